@@ -1,0 +1,154 @@
+"""Which offset may be committed: the lowest one that was delivered and is not acknowledged yet.
+
+Faust commits past work in flight: it looks for consecutive *acknowledged* offsets, does not know which ones were
+delivered, and is off by one at a gap and before the first commit (faust-streaming issue 606, pull request 707). A
+worker that dies then loses what was in flight. `Settlement` replaces that bookkeeping in any Faust consumer, mixed in
+before the driver's own class::
+
+    class Consumer(Settlement, aiokafka_driver.Consumer): ...
+
+`Outstanding` is the bookkeeping itself, free of Faust.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from heapq import heappop, heappush
+from typing import Any
+
+from faust.transport.consumer import Consumer
+from faust.types import TP, Message
+from faust.types.tuples import ack_lock
+from mode.utils.futures import notify
+
+HANDOVER_S = 5.0  # how long a seek waits for the message that is being handed to the streams
+
+
+class Outstanding:
+    """What was delivered from one partition, and how much of it is settled from its start on."""
+
+    def __init__(self) -> None:
+        self._delivered: list[int] = []  # a heap: a seek may deliver lower offsets again
+        self._unacked: set[int] = set()
+        self._level: int | None = None
+
+    def __len__(self) -> int:
+        """Offsets that were delivered and are not acknowledged."""
+        return len(self._unacked)
+
+    def delivered(self, offset: int) -> None:
+        """Note that a record was handed out. Once more is harmless."""
+        if offset not in self._unacked:
+            self._unacked.add(offset)
+            heappush(self._delivered, offset)
+
+    def acked(self, offset: int) -> None:
+        """Note that a record is done. One that was never delivered is ignored."""
+        self._unacked.discard(offset)
+
+    def advance(self) -> int | None:
+        """The offset to commit, so that nothing unacknowledged lies below it; None before anything is settled.
+
+        The answer is repeated until more is settled, so a commit that failed is tried again.
+        """
+        waiting, unacked = self._delivered, self._unacked
+        while waiting and waiting[0] not in unacked:
+            settled = heappop(waiting)
+            self._level = waiting[0] if waiting else settled + 1
+        return self._level
+
+
+class Settlement(Consumer):
+    """At-least-once for a Faust consumer whose messages are acknowledged late and in any order.
+
+    It relies on streams that do not acknowledge by themselves (`stream.noack()`): Faust acknowledges an event that
+    was cancelled, too, and its compiled stream iterator does so without asking the consumer about generations.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.outstanding: defaultdict[TP, Outstanding] = defaultdict(Outstanding)
+        self._put_down = asyncio.Event()  # clear while the fetcher has a message in its hands
+        self._put_down.set()
+        deliver = self.callback
+
+        async def callback(message: Message) -> None:
+            if self.app.topics.acks_enabled_for(message.topic):
+                self.outstanding[message.tp].delivered(message.offset)
+            await deliver(message)
+
+        self.callback = callback
+
+    def ack(self, message: Message) -> bool:
+        """Settle a message, unless a rebalance has made its delivery obsolete.
+
+        After a rebalance the offset is delivered again, with a newer generation; an acknowledgement of the older
+        delivery must not settle the newer one.
+        """
+        if message.generation_id == self.app.consumer_generation_id:
+            return bool(super().ack(message))
+        with ack_lock:
+            message.acked = True
+            self._unacked_messages.discard(message)
+            notify(self._waiting_for_ack)
+        return False
+
+    def _new_offset(self, tp: TP) -> int | None:
+        # Faust's compiled streams write to _acked and _acked_index without calling ack(), so take it from there.
+        with ack_lock:
+            done, self._acked[tp] = self._acked[tp], []
+            self._acked_index[tp].clear()
+        outstanding = self.outstanding[tp]
+        for offset in done:
+            outstanding.acked(offset)
+        return outstanding.advance()
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        committed = self._committed_offset[tp]
+        return committed is None or offset > committed
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        before = {tp: self._committed_offset[tp] for tp in offsets}
+        done = await super()._commit_offsets(offsets, start_new_transaction)
+        if not done:  # Faust notes them as committed all the same, and would not try again
+            self._committed_offset.update(before)
+        return bool(done)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing to do: only delivered offsets count. Faust marks the neighbour of a gap as acknowledged."""
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
+        """The base class's batches, noting whether a message is on its way to the streams."""
+        async for item in super().getmany(timeout):
+            self._put_down.clear()
+            try:
+                yield item
+            finally:
+                self._put_down.set()
+
+    async def perform_seek(self) -> None:
+        """Go back to what is committed; everything from there on will be delivered again.
+
+        Recovery seeks while messages flow (faust-streaming issue 596): a message delivered between the seek and the
+        clearing of the queues is lost, and the read offset of a message in the fetcher's hands is noted after the
+        seek, which makes Faust drop the records before it. So the flow stops first; recovery resumes it.
+        """
+        self.stop_flow()
+        try:
+            await asyncio.wait_for(self._put_down.wait(), HANDOVER_S)
+        except TimeoutError:
+            self.log.warning("A message did not reach its streams within %s s; seeking anyway", HANDOVER_S)
+        await super().perform_seek()
+        self._forget(set(self.outstanding) | set(self._acked))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget what was in flight: the next owner gets it again."""
+        self._forget(revoked)
+        await super().on_partitions_revoked(revoked)
+
+    def _forget(self, tps: set[TP]) -> None:
+        with ack_lock:
+            for tp in tps:
+                self.outstanding.pop(tp, None)
+                self._acked.pop(tp, None)
+                self._acked_index.pop(tp, None)
