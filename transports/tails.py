@@ -1,0 +1,472 @@
+"""Many readers on few partitions: the records of a partition from a position on, as they are written.
+
+One `Feed` per partition takes the live records from ``LogClient.follow`` and hands each to the readers that want its
+key. A reader (`Tail`) is in one of two states:
+
+* **live**: it stands in the feed's table of readers, and the feed puts its records into its queue. The queue is
+  bounded: when a slow reader fills it, the queue is dropped and the reader falls behind, at the position of the first
+  record that it was not given. So a slow reader costs nothing but its own time.
+* **behind**: it reads on from its own position when its owner asks for records: from the feed's ring of recent
+  records where that reaches back far enough, else page by page from the broker (``LogClient.read``), keeping its key.
+
+A reader that is behind goes live in one step without an await: "the ring holds everything from my position on" is
+checked, the rest of the ring is taken, and the reader is put into the table. Nothing can be delivered in between, so
+there is neither a gap nor a duplicate. Falling behind is the same step backwards.
+
+*Live position* is the offset up to which the feed has delivered: the next record it delivers has that offset or a
+higher one. It never runs ahead of the log's end and is normally a few milliseconds behind it. ``Tail.catch_up`` looks
+at everything below the live position, which costs no broker call when the reader is live; ``Tail.look`` asks the
+broker for the end first, so that no record older than its answer can turn up later.
+
+All of it runs on one event loop, without threads. Each record is one object, however many readers get it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from transports.log import LogClient, LogError, Partition, Record
+
+__all__ = ["Tail", "TailLimits", "Tails"]
+
+logger = logging.getLogger(__name__)
+
+_RECORD_OVERHEAD_BYTES = 200  # the tuple, its offsets and its headers, roughly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailLimits:
+    """What one process may hold in memory and on the wire for its tails."""
+
+    ring_records: int = 8192  # recent records kept for each partition, so that most readers need no broker
+    ring_bytes: int = 4 << 20
+    queue_records: int = 2048  # records waiting for one reader; more, and it falls behind
+    queue_bytes: int = 1 << 20
+    page_records: int = 500  # records of one read from the broker or from the ring
+    reads: int = 8  # reads under way at the same time, all readers together
+    linger_s: float = 600.0  # how long a partition is followed after its last reader left
+    look_wait_s: float = 0.25  # how long ``look`` waits for the feed before it reads from the broker itself
+
+
+def _size_bytes(record: Record) -> int:
+    return len(record.key or b"") + len(record.value or b"") + _RECORD_OVERHEAD_BYTES
+
+
+class Feed:
+    """The live records of one partition: its position, its ring of recent records, its readers by key."""
+
+    def __init__(self, at: Partition, position: int, limits: TailLimits) -> None:
+        self.at = at
+        self.position = position  # the next record delivered has this offset or a higher one
+        self.ring_start = position  # the ring holds all records from here to position
+        self.idle_since = 0.0  # loop time at which the last reader left
+        self._limits = limits
+        self._ring: deque[Record] = deque()
+        self._ring_bytes = 0
+        self._by_key: dict[bytes | None, set[Tail]] = {}  # live readers of one key
+        self._of_all: set[Tail] = set()  # live readers of every key
+        self._open: set[Tail] = set()
+        self._moved: asyncio.Future[None] | None = None
+
+    @property
+    def tails(self) -> set["Tail"]:
+        """Readers that are open, live or behind."""
+        return self._open
+
+    def deliver(self, records: Sequence[Record]) -> None:
+        """Take new records in offset order. Given to ``LogClient.follow``; neither waits nor raises."""
+        touched: set[Tail] = set()
+        for record in records:
+            if record.offset < self.position:
+                continue  # a broker that comes back may repeat; each record goes out once
+            self._keep(record)
+            self.position = record.offset + 1
+            for tail in (*self._by_key.get(record.key, ()), *self._of_all):
+                tail.push(record)
+                touched.add(tail)
+        for tail in touched:
+            tail.wake()
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(None)
+
+    def _keep(self, record: Record) -> None:
+        self._ring.append(record)
+        self._ring_bytes += _size_bytes(record)
+        while len(self._ring) > self._limits.ring_records or self._ring_bytes > self._limits.ring_bytes:
+            dropped = self._ring.popleft()
+            self._ring_bytes -= _size_bytes(dropped)
+            self.ring_start = dropped.offset + 1
+
+    def recent(self, position: int, wanted: "Tail") -> list[Record] | None:
+        """Records that ``wanted`` wants from ``position`` to the live position; None if the ring starts later."""
+        if position < self.ring_start:
+            return None
+        found: list[Record] = []
+        for record in reversed(self._ring):  # a reader is mostly a few records behind: look from the end
+            if record.offset < position:
+                break
+            if wanted.wants(record):
+                found.append(record)
+        found.reverse()
+        return found
+
+    def add(self, tail: "Tail") -> None:
+        """From now on ``tail`` gets its records pushed."""
+        readers = self._of_all if tail.key is None else self._by_key.setdefault(tail.key, set())
+        readers.add(tail)
+
+    def drop(self, tail: "Tail") -> None:
+        """``tail`` gets nothing pushed any more."""
+        if tail.key is None:
+            self._of_all.discard(tail)
+        elif readers := self._by_key.get(tail.key):
+            readers.discard(tail)
+            if not readers:
+                del self._by_key[tail.key]
+
+    async def reach(self, position: int, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a scope
+        """Wait until the live position is at ``position``, or ``timeout`` seconds have gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.position < position:
+                    if self._moved is None or self._moved.done():
+                        self._moved = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._moved)  # others may wait for the same future
+
+
+class Tail:
+    """One reader: the records of one partition, of one key or of all, from a position on.
+
+    For one task at a time. Iterate over it, or call `next`, `catch_up` and `look`; each record is given once, in
+    offset order, whichever of them gives it. Use it as an async context manager, or call `close`.
+    """
+
+    def __init__(self, tails: "Tails", at: Partition, position: int | None, key: bytes | None) -> None:
+        self.at = at
+        self.key = key
+        self._tails = tails
+        self._limits = tails.limits
+        self._start = position
+        self._position = position or 0  # when behind: the next offset to look at; when live: a floor
+        self._feed: Feed | None = None
+        self._live = False
+        self._closed = False
+        self._queue: deque[Record] = deque()
+        self._queue_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    # -- the owner's side
+
+    @property
+    def position(self) -> int:
+        """The next offset to look at: every record below it that is wanted has been given."""
+        if self._queue:
+            return self._queue[0].offset
+        return max(self._position, self.feed.position) if self._live else self._position
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything below the feed's live position has been given."""
+        return self._feed is not None and self.position >= self._feed.position
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, or the tails were stopped."""
+        return self._closed
+
+    async def next(self, timeout: float | None = None) -> list[Record]:  # noqa: ASYNC109 - part of the contract
+        """The next records, at least one; empty when none came within ``timeout`` seconds, or after `close`.
+
+        Cancelling it loses nothing.
+
+        Args:
+            timeout: seconds to wait for records; None waits until there are some or the tail is closed.
+
+        Raises:
+            LogError: reading older records from the broker failed; the position stands, call again.
+        """
+        if self._queue:  # the common case under load, without a timer
+            return self._take()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._closed:
+                    if records := await self._step():
+                        return records
+                    if self._live and not self._queue:
+                        await self._wait()
+        return self._take() if self._live else []
+
+    async def catch_up(self) -> list[Record]:
+        """All wanted records from `position` up to the feed's live position at the time of the call.
+
+        After it, `position` is at least that live position. It waits for no record that is yet to come, and costs no
+        broker call when the tail is live or in the ring. A record that is durable but that the feed has not seen yet
+        (milliseconds) may be missing: see `look`. The answer is held in memory, so use it with a key.
+
+        Raises:
+            LogError: reading from the broker failed. What was read is given by the next call.
+        """
+        return await self._read_to(self.feed.position)
+
+    async def look(self) -> list[Record]:
+        """All wanted records from `position` up to the log's end, as the broker states it after the call began.
+
+        No record that was acknowledged to any writer before this call is missing from what this tail has given once
+        it returns.
+
+        Raises:
+            LogError: asking the broker or reading from it failed. What was read is given by the next call.
+        """
+        end = (await self._tails.client.bounds(self.at)).end
+        await self.feed.reach(end, self._limits.look_wait_s)
+        if self.feed.position < end and self._live:
+            self._fall_behind()  # the feed is stuck or the rest is a hole: read it ourselves
+        return await self._read_to(end)
+
+    async def close(self) -> None:
+        """Stop reading. A `next` that waits returns at once."""
+        self._closed = True
+        if self._feed is not None:
+            self._feed.drop(self)
+            self._tails.left(self._feed, self)
+        self._queue.clear()
+        self._live = False
+        self.wake()
+
+    async def __aenter__(self) -> Self:
+        """Follow the partition; with no position given, start at the live end."""
+        self._feed = feed = await self._tails.join(self)
+        self._position = feed.position if self._start is None else self._start
+        if self._position >= feed.position:
+            self._go_live()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[list[Record]]:
+        while not self._closed:
+            if records := await self.next():
+                yield records
+
+    # -- the feed's side
+
+    @property
+    def feed(self) -> Feed:
+        """The feed of this tail's partition."""
+        if self._feed is None:
+            raise RuntimeError("the tail is not open: use 'async with tails.open(...)'")
+        return self._feed
+
+    def wants(self, record: Record) -> bool:
+        """Whether this reader is to be given ``record``."""
+        return self.key is None or record.key == self.key
+
+    def push(self, record: Record) -> None:
+        """Take one live record; fall behind when the queue is full."""
+        if not self._live or record.offset < self._position:
+            return
+        self._queue.append(record)
+        self._queue_bytes += _size_bytes(record)
+        full = len(self._queue) > self._limits.queue_records or self._queue_bytes > self._limits.queue_bytes
+        if full:
+            self._fall_behind()
+
+    def wake(self) -> None:
+        """Let a waiting `next` look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- states
+
+    def _go_live(self) -> None:
+        self._live = True
+        self.feed.add(self)
+
+    def _fall_behind(self) -> None:
+        self._position = self.position
+        self._queue.clear()
+        self._queue_bytes = 0
+        self._live = False
+        self.feed.drop(self)
+
+    def _take(self) -> list[Record]:
+        records = list(self._queue)
+        self._queue.clear()
+        self._queue_bytes = 0
+        return records
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("a tail has one reader: another task is waiting on it")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _step(self, known_end: int = 0) -> list[Record]:
+        """What can be had now: the queue, the ring, or one page from the broker. Goes live when it gets there.
+
+        Args:
+            known_end: an end of the log that was asked for earlier. An empty read then means that there is nothing
+                below it, whatever the offsets say: compaction leaves holes.
+        """
+        if self._live:
+            return self._take()
+        feed = self.feed
+        recent = feed.recent(self._position, self)
+        if recent is not None and len(recent) <= self._limits.page_records:
+            self._position = max(self._position, feed.position)
+            self._go_live()
+            return recent
+        if recent is not None:
+            page = recent[: self._limits.page_records]
+            self._position = page[-1].offset + 1
+            return page
+        known_end = max(known_end, feed.position)
+        read = await self._tails.read(self.at, self._position, self._limits.page_records)
+        self._position = read[-1].offset + 1 if read else max(self._position, known_end)
+        return [record for record in read if self.wants(record)]
+
+    async def _read_to(self, end: int) -> list[Record]:
+        found: list[Record] = []
+        try:
+            while self.position < end and not self._closed:
+                if self._live and not self._queue:
+                    self._fall_behind()  # the feed has not come this far: what is missing is in the log
+                    found += await self._page(end)
+                else:
+                    found += await self._step(end)
+        except BaseException:
+            self._give_back(found)
+            raise
+        return found
+
+    async def _page(self, end: int) -> list[Record]:
+        read = await self._tails.read(self.at, self._position, self._limits.page_records)
+        self._position = read[-1].offset + 1 if read else max(self._position, end)
+        return [record for record in read if self.wants(record)]
+
+    def _give_back(self, records: Iterable[Record]) -> None:
+        """Undo: the records were taken but not given, so the next call begins with the first of them."""
+        first = next(iter(records), None)
+        if first is None:
+            return
+        if self._live:
+            self._fall_behind()
+        self._position = min(self._position, first.offset)
+
+
+class Tails:
+    """The tails of one process: a feed for each partition that somebody reads, shared by all its readers.
+
+    Args:
+        client: the log, of either broker. It is the caller's to start and stop.
+        limits: what may be held in memory.
+    """
+
+    def __init__(self, client: LogClient, limits: TailLimits | None = None) -> None:
+        self.client = client
+        self.limits = limits or TailLimits()
+        self._feeds: dict[Partition, Feed] = {}
+        self._locks: dict[Partition, asyncio.Lock] = {}  # one entry per partition of the topics read
+        self._reads = asyncio.Semaphore(self.limits.reads)
+        self._sweeper: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Begin. Partitions are followed when somebody asks for them."""
+        self._stopped = False
+        self._sweeper = asyncio.create_task(self._sweep(), name="tails: unfollow idle partitions")
+
+    async def stop(self) -> None:
+        """Close every tail and unfollow every partition. Never raises."""
+        self._stopped = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for at, feed in list(self._feeds.items()):
+            for tail in list(feed.tails):
+                await tail.close()
+            await self._unfollow(at, feed)
+
+    def open(self, at: Partition, position: int | None = None, key: bytes | None = None) -> Tail:
+        """A reader of ``at``; enter it with ``async with``.
+
+        Args:
+            at: the partition.
+            position: the first offset to look at, past or future; None is the live end when it is entered.
+            key: give only the records with this key; None gives all.
+        """
+        return Tail(self, at, position, key)
+
+    async def end(self, at: Partition) -> int:
+        """The next offset that the live feed will deliver: the log's end, or a little less.
+
+        No broker call when the partition is followed already; else it is from now on.
+        """
+        feed = await self._feed(at)
+        return feed.position
+
+    # -- for Tail
+
+    async def join(self, tail: Tail) -> Feed:
+        """The feed that ``tail`` reads from now on."""
+        feed = await self._feed(tail.at)
+        feed.tails.add(tail)  # no await since _feed looked: the sweeper cannot have taken it
+        return feed
+
+    def left(self, feed: Feed, tail: Tail) -> None:
+        """``tail`` was closed."""
+        feed.tails.discard(tail)
+        feed.idle_since = asyncio.get_running_loop().time()
+
+    async def read(self, at: Partition, position: int, limit: int) -> list[Record]:
+        """One page from the broker; only so many at a time."""
+        async with self._reads:
+            return await self.client.read(at, position, limit=limit)
+
+    # -- feeds
+
+    async def _feed(self, at: Partition) -> Feed:
+        if feed := self._feeds.get(at):
+            feed.idle_since = asyncio.get_running_loop().time()
+            return feed
+        async with self._locks.setdefault(at, asyncio.Lock()):
+            if self._stopped:
+                raise LogError("the tails were stopped")
+            if feed := self._feeds.get(at):
+                return feed
+            end = (await self.client.bounds(at)).end
+            feed = Feed(at, end, self.limits)
+            feed.idle_since = asyncio.get_running_loop().time()
+            await self.client.follow(at, end, feed.deliver)
+            self._feeds[at] = feed
+            return feed
+
+    async def _unfollow(self, at: Partition, feed: Feed) -> None:
+        async with self._locks.setdefault(at, asyncio.Lock()):
+            if feed.tails or self._feeds.get(at) is not feed:
+                return
+            del self._feeds[at]
+            try:
+                await self.client.unfollow(at)
+            except LogError as error:
+                logger.warning("cannot unfollow %s-%d: %s", at.topic, at.partition, error)
+
+    async def _sweep(self) -> None:
+        """Unfollow what nobody has read for ``linger_s``."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(self.limits.linger_s / 2, 30.0))
+            for at, feed in list(self._feeds.items()):
+                if not feed.tails and loop.time() - feed.idle_since >= self.limits.linger_s:
+                    await self._unfollow(at, feed)
