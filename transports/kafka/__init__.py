@@ -1,0 +1,1 @@
+"""Kafka: the Faust driver with its repairs, and the log client."""

@@ -1,0 +1,58 @@
+"""The Faust transport ``kafka-atleastonce://``: Faust's aiokafka driver with the repairs of `transports.kafka.repairs`.
+
+It is found by its URL scheme through the entry point ``faust.transports`` in ``pyproject.toml``. The repairs reach into
+private methods of Faust's consumer, so Faust is pinned to ``>=0.15.3,<0.16``.
+
+Agents must read ``stream.noack()`` and acknowledge by hand when the work is settled: other streams acknowledge events
+that were cancelled.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from faust.transport.drivers import aiokafka
+
+from transports.kafka.repairs import SeekToStart, Settlement
+from transports.recovery import TableManager
+
+SCHEME: Final = "kafka-atleastonce"
+
+ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
+    # Waiting for calls in flight at each rebalance stalls the whole group for the longest of them. What is in flight
+    # is not committed, so its next owner gets it.
+    "stream_wait_empty": False,
+    # A worker that does not poll for this long (all partitions back-pressured, or none assigned) leaves the group and
+    # never rejoins (faust-streaming 138). A week: liveness is for an own check to judge.
+    "broker_max_poll_interval": 7 * 86400.0,
+    # With "latest", what was written before the first assignment is never read.
+    "consumer_auto_offset_reset": "earliest",
+    "TableManager": TableManager,
+}
+"""Arguments of ``faust.App`` without which the repairs do not hold."""
+
+
+class Consumer(Settlement, SeekToStart, aiokafka.Consumer):
+    """Delivers each message at least once, whatever dies in between."""
+
+
+class Transport(aiokafka.Transport):
+    """Faust's Kafka transport with `Consumer`."""
+
+    Consumer = Consumer
+
+
+def broker_url(bootstrap_servers: str) -> str:
+    """The ``broker`` argument of ``faust.App`` for a Kafka bootstrap list.
+
+    Faust splits it at ``;`` or ``,`` and hands every host to aiokafka, which tries them in turn.
+
+    Args:
+        bootstrap_servers: ``host:port`` or several, separated by commas; IPv6 addresses in brackets.
+
+    Raises:
+        ValueError: no server is named.
+    """
+    servers = [server.strip() for server in bootstrap_servers.split(",") if server.strip()]
+    if not servers:
+        raise ValueError("no Kafka server is named: expected host:port, or several separated by commas")
+    return ";".join(f"{SCHEME}://{server}" for server in servers)

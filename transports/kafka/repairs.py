@@ -1,0 +1,40 @@
+"""What Faust's Kafka consumer needs to lose nothing. Each repair stands alone, so that a test can leave it out.
+
+| breaks in Faust 0.15.3                                               | where                               | repair |
+|----------------------------------------------------------------------|-------------------------------------|--------|
+| commits run ahead of work (faust-streaming 606, 707)                 | ``Consumer._new_offset``, ``ack``, ``_add_gap`` in ``faust/transport/consumer.py`` | `Settlement` |
+| an acknowledgement of an older generation settles the newer delivery | ``Consumer.ack``                    | `Settlement` |
+| recovery seeks while messages flow, then clears the queues (596)     | ``Consumer.perform_seek``, called by ``Recovery.on_recovery_completed`` and ``_resume_streams`` | `Settlement` |
+| a rebalance before the first commit skips messages (604)             | ``AIOKafkaConsumer.seek_to_committed`` in aiokafka | `SeekToStart` |
+| recovery can hang                                                    | ``faust/tables/recovery.py``        | `transports.recovery` |
+| a worker that does not poll leaves the group for good (138)          | aiokafka's ``max_poll_interval_ms`` | the setting, see `transports.kafka.driver` |
+"""  # noqa: E501 - a table
+
+from collections.abc import Mapping
+
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types import TP
+
+from transports.settlement import Settlement
+
+__all__ = ["SeekToStart", "Settlement"]
+
+
+class SeekToStart(Consumer):
+    """Goes back to the oldest record where no offset, or offset 0, is committed (faust-streaming 604).
+
+    aiokafka's ``seek_to_committed`` moves only to offsets above 0; other partitions stay where they are. After the
+    first assignment that is the start. After a rebalance before the first commit, the position is behind the records
+    that were delivered meanwhile, and Faust has just thrown those away with the queues: they are never seen again.
+
+    Only with ``consumer_auto_offset_reset=earliest``; ``latest`` asks for the opposite. Changelogs are left alone:
+    recovery seeks them itself.
+    """
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek each partition to its committed offset, or to its start."""
+        committed: Mapping[TP, int | None] = await super().seek_to_committed()
+        fresh = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
+        if fresh and self.app.conf.consumer_auto_offset_reset == "earliest":
+            await self.seek_wait(dict(await self.earliest_offsets(*fresh)))
+        return committed  # type: ignore[return-value] # Faust's annotation forgets None
