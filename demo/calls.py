@@ -1,0 +1,48 @@
+"""How often the model was called, for what, and whether anyone listened: the proof of "one call per request"."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
+
+KEY_CHARS = 100  # of the last user text
+_MAX_KEYS = 100_000  # a demo server may run for weeks; the oldest keys go first
+
+
+class Calls:
+    """Counters of one server."""
+
+    def __init__(self) -> None:
+        self.by_key: Counter[str] = Counter()
+        self.total = 0
+        self.open = 0  # now
+        self.closed_early = 0  # the client left before the answer was complete
+
+    @contextmanager
+    def call(self, text: str) -> Iterator[int]:
+        """Counts one call for its duration; gives how many calls there were with this text, this one included."""
+        key = text[:KEY_CHARS]
+        if key not in self.by_key and len(self.by_key) >= _MAX_KEYS:
+            del self.by_key[next(iter(self.by_key))]
+        self.by_key[key] += 1
+        self.total += 1
+        self.open += 1
+        try:
+            yield self.by_key[key]
+        except (asyncio.CancelledError, ConnectionError):
+            self.closed_early += 1
+            raise
+        finally:
+            self.open -= 1
+
+    def reset(self) -> None:
+        """Forgets all that is over; calls that are still open stay counted as open."""
+        self.by_key.clear()
+        self.total = self.closed_early = 0
+
+    def as_json(self) -> bytes:
+        """The body of GET /demo/calls."""
+        counts = {"calls": self.total, "open": self.open, "closed_early": self.closed_early}
+        return orjson.dumps({**counts, "by_key": self.by_key})
