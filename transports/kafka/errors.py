@@ -1,0 +1,50 @@
+"""Kafka's errors in the words of `transports.log`: may the same call succeed later, or not?
+
+Messages are one line, name what was tried, and hold neither credentials nor record contents.
+"""
+
+import ssl
+
+from aiokafka import errors as kafka
+
+from transports.log import LogError, LogRefusedError, LogUnavailableError
+
+__all__ = ["log_error"]
+
+_REFUSED = (
+    kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.IllegalSaslStateError,
+    kafka.IncompatibleBrokerVersion,
+    kafka.InvalidConfigurationError,
+    kafka.InvalidPartitionsError,
+    kafka.InvalidReplicationFactorError,
+    kafka.InvalidTopicError,
+    kafka.MessageSizeTooLargeError,
+    kafka.PolicyViolationError,
+    kafka.RecordListTooLargeError,
+    kafka.SaslAuthenticationFailed,
+    kafka.TopicAuthorizationFailedError,
+    kafka.UnknownTopicOrPartitionError,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.UnsupportedVersionError,
+    ssl.SSLCertVerificationError,
+)
+
+
+def log_error(error: BaseException, doing: str) -> LogError:
+    """The `LogError` for what a Kafka call raised.
+
+    Args:
+        error: what was raised.
+        doing: what was tried, for the message, such as ``"read chat-chunks-3"``.
+    """
+    if isinstance(error, LogError):
+        return error
+    if isinstance(error, TimeoutError | kafka.KafkaTimeoutError | kafka.RequestTimedOutError):
+        return LogUnavailableError(f"cannot {doing}: Kafka did not answer in time")
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    kind = LogRefusedError if isinstance(error, _REFUSED) else LogUnavailableError
+    return kind(f"cannot {doing}: {reason}")

@@ -1,0 +1,220 @@
+"""Questions to a partition's leader, one request each: its records, its bounds, the offset at a time.
+
+``AIOKafkaConsumer`` is made for one reader that goes on and on: it prefetches, and moving it drops what it has and
+waits for the long poll under way. A catch-up page wants one answer, and a feed wants a new partition now. So this
+speaks the fetch protocol through aiokafka's own client: ``AIOKafkaClient`` keeps connections, credentials and
+metadata; we send ``FetchRequest`` and ``OffsetRequest`` and unpack the batches, as its ``Fetcher`` does. Brokers answer
+the requests of a connection one after the other, so a client that long-polls is used for nothing else.
+
+Records of transactions that were aborted are read, too: nothing here writes in transactions.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    BrokerNotAvailableError,
+    CorruptRecordException,
+    KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    OffsetOutOfRangeError,
+    ReplicaNotAvailableError,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from transports.kafka.errors import log_error
+from transports.log import Partition, Record
+
+__all__ = ["Asker", "Page", "may_pass"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EARLIEST: Final = -2  # of the ListOffsets protocol
+LATEST: Final = -1
+_READ_UNCOMMITTED: Final = 0
+_BACKOFF_S: Final = 0.1
+
+
+class Page(NamedTuple):
+    """What a fetch brought from one partition."""
+
+    records: list[Record]
+    position: int  # where to go on: behind the last record, hole or control batch in the answer
+    end: int  # the log's end (high watermark) when the broker answered
+    size_bytes: int  # of the answer; with no records and no new position, a batch that did not fit
+
+
+class Asker:
+    """One client of the cluster: knows the leaders, asks again while that may help, within a time limit.
+
+    Args:
+        client: not started yet; used for nothing else.
+        timeout_s: limit for each question, its repetitions included.
+        partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
+    """
+
+    def __init__(self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+        self._partition_bytes = partition_bytes
+
+    async def start(self) -> None:
+        """Connect, and learn all topics."""
+        async with asyncio.timeout(self._timeout_s):
+            await self._client.bootstrap()
+            await self._client.force_metadata_update()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await asyncio.wait_for(self._client.close(), self._timeout_s)
+
+    # -- metadata
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, as far as is known; 0 when it is unknown."""
+        return len(self._client.cluster.partitions_for_topic(topic) or ())
+
+    def leader(self, at: Partition) -> int | None:
+        """The node to ask about ``at``; None while there is none."""
+        node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*at))
+        return None if node in (None, -1) else node
+
+    async def refresh(self) -> None:
+        """Learn topics and leaders anew."""
+        async with asyncio.timeout(self._timeout_s):
+            await self._client.force_metadata_update()
+
+    # -- questions
+
+    async def bounds(self, at: Partition) -> tuple[int, int]:
+        """The log's start and end."""
+        start, end = await asyncio.gather(self._offset(at, EARLIEST), self._offset(at, LATEST))
+        return start, end
+
+    async def offset_at(self, at: Partition, timestamp_ms: int) -> int | None:
+        """The first offset that is not older; None when all are."""
+        offset = await self._offset(at, timestamp_ms)
+        return None if offset < 0 else offset
+
+    async def page(self, at: Partition, position: int, limit: int) -> Page:
+        """What lies at ``position`` now, at most ``limit`` records; does not wait for more to be written.
+
+        Raises:
+            OffsetOutOfRangeError: ``position`` lies before the log's start or behind its end.
+        """
+
+        async def ask(node: int) -> Page:
+            answers = await self.poll(node, {at: position}, max_wait_s=0.0, limit=limit)
+            answer = answers.get(at)
+            if isinstance(answer, Page):
+                return answer
+            raise UnknownTopicOrPartitionError if answer is None else answer
+
+        return await self._ask_leader(at, ask)
+
+    async def poll(
+        self, node: int, positions: Mapping[Partition, int], *, max_wait_s: float, limit: int | None = None
+    ) -> dict[Partition, Page | KafkaError]:
+        """Fetch from several partitions that ``node`` leads; waits up to ``max_wait_s`` while all are at their end.
+
+        Raises:
+            KafkaError: the node did not answer.
+        """
+        topics: dict[str, list[tuple[int, int, int]]] = {}
+        for at, position in positions.items():
+            topics.setdefault(at.topic, []).append((at.partition, position, self._partition_bytes))
+        wait_ms, total_bytes = int(max_wait_s * 1000), 8 * self._partition_bytes
+        request = FetchRequest(wait_ms, 1, total_bytes, _READ_UNCOMMITTED, list(topics.items()))
+        response = await self._client.send(node, request)
+        answers: dict[Partition, Page | KafkaError] = {}
+        for topic, partitions in response.topics:
+            for partition, code, end, *_, data in partitions:
+                at = Partition(topic, partition)
+                if (kind := for_code(code)) is not NoError:
+                    answers[at] = kind()
+                    continue
+                try:
+                    answers[at] = _unpack(at, positions[at], end, data or b"", limit)
+                except KafkaError as error:
+                    answers[at] = error
+        return answers
+
+    async def _offset(self, at: Partition, timestamp: int) -> int:
+        async def ask(node: int) -> int:
+            request = OffsetRequest(-1, _READ_UNCOMMITTED, [(at.topic, [(at.partition, timestamp)])])
+            response = await self._client.send(node, request)
+            for _, partitions in response.topics:
+                for _, code, _, offset, *_ in partitions:
+                    if (kind := for_code(code)) is not NoError:
+                        raise kind
+                    return int(offset)
+            raise UnknownTopicOrPartitionError
+
+        return await self._ask_leader(at, ask)
+
+    async def _ask_leader(self, at: Partition, ask: Callable[[int], Awaitable[T]]) -> T:
+        """Ask the leader of ``at``, again while the error may pass, until the time is over."""
+        last: KafkaError | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    try:
+                        if (node := self.leader(at)) is None:
+                            known = self.partitions(at.topic) > at.partition
+                            raise LeaderNotAvailableError if known else UnknownTopicOrPartitionError
+                        return await ask(node)
+                    except KafkaError as error:
+                        if isinstance(error, OffsetOutOfRangeError) or not may_pass(error):
+                            raise
+                        last = error
+                    await asyncio.sleep(_BACKOFF_S)
+                    await self._client.force_metadata_update()
+        except TimeoutError as error:
+            raise log_error(last or error, f"reach {at.topic}-{at.partition}") from last
+
+
+def may_pass(error: KafkaError) -> bool:
+    """Whether asking again, with fresh metadata, may help: leaders move and brokers restart.
+
+    aiokafka knows no names for the newer codes (leader epochs, offsets not available yet) and calls them UnknownError.
+    """
+    return bool(error.retriable or error.invalid_metadata) or isinstance(
+        error, UnknownError | BrokerNotAvailableError | ReplicaNotAvailableError
+    )
+
+
+def _unpack(at: Partition, position: int, end: int, data: bytes, limit: int | None) -> Page:
+    batches = MemoryRecords(data)
+    records: list[Record] = []
+    for batch in _batches(batches):
+        if not batch.validate_crc():
+            raise CorruptRecordException(f"invalid CRC in {at.topic}-{at.partition} after {position}")
+        if not batch.is_control_batch:
+            for record in batch:
+                if record.offset < position:
+                    continue  # a batch is sent whole, also when the position lies in its middle
+                if limit is not None and len(records) >= limit:
+                    return Page(records, position, end, len(data))
+                timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
+                records.append(Record(*at, record.offset, timestamp, record.key, record.value, tuple(record.headers)))
+                position = record.offset + 1
+        # Batches keep their last offset when compaction takes their last record, so this skips the hole.
+        position = max(position, batch.next_offset)
+    return Page(records, position, end, len(data))
+
+
+def _batches(records: MemoryRecords) -> Iterator[Any]:  # aiokafka's batches share no base class
+    while records.has_next():
+        yield records.next_batch()
