@@ -1,0 +1,14 @@
+"""Weir: chat requests go into a log, the tokens of the answer come out of a log.
+
+``faust -A app worker`` finds ``app`` here.
+"""
+
+import os
+
+from app.core import Weir
+from app.settings import SettingsError, load_settings
+
+try:
+    app = Weir(load_settings(os.environ))
+except SettingsError as error:
+    raise SystemExit(f"weir: {error}") from None

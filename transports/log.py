@@ -4,11 +4,17 @@ A *log client* appends to and reads from partitions outside any consumer group. 
 tokens) goes through it; everything that must be shared out between workers goes through Faust's consumer group.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
+
+
+def header_pairs(headers: Any) -> Headers:
+    """Headers as Faust hands them over (none, a mapping, or pairs; values may be str or null) as pairs of bytes."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return tuple((str(name), value.encode() if isinstance(value, str) else value or b"") for name, value in pairs)
 
 
 class Partition(NamedTuple):

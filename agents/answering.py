@@ -1,0 +1,249 @@
+"""Answer one request: look, mark, read back, call (DESIGN section 5).
+
+A worker that is handed a request does not know whether it is new. It may have been handed out before, to a worker that
+died, or to one that is alive and only lost the partition. So it
+
+1. *looks*: folds the request's frames in the log. A terminal there ends it;
+2. *follows* an attempt that is alive. One that is silent for longer than the lease counts as dead;
+3. *marks*: appends a begin mark (nothing said before) or a restart mark, which counts only if nothing else landed in
+   between, and *reads it back*. Void: back to 1;
+4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
+5. returns only when a terminal was read out of the log, whoever wrote it.
+
+A call that fails is told in a terminal frame. A log that fails leaves everything in doubt: back to 1.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.frame_writer import FrameWriter
+from agents.view import View
+from answers import frames
+from answers.envelope import Json
+from answers.fold import Answer, finish_reasons
+from answers.frames import Frame, Kind, Status, Terminal
+from app.requests import ChatRequest, new_id
+from llm.errors import UpstreamError
+from transports.log import LogClient, LogError, Partition
+from transports.tails import Tails
+
+logger = logging.getLogger(__name__)
+
+READ_BACK_S = 10.0  # a mark that was confirmed and cannot be read for so long: look again
+LOG_RETRY_S = (
+    0.1,
+    0.3,
+    1.0,
+    3.0,
+)  # pauses while the log cannot be reached; the last one repeats while the worker lives
+
+
+class Model(Protocol):
+    """What answers: ``llm.upstream.Upstream`` or a stand-in."""
+
+    def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+        """Chunk objects of one answer; raises UpstreamError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Limits of answering."""
+
+    lease_s: float  # silence after which somebody else's attempt counts as dead
+    attempts_max: int  # marks for one request, then it fails without another call
+    alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
+
+
+class Slot:
+    """One of the worker's places for an answer in flight. Taking twice or giving back twice is harmless."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._held = False
+
+    async def take(self) -> None:
+        """Wait for a place, unless one is held."""
+        if not self._held:
+            await self._slots.acquire()
+            self._held = True
+
+    def give_back(self) -> None:
+        """Let somebody else have it."""
+        if self._held:
+            self._held = False
+            self._slots.release()
+
+
+class Answering:
+    """Answers requests one by one; the caller runs many at once."""
+
+    def __init__(self, *, log: LogClient, tails: Tails, model: Model, rules: Rules) -> None:
+        self._log = log
+        self._tails = tails
+        self._model = model
+        self._rules = rules
+
+    async def answer(
+        self,
+        request: ChatRequest,
+        at: Partition,
+        *,
+        slot: Slot,
+        on_attempt: Callable[[str], None],
+    ) -> Answer:
+        """Bring a request to its end.
+
+        Args:
+            request: the first submission of its uid.
+            at: the partition of chat-chunks that holds its answer.
+            slot: held while this worker looks or calls, given back while it only follows.
+            on_attempt: told the id of each attempt that calls the LLM.
+
+        Returns:
+            the folded answer, with the terminal that counts.
+        """
+        failures = 0
+        while True:
+            try:
+                async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
+                    view = View(tail, request.event_id)
+                    await view.look()
+                    return await self._until_terminal(request, at, view, slot, on_attempt)
+            except LogError as error:
+                pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
+                failures += 1
+                logger.warning("request %s: the log failed, looking again in %g s: %s", request.uid, pause, error)
+                await asyncio.sleep(pause)
+
+    async def _until_terminal(
+        self,
+        request: ChatRequest,
+        at: Partition,
+        view: View,
+        slot: Slot,
+        on_attempt: Callable[[str], None],
+    ) -> Answer:
+        while view.answer.terminal is None:
+            if view.answer.attempt and not self._rules.alone and view.silent_s < self._rules.lease_s:
+                slot.give_back()
+                await view.wait(self._rules.lease_s - view.silent_s)
+                continue
+            await slot.take()
+            attempt = await self._mark(request, at, view)
+            if attempt is not None:
+                on_attempt(attempt)
+                await self._speak_and_watch(request, at, view, attempt)
+        return view.answer
+
+    async def _mark(self, request: ChatRequest, at: Partition, view: View) -> str | None:
+        """Ask for the request. The attempt's id if the mark counts, None if somebody else was faster."""
+        known = view.answer
+        attempt = new_id("att")
+        mark = Frame(
+            uid=request.uid,
+            rid=known.rid,
+            kind=Kind.RESTART if known.attempts else Kind.BEGIN,
+            attempt=attempt,
+            after=known.last,
+            fingerprint=request.fingerprint,
+        )
+        value = frames.encode(mark, event_id=attempt, tenant=request.tenant)
+        offset = await self._log.append(at.topic, at.partition, request.key, value)
+        deadline = time.monotonic() + READ_BACK_S
+        while view.position < offset:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LogError(f"the mark at offset {offset} of {at.topic} {at.partition} cannot be read back")
+            await view.wait(left)
+        return attempt if view.answer.attempt == attempt and view.answer.terminal is None else None
+
+    async def _speak_and_watch(self, request: ChatRequest, at: Partition, view: View, attempt: str) -> None:
+        """Call the LLM, and read along until the terminal, or until somebody else has taken over."""
+        writer = FrameWriter(
+            lambda value: self._log.append(at.topic, at.partition, request.key, value),
+            request,
+            view.answer.rid,
+            attempt,
+            view.answer.next_seq,
+        )
+        speaking = asyncio.create_task(self._speak(request, view.answer, writer), name=f"speak-{request.uid}")
+        beat_s = self._rules.lease_s / 3
+        try:
+            while view.answer.attempt == attempt and view.answer.terminal is None:
+                await view.wait(beat_s)
+                if speaking.done():
+                    speaking.result()  # raises LogError: everything is in doubt
+                elif time.monotonic() - writer.wrote_at >= beat_s:
+                    writer.beat()
+        finally:
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+
+    async def _speak(self, request: ChatRequest, before: Answer, writer: FrameWriter) -> None:
+        """One LLM call, from its first chunk to the terminal frame.
+
+        Raises:
+            LogError: what was said may or may not be in the log.
+        """
+        clock = _Clock()
+        usage: Json | None = None
+        reasons: dict[int, str] = {}
+        try:
+            self._check_attempts(before)
+            async with aclosing(self._model.stream(request.body)) as chunks:
+                async for chunk in chunks:
+                    clock.chunk()
+                    usage = chunk.get("usage") or usage
+                    reasons |= finish_reasons([chunk])
+                    await writer.say(chunk)
+            terminal = Terminal(
+                status=Status.COMPLETED, finish_reason=reasons.get(0), usage=usage, timings=clock.timings()
+            )
+        except UpstreamError as error:
+            terminal = _failed({**error.error, "status": error.status}, usage, clock)
+        except LogError:
+            raise
+        except Exception:
+            logger.exception("request %s: a defect in answering", request.uid)
+            error_fields = {
+                "message": "internal error",
+                "type": "server_error",
+                "param": None,
+                "code": "internal_error",
+            }
+            terminal = _failed({**error_fields, "status": 500}, usage, clock)
+        await writer.end(terminal)
+
+    def _check_attempts(self, before: Answer) -> None:
+        if before.attempts > self._rules.attempts_max:
+            raise UpstreamError(
+                f"given up after {self._rules.attempts_max} attempts",
+                status=500,
+                kind="server_error",
+                code="too_many_attempts",
+            )
+
+
+class _Clock:
+    """Timings of one attempt, in milliseconds since it began."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first: float | None = None
+
+    def chunk(self) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+
+    def timings(self) -> Json:
+        first_ms = None if self._first is None else round((self._first - self._began) * 1000, 3)
+        return {"first_chunk_ms": first_ms, "total_ms": round((time.monotonic() - self._began) * 1000, 3)}
+
+
+def _failed(error: Json, usage: Json | None, clock: _Clock) -> Terminal:
+    return Terminal(status=Status.FAILED, error=error, usage=usage, timings=clock.timings())

@@ -1,0 +1,29 @@
+"""The chat agent: requests in, answers out."""
+
+from typing import Any
+
+from faust.types import StreamT
+
+from agents.answering import Answering, Rules
+from agents.work import Work
+from app import app, topics
+from app.core import unacknowledged
+
+settings = app.settings
+answering = Answering(
+    log=app.log_client,
+    tails=app.tails,
+    model=app.upstream,
+    # An embedded log has one worker, and its lock is ours: an attempt of anybody else is one of a dead process.
+    rules=Rules(lease_s=settings.lease_s, attempts_max=settings.attempts_max, alone=not settings.on_kafka),
+)
+work = Work(app, answering)
+app.on_drain(work.drain)
+app.in_flight = lambda: work.in_flight
+
+
+@app.agent(app.source(topics.CHAT_REQUESTS), name="chat")
+async def chat(stream: StreamT[Any]) -> None:
+    """Answer requests, many at once; each is acknowledged after its terminal was read out of the log."""
+    async for event in unacknowledged(stream):
+        await work.take(event)

@@ -1,0 +1,50 @@
+"""One request as its generator sees it: its frames folded as they come out of the log."""
+
+import time
+
+from answers import fold, frames
+from answers.envelope import MalformedRecordError
+from answers.fold import Answer
+from transports.log import Record
+from transports.tails import Tail
+
+
+class View:
+    """Folds what a tail of one uid gives. ``answer`` is what is known now."""
+
+    def __init__(self, tail: Tail, rid: str) -> None:
+        self._tail = tail
+        self.answer = Answer(rid=rid)
+        self.position = -1  # the last offset folded
+        self._heard = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a counting record was read, or since reading was not at the log's end."""
+        return time.monotonic() - self._heard
+
+    async def look(self) -> None:
+        """Fold everything that is in the log now."""
+        self._fold(await self._tail.catch_up())
+        self._heard = time.monotonic()
+
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a poll, not a scope
+        """Fold what comes next, for at most ``timeout`` seconds. Whether anything came."""
+        records = await self._tail.next(timeout=timeout)
+        self._fold(records)
+        if not self._tail.caught_up:
+            # Alive is judged at the log's end only: behind it, the silence is ours.
+            self._heard = time.monotonic()
+        return bool(records)
+
+    def _fold(self, records: list[Record]) -> None:
+        for record in records:
+            self.position = record.offset
+            try:
+                frame = frames.decode(record.value)
+            except MalformedRecordError:
+                continue
+            folded = fold.fold(self.answer, record.offset, frame)
+            self.answer = folded.answer
+            if folded.counts:
+                self._heard = time.monotonic()

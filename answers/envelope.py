@@ -1,0 +1,73 @@
+"""The envelope that every event carries, as JSON, readable with kcat."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+SOURCE = "weir"
+
+Json = dict[str, Any]
+"""A parsed JSON object. Its values are whatever the other side sent, so they are looked at before they are used."""
+
+
+class MalformedRecordError(ValueError):
+    """A record is not an event of ours: not JSON, or without the fields of the envelope."""
+
+
+class Event(NamedTuple):
+    """One event as it stands in a topic."""
+
+    event_id: str
+    event_type: str  # dotted, lower case: subject.verb
+    tenant_id: str
+    timestamp: str  # ISO 8601, UTC
+    source: str
+    data: Json
+
+
+def utc_iso(seconds: float | None = None) -> str:
+    """``2026-01-31T12:00:00.000000Z`` for seconds since the epoch (default: now)."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, tz=UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def encode(event_id: str, event_type: str, tenant_id: str, data: Mapping[str, Any]) -> bytes:
+    """An event of now, as JSON bytes."""
+    return orjson.dumps(
+        {
+            "event_id": event_id,
+            "event_type": event_type,
+            "tenant_id": tenant_id,
+            "timestamp": utc_iso(),
+            "source": SOURCE,
+            "data": data,
+        }
+    )
+
+
+def decode(value: bytes | None) -> Event:
+    """Read an event.
+
+    Raises:
+        MalformedRecordError: the bytes are not such an event; the message says what is missing.
+    """
+    try:
+        fields = orjson.loads(value or b"")
+    except orjson.JSONDecodeError as error:
+        raise MalformedRecordError(f"not JSON: {error}") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("data"), dict):
+        raise MalformedRecordError("not an event: no object in `data`")
+    for name in ("event_id", "event_type", "tenant_id"):
+        if not isinstance(fields.get(name), str):
+            raise MalformedRecordError(f"not an event: `{name}` is not a string")
+    return Event(
+        fields["event_id"],
+        fields["event_type"],
+        fields["tenant_id"],
+        str(fields.get("timestamp", "")),
+        str(fields.get("source", "")),
+        fields["data"],
+    )

@@ -1,0 +1,100 @@
+"""The one function that reads an answer out of the log, used by everyone who decides or delivers.
+
+Several workers may write for one request: a worker that was paused, one that lost its partition, one that took over.
+Nobody locks. Instead every reader folds the request's frames in log order with the same rules, so all of them agree on
+which frames count (DESIGN section 5):
+
+* A begin or restart mark counts only if its ``after`` is still the offset of the last counting record when it lands.
+  So of two marks that were decided on the same knowledge, the first wins, for everyone.
+* Only a counting mark ends the attempt before it; frames of any other attempt are ignored.
+* Within an attempt a chunk below the expected ``seq`` is a repetition and dropped; one above it is a gap, which is a
+  bug: it is flagged, and the stream fails rather than hides it.
+* The first terminal that counts is final.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from answers.envelope import Json
+from answers.frames import Frame, Kind, Terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is known of one request (``rid``) after folding its frames up to some offset."""
+
+    rid: str
+    attempt: str = ""  # the one that may speak now
+    attempts: int = 0  # counting marks so far
+    first: int = -1  # offset of the first counting mark
+    last: int = -1  # offset of the last counting record
+    next_seq: int = 0  # number that the next chunk must have
+    restarts: int = 0
+    gap: bool = False
+    terminal: Terminal | None = None
+    finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The new state, and what this frame added for a reader."""
+
+    answer: Answer
+    counts: bool
+    chunks: list[Json] = field(default_factory=list)  # new ones only
+    first_seq: int = 0  # number of chunks[0]
+    skipped: int = 0  # chunks of the frame before chunks[0] that were repetitions
+
+
+def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
+    """Fold one frame, read at ``offset``, into what is known. Pure; frames of other requests change nothing."""
+    if frame.rid != answer.rid or answer.terminal is not None or frame.kind in {Kind.ATTACH, Kind.CONFLICT}:
+        return Folded(answer, counts=False)
+    if frame.kind in {Kind.BEGIN, Kind.RESTART}:
+        return _mark(answer, offset, frame)
+    if frame.attempt != answer.attempt or not answer.attempt:
+        return Folded(answer, counts=False)
+    if frame.kind is Kind.CHUNKS:
+        return _chunks(answer, offset, frame)
+    return Folded(replace(answer, last=offset, terminal=frame.terminal), counts=True)
+
+
+def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
+    if frame.after != answer.last:
+        return Folded(answer, counts=False)
+    restart = frame.kind is Kind.RESTART
+    marked = replace(
+        answer,
+        attempt=frame.attempt,
+        attempts=answer.attempts + 1,
+        first=offset if answer.first < 0 else answer.first,
+        last=offset,
+        next_seq=0 if restart else answer.next_seq,
+        restarts=answer.restarts + restart,
+        finish_reasons={} if restart else answer.finish_reasons,
+    )
+    return Folded(marked, counts=True)
+
+
+def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
+    skipped = max(0, answer.next_seq - frame.seq)
+    new = frame.chunks[skipped:]
+    if frame.seq > answer.next_seq:
+        return Folded(replace(answer, last=offset, gap=True), counts=True)
+    reasons = finish_reasons(new)
+    told = replace(
+        answer,
+        last=offset,
+        next_seq=answer.next_seq + len(new),
+        finish_reasons=answer.finish_reasons | reasons if reasons else answer.finish_reasons,
+    )
+    return Folded(told, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
+
+
+def finish_reasons(chunks: list[Json]) -> dict[int, str]:
+    """Why each choice ended, by its index, as far as these chunks say."""
+    return {
+        choice.get("index", 0): choice["finish_reason"]
+        for chunk in chunks
+        for choice in chunk.get("choices") or ()
+        if choice.get("finish_reason")
+    }

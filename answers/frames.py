@@ -1,0 +1,135 @@
+"""Frames: the records of chat-chunks.
+
+One record is one frame. Token frames carry OpenAI chunk objects; marks say who generates, that it is alive, where a
+second submission of the same uid finds the answer, and how the request ended.
+
+    begin      a first attempt asks for the request           compare-and-set on ``after``
+    restart    a later attempt says the answer again           compare-and-set on ``after``
+    chunks     tokens; ``seq`` numbers the first of them
+    heartbeat  the attempt is alive though it says nothing
+    attach     submission ``submission`` has the same body: its answer starts at offset ``first``
+    conflict   submission ``submission`` has another body under the same uid
+    terminal   how the request ended; the first that counts is final
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, cast
+
+from answers import envelope
+from answers.envelope import Json, MalformedRecordError
+
+
+class Kind(StrEnum):
+    """What a frame is."""
+
+    BEGIN = "begin"
+    RESTART = "restart"
+    CHUNKS = "chunks"
+    HEARTBEAT = "heartbeat"
+    ATTACH = "attach"
+    CONFLICT = "conflict"
+    TERMINAL = "terminal"
+
+
+class Status(StrEnum):
+    """How a request ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """The end of a request."""
+
+    status: Status
+    finish_reason: str | None = None  # of choice 0
+    usage: Json | None = None  # OpenAI's usage object, as the upstream counted
+    error: Json | None = None  # OpenAI's error object plus `status`, the HTTP status it would have had
+    timings: Json = field(default_factory=dict)  # milliseconds since the attempt began, by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One record of chat-chunks, decoded."""
+
+    uid: str
+    rid: str  # the event id of the first accepted record of this uid
+    kind: Kind
+    attempt: str = ""  # one LLM call; "" for marks that belong to none
+    seq: int = 0  # number of the frame's first chunk within the answer
+    chunks: list[Json] = field(default_factory=list)
+    after: int = -1  # begin, restart: offset of the last counting record that the writer had folded
+    fingerprint: str = ""  # begin: of the request's body
+    submission: str = ""  # attach, conflict: the event id of the later record
+    first: int = -1  # attach: offset of the begin mark
+    terminal: Terminal | None = None
+
+
+def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
+    """A frame as an event of now; empty fields are left out."""
+    data: Json = {"uid": frame.uid, "rid": frame.rid, "mark": frame.kind}
+    if frame.kind is Kind.CHUNKS:
+        data = {"uid": frame.uid, "rid": frame.rid, "attempt": frame.attempt, "seq": frame.seq}
+        data["chunks"] = frame.chunks
+    elif frame.attempt:
+        data["attempt"] = frame.attempt
+        data["seq"] = frame.seq
+    if frame.kind in {Kind.BEGIN, Kind.RESTART}:
+        data["after"] = frame.after
+        data["fingerprint"] = frame.fingerprint
+    if frame.submission:
+        data["submission"] = frame.submission
+        data["first"] = frame.first
+    if frame.terminal is not None:
+        data |= _terminal_fields(frame.terminal)
+    return envelope.encode(event_id, f"chat.{frame.kind}", tenant, data)
+
+
+def decode(value: bytes | None) -> Frame:
+    """Read a frame.
+
+    Raises:
+        MalformedRecordError: the record is no frame.
+    """
+    data = envelope.decode(value).data
+    try:
+        kind = Kind(data.get("mark", Kind.CHUNKS))
+        return Frame(
+            uid=str(data["uid"]),
+            rid=str(data["rid"]),
+            kind=kind,
+            attempt=str(data.get("attempt", "")),
+            seq=int(data.get("seq", 0)),
+            chunks=cast("list[Json]", data.get("chunks", [])),
+            after=int(data.get("after", -1)),
+            fingerprint=str(data.get("fingerprint", "")),
+            submission=str(data.get("submission", "")),
+            first=int(data.get("first", -1)),
+            terminal=_terminal(data) if kind is Kind.TERMINAL else None,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise MalformedRecordError(f"not a frame: {error}") from None
+
+
+def _terminal_fields(terminal: Terminal) -> dict[str, Any]:
+    return {
+        "status": terminal.status,
+        "finish_reason": terminal.finish_reason,
+        "usage": terminal.usage,
+        "error": terminal.error,
+        "timings": terminal.timings,
+    }
+
+
+def _terminal(data: Json) -> Terminal:
+    return Terminal(
+        status=Status(data["status"]),
+        finish_reason=data.get("finish_reason"),
+        usage=data.get("usage"),
+        error=data.get("error"),
+        timings=data.get("timings") or {},
+    )

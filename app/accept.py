@@ -1,0 +1,139 @@
+"""accept(): the one door. HTTP and RabbitMQ call it; what it returns is in the log.
+
+It checks a request, gives it a uid, a tenant and a time, and publishes it to chat-requests. When it returns, the
+request is durable and will end in exactly one terminal state.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import orjson
+
+from answers.envelope import Json, utc_iso
+from app import requests, topics
+from app.errors import InvalidRequestError, UnavailableError
+from app.lifecycle import Happening
+from app.requests import ChatRequest, Ingress
+from app.settings import Settings
+from app.traces import Traces
+from app.validation import check_body
+from transports.log import LogClient, LogError, Partition
+from transports.partitioner import partition_for
+from transports.tails import Tails
+
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
+
+
+def parse(raw: bytes) -> Any:
+    """A request body's JSON.
+
+    Raises:
+        InvalidRequestError: it is not JSON; the message says where it breaks.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+class Door:
+    """Takes requests in for one worker."""
+
+    def __init__(
+        self,
+        *,
+        log: LogClient,
+        tails: Tails,
+        traces: Traces,
+        settings: Settings,
+        own_partitions: Callable[[], Collection[int]],
+    ) -> None:
+        self._log = log
+        self._tails = tails
+        self._traces = traces
+        self._settings = settings
+        self._own_partitions = own_partitions
+
+    async def accept(self, body: Any, *, ingress: Ingress, tenant: str | None = None) -> ChatRequest:
+        """Check, name and publish one request.
+
+        Args:
+            body: the parsed JSON of the client.
+            ingress: the door it came through.
+            tenant: who it belongs to; the default tenant if None.
+
+        Raises:
+            InvalidRequestError: the request is wrong; nothing was published.
+            UnavailableError: the log did not confirm it in time. It may have been taken all the same, so a client
+                that sends it again should send the same uid.
+        """
+        checked = check_body(body)
+        tenant = self._tenant(tenant)
+        uid = checked.get("uid") or self._mint_uid()
+        at = self.chunks_of(uid)
+        try:
+            async with asyncio.timeout(self._settings.accept_timeout_s):
+                chunks_from = await self._tails.end(at)
+                request = self._request(checked, uid, tenant, ingress, chunks_from)
+                await self._publish(request, at.partition)
+        except (LogError, TimeoutError) as error:
+            reason = "not in time" if isinstance(error, TimeoutError) else str(error)
+            raise UnavailableError(f"The log did not take the request: {reason}", code="log_unavailable") from error
+        return request
+
+    def chunks_of(self, uid: str) -> Partition:
+        """The partition of chat-chunks where the answer to ``uid`` stands."""
+        return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+
+    def _tenant(self, tenant: str | None) -> str:
+        if tenant is not None and not _TENANT.fullmatch(tenant):
+            raise InvalidRequestError(
+                "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+            )
+        return tenant or self._settings.default_tenant
+
+    def _mint_uid(self) -> str:
+        """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
+        own = self._own_partitions()
+        uid = requests.new_id("req")
+        for _ in range(_MINT_TRIES):
+            if not own or self.chunks_of(uid).partition in own:
+                break
+            uid = requests.new_id("req")
+        return uid
+
+    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
+        upstream_body = requests.upstream_body(body, self._settings.openai_model)
+        try:
+            digest = requests.fingerprint(upstream_body)
+        except TypeError:  # orjson reads deeper nesting than it writes
+            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
+        return ChatRequest(
+            uid=uid,
+            event_id=requests.new_id("evt"),
+            tenant=tenant,
+            ingress=ingress,
+            accepted_at=utc_iso(),
+            body=upstream_body,
+            fingerprint=digest,
+            stream=bool(body.get("stream")),
+            username=body.get("username"),
+            chunks_from=chunks_from,
+        )
+
+    async def _publish(self, request: ChatRequest, partition: int) -> None:
+        value = self._encode(request)
+        await self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value)
+        self._traces.emit(request, Happening.ACCEPTED, {"chunks_from": request.chunks_from})
+
+    def _encode(self, request: ChatRequest) -> bytes:
+        try:
+            value = requests.encode(request)
+        except TypeError:
+            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
+        if len(value) > self._settings.kafka_max_message_bytes:
+            raise InvalidRequestError("The request does not fit into one record.", code="request_too_large", status=413)
+        return value

@@ -1,0 +1,36 @@
+"""chat-dead-letters: what could not be processed, with its reason, so that it blocks nothing and is not lost."""
+
+import base64
+
+from answers import envelope
+from app import requests, topics
+from transports.log import LogClient, Record
+from transports.partitioner import partition_for
+
+EVENT_TYPE = "chat.dead_letter"
+
+
+async def bury(log: LogClient, record: Record, *, reason: str, tenant: str) -> None:
+    """Write a record, as it was, to the dead letters, and wait until it is there.
+
+    Args:
+        log: where to write.
+        record: what could not be processed; its bytes are kept as base64, for they may be anything.
+        reason: one line for a person.
+        tenant: whose it is, as far as that is known.
+
+    Raises:
+        LogError: it may not be there; do not acknowledge the record.
+    """
+    data = {
+        "reason": reason,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": base64.b64encode(record.key or b"").decode(),
+        "value": base64.b64encode(record.value or b"").decode(),
+        "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
+    }
+    value = envelope.encode(requests.new_id("evt"), EVENT_TYPE, tenant, data)
+    partition = partition_for(record.key or b"", topics.CHAT_DEAD_LETTERS.partitions)
+    await log.append(topics.CHAT_DEAD_LETTERS.name, partition, record.key, value)

@@ -1,0 +1,53 @@
+"""The life of a request, as a table of legal transitions. The diagram in docs/ is made from it."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a request stands. The last four are terminal: nothing leads out of them."""
+
+    UNKNOWN = "unknown"  # nothing heard of it yet
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Happening(StrEnum):
+    """What can happen to a request: the ``event_type`` of an agent-trace event."""
+
+    ACCEPTED = "request.accepted"  # a door put it into the topic
+    ATTEMPTED = "attempt.started"  # an LLM call for it begins
+    COMPLETED = "request.completed"
+    FAILED = "request.failed"
+    CANCELLED = "request.cancelled"
+    EXPIRED = "request.expired"
+    FORGOTTEN = "request.forgotten"  # past the tables' expiry: no step, its row is removed
+
+
+_ENDS = {
+    Happening.COMPLETED: State.COMPLETED,
+    Happening.FAILED: State.FAILED,
+    Happening.CANCELLED: State.CANCELLED,
+    Happening.EXPIRED: State.EXPIRED,
+}
+
+TRANSITIONS: dict[tuple[State, Happening], State] = {
+    (State.UNKNOWN, Happening.ACCEPTED): State.ACCEPTED,
+    # Door and agent are different producers, so the agent's word may come first.
+    (State.UNKNOWN, Happening.ATTEMPTED): State.RUNNING,
+    (State.RUNNING, Happening.ACCEPTED): State.RUNNING,
+    (State.ACCEPTED, Happening.ATTEMPTED): State.RUNNING,
+    # A second attempt, after the worker of the first one died.
+    (State.RUNNING, Happening.ATTEMPTED): State.RUNNING,
+    **{(state, end): after for end, after in _ENDS.items() for state in (State.UNKNOWN, State.ACCEPTED, State.RUNNING)},
+}
+
+TERMINAL = frozenset(_ENDS.values())
+
+
+def transition(state: State, happening: Happening) -> State | None:
+    """The state after ``happening``, or None where that is no legal transition: then nothing changes."""
+    return TRANSITIONS.get((state, happening))

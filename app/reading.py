@@ -1,0 +1,130 @@
+"""Read the answer to a request out of the log: for doors that deliver it while it is written, and for stored answers.
+
+A reader of a *submission* does not know yet whether it is the first of its uid. It waits for the mark that tells: a
+begin mark of its own, an attach mark that names where the answer starts, or a conflict mark.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from answers import frames
+from answers.envelope import Json, MalformedRecordError
+from answers.fold import Answer, fold
+from answers.frames import Frame, Kind, Terminal
+from app.errors import ApiError, InvalidRequestError
+from transports.log import Partition, Record
+from transports.tails import Tail, Tails
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one record adds for a reader. All empty: nothing came within the time asked for."""
+
+    partition: int = -1
+    offset: int = -1
+    chunks: tuple[Json, ...] = ()
+    first_n: int = 0  # place of chunks[0] in its frame
+    restarted: bool = False  # the answer is said again from its start
+    terminal: Terminal | None = None
+
+
+IDLE = Delivery()
+
+
+class BrokenStreamError(ApiError):
+    """The log holds a gap in an answer: a defect, shown rather than hidden."""
+
+    def __init__(self, uid: str) -> None:
+        super().__init__(f"The stored answer of {uid} has a gap.", status=500, kind="server_error", code="stream_gap")
+
+
+def decode(record: Record) -> Frame | None:
+    """The frame in a record; None for a record that is no frame, which must not stop a reader."""
+    try:
+        return frames.decode(record.value)
+    except MalformedRecordError:
+        return None
+
+
+async def deliveries(
+    tails: Tails, at: Partition, uid: str, *, position: int, idle_s: float, rid: str | None = None, submission: str = ""
+) -> AsyncGenerator[Delivery, None]:
+    """What a reader gets, in order and each once, until the terminal, which comes last.
+
+    Args:
+        tails: where to read.
+        at: the partition of chat-chunks.
+        uid: the request.
+        position: nothing about the request is older.
+        idle_s: yield ``IDLE`` after so many seconds without news.
+        rid: the request's identity, where it is known; else ``submission`` finds it.
+        submission: the event id of the reader's own submission.
+
+    Raises:
+        InvalidRequestError: another request has this uid (409).
+        BrokenStreamError: chunks are missing in the log.
+    """
+    if rid is None:
+        async with tails.open(at, position, key=uid.encode()) as tail:
+            async for found in _identify(tail, submission, idle_s):
+                if found is None:
+                    yield IDLE
+                else:
+                    rid, position = found
+    if rid is None:
+        return
+    async with tails.open(at, position, key=uid.encode()) as tail:
+        async for delivery in _follow(tail, at, uid, rid, idle_s):
+            yield delivery
+
+
+async def _identify(tail: Tail, submission: str, idle_s: float) -> AsyncGenerator[tuple[str, int] | None, None]:
+    """Yields None while nothing is known, then (rid, where its answer starts), and ends."""
+    while True:
+        records = await tail.next(timeout=idle_s)
+        if not records:
+            yield None
+        for record in records:
+            frame = decode(record)
+            if frame is None:
+                continue
+            if frame.rid == submission and frame.kind in {Kind.BEGIN, Kind.RESTART}:
+                yield submission, record.offset
+                return
+            if frame.submission == submission and frame.kind is Kind.ATTACH:
+                yield frame.rid, frame.first
+                return
+            if frame.submission == submission and frame.kind is Kind.CONFLICT:
+                raise InvalidRequestError(
+                    "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
+                )
+
+
+async def _follow(tail: Tail, at: Partition, uid: str, rid: str, idle_s: float) -> AsyncGenerator[Delivery, None]:
+    answer = Answer(rid=rid)
+    quiet_since = time.monotonic()
+    while answer.terminal is None:
+        for record in await tail.next(timeout=idle_s):
+            frame = decode(record)
+            if frame is None:
+                continue
+            folded = fold(answer, record.offset, frame)
+            restarted = folded.answer.restarts > answer.restarts
+            answer = folded.answer
+            if answer.gap:
+                raise BrokenStreamError(uid)
+            if folded.chunks or restarted or (folded.counts and answer.terminal):
+                quiet_since = time.monotonic()
+                yield Delivery(
+                    at.partition,
+                    record.offset,
+                    tuple(folded.chunks),
+                    folded.skipped,
+                    restarted,
+                    answer.terminal,
+                )
+        # Heartbeats of the generator are news to us, not to the reader.
+        if time.monotonic() - quiet_since >= idle_s:
+            quiet_since = time.monotonic()
+            yield IDLE

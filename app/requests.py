@@ -1,0 +1,112 @@
+"""An accepted request: the record of chat-requests."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from answers import envelope
+from answers.envelope import Json, MalformedRecordError
+
+EVENT_TYPE = "chat.requested"
+
+# Weir's own fields in a client's body; the LLM never sees them.
+OWN_FIELDS = frozenset({"uid", "username"})
+
+
+class Ingress(StrEnum):
+    """The door a request came through."""
+
+    HTTP = "http"
+    RABBITMQ = "rabbitmq"
+    KAFKA = "kafka"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """One submission of a request."""
+
+    uid: str
+    event_id: str  # of this submission; the first one's is the request's ``rid``
+    tenant: str
+    ingress: Ingress
+    accepted_at: str  # ISO 8601, UTC
+    body: Json  # what the LLM gets
+    fingerprint: str  # of the body: two submissions of one uid must agree on it
+    stream: bool  # the client wants tokens as they come
+    username: str | None = None
+    chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
+
+    @property
+    def key(self) -> bytes:
+        """The record's key, in all topics around this request."""
+        return self.uid.encode()
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the client asked for the usage chunk."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as ``evt-3f2a…``."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def fingerprint(body: Json) -> str:
+    """A digest of a request body that does not depend on the order of its fields."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def upstream_body(body: Json, default_model: str) -> Json:
+    """The client's body without Weir's own fields, with a model."""
+    rest = {key: value for key, value in body.items() if key not in OWN_FIELDS}
+    rest["model"] = body.get("model") or default_model
+    return rest
+
+
+def encode(request: ChatRequest) -> bytes:
+    """The request as an event."""
+    data: dict[str, Any] = {
+        "uid": request.uid,
+        "ingress": request.ingress,
+        "accepted_at": request.accepted_at,
+        "stream": request.stream,
+        "username": request.username,
+        "chunks_from": request.chunks_from,
+        "fingerprint": request.fingerprint,
+        "body": request.body,
+    }
+    return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
+
+
+def decode(value: bytes | None) -> ChatRequest:
+    """Read a request.
+
+    Raises:
+        MalformedRecordError: the record is no request; the message names what is missing.
+    """
+    event = envelope.decode(value)
+    data = event.data
+    if event.event_type != EVENT_TYPE:
+        raise MalformedRecordError(f"event_type is {event.event_type!r}, not {EVENT_TYPE!r}")
+    if not isinstance(data.get("body"), dict):
+        raise MalformedRecordError("`data.body` is not an object")
+    try:
+        return ChatRequest(
+            uid=str(data["uid"]),
+            event_id=event.event_id,
+            tenant=event.tenant_id,
+            ingress=Ingress(data.get("ingress", Ingress.KAFKA)),
+            accepted_at=str(data.get("accepted_at") or event.timestamp),
+            body=data["body"],
+            fingerprint=str(data.get("fingerprint") or fingerprint(data["body"])),
+            stream=bool(data.get("stream")),
+            username=data.get("username"),
+            chunks_from=int(data.get("chunks_from", 0)),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise MalformedRecordError(f"not a request: {error!r}") from None

@@ -1,0 +1,233 @@
+"""Every setting, in one typed place: name of the environment variable, default, unit, allowed values, and why.
+
+The names and defaults of the two systems that Weir replaces are kept (OPENAI_*, RABBITMQ_*, RESPONSE_QUEUE_*,
+LOG_LEVEL, KAFKA_*). The table in docs/settings.md is made from this file and checked by ``make lint``.
+"""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+MIB = 1024 * 1024
+
+
+def _http_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url.rstrip("/")
+
+
+def _bootstrap_servers(servers: str | None) -> str | None:
+    if not servers:
+        return None
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("must be host:port, or several separated by commas")
+    return ",".join(server.strip() for server in servers.split(","))
+
+
+def reachable_hostname() -> str:
+    """This host's name if it resolves here, else loopback: two workers on a laptop must find each other."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return "127.0.0.1"
+    return name
+
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class SettingsError(Exception):
+    """The environment holds a value that is not allowed; the message is one line and holds no secret."""
+
+
+class Settings(BaseModel):
+    """Settings of one worker. Field names are the environment variables in lower case."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    # -- the LLM (names and defaults of the queue worker)
+    openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
+    openai_api_key: SecretStr = Field(SecretStr("dummy-token"), description="API key for it; local servers ignore it.")
+    openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
+    upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to reach the LLM, in seconds.")
+    upstream_first_token_timeout_s: Seconds = Field(
+        120.0,
+        description="Time from sending a request to the first token, in seconds: model loading is slow.",
+    )
+    upstream_idle_timeout_s: Seconds = Field(
+        60.0, description="Longest silence between two tokens, in seconds; then the call counts as hung."
+    )
+    upstream_retries: int = Field(
+        2, ge=0, le=10, description="Repetitions of a call that failed before its first byte, with backoff."
+    )
+
+    # -- doors
+    log_level: Literal["debug", "info", "warn", "error"] = Field("info", description="Least severe log line.")
+    restapi_host: str = Field("0.0.0.0", description="Address the HTTP door listens on.")  # noqa: S104 -- a server
+    restapi_port: int = Field(8080, ge=1, le=65535, description="Port of the HTTP door.")
+    restapi_advertised_host: str = Field(
+        default_factory=reachable_hostname,
+        description="Host name under which other workers reach this one to ask for a state it owns. "
+        "Default: this host's name where it resolves, else 127.0.0.1.",
+    )
+    request_max_bytes: int = Field(
+        8 * MIB, ge=1024, le=64 * MIB, description="Largest request body, in bytes; images travel inside it."
+    )
+    default_tenant: str = Field(
+        "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Tenant of requests without X-Tenant-ID."
+    )
+    accept_timeout_s: Seconds = Field(
+        10.0, description="How long a door waits for the log to confirm a request, in seconds; then it says 503."
+    )
+    sse_heartbeat_s: Seconds = Field(
+        10.0,
+        description="Silence after which a stream gets a comment line, in seconds: proxies cut silent streams.",
+    )
+    sse_header_wait_s: Seconds = Field(
+        3.0,
+        description="How long a stream waits for its first token before it sends status 200, in seconds: an early "
+        "failure keeps its own status.",
+    )
+    client_write_timeout_s: Seconds = Field(
+        60.0, description="How long a client may leave the socket full before it is let go, in seconds."
+    )
+    answer_timeout_s: Seconds = Field(
+        3600.0, description="Longest that a door waits for one answer to end, in seconds."
+    )
+    models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
+
+    # -- the worker
+    max_in_flight: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="Answers generated at once by one worker; the rest waits in the topic.",
+    )
+    drain_s: float = Field(
+        30.0, ge=0, le=3600, description="How long a stopping worker finishes what is in flight, in seconds."
+    )
+    lease_s: Seconds = Field(10.0, description="Silence after which a request's generator counts as dead, in seconds.")
+    attempts_max: int = Field(
+        5, ge=1, le=100, description="LLM calls for one request, crashes included; then it fails."
+    )
+    weir_data_dir: Path = Field(
+        Path("data"), description="Folder of the embedded log and of table files; created if missing."
+    )
+    table_store: Literal["memory", "rocksdb"] = Field(
+        "memory", description="Where tables live; rocksdb recovers from disk and needs the extra `rocksdb`."
+    )
+    sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
+        "NORMAL",
+        description="Embedded log: NORMAL survives a killed process, FULL also a power cut, at one fsync a commit.",
+    )
+    table_expiry_s: float = Field(
+        7 * 86400.0, ge=60, description="How long a finished request stays in the tables, in seconds."
+    )
+
+    # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
+    kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
+        None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism, needed with SASL_PLAINTEXT and SASL_SSL."
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_ssl_cafile: Path | None = Field(None, description="CA certificates (PEM) that signed the brokers'.")
+    kafka_ssl_certfile: Path | None = Field(None, description="Client certificate (PEM), for mutual TLS.")
+    kafka_ssl_keyfile: Path | None = Field(None, description="Key of the client certificate (PEM).")
+    kafka_consumer_group: str = Field(
+        "weir",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="Consumer group, and prefix of changelog topics.",
+    )
+    kafka_replication_factor: int = Field(
+        3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
+    )
+    kafka_session_timeout_s: Seconds = Field(
+        10.0, description="Silence after which the group gives a worker's partitions away, in seconds."
+    )
+    kafka_max_message_bytes: int = Field(
+        8 * MIB + 65536, ge=1024, description="Largest record, in bytes: a whole request must fit into one."
+    )
+
+    # -- RabbitMQ (names and defaults of the queue worker); the door itself is not built yet
+    rabbitmq_url: SecretStr = Field(
+        SecretStr("amqp://guest:guest@localhost:5672/"), description="RabbitMQ connection URL."
+    )
+    rabbitmq_queue: str = Field("chat_incoming", min_length=1, description="Queue that requests come from.")
+    response_queue_prefix: str = Field("response_", description="Answers go to this prefix + uid.")
+    response_queue_retries: int = Field(300, ge=0, description="Attempts to reach a response queue.")
+
+    @property
+    def on_kafka(self) -> bool:
+        """Whether there is a Kafka; else the embedded log is used."""
+        return self.kafka_bootstrap_servers is not None
+
+    @property
+    def embedded_path(self) -> Path:
+        """The embedded log's file."""
+        return self.weir_data_dir.absolute() / "weir.db"
+
+    @field_validator("log_level", "kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.lower() if value.lower() in {"debug", "info", "warn", "error"} else value.upper()
+
+
+def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
+    """The first wrong variable: its name, what was given (never a secret), what is allowed."""
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0])
+    secret = "SecretStr" in str(Settings.model_fields[field].annotation)
+    value = "(hidden)" if secret else repr(given[field])
+    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{field.upper()} is {value}; allowed: {allowed}"
+
+
+def _check_together(settings: Settings) -> None:
+    """Rules that span several settings, each one line that names the variable to mend."""
+    if settings.kafka_security_protocol.startswith("SASL"):
+        for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
+            if not getattr(settings, name):
+                raise SettingsError(
+                    f"{name.upper()} is not set; KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} needs it"
+                )
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        path = getattr(settings, name)
+        if path is not None and not path.is_file():
+            raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a file that exists")
+    if settings.kafka_max_message_bytes < settings.request_max_bytes:
+        raise SettingsError(
+            f"KAFKA_MAX_MESSAGE_BYTES is {settings.kafka_max_message_bytes}; allowed: at least "
+            f"REQUEST_MAX_BYTES ({settings.request_max_bytes})"
+        )
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value is not allowed; one line that names the variable, what was given, what is allowed.
+    """
+    # An empty variable counts as unset: that is how compose files and shells spell "no value".
+    given = {name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())}
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, given)) from None
+    _check_together(settings)
+    return settings

@@ -1,0 +1,62 @@
+"""Every topic, in one place: its name, key, partitions, retention, and who writes and reads it.
+
+The topics around a request are keyed by its uid and have the same number of partitions, so that one worker owns a
+request's input, state and output. They are created at start where they are missing; a topic that exists keeps its
+settings, but for the number of partitions, which must be the one given here.
+"""
+
+from transports.log import TopicSpec
+
+DAY = 86_400.0
+CHAT_PARTITIONS = 6
+
+CHAT_REQUESTS = TopicSpec(name="chat-requests", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key uid; the accepted request; doors -> chat agent"""
+
+CHAT_CHUNKS = TopicSpec(name="chat-chunks", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key uid; frames: tokens and marks; chat agent -> readers (tails, no consumer group)"""
+
+CHAT_DEAD_LETTERS = TopicSpec(name="chat-dead-letters", partitions=3, retention_s=30 * DAY)
+"""key uid; what could not be processed, why, and where it came from; all -> replay"""
+
+AI_FEEDBACK = TopicSpec(name="ai-feedback-events", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key uid; feedback on an answer; web, Kafka -> feedback agent"""
+
+AI_LEARNING_SIGNALS = TopicSpec(name="ai-learning-signals", partitions=3, retention_s=7 * DAY)
+"""key tenant:model; processed signals; feedback agent -> insights agent, routing"""
+
+AI_INSIGHTS = TopicSpec(name="ai-insights", partitions=3, retention_s=7 * DAY)
+"""key tenant; analytical insights; insights agent -> alerting"""
+
+AGENT_THINKING = TopicSpec(name="agent-thinking-events", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key trace id = uid; reasoning traces; chat agent"""
+
+AGENT_DECISIONS = TopicSpec(name="agent-decision-events", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key uid; which route and model, and why; router"""
+
+AGENT_TRACES = TopicSpec(name="agent-trace-events", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key uid; a request's lifecycle with timings; doors and chat agent -> requests table"""
+
+AGENT_METRICS = TopicSpec(name="agent-metrics-events", partitions=3, retention_s=7 * DAY)
+"""key tenant:model; time to first token, tokens, cost; chat agent"""
+
+QUERY_LINEAGE = TopicSpec(name="query-lineage-events", partitions=3, retention_s=30 * DAY)
+"""key uid; lineage of the SQL in an answer; lineage agent"""
+
+AUDIT = TopicSpec(name="audit-events", partitions=CHAT_PARTITIONS, retention_s=90 * DAY)
+"""key tenant; who did what; doors, admin actions"""
+
+TOPICS: tuple[TopicSpec, ...] = (
+    CHAT_REQUESTS,
+    CHAT_CHUNKS,
+    CHAT_DEAD_LETTERS,
+    AI_FEEDBACK,
+    AI_LEARNING_SIGNALS,
+    AI_INSIGHTS,
+    AGENT_THINKING,
+    AGENT_DECISIONS,
+    AGENT_TRACES,
+    AGENT_METRICS,
+    QUERY_LINEAGE,
+    AUDIT,
+)

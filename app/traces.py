@@ -1,0 +1,55 @@
+"""agent-trace-events: what happens to a request, with timings. Folded into the requests table for people to look at."""
+
+import asyncio
+import logging
+from typing import Any
+
+from answers import envelope
+from app import requests, topics
+from app.lifecycle import Happening
+from app.requests import ChatRequest
+from transports.log import LogClient
+from transports.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
+
+WAITING_MAX = 10_000  # events on their way to the log; beyond that they are dropped and counted: answers come first
+
+
+class Traces:
+    """Emits trace events without making an answer wait for them."""
+
+    def __init__(self, log: LogClient, *, worker: str) -> None:
+        self._log = log
+        self._worker = worker
+        self._waiting: set[asyncio.Future[int]] = set()
+        self.dropped = 0
+
+    def emit(self, request: ChatRequest, happening: Happening, details: dict[str, Any]) -> None:
+        """Tell what happened to a request. Never raises and never waits."""
+        if len(self._waiting) >= WAITING_MAX:
+            self.dropped += 1
+            return
+        data = {
+            "trace_id": request.uid,
+            "uid": request.uid,
+            "rid": request.event_id,
+            "worker": self._worker,
+            "ingress": request.ingress,
+            "model": request.body.get("model"),
+            "username": request.username,
+            "stream": request.stream,
+            "accepted_at": request.accepted_at,
+            **details,
+        }
+        value = envelope.encode(requests.new_id("evt"), happening, request.tenant, data)
+        partition = partition_for(request.key, topics.AGENT_TRACES.partitions)
+        landing = asyncio.ensure_future(self._log.append(topics.AGENT_TRACES.name, partition, request.key, value))
+        self._waiting.add(landing)
+        landing.add_done_callback(self._landed)
+
+    def _landed(self, landing: "asyncio.Future[int]") -> None:
+        self._waiting.discard(landing)
+        if not landing.cancelled() and landing.exception() is not None:
+            self.dropped += 1
+            logger.warning("a trace event was not written: %s", landing.exception())

@@ -1,0 +1,233 @@
+"""Ask an OpenAI-compatible server, and read its chunks as plain dicts.
+
+The ``openai`` package makes the call (proxies, authentication, retries with backoff before the first byte); the
+stream's bytes are parsed here with orjson, because one pydantic object per token costs more than all the rest.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx2
+import openai
+import orjson
+from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
+
+from answers.envelope import Json
+from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
+from llm.sse import EventTooLongError, SseDecoder
+from llm.thinking import ThinkingSplitter
+
+_KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers drop theirs
+_ERROR_MESSAGE_CHARS = 2000  # of an upstream's error body: enough to act on, too little to flood a log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long an upstream may be silent, in seconds."""
+
+    connect_s: float
+    first_token_s: float
+    idle_s: float
+
+
+class Upstream:
+    """One LLM server. ``close()`` it when done."""
+
+    def __init__(self, *, url: str, api_key: str, timeouts: Timeouts, retries: int, connections: int = 1000) -> None:
+        self._timeouts = timeouts
+        limits = httpx2.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_S
+        )
+        self._client = AsyncOpenAI(
+            base_url=url,
+            api_key=api_key,
+            max_retries=retries,
+            # Reads are timed here, per phase; this one only stops what would otherwise wait for ever.
+            timeout=openai.Timeout(timeouts.first_token_s, connect=timeouts.connect_s),
+            http_client=DefaultAioHttpClient(limits=limits),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def models(self) -> Json:
+        """The upstream's own GET /models body.
+
+        Raises:
+            UpstreamError: it cannot be had.
+        """
+        try:
+            response = await self._client.models.with_raw_response.list(timeout=self._timeouts.connect_s)
+            return cast("Json", orjson.loads(await response.http_response.aread()))
+        except openai.OpenAIError as error:
+            raise _translate(error) from error
+        except ValueError as error:
+            raise UpstreamUnavailableError(
+                "the model list is not JSON", status=502, kind="upstream_error", code="upstream_invalid_response"
+            ) from error
+
+    async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+        """Chunk objects of one answer, as the upstream sent them, thinking split from content.
+
+        Closing the iterator closes the call. A stream that ends without a finish reason raises after its last chunk.
+
+        Args:
+            body: the client's request, passed on as it is but for streaming with usage.
+
+        Raises:
+            UpstreamError: the call failed, before or after chunks were said.
+        """
+        options = {**(body.get("stream_options") or {}), "include_usage": True}
+        request = {**body, "stream": True, "stream_options": options}
+        response = await self._open(request)
+        try:
+            async for chunk in self._chunks(response):
+                yield chunk
+        finally:
+            # Closing must not hang on a peer that no longer reads.
+            with suppress(Exception):
+                await asyncio.wait_for(response.close(), self._timeouts.connect_s)
+
+    async def _open(self, request: Json) -> "AsyncAPIResponse[Any]":
+        call = self._client.chat.completions.with_streaming_response.create(
+            # The real values travel in extra_body, which replaces these: the typed ones would be copied and
+            # checked against the schema of this release, and what it does not know must get through as well.
+            model="",
+            messages=[],
+            stream=True,
+            extra_body=request,
+        )
+        try:
+            # The upper bound over all retries; each try has the client's own timeout.
+            async with asyncio.timeout(self._timeouts.first_token_s):
+                return await call.__aenter__()
+        except openai.OpenAIError as error:
+            raise _translate(error) from error
+        except TimeoutError:
+            raise _timed_out("gave no answer", self._timeouts.first_token_s) from None
+
+    async def _chunks(self, response: "AsyncAPIResponse[Any]") -> AsyncIterator[Json]:
+        if "json" in response.headers.get("content-type", ""):
+            for chunk in _as_chunks(_loads(await response.read())):
+                yield chunk
+            return
+        splitter, finished = ThinkingSplitter(), False
+        async for data in self._events(response):
+            if data == b"[DONE]":
+                break
+            chunk = _loads(data)
+            if chunk.get("error"):
+                raise _refused(chunk["error"], status=502)
+            finished = finished or any(c.get("finish_reason") for c in chunk.get("choices") or ())
+            yield splitter.split(chunk)
+        if finished:
+            return
+        held = splitter.close()
+        if held:
+            yield {"object": "chat.completion.chunk", "choices": held}
+        raise UpstreamUnavailableError(
+            "the model's stream ended in the middle of the answer",
+            status=502,
+            kind="upstream_error",
+            code="upstream_disconnected",
+        )
+
+    async def _events(self, response: "AsyncAPIResponse[Any]") -> AsyncIterator[bytes]:
+        """The data of each event, with a time limit on every silence."""
+        decoder = SseDecoder()
+        blocks = response.iter_bytes()
+        limit = self._timeouts.first_token_s
+        while True:
+            try:
+                async with asyncio.timeout(limit):
+                    block = await anext(blocks, None)
+                events = decoder.close() if block is None else decoder.feed(block)
+                for event in events:
+                    limit = self._timeouts.idle_s
+                    yield event
+            except TimeoutError:
+                raise _timed_out("fell silent", limit) from None
+            except EventTooLongError as error:
+                raise UpstreamUnavailableError(
+                    f"the model sent {error}", status=502, kind="upstream_error", code="upstream_invalid_response"
+                ) from None
+            except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
+                raise _broke_off(error) from error
+            if block is None:
+                return
+
+
+def _loads(data: bytes) -> Json:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise UpstreamUnavailableError(
+            "the model sent something that is not a JSON object",
+            status=502,
+            kind="upstream_error",
+            code="upstream_invalid_response",
+        )
+    return chunk
+
+
+def _as_chunks(completion: Json) -> list[Json]:
+    """A whole chat.completion, from a server that does not stream, as one chunk."""
+    if completion.get("error"):
+        raise _refused(completion["error"], status=502)
+    choices = [
+        {**{k: v for k, v in choice.items() if k != "message"}, "delta": choice.get("message") or {}}
+        for choice in completion.get("choices") or ()
+    ]
+    for choice in choices:
+        for index, call in enumerate(choice["delta"].get("tool_calls") or ()):
+            call.setdefault("index", index)
+    return [ThinkingSplitter().split({**completion, "object": "chat.completion.chunk", "choices": choices})]
+
+
+def _timed_out(what: str, seconds: float) -> UpstreamError:
+    return UpstreamUnavailableError(
+        f"the model {what} for {seconds:g} s", status=504, kind="upstream_error", code="upstream_timeout"
+    )
+
+
+def _broke_off(error: BaseException) -> UpstreamError:
+    return UpstreamUnavailableError(
+        f"the connection to the model broke ({type(error).__name__})",
+        status=502,
+        kind="upstream_error",
+        code="upstream_disconnected",
+    )
+
+
+def _refused(error: object, *, status: int) -> UpstreamError:
+    """An error object of the upstream, kept as it is where it has OpenAI's shape."""
+    fields = error if isinstance(error, dict) else {"message": str(error)}
+    return UpstreamRefusedError(
+        str(fields.get("message") or "the model refused the request")[:_ERROR_MESSAGE_CHARS],
+        status=status,
+        kind=str(fields.get("type") or "upstream_error"),
+        code=None if fields.get("code") is None else str(fields["code"]),
+        param=None if fields.get("param") is None else str(fields["param"]),
+    )
+
+
+def _translate(error: openai.OpenAIError) -> UpstreamError:
+    if isinstance(error, openai.APIStatusError):
+        body = error.body if isinstance(error.body, dict) else {"message": error.message}
+        return _refused(body, status=error.status_code)
+    if isinstance(error, openai.APITimeoutError):
+        return UpstreamUnavailableError(
+            "the model could not be reached in time", status=504, kind="upstream_error", code="upstream_timeout"
+        )
+    return UpstreamUnavailableError(
+        "the model cannot be reached: is OPENAI_URL right, and is a server running there?",
+        status=502,
+        kind="upstream_error",
+        code="upstream_unreachable",
+    )

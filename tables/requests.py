@@ -1,0 +1,82 @@
+"""Where each request stands, for people: folded from agent-trace-events through the table of legal transitions.
+
+No decision reads it.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import orjson
+
+from answers.envelope import Event, Json
+from app import app
+from app.lifecycle import Happening, State, transition
+from app.topics import CHAT_PARTITIONS
+
+ATTEMPTS_SHOWN = 20  # of one request; the log has them all
+
+table = app.Table(
+    "requests",
+    key_type=bytes,
+    value_type=bytes,
+    key_serializer="raw",
+    value_serializer="raw",
+    partitions=CHAT_PARTITIONS,
+    help="State, timings and attempts of each request.",
+)
+
+_CONSTANT = ("rid", "model", "username", "ingress", "stream", "accepted_at")
+
+
+def get(uid: str) -> Json | None:
+    """The row of a request in a partition that this worker owns."""
+    value = table.get(uid.encode())
+    return None if value is None else cast("Json", orjson.loads(value))
+
+
+def put(uid: str, row: Json) -> None:
+    """Write a row. Must run under an event of the uid's partition."""
+    table[uid.encode()] = orjson.dumps(row)
+
+
+def forget(uid: str) -> None:
+    """Remove a row. Must run under an event of the uid's partition."""
+    table.pop(uid.encode(), None)
+
+
+def rows() -> Iterator[Json]:
+    """All rows of the partitions that this worker owns (and of those it stands by for), in no order."""
+    for value in list(table.values()):
+        yield orjson.loads(value)
+
+
+def apply(row: Json | None, event: Event) -> Json | None:
+    """The row after one trace event; None where the event is no legal step from where the row stands.
+
+    Pure. The steps are those of ``app.lifecycle``; timings are ISO 8601 times and milliseconds.
+    """
+    data = event.data
+    try:
+        happening = Happening(event.event_type)
+    except ValueError:
+        return None
+    row = dict(row or {"uid": data.get("uid"), "tenant": event.tenant_id, "state": State.UNKNOWN, "attempts": []})
+    # A uid that is used again after its request expired is a new request.
+    after = transition(State(row["state"]), happening)
+    if after is None:
+        return None
+    row["state"] = after
+    for name in _CONSTANT:
+        if row.get(name) is None:
+            row[name] = data.get(name)
+    if happening is Happening.ACCEPTED:
+        row["chunks_from"] = data.get("chunks_from")
+    elif happening is Happening.ATTEMPTED:
+        attempt = {"attempt": data.get("attempt"), "worker": data.get("worker"), "started_at": event.timestamp}
+        row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
+        row.setdefault("chunks_from", data.get("chunks_from"))
+    else:
+        row["ended_at"] = event.timestamp
+        for name in ("timings", "usage", "finish_reason", "error", "first", "last"):
+            row[name] = data.get(name)
+    return row

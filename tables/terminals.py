@@ -1,0 +1,51 @@
+"""How requests ended: the table that decisions read.
+
+Only what was read back from the log and counts is written here, so a late write of a former owner is the same as the
+owner's own. Requests that are not here are running, or unknown; nothing is ever concluded from a missing entry.
+"""
+
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from app import app
+from app.topics import CHAT_PARTITIONS
+
+table = app.Table(
+    "terminals",
+    key_type=bytes,
+    value_type=bytes,
+    key_serializer="raw",
+    value_serializer="raw",
+    partitions=CHAT_PARTITIONS,
+    help="How requests ended, and where their answers stand in chat-chunks.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A finished request."""
+
+    rid: str
+    fingerprint: str
+    tenant: str
+    status: str
+    first: int  # offset in chat-chunks of its first counting mark
+    last: int  # and of its terminal
+    ended_at: float  # seconds since the epoch
+
+
+def get(uid: str) -> Ended | None:
+    """How a request of a partition that this worker owns ended, if it is known to have ended."""
+    value = table.get(uid.encode())
+    return None if value is None else Ended(**orjson.loads(value))
+
+
+def put(uid: str, ended: Ended) -> None:
+    """Write an entry. Must run under an event of the uid's partition: its changelog goes to the same one."""
+    table[uid.encode()] = orjson.dumps(asdict(ended))
+
+
+def forget(uid: str) -> None:
+    """Remove an entry. Must run under an event of the uid's partition."""
+    table.pop(uid.encode(), None)

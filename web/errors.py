@@ -1,0 +1,57 @@
+"""Every error leaves in OpenAI's shape, and no traceback leaves at all."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+
+from answers.envelope import Json
+from app.errors import ApiError, InvalidRequestError
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_REASONS = {
+    404: ("Unknown path: {method} {path}", "unknown_url"),
+    405: ("{method} is not allowed on {path}; allowed: {allowed}", "method_not_allowed"),
+    413: ("The body is larger than {limit} bytes.", "request_too_large"),
+}
+
+
+def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON response."""
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+
+
+def error_response(error: ApiError) -> web.Response:
+    """An error as a response."""
+    headers = {"Retry-After": "1"} if error.status in {429, 503} else None
+    return json_response(error.body, status=error.status, headers=headers)
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what a handler raises into a response."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_response(error)
+    except web.HTTPException as error:
+        return error_response(_from_http(request, error))
+    except asyncio.CancelledError:
+        raise
+    except ConnectionResetError:
+        raise  # the client is gone; there is nobody to tell
+    except Exception:
+        logger.exception("%s %s: a defect", request.method, request.path)
+        return error_response(ApiError("internal error", status=500, kind="server_error", code="internal_error"))
+
+
+def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
+    text, code = _REASONS.get(error.status, (error.reason or "the request failed", "http_error"))
+    allowed = ", ".join(sorted(error.allowed_methods)) if isinstance(error, web.HTTPMethodNotAllowed) else ""
+    message = text.format(method=request.method, path=request.path, allowed=allowed, limit=request.client_max_size)
+    return InvalidRequestError(message, code=code, status=error.status)

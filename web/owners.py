@@ -1,0 +1,64 @@
+"""Ask the worker that owns a key: a table's rows are with the owner of their partition, but any worker must answer."""
+
+import asyncio
+from collections.abc import Iterable
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from answers.envelope import Json
+from app.core import Weir
+from app.errors import UnavailableError
+
+FORWARDED = (
+    "X-Weir-Forwarded"  # set on such questions, so that two workers that disagree do not ask each other for ever
+)
+ASK_TIMEOUT_S = 5.0
+
+
+class Owners:
+    """Where the rows of the other workers are."""
+
+    def __init__(self, app: Weir, session: aiohttp.ClientSession) -> None:
+        self._app = app
+        self._session = session
+        self._own = URL(str(app.conf.canonical_url)).origin()
+
+    def of(self, table: str, key: bytes) -> URL | None:
+        """The worker that owns a key; None if it is this one.
+
+        Raises:
+            UnavailableError: nobody owns it at the moment: the group is giving out its partitions.
+        """
+        try:
+            owner = URL(str(self._app.router.key_store(table, key))).origin()
+        except (KeyError, ValueError):
+            raise _nobody() from None
+        return None if owner == self._own else owner
+
+    def others(self) -> set[URL]:
+        """All other workers that own partitions."""
+        found = {URL(str(url)).origin() for url in self._app.router.tables_metadata()}
+        return found - {self._own}
+
+    async def ask(self, worker: URL, path: str, params: Iterable[tuple[str, str]] = ()) -> tuple[int, Json]:
+        """GET a path of another worker: its status and JSON body.
+
+        Raises:
+            UnavailableError: it does not answer in time.
+        """
+        try:
+            async with (
+                asyncio.timeout(ASK_TIMEOUT_S),
+                self._session.get(worker / path.lstrip("/"), params=list(params), headers={FORWARDED: "1"}) as answer,
+            ):
+                return answer.status, orjson.loads(await answer.read())
+        except (TimeoutError, aiohttp.ClientError, orjson.JSONDecodeError) as error:
+            raise UnavailableError(
+                f"The worker that knows this does not answer ({type(error).__name__}); ask again.", code="owner_away"
+            ) from error
+
+
+def _nobody() -> UnavailableError:
+    return UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")

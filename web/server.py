@@ -1,0 +1,86 @@
+"""The web server: an aiohttp runner of our own.
+
+Faust's stock server notices a client that left only at the next write, and takes minutes to stop with a stream open;
+this one cancels a handler when its client leaves, and stops when its streams have ended.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from aiohttp import web
+from mode import Service
+
+from app import app
+from web.chat import ChatView
+from web.errors import errors, json_response
+from web.models import ModelsView
+from web.owners import Owners
+from web.requests import RequestsView
+
+STOP_S = 2.0  # for handlers that are left when the drain time is over
+CONNECTIONS_TO_WORKERS = 32
+
+
+@app.web_server
+class WebServer(Service):
+    """Serves one worker's doors and views. Starts when the tables have recovered."""
+
+    web_url = app.conf.canonical_url
+    driver_version = f"aiohttp={aiohttp.__version__}"
+
+    async def on_start(self) -> None:
+        """Listen, or end the process with one line that says why."""
+        self._open: set[asyncio.Task[object]] = set()
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
+        self._runner = web.AppRunner(
+            self._routes(), handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None
+        )
+        await self._runner.setup()
+        host, port = app.settings.restapi_host, app.settings.restapi_port
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise SystemExit(f"weir: cannot listen on RESTAPI_PORT={port}: {error.strerror}") from None
+        app.on_drain(self._drain)
+        self.log.info("HTTP on http://%s:%d", host, port)
+
+    async def on_stop(self) -> None:
+        """Close what is still open."""
+        await self._runner.cleanup()
+        await self._session.close()
+
+    def _routes(self) -> web.Application:
+        chat, models = ChatView(app), ModelsView(app)
+        requests = RequestsView(app, Owners(app, self._session))
+        http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
+        http.router.add_post("/v1/chat/completions", chat.create)
+        http.router.add_get("/v1/chat/completions/{id}", requests.completion)
+        http.router.add_get("/v1/models", models.index)
+        http.router.add_get("/requests", requests.index)
+        http.router.add_get("/requests/{uid}", requests.show)
+        http.router.add_get("/ping", _ping)
+        return http
+
+    @web.middleware
+    async def _track(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is not None:
+            self._open.add(task)
+        try:
+            return await handler(request)
+        finally:
+            if task is not None:
+                self._open.discard(task)
+
+    async def _drain(self, seconds: float) -> None:
+        """Let open streams end by themselves."""
+        if self._open:
+            await asyncio.wait(set(self._open), timeout=seconds)
+
+
+async def _ping(_http: web.Request) -> web.Response:
+    """Alive. The first seed's health check."""
+    return json_response({"message": "pong", "status": "draining" if app.draining else "ok"})

@@ -1,0 +1,64 @@
+"""Server-sent events to a client, as OpenAI sends them, plus an id on each event and comments while it waits."""
+
+import asyncio
+
+import orjson
+from aiohttp import web
+
+from answers.envelope import Json
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would collect the tokens
+}
+HEARTBEAT = b": heartbeat\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def event(chunk: Json, event_id: str) -> bytes:
+    """One chunk as an event. The id tells where in the log it stands: partition, offset, place in the frame."""
+    return b"id: %b\ndata: %b\n\n" % (event_id.encode(), orjson.dumps(chunk))
+
+
+def error_event(body: Json) -> bytes:
+    """An error in the middle of a stream, where the status is long sent: the openai clients raise it."""
+    return b"data: %b\n\n" % orjson.dumps(body)
+
+
+class SlowClientError(ConnectionResetError):
+    """The client left its socket full for too long."""
+
+
+class EventStream:
+    """The response side of one stream. Headers leave with the first bytes, so that an early failure has a status."""
+
+    def __init__(self, request: web.Request, headers: dict[str, str], write_timeout_s: float) -> None:
+        self._request = request
+        self._response = web.StreamResponse(headers={**HEADERS, **headers})
+        self._write_timeout_s = write_timeout_s
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What the handler returns."""
+        return self._response
+
+    @property
+    def started(self) -> bool:
+        """Whether status 200 is sent."""
+        return self._response.prepared
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes, after the headers if they are not sent yet.
+
+        Raises:
+            SlowClientError: the client does not read.
+            ConnectionResetError: the client is gone.
+        """
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                if not self._response.prepared:
+                    await self._response.prepare(self._request)
+                await self._response.write(data)
+        except TimeoutError:
+            raise SlowClientError(f"nothing read for {self._write_timeout_s:g} s") from None
