@@ -179,7 +179,12 @@ class LogFile:
             finally:
                 self.refresh()
 
-    def _id(self, at: Partition) -> int:
+    def id(self, at: Partition) -> int:
+        """The partition's number in the file.
+
+        Raises:
+            LogRefusedError: no such partition.
+        """
         id_ = self._ids.get(at)
         if id_ is None:
             self.refresh()
@@ -224,7 +229,7 @@ class LogFile:
         mailbox = self._writer.mailbox()
         future: asyncio.Future[int] = mailbox.loop.create_future()
         try:
-            id_ = self._id(at)
+            id_ = self.id(at)
         except (LogRefusedError, LogUnavailableError) as exc:
             future.set_exception(exc)
             return future
@@ -280,7 +285,7 @@ class LogFile:
 
     def bounds(self, at: Partition) -> Bounds:
         """Start and end of a partition, from the file."""
-        id_ = self._id(at)
+        id_ = self.id(at)
         with self._lock:
             start, end = self._query("SELECT start, next FROM partitions WHERE id=?", (id_,))[0]
             known = self._bounds[id_]
@@ -291,11 +296,11 @@ class LogFile:
 
     def end(self, at: Partition) -> int:
         """The end as far as this process knows: a lookup in memory. Exact for whoever watches the partition."""
-        return self._bounds[self._id(at)].end
+        return self._bounds[self.id(at)].end
 
     def read(self, at: Partition, position: int, limit: int = 500) -> list[Record]:
         """Records from ``position`` on: at most ``limit`` and about 4 MiB; empty at the end as `end` knows it."""
-        id_ = self._id(at)
+        id_ = self.id(at)
         with self._lock:
             start, end = self._bounds[id_]
             if position >= end:
@@ -324,7 +329,7 @@ class LogFile:
 
         The time marks tell before which offset everything is older, and bound the search to a few thousand records.
         """
-        id_ = self._id(at)
+        id_ = self.id(at)
         bounds = self.bounds(at)
         low = id_ << OFFSET_BITS
         with self._lock:
@@ -354,7 +359,7 @@ class LogFile:
         Several transactions may be one call. What was there before is not told: read first, or after this.
         """
         watch = Watch(on_growth)
-        ids = [self._id(at) for at in partitions]
+        ids = [self.id(at) for at in partitions]
         self._bell.listen(self._on_ring)
         with self._lock:
             for id_ in ids:

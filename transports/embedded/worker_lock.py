@@ -1,0 +1,46 @@
+"""One worker per log file: a lock on a file beside it, which the system takes away with the process."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from faust.exceptions import ImproperlyConfigured
+
+
+class WorkerLock:
+    """Held by the process whose Faust worker consumes the log."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Become the worker.
+
+        Raises:
+            ImproperlyConfigured: there is one already.
+        """
+        if self._file is not None:
+            return
+        file = self._log.with_name(self._log.name + ".lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise ImproperlyConfigured(
+                f"{self._log} already has a worker (pid {holder}), and an embedded log serves one: "
+                "stop it, or use Kafka (KAFKA_BOOTSTRAP_SERVERS) to run several"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Let another process become the worker."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
