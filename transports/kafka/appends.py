@@ -253,9 +253,19 @@ async def _retire(producer: AIOKafkaProducer) -> None:
     """Let it finish for a moment, then fail what is left and stop it."""
     with contextlib.suppress(TimeoutError, KafkaError):
         await asyncio.wait_for(producer.flush(), RETIRE_S)
-    # stop() waits for batches that aiokafka would retry for ever; there is no public way to drop them.
-    producer._message_accumulator.fail_all(KafkaError("given up"))  # noqa: SLF001
+    _drop_batches(producer)
     await _stop(producer)
+
+
+def _drop_batches(producer: AIOKafkaProducer) -> None:
+    """Fail what it has not sent: stop() waits for it, and aiokafka would retry for ever. There is no public way."""
+    accumulator = producer._message_accumulator  # noqa: SLF001
+    accumulator.fail_all(KafkaError("given up"))
+    waiting = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    for batch in (*waiting, *accumulator._pending_batches):  # noqa: SLF001
+        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001
+            if future.done():
+                future.exception()  # seen: nobody waits for it any more, and asyncio would complain
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

@@ -212,8 +212,9 @@ class KafkaLog:
         return part
 
     async def _bounded(self, doing: str, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
+        """Errors as `LogError`, and a limit behind the limits of the parts, which know better what they wait for."""
         try:
-            return await asyncio.wait_for(work, limit_s or self._request_timeout_s)
+            return await asyncio.wait_for(work, limit_s or 2 * self._request_timeout_s)
         except (KafkaError, TimeoutError, OSError) as error:
             raise log_error(error, doing) from error
 

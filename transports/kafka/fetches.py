@@ -22,7 +22,6 @@ from aiokafka.errors import (
     KafkaError,
     LeaderNotAvailableError,
     NoError,
-    OffsetOutOfRangeError,
     ReplicaNotAvailableError,
     UnknownError,
     UnknownTopicOrPartitionError,
@@ -45,6 +44,7 @@ EARLIEST: Final = -2  # of the ListOffsets protocol
 LATEST: Final = -1
 _READ_UNCOMMITTED: Final = 0
 _BACKOFF_S: Final = 0.1
+_UNKNOWN_ANSWERS: Final = 3  # a topic may be news to a broker; after this many answers it does not exist
 
 
 class Page(NamedTuple):
@@ -167,6 +167,7 @@ class Asker:
     async def _ask_leader(self, at: Partition, ask: Callable[[int], Awaitable[T]]) -> T:
         """Ask the leader of ``at``, again while the error may pass, until the time is over."""
         last: KafkaError | None = None
+        unknown = 0
         try:
             async with asyncio.timeout(self._timeout_s):
                 while True:
@@ -176,7 +177,8 @@ class Asker:
                             raise LeaderNotAvailableError if known else UnknownTopicOrPartitionError
                         return await ask(node)
                     except KafkaError as error:
-                        if isinstance(error, OffsetOutOfRangeError) or not may_pass(error):
+                        unknown += isinstance(error, UnknownTopicOrPartitionError)
+                        if unknown == _UNKNOWN_ANSWERS or not may_pass(error):
                             raise
                         last = error
                     await asyncio.sleep(_BACKOFF_S)
