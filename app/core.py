@@ -5,10 +5,12 @@ tables and the web server are found by Faust's autodiscovery in the modules list
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, cast
 
 import faust
+from faust.cli.base import DEFAULT_LOGLEVEL
 from faust.types import EventT, StreamT
 from mode import Service, ServiceT
 
@@ -26,6 +28,9 @@ from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states", "web.server")
+
+# They tell every step of a rebalance and every request at the level at which Weir says that it is ready.
+CHATTY_LOGGERS = ("aiokafka", "kafka", "httpx2", "openai", "faust.transport", "faust.tables", "mode")
 
 WEEK = 7 * 86_400.0
 
@@ -52,6 +57,22 @@ class Outside(Service):
         await self._app.upstream.close()
         await self._app.tails.stop()
         await self._app.log_client.stop()
+
+
+class Worker(faust.Worker):
+    """Faust's worker, at LOG_LEVEL unless ``--loglevel`` asks for something else than Faust's own default."""
+
+    def __init__(self, app: "Weir", *services: ServiceT, loglevel: str | int | None = None, **kwargs: Any) -> None:
+        if loglevel in {None, DEFAULT_LOGLEVEL}:
+            loglevel = app.settings.log_level.upper()
+        super().__init__(app, *services, loglevel=loglevel, **kwargs)
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Keep the engine to what an operator must act on."""
+        super().on_setup_root_logger(logger, level)
+        if level >= logging.INFO:
+            for chatty in CHATTY_LOGGERS:
+                logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class Weir(faust.App):
@@ -106,6 +127,14 @@ class Weir(faust.App):
         return {tp.partition for tp in self.consumer.assignment() if tp.topic == topics.CHAT_REQUESTS.name}
 
     # -- start and stop
+
+    async def on_first_start(self) -> None:
+        """Make the data folder, or end the process with one line that says why it cannot be made."""
+        try:
+            self.conf.datadir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SystemExit(f"weir: WEIR_DATA_DIR={self.settings.weir_data_dir}: {error.strerror}") from None
+        await super().on_first_start()
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         """What is outside Faust comes first, and so stops last."""
@@ -183,6 +212,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "key_serializer": "raw",
         "value_serializer": "raw",
         "topic_partitions": topics.CHAT_PARTITIONS,
+        "Worker": Worker,
         "TableManager": "transports.recovery:TableManager",
         # Waiting for streams at each rebalance stalls the whole group for the longest answer.
         "stream_wait_empty": False,

@@ -16,6 +16,7 @@ OPEN, CLOSE = "<think>", "</think>"
 class _Where(Enum):
     START = auto()  # only white space so far: a tag may come
     THINKING = auto()
+    AFTER = auto()  # the white space between the closing tag and the answer belongs to neither
     ANSWER = auto()  # for good
 
 
@@ -30,6 +31,8 @@ class ThinkTags:
         """Take the next piece of content; returns (thinking, answer), either may be empty."""
         if self._where is _Where.ANSWER:
             return "", piece
+        if self._where is _Where.AFTER:
+            return "", self._answer(piece)
         text, self._held = self._held + piece, ""
         if self._where is _Where.START:
             start = text.lstrip()
@@ -46,11 +49,17 @@ class ThinkTags:
     def _thinking(self, text: str) -> tuple[str, str]:
         thinking, tag, answer = text.partition(CLOSE)
         if tag:
-            self._where = _Where.ANSWER
-            return thinking, answer
+            self._where = _Where.AFTER
+            return thinking, self._answer(answer)
         keep = _overlap(text, CLOSE)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], ""
+
+    def _answer(self, text: str) -> str:
+        answer = text.lstrip()
+        if answer:
+            self._where = _Where.ANSWER
+        return answer
 
     def close(self) -> tuple[str, str]:
         """The choice has ended: what was held was no tag after all."""

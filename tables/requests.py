@@ -19,8 +19,6 @@ table = app.Table(
     "requests",
     key_type=bytes,
     value_type=bytes,
-    key_serializer="raw",
-    value_serializer="raw",
     partitions=CHAT_PARTITIONS,
     help="State, timings and attempts of each request.",
 )

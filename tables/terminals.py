@@ -15,8 +15,6 @@ table = app.Table(
     "terminals",
     key_type=bytes,
     value_type=bytes,
-    key_serializer="raw",
-    value_serializer="raw",
     partitions=CHAT_PARTITIONS,
     help="How requests ended, and where their answers stand in chat-chunks.",
 )
