@@ -41,13 +41,15 @@ class Buffer(ProducerBuffer):
         sent = producer.append(topic, message.key, message.value, message.partition, message.timestamp, message.headers)
         published = channel._on_published  # noqa: SLF001
         sent.add_done_callback(partial(published, message=fut, state=state, producer=producer))
-        sent.add_done_callback(self._check)
+        sent.add_done_callback(partial(self._check, fut))
 
-    def _check(self, sent: "asyncio.Future[RecordMetadata]") -> None:
+    def _check(self, message: FutureMessage, sent: "asyncio.Future[RecordMetadata]") -> None:
         """Nobody awaits a table change. If one is not in the log, the table in memory must not go on.
 
         The worker stops without committing; the next one recovers the table and gets the events again.
         """
+        if message.done() and not message.cancelled():
+            message.exception()  # noted here, so asyncio need not complain that nobody did
         error = None if sent.cancelled() else sent.exception()
         transport = self.producer.transport
         if error is not None and isinstance(error.__cause__, LogUnavailableError) and not transport.torn:
