@@ -6,11 +6,14 @@ tables and the web server are found by Faust's autodiscovery in the modules list
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
 
 import faust
 from faust.cli.base import DEFAULT_LOGLEVEL
+from faust.exceptions import ImproperlyConfigured
 from faust.types import EventT, StreamT
 from mode import Service, ServiceT
 
@@ -23,15 +26,17 @@ from transports.embedded.client import EmbeddedLog
 from transports.kafka.client import KafkaLog
 from transports.kafka.driver import broker_url
 from transports.kafka.security import KafkaSecurity
-from transports.log import LogClient, LogError, TopicSpec
+from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states", "web.server")
 
-# They tell every step of a rebalance and every request at the level at which Weir says that it is ready.
-CHATTY_LOGGERS = ("aiokafka", "kafka", "httpx2", "openai", "faust.transport", "faust.tables", "mode")
+# Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level, so of it
+# only warnings are shown, unless LOG_LEVEL is debug.
+OWN_LOGGERS = ("app", "agents", "web")
 
+CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
 WEEK = 7 * 86_400.0
 
 
@@ -43,14 +48,23 @@ class Outside(Service):
         self._app = app
 
     async def on_start(self) -> None:
-        """Connect and create the topics, or end the process with one line that says why."""
-        settings = self._app.settings
-        try:
-            await self._app.log_client.start()
-            await self._app.log_client.create_topics(topics.TOPICS, replication=settings.kafka_replication_factor)
-            await self._app.tails.start()
-        except LogError as error:
-            raise SystemExit(f"weir: {error}") from None
+        """Connect and create the topics."""
+        app = self._app
+        await self._connect()
+        await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
+        await app.tails.start()
+
+    async def _connect(self) -> None:
+        """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
+        deadline = time.monotonic() + self._app.settings.kafka_start_wait_s
+        while True:
+            try:
+                return await self._app.log_client.start()
+            except LogUnavailableError as error:
+                if time.monotonic() > deadline or not self._app.settings.on_kafka:
+                    raise
+                self.log.warning("waiting for the log: %s", error)
+                await self.sleep(CONNECT_PAUSE_S)
 
     async def on_shutdown(self) -> None:
         """Let go of the log and the LLM."""
@@ -68,11 +82,20 @@ class Worker(faust.Worker):
         super().__init__(app, *services, loglevel=loglevel, **kwargs)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Keep the engine to what an operator must act on."""
+        """Tell our own progress, and of the engine's only what an operator must act on."""
         super().on_setup_root_logger(logger, level)
-        if level >= logging.INFO:
-            for chatty in CHATTY_LOGGERS:
-                logging.getLogger(chatty).setLevel(logging.WARNING)
+        if level == logging.INFO:
+            logger.setLevel(logging.WARNING)
+            for own in OWN_LOGGERS:
+                logging.getLogger(own).setLevel(level)
+
+    async def start(self) -> None:
+        """Start; a worker that cannot start says why in one line, and ends."""
+        try:
+            _make_folder(self.app.conf.datadir, self.app.settings.weir_data_dir)
+            await super().start()
+        except (ImproperlyConfigured, LogError) as error:
+            raise SystemExit(f"weir: {error}") from None
 
 
 class Weir(faust.App):
@@ -128,14 +151,6 @@ class Weir(faust.App):
 
     # -- start and stop
 
-    async def on_first_start(self) -> None:
-        """Make the data folder, or end the process with one line that says why it cannot be made."""
-        try:
-            self.conf.datadir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SystemExit(f"weir: WEIR_DATA_DIR={self.settings.weir_data_dir}: {error.strerror}") from None
-        await super().on_first_start()
-
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         """What is outside Faust comes first, and so stops last."""
         services = list(super().on_init_dependencies())
@@ -158,6 +173,13 @@ class Weir(faust.App):
                 if isinstance(result, Exception):
                     self.log.error("while draining: %r", result)
         await super().stop()
+
+
+def _make_folder(folder: Path, named: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"WEIR_DATA_DIR={named} cannot be made: {error.strerror}") from None
 
 
 def _log_client(settings: Settings) -> LogClient:

@@ -155,6 +155,9 @@ class Settings(BaseModel):
     kafka_replication_factor: int = Field(
         3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
     )
+    kafka_start_wait_s: float = Field(
+        30.0, ge=0, le=3600, description="How long a starting worker waits for the brokers to come up, in seconds."
+    )
     kafka_session_timeout_s: Seconds = Field(
         10.0, description="Silence after which the group gives a worker's partitions away, in seconds."
     )

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 from aiohttp import web
+from faust.exceptions import ImproperlyConfigured
 from mode import Service
 
 from app import app
@@ -30,7 +31,7 @@ class WebServer(Service):
     driver_version = f"aiohttp={aiohttp.__version__}"
 
     async def on_start(self) -> None:
-        """Listen, or end the process with one line that says why."""
+        """Listen on RESTAPI_HOST and RESTAPI_PORT."""
         self._open: set[asyncio.Task[object]] = set()
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
         self._runner = web.AppRunner(
@@ -41,7 +42,7 @@ class WebServer(Service):
         try:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
-            raise SystemExit(f"weir: cannot listen on RESTAPI_PORT={port}: {error.strerror}") from None
+            raise ImproperlyConfigured(f"cannot listen on RESTAPI_PORT={port}: {error.strerror}") from None
         app.on_drain(self._drain)
         self.log.info("HTTP on http://%s:%d", host, port)
 
