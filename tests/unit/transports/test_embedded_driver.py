@@ -65,6 +65,8 @@ class Worker:
                 if event.value.startswith(b"table:"):
                     self.table[event.key] = event.value
                     event.ack()
+                if event.value.startswith(b"auto:"):
+                    event.ack()
                 if event.value == b"too big":
                     await self.gate.wait()
                     self.table[event.key] = bytes(1 << 20)
@@ -123,6 +125,30 @@ async def test_after_a_restart_exactly_the_unsettled_events_come_again_and_table
         await worker.send(b"new")
         await until(lambda: worker.seen)
         assert worker.seen == [b"new"]
+
+
+async def test_an_acknowledgement_from_before_a_rebalance_settles_nothing(path: Path) -> None:
+    async with Worker(path).running() as worker:
+        await worker.send(b"a")
+        await until(lambda: worker.seen)
+        worker.app.consumer_generation_id += 1
+        worker.settle(b"a")
+        await worker.app.consumer.commit()
+        assert worker.committed() is None
+
+
+async def test_rebalances_while_messages_flow_lose_nothing(path: Path) -> None:
+    async with Worker(path).running() as worker:
+        values = [b"auto:%04d" % i for i in range(3000)]
+        topics = {tp.topic for tp in worker.app.consumer.assignment()}
+        for i, value in enumerate(values):
+            await worker.topic.send(key=value, value=value, partition=0)
+            if i % 500 == 250:
+                await worker.app.consumer.subscribe(topics)
+            if i % 20 == 0:
+                await asyncio.sleep(0.005)
+        await until(lambda: worker.committed() == 3000, within_s=20)
+        assert set(worker.seen) == set(values)
 
 
 async def test_a_second_worker_on_the_file_is_told_to_use_kafka(path: Path) -> None:
