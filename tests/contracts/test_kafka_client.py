@@ -440,7 +440,10 @@ async def test_stop_flushes_what_was_appended(kafka_bootstrap: str, log: KafkaLo
         await other.bounds(at)
 
 
-async def test_a_broker_that_restarts_loses_nothing_and_is_found_again(own_kafka: KafkaBroker) -> None:
+@pytest.mark.parametrize("end", [KafkaBroker.stop, KafkaBroker.kill])
+async def test_a_broker_that_restarts_loses_nothing_and_is_found_again(
+    own_kafka: KafkaBroker, end: Callable[[KafkaBroker], None]
+) -> None:
     log = KafkaLog(own_kafka.bootstrap)
     await log.start()
     name = new_name()
@@ -465,7 +468,8 @@ async def test_a_broker_that_restarts_loses_nothing_and_is_found_again(own_kafka
         await log.follow(Partition(name, 1), 0, collected)
         writer = asyncio.create_task(write())
         await asyncio.sleep(0.5)
-        await asyncio.to_thread(own_kafka.restart)
+        await asyncio.to_thread(end, own_kafka)
+        await asyncio.to_thread(own_kafka.start)
         assert await log.append(name, 1, None, b"after") == 0
         await collected.reach(1, 0)
         await asyncio.sleep(1)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from transports.kafka.appends import Appends
@@ -24,6 +25,7 @@ from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    LogError,
     LogRefusedError,
     LogUnavailableError,
     Partition,
@@ -93,9 +95,23 @@ class KafkaLog:
         )
         try:
             await self._bounded("connect to Kafka", self._connect())
+        except LogError as error:
+            await self.stop()
+            raise await self._reason(error) from error
         except BaseException:
             await self.stop()
             raise
+
+    async def _reason(self, error: LogError) -> LogError:
+        """Why no server could be reached: aiokafka logs the reason (wrong password, no such host) and raises none."""
+        options = self._options("probe")
+        for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
+            try:
+                connection = await asyncio.wait_for(create_conn(host, port, **options), self._request_timeout_s)
+            except (KafkaError, TimeoutError, OSError) as reason:
+                return log_error(reason, f"connect to Kafka at {host}:{port}")
+            connection.close()
+        return error
 
     async def _connect(self) -> None:
         for part in (self._started(self._asker), self._started(self._poller), self._started(self._appends)):

@@ -98,9 +98,15 @@ class Feeds:
 
     async def _find_leaders(self) -> None:
         """Partitions without a leader wait here until they have one."""
-        while any(self._long.leader(at) is None for at in self._followed):
-            await self._refresh()
-        del self._pollers[None]
+        try:
+            while any(self._long.leader(at) is None for at in self._followed):
+                await self._refresh()
+                self._keep_polling()
+        except Exception:
+            logger.exception("looking for leaders failed and starts again")
+            await asyncio.sleep(BACKOFF_S)
+        finally:
+            del self._pollers[None]
         self._keep_polling()
 
     async def _refresh(self) -> None:
@@ -118,6 +124,7 @@ class Feeds:
                 back.clear()
                 await self._ask(self._long, node, POLL_S)
                 back.set()
+                self._keep_polling()  # a leader may have moved to a broker that nobody polls yet
                 if express := self._express.get(node):
                     await asyncio.wait([express])  # it asks without waiting: this is one round trip at most
         except Exception:

@@ -217,6 +217,12 @@ def _unpack(at: Partition, position: int, end: int, data: bytes, limit: int | No
     return Page(records, position, end, len(data))
 
 
+def _record(at: Partition, record: Any) -> Record:  # one of aiokafka's, compiled and without types
+    timestamp = (record.timestamp or 0) / 1000
+    headers = tuple((name, content or b"") for name, content in record.headers)
+    return Record(at.topic, at.partition, record.offset, timestamp, record.key, record.value, headers)
+
+
 def _batches(records: MemoryRecords) -> Iterator[Any]:  # aiokafka's batches share no base class
     while records.has_next():
         yield records.next_batch()
