@@ -15,6 +15,9 @@ Synchronous = Literal["NORMAL", "FULL"]
 FORMAT = 1  # PRAGMA user_version of the files that this code writes
 APPLICATION = 0x57656972  # PRAGMA application_id, "Weir": no other database is taken for a log
 BUSY_S = 10.0  # how long a statement waits for another process's transaction
+CHECKPOINT_PAGES = (
+    16_000  # 64 MiB in the write-ahead log before it is merged: each merge holds appends up by some 10 ms
+)
 OFFSET_BITS = 40  # records.id = partitions.id << 40 | offset: a partition's records lie together, in order
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
@@ -51,7 +54,8 @@ def connect(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3.Connecti
         _check(db, path)
         _write_ahead(db)
         db.execute(f"PRAGMA synchronous={synchronous}")
-        db.execute(f"PRAGMA journal_size_limit={64 << 20}")
+        db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit={CHECKPOINT_PAGES * 4096}")
         _create(db)
     except sqlite3.OperationalError as exc:
         db.close()
