@@ -77,6 +77,7 @@ class Worker(faust.Worker):
     """Faust's worker, at LOG_LEVEL unless ``--loglevel`` asks for something else than Faust's own default."""
 
     def __init__(self, app: "Weir", *services: ServiceT, loglevel: str | int | None = None, **kwargs: Any) -> None:
+        self.weir = app
         if loglevel in {None, DEFAULT_LOGLEVEL}:
             loglevel = app.settings.log_level.upper()
         super().__init__(app, *services, loglevel=loglevel, **kwargs)
@@ -92,7 +93,7 @@ class Worker(faust.Worker):
     async def start(self) -> None:
         """Start; a worker that cannot start says why in one line, and ends."""
         try:
-            _make_folder(self.app.conf.datadir, self.app.settings.weir_data_dir)
+            _make_folder(Path(self.weir.conf.datadir), self.weir.settings.weir_data_dir)
             await super().start()
         except (ImproperlyConfigured, LogError) as error:
             raise SystemExit(f"weir: {error}") from None
