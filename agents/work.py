@@ -188,7 +188,11 @@ class Work:
         while True:
             try:
                 await dead_letters.bury(
-                    self._app.log_client, record, reason=reason, tenant=self._app.settings.default_tenant
+                    self._app.log_client,
+                    record,
+                    reason=reason,
+                    tenant=self._app.settings.default_tenant,
+                    value_max_bytes=self._app.settings.kafka_max_message_bytes // 2,
                 )
                 break
             except LogError as error:

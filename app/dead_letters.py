@@ -10,7 +10,7 @@ from transports.partitioner import partition_for
 EVENT_TYPE = "chat.dead_letter"
 
 
-async def bury(log: LogClient, record: Record, *, reason: str, tenant: str) -> None:
+async def bury(log: LogClient, record: Record, *, reason: str, tenant: str, value_max_bytes: int) -> None:
     """Write a record, as it was, to the dead letters, and wait until it is there.
 
     Args:
@@ -18,17 +18,21 @@ async def bury(log: LogClient, record: Record, *, reason: str, tenant: str) -> N
         record: what could not be processed; its bytes are kept as base64, for they may be anything.
         reason: one line for a person.
         tenant: whose it is, as far as that is known.
+        value_max_bytes: a larger value is left out, for base64 would not fit into a record; where it came from is told.
 
     Raises:
         LogError: it may not be there; do not acknowledge the record.
     """
+    value_bytes = record.value or b""
+    kept = len(value_bytes) <= value_max_bytes
     data = {
         "reason": reason,
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
         "key": base64.b64encode(record.key or b"").decode(),
-        "value": base64.b64encode(record.value or b"").decode(),
+        "value": base64.b64encode(value_bytes).decode() if kept else None,
+        "size_bytes": len(value_bytes),
         "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
     }
     value = envelope.encode(requests.new_id("evt"), EVENT_TYPE, tenant, data)

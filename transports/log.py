@@ -119,4 +119,5 @@ class LogClient(Protocol):
 class Deliver(Protocol):
     """Takes a batch of records of one partition, in offset order. Must not block and must not raise."""
 
-    def __call__(self, records: Sequence[Record], /) -> None: ...
+    def __call__(self, records: Sequence[Record], /) -> None:
+        """Take the next records."""

@@ -137,7 +137,7 @@ class KafkaLog:
             admin = AIOKafkaAdminClient(**self._options("admin"))
             try:
                 await admin.start()
-                await create_topics(admin, topics, replication)
+                await create_topics(admin, topics, replication, self._max_request_size)
             finally:
                 await admin.close()
             while not all(asker.partitions(topic.name) for topic in topics):

@@ -20,13 +20,16 @@ __all__ = ["create_topics"]
 _SETTLE_S = 0.05
 
 
-async def create_topics(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec], replication: int) -> None:
+async def create_topics(
+    admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec], replication: int, max_record_bytes: int
+) -> None:
     """Create what is missing. Returns when every topic has a leader for each partition.
 
     Args:
         admin: started.
         topics: what there must be.
         replication: copies of each partition of a new topic.
+        max_record_bytes: the largest record that a new topic takes; a broker's own default is 1 MB.
 
     Raises:
         LogRefusedError: too few brokers, or an existing topic with another number of partitions.
@@ -38,7 +41,7 @@ async def create_topics(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec],
         brokers = len((await admin.describe_cluster())["brokers"])
         if brokers < replication:
             raise _too_few(brokers, replication)
-        response = await admin.create_topics([_new_topic(topic, replication) for topic in missing])
+        response = await admin.create_topics([_new_topic(topic, replication, max_record_bytes) for topic in missing])
         for name, code, *reason in response.topic_errors:
             kind = for_code(code)
             if kind is InvalidReplicationFactorError:
@@ -80,9 +83,10 @@ def _too_few(brokers: int, replication: int) -> LogRefusedError:
     )
 
 
-def _new_topic(spec: TopicSpec, replication: int) -> NewTopic:
+def _new_topic(spec: TopicSpec, replication: int, max_record_bytes: int) -> NewTopic:
     config: dict[str, Any] = {
         "cleanup.policy": "compact" if spec.compacted else "delete",
         "retention.ms": "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
+        "max.message.bytes": str(max_record_bytes),
     }
     return NewTopic(spec.name, spec.partitions, replication, topic_configs=config)

@@ -1,0 +1,142 @@
+"""Whatever a client sends is right or gets a clear error with its field named, and the worker goes on."""
+
+import io
+from typing import Any
+
+import aiohttp
+import pytest
+
+from demo.text import expected_content
+from tests.e2e.conftest import Start, kafka_env
+from tests.e2e.workers import Worker
+from tests.services.kafka import KafkaBroker
+from tests.unit.demo.helpers import body_of, streamed
+
+MIB = 1024 * 1024
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def worker(request: pytest.FixtureRequest, make_worker: Start) -> Worker:
+    env: dict[str, str] = {}
+    if request.param == "kafka":
+        kafka: KafkaBroker = request.getfixturevalue("e2e_kafka")
+        env = kafka_env(kafka)
+    return await make_worker(env).start()
+
+
+def messages(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"model": "demo", "messages": list(items)}
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "emoji": body_of("demo", "👩‍👩‍👧 and 水 and \u2028 and \x00"),
+    "1 MB of text": body_of("demo", "weir 水 " * (MIB // 9)),
+    "6 MB image": messages(
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "what is it?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (6 * MIB)}},
+            ],
+        }
+    ),
+    "null content with tool calls": messages(
+        {"role": "user", "content": "weather?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+    ),
+    "image parts": messages(
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": PIXEL}}],
+        }
+    ),
+    "audio and file parts": messages(
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+                {"type": "file", "file": {"file_id": "f1"}},
+            ],
+        }
+    ),
+    "no model": {"messages": [{"role": "user", "content": "hi"}]},
+}
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no messages": ({"model": "demo"}, "messages"),
+    "messages not a list": ({"messages": "hi"}, "messages"),
+    "empty messages": ({"messages": []}, "messages"),
+    "message not an object": ({"messages": ["hi"]}, "messages[0]"),
+    "unknown role": ({"messages": [{"role": "boss", "content": "hi"}]}, "messages[0].role"),
+    "content a number": ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
+    "null content": ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+    "part without type": ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0].type"),
+    "stream not a boolean": ({**body_of("demo"), "stream": "yes"}, "stream"),
+    "n too large": ({**body_of("demo"), "n": 1000}, "n"),
+    "tools not a list": ({**body_of("demo"), "tools": {}}, "tools"),
+    "uid with a slash": ({**body_of("demo"), "uid": "a/b"}, "uid"),
+    "model a number": ({**body_of("demo"), "model": 1}, "model"),
+}
+
+
+async def post(url: str, data: bytes, content_type: str = "application/json") -> tuple[int, dict[str, Any]]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=io.BytesIO(data), headers={"Content-Type": content_type}) as answer,
+    ):
+        return answer.status, (await answer.json())["error"]
+
+
+async def test_every_good_form_is_answered(worker: Worker) -> None:
+    for name, body in GOOD.items():
+        answer = await streamed(worker.client(), body)
+        model = body.get("model", "deepseek-r1:8b")
+        assert "".join(answer.deltas("content")) == expected_content({**body, "model": model}), name
+
+
+async def test_every_bad_form_is_a_400_that_names_its_field(worker: Worker) -> None:
+    async with aiohttp.ClientSession() as session:
+        for name, (body, param) in BAD.items():
+            async with session.post(f"{worker.url}/v1/chat/completions", json=body) as answer:
+                error = (await answer.json())["error"]
+                assert (answer.status, error["param"], error["type"]) == (400, param, "invalid_request_error"), name
+                assert param in error["message"], name
+
+
+async def test_bytes_that_are_no_request_get_a_clear_error_and_the_worker_goes_on(worker: Worker) -> None:
+    url = f"{worker.url}/v1/chat/completions"
+    for data in (
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"a": NaN}',
+        b"[" * 100_000,
+        b'"text"',
+        b"null",
+        b'{"messages": "\xed\xa0\x80"}',
+    ):
+        status, error = await post(url, data)
+        assert (status, error["type"]) == (400, "invalid_request_error"), data[:20]
+    deep = b'{"messages":[{"role":"user","content":"hi"}],"x":' + b"[" * 600 + b"]" * 600 + b"}"
+    assert (await post(url, deep))[0] == 400
+    assert (await post(url, b"{}", "text/plain"))[0] == 415
+    status, error = await post(url, b" " * (50 * MIB))
+    assert (status, error["code"]) == (413, "request_too_large")
+    assert (await post(f"{worker.url}/v1/nothing", b"{}"))[0] == 404
+    assert (await post(f"{worker.url}/v1/models", b"{}"))[0] == 405
+    answer = await streamed(worker.client(), body_of("demo"))
+    assert "".join(answer.deltas("content")) == expected_content(body_of("demo"))
+
+
+async def test_an_unknown_request_is_a_404_on_every_view(worker: Worker) -> None:
+    async with aiohttp.ClientSession() as session:
+        for path in ("/requests/nobody", "/v1/chat/completions/chatcmpl-nobody"):
+            async with session.get(f"{worker.url}{path}") as answer:
+                assert answer.status == 404
+                assert (await answer.json())["error"]["code"] == "request_not_found"
