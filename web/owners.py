@@ -23,7 +23,7 @@ class Owners:
     def __init__(self, app: Weir, session: aiohttp.ClientSession) -> None:
         self._app = app
         self._session = session
-        self._own = URL(str(app.conf.canonical_url)).origin()
+        self.own = URL(str(app.conf.canonical_url)).origin()
 
     def of(self, table: str, key: bytes) -> URL | None:
         """The worker that owns a key; None if it is this one.
@@ -35,12 +35,12 @@ class Owners:
             owner = URL(str(self._app.router.key_store(table, key))).origin()
         except (KeyError, ValueError):
             raise _nobody() from None
-        return None if owner == self._own else owner
+        return None if owner == self.own else owner
 
-    def others(self) -> set[URL]:
-        """All other workers that own partitions."""
-        found = {URL(str(url)).origin() for url in self._app.router.tables_metadata()}
-        return found - {self._own}
+    def all(self) -> set[URL]:
+        """The workers that own partitions."""
+        shared = self._app.router.tables_metadata()
+        return {URL(str(url)).origin() for url, topics in shared.items() if any(topics.values())}
 
     async def ask(self, worker: URL, path: str, params: Iterable[tuple[str, str]] = ()) -> tuple[int, Json]:
         """GET a path of another worker: its status and JSON body.

@@ -127,7 +127,7 @@ class RequestsView:
         missing: list[str] = []
         if FORWARDED not in http.headers:
             params = [*filters, ("limit", str(limit))]
-            others = sorted(self._owners.others(), key=str)
+            others = sorted(self._owners.all() - {self._owners.own}, key=str)
             answers = await asyncio.gather(
                 *(self._owners.ask(other, "/requests", params) for other in others), return_exceptions=True
             )
@@ -137,7 +137,12 @@ class RequestsView:
                 else:
                     rows += answer[1].get("requests", [])
         rows.sort(key=lambda row: str(row.get("accepted_at") or ""), reverse=True)
-        body: Json = {"object": "list", "requests": rows[:limit], "in_flight": self._app.in_flight()}
+        body: Json = {
+            "object": "list",
+            "requests": rows[:limit],
+            "in_flight": self._app.in_flight(),  # of this worker
+            "workers": sorted(map(str, self._owners.all())),
+        }
         if missing:
             body["missing_workers"] = missing  # an incomplete answer says so
         return json_response(body)

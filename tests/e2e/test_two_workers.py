@@ -1,0 +1,82 @@
+"""Two workers on one Kafka: what one began the other ends, and joining interrupts nothing (promises P1-P3)."""
+
+import asyncio
+from typing import Any
+
+from demo.text import expected_content
+from tests.e2e.conftest import Start, kafka_env
+from tests.e2e.test_crash import ended, until
+from tests.e2e.workers import Worker, get_json
+from tests.services.kafka import KafkaBroker
+from tests.unit.demo.helpers import Received, body_of, calls, streamed
+
+STREAMS = 60
+
+
+async def owners(worker: Worker) -> int:
+    """How many workers own partitions, as this one knows it."""
+    listed: Any = await get_json(f"{worker.url}/requests")
+    return len(listed["workers"])
+
+
+async def both_own(first: Worker, second: Worker) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if await owners(first) == await owners(second) == 2:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def test_a_second_worker_that_joins_interrupts_no_stream_and_repeats_no_call(
+    e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
+) -> None:
+    first, second = make_worker(kafka_env(e2e_kafka)), make_worker(kafka_env(e2e_kafka))
+    await first.start()
+    bodies = [body_of("demo:tokens=200,delay_ms=60", f"join {n}", uid=f"join-{n}") for n in range(STREAMS)]
+    received = [Received() for _ in bodies]
+    streams = [
+        asyncio.create_task(streamed(first.client(), body, into)) for body, into in zip(bodies, received, strict=True)
+    ]
+    await until(lambda: all(into.chunks for into in received))
+    await second.start()
+    await both_own(first, second)
+    assert not any(stream.done() for stream in streams)  # the rebalance came in the middle
+    await asyncio.gather(*streams)
+    for body, into in zip(bodies, received, strict=True):
+        assert "".join(into.deltas("content")) == expected_content(body)
+        assert (await ended(second, str(body["uid"])))["state"] == "completed"
+    by_key: Any = (await calls(upstream))["by_key"]
+    assert {by_key[f"join {n}"] for n in range(STREAMS)} == {1}
+
+
+async def test_the_other_worker_ends_what_a_killed_one_began(
+    e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
+) -> None:
+    first, second = make_worker(kafka_env(e2e_kafka)), make_worker(kafka_env(e2e_kafka))
+    first.launch()
+    second.launch()
+    await asyncio.gather(first.up(), second.up())
+    await both_own(first, second)
+    bodies = [body_of("demo:tokens=100,delay_ms=50", f"kill {n}", uid=f"kill-{n}") for n in range(STREAMS)]
+    received = [Received() for _ in bodies]
+    streams = [
+        asyncio.create_task(streamed(second.client(), body, into)) for body, into in zip(bodies, received, strict=True)
+    ]
+    await until(lambda: all(into.chunks for into in received))
+    first.kill()
+    results = await asyncio.gather(*streams, return_exceptions=True)
+    for body, into, result in zip(bodies, received, results, strict=True):
+        row = await ended(second, str(body["uid"]))
+        assert row["state"] == "completed"
+        stored: Any = await get_json(f"{second.url}/v1/chat/completions/{body['uid']}")
+        assert stored["choices"][0]["message"]["content"] == expected_content(body)
+        text = "".join(into.deltas("content"))
+        if isinstance(result, Exception):  # its generator died: told as an error, and nothing told twice
+            assert "said again" in str(result)
+            assert expected_content(body).startswith(text)
+        else:
+            assert text == expected_content(body)
+    by_key: Any = (await calls(upstream))["by_key"]
+    repeated = sum(by_key[f"kill {n}"] > 1 for n in range(STREAMS))
+    assert repeated == sum(isinstance(result, Exception) for result in results)
+    assert 0 < repeated < STREAMS  # only what the dead worker held was called twice
