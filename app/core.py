@@ -19,13 +19,10 @@ from mode import Service, ServiceT
 
 from app import topics
 from app.accept import Door
-from app.settings import Settings, SettingsError
+from app.engine import faust_settings, log_client
+from app.settings import Settings
 from app.traces import Traces
 from llm.upstream import Timeouts, Upstream
-from transports.embedded.client import EmbeddedLog
-from transports.kafka.client import KafkaLog
-from transports.kafka.driver import broker_url
-from transports.kafka.security import KafkaSecurity
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
 
@@ -37,7 +34,6 @@ MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states"
 OWN_LOGGERS = ("app", "agents", "web")
 
 CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
-WEEK = 7 * 86_400.0
 
 
 class Outside(Service):
@@ -105,7 +101,7 @@ class Weir(faust.App):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
-        self.log_client: LogClient = _log_client(settings)
+        self.log_client: LogClient = log_client(settings)
         self.tails = Tails(self.log_client)
         self.traces = Traces(self.log_client, worker=self.worker_name)
         self.door = Door(
@@ -129,7 +125,7 @@ class Weir(faust.App):
         self.draining = False
         self.in_flight: Callable[[], int] = lambda: 0  # told by the chat agent
         self._drains: list[Callable[[float], Awaitable[None]]] = []
-        super().__init__(settings.kafka_consumer_group, **_faust_settings(settings))
+        super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
 
     # -- topics and ownership
 
@@ -181,83 +177,6 @@ def _make_folder(folder: Path, named: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(f"WEIR_DATA_DIR={named} cannot be made: {error.strerror}") from None
-
-
-def _log_client(settings: Settings) -> LogClient:
-    if settings.kafka_bootstrap_servers is None:
-        return EmbeddedLog(settings.embedded_path, synchronous=settings.sqlite_synchronous)
-    return KafkaLog(
-        settings.kafka_bootstrap_servers,
-        security=_security(settings),
-        client_id=settings.kafka_consumer_group,
-        max_request_size=settings.kafka_max_message_bytes,
-    )
-
-
-def _security(settings: Settings) -> KafkaSecurity:
-    password = settings.kafka_sasl_password
-    try:
-        return KafkaSecurity(
-            security_protocol=settings.kafka_security_protocol,
-            sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
-            sasl_username=settings.kafka_sasl_username,
-            sasl_password=password.get_secret_value() if password else None,
-            tls_cafile=str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None,
-            tls_certfile=str(settings.kafka_ssl_certfile) if settings.kafka_ssl_certfile else None,
-            tls_keyfile=str(settings.kafka_ssl_keyfile) if settings.kafka_ssl_keyfile else None,
-        )
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}: {error}") from None
-
-
-def _broker(settings: Settings) -> dict[str, Any]:
-    if settings.kafka_bootstrap_servers is None:
-        return {
-            "broker": f"sqlite://{settings.embedded_path}?sync={settings.sqlite_synchronous.lower()}",
-            "topic_replication_factor": 1,
-            "table_standby_replicas": 0,  # one worker: there is nobody to stand by
-        }
-    return {
-        "broker": broker_url(settings.kafka_bootstrap_servers),
-        "broker_credentials": _security(settings).broker_credentials(),
-        "topic_replication_factor": settings.kafka_replication_factor,
-        "table_standby_replicas": 1,  # the next owner of a partition already has its table
-    }
-
-
-def _faust_settings(settings: Settings) -> dict[str, Any]:
-    """Faust's own settings. Where they differ from its defaults, the lab of its repairs showed why."""
-    return {
-        **_broker(settings),
-        "autodiscover": list(MODULES),
-        "datadir": str(settings.weir_data_dir / settings.kafka_consumer_group / str(settings.restapi_port)),
-        "store": "rocksdb://" if settings.table_store == "rocksdb" else "memory://",
-        "key_serializer": "raw",
-        "value_serializer": "raw",
-        "topic_partitions": topics.CHAT_PARTITIONS,
-        "Worker": Worker,
-        "TableManager": "transports.recovery:TableManager",
-        # Waiting for streams at each rebalance stalls the whole group for the longest answer.
-        "stream_wait_empty": False,
-        "stream_buffer_maxsize": 128,
-        # A worker whose partitions are all back-pressured for longer than this leaves the group for good (faust 138).
-        "broker_max_poll_interval": WEEK,
-        "broker_commit_interval": 1.0,
-        "broker_session_timeout": settings.kafka_session_timeout_s,
-        "broker_heartbeat_interval": settings.kafka_session_timeout_s / 4,
-        "broker_request_timeout": max(20.0, settings.kafka_session_timeout_s + 5.0),
-        "consumer_auto_offset_reset": "earliest",
-        "consumer_max_fetch_size": settings.kafka_max_message_bytes,
-        "producer_max_request_size": settings.kafka_max_message_bytes,
-        "producer_linger": 0.0,
-        # One name for all starts: a fresh one each time leaves a topic behind each time.
-        "reply_to": f"{settings.kafka_consumer_group}-reply",
-        "reply_create_topic": False,
-        "web_host": settings.restapi_advertised_host,
-        "web_port": settings.restapi_port,
-        "canonical_url": f"http://{settings.restapi_advertised_host}:{settings.restapi_port}",
-        "worker_redirect_stdouts": False,
-    }
 
 
 def unacknowledged(stream: StreamT[Any]) -> "AsyncIterator[EventT[Any]]":

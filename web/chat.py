@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 
@@ -61,26 +61,40 @@ class ChatView:
     # -- one JSON object
 
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
+        wait_s = self._settings.answer_timeout_s
         completion = Completion(request.uid)
         try:
-            async with (
-                asyncio.timeout(self._settings.answer_timeout_s),
-                aclosing(self._deliveries(request, self._settings.answer_timeout_s)) as news,
-            ):
-                async for delivery in news:
-                    if delivery.restarted:
-                        completion = Completion(request.uid)
-                    for chunk in delivery.chunks:
-                        completion.add(chunk)
-                    if delivery.terminal is not None:
-                        return json_response(_result(completion, delivery.terminal), headers=headers)
+            with self._stop_is_told(request):
+                async with asyncio.timeout(wait_s), aclosing(self._deliveries(request, wait_s)) as news:
+                    async for delivery in news:
+                        if delivery.restarted:
+                            completion = Completion(request.uid)
+                        for chunk in delivery.chunks:
+                            completion.add(chunk)
+                        if delivery.terminal is not None:
+                            return json_response(_result(completion, delivery.terminal), headers=headers)
         except TimeoutError:
             pass
         raise UnavailableError(
-            f"No answer within {self._settings.answer_timeout_s:g} s; fetch it later as chatcmpl-{request.uid}.",
+            f"No answer within {wait_s:g} s; fetch it later as chatcmpl-{request.uid}.",
             code="answer_timeout",
             status=504,
         )
+
+    @contextmanager
+    def _stop_is_told(self, request: ChatRequest) -> Iterator[None]:
+        """A client whose answer outlives the drain time of this worker hears so, and where to find it."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not self._app.draining:
+                raise  # the client left
+            task.uncancel()
+            raise UnavailableError(
+                f"This worker is stopping. The answer goes on elsewhere; fetch it as chatcmpl-{request.uid}.",
+                code="worker_stopping",
+            ) from None
 
     # -- server-sent events
 
@@ -88,17 +102,19 @@ class ChatView:
         stream = sse.EventStream(http, headers, self._settings.client_write_timeout_s)
         teller = _Teller(stream, request)
         heartbeat_s = self._settings.sse_heartbeat_s
+        idle_s = min(heartbeat_s, self._settings.sse_header_wait_s)
         quiet_since = time.monotonic()
         try:
-            async with aclosing(self._deliveries(request, min(heartbeat_s, self._settings.sse_header_wait_s))) as news:
-                async for delivery in news:
-                    if delivery is not IDLE:
-                        await teller.tell(delivery)
-                    elif not stream.started or time.monotonic() - quiet_since >= heartbeat_s:
-                        await stream.write(sse.HEARTBEAT)
-                    else:
-                        continue
-                    quiet_since = time.monotonic()
+            with self._stop_is_told(request):
+                async with aclosing(self._deliveries(request, idle_s)) as news:
+                    async for delivery in news:
+                        if delivery is not IDLE:
+                            await teller.tell(delivery)
+                        elif not stream.started or time.monotonic() - quiet_since >= heartbeat_s:
+                            await stream.write(sse.HEARTBEAT)
+                        else:
+                            continue
+                        quiet_since = time.monotonic()
         except sse.SlowClientError as error:
             logger.warning("stream %s let go: %s", request.uid, error)
             raise
@@ -144,7 +160,11 @@ class _Teller:
 
 def _wanted(chunk: Json, request: ChatRequest) -> bool:
     """Weir always asks the LLM for usage; the chunk that only carries it is for clients that asked, too."""
-    return request.include_usage or bool(chunk.get("choices")) or not chunk.get("usage")
+    if request.include_usage:
+        return True
+    if chunk.get("usage", chunk) is None:
+        del chunk["usage"]  # the null that every other chunk has then
+    return bool(chunk.get("choices")) or not chunk.get("usage")
 
 
 def _result(completion: Completion, terminal: Terminal) -> Json:

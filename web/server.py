@@ -77,9 +77,11 @@ class WebServer(Service):
                 self._open.discard(task)
 
     async def _drain(self, seconds: float) -> None:
-        """Let open streams end by themselves."""
+        """Let open streams end by themselves, and tell the others that this worker stops."""
         if self._open:
             await asyncio.wait(set(self._open), timeout=seconds)
+        for task in set(self._open):
+            task.cancel()
 
 
 async def _ping(_http: web.Request) -> web.Response:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import openai
+import pytest
 
 from demo.text import expected_content
 from tests.e2e.conftest import Start
@@ -112,6 +114,7 @@ async def test_a_stop_past_the_drain_time_leaves_the_request_to_the_next_start(
     stream = asyncio.create_task(streamed(worker.client(), body, into))
     await until(lambda: bool(into.chunks))
     assert await worker.stop() == 0
-    await asyncio.gather(stream, return_exceptions=True)
+    with pytest.raises(openai.APIError, match="stopping"):
+        await stream
     await worker.start()
     assert (await ended(worker, "handed-on"))["state"] == "completed"

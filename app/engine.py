@@ -1,0 +1,87 @@
+"""The two engines: how Faust and the log client are set up for the broker that the settings choose."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import faust
+
+from app import topics
+from app.settings import Settings, SettingsError
+from transports.embedded.client import EmbeddedLog
+from transports.kafka.client import KafkaLog
+from transports.kafka.driver import ENGINE_SETTINGS, broker_url
+from transports.kafka.security import KafkaSecurity
+from transports.log import LogClient
+
+
+def log_client(settings: Settings) -> LogClient:
+    """The log outside the consumer group, on the broker that the settings choose."""
+    if settings.kafka_bootstrap_servers is None:
+        return EmbeddedLog(settings.embedded_path, synchronous=settings.sqlite_synchronous)
+    return KafkaLog(
+        settings.kafka_bootstrap_servers,
+        security=_security(settings),
+        client_id=settings.kafka_consumer_group,
+        max_request_size=settings.kafka_max_message_bytes,
+    )
+
+
+def _security(settings: Settings) -> KafkaSecurity:
+    password = settings.kafka_sasl_password
+    try:
+        return KafkaSecurity(
+            security_protocol=settings.kafka_security_protocol,
+            sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
+            sasl_username=settings.kafka_sasl_username,
+            sasl_password=password.get_secret_value() if password else None,
+            tls_cafile=str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None,
+            tls_certfile=str(settings.kafka_ssl_certfile) if settings.kafka_ssl_certfile else None,
+            tls_keyfile=str(settings.kafka_ssl_keyfile) if settings.kafka_ssl_keyfile else None,
+        )
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}: {error}") from None
+
+
+def _broker(settings: Settings) -> dict[str, Any]:
+    if settings.kafka_bootstrap_servers is None:
+        return {
+            "broker": f"sqlite://{settings.embedded_path}?sync={settings.sqlite_synchronous.lower()}",
+            "topic_replication_factor": 1,
+            "table_standby_replicas": 0,  # one worker: there is nobody to stand by
+        }
+    return {
+        "broker": broker_url(settings.kafka_bootstrap_servers),
+        "broker_credentials": _security(settings).broker_credentials(),
+        "topic_replication_factor": settings.kafka_replication_factor,
+        "table_standby_replicas": 1,  # the next owner of a partition already has its table
+    }
+
+
+def faust_settings(settings: Settings, *, worker: type[faust.Worker], modules: Sequence[str]) -> dict[str, Any]:
+    """Arguments of ``faust.App``, each with its reason where it differs from Faust's default."""
+    return {
+        **ENGINE_SETTINGS,
+        **_broker(settings),
+        "autodiscover": list(modules),
+        "datadir": str(settings.weir_data_dir / settings.kafka_consumer_group / str(settings.restapi_port)),
+        "store": "rocksdb://" if settings.table_store == "rocksdb" else "memory://",
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+        "topic_partitions": topics.CHAT_PARTITIONS,
+        "Worker": worker,
+        "stream_buffer_maxsize": 128,
+        "broker_commit_interval": 1.0,
+        "broker_session_timeout": settings.kafka_session_timeout_s,
+        "broker_heartbeat_interval": settings.kafka_session_timeout_s / 4,
+        "broker_request_timeout": max(20.0, settings.kafka_session_timeout_s + 5.0),
+        "consumer_max_fetch_size": settings.kafka_max_message_bytes,
+        "producer_max_request_size": settings.kafka_max_message_bytes,
+        "producer_linger": 0.0,
+        # One name for all starts: a fresh one each time leaves a topic behind each time.
+        "reply_to": f"{settings.kafka_consumer_group}-reply",
+        "reply_create_topic": False,
+        "web_host": settings.restapi_advertised_host,
+        "web_port": settings.restapi_port,
+        "canonical_url": f"http://{settings.restapi_advertised_host}:{settings.restapi_port}",
+        "worker_redirect_stdouts": False,
+    }
