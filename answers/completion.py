@@ -9,20 +9,21 @@ _WHOLE = frozenset({"role", "id", "type", "finish_reason", "index"})
 
 
 def merge_delta(message: Json, delta: Json) -> None:
-    """Add a delta to a message: text is appended, lists are merged by their items' ``index``, the rest replaced."""
+    """Add a delta to a message: text is appended, lists are merged by their items' ``index``, the rest replaced.
+
+    The delta stays as it is: what the message takes from it and extends later is copied.
+    """
     for key, new in delta.items():
+        old = message.get(key)
         if new is None:
             message.setdefault(key, None)
-            continue
-        old = message.get(key)
-        if old is None or key in _WHOLE:
-            message[key] = _merge_lists([], new) if _indexed(new) else new
-        elif isinstance(old, str) and isinstance(new, str):
+        elif isinstance(new, dict):
+            message[key] = old if isinstance(old, dict) else {}
+            merge_delta(message[key], new)
+        elif isinstance(new, list):
+            message[key] = _merge_lists(old if isinstance(old, list) else [], new)
+        elif isinstance(old, str) and isinstance(new, str) and key not in _WHOLE:
             message[key] = old + new
-        elif isinstance(old, dict) and isinstance(new, dict):
-            merge_delta(old, new)
-        elif isinstance(old, list) and isinstance(new, list):
-            message[key] = _merge_lists(old, new)
         else:
             message[key] = new
 
@@ -33,7 +34,7 @@ def _indexed(value: Any) -> bool:
 
 def _merge_lists(old: list[Any], new: list[Any]) -> list[Any]:
     """Lists of objects with an ``index`` (tool calls) merge item by item; others (logprobs) are concatenated."""
-    if not _indexed(new):
+    if not _indexed(new) or (old and not _indexed(old)):
         return old + new
     merged = {item["index"]: item for item in old}
     for item in new:
@@ -68,20 +69,22 @@ class Completion:
             },
         )
         merge_delta(choice["message"], chunk_choice.get("delta") or {})
-        rest = {k: v for k, v in chunk_choice.items() if k not in {"index", "delta"} and v is not None}
-        merge_delta(choice, rest)
+        for key, value in chunk_choice.items():
+            if key == "logprobs":
+                merge_delta(choice, {key: value})
+            elif key not in {"index", "delta"} and value is not None:
+                choice[key] = value  # finish_reason, or a verdict that is repeated (Azure's content filter)
 
     def result(self) -> Json:
         """The chat.completion object; its choices in order of their index."""
         choices = [self._choices[index] for index in sorted(self._choices)]
-        for choice in choices:
-            _finish_message(choice["message"])
-        return {**self._top, "choices": choices}
+        return {**self._top, "choices": [{**c, "message": _finished(c["message"])} for c in choices]}
 
 
-def _finish_message(message: Json) -> None:
+def _finished(message: Json) -> Json:
     """As OpenAI answers without streaming: tool calls carry no index, and empty text beside them is null."""
     calls = message.get("tool_calls")
-    if calls:
-        message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-        message["content"] = message.get("content") or None
+    if not calls:
+        return message
+    bare = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+    return {**message, "tool_calls": bare, "content": message.get("content") or None}

@@ -14,7 +14,7 @@ second submission of the same uid finds the answer, and how the request ended.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
 from answers import envelope
 from answers.envelope import Json, MalformedRecordError
@@ -104,7 +104,7 @@ def decode(value: bytes | None) -> Frame:
             kind=kind,
             attempt=str(data.get("attempt", "")),
             seq=int(data.get("seq", 0)),
-            chunks=cast("list[Json]", data.get("chunks", [])),
+            chunks=_chunks(data.get("chunks", [])),
             after=int(data.get("after", -1)),
             fingerprint=str(data.get("fingerprint", "")),
             submission=str(data.get("submission", "")),
@@ -113,6 +113,12 @@ def decode(value: bytes | None) -> Frame:
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a frame: {error}") from None
+
+
+def _chunks(chunks: Any) -> list[Json]:
+    if not isinstance(chunks, list) or not all(isinstance(chunk, dict) for chunk in chunks):
+        raise TypeError("`chunks` is not an array of objects")
+    return chunks
 
 
 def _terminal_fields(terminal: Terminal) -> dict[str, Any]:

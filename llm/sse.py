@@ -7,6 +7,8 @@ them to orjson, with no string and no object per event in between.
 
 from collections.abc import Iterator
 
+MAX_EVENT_BYTES = 16 * 1024 * 1024  # far above any token, with room for an image or a minute of sound
+
 
 class EventTooLongError(ValueError):
     """An event grew past the limit: the other side does not speak this protocol, or means harm."""
@@ -15,7 +17,7 @@ class EventTooLongError(ValueError):
 class SseDecoder:
     """Feed it bytes cut anywhere; it yields the data of each complete event."""
 
-    def __init__(self, *, max_event_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         self._rest = bytearray()
         self._data: list[bytes] = []
@@ -41,11 +43,13 @@ class SseDecoder:
 
     def close(self) -> Iterator[bytes]:
         """The stream has ended. An event without its blank line is given out, as lenient servers need it."""
-        event = self._line(bytes(self._rest).rstrip(b"\r\n"))
+        # After a CR that waited, the rest may be more than one line.
+        lines = bytes(self._rest).splitlines()
         self._rest.clear()
-        last = event if event is not None else self._line(b"")
-        if last is not None:
-            yield last
+        for line in (*lines, b""):
+            event = self._line(line)
+            if event is not None:
+                yield event
 
     def _line(self, line: bytes) -> bytes | None:
         if not line:

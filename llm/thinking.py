@@ -87,7 +87,9 @@ class ThinkingSplitter:
     def _split_choice(self, choice: Json) -> None:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
-            return
+            if not choice.get("finish_reason"):
+                return
+            delta = {}  # what was held must leave all the same
         tags = self._choices.setdefault(choice.get("index", 0), ThinkTags())
         content = delta.get("content")
         thinking, answer = tags.feed(content) if isinstance(content, str) and content else ("", content)
@@ -99,6 +101,8 @@ class ThinkingSplitter:
             delta["content"] = answer
         if thinking:
             delta["reasoning_content"] = (delta.get("reasoning_content") or "") + thinking
+        if delta:
+            choice["delta"] = delta
 
     def close(self) -> list[Json]:
         """Deltas for what was still held when the stream broke off without a finish reason."""

@@ -5,7 +5,7 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,7 +17,7 @@ from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 
 from answers.envelope import Json
 from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
-from llm.sse import EventTooLongError, SseDecoder
+from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
 
 _KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers drop theirs
@@ -45,8 +45,9 @@ class Upstream:
             base_url=url,
             api_key=api_key,
             max_retries=retries,
-            # Reads are timed here, per phase; this one only stops what would otherwise wait for ever.
-            timeout=openai.Timeout(timeouts.first_token_s, connect=timeouts.connect_s),
+            # Reads are timed here, per phase; this one only stops what would otherwise wait for ever, and must not
+            # be the shorter one: a short wait for the first token says nothing of the pauses between two.
+            timeout=openai.Timeout(max(timeouts.first_token_s, timeouts.idle_s), connect=timeouts.connect_s),
             http_client=DefaultAioHttpClient(limits=limits),
         )
 
@@ -66,9 +67,7 @@ class Upstream:
         except openai.OpenAIError as error:
             raise _translate(error) from error
         except ValueError as error:
-            raise UpstreamUnavailableError(
-                "the model list is not JSON", status=502, kind="upstream_error", code="upstream_invalid_response"
-            ) from error
+            raise _not_understood("a list of models that is not JSON") from error
 
     async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
         """Chunk objects of one answer, as the upstream sent them, thinking split from content.
@@ -112,19 +111,19 @@ class Upstream:
 
     async def _chunks(self, response: "AsyncAPIResponse[Any]") -> AsyncIterator[Json]:
         if "json" in response.headers.get("content-type", ""):
-            for chunk in _as_chunks(_loads(await response.read())):
-                yield chunk
+            yield _as_chunk(_loads(await self._whole(response)))
             return
-        splitter, finished = ThinkingSplitter(), False
+        splitter, begun, ended = ThinkingSplitter(), set[int](), set[int]()
         async for data in self._events(response):
             if data == b"[DONE]":
                 break
             chunk = _loads(data)
             if chunk.get("error"):
                 raise _refused(chunk["error"], status=502)
-            finished = finished or any(c.get("finish_reason") for c in chunk.get("choices") or ())
+            for choice in chunk.get("choices") or ():
+                (ended if choice.get("finish_reason") else begun).add(choice.get("index", 0))
             yield splitter.split(chunk)
-        if finished:
+        if ended and begun <= ended:
             return
         held = splitter.close()
         if held:
@@ -137,28 +136,47 @@ class Upstream:
         )
 
     async def _events(self, response: "AsyncAPIResponse[Any]") -> AsyncIterator[bytes]:
-        """The data of each event, with a time limit on every silence."""
+        """The data of each event, with a time limit on the wait for it: comments do not count as a sign of life."""
         decoder = SseDecoder()
         blocks = response.iter_bytes()
-        limit = self._timeouts.first_token_s
+        clock = asyncio.get_running_loop().time
+        limit, waiting_since = self._timeouts.first_token_s, clock()
         while True:
-            try:
-                async with asyncio.timeout(limit):
-                    block = await anext(blocks, None)
-                events = decoder.close() if block is None else decoder.feed(block)
-                for event in events:
-                    limit = self._timeouts.idle_s
-                    yield event
-            except TimeoutError:
-                raise _timed_out("fell silent", limit) from None
-            except EventTooLongError as error:
-                raise UpstreamUnavailableError(
-                    f"the model sent {error}", status=502, kind="upstream_error", code="upstream_invalid_response"
-                ) from None
-            except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
-                raise _broke_off(error) from error
+            block = await _next_block(blocks, waiting_since, limit)
+            for event in _decoded(decoder, block):
+                limit = self._timeouts.idle_s
+                yield event
+                waiting_since = clock()  # whoever reads us may be slow; that is not the model's silence
             if block is None:
                 return
+
+    async def _whole(self, response: "AsyncAPIResponse[Any]") -> bytes:
+        """The body of a server that does not stream, with the same limits as an event."""
+        body, blocks = bytearray(), response.iter_bytes()
+        clock = asyncio.get_running_loop().time
+        while (block := await _next_block(blocks, clock(), self._timeouts.idle_s)) is not None:
+            body += block
+            if len(body) > MAX_EVENT_BYTES:
+                raise _not_understood(f"an answer of more than {MAX_EVENT_BYTES} bytes")
+        return bytes(body)
+
+
+async def _next_block(blocks: AsyncIterator[bytes], waiting_since: float, limit: float) -> bytes | None:
+    """The next bytes, None at the end; ``limit`` seconds after ``waiting_since`` at the latest (loop time)."""
+    try:
+        async with asyncio.timeout_at(waiting_since + limit):
+            return await anext(blocks, None)
+    except TimeoutError:
+        raise _timed_out("fell silent", limit) from None
+    except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
+        raise _broke_off(error) from error
+
+
+def _decoded(decoder: SseDecoder, block: bytes | None) -> Iterator[bytes]:
+    try:
+        yield from decoder.close() if block is None else decoder.feed(block)
+    except EventTooLongError as error:
+        raise _not_understood(str(error)) from None
 
 
 def _loads(data: bytes) -> Json:
@@ -167,19 +185,23 @@ def _loads(data: bytes) -> Json:
     except orjson.JSONDecodeError:
         chunk = None
     if not isinstance(chunk, dict):
-        raise UpstreamUnavailableError(
-            "the model sent something that is not a JSON object",
-            status=502,
-            kind="upstream_error",
-            code="upstream_invalid_response",
-        )
+        raise _not_understood("something that is not a JSON object")
+    choices = chunk.get("choices") or []
+    if not isinstance(choices, list) or not all(_is_choice(choice) for choice in choices):
+        raise _not_understood("something that is not a chat completion")
     return chunk
 
 
-def _as_chunks(completion: Json) -> list[Json]:
+def _is_choice(choice: object) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("delta") or choice.get("message") or {}, dict)
+
+
+def _as_chunk(completion: Json) -> Json:
     """A whole chat.completion, from a server that does not stream, as one chunk."""
     if completion.get("error"):
         raise _refused(completion["error"], status=502)
+    if not completion.get("choices"):
+        raise _not_understood("something that is not a chat completion")
     choices = [
         {**{k: v for k, v in choice.items() if k != "message"}, "delta": choice.get("message") or {}}
         for choice in completion.get("choices") or ()
@@ -187,12 +209,18 @@ def _as_chunks(completion: Json) -> list[Json]:
     for choice in choices:
         for index, call in enumerate(choice["delta"].get("tool_calls") or ()):
             call.setdefault("index", index)
-    return [ThinkingSplitter().split({**completion, "object": "chat.completion.chunk", "choices": choices})]
+    return ThinkingSplitter().split({**completion, "object": "chat.completion.chunk", "choices": choices})
 
 
 def _timed_out(what: str, seconds: float) -> UpstreamError:
     return UpstreamUnavailableError(
         f"the model {what} for {seconds:g} s", status=504, kind="upstream_error", code="upstream_timeout"
+    )
+
+
+def _not_understood(what: str) -> UpstreamError:
+    return UpstreamUnavailableError(
+        f"the model sent {what}", status=502, kind="upstream_error", code="upstream_invalid_response"
     )
 
 
@@ -221,7 +249,7 @@ def _translate(error: openai.OpenAIError) -> UpstreamError:
     if isinstance(error, openai.APIStatusError):
         body = error.body if isinstance(error.body, dict) else {"message": error.message}
         return _refused(body, status=error.status_code)
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, openai.APITimeoutError) and not _refused_connection(error):
         return UpstreamUnavailableError(
             "the model could not be reached in time", status=504, kind="upstream_error", code="upstream_timeout"
         )
@@ -231,3 +259,13 @@ def _translate(error: openai.OpenAIError) -> UpstreamError:
         kind="upstream_error",
         code="upstream_unreachable",
     )
+
+
+def _refused_connection(error: BaseException) -> bool:
+    """Whether a "timeout" was none: the aiohttp transport calls every failure to connect a ConnectTimeout."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
