@@ -7,17 +7,21 @@
 | recovery seeks while messages flow, then clears the queues (596)     | ``Consumer.perform_seek``, called by ``Recovery.on_recovery_completed`` and ``_resume_streams`` | `Settlement` |
 | a rebalance before the first commit skips messages (604)             | ``AIOKafkaConsumer.seek_to_committed`` in aiokafka | `SeekToStart` |
 | recovery can hang                                                    | ``faust/tables/recovery.py``        | `transports.recovery` |
+| a record waits up to 1.5 s behind idle partitions of its broker       | ``AIOKafkaConsumerThread._create_worker_consumer`` | `ShortPolls` |
 | a worker that does not poll leaves the group for good (138)          | aiokafka's ``max_poll_interval_ms`` | the setting, see `transports.kafka.driver` |
 """  # noqa: E501 - a table
 
 from collections.abc import Mapping
 
-from faust.transport.drivers.aiokafka import Consumer
+import aiokafka
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
 from transports.settlement import Settlement
 
-__all__ = ["SeekToStart", "Settlement"]
+__all__ = ["SeekToStart", "Settlement", "ShortPolls"]
+
+POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
 
 
 class SeekToStart(Consumer):
@@ -38,3 +42,23 @@ class SeekToStart(Consumer):
         if fresh and self.app.conf.consumer_auto_offset_reset == "earliest":
             await self.seek_wait(dict(await self.earliest_offsets(*fresh)))
         return committed  # type: ignore[return-value] # Faust's annotation forgets None
+
+
+class _ShortPollThread(AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = POLL_MS  # noqa: SLF001 - Faust passes a constant, and no setting
+        return consumer
+
+
+class ShortPolls(Consumer):
+    """Keeps one partition from waiting for another.
+
+    aiokafka has one fetch under way for each broker. While the records of a partition are being handed over, the next
+    fetch leaves without that partition, and waits until one of the *others* has news, or until its longest wait is
+    over. Faust sets that to 1.5 s, with no setting for it: with 64 clients, the median request waited 1.5 s to be
+    read, on an idle machine.
+    """
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _ShortPollThread(self, loop=self.loop, beacon=self.beacon)
