@@ -1,0 +1,151 @@
+"""Make the parts of the docs that are made from the code: the settings table, the topics, the request's lifecycle.
+
+``python -m scripts.docs`` writes them; ``--check`` fails where they differ from the code.
+"""
+
+import sys
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from app import topics
+from app.lifecycle import TERMINAL, TRANSITIONS, State
+from app.settings import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+MADE = "<!-- made by `make docs` from {source}; do not edit -->"
+DAY_S = 86_400
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    rows = [
+        f"| `{name.upper()}` | {_default(field)} | {_allowed(field.annotation)}{_bounds(field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            MADE.format(source="`app/settings.py`"),
+            "",
+            "All settings are environment variables. An empty one counts as unset. A value that is not allowed stops",
+            "the start with one line that names the variable, what was given (never a secret) and what is allowed.",
+            "",
+            "| variable | default | allowed | what it is for |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "see right"
+    if field.default is None:
+        return "unset"
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _allowed(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in args)
+    if origin is Annotated:
+        return _allowed(args[0])
+    if origin is Union or str(origin) == "<class 'types.UnionType'>":
+        return _allowed(next(arg for arg in args if arg is not NoneType))
+    return {int: "integer", float: "number", Path: "path", SecretStr: "text (secret)"}.get(annotation, "text")
+
+
+def _bounds(field: FieldInfo) -> str:
+    found = {}
+    for item in field.metadata:
+        for name in ("ge", "gt", "le", "min_length"):
+            if getattr(item, name, None) is not None:
+                found[name] = getattr(item, name)
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "min_length": "length at least"}
+    return "".join(f", {words[name]} {int(value)}" for name, value in found.items())
+
+
+def topics_page() -> str:
+    """docs/topics.md."""
+    source = Path(topics.__file__).read_text()
+    rows = []
+    for spec in topics.TOPICS:
+        note = source.split(f'name="{spec.name}"', 1)[1].split('"""', 2)[1]
+        key, what, route = (part.strip() for part in note.split(";", 2))
+        days = (spec.retention_s or 0) / DAY_S
+        rows.append(f"| {spec.name} | {key.removeprefix('key ')} | {spec.partitions} / {days:g} d | {what} | {route} |")
+    return "\n".join(
+        [
+            "# Topics",
+            "",
+            MADE.format(source="`app/topics.py`"),
+            "",
+            "Every record is a JSON event with the envelope",
+            "`{event_id, event_type, tenant_id, timestamp, source, data}`.",
+            "",
+            "| topic | key | partitions / retention | record | written by -> read by |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def lifecycle_page() -> str:
+    """docs/lifecycle.md."""
+    arrows = [f"    {_node(a)} --> {_node(b)}: {happening}" for (a, happening), b in TRANSITIONS.items()]
+    ends = [f"    {_node(state)} --> [*]" for state in State if state in TERMINAL]
+    return "\n".join(
+        [
+            "# The life of a request",
+            "",
+            MADE.format(source="`app/lifecycle.py`"),
+            "",
+            "The requests table is folded from agent-trace-events through this table. A step that is not in it changes",
+            "nothing. `unknown` is a request that the table has not heard of yet.",
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            *arrows,
+            *ends,
+            "```",
+            "",
+        ]
+    )
+
+
+def _node(state: State) -> str:
+    return "[*]" if state is State.UNKNOWN else str(state)
+
+
+PAGES = {"settings.md": settings_page, "topics.md": topics_page, "lifecycle.md": lifecycle_page}
+
+
+def main() -> int:
+    """Write the pages, or with ``--check`` compare them; the exit code."""
+    stale = [name for name, page in PAGES.items() if _text(DOCS / name) != page()]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            print(f"docs/{name} does not say what the code says: run `make docs`")
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name]())
+        print(f"wrote docs/{name}")
+    return 0
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
