@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -17,6 +18,8 @@ MIB = 1024 * 1024
 def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
+    if not urlsplit(url).hostname:  # raises ValueError("Invalid IPv6 URL") by itself
+        raise ValueError("must name a host")
     return url.rstrip("/")
 
 
@@ -25,7 +28,7 @@ def _bootstrap_servers(servers: str | None) -> str | None:
         return None
     for server in servers.split(","):
         host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
             raise ValueError("must be host:port, or several separated by commas")
     return ",".join(server.strip() for server in servers.split(","))
 

@@ -18,7 +18,8 @@ CHOICES_MAX = 128  # OpenAI's own limit of n
 NAME_MAX = 256  # characters of a model's or user's name
 
 # A uid is a Kafka key, part of a queue's name and of a URL's path: letters, digits and marks that all three take.
-_UID = re.compile(r"[A-Za-z0-9._:@=+~-]{1,128}")
+# As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4).
+_UID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@=+~-]{1,128}")
 
 # The member that each known kind of content part must have, and its own required strings.
 _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -53,9 +54,11 @@ def check_body(body: Any) -> Json:
 
 
 def check_uid(uid: Any) -> None:
-    """A client's own name for its request: a string of 1-128 letters, digits and ``. _ : @ = + ~ -``."""
+    """A client's own name for its request: 1-128 letters, digits and ``. _ : @ = + ~ -``, but not ``.`` or ``..``."""
     if uid is not None and not (isinstance(uid, str) and _UID.fullmatch(uid)):
-        raise InvalidRequestError("'uid' must be a string of 1 to 128 letters, digits and . _ : @ = + ~ -", param="uid")
+        raise InvalidRequestError(
+            "'uid' must be a string of 1 to 128 letters, digits and . _ : @ = + ~ - (not just '.' or '..')", param="uid"
+        )
 
 
 def _check_n(n: Any) -> None:

@@ -68,7 +68,8 @@ def apply(row: Json | None, event: Event) -> Json | None:
         if row.get(name) is None:
             row[name] = data.get(name)
     if happening is Happening.ACCEPTED:
-        row["chunks_from"] = data.get("chunks_from")
+        # A second submission of the uid knows a later position than the one where the answer starts.
+        row.setdefault("chunks_from", data.get("chunks_from"))
     elif happening is Happening.ATTEMPTED:
         attempt = {"attempt": data.get("attempt"), "worker": data.get("worker"), "started_at": event.timestamp}
         row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]

@@ -1,0 +1,117 @@
+"""A request, a model that says what a test tells it to, and an answering worker on a log in memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from agents.answering import Answering, Rules, Slot
+from answers import frames
+from answers.envelope import Json
+from answers.fold import Answer
+from answers.frames import Frame, Kind
+from app import topics
+from app.requests import ChatRequest, Ingress, fingerprint
+from tests.unit.answers.helpers import RID, UID, chunk
+from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
+from transports.log import Partition
+
+AT = Partition(topics.CHAT_CHUNKS.name, 2)
+BODY: Json = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+REQUEST = ChatRequest(
+    uid=UID,
+    event_id=RID,
+    tenant="acme",
+    ingress=Ingress.HTTP,
+    accepted_at="2026-01-31T12:00:00.000000Z",
+    body=BODY,
+    fingerprint=fingerprint(BODY),
+    stream=True,
+)
+LONG_LEASE_S, SHORT_LEASE_S = 60.0, 0.3
+
+Play = Callable[[], AsyncGenerator[Json, None]]
+
+
+def words(*texts: str, then: Exception | None = None) -> Play:
+    """A call that says words, and ends as it should, or with an error."""
+
+    async def play() -> AsyncGenerator[Json, None]:
+        for text in texts:
+            yield chunk(text)
+        if then is not None:
+            raise then
+        yield {**chunk(None, "stop"), "usage": None}
+        yield {"choices": [], "usage": {"total_tokens": len(texts)}}
+
+    return play
+
+
+def hanging(*texts: str) -> Play:
+    """A call that says words, and then nothing for ever."""
+
+    async def play() -> AsyncGenerator[Json, None]:
+        for text in texts:
+            yield chunk(text)
+        await asyncio.Event().wait()
+
+    return play
+
+
+class FakeModel:
+    """Plays one play for each call; a call too many is a failure of the test."""
+
+    def __init__(self, *plays: Play) -> None:
+        self.plays = list(plays)
+        self.asked: list[Json] = []
+        self.open = 0
+
+    async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+        self.asked.append(body)
+        self.open += 1
+        try:
+            async for one in self.plays.pop(0)():
+                yield one
+        finally:
+            self.open -= 1
+
+
+class Stage:
+    """One worker's answering."""
+
+    def __init__(self, log: MemoryLog, answering: Answering, model: FakeModel) -> None:
+        self.log = log
+        self.model = model
+        self.attempts: list[str] = []
+        self.slots = asyncio.Semaphore(1)
+        self._answering = answering
+        self._slot = Slot(self.slots)
+
+    async def answer(self, request: ChatRequest = REQUEST) -> Answer:
+        async with asyncio.timeout(WAIT_S):
+            return await self._answering.answer(request, AT, slot=self._slot, on_attempt=self.attempts.append)
+
+    def write(self, *records: Frame) -> int:
+        """What another worker says about the same request; the offset of its last record."""
+        offset = -1
+        for record in records:
+            offset = self.log.put(AT, REQUEST.key, frames.encode(record, event_id="e", tenant="acme"))
+        return offset
+
+    def written(self, kind: Kind) -> list[Frame]:
+        return [frame for frame in self.log.frames(AT) if frame.kind is kind]
+
+
+@asynccontextmanager
+async def stage(
+    *plays: Play,
+    log: MemoryLog | None = None,
+    lease_s: float = LONG_LEASE_S,
+    attempts_max: int = 5,
+    alone: bool = False,
+) -> AsyncIterator[Stage]:
+    log = log or MemoryLog()
+    model = FakeModel(*plays)
+    async with tails_of(log) as tails:
+        rules = Rules(lease_s=lease_s, attempts_max=attempts_max, alone=alone)
+        yield Stage(log, Answering(log=log, tails=tails, model=model, rules=rules), model)
+    assert model.open == 0, "every call to the model is closed"

@@ -1,0 +1,113 @@
+"""A log in memory that keeps the promises of ``transports.log.LogClient``, and breaks them when a test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from answers import frames
+from answers.frames import Frame
+from transports.log import Bounds, Deliver, Headers, LogError, LogUnavailableError, Partition, Record, TopicSpec
+from transports.tails import Tails
+
+WAIT_S = 10.0  # for what must come, on a loaded machine
+
+
+class MemoryLog:
+    """Topics come to be with their first record."""
+
+    def __init__(self) -> None:
+        self.records: dict[Partition, list[Record]] = {}
+        self.broken: LogError | None = None  # all reads and appends fail while it is set
+        self.fail_append: Callable[[Partition, bytes | None], LogError | None] = lambda *_: None
+        self.appending: asyncio.Event | None = None  # appends land when it is set
+        self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
+        self._changed = asyncio.Event()
+
+    # -- for tests
+
+    def put(self, at: Partition, key: bytes | None, value: bytes | None) -> int:
+        """A record of somebody else."""
+        log = self.records.setdefault(at, [])
+        record = Record(at.topic, at.partition, len(log), 0.0, key, value, ())
+        log.append(record)
+        for deliver in self._followers.get(at, ()):
+            deliver([record])
+        self._changed.set()
+        return record.offset
+
+    def values(self, at: Partition) -> list[bytes | None]:
+        return [record.value for record in self.records.get(at, [])]
+
+    def frames(self, at: Partition) -> list[Frame]:
+        return [frames.decode(value) for value in self.values(at)]
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until the log looks as a test wants it."""
+        async with asyncio.timeout(WAIT_S):
+            while not reached():
+                self._changed.clear()
+                await self._changed.wait()
+
+    # -- transports.log.LogClient
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None: ...
+
+    def partitions(self, topic: str) -> int:
+        del topic
+        return 6
+
+    def append(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> Awaitable[int]:
+        del headers
+        return asyncio.ensure_future(self._append(Partition(topic, partition), key, value))
+
+    async def _append(self, at: Partition, key: bytes | None, value: bytes | None) -> int:
+        if self.appending is not None:
+            await self.appending.wait()
+        error = self.broken or self.fail_append(at, value)
+        if error is not None:
+            raise error
+        return self.put(at, key, value)
+
+    async def bounds(self, at: Partition) -> Bounds:
+        await self._reachable()
+        return Bounds(0, len(self.records.get(at, [])))
+
+    async def offset_at(self, at: Partition, timestamp: float) -> int:
+        raise NotImplementedError
+
+    async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
+        await self._reachable()
+        return self.records.get(at, [])[position : position + limit]
+
+    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+        await self._reachable()
+        self._followers.setdefault(at, []).append(deliver)
+        deliver(self.records.get(at, [])[position:])
+
+    async def unfollow(self, at: Partition) -> None:
+        """Of all workers: a test ends them together."""
+        self._followers.pop(at, None)
+
+    async def _reachable(self) -> None:
+        await asyncio.sleep(0)
+        if self.broken is not None:
+            raise self.broken
+
+
+AWAY = LogUnavailableError("no broker")
+
+
+@asynccontextmanager
+async def tails_of(log: MemoryLog) -> AsyncIterator[Tails]:
+    tails = Tails(log)
+    await tails.start()
+    try:
+        yield tails
+    finally:
+        await tails.stop()

@@ -1,0 +1,217 @@
+"""What a reader of an answer is told, on a log in memory and the real tails."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from answers import frames
+from answers.frames import Frame, Kind
+from app import topics
+from app.errors import InvalidRequestError, from_terminal
+from app.reading import IDLE, BrokenStreamError, Delivery, deliveries
+from tests.unit.answers.helpers import (
+    DONE,
+    FAILED,
+    RID,
+    UID,
+    beat,
+    begin,
+    ends,
+    frame,
+    restart,
+    says,
+    text_of,
+)
+from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
+from transports.log import Partition
+from transports.tails import Tails
+
+AT = Partition(topics.CHAT_CHUNKS.name, 3)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+async def tails(log: MemoryLog) -> AsyncIterator[Tails]:
+    async with tails_of(log) as tails:
+        yield tails
+
+
+def write(log: MemoryLog, *records: Frame | bytes | None, key: str = UID) -> int:
+    """The offset of the last one."""
+    offset = -1
+    for record in records:
+        value = frames.encode(record, event_id="e", tenant="t") if isinstance(record, Frame) else record
+        offset = log.put(AT, key.encode(), value)
+    return offset
+
+
+def reading(
+    tails: Tails, *, position: int = 0, idle_s: float = WAIT_S, rid: str | None = None, submission: str = RID
+) -> AsyncGenerator[Delivery, None]:
+    return deliveries(tails, AT, UID, position=position, idle_s=idle_s, rid=rid, submission=submission)
+
+
+async def told(news: AsyncGenerator[Delivery, None], into: list[Delivery] | None = None) -> list[Delivery]:
+    """All there is, to the terminal; what came before an error is in ``into``."""
+    found = [] if into is None else into
+    async with asyncio.timeout(WAIT_S), aclosing(news):
+        async for delivery in news:
+            found.append(delivery)
+    return found
+
+
+def said(found: list[Delivery]) -> str:
+    return "".join(text_of(chunk for delivery in found for chunk in delivery.chunks))
+
+
+ANSWER = (begin("a"), says("a", 0, "x"), says("a", 1, "y", "z"), ends("a"))
+
+
+async def test_an_answer_that_is_in_the_log_is_told_to_its_end(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER)
+    found = await told(reading(tails))
+    assert said(found) == "xyz"
+    assert [(d.partition, d.offset, len(d.chunks), d.first_n) for d in found] == [
+        (3, 1, 1, 0),
+        (3, 2, 2, 0),
+        (3, 3, 0, 0),
+    ]
+    assert [d.terminal for d in found] == [None, None, DONE]
+
+
+async def test_an_answer_is_told_while_it_is_written(log: MemoryLog, tails: Tails) -> None:
+    async with asyncio.timeout(WAIT_S), aclosing(reading(tails)) as news:
+        waiting = asyncio.ensure_future(anext(news))
+        await asyncio.sleep(0)
+        write(log, begin("a"), says("a", 0, "x"))
+        assert said([await waiting]) == "x"
+        write(log, says("a", 1, "y"))
+        assert said([await anext(news)]) == "y"
+        write(log, ends("a", FAILED))
+        assert (await anext(news)).terminal == FAILED
+        with pytest.raises(StopAsyncIteration):
+            await anext(news)
+
+
+async def test_a_second_submission_is_told_the_answer_from_its_start(log: MemoryLog, tails: Tails) -> None:
+    write(log, b"older", *ANSWER[:2])
+    attach = frame(Kind.ATTACH, submission="evt-2", first=1)
+    write(log, *ANSWER[2:], attach)
+    found = await told(reading(tails, position=4, submission="evt-2"))
+    assert said(found) == "xyz"
+    assert found[-1].terminal == DONE
+
+
+async def test_a_second_submission_that_came_early_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER[:2])
+    async with asyncio.timeout(WAIT_S), aclosing(reading(tails, position=2, submission="evt-2")) as news:
+        waiting = asyncio.ensure_future(anext(news))
+        write(log, *ANSWER[2:3], frame(Kind.ATTACH, submission="evt-3", first=0))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        write(log, frame(Kind.ATTACH, submission="evt-2", first=0))
+        assert said([await waiting, await anext(news)]) == "xyz"
+
+
+async def test_another_body_under_the_same_uid_is_a_conflict(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER, frame(Kind.CONFLICT, submission="evt-2", first=0))
+    with pytest.raises(InvalidRequestError) as caught:
+        await told(reading(tails, submission="evt-2"))
+    assert (caught.value.status, caught.value.error["code"], caught.value.error["param"]) == (
+        409,
+        "uid_conflict",
+        "uid",
+    )
+    assert said(await told(reading(tails))) == "xyz", "the first one's answer is untouched"
+
+
+async def test_the_conflict_of_somebody_else_is_none_of_ours(log: MemoryLog, tails: Tails) -> None:
+    write(log, begin("a"), frame(Kind.CONFLICT, submission="evt-2", first=0), says("a", 0, "x"), ends("a"))
+    assert said(await told(reading(tails))) == "x"
+
+
+async def test_an_answer_that_is_said_again_is_flagged_before_its_words(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER[:2], restart("b", after=1), says("a", 1, "zombie"), says("b", 0, "B"), ends("a"), ends("b"))
+    found = await told(reading(tails))
+    assert [(d.offset, d.restarted, said([d])) for d in found] == [
+        (1, False, "x"),
+        (2, True, ""),
+        (4, False, "B"),
+        (6, False, ""),
+    ]
+
+
+async def test_a_mark_that_does_not_count_is_not_told(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER[:2], restart("b", after=0), says("b", 0, "B"), *ANSWER[2:])
+    found = await told(reading(tails))
+    assert (said(found), any(d.restarted for d in found)) == ("xyz", False)
+
+
+async def test_a_repetition_is_told_once_and_its_new_part_with_its_place(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER[:2], says("a", 0, "x"), says("a", 0, "x", "y", "z"), ends("a"))
+    found = await told(reading(tails))
+    assert [(d.offset, d.first_n, said([d])) for d in found] == [(1, 0, "x"), (3, 1, "yz"), (4, 0, "")]
+
+
+async def test_a_gap_is_shown_and_not_hidden(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER[:2], says("a", 2, "z"), ends("a"))
+    found: list[Delivery] = []
+    with pytest.raises(BrokenStreamError) as caught:
+        await told(reading(tails), found)
+    assert said(found) == "x"
+    assert (caught.value.status, caught.value.error["code"]) == (500, "stream_gap")
+
+
+async def test_records_that_are_no_frames_and_other_requests_do_not_stop_a_reader(log: MemoryLog, tails: Tails) -> None:
+    write(log, None, b"{", b"[]", ANSWER[0], b'{"data": 7}')
+    write(log, says("a", 0, "no"), key="req-2")
+    write(log, frame(Kind.CHUNKS, "a", rid="evt-0", chunks=says("a", 0, "no").chunks), *ANSWER[1:])
+    assert said(await told(reading(tails))) == "xyz"
+
+
+async def test_a_stored_answer_is_read_by_its_identity(log: MemoryLog, tails: Tails) -> None:
+    write(log, b"older", *ANSWER)
+    assert said(await told(reading(tails, position=1, rid=RID, submission=""))) == "xyz"
+
+
+@pytest.mark.parametrize("before", [(), ANSWER[:2]])
+async def test_silence_is_told_again_and_again(log: MemoryLog, tails: Tails, before: tuple[Frame, ...]) -> None:
+    write(log, *before)
+    async with asyncio.timeout(WAIT_S), aclosing(reading(tails, idle_s=0.02)) as news:
+        if before:
+            assert said([await anext(news)]) == "x"
+        assert [await anext(news) for _ in range(3)] == [IDLE] * 3
+        write(log, *ANSWER[len(before) :])
+        rest = [delivery async for delivery in news]
+    assert said(rest) == ("yz" if before else "xyz")
+
+
+async def test_heartbeats_of_the_generator_are_no_news(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER[:2])
+    loop = asyncio.get_running_loop()
+
+    async def keep_beating() -> None:
+        while True:
+            write(log, beat("a"))
+            await asyncio.sleep(0.01)
+
+    beating = asyncio.create_task(keep_beating())
+    async with asyncio.timeout(WAIT_S), aclosing(reading(tails, idle_s=0.1)) as news:
+        assert said([await anext(news)]) == "x"
+        since = loop.time()
+        assert await anext(news) is IDLE
+        assert loop.time() - since >= 0.09
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
+def test_the_error_of_a_terminal_becomes_the_error_of_the_api() -> None:
+    error = from_terminal({"message": "m", "type": "t", "param": "p", "code": "c", "status": 503})
+    assert (error.status, error.error) == (503, {"message": "m", "type": "t", "param": "p", "code": "c"})
+    assert from_terminal({}).status == 500

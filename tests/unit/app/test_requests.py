@@ -1,0 +1,94 @@
+"""The record of chat-requests."""
+
+import orjson
+import pytest
+
+from answers import envelope
+from answers.envelope import Json, MalformedRecordError
+from app import requests
+from app.requests import ChatRequest, Ingress, fingerprint, upstream_body
+
+BODY: Json = {"model": "m", "messages": [{"role": "user", "content": "Grüße 👩‍👩‍👧"}], "x": [None, 1.5]}
+REQUEST = ChatRequest(
+    uid="req-1",
+    event_id="evt-1",
+    tenant="acme",
+    ingress=Ingress.HTTP,
+    accepted_at="2026-01-31T12:00:00.000000Z",
+    body=BODY,
+    fingerprint=fingerprint(BODY),
+    stream=True,
+    username="ada",
+    chunks_from=41,
+)
+
+
+def test_a_request_is_read_as_it_was_written() -> None:
+    assert requests.decode(requests.encode(REQUEST)) == REQUEST
+    assert REQUEST.key == b"req-1"
+
+
+def test_a_request_that_a_kafka_client_wrote_needs_a_uid_and_a_body_only() -> None:
+    request = requests.decode(envelope.encode("evt-2", requests.EVENT_TYPE, "acme", {"uid": "u", "body": BODY}))
+    assert (request.ingress, request.stream, request.username, request.chunks_from) == (Ingress.KAFKA, False, None, 0)
+    assert request.fingerprint == fingerprint(BODY)
+    assert request.accepted_at.endswith("Z")
+
+
+def data(**fields: object) -> bytes:
+    return envelope.encode("evt-2", requests.EVENT_TYPE, "acme", {"uid": "u", "body": {}, **fields})
+
+
+MALFORMED: dict[str, tuple[bytes | None, str]] = {
+    "a tombstone": (None, "not JSON"),
+    "another event": (
+        envelope.encode("e", "chat.chunks", "t", {"uid": "u", "body": {}}),
+        "event_type is 'chat.chunks'",
+    ),
+    "no body": (envelope.encode("e", requests.EVENT_TYPE, "t", {"uid": "u"}), "`data.body`"),
+    "a body that is text": (data(body="Hello"), "`data.body`"),
+    "no uid": (envelope.encode("e", requests.EVENT_TYPE, "t", {"body": {}}), "uid"),
+    "a door that is unknown": (data(ingress="window"), "window"),
+    "a position that is none": (data(chunks_from="far"), "far"),
+    "a position that is null": (data(chunks_from=None), "None"),
+    "a body too deep to be written again": (
+        data().replace(b'"body":{}', b'"body":{"a":' + b"[" * 400 + b"]" * 400 + b"}"),
+        "not a request",
+    ),
+}
+
+
+@pytest.mark.parametrize(("value", "names"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_what_is_no_request_says_what_is_wrong(value: bytes | None, names: str) -> None:
+    with pytest.raises(MalformedRecordError, match=names):
+        requests.decode(value)
+
+
+def test_a_fingerprint_depends_on_what_is_asked_and_not_on_the_order_of_its_fields() -> None:
+    shuffled = orjson.loads(orjson.dumps(dict(reversed(BODY.items()))))
+    assert fingerprint(shuffled) == fingerprint(BODY)
+    assert fingerprint({**BODY, "x": [1.5, None]}) != fingerprint(BODY)
+    assert fingerprint({**BODY, "temperature": 0}) != fingerprint(BODY)
+
+
+def test_the_llm_gets_the_clients_body_without_our_fields_and_with_a_model() -> None:
+    body: Json = {"uid": "u", "username": "ada", "messages": [], "user": "kept", "model": None, "x": None}
+    before = dict(body)
+    assert upstream_body(body, "default") == {"messages": [], "user": "kept", "model": "default", "x": None}
+    assert upstream_body({"model": "gpt-5"}, "default") == {"model": "gpt-5"}
+    assert upstream_body({"model": ""}, "default") == {"model": "default"}
+    assert body == before
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [({"stream_options": {"include_usage": True}}, True), ({"stream_options": None}, False), ({}, False)],
+)
+def test_whether_the_usage_chunk_was_asked_for_is_known(options: Json, asked: bool) -> None:
+    body = {**BODY, **options}
+    assert requests.decode(data(body=body)).include_usage is asked
+
+
+def test_new_ids_are_new() -> None:
+    assert len({requests.new_id("evt") for _ in range(100)}) == 100
+    assert requests.new_id("evt").startswith("evt-")

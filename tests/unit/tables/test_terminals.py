@@ -1,0 +1,32 @@
+import pytest
+
+from tables import requests, terminals
+from tables.terminals import Ended
+
+ENDED = Ended(rid="evt-1", fingerprint="f", tenant="acme", status="completed", first=1, last=9, ended_at=1.5)
+
+
+def test_entries_are_bytes_that_are_read_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Faust's own codecs cannot decode would loop for ever in recovery."""
+    table: dict[bytes, bytes] = {}
+    monkeypatch.setattr(terminals, "table", table)
+    assert terminals.get("ü") is None
+    terminals.put("ü", ENDED)
+    assert [(type(key), type(value)) for key, value in table.items()] == [(bytes, bytes)]
+    assert terminals.get("ü") == ENDED
+    terminals.forget("ü")
+    terminals.forget("ü")
+    assert table == {}
+
+
+def test_rows_are_bytes_that_are_read_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    table: dict[bytes, bytes] = {}
+    monkeypatch.setattr(requests, "table", table)
+    assert requests.get("ü") is None
+    requests.put("ü", {"uid": "ü", "state": "running"})
+    assert [(type(key), type(value)) for key, value in table.items()] == [(bytes, bytes)]
+    assert requests.get("ü") == {"uid": "ü", "state": "running"}
+    assert list(requests.rows()) == [{"uid": "ü", "state": "running"}]
+    requests.forget("ü")
+    requests.forget("ü")
+    assert table == {}
