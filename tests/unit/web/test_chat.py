@@ -1,0 +1,104 @@
+"""From what the log says to what a client is told."""
+
+import orjson
+import pytest
+
+from answers.completion import Completion
+from answers.envelope import Json
+from answers.frames import Terminal
+from app.errors import ApiError
+from app.reading import Delivery
+from app.requests import ChatRequest, Ingress
+from llm.sse import SseDecoder
+from tests.unit.answers.helpers import DONE, FAILED, chunk
+from web.chat import _result, _Teller
+
+
+class Client:
+    """Takes what a stream would send."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    async def write(self, data: bytes) -> None:
+        self.data += data
+
+    @property
+    def events(self) -> list[bytes]:
+        return list(SseDecoder().feed(self.data))
+
+    @property
+    def ids(self) -> list[str]:
+        return [line.removeprefix("id: ") for line in self.data.decode().splitlines() if line.startswith("id: ")]
+
+
+def teller(client: Client, **body: object) -> _Teller:
+    request = ChatRequest(
+        uid="req-1",
+        event_id="evt-1",
+        tenant="acme",
+        ingress=Ingress.HTTP,
+        accepted_at="",
+        body=dict(body),
+        fingerprint="f",
+        stream=True,
+    )
+    return _Teller(client, request)  # type: ignore[arg-type]  # the part of EventStream that it needs
+
+
+def delivery(
+    *chunks: Json, offset: int = 7, first_n: int = 0, restarted: bool = False, end: Terminal | None = None
+) -> Delivery:
+    return Delivery(3, offset, chunks, first_n, restarted, end)
+
+
+async def test_each_chunk_has_the_id_of_its_place_in_the_log() -> None:
+    client = Client()
+    one = teller(client)
+    await one.tell(delivery(chunk("a"), chunk("b"), first_n=2))
+    await one.tell(delivery(chunk("c"), offset=8))
+    await one.tell(delivery(offset=9, end=DONE))
+    assert client.ids == ["3-7-2", "3-7-3", "3-8-0"]
+    assert [orjson.loads(event) for event in client.events[:-1]] == [chunk("a"), chunk("b"), chunk("c")]
+    assert client.events[-1] == b"[DONE]"
+
+
+@pytest.mark.parametrize(("options", "events"), [({"include_usage": True}, 3), ({}, 2), (None, 2)])
+async def test_the_usage_chunk_is_for_who_asked_for_it_and_moves_no_id(options: Json | None, events: int) -> None:
+    client = Client()
+    usage: Json = {"choices": [], "usage": {"total_tokens": 1}}
+    await teller(client, stream_options=options).tell(delivery(chunk("a"), usage, chunk(None, "stop")))
+    assert len(client.events) == events
+    assert (client.ids[0], client.ids[-1]) == ("3-7-0", "3-7-2")
+
+
+async def test_a_stream_that_has_told_something_ends_when_the_answer_is_said_again() -> None:
+    one = teller(Client())
+    await one.tell(delivery(chunk("a")))
+    with pytest.raises(ApiError) as caught:
+        await one.tell(delivery(restarted=True))
+    assert caught.value.error["code"] == "stream_restarted"
+    assert "chatcmpl-req-1" in caught.value.error["message"]
+
+
+async def test_a_stream_that_has_told_nothing_goes_on_when_the_answer_is_said_again() -> None:
+    client = Client()
+    one = teller(client)
+    await one.tell(delivery(restarted=True))
+    await one.tell(delivery(chunk("a"), end=DONE))
+    assert [*client.events[1:]] == [b"[DONE]"]
+
+
+async def test_the_error_of_an_answer_comes_after_its_words() -> None:
+    client = Client()
+    with pytest.raises(ApiError) as caught:
+        await teller(client).tell(delivery(chunk("a"), end=FAILED))
+    assert caught.value.status == 502
+    assert len(client.events) == 1
+
+
+def test_an_answer_that_failed_is_no_completion() -> None:
+    with pytest.raises(ApiError) as caught:
+        _result(Completion("req-1"), FAILED)
+    assert caught.value.status == 502
+    assert _result(Completion("req-1"), DONE)["id"] == "chatcmpl-req-1"

@@ -1,0 +1,95 @@
+"""The stream to a client, as bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from answers.envelope import Json
+from llm.sse import SseDecoder
+from web import sse
+
+
+def test_an_event_is_one_line_of_json_with_its_place_in_the_log() -> None:
+    chunk: Json = {"choices": [{"delta": {"content": "a\nb\r\u2028 ü"}}]}
+    data = sse.event(chunk, "3-41-0")
+    assert data.startswith(b"id: 3-41-0\ndata: {")
+    assert data.count(b"\n") == 3
+    (event,) = SseDecoder().feed(data)
+    assert orjson.loads(event) == chunk
+
+
+def test_comments_errors_and_the_end_are_events_that_clients_know() -> None:
+    body: Json = {"error": {"message": "no"}}
+    stream = sse.HEARTBEAT + sse.error_event(body) + sse.DONE
+    assert list(SseDecoder().feed(stream)) == [orjson.dumps(body), b"[DONE]"]
+
+
+@asynccontextmanager
+async def streaming(
+    tell: Callable[[sse.EventStream], Awaitable[None]], write_timeout_s: float = 10.0
+) -> AsyncIterator[str]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        stream = sse.EventStream(request, {"X-Request-ID": "req-1"}, write_timeout_s)
+        await tell(stream)
+        return stream.response
+
+    http = web.Application()
+    http.router.add_get("/", handle)
+    runner = web.AppRunner(http, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_headers_leave_with_the_first_bytes() -> None:
+    started: list[bool] = []
+
+    async def tell(stream: sse.EventStream) -> None:
+        started.append(stream.started)
+        await stream.write(sse.event({"a": 1}, "0-0-0"))
+        started.append(stream.started)
+        await stream.write(sse.DONE)
+
+    async with streaming(tell) as url, aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert answer.headers["X-Accel-Buffering"] == "no"
+        assert answer.headers["X-Request-ID"] == "req-1"
+        assert await answer.read() == b'id: 0-0-0\ndata: {"a":1}\n\ndata: [DONE]\n\n'
+    assert started == [False, True]
+
+
+async def test_a_client_that_does_not_read_is_let_go() -> None:
+    let_go: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    async def tell(stream: sse.EventStream) -> None:
+        try:
+            for _ in range(1000):
+                await stream.write(b": " + b"x" * (1 << 20) + b"\n\n")
+        except sse.SlowClientError as error:
+            let_go.set_result(error)
+            raise
+
+    async with streaming(tell, write_timeout_s=0.2) as url:
+        host, _, port = url.removeprefix("http://").strip("/").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        error = await asyncio.wait_for(let_go, 10)
+        writer.close()
+        del reader
+    assert "nothing read for 0.2 s" in str(error)
+
+
+def test_a_slow_client_is_a_client_that_is_gone() -> None:
+    """So that the error middleware does not try to tell it."""
+    with pytest.raises(ConnectionResetError):
+        raise sse.SlowClientError("x")
