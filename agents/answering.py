@@ -5,8 +5,8 @@ died, or to one that is alive and only lost the partition. So it
 
 1. *looks*: folds the request's frames in the log. A terminal there ends it;
 2. *follows* an attempt that is alive. One that is silent for longer than the lease counts as dead;
-3. *marks*: appends a begin mark (nothing said before) or a restart mark, which counts only if nothing else landed in
-   between, and *reads it back*. Void: back to 1;
+3. *marks*: appends a begin mark (nothing said before), a takeover mark (all is said, only the terminal is missing) or
+   a restart mark, which counts only if nothing else landed in between, and *reads it back*. Void: back to 1;
 4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
 5. returns only when a terminal was read out of the log, whoever wrote it.
 
@@ -41,6 +41,7 @@ LOG_RETRY_S = (
     1.0,
     3.0,
 )  # pauses while the log cannot be reached; the last one repeats while the worker lives
+INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
 
 
 class Model(Protocol):
@@ -56,6 +57,7 @@ class Rules:
 
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
+    frame_max_bytes: int  # the largest record that the log takes
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
 
 
@@ -147,7 +149,7 @@ class Answering:
         mark = Frame(
             uid=request.uid,
             rid=known.rid,
-            kind=Kind.RESTART if known.attempts else Kind.BEGIN,
+            kind=_kind_of_mark(known, request),
             attempt=attempt,
             after=known.last,
             fingerprint=request.fingerprint,
@@ -170,6 +172,7 @@ class Answering:
             view.answer.rid,
             attempt,
             view.answer.next_seq,
+            max_bytes=self._rules.frame_max_bytes,
         )
         speaking = asyncio.create_task(self._speak(request, view.answer, writer), name=f"speak-{request.uid}")
         beat_s = self._rules.lease_s / 3
@@ -190,34 +193,29 @@ class Answering:
         Raises:
             LogError: what was said may or may not be in the log.
         """
-        clock = _Clock()
-        usage: Json | None = None
-        reasons: dict[int, str] = {}
+        told = _Told(before)
         try:
-            self._check_attempts(before)
-            async with aclosing(self._model.stream(request.body)) as chunks:
-                async for chunk in chunks:
-                    clock.chunk()
-                    usage = chunk.get("usage") or usage
-                    reasons |= finish_reasons([chunk])
-                    await writer.say(chunk)
-            terminal = Terminal(
-                status=Status.COMPLETED, finish_reason=reasons.get(0), usage=usage, timings=clock.timings()
-            )
+            await self._call(request, before, writer, told)
+            terminal = told.terminal()
         except UpstreamError as error:
-            terminal = _failed({**error.error, "status": error.status}, usage, clock)
+            terminal = told.terminal({**error.error, "status": error.status})
         except LogError:
             raise
         except Exception:
             logger.exception("request %s: a defect in answering", request.uid)
-            error_fields = {
-                "message": "internal error",
-                "type": "server_error",
-                "param": None,
-                "code": "internal_error",
-            }
-            terminal = _failed({**error_fields, "status": 500}, usage, clock)
+            terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
         await writer.end(terminal)
+
+    async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told") -> None:
+        """Call the LLM, unless only the terminal is missing, and say what it says."""
+        if _said_whole(before, request):
+            return
+        self._check_attempts(before)
+        async with aclosing(self._model.stream(request.body)) as chunks:
+            async for chunk in chunks:
+                told.chunk(chunk)
+                await writer.say(chunk)
+        await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:
         if before.attempts > self._rules.attempts_max:
@@ -229,21 +227,39 @@ class Answering:
             )
 
 
-class _Clock:
-    """Timings of one attempt, in milliseconds since it began."""
+def _said_whole(answer: Answer, request: ChatRequest) -> bool:
+    """Whether the answer was said to its end, and only its terminal is missing: the LLM is not called for that."""
+    return len(answer.finish_reasons) >= (request.body.get("n") or 1)
 
-    def __init__(self) -> None:
+
+def _kind_of_mark(known: Answer, request: ChatRequest) -> Kind:
+    if not known.attempts:
+        return Kind.BEGIN
+    return Kind.TAKEOVER if _said_whole(known, request) else Kind.RESTART
+
+
+class _Told:
+    """What an attempt has heard from the LLM, for its terminal. Timings are milliseconds since it began."""
+
+    def __init__(self, before: Answer) -> None:
+        # After a restart mark nothing counts of what was said before; the fold has dropped it.
+        self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
 
-    def chunk(self) -> None:
+    def chunk(self, chunk: Json) -> None:
         if self._first is None:
             self._first = time.monotonic()
+        self._usage = chunk.get("usage") or self._usage
+        self._reasons |= finish_reasons([chunk])
 
-    def timings(self) -> Json:
+    def terminal(self, error: Json | None = None) -> Terminal:
         first_ms = None if self._first is None else round((self._first - self._began) * 1000, 3)
-        return {"first_chunk_ms": first_ms, "total_ms": round((time.monotonic() - self._began) * 1000, 3)}
-
-
-def _failed(error: Json, usage: Json | None, clock: _Clock) -> Terminal:
-    return Terminal(status=Status.FAILED, error=error, usage=usage, timings=clock.timings())
+        total_ms = round((time.monotonic() - self._began) * 1000, 3)
+        return Terminal(
+            status=Status.COMPLETED if error is None else Status.FAILED,
+            finish_reason=self._reasons.get(0) if error is None else None,
+            usage=self._usage,
+            error=error,
+            timings={"first_chunk_ms": first_ms, "total_ms": total_ms},
+        )

@@ -15,7 +15,12 @@ answering = Answering(
     tails=app.tails,
     model=app.upstream,
     # An embedded log has one worker, and its lock is ours: an attempt of anybody else is one of a dead process.
-    rules=Rules(lease_s=settings.lease_s, attempts_max=settings.attempts_max, alone=not settings.on_kafka),
+    rules=Rules(
+        lease_s=settings.lease_s,
+        attempts_max=settings.attempts_max,
+        frame_max_bytes=settings.record_value_max_bytes,
+        alone=not settings.on_kafka,
+    ),
 )
 work = Work(app, answering)
 app.on_drain(work.drain)

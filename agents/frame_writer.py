@@ -13,6 +13,8 @@ from answers import frames
 from answers.envelope import Json
 from answers.frames import Frame, Kind, Terminal
 from app.requests import ChatRequest
+from llm.errors import UpstreamError
+from transports.log import LogError
 
 CHUNKS_WAITING_MAX = 2048  # chunks collected while the log is slow; then the upstream has to wait
 CHUNKS_PER_FRAME = 512  # keeps a frame well below the largest record
@@ -23,12 +25,15 @@ Append = Callable[[bytes], Awaitable[int]]
 class FrameWriter:
     """Frames of one attempt, in order, at most one produce in flight."""
 
-    def __init__(self, append: Append, request: ChatRequest, rid: str, attempt: str, next_seq: int) -> None:
+    def __init__(
+        self, append: Append, request: ChatRequest, rid: str, attempt: str, next_seq: int, *, max_bytes: int
+    ) -> None:
         self._append = append
         self._request = request
         self._rid = rid
         self._attempt = attempt
         self._next_seq = next_seq
+        self._max_bytes = max_bytes
         self._frames = 0
         self._pending: list[Json] = []
         self._flight: asyncio.Future[int] | None = None
@@ -40,8 +45,10 @@ class FrameWriter:
         """Send a chunk, now or with the next frame. Waits only while very many are waiting.
 
         Raises:
-            LogError: an earlier frame did not reach the log for sure.
+            LogError: an earlier frame did not reach the log for sure; nothing is sent after it.
+            UpstreamError: a chunk cannot be written: it is larger than a record, or nested too deeply.
         """
+        self._raise()
         chunk["id"] = f"chatcmpl-{self._request.uid}"
         self._pending.append(chunk)
         if self._flight is None:
@@ -53,7 +60,18 @@ class FrameWriter:
     def beat(self) -> None:
         """Tell that the attempt is alive, unless a frame is on its way that tells it as well."""
         if self._flight is None:
-            self._launch(Frame(**self._names(), kind=Kind.HEARTBEAT, seq=self._next_seq))
+            self._launch(self._encode(Frame(**self._names(), kind=Kind.HEARTBEAT, seq=self._next_seq)))
+
+    async def flush(self) -> None:
+        """Wait until everything said is in the log.
+
+        Raises:
+            LogError: it is not, for sure.
+            UpstreamError: a chunk could not be written.
+        """
+        while self._flight is not None:
+            await self._landed()
+        self._raise()
 
     async def end(self, terminal: Terminal) -> None:
         """Write what is left, and then the terminal: one that overtook a chunk would cut the answer short.
@@ -61,43 +79,67 @@ class FrameWriter:
         Raises:
             LogError: it did not reach the log for sure.
         """
-        await self._all_landed()
-        self._launch(Frame(**self._names(), kind=Kind.TERMINAL, seq=self._next_seq, terminal=terminal))
-        await self._all_landed()
+        await self.flush()
+        self._launch(self._encode(Frame(**self._names(), kind=Kind.TERMINAL, seq=self._next_seq, terminal=terminal)))
+        await self.flush()
 
     def _send(self) -> None:
-        chunks, self._pending = self._pending[:CHUNKS_PER_FRAME], self._pending[CHUNKS_PER_FRAME:]
-        frame = Frame(**self._names(), kind=Kind.CHUNKS, seq=self._next_seq, chunks=chunks)
-        self._next_seq += len(chunks)
-        self._launch(frame)
+        """Put as many of the waiting chunks into a frame as fit into a record."""
+        count = min(len(self._pending), CHUNKS_PER_FRAME)
+        while True:
+            frame = Frame(**self._names(), kind=Kind.CHUNKS, seq=self._next_seq, chunks=self._pending[:count])
+            value = self._encode(frame)
+            if len(value) <= self._max_bytes:
+                break
+            if count == 1:
+                raise self._unwritable(f"a chunk of {len(value)} bytes, more than a record holds")
+            count //= 2
+        del self._pending[:count]
+        self._next_seq += count
+        self._launch(value)
 
     def _names(self) -> dict[str, Any]:
         return {"uid": self._request.uid, "rid": self._rid, "attempt": self._attempt}
 
-    def _launch(self, frame: Frame) -> None:
+    def _encode(self, frame: Frame) -> bytes:
+        try:
+            return frames.encode(frame, event_id=f"{self._attempt}.{self._frames + 1}", tenant=self._request.tenant)
+        except TypeError:  # orjson reads deeper nesting than it writes
+            raise self._unwritable("a chunk that is nested too deeply") from None
+
+    def _launch(self, value: bytes) -> None:
         self._frames += 1
-        value = frames.encode(frame, event_id=f"{self._attempt}.{self._frames}", tenant=self._request.tenant)
         self.wrote_at = time.monotonic()
         self._flight = asyncio.ensure_future(self._append(value))
         self._flight.add_done_callback(self._on_landed)
 
     def _on_landed(self, flight: "asyncio.Future[int]") -> None:
         self._flight = None
-        if not flight.cancelled():
-            self._error = self._error or flight.exception()
-        if self._pending and self._error is None:
-            self._send()
-        self._landing.set()
+        try:
+            if flight.cancelled():
+                self._error = self._error or LogError("an append was cancelled")
+            else:
+                self._error = self._error or flight.exception()
+            if self._pending and self._error is None:
+                self._send()
+        except UpstreamError as error:
+            self._error = error
+        finally:
+            self._landing.set()
 
     async def _landed(self) -> None:
         self._landing.clear()
         await self._landing.wait()
 
-    async def _all_landed(self) -> None:
-        while self._flight is not None:
-            await self._landed()
-        self._raise()
-
     def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
+        error = self._error
+        if isinstance(error, UpstreamError):
+            self._error = None  # what was said before is in the log, and a terminal can follow it
+        if error is not None:
+            raise error
+
+    def _unwritable(self, what: str) -> UpstreamError:
+        """The answer ends before the chunk that cannot be written."""
+        self._pending.clear()
+        code = "upstream_invalid_response"
+        return UpstreamError(f"the model sent {what}", status=502, kind="upstream_error", code=code)

@@ -5,7 +5,7 @@ import time
 from answers import fold, frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
-from transports.log import Record
+from transports.log import LogUnavailableError, Record
 from transports.tails import Tail
 
 
@@ -29,8 +29,14 @@ class View:
         self._heard = time.monotonic()
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a poll, not a scope
-        """Fold what comes next, for at most ``timeout`` seconds. Whether anything came."""
+        """Fold what comes next, for at most ``timeout`` seconds. Whether anything came.
+
+        Raises:
+            LogError: the log cannot be read, or its tails were stopped.
+        """
         records = await self._tail.next(timeout=timeout)
+        if self._tail.closed:
+            raise LogUnavailableError("the tails were stopped")
         self._fold(records)
         if not self._tail.caught_up:
             # Alive is judged at the log's end only: behind it, the silence is ours.

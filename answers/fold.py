@@ -4,8 +4,8 @@ Several workers may write for one request: a worker that was paused, one that lo
 Nobody locks. Instead every reader folds the request's frames in log order with the same rules, so all of them agree on
 which frames count (DESIGN section 5):
 
-* A begin or restart mark counts only if its ``after`` is still the offset of the last counting record when it lands.
-  So of two marks that were decided on the same knowledge, the first wins, for everyone.
+* A begin, takeover or restart mark counts only if its ``after`` is still the offset of the last counting record when
+  it lands. So of two marks that were decided on the same knowledge, the first wins, for everyone.
 * Only a counting mark ends the attempt before it; frames of any other attempt are ignored.
 * Within an attempt a chunk below the expected ``seq`` is a repetition and dropped; one above it is a gap, which is a
   bug: it is flagged, and the stream fails rather than hides it.
@@ -15,7 +15,7 @@ which frames count (DESIGN section 5):
 from dataclasses import dataclass, field, replace
 
 from answers.envelope import Json
-from answers.frames import Frame, Kind, Terminal
+from answers.frames import CLAIMS, Frame, Kind, Terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,7 @@ class Answer:
     gap: bool = False
     terminal: Terminal | None = None
     finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
+    usage: Json | None = None  # the last one that the upstream told
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,14 @@ def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
     """Fold one frame, read at ``offset``, into what is known. Pure; frames of other requests change nothing."""
     if frame.rid != answer.rid or answer.terminal is not None or frame.kind in {Kind.ATTACH, Kind.CONFLICT}:
         return Folded(answer, counts=False)
-    if frame.kind in {Kind.BEGIN, Kind.RESTART}:
+    if frame.kind in CLAIMS:
         return _mark(answer, offset, frame)
     if frame.attempt != answer.attempt or not answer.attempt:
         return Folded(answer, counts=False)
     if frame.kind is Kind.CHUNKS:
         return _chunks(answer, offset, frame)
-    return Folded(replace(answer, last=offset, terminal=frame.terminal), counts=True)
+    lost = frame.kind is Kind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
+    return Folded(replace(answer, last=offset, terminal=frame.terminal, gap=answer.gap or lost), counts=True)
 
 
 def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
@@ -71,6 +73,7 @@ def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
         next_seq=0 if restart else answer.next_seq,
         restarts=answer.restarts + restart,
         finish_reasons={} if restart else answer.finish_reasons,
+        usage=None if restart else answer.usage,
     )
     return Folded(marked, counts=True)
 
@@ -86,6 +89,7 @@ def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
         last=offset,
         next_seq=answer.next_seq + len(new),
         finish_reasons=answer.finish_reasons | reasons if reasons else answer.finish_reasons,
+        usage=next((chunk["usage"] for chunk in reversed(new) if chunk.get("usage")), answer.usage),
     )
     return Folded(told, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
 

@@ -4,6 +4,7 @@ One record is one frame. Token frames carry OpenAI chunk objects; marks say who 
 second submission of the same uid finds the answer, and how the request ended.
 
     begin      a first attempt asks for the request           compare-and-set on ``after``
+    takeover   a later attempt goes on where the answer stands compare-and-set on ``after``
     restart    a later attempt says the answer again           compare-and-set on ``after``
     chunks     tokens; ``seq`` numbers the first of them
     heartbeat  the attempt is alive though it says nothing
@@ -24,12 +25,17 @@ class Kind(StrEnum):
     """What a frame is."""
 
     BEGIN = "begin"
+    TAKEOVER = "takeover"
     RESTART = "restart"
     CHUNKS = "chunks"
     HEARTBEAT = "heartbeat"
     ATTACH = "attach"
     CONFLICT = "conflict"
     TERMINAL = "terminal"
+
+
+CLAIMS = frozenset({Kind.BEGIN, Kind.TAKEOVER, Kind.RESTART})
+"""Marks by which an attempt asks for a request."""
 
 
 class Status(StrEnum):
@@ -62,7 +68,7 @@ class Frame:
     attempt: str = ""  # one LLM call; "" for marks that belong to none
     seq: int = 0  # number of the frame's first chunk within the answer
     chunks: list[Json] = field(default_factory=list)
-    after: int = -1  # begin, restart: offset of the last counting record that the writer had folded
+    after: int = -1  # begin, takeover, restart: offset of the last counting record that the writer had folded
     fingerprint: str = ""  # begin: of the request's body
     submission: str = ""  # attach, conflict: the event id of the later record
     first: int = -1  # attach: offset of the begin mark
@@ -78,7 +84,7 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
     elif frame.attempt:
         data["attempt"] = frame.attempt
         data["seq"] = frame.seq
-    if frame.kind in {Kind.BEGIN, Kind.RESTART}:
+    if frame.kind in CLAIMS:
         data["after"] = frame.after
         data["fingerprint"] = frame.fingerprint
     if frame.submission:

@@ -24,7 +24,6 @@ from transports.partitioner import partition_for
 from transports.tails import Tails
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-RECORD_OVERHEAD_BYTES = 4096  # of a record's key and headers, and of the batch around it
 _MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
 
 
@@ -135,6 +134,6 @@ class Door:
             value = requests.encode(request)
         except TypeError:
             raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
-        if len(value) > self._settings.kafka_max_message_bytes - RECORD_OVERHEAD_BYTES:
+        if len(value) > self._settings.record_value_max_bytes:
             raise InvalidRequestError("The request does not fit into one record.", code="request_too_large", status=413)
         return value

@@ -13,7 +13,7 @@ from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import Frame, Kind, Terminal
 from app.errors import ApiError, InvalidRequestError
-from transports.log import Partition, Record
+from transports.log import LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
 
@@ -64,6 +64,7 @@ async def deliveries(
     Raises:
         InvalidRequestError: another request has this uid (409).
         BrokenStreamError: chunks are missing in the log.
+        LogError: the log cannot be read.
     """
     if rid is None:
         async with tails.open(at, position, key=uid.encode()) as tail:
@@ -82,7 +83,7 @@ async def deliveries(
 async def _identify(tail: Tail, submission: str, idle_s: float) -> AsyncGenerator[tuple[str, int] | None, None]:
     """Yields None while nothing is known, then (rid, where its answer starts), and ends."""
     while True:
-        records = await tail.next(timeout=idle_s)
+        records = await _next(tail, idle_s)
         if not records:
             yield None
         for record in records:
@@ -101,11 +102,19 @@ async def _identify(tail: Tail, submission: str, idle_s: float) -> AsyncGenerato
                 )
 
 
+async def _next(tail: Tail, idle_s: float) -> list[Record]:
+    """The next records; a tail that was stopped gives none, at once and for ever, so that is an error."""
+    records = await tail.next(timeout=idle_s)
+    if tail.closed:
+        raise LogUnavailableError("the tails were stopped")
+    return records
+
+
 async def _follow(tail: Tail, at: Partition, uid: str, rid: str, idle_s: float) -> AsyncGenerator[Delivery, None]:
     answer = Answer(rid=rid)
     quiet_since = time.monotonic()
     while answer.terminal is None:
-        for record in await tail.next(timeout=idle_s):
+        for record in await _next(tail, idle_s):
             frame = decode(record)
             if frame is None:
                 continue

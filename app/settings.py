@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 MIB = 1024 * 1024
+RECORD_OVERHEAD_BYTES = 4096
 
 
 def _http_url(url: str) -> str:
@@ -180,6 +181,11 @@ class Settings(BaseModel):
     def on_kafka(self) -> bool:
         """Whether there is a Kafka; else the embedded log is used."""
         return self.kafka_bootstrap_servers is not None
+
+    @property
+    def record_value_max_bytes(self) -> int:
+        """The largest value of a record: what the broker takes, less the record's key and headers and the batch."""
+        return self.kafka_max_message_bytes - RECORD_OVERHEAD_BYTES
 
     @property
     def embedded_path(self) -> Path:

@@ -18,8 +18,8 @@ CHOICES_MAX = 128  # OpenAI's own limit of n
 NAME_MAX = 256  # characters of a model's or user's name
 
 # A uid is a Kafka key, part of a queue's name and of a URL's path: letters, digits and marks that all three take.
-# As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4).
-_UID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@=+~-]{1,128}")
+# As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4); "chatcmpl-" is what an answer's id puts before it.
+_UID = re.compile(r"(?!\.{1,2}\Z|chatcmpl-)[A-Za-z0-9._:@=+~-]{1,128}")
 
 # The member that each known kind of content part must have, and its own required strings.
 _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -54,10 +54,12 @@ def check_body(body: Any) -> Json:
 
 
 def check_uid(uid: Any) -> None:
-    """A client's own name for its request: 1-128 letters, digits and ``. _ : @ = + ~ -``, but not ``.`` or ``..``."""
+    """A client's own name for its request: 1-128 letters, digits and ``. _ : @ = + ~ -``, with a few exceptions."""
     if uid is not None and not (isinstance(uid, str) and _UID.fullmatch(uid)):
         raise InvalidRequestError(
-            "'uid' must be a string of 1 to 128 letters, digits and . _ : @ = + ~ - (not just '.' or '..')", param="uid"
+            "'uid' must be a string of 1 to 128 letters, digits and . _ : @ = + ~ - "
+            "(not just '.' or '..', nor beginning with 'chatcmpl-')",
+            param="uid",
         )
 
 

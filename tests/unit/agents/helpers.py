@@ -112,6 +112,6 @@ async def stage(
     log = log or MemoryLog()
     model = FakeModel(*plays)
     async with tails_of(log) as tails:
-        rules = Rules(lease_s=lease_s, attempts_max=attempts_max, alone=alone)
+        rules = Rules(lease_s=lease_s, attempts_max=attempts_max, frame_max_bytes=1 << 20, alone=alone)
         yield Stage(log, Answering(log=log, tails=tails, model=model, rules=rules), model)
     assert model.open == 0, "every call to the model is closed"

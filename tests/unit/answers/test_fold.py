@@ -234,3 +234,8 @@ def test_fold_leaves_what_it_was_given_as_it_was() -> None:
         fold(before, 2, restart("b", after=1))
         fold(before, 2, ends("a"))
     assert before == copy
+
+
+def test_a_terminal_after_chunks_that_never_arrived_is_a_gap() -> None:
+    reader = read_all([begin("a"), says("a", 0, "x"), frame(Kind.TERMINAL, "a", seq=3, terminal=DONE)])
+    assert reader.answer.gap

@@ -22,6 +22,7 @@ FRAMES = {
     "no chunks": Frame(**NAMES, kind=Kind.CHUNKS, attempt="att-1"),
     "heartbeat": Frame(**NAMES, kind=Kind.HEARTBEAT, attempt="att-1", seq=7),
     "attach": Frame(**NAMES, kind=Kind.ATTACH, submission="evt-2", first=0),
+    "takeover": Frame(**NAMES, kind=Kind.TAKEOVER, attempt="att-2", after=7, fingerprint="f"),
     "conflict": Frame(**NAMES, kind=Kind.CONFLICT, submission="evt-2", first=12),
     "completed": Frame(
         **NAMES,
