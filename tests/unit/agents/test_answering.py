@@ -444,9 +444,8 @@ async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call() 
 
 async def test_tails_that_were_stopped_end_the_reading_and_not_the_event_loop() -> None:
     log = MemoryLog()
-    async with tails_of(log) as tails:
-        async with tails.open(AT, 0, key=REQUEST.key) as tail:
-            view = View(tail, REQUEST.event_id)
-            await tails.stop()
-            with pytest.raises(LogError, match="stopped"):
-                await asyncio.wait_for(view.wait(60), 5)
+    async with tails_of(log) as tails, tails.open(AT, 0, key=REQUEST.key) as tail:
+        view = View(tail, REQUEST.event_id)
+        await tails.stop()
+        with pytest.raises(LogError, match="stopped"):
+            await asyncio.wait_for(view.wait(60), 5)
