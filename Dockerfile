@@ -1,0 +1,25 @@
+# Small and without root: dependencies are built in one stage, and only they and the code are in the other.
+FROM python:3.12-slim AS build
+WORKDIR /weir
+COPY pyproject.toml constraints.txt README.md ./
+COPY agents agents
+COPY answers answers
+COPY app app
+COPY demo demo
+COPY llm llm
+COPY tables tables
+COPY transports transports
+COPY web web
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[rocksdb]'
+
+FROM python:3.12-slim
+RUN useradd --system --create-home --uid 10001 weir && install -d -o weir /data
+COPY --from=build /venv /venv
+USER weir
+WORKDIR /home/weir
+ENV PATH=/venv/bin:$PATH WEIR_DATA_DIR=/data PYTHONUNBUFFERED=1
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('RESTAPI_PORT', '8080')}/ping\", timeout=2)"]
+CMD ["faust", "-A", "app", "worker"]
