@@ -75,9 +75,14 @@ FAILS = "import sys; print('line 1'); sys.exit('no room on this disk')"
 
 def run_provider(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.services", *arguments]
-    return subprocess.Popen(
-        command, env={**os.environ, **GIVEN}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    # A suite that runs in the background of a script ignores SIGINT, and its children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            command, env={**os.environ, **GIVEN}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def exists(pid: int) -> bool:
