@@ -79,7 +79,8 @@ async def _partitions(admin: AIOKafkaAdminClient) -> Mapping[str, int]:
 
 def _too_few(brokers: int, replication: int) -> LogRefusedError:
     return LogRefusedError(
-        f"Kafka has {brokers} broker(s), but replication {replication} was asked for: set KAFKA_REPLICATION_FACTOR to what it has"
+        f"Kafka has {brokers} broker(s), but replication {replication} was asked for: "
+        "set KAFKA_REPLICATION_FACTOR to what it has"
     )
 
 
