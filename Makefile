@@ -1,3 +1,4 @@
+# make install  what a worker needs, in .venv
 # make run    the main job on this machine alone: embedded broker, demo model where no LLM answers
 # make test   everything, with a real Kafka and a real RabbitMQ that it provides itself
 # make lint   style, types, import rules
@@ -5,16 +6,27 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+USERS  := $(VENV)/.installed
+STAMP  := $(VENV)/.installed-dev
 
-.PHONY: run test lint format docs clean
+.PHONY: install run test lint format docs clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Weir needs Python 3.11, 3.12 or 3.13; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,rocksdb]'
+
+$(USERS): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) '.[rocksdb]'
 	@touch $@
 
-run: $(STAMP)
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) '.[dev,rocksdb]'
+	@touch $@ $(USERS)
+
+install: $(USERS)
+
+run: $(USERS)
 	$(BIN)/python -m demo.run
 
 test: $(STAMP)

@@ -97,6 +97,7 @@ class Answering:
         *,
         slot: Slot,
         on_attempt: Callable[[str], None],
+        give_up: bool = False,
     ) -> Answer:
         """Bring a request to its end.
 
@@ -105,6 +106,7 @@ class Answering:
             at: the partition of chat-chunks that holds its answer.
             slot: held while this worker looks or calls, given back while it only follows.
             on_attempt: told the id of each attempt that calls the LLM.
+            give_up: call nobody, end the request as failed: answering it met a defect of ours.
 
         Returns:
             the folded answer, with the terminal that counts.
@@ -115,7 +117,7 @@ class Answering:
                 async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
-                    return await self._until_terminal(request, at, view, slot, on_attempt)
+                    return await self._until_terminal(request, at, view, slot, on_attempt, give_up=give_up)
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
                 failures += 1
@@ -129,6 +131,8 @@ class Answering:
         view: View,
         slot: Slot,
         on_attempt: Callable[[str], None],
+        *,
+        give_up: bool,
     ) -> Answer:
         while view.answer.terminal is None:
             if view.answer.attempt and not self._rules.alone and view.silent_s < self._rules.lease_s:
@@ -139,7 +143,7 @@ class Answering:
             attempt = await self._mark(request, at, view)
             if attempt is not None:
                 on_attempt(attempt)
-                await self._speak_and_watch(request, at, view, attempt)
+                await self._speak_and_watch(request, at, view, attempt, give_up=give_up)
         return view.answer
 
     async def _mark(self, request: ChatRequest, at: Partition, view: View) -> str | None:
@@ -164,7 +168,9 @@ class Answering:
             await view.wait(left)
         return attempt if view.answer.attempt == attempt and view.answer.terminal is None else None
 
-    async def _speak_and_watch(self, request: ChatRequest, at: Partition, view: View, attempt: str) -> None:
+    async def _speak_and_watch(
+        self, request: ChatRequest, at: Partition, view: View, attempt: str, *, give_up: bool
+    ) -> None:
         """Call the LLM, and read along until the terminal, or until somebody else has taken over."""
         writer = FrameWriter(
             lambda value: self._log.append(at.topic, at.partition, request.key, value),
@@ -174,20 +180,24 @@ class Answering:
             view.answer.next_seq,
             max_bytes=self._rules.frame_max_bytes,
         )
-        speaking = asyncio.create_task(self._speak(request, view.answer, writer), name=f"speak-{request.uid}")
+        speaking = asyncio.create_task(self._speak(request, view.answer, writer, give_up), name=f"speak-{request.uid}")
         beat_s = self._rules.lease_s / 3
         try:
             while view.answer.attempt == attempt and view.answer.terminal is None:
                 await view.wait(beat_s)
-                if speaking.done():
-                    speaking.result()  # raises LogError: everything is in doubt
-                elif time.monotonic() - writer.wrote_at >= beat_s:
-                    writer.beat()
+                writer.check()  # raises LogError: everything is in doubt, and what the LLM says now is lost
+                if not speaking.done():
+                    if time.monotonic() - writer.wrote_at >= beat_s:
+                        writer.beat()
+                    continue
+                speaking.result()
+                if time.monotonic() - writer.wrote_at > READ_BACK_S:
+                    raise LogError(f"the terminal in {at.topic} {at.partition} cannot be read back")
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
 
-    async def _speak(self, request: ChatRequest, before: Answer, writer: FrameWriter) -> None:
+    async def _speak(self, request: ChatRequest, before: Answer, writer: FrameWriter, give_up: bool) -> None:
         """One LLM call, from its first chunk to the terminal frame.
 
         Raises:
@@ -195,8 +205,11 @@ class Answering:
         """
         told = _Told(before)
         try:
-            await self._call(request, before, writer, told)
-            terminal = told.terminal()
+            if give_up:
+                terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
+            else:
+                await self._call(request, before, writer, told)
+                terminal = told.terminal()
         except UpstreamError as error:
             terminal = told.terminal({**error.error, "status": error.status})
         except LogError:
@@ -204,7 +217,10 @@ class Answering:
         except Exception:
             logger.exception("request %s: a defect in answering", request.uid)
             terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
-        await writer.end(terminal)
+        try:
+            await writer.end(terminal)
+        except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
+            await writer.end(Terminal(status=Status.FAILED, error={**error.error, "status": error.status}))
 
     async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told") -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
@@ -213,8 +229,8 @@ class Answering:
         self._check_attempts(before)
         async with aclosing(self._model.stream(request.body)) as chunks:
             async for chunk in chunks:
-                told.chunk(chunk)
                 await writer.say(chunk)
+                told.chunk(chunk)
         await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:
@@ -229,7 +245,8 @@ class Answering:
 
 def _said_whole(answer: Answer, request: ChatRequest) -> bool:
     """Whether the answer was said to its end, and only its terminal is missing: the LLM is not called for that."""
-    return len(answer.finish_reasons) >= (request.body.get("n") or 1)
+    choices = request.body.get("n")
+    return len(answer.finish_reasons) >= (choices if isinstance(choices, int) else 1)
 
 
 def _kind_of_mark(known: Answer, request: ChatRequest) -> Kind:

@@ -7,6 +7,7 @@ frame when it lands. Under no load a frame is a token; under load it is many. Th
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from answers import frames
@@ -57,10 +58,16 @@ class FrameWriter:
             await self._landed()
         self._raise()
 
+    def check(self) -> None:
+        """Raise LogError if a frame did not reach the log for sure."""
+        if isinstance(self._error, LogError):
+            raise self._error
+
     def beat(self) -> None:
         """Tell that the attempt is alive, unless a frame is on its way that tells it as well."""
         if self._flight is None:
-            self._launch(self._encode(Frame(**self._names(), kind=Kind.HEARTBEAT, seq=self._next_seq)))
+            # One that fails is none: it carries nothing, and the next one may get through.
+            self._launch(self._encode(Frame(**self._names(), kind=Kind.HEARTBEAT, seq=self._next_seq)), vital=False)
 
     async def flush(self) -> None:
         """Wait until everything said is in the log.
@@ -107,16 +114,18 @@ class FrameWriter:
         except TypeError:  # orjson reads deeper nesting than it writes
             raise self._unwritable("a chunk that is nested too deeply") from None
 
-    def _launch(self, value: bytes) -> None:
+    def _launch(self, value: bytes, *, vital: bool = True) -> None:
         self._frames += 1
         self.wrote_at = time.monotonic()
         self._flight = asyncio.ensure_future(self._append(value))
-        self._flight.add_done_callback(self._on_landed)
+        self._flight.add_done_callback(partial(self._on_landed, vital=vital))
 
-    def _on_landed(self, flight: "asyncio.Future[int]") -> None:
+    def _on_landed(self, flight: "asyncio.Future[int]", *, vital: bool) -> None:
         self._flight = None
         try:
-            if flight.cancelled():
+            if not vital:
+                flight.cancelled() or flight.exception()  # seen
+            elif flight.cancelled():
                 self._error = self._error or LogError("an append was cancelled")
             else:
                 self._error = self._error or flight.exception()

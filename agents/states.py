@@ -1,14 +1,16 @@
 """The state agent: folds trace events into the requests table, and lets go of rows that have expired."""
 
+import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from faust.types import StreamT
 
 from answers import envelope
-from answers.envelope import Json, MalformedRecordError
+from answers.envelope import MalformedRecordError
 from app import app, topics
 from app.core import unacknowledged
 from app.lifecycle import Happening
@@ -19,6 +21,7 @@ from transports.partitioner import partition_for
 
 logger = logging.getLogger(__name__)
 
+ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 
 
@@ -29,7 +32,10 @@ async def states(stream: StreamT[Any]) -> None:
         try:
             fold_event(envelope.decode(event.message.value))
         except MalformedRecordError as error:
-            logger.warning("agent-trace-events %s: %s", event.message.offset, error)
+            logger.warning("agent-trace-events %d at %d: %s", event.message.partition, event.message.offset, error)
+        except Exception:
+            # An agent that raises stops its partition, and nothing that decides depends on this row.
+            logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
         event.ack()
 
 
@@ -39,24 +45,34 @@ def fold_event(event: envelope.Event) -> None:
     if not isinstance(uid, str):
         return
     if event.event_type == Happening.FORGOTTEN:
-        requests.forget(uid)
-        terminals.forget(uid)
+        forget(uid, event.data.get("rid"))
         return
     row = requests.apply(requests.get(uid), event)
     if row is not None:
         requests.put(uid, row)
 
 
+def forget(uid: str, rid: object) -> None:
+    """Remove the rows of a request, unless its uid has been used again meanwhile."""
+    row, ended = requests.get(uid), terminals.get(uid)
+    if row is not None and row.get("rid") == rid:
+        requests.forget(uid)
+    if ended is not None and ended.rid == rid:
+        terminals.forget(uid)
+
+
 @app.timer(SWEEP_S, name="sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
 async def sweep() -> None:
     """Ask, through the log, for expired rows to be removed: a table may be changed under an event only."""
     own, now = app.own_partitions(), time.time()
-    for row in requests.rows():
-        key = str(row["uid"]).encode()
+    for seen, (uid, rid, tenant, since) in enumerate(finished()):
+        if seen % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)  # a hundred thousand rows are a quarter of a second
+        key = uid.encode()
         partition = partition_for(key, topics.AGENT_TRACES.partitions)
-        if partition not in own or not expired(row, now, app.settings.table_expiry_s):
+        if partition not in own or not expired(since, now, app.settings.table_expiry_s):
             continue
-        value = envelope.encode(new_id("evt"), Happening.FORGOTTEN, row["tenant"], {"uid": row["uid"]})
+        value = envelope.encode(new_id("evt"), Happening.FORGOTTEN, tenant, {"uid": uid, "rid": rid})
         try:
             await app.log_client.append(topics.AGENT_TRACES.name, partition, key, value)
         except LogError as error:
@@ -64,7 +80,18 @@ async def sweep() -> None:
             return
 
 
-def expired(row: Json, now: float, after_s: float) -> bool:
-    """Whether a row's request ended (or, if that was never heard of, was accepted) longer than ``after_s`` ago."""
-    since = row.get("ended_at") or row.get("accepted_at")
-    return bool(since) and now - datetime.fromisoformat(str(since)).timestamp() > after_s
+def finished() -> Iterator[tuple[str, str, str, object]]:
+    """(uid, rid, tenant, when it ended or else was accepted) of the rows of both tables."""
+    for row in requests.rows():
+        yield str(row["uid"]), str(row.get("rid")), str(row["tenant"]), row.get("ended_at") or row.get("accepted_at")
+    for uid, ended in terminals.rows():
+        yield uid, ended.rid, ended.tenant, ended.ended_at
+
+
+def expired(since: object, now: float, after_s: float) -> bool:
+    """Whether a time (ISO 8601, or seconds since the epoch) is longer than ``after_s`` ago; nonsense is."""
+    try:
+        then = since if isinstance(since, float) else datetime.fromisoformat(str(since)).timestamp()
+    except ValueError:
+        return True
+    return now - then > after_s

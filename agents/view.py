@@ -2,9 +2,9 @@
 
 import time
 
-from answers import fold, frames
-from answers.envelope import MalformedRecordError
+from answers import fold
 from answers.fold import Answer
+from app.reading import decode
 from transports.log import LogUnavailableError, Record
 from transports.tails import Tail
 
@@ -24,7 +24,11 @@ class View:
         return time.monotonic() - self._heard
 
     async def look(self) -> None:
-        """Fold everything that is in the log now."""
+        """Fold what is in the log, as far as the live feed has come.
+
+        That may be a moment behind the log's end, and is enough: a mark that was decided on it is void if anything
+        else had landed.
+        """
         self._fold(await self._tail.catch_up())
         self._heard = time.monotonic()
 
@@ -46,9 +50,8 @@ class View:
     def _fold(self, records: list[Record]) -> None:
         for record in records:
             self.position = record.offset
-            try:
-                frame = frames.decode(record.value)
-            except MalformedRecordError:
+            frame = decode(record)
+            if frame is None:
                 continue
             folded = fold.fold(self.answer, record.offset, frame)
             self.answer = folded.answer

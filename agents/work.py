@@ -7,6 +7,7 @@ unfinished request to the next owner of its partition. Nothing is acknowledged f
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +24,11 @@ from app.lifecycle import Happening
 from app.requests import ChatRequest, new_id
 from tables import terminals
 from tables.terminals import Ended
-from transports.log import LogError, Partition, Record, header_pairs
+from transports.log import LogError, LogRefusedError, Partition, Record, header_pairs
 
 logger = logging.getLogger(__name__)
 
+TRIES = 3  # of a request that meets a defect of ours; the last one only writes that it failed
 RETRY_S = 1.0  # pause before a dead letter or a mark for a second submission is tried again
 
 
@@ -57,12 +59,17 @@ class Work:
     async def take(self, event: "EventT[Any]") -> None:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
         if self._app.draining:
-            await asyncio.get_running_loop().create_future()  # until the stopping worker cancels this stream
+            await self._never()
         try:
-            request = requests.decode(event.message.value)
+            await self._take(event, requests.decode(event.message.value))
         except MalformedRecordError as error:
             await self._bury(event, str(error))
-            return
+        except Exception:
+            # An agent that raises stops its partition; a record that makes it raise would stop it again.
+            logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)
+            await self._bury(event, "a defect in taking it")
+
+    async def _take(self, event: "EventT[Any]", request: ChatRequest) -> None:
         known = self._in_flight.get(request.uid)
         ended = terminals.get(request.uid)
         if known is not None:
@@ -77,6 +84,11 @@ class Work:
             event.ack()  # settled before a crash that came before the commit
         else:
             self._own(self._answer_again(event, request, ended.rid, ended.fingerprint, ended.first))
+
+    @staticmethod
+    async def _never() -> None:
+        """Take nothing more: wait until the stopping worker cancels this stream."""
+        await asyncio.get_running_loop().create_future()
 
     async def drain(self, seconds: float) -> None:
         """Finish what is in flight within ``seconds``; what is left goes to the next owner."""
@@ -94,6 +106,9 @@ class Work:
         self._slots = self._slots or asyncio.Semaphore(self._app.settings.max_in_flight)
         slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
+        if self._app.draining:
+            slot.give_back()
+            await self._never()
         work = self._in_flight[request.uid] = InFlight(request, [event])
         work.task = self._own(self._run(work, event.message.partition, slot))
 
@@ -113,11 +128,18 @@ class Work:
 
         try:
             at = Partition(topics.CHAT_CHUNKS.name, partition)
-            answer = await self._answering.answer(request, at, slot=slot, on_attempt=on_attempt)
-            self._settle(work, answer, partition)
-        except Exception:
-            # Without a settlement the commit stays where it is, so the request is found again.
-            logger.exception("request %s: could not be brought to its end", request.uid)
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    answer = await self._answering.answer(
+                        request, at, slot=slot, on_attempt=on_attempt, give_up=tries_left == 0
+                    )
+                    return self._settle(work, answer, partition)
+                except Exception:
+                    logger.exception("request %s: a defect, %d more tries", request.uid, tries_left)
+                    await asyncio.sleep(RETRY_S)
+            # An event that is never settled would hold the commit of its partition back for ever.
+            for event in work.events:
+                await self._bury(event, "a defect in bringing it to its end")
         finally:
             slot.give_back()
             self._in_flight.pop(request.uid, None)
@@ -164,13 +186,8 @@ class Work:
             first=first,
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
-        while True:
-            try:
-                await self._app.log_client.append(topics.CHAT_CHUNKS.name, event.message.partition, request.key, value)
-                break
-            except LogError as error:
-                logger.warning("request %s: its second submission waits for the log: %s", request.uid, error)
-                await asyncio.sleep(RETRY_S)
+        at = Partition(topics.CHAT_CHUNKS.name, event.message.partition)
+        await self._surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
         event.ack()
 
     async def _bury(self, event: "EventT[Any]", reason: str) -> None:
@@ -185,17 +202,27 @@ class Work:
             header_pairs(message.headers),
         )
         logger.warning("chat-requests %d at %d goes to the dead letters: %s", record.partition, record.offset, reason)
+        settings = self._app.settings
+        await self._surely(
+            lambda: dead_letters.bury(
+                self._app.log_client,
+                record,
+                reason=reason,
+                tenant=settings.default_tenant,
+                value_max_bytes=settings.kafka_max_message_bytes // 2,
+            )
+        )
+        event.ack()
+
+    async def _surely(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write until the log has it. What the log refuses for good is only told: it must not block the others."""
         while True:
             try:
-                await dead_letters.bury(
-                    self._app.log_client,
-                    record,
-                    reason=reason,
-                    tenant=self._app.settings.default_tenant,
-                    value_max_bytes=self._app.settings.kafka_max_message_bytes // 2,
-                )
-                break
+                await write()
+            except LogRefusedError:
+                logger.exception("not written")
             except LogError as error:
-                logger.warning("a dead letter waits for the log: %s", error)
+                logger.warning("waiting for the log: %s", error)
                 await asyncio.sleep(RETRY_S)
-        event.ack()
+                continue
+            return

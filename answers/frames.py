@@ -8,7 +8,7 @@ second submission of the same uid finds the answer, and how the request ended.
     restart    a later attempt says the answer again           compare-and-set on ``after``
     chunks     tokens; ``seq`` numbers the first of them
     heartbeat  the attempt is alive though it says nothing
-    attach     submission ``submission`` has the same body: its answer starts at offset ``first``
+    attach     submission ``submission`` has the same body: its answer starts at offset ``first`` or later
     conflict   submission ``submission`` has another body under the same uid
     terminal   how the request ended; the first that counts is final
 """
@@ -71,7 +71,7 @@ class Frame:
     after: int = -1  # begin, takeover, restart: offset of the last counting record that the writer had folded
     fingerprint: str = ""  # begin: of the request's body
     submission: str = ""  # attach, conflict: the event id of the later record
-    first: int = -1  # attach: offset of the begin mark
+    first: int = -1  # attach: nothing about the answer is older than this offset
     terminal: Terminal | None = None
 
 

@@ -13,13 +13,13 @@ import orjson
 
 from answers.envelope import Json, utc_iso
 from app import requests, topics
-from app.errors import InvalidRequestError, UnavailableError
+from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, Partition
+from transports.log import LogClient, LogError, LogRefusedError, Partition
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -67,6 +67,7 @@ class Door:
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
+            ApiError: the log refuses it for good.
             UnavailableError: the log did not confirm it in time. It may have been taken all the same, so a client
                 that sends it again should send the same uid.
         """
@@ -79,9 +80,16 @@ class Door:
                 chunks_from = await self._tails.end(at)
                 request = self._request(checked, uid, tenant, ingress, chunks_from)
                 await self._publish(request, at.partition)
+        except LogRefusedError as error:
+            raise ApiError(
+                f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
+            ) from error
         except (LogError, TimeoutError) as error:
             reason = "not in time" if isinstance(error, TimeoutError) else str(error)
-            raise UnavailableError(f"The log did not take the request: {reason}", code="log_unavailable") from error
+            raise UnavailableError(
+                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
+                code="log_unavailable",
+            ) from error
         return request
 
     def chunks_of(self, uid: str) -> Partition:

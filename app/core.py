@@ -17,7 +17,7 @@ from faust.exceptions import ImproperlyConfigured
 from faust.types import EventT, StreamT
 from mode import Service, ServiceT
 
-from app import topics
+from app import logs, topics
 from app.accept import Door
 from app.engine import faust_settings, log_client
 from app.settings import Settings
@@ -28,10 +28,6 @@ from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states", "web.server")
-
-# Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level, so of it
-# only warnings are shown, unless LOG_LEVEL is debug.
-OWN_LOGGERS = ("app", "agents", "web")
 
 CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
 
@@ -81,10 +77,7 @@ class Worker(faust.Worker):
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
         """Tell our own progress, and of the engine's only what an operator must act on."""
         super().on_setup_root_logger(logger, level)
-        if level == logging.INFO:
-            logger.setLevel(logging.WARNING)
-            for own in OWN_LOGGERS:
-                logging.getLogger(own).setLevel(level)
+        logs.set_up(logger, level)
 
     async def start(self) -> None:
         """Start; a worker that cannot start says why in one line, and ends."""
@@ -109,7 +102,7 @@ class Weir(faust.App):
             tails=self.tails,
             traces=self.traces,
             settings=settings,
-            own_partitions=self.own_partitions,
+            own_partitions=self._partitions_for_new,
         )
         self.upstream = Upstream(
             url=settings.openai_url,
@@ -145,6 +138,10 @@ class Weir(faust.App):
         if self.rebalancing or not self.started:
             return set()
         return {tp.partition for tp in self.consumer.assignment() if tp.topic == topics.CHAT_REQUESTS.name}
+
+    def _partitions_for_new(self) -> set[int]:
+        """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""
+        return self.own_partitions() if self.in_flight() < self.settings.max_in_flight else set()
 
     # -- start and stop
 

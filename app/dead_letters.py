@@ -9,6 +9,11 @@ from transports.partitioner import partition_for
 
 EVENT_TYPE = "chat.dead_letter"
 
+# What is kept of a key and of headers, which may be anything as well.
+KEY_BYTES = 1024
+HEADERS = 32
+HEADER_CHARS = 1024
+
 
 async def bury(log: LogClient, record: Record, *, reason: str, tenant: str, value_max_bytes: int) -> None:
     """Write a record, as it was, to the dead letters, and wait until it is there.
@@ -25,16 +30,17 @@ async def bury(log: LogClient, record: Record, *, reason: str, tenant: str, valu
     """
     value_bytes = record.value or b""
     kept = len(value_bytes) <= value_max_bytes
+    headers = [[name[:HEADER_CHARS], base64.b64encode(value[:HEADER_CHARS]).decode()] for name, value in record.headers]
     data = {
         "reason": reason,
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "key": base64.b64encode(record.key or b"").decode(),
+        "key": base64.b64encode((record.key or b"")[:KEY_BYTES]).decode(),
         "value": base64.b64encode(value_bytes).decode() if kept else None,
         "size_bytes": len(value_bytes),
-        "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
+        "headers": headers[:HEADERS],
     }
     value = envelope.encode(requests.new_id("evt"), EVENT_TYPE, tenant, data)
     partition = partition_for(record.key or b"", topics.CHAT_DEAD_LETTERS.partitions)
-    await log.append(topics.CHAT_DEAD_LETTERS.name, partition, record.key, value)
+    await log.append(topics.CHAT_DEAD_LETTERS.name, partition, (record.key or b"")[:KEY_BYTES], value)

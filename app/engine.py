@@ -23,6 +23,7 @@ def log_client(settings: Settings) -> LogClient:
         security=_security(settings),
         client_id=settings.kafka_consumer_group,
         max_request_size=settings.kafka_max_message_bytes,
+        delivery_timeout_s=settings.kafka_delivery_timeout_s,
     )
 
 

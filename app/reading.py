@@ -6,13 +6,15 @@ begin mark of its own, an attach mark that names where the answer starts, or a c
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from answers import frames
+from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import Frame, Kind, Terminal
-from app.errors import ApiError, InvalidRequestError
+from app.errors import ApiError, InvalidRequestError, from_terminal
 from transports.log import LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
@@ -78,6 +80,25 @@ async def deliveries(
     async with tails.open(at, position, key=uid.encode()) as tail:
         async for delivery in _follow(tail, at, uid, rid, idle_s):
             yield delivery
+
+
+async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
+    """The whole answer as a chat.completion object.
+
+    Raises:
+        ApiError: what the request ended with, if it did not complete.
+        LogError: the log cannot be read.
+    """
+    completion = Completion(uid)
+    async with aclosing(news):
+        async for delivery in news:
+            if delivery.restarted:
+                completion = Completion(uid)
+            for chunk in delivery.chunks:
+                completion.add(chunk)
+            if delivery.terminal is not None and delivery.terminal.error is not None:
+                raise from_terminal(delivery.terminal.error)
+    return completion.result()
 
 
 async def _identify(tail: Tail, submission: str, idle_s: float) -> AsyncGenerator[tuple[str, int] | None, None]:

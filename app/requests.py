@@ -16,6 +16,9 @@ EVENT_TYPE = "chat.requested"
 # Weir's own fields in a client's body; the LLM never sees them.
 OWN_FIELDS = frozenset({"uid", "username"})
 
+# How the client wants to read the answer, which is not what the LLM is asked.
+READING_FIELDS = frozenset({"stream", "stream_options"})
+
 
 class Ingress(StrEnum):
     """The door a request came through."""
@@ -57,8 +60,9 @@ def new_id(prefix: str) -> str:
 
 
 def fingerprint(body: Json) -> str:
-    """A digest of a request body that does not depend on the order of its fields."""
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    """A digest of what the LLM is asked: not of the order of fields, nor of how the client wants to read the answer."""
+    asked = {key: value for key, value in body.items() if key not in READING_FIELDS}
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 def upstream_body(body: Json, default_model: str) -> Json:

@@ -162,6 +162,9 @@ class Settings(BaseModel):
     kafka_start_wait_s: float = Field(
         30.0, ge=0, le=3600, description="How long a starting worker waits for the brokers to come up, in seconds."
     )
+    kafka_delivery_timeout_s: Seconds = Field(
+        60.0, description="How long an append waits for Kafka to come back, in seconds; then its answer is in doubt."
+    )
     kafka_session_timeout_s: Seconds = Field(
         10.0, description="Silence after which the group gives a worker's partitions away, in seconds."
     )

@@ -42,7 +42,12 @@ class Traces:
             "accepted_at": request.accepted_at,
             **details,
         }
-        value = envelope.encode(requests.new_id("evt"), happening, request.tenant, data)
+        try:
+            value = envelope.encode(requests.new_id("evt"), happening, request.tenant, data)
+        except TypeError as error:  # something that a client or an upstream sent cannot be written
+            self.dropped += 1
+            logger.warning("request %s: a trace event cannot be written: %s", request.uid, error)
+            return
         partition = partition_for(request.key, topics.AGENT_TRACES.partitions)
         landing = asyncio.ensure_future(self._log.append(topics.AGENT_TRACES.name, partition, request.key, value))
         self._waiting.add(landing)

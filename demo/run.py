@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 LOCAL_LLM_URL = "http://localhost:11434/v1"  # Ollama's, and the default of OPENAI_URL
 _ANSWERS_WITHIN_S = 1.0
-_LEVELS = {"debug": "debug", "warn": "warn", "warning": "warn", "error": "error"}
-_LEVELS |= dict.fromkeys(("crit", "critical", "fatal"), "crit")
 
 _DEMO_NOTE = """
 ======================================================================
@@ -83,12 +81,6 @@ def start_demo_model() -> str:
     return url
 
 
-def worker_command(log_level: str) -> list[str]:
-    """The worker's command line; an unknown log level counts as info."""
-    level = _LEVELS.get(log_level.lower(), "info")
-    return [sys.executable, "-m", "faust", "-A", "app", "worker", "--loglevel", level]
-
-
 def main(local_llm_url: str = LOCAL_LLM_URL) -> None:
     """Does not return: this process becomes the worker."""
     model = os.environ.get("OPENAI_MODEL") or "deepseek-r1:8b"
@@ -101,7 +93,7 @@ def main(local_llm_url: str = LOCAL_LLM_URL) -> None:
         os.environ["OPENAI_URL"] = url = start_demo_model()
         print(_DEMO_NOTE.format(local=local_llm_url, url=url))
     print(_CURL.format(port=os.environ.get("RESTAPI_PORT") or "8080", model=model), flush=True)
-    command = worker_command(os.environ.get("LOG_LEVEL", "info"))
+    command = [sys.executable, "-m", "faust", "-A", "app", "worker"]
     os.execv(command[0], command)  # noqa: S606  (a shell would be in the way of signals)
 
 

@@ -82,9 +82,10 @@ class Upstream:
         """
         options = {**(body.get("stream_options") or {}), "include_usage": True}
         request = {**body, "stream": True, "stream_options": options}
+        began = asyncio.get_running_loop().time()
         response = await self._open(request)
         try:
-            async for chunk in self._chunks(response):
+            async for chunk in self._chunks(response, began):
                 yield chunk
         finally:
             # Closing must not hang on a peer that no longer reads.
@@ -109,12 +110,12 @@ class Upstream:
         except TimeoutError:
             raise _timed_out("gave no answer", self._timeouts.first_token_s) from None
 
-    async def _chunks(self, response: "AsyncAPIResponse[Any]") -> AsyncIterator[Json]:
+    async def _chunks(self, response: "AsyncAPIResponse[Any]", began: float) -> AsyncIterator[Json]:
         if "json" in response.headers.get("content-type", ""):
             yield _as_chunk(_loads(await self._whole(response)))
             return
         splitter, begun, ended = ThinkingSplitter(), set[int](), set[int]()
-        async for data in self._events(response):
+        async for data in self._events(response, began):
             if data == b"[DONE]":
                 break
             chunk = _loads(data)
@@ -135,12 +136,12 @@ class Upstream:
             code="upstream_disconnected",
         )
 
-    async def _events(self, response: "AsyncAPIResponse[Any]") -> AsyncIterator[bytes]:
+    async def _events(self, response: "AsyncAPIResponse[Any]", began: float) -> AsyncIterator[bytes]:
         """The data of each event, with a time limit on the wait for it: comments do not count as a sign of life."""
         decoder = SseDecoder()
         blocks = response.iter_bytes()
         clock = asyncio.get_running_loop().time
-        limit, waiting_since = self._timeouts.first_token_s, clock()
+        limit, waiting_since = self._timeouts.first_token_s, began
         while True:
             block = await _next_block(blocks, waiting_since, limit)
             for event in _decoded(decoder, block):

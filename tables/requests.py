@@ -59,7 +59,6 @@ def apply(row: Json | None, event: Event) -> Json | None:
     except ValueError:
         return None
     row = dict(row or {"uid": data.get("uid"), "tenant": event.tenant_id, "state": State.UNKNOWN, "attempts": []})
-    # A uid that is used again after its request expired is a new request.
     after = transition(State(row["state"]), happening)
     if after is None:
         return None

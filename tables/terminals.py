@@ -4,6 +4,7 @@ Only what was read back from the log and counts is written here, so a late write
 owner's own. Requests that are not here are running, or unknown; nothing is ever concluded from a missing entry.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -37,6 +38,12 @@ def get(uid: str) -> Ended | None:
     """How a request of a partition that this worker owns ended, if it is known to have ended."""
     value = table.get(uid.encode())
     return None if value is None else Ended(**orjson.loads(value))
+
+
+def rows() -> Iterator[tuple[str, Ended]]:
+    """(uid, entry) of the partitions that this worker owns (and of those it stands by for), in no order."""
+    for key, value in list(table.items()):
+        yield key.decode(), Ended(**orjson.loads(value))
 
 
 def put(uid: str, ended: Ended) -> None:

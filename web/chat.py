@@ -8,16 +8,14 @@ from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 
-from answers.completion import Completion
 from answers.envelope import Json
-from answers.frames import Terminal
 from app.accept import parse
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, UnavailableError, from_terminal
-from app.reading import IDLE, Delivery, deliveries
+from app.reading import IDLE, Delivery, collect, deliveries
 from app.requests import ChatRequest, Ingress
 from web import sse
-from web.errors import json_response
+from web.errors import as_api_error, json_response
 
 logger = logging.getLogger(__name__)
 
@@ -62,30 +60,21 @@ class ChatView:
 
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
         wait_s = self._settings.answer_timeout_s
-        completion = Completion(request.uid)
-        try:
-            with self._stop_is_told(request):
-                async with asyncio.timeout(wait_s), aclosing(self._deliveries(request, wait_s)) as news:
-                    async for delivery in news:
-                        if delivery.restarted:
-                            completion = Completion(request.uid)
-                        for chunk in delivery.chunks:
-                            completion.add(chunk)
-                        if delivery.terminal is not None:
-                            return json_response(_result(completion, delivery.terminal), headers=headers)
-        except TimeoutError:
-            pass
-        raise UnavailableError(
-            f"No answer within {wait_s:g} s; fetch it later as chatcmpl-{request.uid}.",
-            code="answer_timeout",
-            status=504,
-        )
+        with self._ends_are_told(request):
+            async with asyncio.timeout(wait_s):
+                return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
 
     @contextmanager
-    def _stop_is_told(self, request: ChatRequest) -> Iterator[None]:
-        """A client whose answer outlives the drain time of this worker hears so, and where to find it."""
+    def _ends_are_told(self, request: ChatRequest) -> Iterator[None]:
+        """A client whose answer takes longer than this worker or this wait lives hears so, and where to find it."""
         try:
             yield
+        except TimeoutError:
+            raise UnavailableError(
+                f"No answer within {self._settings.answer_timeout_s:g} s; fetch it later as chatcmpl-{request.uid}.",
+                code="answer_timeout",
+                status=504,
+            ) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or not self._app.draining:
@@ -105,8 +94,11 @@ class ChatView:
         idle_s = min(heartbeat_s, self._settings.sse_header_wait_s)
         quiet_since = time.monotonic()
         try:
-            with self._stop_is_told(request):
-                async with aclosing(self._deliveries(request, idle_s)) as news:
+            with self._ends_are_told(request):
+                async with (
+                    asyncio.timeout(self._settings.answer_timeout_s),
+                    aclosing(self._deliveries(request, idle_s)) as news,
+                ):
                     async for delivery in news:
                         if delivery is not IDLE:
                             await teller.tell(delivery)
@@ -118,10 +110,12 @@ class ChatView:
         except sse.SlowClientError as error:
             logger.warning("stream %s let go: %s", request.uid, error)
             raise
-        except ApiError as error:
+        except (ConnectionError, asyncio.CancelledError):
+            raise  # nobody is there to be told
+        except Exception as error:
             if not stream.started:
-                raise
-            await stream.write(sse.error_event(error.body) + sse.DONE)
+                raise  # it can still have a status of its own
+            await stream.write(sse.error_event(as_api_error(error).body) + sse.DONE)
         return stream.response
 
 
@@ -165,9 +159,3 @@ def _wanted(chunk: Json, request: ChatRequest) -> bool:
     if chunk.get("usage", chunk) is None:
         del chunk["usage"]  # the null that every other chunk has then
     return bool(chunk.get("choices")) or not chunk.get("usage")
-
-
-def _result(completion: Completion, terminal: Terminal) -> Json:
-    if terminal.error is not None:
-        raise from_terminal(terminal.error)
-    return completion.result()

@@ -1,6 +1,5 @@
 """Every error leaves in OpenAI's shape, and no traceback leaves at all."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -8,7 +7,8 @@ import orjson
 from aiohttp import web
 
 from answers.envelope import Json
-from app.errors import ApiError, InvalidRequestError
+from app.errors import ApiError, InvalidRequestError, UnavailableError
+from transports.log import LogError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,9 @@ def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | No
 
 def error_response(error: ApiError) -> web.Response:
     """An error as a response."""
-    headers = {"Retry-After": "1"} if error.status in {429, 503} else None
+    headers = {"Retry-After": "1"} if error.status in {429, 503} else {}
+    if error.status == web.HTTPConflict.status_code:
+        headers["x-should-retry"] = "false"  # the openai clients would, and it would conflict again
     return json_response(error.body, status=error.status, headers=headers)
 
 
@@ -37,17 +39,22 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what a handler raises into a response."""
     try:
         return await handler(request)
-    except ApiError as error:
-        return error_response(error)
     except web.HTTPException as error:
         return error_response(_from_http(request, error))
-    except asyncio.CancelledError:
-        raise
-    except ConnectionResetError:
+    except ConnectionError:
         raise  # the client is gone; there is nobody to tell
-    except Exception:
-        logger.exception("%s %s: a defect", request.method, request.path)
-        return error_response(ApiError("internal error", status=500, kind="server_error", code="internal_error"))
+    except Exception as error:  # noqa: BLE001 -- it is logged where it is no ApiError, and no traceback leaves
+        return error_response(as_api_error(error))
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What a client is told of an exception; a defect is logged, and its details stay here."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, LogError):
+        return UnavailableError(f"The log cannot be read now: {error}", code="log_unavailable")
+    logger.error("a defect", exc_info=error)
+    return ApiError("internal error", status=500, kind="server_error", code="internal_error")
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:

@@ -7,9 +7,11 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.core import Weir
-from app.errors import ApiError
+from app.errors import ApiError, UnavailableError
 from llm.errors import UpstreamError
 from web.errors import json_response
+
+FAILURE_KEPT_S = 1.0  # so that those who asked meanwhile do not each wait for the same failure
 
 
 class ModelsView:
@@ -19,18 +21,24 @@ class ModelsView:
         self._app = app
         self._asking = asyncio.Lock()
         self._known: Json | None = None
-        self._known_at = 0.0
+        self._failure: ApiError | None = None
+        self._good_until = 0.0
 
     async def index(self, _http: web.Request) -> web.Response:
         """The models; the upstream's error where it has one."""
         async with self._asking:
-            if self._known is None or time.monotonic() - self._known_at > self._app.settings.models_cache_s:
-                try:
-                    self._known = await self._app.upstream.models()
-                except UpstreamError as error:
-                    fields = error.error
-                    raise ApiError(
-                        fields["message"], status=error.status, kind=fields["type"], code=fields["code"]
-                    ) from error
-                self._known_at = time.monotonic()
+            if time.monotonic() >= self._good_until:
+                await self._ask()
+        if self._failure is not None or self._known is None:
+            raise self._failure or UnavailableError("The model list is not known.")
         return json_response(self._known)
+
+    async def _ask(self) -> None:
+        try:
+            self._known, self._failure = await self._app.upstream.models(), None
+            keep_s = self._app.settings.models_cache_s
+        except UpstreamError as error:
+            fields = error.error
+            self._failure = ApiError(fields["message"], status=error.status, kind=fields["type"], code=fields["code"])
+            keep_s = FAILURE_KEPT_S
+        self._good_until = time.monotonic() + keep_s

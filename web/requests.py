@@ -1,35 +1,39 @@
 """GET /requests, GET /requests/{uid} and GET /v1/chat/completions/{id}: what became of a request, from any worker."""
 
 import asyncio
+import heapq
 from collections.abc import Iterable
-from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
-from answers.completion import Completion
 from answers.envelope import Json
-from app import topics
 from app.core import Weir
 from app.errors import InvalidRequestError, NotFoundError, UnavailableError, from_terminal
 from app.lifecycle import TERMINAL, State
-from app.reading import decode, deliveries
+from app.reading import collect, decode, deliveries
+from app.validation import check_uid
 from tables import requests, terminals
-from transports.log import LogError, Partition
-from transports.partitioner import partition_for
 from web.errors import json_response
 from web.owners import FORWARDED, Owners
 
 LIST_MAX = 1000
+ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 LIST_DEFAULT = 100
 FRAMES_MAX = 5000  # frames shown of one request
 READ_S = 30.0  # time to read one stored answer
 
 
 def uid_of(name: str) -> str:
-    """A request's uid from its name in a path: with or without OpenAI's prefix."""
-    return name.removeprefix("chatcmpl-")
+    """A request's uid from its name in a path: with or without OpenAI's prefix.
+
+    Raises:
+        InvalidRequestError: no request can have that name.
+    """
+    uid = name.removeprefix("chatcmpl-")
+    check_uid(uid)
+    return uid
 
 
 class RequestsView:
@@ -74,7 +78,10 @@ class RequestsView:
                 return row
             if status != web.HTTPNotFound.status_code:
                 raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
-        elif owner is None and (found := self._own_row(uid)) is not None:
+        elif owner is not None or self._app.rebalancing:
+            # Two workers disagree about who owns it, or nobody knows yet: that is no reason to deny it.
+            raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
+        elif (found := self._own_row(uid)) is not None:
             return found
         raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
 
@@ -87,7 +94,7 @@ class RequestsView:
         return {"uid": uid, "attempts": [], **(row or {}), **known, "state": State(ended.status)}
 
     async def _frames(self, uid: str, row: Json) -> list[Json]:
-        at, first = _answer_at(uid), row.get("first", row.get("chunks_from"))
+        at, first = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from"))
         if first is None:
             return []
         frames: list[Json] = []
@@ -101,65 +108,58 @@ class RequestsView:
         return frames
 
     async def _stored(self, uid: str, row: Json) -> Json:
-        completion = Completion(uid)
-        news = deliveries(
-            self._app.tails, _answer_at(uid), uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"])
-        )
+        at = self._app.door.chunks_of(uid)
+        news = deliveries(self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]))
         try:
-            async with asyncio.timeout(READ_S), aclosing(news):
-                async for delivery in news:
-                    if delivery.restarted:
-                        completion = Completion(uid)
-                    for chunk in delivery.chunks:
-                        completion.add(chunk)
-        except (TimeoutError, LogError) as error:
-            raise UnavailableError(
-                "The log does not give the answer now; ask again.", code="log_unavailable"
-            ) from error
-        return completion.result()
+            async with asyncio.timeout(READ_S):
+                return await collect(news, uid)
+        except TimeoutError:
+            raise UnavailableError("The log does not give the answer now; ask again.", code="log_unavailable") from None
 
     # -- many requests
 
     async def index(self, http: web.Request) -> web.Response:
         """Rows by ``?state=``, ``?tenant=``, newest first, at most ``?limit=``."""
         limit, filters = _limit(http.query.get("limit")), _filters(http)
-        rows = [row for row in requests.rows() if _own(self._app, row) and _matches(row, filters)]
-        missing: list[str] = []
+        rows = await self._own_rows(limit, filters)
+        body: Json = {"object": "list", "in_flight": self._app.in_flight()}  # in flight on this worker
         if FORWARDED not in http.headers:
-            params = [*filters, ("limit", str(limit))]
             others = sorted(self._owners.all() - {self._owners.own}, key=str)
+            params = [*filters, ("limit", str(limit))]
             answers = await asyncio.gather(
                 *(self._owners.ask(other, "/requests", params) for other in others), return_exceptions=True
             )
+            body["workers"] = [str(worker) for worker in sorted(self._owners.all(), key=str)]
+            missing = [str(self._owners.own)] if self._app.rebalancing else []
             for other, answer in zip(others, answers, strict=True):
-                if isinstance(answer, BaseException):
+                if isinstance(answer, BaseException) or answer[0] != web.HTTPOk.status_code:
                     missing.append(str(other))
                 else:
                     rows += answer[1].get("requests", [])
-        rows.sort(key=lambda row: str(row.get("accepted_at") or ""), reverse=True)
-        body: Json = {
-            "object": "list",
-            "requests": rows[:limit],
-            "in_flight": self._app.in_flight(),  # of this worker
-            "workers": sorted(map(str, self._owners.all())),
-        }
-        if missing:
-            body["missing_workers"] = missing  # an incomplete answer says so
+            if missing:
+                body["missing_workers"] = missing  # an incomplete answer says so
+        body["requests"] = heapq.nlargest(limit, rows, key=_accepted_at)
         return json_response(body)
 
+    async def _own_rows(self, limit: int, filters: list[tuple[str, str]]) -> list[Json]:
+        """The newest rows of this worker's own partitions."""
+        own, found = self._app.own_partitions(), list[Json]()
+        for seen, row in enumerate(requests.rows()):
+            if seen % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a hundred thousand rows must not hold up the tokens
+            if self._app.door.chunks_of(str(row["uid"])).partition in own and _matches(row, filters):
+                found.append(row)
+        return heapq.nlargest(limit, found, key=_accepted_at)
 
-def _answer_at(uid: str) -> Partition:
-    return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
 
-
-def _own(app: Weir, row: Json) -> bool:
-    return partition_for(str(row["uid"]).encode(), topics.CHAT_PARTITIONS) in app.own_partitions()
+def _accepted_at(row: Json) -> str:
+    return str(row.get("accepted_at") or "")
 
 
 def _limit(given: str | None) -> int:
     if given is None:
         return LIST_DEFAULT
-    if not given.isdigit() or not 1 <= int(given) <= LIST_MAX:
+    if not given.isdecimal() or not 1 <= int(given) <= LIST_MAX:
         raise InvalidRequestError(f"'limit' must be an integer from 1 to {LIST_MAX}.", param="limit")
     return int(given)
 

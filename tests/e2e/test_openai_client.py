@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -104,6 +105,25 @@ async def test_errors_are_the_ones_the_upstream_would_raise(workers: list[Worker
         await client.chat.completions.create(model="", messages=[], extra_body=body_of("demo-cutoff"))
 
 
+async def final_status(url: str) -> int:
+    """The status of a GET, once the tables have heard of the request."""
+    async with asyncio.timeout(15), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(url) as answer:
+                if answer.status not in {202, 404, 503}:
+                    return answer.status
+            await asyncio.sleep(0.02)
+
+
+async def test_a_failed_request_fails_again_when_it_is_fetched(workers: list[Worker]) -> None:
+    """At once, too, while the tables still learn of it: never half an answer as a whole one."""
+    for n, (model, status) in enumerate([("demo-refuse", 400), ("demo-cutoff", 502), ("demo-error", 500)] * 5):
+        body = body_of(model, uid=f"failed-{workers[0].port}-{n}")
+        with pytest.raises(openai.APIStatusError):
+            await workers[0].client().chat.completions.create(model="", messages=[], extra_body=body)
+        assert await final_status(f"{workers[-1].url}/v1/chat/completions/{body['uid']}") == status
+
+
 async def test_a_client_that_leaves_does_not_end_the_answer(workers: list[Worker]) -> None:
     """Its stream was accepted, so it ends in the log; another worker tells how."""
     body = body_of("demo:tokens=20,delay_ms=20", uid=f"left-{workers[0].port}")
@@ -124,6 +144,8 @@ async def test_the_same_uid_is_answered_once_and_another_body_is_a_conflict(
     assert {"".join(a.deltas("content")) for a in [*answers, later]} == {expected_content(body)}
     counted: Any = await calls(upstream)
     assert counted["by_key"][f"once {workers[0].port}"] == 1
+    whole = await workers[0].client().chat.completions.create(model="", messages=[], extra_body=body)
+    assert whole.choices[0].message.content == expected_content(body)  # how it is read is not what is asked
     with pytest.raises(openai.ConflictError):
         await streamed(workers[0].client(), {**body, "temperature": 0.5})
 

@@ -186,6 +186,10 @@ class Appends:
         waiting, append = lane.waiting, builder.append
         while waiting:
             record = waiting[0]
+            if record.done.cancelled():  # nobody waits for it any more, and it has not left: it must not come later
+                waiting.popleft()
+                self._waiting_bytes -= record.size_bytes
+                continue
             try:
                 fits = append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=record.headers)
             except (TypeError, ValueError) as error:  # a caller's mistake; the others in the lane are not to pay

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from faust.transport.drivers import aiokafka
 
-from transports.kafka.repairs import SeekToStart, Settlement, ShortPolls
+from transports.kafka.repairs import SeekToStart, Settlement, ShortPolls, TablesFirst
 from transports.recovery import TableManager
 
 SCHEME: Final = "kafka-atleastonce"
@@ -31,7 +31,7 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 """Arguments of ``faust.App`` without which the repairs do not hold."""
 
 
-class Consumer(Settlement, SeekToStart, ShortPolls, aiokafka.Consumer):
+class Consumer(Settlement, SeekToStart, TablesFirst, ShortPolls, aiokafka.Consumer):
     """Delivers each message at least once, whatever dies in between."""
 
 

@@ -7,10 +7,12 @@
 | recovery seeks while messages flow, then clears the queues (596)     | ``Consumer.perform_seek``, called by ``Recovery.on_recovery_completed`` and ``_resume_streams`` | `Settlement` |
 | a rebalance before the first commit skips messages (604)             | ``AIOKafkaConsumer.seek_to_committed`` in aiokafka | `SeekToStart` |
 | recovery can hang                                                    | ``faust/tables/recovery.py``        | `transports.recovery` |
+| a commit can overtake the changelog of a table                         | ``ProducerBuffer.flush`` gives up after 0.1 s | `TablesFirst` |
 | a record waits up to 1.5 s behind idle partitions of its broker       | ``AIOKafkaConsumerThread._create_worker_consumer`` | `ShortPolls` |
 | a worker that does not poll leaves the group for good (138)          | aiokafka's ``max_poll_interval_ms`` | the setting, see `transports.kafka.driver` |
 """  # noqa: E501 - a table
 
+import asyncio
 from collections.abc import Mapping
 
 import aiokafka
@@ -19,8 +21,9 @@ from faust.types import TP
 
 from transports.settlement import Settlement
 
-__all__ = ["SeekToStart", "Settlement", "ShortPolls"]
+__all__ = ["SeekToStart", "Settlement", "ShortPolls", "TablesFirst"]
 
+FLUSH_S = 10.0  # how long a commit waits for table changes to reach the log; then it is tried again later
 POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
 
 
@@ -62,3 +65,23 @@ class ShortPolls(Consumer):
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ShortPollThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class TablesFirst(Consumer):
+    """Commits offsets only after the table changes made before are in the log.
+
+    Faust flushes its producer before a commit, but ``ProducerBuffer.flush`` gives up after 0.1 s, with changes still
+    waiting. A worker that dies then has committed a request whose table entry nobody will ever write.
+    """
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        producer = self.app.producer
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                while producer.buffer.size:
+                    await producer.buffer.flush()
+                await producer.flush()
+        except TimeoutError:
+            self.log.warning("no commit: table changes have not reached Kafka within %s s", FLUSH_S)
+            return False
+        return bool(await super()._commit(offsets))

@@ -62,7 +62,7 @@ async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> Non
         if found[topic.name] != topic.partitions:
             raise LogRefusedError(
                 f"topic {topic.name} has {found[topic.name]} partitions, but {topic.partitions} are expected: "
-                "keep the old number in the settings, or use another topic prefix"
+                "the number is fixed, because keys are shared out by it; move the topic away, or use another cluster"
             )
 
 

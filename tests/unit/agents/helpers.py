@@ -86,9 +86,11 @@ class Stage:
         self._answering = answering
         self._slot = Slot(self.slots)
 
-    async def answer(self, request: ChatRequest = REQUEST) -> Answer:
+    async def answer(self, request: ChatRequest = REQUEST, *, give_up: bool = False) -> Answer:
         async with asyncio.timeout(WAIT_S):
-            return await self._answering.answer(request, AT, slot=self._slot, on_attempt=self.attempts.append)
+            return await self._answering.answer(
+                request, AT, slot=self._slot, on_attempt=self.attempts.append, give_up=give_up
+            )
 
     def write(self, *records: Frame) -> int:
         """What another worker says about the same request; the offset of its last record."""

@@ -449,3 +449,37 @@ async def test_tails_that_were_stopped_end_the_reading_and_not_the_event_loop() 
         await tails.stop()
         with pytest.raises(LogError, match="stopped"):
             await asyncio.wait_for(view.wait(60), 5)
+
+
+async def test_usage_that_cannot_be_written_ends_the_request_as_failed() -> None:
+    """orjson reads deeper nesting than it writes; the request must end all the same."""
+    deep: Json = {}
+    for _ in range(400):
+        deep = {"x": deep}
+
+    async def play() -> AsyncGenerator[Json, None]:
+        yield chunk("x")
+        yield {"choices": [], "usage": deep}
+
+    async with stage(play) as one:
+        answer = await one.answer()
+    assert answer.terminal is not None
+    assert answer.terminal.status is Status.FAILED
+    assert answer.terminal.error is not None
+    assert answer.terminal.error["code"] == "upstream_invalid_response"
+    assert told(one) == "x"
+
+
+async def test_an_answer_that_is_given_up_calls_nobody_and_fails() -> None:
+    async with stage() as one:
+        answer = await one.answer(give_up=True)
+    assert answer.terminal is not None
+    assert (answer.terminal.status, one.model.asked) == (Status.FAILED, [])
+
+
+async def test_a_word_that_did_not_reach_the_log_closes_the_call_of_a_model_that_pauses() -> None:
+    log = once(AWAY, Kind.CHUNKS)
+    async with stage(hanging("x"), words("A", "B"), log=log, lease_s=SHORT_LEASE_S) as one:
+        answer = await one.answer()
+    assert answer.terminal is not None
+    assert told(one) == "AB"

@@ -242,3 +242,29 @@ async def test_an_append_that_was_cancelled_is_in_doubt(log: Slow) -> None:
     with pytest.raises(LogError):
         await one.flush()
     assert len(log.values) == 1
+
+
+async def test_a_heartbeat_that_failed_ends_nothing(log: Slow) -> None:
+    one = writer(log)
+    one.beat()
+    await log.land(AWAY)
+    one.check()
+    await one.say(chunk("a"))
+    assert shown(log)[1:] == [(Kind.CHUNKS, 0, "a")]
+
+
+async def test_words_that_wait_behind_a_failed_heartbeat_leave_all_the_same(log: Slow) -> None:
+    one = writer(log)
+    one.beat()
+    await one.say(chunk("a"))
+    await log.land(AWAY)
+    assert shown(log)[1:] == [(Kind.CHUNKS, 0, "a")]
+
+
+async def test_a_word_that_failed_is_told_without_another_word(log: Slow) -> None:
+    """So that the LLM is not listened to in vain."""
+    one = writer(log)
+    await one.say(chunk("a"))
+    await log.land(AWAY)
+    with pytest.raises(LogUnavailableError):
+        one.check()

@@ -151,15 +151,22 @@ async def test_a_request_that_fits_into_no_record_is_refused(log: MemoryLog, tai
     assert published(log) == []
 
 
-@pytest.mark.parametrize("error", [AWAY, LogRefusedError("not enough brokers")])
-async def test_a_log_that_does_not_take_it_is_told_as_unavailable(
-    log: MemoryLog, tails: Tails, error: LogRefusedError
+async def test_a_log_that_is_away_is_told_as_unavailable_with_the_uid_to_send_again(
+    log: MemoryLog, tails: Tails
 ) -> None:
-    log.fail_append = lambda *_: error
-    with pytest.raises(UnavailableError, match=str(error)) as caught:
-        await door(log, tails).accept(BODY, ingress=Ingress.HTTP)
+    log.fail_append = lambda *_: AWAY
+    with pytest.raises(UnavailableError, match=str(AWAY)) as caught:
+        await door(log, tails).accept({**BODY, "uid": "mine"}, ingress=Ingress.HTTP)
     assert (caught.value.status, caught.value.error["code"]) == (503, "log_unavailable")
     assert caught.value.error["type"] == "service_unavailable_error"
+    assert "uid mine" in str(caught.value)
+
+
+async def test_a_log_that_refuses_is_no_reason_to_try_again(log: MemoryLog, tails: Tails) -> None:
+    log.fail_append = lambda *_: LogRefusedError("not enough brokers")
+    with pytest.raises(ApiError, match="not enough brokers") as caught:
+        await door(log, tails).accept(BODY, ingress=Ingress.HTTP)
+    assert (caught.value.status, caught.value.error["code"]) == (500, "log_refused")
 
 
 async def test_a_log_that_cannot_be_read_is_told_as_unavailable(log: MemoryLog, tails: Tails) -> None:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from demo.model import serving
-from demo.run import answers, worker_command
+from demo.run import answers
 
 FAUST = """
 import json, os, sys, time
@@ -78,9 +78,9 @@ def test_an_interrupt_from_the_terminal_is_for_the_worker_alone(tmp_path: Path) 
         assert answers(str(worker["url"]))
 
 
-def test_the_worker_is_faust_with_our_log_level_and_the_note_has_the_port(tmp_path: Path) -> None:
-    with launched(tmp_path, NOBODY, LOG_LEVEL="WARNING", RESTAPI_PORT="8099") as (_, printed, worker):
-        assert worker["argv"] == ["-A", "app", "worker", "--loglevel", "warn"]
+def test_the_worker_is_faust_and_the_note_has_the_port(tmp_path: Path) -> None:
+    with launched(tmp_path, NOBODY, RESTAPI_PORT="8099") as (_, printed, worker):
+        assert worker["argv"] == ["-A", "app", "worker"]
         assert "http://localhost:8099/v1/chat/completions" in printed
 
 
@@ -107,11 +107,3 @@ async def test_only_a_server_that_lists_models_answers() -> None:
     async with serving() as url:
         pass
     assert not answers(url)
-
-
-@pytest.mark.parametrize(
-    ("given", "level"),
-    [("debug", "debug"), ("INFO", "info"), ("Warn", "warn"), ("error", "error"), ("fatal", "crit"), ("", "info")],
-)
-def test_log_levels_are_in_the_words_of_faust(given: str, level: str) -> None:
-    assert worker_command(given)[-1] == level

@@ -1,17 +1,18 @@
 """From what the log says to what a client is told."""
 
+from collections.abc import AsyncGenerator
+
 import orjson
 import pytest
 
-from answers.completion import Completion
 from answers.envelope import Json
 from answers.frames import Terminal
 from app.errors import ApiError
-from app.reading import Delivery
+from app.reading import Delivery, collect
 from app.requests import ChatRequest, Ingress
 from llm.sse import SseDecoder
 from tests.unit.answers.helpers import DONE, FAILED, chunk
-from web.chat import _result, _Teller
+from web.chat import _Teller
 
 
 class Client:
@@ -97,8 +98,15 @@ async def test_the_error_of_an_answer_comes_after_its_words() -> None:
     assert len(client.events) == 1
 
 
-def test_an_answer_that_failed_is_no_completion() -> None:
+async def news(*items: Delivery) -> AsyncGenerator[Delivery, None]:
+    for item in items:
+        yield item
+
+
+async def test_an_answer_that_failed_is_no_completion() -> None:
+    said = Delivery(0, 1, (chunk("x"),))
     with pytest.raises(ApiError) as caught:
-        _result(Completion("req-1"), FAILED)
+        await collect(news(said, Delivery(0, 2, terminal=FAILED)), "req-1")
     assert caught.value.status == 502
-    assert _result(Completion("req-1"), DONE)["id"] == "chatcmpl-req-1"
+    whole = await collect(news(said, Delivery(0, 2, terminal=DONE)), "req-1")
+    assert (whole["id"], whole["choices"][0]["message"]["content"]) == ("chatcmpl-req-1", "x")

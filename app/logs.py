@@ -1,0 +1,46 @@
+"""What the log shows: our own progress, and of the libraries only what an operator must act on, not a hundred times."""
+
+import logging
+import time
+
+# Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level.
+OWN_LOGGERS = ("app", "agents", "web")
+
+# Its debug lines hold the SASL login as it goes over the wire.
+SECRET_LOGGERS = ("aiokafka.conn",)
+
+REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
+REMEMBERED = 1000  # messages; more at once, and all are forgotten
+
+
+class OnceInAWhile(logging.Filter):
+    """Shows a library's message once in ``REPEAT_S``: aiokafka without its broker repeats each 50 times a second."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._prefix = f"{library}."
+        self._heard: dict[tuple[str, int, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show a record."""
+        if not record.name.startswith(self._prefix):
+            return True
+        message, now = (record.name, record.lineno, record.msg), time.monotonic()
+        if now - self._heard.get(message, -REPEAT_S) < REPEAT_S:
+            return False
+        if len(self._heard) >= REMEMBERED:
+            self._heard.clear()
+        self._heard[message] = now
+        return True
+
+
+def set_up(root: logging.Logger, level: int) -> None:
+    """Set levels and filters, after Faust has installed its handlers."""
+    for name in SECRET_LOGGERS:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    for handler in root.handlers:
+        handler.addFilter(OnceInAWhile("aiokafka"))
+    if level == logging.INFO:
+        root.setLevel(logging.WARNING)
+        for own in OWN_LOGGERS:
+            logging.getLogger(own).setLevel(level)
