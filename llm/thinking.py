@@ -112,8 +112,3 @@ class ThinkingSplitter:
             for index, (thinking, answer) in held.items()
             if thinking or answer
         ]
-
-
-def thinking_text(delta: Json) -> str:
-    """The thinking in a delta, whichever of the two names the upstream uses."""
-    return delta.get("reasoning_content") or delta.get("reasoning") or ""

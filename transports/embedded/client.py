@@ -92,10 +92,6 @@ class EmbeddedLog:
         """
         return self.file.append(Partition(topic, partition), key, value, headers)
 
-    async def wait_ebb(self) -> None:
-        """Back-pressure for who appends without awaiting the results: returns when the queue is short again."""
-        await self.file.wait_ebb()
-
     async def bounds(self, at: Partition) -> Bounds:
         """Start and end of a partition, from the file."""
         return self.file.bounds(at)

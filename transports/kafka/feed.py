@@ -44,7 +44,6 @@ class _Followed:
     position: int
     deliver: Deliver
     asked: bool = False  # in a request that is under way
-    hopeless: bool = False  # its last answer was an error; look for its leader before asking again
 
 
 class Feeds:

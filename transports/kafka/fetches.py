@@ -210,17 +210,12 @@ def _unpack(at: Partition, position: int, end: int, data: bytes, limit: int | No
                 if limit is not None and len(records) >= limit:
                     return Page(records, position, end, len(data))
                 timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
-                records.append(Record(*at, record.offset, timestamp, record.key, record.value, tuple(record.headers)))
+                headers = tuple((name, content or b"") for name, content in record.headers) if record.headers else ()
+                records.append(Record(*at, record.offset, timestamp, record.key, record.value, headers))
                 position = record.offset + 1
         # Batches keep their last offset when compaction takes their last record, so this skips the hole.
         position = max(position, batch.next_offset)
     return Page(records, position, end, len(data))
-
-
-def _record(at: Partition, record: Any) -> Record:  # one of aiokafka's, compiled and without types
-    timestamp = (record.timestamp or 0) / 1000
-    headers = tuple((name, content or b"") for name, content in record.headers)
-    return Record(at.topic, at.partition, record.offset, timestamp, record.key, record.value, headers)
 
 
 def _batches(records: MemoryRecords) -> Iterator[Any]:  # aiokafka's batches share no base class

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from answers.envelope import Json
-from llm.thinking import ThinkingSplitter, ThinkTags, thinking_text
+from llm.thinking import ThinkingSplitter, ThinkTags
 
 # What the model said -> (thinking, answer)
 SAID: dict[str, tuple[str, str, str]] = {
@@ -86,7 +86,10 @@ def told(*chunks: Json) -> dict[int, tuple[str, str]]:
     for choice in said:
         thinking, answer = found.get(choice["index"], ("", ""))
         delta = choice["delta"] or {}
-        found[choice["index"]] = (thinking + thinking_text(delta), answer + (delta.get("content") or ""))
+        found[choice["index"]] = (
+            thinking + (delta.get("reasoning_content") or ""),
+            answer + (delta.get("content") or ""),
+        )
     return found
 
 
@@ -119,7 +122,7 @@ def test_what_was_held_back_leaves_with_the_finish_reason(end: Json, text: str, 
     splitter = ThinkingSplitter()
     first = splitter.split({"choices": [content(text)]})["choices"][0]["delta"]
     last = splitter.split({"choices": [copy.deepcopy(end)]})["choices"][0]["delta"]
-    assert thinking_text(first) + thinking_text(last) == expected[0]
+    assert (first.get("reasoning_content") or "") + (last.get("reasoning_content") or "") == expected[0]
     assert (first.get("content") or "") + (last.get("content") or "") == expected[1]
     assert splitter.close() == []
 
@@ -137,7 +140,7 @@ def test_thinking_that_is_told_apart_already_stays_where_it_is(name: str) -> Non
     ]
     before = copy.deepcopy(chunks)
     assert [ThinkingSplitter().split(chunk) for chunk in chunks] == before
-    assert thinking_text(before[0]["choices"][0]["delta"]) == "<think>a"
+    assert before[0]["choices"][0]["delta"][name] == "<think>a"
 
 
 @pytest.mark.parametrize(
@@ -157,10 +160,3 @@ def test_thinking_that_is_told_apart_already_stays_where_it_is(name: str) -> Non
 def test_chunks_without_tags_are_left_as_they_are(chunk: Json) -> None:
     before = copy.deepcopy(chunk)
     assert ThinkingSplitter().split(chunk) == before
-
-
-def test_the_thinking_of_a_delta_is_found_under_either_name() -> None:
-    assert thinking_text({"reasoning_content": "a"}) == "a"
-    assert thinking_text({"reasoning": "b"}) == "b"
-    assert thinking_text({"reasoning_content": None, "reasoning": "b"}) == "b"
-    assert thinking_text({"content": "c"}) == ""
