@@ -90,6 +90,8 @@ class LogClient(Protocol):
     ) -> Awaitable[int]:
         """Enqueue one record at once, in call order per partition; await the result for its durable offset.
 
+        Cancelling the result keeps the record out of the log if it has not left yet (Kafka: while the broker is away).
+
         Raises (when awaited):
             LogError: the record may or may not be in the log; read to know.
         """
