@@ -111,13 +111,18 @@ class Answering:
         Returns:
             the folded answer, with the terminal that counts.
         """
-        failures = 0
+        failures, over = 0, set[str]()
+
+        def begun(attempt: str) -> None:
+            over.add(attempt)  # and over by the time that anybody looks again
+            on_attempt(attempt)
+
         while True:
             try:
                 async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
-                    return await self._until_terminal(request, at, view, slot, on_attempt, give_up=give_up)
+                    return await self._until_terminal(request, at, view, slot, begun=begun, over=over, give_up=give_up)
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
                 failures += 1
@@ -130,19 +135,21 @@ class Answering:
         at: Partition,
         view: View,
         slot: Slot,
-        on_attempt: Callable[[str], None],
         *,
+        begun: Callable[[str], None],
+        over: set[str],
         give_up: bool,
     ) -> Answer:
         while view.answer.terminal is None:
-            if view.answer.attempt and not self._rules.alone and view.silent_s < self._rules.lease_s:
+            theirs = view.answer.attempt and view.answer.attempt not in over and not self._rules.alone
+            if theirs and view.silent_s < self._rules.lease_s:
                 slot.give_back()
                 await view.wait(self._rules.lease_s - view.silent_s)
                 continue
             await slot.take()
             attempt = await self._mark(request, at, view)
             if attempt is not None:
-                on_attempt(attempt)
+                begun(attempt)
                 await self._speak_and_watch(request, at, view, attempt, give_up=give_up)
         return view.answer
 
@@ -181,21 +188,29 @@ class Answering:
             max_bytes=self._rules.frame_max_bytes,
         )
         speaking = asyncio.create_task(self._speak(request, view.answer, writer, give_up), name=f"speak-{request.uid}")
-        beat_s = self._rules.lease_s / 3
+        watching = asyncio.create_task(self._watch(view, attempt, writer), name=f"watch-{request.uid}")
         try:
-            while view.answer.attempt == attempt and view.answer.terminal is None:
-                await view.wait(beat_s)
+            await asyncio.wait({speaking, watching, writer.failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
                 writer.check()  # raises LogError: everything is in doubt, and what the LLM says now is lost
-                if not speaking.done():
-                    if time.monotonic() - writer.wrote_at >= beat_s:
-                        writer.beat()
-                    continue
                 speaking.result()
-                if time.monotonic() - writer.wrote_at > READ_BACK_S:
-                    raise LogError(f"the terminal in {at.topic} {at.partition} cannot be read back")
+                async with asyncio.timeout(READ_BACK_S):
+                    await asyncio.wait({watching})
+            watching.result()
+        except TimeoutError:
+            raise LogError(f"the terminal in {at.topic} {at.partition} cannot be read back") from None
         finally:
-            speaking.cancel()
-            await asyncio.gather(speaking, return_exceptions=True)
+            for task in (speaking, watching):
+                task.cancel()
+            await asyncio.gather(speaking, watching, return_exceptions=True)
+
+    async def _watch(self, view: View, attempt: str, writer: FrameWriter) -> None:
+        """Read along until the terminal, or until somebody else has taken over; tell that the attempt is alive."""
+        beat_s = self._rules.lease_s / 3
+        while view.answer.attempt == attempt and view.answer.terminal is None:
+            await view.wait(beat_s)
+            if time.monotonic() - writer.wrote_at >= beat_s:
+                writer.beat()
 
     async def _speak(self, request: ChatRequest, before: Answer, writer: FrameWriter, give_up: bool) -> None:
         """One LLM call, from its first chunk to the terminal frame.

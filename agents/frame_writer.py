@@ -41,6 +41,8 @@ class FrameWriter:
         self._error: BaseException | None = None
         self._landing = asyncio.Event()
         self.wrote_at = time.monotonic()
+        # Done when a frame did not reach the log for sure.
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def say(self, chunk: Json) -> None:
         """Send a chunk, now or with the next frame. Waits only while very many are waiting.
@@ -135,6 +137,8 @@ class FrameWriter:
             self._error = error
         finally:
             self._landing.set()
+            if isinstance(self._error, LogError) and not self.failed.done():
+                self.failed.set_result(None)
 
     async def _landed(self) -> None:
         self._landing.clear()

@@ -12,7 +12,7 @@ from agents.view import View
 from answers.envelope import Json
 from answers.frames import Kind, Status
 from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
-from tests.unit.agents.helpers import AT, BODY, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
+from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
 from transports.log import LogError, Partition
@@ -329,8 +329,9 @@ def once(error: LogError, kind: Kind) -> MemoryLog:
 
 @pytest.mark.parametrize("kind", [Kind.BEGIN, Kind.CHUNKS, Kind.TERMINAL])
 async def test_after_a_failed_append_the_log_is_looked_at_again(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    """At once: who knows that its own attempt is over need not wait for the lease."""
     log = once(AWAY, kind)
-    async with stage(words("x", "y"), words("B", "C"), log=log, lease_s=SHORT_LEASE_S) as one:
+    async with stage(words("x", "y"), words("B", "C"), log=log, lease_s=LONG_LEASE_S) as one:
         answer = await one.answer()
     assert answer.terminal is not None
     assert answer.terminal.status is Status.COMPLETED
