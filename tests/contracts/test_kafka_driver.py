@@ -236,3 +236,29 @@ def test_a_bootstrap_list_becomes_a_broker_url(servers: str, url: str) -> None:
 def test_no_server_is_no_broker_url() -> None:
     with pytest.raises(ValueError, match="no Kafka server"):
         broker_url(" , ")
+
+
+async def test_a_recovery_that_gets_no_records_is_pushed(
+    kafka_bootstrap: str, log: KafkaLog, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the flow stays stopped in the middle of a recovery, stock Faust waits for ever."""
+    broker = broker_url(kafka_bootstrap)
+    async with running(Worker(name, broker, tmp_path)) as worker:
+        await log.append(f"{name}-in", 0, b"k", b"v")
+        await worker.receive(1)
+        worker.ack(b"v")
+        await asyncio.sleep(0.5)
+    lost: list[Consumer] = []
+    resume = Consumer.resume_flow
+
+    def lose_the_first(consumer: Consumer) -> None:
+        if lost:
+            resume(consumer)
+        else:
+            lost.append(consumer)
+            consumer.stop_flow()
+
+    monkeypatch.setattr(Consumer, "resume_flow", lose_the_first)
+    async with running(Worker(name, broker, tmp_path / "again")) as worker:
+        assert lost
+        assert worker.table[b"k"] == b"v"
