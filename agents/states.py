@@ -80,10 +80,10 @@ async def sweep() -> None:
             return
 
 
-def finished() -> Iterator[tuple[str, str, str, object]]:
+def finished() -> Iterator[tuple[str, str | None, str, object]]:
     """(uid, rid, tenant, when it ended or else was accepted) of the rows of both tables."""
     for row in requests.rows():
-        yield str(row["uid"]), str(row.get("rid")), str(row["tenant"]), row.get("ended_at") or row.get("accepted_at")
+        yield str(row["uid"]), row.get("rid"), str(row["tenant"]), row.get("ended_at") or row.get("accepted_at")
     for uid, ended in terminals.rows():
         yield uid, ended.rid, ended.tenant, ended.ended_at
 

@@ -149,17 +149,18 @@ class Work:
         request, terminal = work.request, answer.terminal
         if terminal is None:
             raise RuntimeError("settled without a terminal")
-        if partition in self._app.own_partitions():  # else the next owner settles it, from the same log
-            ended = Ended(
-                rid=answer.rid,
-                fingerprint=request.fingerprint,
-                tenant=request.tenant,
-                status=terminal.status,
-                first=answer.first,
-                last=answer.last,
-                ended_at=time.time(),
-            )
-            terminals.put(request.uid, ended)
+        if partition not in self._app.own_partitions():
+            return  # whoever owns it after the rebalance gets it again, and settles it from the same log
+        ended = Ended(
+            rid=answer.rid,
+            fingerprint=request.fingerprint,
+            tenant=request.tenant,
+            status=terminal.status,
+            first=answer.first,
+            last=answer.last,
+            ended_at=time.time(),
+        )
+        terminals.put(request.uid, ended)
         for event in work.events:
             event.ack()
         details = {
