@@ -1,6 +1,8 @@
 # make install  what a worker needs, in .venv
 # make run    the main job on this machine alone: embedded broker, demo model where no LLM answers
 # make test   everything, with a real Kafka and a real RabbitMQ that it provides itself
+# make cycle  1 -> 2 -> 3 workers under load on a real Kafka, killed, stopped, the broker restarted: nothing lost
+# make bench  ratios to no proxy and to a bare proxy, start and recovery; table, JSON and plot under bench/results
 # make lint   style, types, import rules
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -10,7 +12,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 USERS  := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-dev
 
-.PHONY: install run test lint format docs clean
+.PHONY: install run test cycle bench lint format docs clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Weir needs Python 3.11, 3.12 or 3.13; set PYTHON=..." >&2; exit 1; }
@@ -31,6 +33,12 @@ run: $(USERS)
 
 test: $(STAMP)
 	$(BIN)/python -m tests.services -- $(BIN)/python -m pytest $(ARGS)
+
+cycle: $(STAMP)
+	$(BIN)/python -m tests.cycle $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
