@@ -5,6 +5,7 @@ COPY pyproject.toml constraints.txt README.md ./
 COPY agents agents
 COPY answers answers
 COPY app app
+COPY commands commands
 COPY demo demo
 COPY llm llm
 COPY tables tables

@@ -27,7 +27,7 @@ from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
-MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states", "web.server")
+MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states", "web.server", "commands.compact")
 
 CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
 

@@ -1,0 +1,1 @@
+"""What people run beside a worker: ``faust -A app <command>``."""
