@@ -1,0 +1,204 @@
+"""The load generator: clients that each ask again as soon as they are answered, in a process of their own.
+
+    echo '{"port": 8080, "clients": 64, ...}' | python -m bench.load
+
+It says ``begin`` on stdout when the clients have warmed up, measures for as long as it was told, says ``end``, lets
+the clients finish what they have begun, and prints its figures as one line of JSON. Clients begin one after the other,
+so that they do not march in step.
+
+Like the upstream it is epoll and sockets: what it does not use of the cores is left to what it measures.
+"""
+
+import select
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import orjson
+
+from bench.reading import Answer, MalformedResponseError, Response
+from bench.stats import percentile
+
+READ_BYTES = 262_144
+FINISH_S = 30.0  # for what is in flight when the time is over
+ERRORS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to ask of whom."""
+
+    port: int
+    clients: int
+    model: str
+    tokens: int
+    seconds: float
+    warmup_s: float
+    run: str  # tells the prompts of one run from those of another
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One cell of one round. Times in milliseconds; requests are those that were sent within the time."""
+
+    seconds: float
+    requests: int
+    errors: int
+    requests_per_s: float
+    tokens_per_s: float
+    ttft_ms: float
+    ttft_p95_ms: float
+    gap_ms: float  # median time between two tokens
+    token_ms: float  # (last - first) / (tokens - 1), median over the answers
+    transit_ms: float  # from the upstream's write of a token to its arrival here, median over the tokens
+    transit_p95_ms: float
+    error_texts: list[str]
+
+
+class Client:
+    """One connection, which always has a request in flight."""
+
+    def __init__(self, job: Job, number: int) -> None:
+        self._job = job
+        self._number = number
+        self._asked = 0
+        self.sock = socket.create_connection(("127.0.0.1", job.port), timeout=10)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.response: Response | None = None
+
+    def ask(self) -> None:
+        """Send the next request: a prompt that nobody has sent before."""
+        self._asked += 1
+        prompt = f"Question {self._asked} of client {self._number} in run {self._job.run}: what is a weir?"
+        body = orjson.dumps(
+            {"model": self._job.model, "messages": [{"role": "user", "content": prompt}], "stream": True}
+        )
+        request = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        self.response = Response(self._job.tokens, time.perf_counter())
+        self.sock.sendall(request)
+
+    def read(self) -> Answer | None:
+        """Take what has come; the answer if it is whole."""
+        data = self.sock.recv(READ_BYTES)
+        now = time.perf_counter()
+        response = self.response
+        if response is None:
+            raise MalformedResponseError(f"something that was not asked for: {data[:300]!r}")
+        if not data:
+            raise MalformedResponseError("the connection was closed")
+        return response.answer if response.feed(data, now) else None
+
+
+class Load:
+    """All clients of a job, from the first request to the last answer."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._clients = {client.sock.fileno(): client for client in (Client(job, n) for n in range(job.clients))}
+        self._waiting = list(self._clients.values())
+        self._epoll = select.epoll()
+        for descriptor in self._clients:
+            self._epoll.register(descriptor, select.EPOLLIN)
+        self._answers: list[Answer] = []
+        self._failed: list[str] = []
+        self._started_at = time.perf_counter()
+        self._begin_at = self._started_at + job.warmup_s
+        self._end_at = self._begin_at + job.seconds
+
+    def run(self) -> Figures:
+        """Put the load on, and measure."""
+        signs = [(self._end_at, "end"), (self._begin_at, "begin")]
+        while self._clients or signs:
+            now = time.perf_counter()
+            while signs and now >= signs[-1][0]:
+                print(signs.pop()[1], flush=True)
+            if now > self._end_at + FINISH_S:
+                self._failed += ["not answered in time"] * len(self._clients)
+                break
+            self._begin_some(now)
+            for descriptor, _ in self._epoll.poll(0.002 if self._waiting else 0.05):
+                self._serve(descriptor)
+        return figures(self._answers, self._failed, self._begin_at, self._end_at)
+
+    def _begin_some(self, now: float) -> None:
+        """One client after the other; all of them have begun when half of the warming up is over."""
+        step_s = self._job.warmup_s / 2 / self._job.clients
+        while self._waiting and now >= self._started_at + (self._job.clients - len(self._waiting)) * step_s:
+            self._waiting.pop().ask()
+
+    def _serve(self, descriptor: int) -> None:
+        client = self._clients[descriptor]
+        try:
+            answer = client.read()
+        except (MalformedResponseError, OSError) as error:
+            self._failed.append(str(error))
+            return self._close(descriptor)
+        if answer is None:
+            return None
+        self._answers.append(answer)
+        return self._close(descriptor) if time.perf_counter() >= self._end_at else client.ask()
+
+    def _close(self, descriptor: int) -> None:
+        self._clients.pop(descriptor).sock.close()
+
+
+def figures(answers: Sequence[Answer], failed: Sequence[str], begin_at: float, end_at: float) -> Figures:
+    """What the answers show of the time between begin and end."""
+    seconds = end_at - begin_at
+    good = [answer for answer in answers if answer.complete]
+    sent_within = [answer for answer in good if begin_at <= answer.sent_at < end_at]
+    ended_within = [answer for answer in good if begin_at <= answer.last_at < end_at]
+    ttfts = [answer.first_at - answer.sent_at for answer in sent_within]
+    transits = [transit for answer in sent_within for transit in answer.transits_s]
+    texts = [*failed, *(answer.error for answer in answers if answer.error)]
+    return Figures(
+        seconds=seconds,
+        requests=len(sent_within),
+        errors=len(texts),
+        requests_per_s=len(ended_within) / seconds,
+        tokens_per_s=sum(tokens_within(answer, begin_at, end_at) for answer in good) / seconds,
+        ttft_ms=1000 * percentile(ttfts, 0.5),
+        ttft_p95_ms=1000 * percentile(ttfts, 0.95),
+        gap_ms=1000 * percentile([gap for answer in sent_within for gap in gaps(answer)], 0.5),
+        token_ms=1000 * median([token_s(answer) for answer in sent_within] or [0.0]),
+        transit_ms=1000 * percentile(transits, 0.5),
+        transit_p95_ms=1000 * percentile(transits, 0.95),
+        error_texts=texts[:ERRORS_SHOWN],
+    )
+
+
+def tokens_within(answer: Answer, begin_at: float, end_at: float) -> int:
+    """How many tokens of the answer came in this time."""
+    count = before = 0
+    for now, upto in answer.arrivals:
+        if begin_at <= now < end_at:
+            count += upto - before
+        before = upto
+    return count
+
+
+def gaps(answer: Answer) -> list[float]:
+    """The time between each token and the one before it; 0 for those that came together."""
+    found: list[float] = []
+    before, tokens = answer.first_at, 0
+    for now, upto in answer.arrivals:
+        if tokens:
+            found.append(now - before)
+        found += [0.0] * (upto - tokens - 1)
+        before, tokens = now, upto
+    return found
+
+
+def token_s(answer: Answer) -> float:
+    """Time per token after the first."""
+    return (answer.last_at - answer.first_at) / max(1, answer.tokens - 1)
+
+
+if __name__ == "__main__":
+    print(orjson.dumps(asdict(Load(Job(**orjson.loads(sys.stdin.buffer.readline()))).run())).decode())

@@ -1,0 +1,135 @@
+"""What the load generator does with the bytes of a response: protocol logic without I/O.
+
+It counts tokens while they come, for the time of each, and checks the whole answer at its end: every token there, once,
+in order, and the answer closed by ``[DONE]``. A token is found by the bytes that start its text, whatever
+surrounds it: Weir sends several events in one write, and its events have an ``id:`` line.
+"""
+
+import re
+from array import array
+from dataclasses import dataclass, field
+
+TOKEN = b'"content":"'
+_TOKENS = re.compile(rb'"content":"(\d+)@(\d+) "')
+_DONE = b"data: [DONE]"
+
+
+class MalformedResponseError(Exception):
+    """The response is not HTTP with chunked transfer coding."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is measured of one answer."""
+
+    sent_at: float
+    first_at: float = 0.0
+    last_at: float = 0.0
+    tokens: int = 0
+    error: str = ""
+    arrivals: list[tuple[float, int]] = field(default_factory=list)  # (time, tokens that came by then), per read
+    transits_s: "array[float]" = field(default_factory=lambda: array("d"))  # of each token: from upstream to here
+
+    @property
+    def complete(self) -> bool:
+        """Whether it holds every token, once and in order."""
+        return not self.error
+
+
+class Response:
+    """One response, fed as it comes."""
+
+    def __init__(self, expected: int, sent_at: float) -> None:
+        self.answer = Answer(sent_at)
+        self.ended = False
+        self._expected = expected
+        self._head: bytes | None = None  # what came of the head so far; None once it is read
+        self._head = b""
+        self._left = 0  # bytes still to come of the current chunk
+        self._rest = b""  # of a chunk's frame that is cut off
+        self._body = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes, now: float) -> bool:
+        """Take what was read at ``now``; whether the response is over.
+
+        Raises:
+            MalformedResponseError: it is no response that we understand.
+        """
+        if self._head is not None:
+            data = self._read_head(self._head + data)
+        if data:
+            self._unchunk(data)
+        self._count(now)
+        if self.ended:
+            self._check()
+        return self.ended
+
+    def _read_head(self, data: bytes) -> bytes:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not end:
+            self._head = data
+            return b""
+        self._head = None
+        if not head.startswith(b"HTTP/1.1 200 ") or b"chunked" not in head.lower():
+            raise MalformedResponseError(repr(data[:300]))
+        return body
+
+    def _unchunk(self, data: bytes) -> None:
+        """Take the chunked transfer coding off. A chunk's payload is taken as it comes, its frame when it is whole."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at, length, body = 0, len(data), self._body
+        while at < length:
+            if self._left:
+                taken = min(self._left, length - at)
+                body += data[at : at + taken]
+                self._left -= taken
+                at += taken
+                continue
+            # Between chunks: the end of the one before, and the size of the next.
+            start = at + 2 if data.startswith(b"\r\n", at) else at
+            end = data.find(b"\r\n", start)
+            if end < 0:
+                self._rest = data[at:]
+                return
+            self._left = _size(data[start:end])
+            at = end + 2
+            if self._left == 0:
+                if not data.startswith(b"\r\n", at):  # the last of it is still to come
+                    self._rest = data[start:]
+                    return
+                self.ended = True
+                return
+
+    def _count(self, now: float) -> None:
+        new = self._body.count(TOKEN, self._searched)
+        # A token that is cut in two is found when its rest is here.
+        self._searched = max(0, len(self._body) - len(TOKEN) + 1)
+        if new:
+            answer = self.answer
+            if not answer.tokens:
+                answer.first_at = now
+            answer.last_at = now
+            answer.tokens += new
+            answer.arrivals.append((now, answer.tokens))
+
+    def _check(self) -> None:
+        answer = self.answer
+        found = _TOKENS.findall(self._body)
+        if [int(index) for index, _ in found] != list(range(self._expected)):
+            answer.error = f"{len(found)} tokens or not in order, not {self._expected}: {bytes(self._body[-300:])!r}"
+        elif answer.tokens != self._expected or _DONE not in self._body[-100:]:
+            answer.error = f"{answer.tokens} texts and no clean end: {bytes(self._body[-300:])!r}"
+        else:
+            at = 0
+            for now, upto in answer.arrivals:
+                answer.transits_s.extend(now - int(stamp) / 1e6 for _, stamp in found[at:upto])
+                at = upto
+
+
+def _size(digits: bytes) -> int:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        raise MalformedResponseError(f"a chunk of size {digits[:80]!r}") from None

@@ -1,0 +1,101 @@
+"""The workloads, and one cell of the measurement: one workload against one target."""
+
+import secrets
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from bench.load import Figures, Job
+from bench.processes import ROOT, BenchError, CpuMeter, module
+from bench.targets import Field, Target
+from bench.upstream import model_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """So many clients, which ask for answers of so many tokens at such a pace."""
+
+    key: str
+    clients: int
+    tokens: int
+    pace_ms: int
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        pace = f"{self.pace_ms} ms each" if self.pace_ms else "full speed"
+        return f"{self.key}: {self.clients} client{'s' * (self.clients > 1)}, {self.tokens} tokens, {pace}"
+
+
+W1 = Workload(key="W1", clients=1, tokens=50, pace_ms=5)
+W2 = Workload(key="W2", clients=64, tokens=50, pace_ms=5)
+W3 = Workload(key="W3", clients=32, tokens=200, pace_ms=0)
+WORKLOADS = (W1, W2, W3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What one workload gave against one target in one round."""
+
+    workload: str
+    target: str
+    round: int
+    figures: Figures
+    cpu: dict[str, float]  # cores busy, by process
+
+    def to_json(self) -> dict[str, object]:
+        """For the results."""
+        return asdict(self)
+
+
+def measure(workload: Workload, target: Target, field: Field, *, number: int, seconds: float, warmup_s: float) -> Cell:
+    """One cell, with a load generator of its own."""
+    job = Job(
+        port=target.port,
+        clients=workload.clients,
+        model=model_name(workload.tokens, workload.pace_ms),
+        tokens=workload.tokens,
+        seconds=seconds,
+        warmup_s=warmup_s,
+        run=secrets.token_hex(4),
+    )
+    pipe, command = subprocess.PIPE, module("bench.load")
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as generator:  # noqa: S603 -- our own
+        lines = _talk(generator, orjson.dumps(asdict(job)) + b"\n")
+        meter = CpuMeter({"generator": generator.pid, **field.pids})
+        _expect(lines, "begin")
+        meter.begin()
+        _expect(lines, "end")
+        cpu = meter.end()
+        figures = Figures(**orjson.loads(next(lines)))
+    return Cell(workload=workload.key, target=target.key, round=number, figures=figures, cpu=cpu)
+
+
+def _talk(generator: "subprocess.Popen[bytes]", line: bytes) -> Iterator[bytes]:
+    if generator.stdin is None or generator.stdout is None:
+        raise BenchError("the load generator has no pipes")
+    generator.stdin.write(line)
+    generator.stdin.close()
+    return iter(generator.stdout)
+
+
+def _expect(lines: Iterator[bytes], word: str) -> None:
+    line = next(lines, b"").decode().strip()
+    if line != word:
+        raise BenchError(f"the load generator said {line!r} instead of {word!r}")
+
+
+def run(workloads: Sequence[Workload], field: Field, *, rounds: int, seconds: float, warmup_s: float) -> Iterator[Cell]:
+    """All cells, interleaved, so that what disturbs the machine for a while disturbs all targets alike.
+
+    First, each target gets a short load that is not counted: connections, caches, and Kafka's compiler.
+    """
+    for target in field.targets:
+        for workload in workloads:
+            measure(workload, target, field, number=0, seconds=min(1.0, seconds), warmup_s=warmup_s)
+    for number in range(1, rounds + 1):
+        for workload in workloads:
+            for target in field.targets:
+                yield measure(workload, target, field, number=number, seconds=seconds, warmup_s=warmup_s)
