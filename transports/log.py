@@ -4,9 +4,12 @@ A *log client* appends to and reads from partitions outside any consumer group. 
 tokens) goes through it; everything that must be shared out between workers goes through Faust's consumer group.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+_TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka's rule
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -53,6 +56,21 @@ class TopicSpec:
     compacted: bool = False
 
 
+def check_specs(topics: Iterable[TopicSpec]) -> None:
+    """What no log can create is refused before anything is created.
+
+    Raises:
+        LogRefusedError: a name that is none, or a topic without partitions.
+    """
+    for topic in topics:
+        if not _TOPIC_NAME.fullmatch(topic.name):
+            raise LogRefusedError(
+                f"{topic.name!r} is no name for a topic: 1 to 249 letters, digits, dots, dashes and underscores"
+            )
+        if topic.partitions < 1:
+            raise LogRefusedError(f"topic {topic.name} needs at least one partition, not {topic.partitions}")
+
+
 class LogError(Exception):
     """The log could not do what was asked. The message is one line, fit for a person, and holds no secret."""
 
@@ -66,24 +84,46 @@ class LogRefusedError(LogError):
 
 
 class LogClient(Protocol):
-    """Appends and reads, outside any consumer group. All times are seconds; every call has a time limit."""
+    """Appends and reads, outside any consumer group. All times are seconds; every call has a time limit.
+
+    What is said here holds on every transport; ``tests/contracts/test_log*.py`` prove it on each.
+
+    * Offsets of a partition only rise, and no record is ever at two of them. They may have holes, where compaction took
+      records away (never the last of a partition), and the log may start late, where retention took its beginning.
+    * What was acknowledged survives the writer's death, and every client in every process can read it at once.
+    * Removal is not an event: a record that retention or compaction may take can be read until nobody has it any more.
+      A reader that retention has overtaken goes on at the log's start; it can tell by the offset of what it gets.
+    * A topic or partition that does not exist is refused, whatever is asked of it; one that another client has created
+      meanwhile is found.
+    * Before ``start`` and after ``stop`` every call is unavailable.
+    """
 
     async def start(self) -> None:
-        """Connect. Raises LogUnavailableError or LogRefusedError."""
+        """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
 
     async def stop(self) -> None:
         """Flush what was appended and let go of every resource. Never raises."""
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:
-        """Create what is missing, with partitions and retention; leave what exists as it is.
+        """Create what is missing, with partitions, retention and compaction; leave what exists as it is.
+
+        A topic with both is compacted, and loses its old records besides. Several clients may do it at the same time.
 
         Raises:
-            LogRefusedError: fewer brokers than ``replication``, or an existing topic has another number of
-                partitions than its spec says.
+            LogRefusedError: a spec that no log can have (`check_specs`), fewer brokers than ``replication``, or an
+                existing topic has another number of partitions than its spec says. Nothing was created, unless
+                another client created that topic at this very moment.
         """
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has. Known after ``start`` (and ``create_topics``), so it does not wait."""
+        """How many partitions a topic has. Known after ``start`` (and ``create_topics``), so it does not wait.
+
+        Of a topic that another client has created since, a log that must ask over the network may hear only with the
+        first other call about it.
+
+        Raises:
+            LogRefusedError: no such topic, as far as is known.
+        """
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
@@ -93,29 +133,42 @@ class LogClient(Protocol):
         Cancelling the result keeps the record out of the log if it has not left yet (Kafka: while the broker is away).
 
         Raises (when awaited):
-            LogError: the record may or may not be in the log; read to know.
+            LogRefusedError: the record, with its key and headers, is larger than the client's limit, or there is no
+                such topic or partition. It is not in the log, and no other record suffers.
+            LogUnavailableError: too much waits to be written already; known at once, and not in the log.
+            LogError: the record may or may not be in the log; read to know. A record without a key in a compacted
+                topic ends like this, too.
         """
 
     async def bounds(self, at: Partition) -> Bounds:
         """Start and end of a partition, asked of the broker."""
 
     async def offset_at(self, at: Partition, timestamp: float) -> int:
-        """The first offset whose record is not older than ``timestamp``; the end when there is none."""
+        """The first offset whose record is not older than ``timestamp``; the end when there is none.
+
+        Logs keep milliseconds at least, so a timestamp that was read from a record finds it.
+        """
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
         """Records from ``position`` on (or from the log's start, if later): at most ``limit``, empty at the end.
 
+        A page may be shorter than ``limit`` before the end, but never empty; a position behind the end is empty.
         Holes left by compaction are skipped; the caller goes on at the last record's offset + 1.
         """
 
     async def follow(self, at: Partition, position: int, deliver: "Deliver") -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
-        One follower per partition: this is the feed under ``transports.tails.Tails``, which fans out.
+        ``position`` may lie before the log's start, which then is where it begins, or behind its end: what is written
+        below it is not delivered. One follower per partition and client: this is the feed under
+        ``transports.tails.Tails``, which fans out. A follower that raises is logged, loses that batch and goes on.
+
+        Raises:
+            LogRefusedError: no such partition, or it is followed already.
         """
 
     async def unfollow(self, at: Partition) -> None:
-        """Stop the feed of a partition."""
+        """Stop the feed of a partition, if there is one; nothing is delivered after the call."""
 
 
 class Deliver(Protocol):

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from transports.log import LogClient, LogError, Partition, Record
+from transports.log import LogClient, LogError, LogUnavailableError, Partition, Record
 
 __all__ = ["Tail", "TailLimits", "Tails"]
 
@@ -332,7 +332,7 @@ class Tail:
             self._position = page[-1].offset + 1
             return page
         known_end = max(known_end, feed.position)
-        read = await self._tails.read(self.at, self._position, self._limits.page_records)
+        read = await self._tails.read(self.at, self._position, self._limits.page_records, known_end)
         self._position = read[-1].offset + 1 if read else max(self._position, known_end)
         return [record for record in read if self.wants(record)]
 
@@ -351,7 +351,7 @@ class Tail:
         return found
 
     async def _page(self, end: int) -> list[Record]:
-        read = await self._tails.read(self.at, self._position, self._limits.page_records)
+        read = await self._tails.read(self.at, self._position, self._limits.page_records, end)
         self._position = read[-1].offset + 1 if read else max(self._position, end)
         return [record for record in read if self.wants(record)]
 
@@ -429,10 +429,20 @@ class Tails:
         feed.tails.discard(tail)
         feed.idle_since = asyncio.get_running_loop().time()
 
-    async def read(self, at: Partition, position: int, limit: int) -> list[Record]:
-        """One page from the broker; only so many at a time."""
+    async def read(self, at: Partition, position: int, limit: int, known_end: int) -> list[Record]:
+        """One page from the broker; only so many at a time.
+
+        Nothing there means nothing to come below ``known_end``, an end that the log has had: holes. But a broker that
+        has just become the leader may not know yet how far the log goes, and stepping over that would lose records.
+
+        Raises:
+            LogUnavailableError: the broker says that the log ends before ``known_end``.
+        """
         async with self._reads:
-            return await self.client.read(at, position, limit=limit)
+            records = await self.client.read(at, position, limit=limit)
+            if not records and position < known_end and (end := (await self.client.bounds(at)).end) < known_end:
+                raise LogUnavailableError(f"{at.topic}-{at.partition} was at {known_end} and is back at {end}")
+            return records
 
     # -- feeds
 

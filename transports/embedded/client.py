@@ -1,12 +1,14 @@
 """The log client of the embedded broker: `transports.log.LogClient` on a file."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Sequence
 
 from transports.embedded.file import LogFile, Watch
 from transports.embedded.schema import Synchronous
+from transports.embedded.writer import OVERHEAD_BYTES
 from transports.log import (
     Bounds,
     Deliver,
@@ -30,11 +32,27 @@ class EmbeddedLog:
 
     Shares the open file with everybody in this process. Reads go through the event loop's thread: near the end they
     come from memory, and elsewhere they are bounded to some hundreds of records.
+
+    Args:
+        path: the file, created if it is missing.
+        synchronous: what an acknowledged record survives, see `LogFile.open`.
+        max_request_size: bytes of the largest record, with key and headers.
+        max_waiting_bytes: bytes that may wait to be written, of all who write to the file in this process; more is
+            refused at once.
     """
 
-    def __init__(self, path: str | os.PathLike[str], synchronous: Synchronous = "NORMAL") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        synchronous: Synchronous = "NORMAL",
+        *,
+        max_request_size: int = 96 << 20,
+        max_waiting_bytes: int = 128 << 20,
+    ) -> None:
         self._path = path
         self._synchronous: Synchronous = synchronous
+        self._max_request_size = max_request_size
+        self._max_waiting_bytes = max_waiting_bytes
         self._file: LogFile | None = None
         self._feeds: dict[Partition, _Feed] = {}
 
@@ -60,6 +78,8 @@ class EmbeddedLog:
             await self.unfollow(at)
         file, self._file = self._file, None
         if file is not None:
+            with contextlib.suppress(LogError):  # each append's own future tells
+                await file.barrier()  # others in this process may keep the file open
             await asyncio.to_thread(file.close)
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:  # noqa: ARG002
@@ -85,12 +105,28 @@ class EmbeddedLog:
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
-        """Enqueue one record at once, in call order; await the result for its durable offset.
-
-        Raises (when awaited):
-            LogError: the record may or may not be in the log; read to know.
-        """
-        return self.file.append(Partition(topic, partition), key, value, headers)
+        """Enqueue one record at once, in call order; await the result for its durable offset."""
+        file = self.file
+        size_bytes = len(key or b"") + len(value or b"") + OVERHEAD_BYTES
+        for name, content in headers:
+            size_bytes += len(name) + len(content)
+        refusal: LogError | None = None
+        if size_bytes > self._max_request_size:
+            refusal = LogRefusedError(
+                f"cannot append a record of {size_bytes} bytes: the limit is {self._max_request_size}"
+            )
+        elif file.waiting_bytes + size_bytes > self._max_waiting_bytes:
+            refusal = LogUnavailableError(
+                f"cannot append: {file.waiting_bytes} bytes wait for the disk, which does not keep up"
+            )
+        elif key is None and (spec := file.topics.get(topic)) and spec.compacted:
+            refusal = LogRefusedError(f"cannot append to {topic} without a key: it is compacted")
+        if refusal is None:
+            return file.append(Partition(topic, partition), key, value, headers)
+        refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        refused.set_exception(refusal)
+        refused.exception()  # seen: a caller who does not await gets no log line about it
+        return refused
 
     async def bounds(self, at: Partition) -> Bounds:
         """Start and end of a partition, from the file."""

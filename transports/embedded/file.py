@@ -39,6 +39,7 @@ from transports.log import (
     Partition,
     Record,
     TopicSpec,
+    check_specs,
 )
 
 T = TypeVar("T")
@@ -154,9 +155,10 @@ class LogFile:
         """Create what is missing and leave what exists as it is.
 
         Raises:
-            LogRefusedError: a topic exists with another number of partitions.
+            LogRefusedError: a topic exists with another number of partitions, or a spec is none.
             LogUnavailableError: the file cannot be written.
         """
+        check_specs(specs)
 
         def create(db: sqlite3.Connection) -> None:
             for spec in specs:
@@ -199,6 +201,11 @@ class LogFile:
     def backlog(self) -> int:
         """Operations that wait to be written."""
         return self._writer.backlog
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait to be written."""
+        return self._writer.waiting_bytes
 
     @property
     def high(self) -> bool:

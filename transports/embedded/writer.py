@@ -89,7 +89,7 @@ class Writer:
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._queue: deque[Operation] = deque()
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0  # of what is in the queue
         self._idle = True  # the thread waits for work
         self._ebb: list[asyncio.Future[None]] = []
         self._mailboxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
@@ -105,7 +105,7 @@ class Writer:
     @property
     def high(self) -> bool:
         """Whether more waits than should, in operations or in bytes."""
-        return len(self._queue) > MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES
+        return len(self._queue) > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
 
     def mailbox(self) -> Mailbox:
         """The one of the running event loop."""
@@ -122,7 +122,7 @@ class Writer:
         with self._lock:
             if not self.closed:
                 self._queue.append(operation)
-                self._waiting_bytes += operation.size_bytes
+                self.waiting_bytes += operation.size_bytes
                 if self._idle:
                     self._filled.notify()
                 return
@@ -169,7 +169,7 @@ class Writer:
             while self._queue and len(batch) < MAX_BATCH and size_bytes < MAX_BATCH_BYTES:
                 batch.append(self._queue.popleft())
                 size_bytes += batch[-1].size_bytes
-            self._waiting_bytes -= size_bytes
+            self.waiting_bytes -= size_bytes
         return batch
 
     # -- one transaction
@@ -214,7 +214,7 @@ class Writer:
         if not self._ebb:
             return
         with self._lock:
-            if not force and (len(self._queue) > MAX_WAITING // 2 or self._waiting_bytes > MAX_WAITING_BYTES // 2):
+            if not force and (len(self._queue) > MAX_WAITING // 2 or self.waiting_bytes > MAX_WAITING_BYTES // 2):
                 return
             ebb, self._ebb = self._ebb, []
         for future in ebb:

@@ -82,7 +82,9 @@ class KafkaLog:
     # -- life
 
     async def start(self) -> None:
-        """Connect. Raises LogUnavailableError or LogRefusedError."""
+        """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
+        if self._appends is not None:
+            return
         fetch_bytes = max(1 << 20, self._max_request_size)
         self._asker = self._new_asker("ask", self._request_timeout_s, fetch_bytes)
         self._poller = self._new_asker("feed", self._request_timeout_s, fetch_bytes)
@@ -211,9 +213,13 @@ class KafkaLog:
 
     async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until `unfollow`."""
+        feeds, asker = self._started(self._feeds), self._started(self._asker)
+        if not asker.partitions(at.topic):  # somebody may have created it since
+            await self._bounded(f"look for {_name(at)}", asker.refresh())
         if not 0 <= at.partition < self.partitions(at.topic):
             raise LogRefusedError(f"Kafka has no partition {_name(at)}")
-        self._started(self._feeds).follow(at, position, deliver)
+        if not feeds.follow(at, position, deliver):
+            raise LogRefusedError(f"partition {_name(at)} is followed already")
 
     async def unfollow(self, at: Partition) -> None:
         """Stop the feed of a partition; nothing is delivered after the call."""

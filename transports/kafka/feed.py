@@ -41,6 +41,7 @@ class _Followed:
     """One partition: where its feed stands."""
 
     at: Partition
+    first: int  # nothing below it is delivered
     position: int
     deliver: Deliver
     asked: bool = False  # in a request that is under way
@@ -63,13 +64,16 @@ class Feeds:
         self._long_poll_back: dict[int, asyncio.Event] = {}
         self._stopped = False
 
-    def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
-        """Deliver the records of ``at`` from ``position`` on. Following again moves it."""
-        self._followed[at] = _Followed(at, position, deliver)
+    def follow(self, at: Partition, position: int, deliver: Deliver) -> bool:
+        """Deliver the records of ``at`` from ``position`` on. False when it is followed already."""
+        if at in self._followed:
+            return False
+        self._followed[at] = _Followed(at, position, position, deliver)
         self._keep_polling()
         node = self._long.leader(at)
         if node is not None and node not in self._express:
             self._express[node] = asyncio.create_task(self._poll_express(node), name=f"kafka express {node}")
+        return True
 
     def unfollow(self, at: Partition) -> None:
         """Deliver no more of ``at``, from now on."""
@@ -183,10 +187,12 @@ class Feeds:
     async def _take(self, one: _Followed, answer: Page | KafkaError | None) -> bool:
         """Deliver an answer. True when it was an error that fresh metadata may cure."""
         if isinstance(answer, Page):
-            one.position = answer.position
-            if answer.records:
+            one.position, records = answer.position, answer.records
+            if records and records[0].offset < one.first:  # it was followed from behind the log's end
+                records = [record for record in records if record.offset >= one.first]
+            if records:
                 try:
-                    one.deliver(answer.records)
+                    one.deliver(records)
                 except Exception:
                     logger.exception("a reader of %s-%d failed", one.at.topic, one.at.partition)
             return False

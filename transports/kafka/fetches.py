@@ -173,7 +173,7 @@ class Asker:
                 while True:
                     try:
                         if (node := self.leader(at)) is None:
-                            known = self.partitions(at.topic) > at.partition
+                            known = 0 <= at.partition < self.partitions(at.topic)
                             raise LeaderNotAvailableError if known else UnknownTopicOrPartitionError
                         return await ask(node)
                     except KafkaError as error:

@@ -13,7 +13,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from transports.log import LogRefusedError, TopicSpec
+from transports.log import LogRefusedError, TopicSpec, check_specs
 
 __all__ = ["create_topics"]
 
@@ -32,11 +32,13 @@ async def create_topics(
         max_record_bytes: the largest record that a new topic takes; a broker's own default is 1 MB.
 
     Raises:
-        LogRefusedError: too few brokers, or an existing topic with another number of partitions.
+        LogRefusedError: too few brokers, an existing topic with another number of partitions, or a spec that is none.
         KafkaError: the cluster cannot be asked, or refuses.
     """
+    check_specs(topics)
     existing = await _partitions(admin)
-    missing = [topic for topic in topics if topic.name not in existing]
+    _compare([topic for topic in topics if existing.get(topic.name)], existing)  # before anything is created
+    missing = list({topic.name: topic for topic in topics if topic.name not in existing}.values())
     if missing:
         brokers = len((await admin.describe_cluster())["brokers"])
         if brokers < replication:
@@ -58,6 +60,10 @@ async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> Non
         if all(found.get(topic.name) for topic in topics):
             break
         await asyncio.sleep(_SETTLE_S)
+    _compare(topics, found)
+
+
+def _compare(topics: Sequence[TopicSpec], found: Mapping[str, int]) -> None:
     for topic in topics:
         if found[topic.name] != topic.partitions:
             raise LogRefusedError(
@@ -85,8 +91,9 @@ def _too_few(brokers: int, replication: int) -> LogRefusedError:
 
 
 def _new_topic(spec: TopicSpec, replication: int, max_record_bytes: int) -> NewTopic:
+    policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_s is not None or not spec.compacted)
     config: dict[str, Any] = {
-        "cleanup.policy": "compact" if spec.compacted else "delete",
+        "cleanup.policy": ",".join(policies),
         "retention.ms": "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
         "max.message.bytes": str(max_record_bytes),
     }

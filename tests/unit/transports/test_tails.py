@@ -25,6 +25,7 @@ class MemoryLog:
         self.deliver: Deliver | None = None
         self.calls = {"bounds": 0, "read": 0, "follow": 0, "unfollow": 0}
         self.broken = False
+        self.unheard = 0  # records that a new leader does not know to be durable yet
         self.read_delay_s = 0.0
 
     def write(self, key: bytes | None = b"k", value: bytes = b"v") -> int:
@@ -63,7 +64,7 @@ class MemoryLog:
         del at
         self.calls["bounds"] += 1
         await asyncio.sleep(0)
-        return Bounds(self.start_offset, self.end)
+        return Bounds(self.start_offset, self.end - self.unheard)
 
     async def offset_at(self, at: Partition, timestamp: float) -> int:
         raise NotImplementedError
@@ -74,7 +75,8 @@ class MemoryLog:
         await asyncio.sleep(self.read_delay_s)
         if self.broken:
             raise LogUnavailableError("no broker")
-        return [r for r in self.records if r.offset >= max(position, self.start_offset)][:limit]
+        start, end = max(position, self.start_offset), self.end - self.unheard
+        return [r for r in self.records if start <= r.offset < end][:limit]
 
     async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
         del at
@@ -265,6 +267,20 @@ async def test_a_failed_read_is_an_error_and_loses_nothing(log: MemoryLog, tails
             await tail.catch_up()
         log.broken = False
         assert first + await take(tail, 7) == list(range(10))
+
+
+async def test_a_new_leader_that_is_behind_costs_no_record(log: MemoryLog, tails: Tails) -> None:
+    """Kafka: after a change of leaders, the new one learns only from its followers how much of its log is durable."""
+    for _ in range(10):
+        log.write()
+    async with tails.open(AT, 0) as tail:
+        log.unheard = 6
+        assert await take(tail, 4) == [0, 1, 2, 3]
+        for ask in (tail.next, tail.catch_up):
+            with pytest.raises(LogUnavailableError, match="was at 10 and is back at 4"):
+                await ask()
+        log.unheard = 0
+        assert await take(tail, 6) == [4, 5, 6, 7, 8, 9]
 
 
 async def test_closing_wakes_a_reader_that_waits(tails: Tails) -> None:

@@ -1,0 +1,43 @@
+"""The log of each transport in turn; what both can do is tested on both."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.logs import Log, OnFile, OnKafka, new_topic
+from transports.log import LogClient, Partition
+from transports.tails import Tails
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+    """The log."""
+    log: Log
+    if request.param == "embedded":
+        log = OnFile(tmp_path / "log.db")
+    else:
+        log = OnKafka(request.getfixturevalue("kafka_bootstrap"))
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def client(log: Log) -> LogClient:
+    """A client of it."""
+    return await log.client()
+
+
+@pytest.fixture
+async def at(client: LogClient) -> Partition:
+    """A partition of a new topic with six."""
+    return await new_topic(client)
+
+
+@pytest.fixture
+async def tails(client: LogClient) -> AsyncIterator[Tails]:
+    """Tails over the client, with limits as shipped."""
+    tails = Tails(client)
+    await tails.start()
+    yield tails
+    await tails.stop()
