@@ -1,0 +1,33 @@
+"""python -m tests.cycle: the kill cycle, once or several times in a row. Ends with 0 only if everything holds."""
+
+import argparse
+import asyncio
+import random
+import sys
+
+from tests.cycle.cycle import cycle
+from tests.cycle.plan import Options
+from tests.cycle.scenario import say
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cycle", description=__doc__)
+    parser.add_argument("--requests", type=int, default=Options.requests, help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--duration", type=float, default=Options.duration_s, help="seconds over which they come in (%(default)g)"
+    )
+    parser.add_argument("--seed", type=int, help="the same seed is the same plan (default: random, and printed)")
+    parser.add_argument("--repeat", type=int, default=1, help="so often, each time with the next seed (%(default)s)")
+    given = parser.parse_args()
+    first = random.randrange(1_000_000) if given.seed is None else given.seed
+    for number in range(given.repeat):
+        if given.repeat > 1:
+            say(f"\n== run {number + 1} of {given.repeat}")
+        if asyncio.run(cycle(Options(requests=given.requests, duration_s=given.duration, seed=first + number))):
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

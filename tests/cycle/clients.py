@@ -1,0 +1,242 @@
+"""What clients do: ask a worker; if it dies or says 503, ask another one again with the same uid."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.topics import CHAT_REQUESTS
+from tests.cycle.fleet import Fleet, Member
+from tests.cycle.plan import Ask, Door
+
+GIVE_UP_S = 180.0  # for one answer, all tries together
+SILENCE_S = 90.0  # on a connection: a JSON answer may wait for a dead worker, its lease, and then a whole call
+PAUSE_S = (0.2, 1.0)  # before asking again
+POLL_S = (1.0, 2.0)  # between two questions for a stored answer
+
+# Ends of a stream after which a client asks again, and gets all of it.
+AGAIN = frozenset({"stream_restarted", "log_unavailable", "worker_stopping"})
+
+
+class AskAgainError(Exception):
+    """The worker cannot answer; another one will."""
+
+    def __init__(self, reason: str, *, cut: bool = False) -> None:
+        super().__init__(reason)
+        self.cut = cut  # a worker had taken the request, and gave no answer, or half of one
+
+
+class WrongAnswerError(Exception):
+    """What no client must ever see."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interruption:
+    """One try that did not bring the answer."""
+
+    at: float  # seconds since the epoch
+    member: Member | None  # None: Kafka itself
+    reason: str
+    cut: bool  # a worker had taken the request, and gave no answer, or half of one
+    excused: bool  # the worker was dead, or told to stop
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What one client did and saw."""
+
+    ask: Ask
+    began_at: float = 0.0  # seconds since the epoch
+    done_at: float = 0.0
+    interruptions: list[Interruption] = field(default_factory=list)
+    problem: str = ""
+
+
+class Clients:
+    """All clients of one run."""
+
+    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, producer: AIOKafkaProducer, *, seed: int) -> None:
+        self._fleet = fleet
+        self._session = session
+        self._producer = producer
+        self._chance = random.Random(seed)
+        self.seen: list[Seen] = []
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer yet."""
+        return sum(not seen.done_at for seen in self.seen)
+
+    @property
+    def failed(self) -> int:
+        """Requests with a wrong answer, or none."""
+        return sum(bool(seen.problem) for seen in self.seen)
+
+    async def run(self, asks: list[Ask]) -> None:
+        """Ask everything at its time; returns when all have their answers."""
+        start = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for ask in asks:
+                await asyncio.sleep(start + ask.at_s - time.monotonic())
+                seen = Seen(ask=ask, began_at=time.time())
+                self.seen.append(seen)
+                group.create_task(self._client(seen))
+
+    async def _client(self, seen: Seen) -> None:
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                if seen.ask.door is Door.KAFKA:
+                    await self._through_kafka(seen)
+                else:
+                    await self._through_http(seen)
+        except TimeoutError:
+            seen.problem = f"no answer within {GIVE_UP_S:g} s"
+        except WrongAnswerError as error:
+            seen.problem = str(error)
+        except Exception as error:  # noqa: BLE001 -- one line in the table, and the others go on
+            seen.problem = f"the client failed: {error!r}"
+        seen.done_at = time.time()
+
+    def _note(self, seen: Seen, member: Member | None, error: AskAgainError) -> None:
+        excused = member is not None and member.gone
+        seen.interruptions.append(
+            Interruption(at=time.time(), member=member, reason=str(error), cut=error.cut, excused=excused)
+        )
+
+    # -- HTTP
+
+    async def _through_http(self, seen: Seen) -> None:
+        member: Member | None = None
+        while True:
+            member = self._fleet.pick(self._chance, not_again=member)
+            try:
+                return await self._post(member, seen.ask)
+            except AskAgainError as error:
+                self._note(seen, member, error)
+                await asyncio.sleep(self._chance.uniform(*PAUSE_S))
+
+    async def _post(self, member: Member, ask: Ask) -> None:
+        body = {**ask.body, "uid": ask.uid, "stream": ask.door is Door.STREAM}
+        try:
+            async with self._session.post(f"{member.worker.url}/v1/chat/completions", json=body) as answer:
+                if answer.status != 200:
+                    raise _refused(answer.status, await answer.read())
+                if ask.door is Door.STREAM:
+                    await self._read_stream(answer, ask)
+                else:
+                    _check_whole(orjson.loads(await answer.read()), ask)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise AskAgainError(
+                type(error).__name__, cut=not isinstance(error, aiohttp.ClientConnectorError)
+            ) from error
+
+    async def _read_stream(self, answer: aiohttp.ClientResponse, ask: Ask) -> None:
+        stream = _Stream(ask)
+        try:
+            async for line in answer.content:
+                stream.line(line.rstrip(b"\r\n"))
+        finally:
+            stream.check_prefix()
+        stream.check_end()
+
+    # -- Kafka
+
+    async def _through_kafka(self, seen: Seen) -> None:
+        """Produce the smallest record that is a request, until Kafka confirms it; then ask for the stored answer."""
+        ask = seen.ask
+        record = orjson.dumps(
+            {
+                "event_id": f"evt-{ask.uid}",
+                "event_type": "chat.requested",
+                "tenant_id": "cycle",
+                "data": {"uid": ask.uid, "body": ask.body},
+            }
+        )
+        while True:
+            try:
+                await self._producer.send_and_wait(CHAT_REQUESTS.name, record, key=ask.uid.encode())
+                break
+            except KafkaError as error:
+                self._note(seen, None, AskAgainError(type(error).__name__))
+        while not await self._stored(ask):  # noqa: ASYNC110 -- the workers' to know
+            await asyncio.sleep(self._chance.uniform(*POLL_S))
+
+    async def _stored(self, ask: Ask) -> bool:
+        """Whether any worker has the whole answer."""
+        member = self._fleet.pick(self._chance)
+        try:
+            async with self._session.get(f"{member.worker.url}/v1/chat/completions/{ask.uid}") as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+            return False
+        if answer.status == 200:
+            _check_whole(orjson.loads(body), ask)
+        elif answer.status not in {202, 404, 503}:
+            raise WrongAnswerError(f"HTTP {answer.status} for a stored answer: {body[:300]!r}")
+        return answer.status == 200
+
+
+class _Stream:
+    """One connection's stream: every token once and in order, then the end."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._text: list[str] = []
+        self._place = (-1, -1)  # offset and number within the frame, of the last event
+        self._finish: list[str] = []
+        self._done = False
+
+    def line(self, line: bytes) -> None:
+        """Take one line of the event stream."""
+        if line.startswith(b"id: "):
+            _, offset, n = line[4:].split(b"-")
+            before, self._place = self._place, (int(offset), int(n))
+            if self._place <= before:
+                raise WrongAnswerError(f"event {self._place} after event {before}")
+        elif line == b"data: [DONE]":
+            self._done = True
+        elif line.startswith(b"data: "):
+            self._data(orjson.loads(line[6:]))
+
+    def _data(self, data: dict[str, Any]) -> None:
+        if "error" in data:
+            code = data["error"].get("code")
+            if code in AGAIN:
+                raise AskAgainError(code, cut=True)
+            raise WrongAnswerError(f"the stream ends with an error: {data['error']}")
+        for choice in data["choices"]:
+            self._text.append(choice["delta"].get("content") or "")
+            if choice.get("finish_reason"):
+                self._finish.append(choice["finish_reason"])
+
+    def check_prefix(self) -> None:
+        """However it ended: what came is how the text begins."""
+        told = "".join(self._text)
+        if not self._ask.expected.startswith(told):
+            raise WrongAnswerError(f"streamed {told!r}, which is no beginning of {self._ask.expected!r}")
+
+    def check_end(self) -> None:
+        """The connection was closed in order, so the answer is whole."""
+        if not self._done:
+            raise AskAgainError("closed without an end", cut=True)
+        if "".join(self._text) != self._ask.expected or self._finish != ["stop"]:
+            raise WrongAnswerError(f"streamed only {''.join(self._text)!r}, finish reasons {self._finish}")
+
+
+def _refused(status: int, body: bytes) -> Exception:
+    """503 and 504 say: ask again. Nothing else may come."""
+    if status not in {503, 504}:
+        return WrongAnswerError(f"HTTP {status}: {body[:300]!r}")
+    return AskAgainError(f"{status} {orjson.loads(body)['error']['code']}")
+
+
+def _check_whole(body: dict[str, Any], ask: Ask) -> None:
+    choice = body["choices"][0]
+    if choice["message"]["content"] != ask.expected or choice["finish_reason"] != "stop":
+        raise WrongAnswerError(f"the answer is {choice}")

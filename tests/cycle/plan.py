@@ -1,0 +1,77 @@
+"""Who asks what, when and through which door. All of it follows from one seed."""
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from demo.text import expected_content
+
+CALL_S = (1.0, 15.0)  # an LLM call's length
+TOKENS = (20, 60)  # of an answer
+PONDERS = 0.2  # share of calls that say nothing for the first half of their time: only heartbeats show their life
+
+
+class Door(StrEnum):
+    """How a request comes in."""
+
+    STREAM = "HTTP stream"
+    WHOLE = "HTTP JSON"
+    KAFKA = "Kafka"
+
+
+SHARES = {Door.STREAM: 50, Door.WHOLE: 25, Door.KAFKA: 25}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One run."""
+
+    requests: int = 1500
+    duration_s: float = 60.0  # over which they come in
+    seed: int = 0
+
+    @property
+    def density(self) -> float:
+        """Requests in flight at any time, if all goes well."""
+        return self.requests / self.duration_s * sum(CALL_S) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request of one client."""
+
+    uid: str
+    door: Door
+    at_s: float  # since the load began
+    body: dict[str, Any]
+
+    @property
+    def prompt(self) -> str:
+        """The key under which the LLM counts its calls."""
+        return str(self.body["messages"][0]["content"])
+
+    @cached_property
+    def expected(self) -> str:
+        """The text that it must get."""
+        return expected_content(self.body)
+
+
+def plan(options: Options) -> list[Ask]:
+    """All requests, in the order in which they come in: evenly, with a random bit."""
+    chance = random.Random(options.seed)
+    apart_s = options.duration_s / options.requests
+    return [_ask(n, apart_s, options.seed, chance) for n in range(options.requests)]
+
+
+def _ask(n: int, apart_s: float, seed: int, chance: random.Random) -> Ask:
+    tokens, call_ms = chance.randint(*TOKENS), 1000 * chance.uniform(*CALL_S)
+    first_ms = call_ms / 2 if chance.random() < PONDERS else 0.0
+    model = f"demo:tokens={tokens},first_ms={first_ms:.0f},delay_ms={(call_ms - first_ms) / tokens:.1f}"
+    return Ask(
+        uid=f"cycle-{seed}-{n}",
+        door=chance.choices(list(SHARES), list(SHARES.values()))[0],
+        at_s=(n + chance.random()) * apart_s,
+        body={"model": model, "messages": [{"role": "user", "content": f"request {n} of cycle {seed}"}]},
+    )

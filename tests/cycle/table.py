@@ -1,0 +1,47 @@
+"""The table that a run ends with."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+SHOWN = 5  # problems of one check; all of them are in the report file of a run that failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One row: what, how many, and what is wrong with it."""
+
+    name: str
+    value: object
+    problems: Sequence[str] | None = None  # none found: it holds; None: a number for people
+    notes: Sequence[str] = field(default=())  # worth a look, and no failure
+
+    @property
+    def verdict(self) -> str:
+        """One word."""
+        if self.problems is None:
+            return ""
+        return "FAILS" if self.problems else "holds"
+
+
+def counted(counter: Counter[str]) -> str:
+    """As in ``3 this, 1 that``."""
+    return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none"
+
+
+def failures(checks: Sequence[Check]) -> list[str]:
+    """All problems, each with its check."""
+    return [f"{check.name.strip()}: {problem}" for check in checks for problem in check.problems or ()]
+
+
+def rendered(checks: Sequence[Check]) -> str:
+    """The rows, and under a row its first problems."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"  {check.name:<{width}}  {check.verdict:<5}  {check.value}".rstrip())
+        below = [*(check.problems or ()), *check.notes]
+        lines += [f"      {text[:300]}" for text in below[:SHOWN]]
+        if len(below) > SHOWN:
+            lines.append(f"      and {len(below) - SHOWN} more")
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""What the workers say in the end: their views of each request, and their logs."""
+
+import asyncio
+import random
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from answers.frames import Status
+from tests.cycle.clients import Seen
+from tests.cycle.scenario import Run
+from tests.cycle.table import Check, counted
+
+SETTLED_WITHIN_S = 60.0  # tables follow the log
+AT_ONCE = 20  # questions
+STALLED = "table recovery got no record for"  # a hang of Faust's that transports/recovery.py pushes out of
+
+
+async def rows(run: Run) -> Check:
+    """GET /requests/{uid}, from any worker."""
+    states: Counter[str] = Counter()
+
+    async def problem(seen: Seen) -> str:
+        row = await _ask(run, f"/requests/{seen.ask.uid}", lambda row: row.get("state") in set(Status))
+        states[str(row.get("state"))] += 1
+        return "" if row.get("state") == Status.COMPLETED else f"{seen.ask.uid}: {row}"
+
+    problems = await _each(run.clients.seen, problem)
+    return Check(name="GET /requests/{uid}", value=counted(states), problems=problems)
+
+
+async def stored(run: Run) -> Check:
+    """GET /v1/chat/completions/{uid}, from any worker."""
+
+    async def problem(seen: Seen) -> str:
+        body = await _ask(run, f"/v1/chat/completions/{seen.ask.uid}", lambda body: bool(body.get("choices")))
+        text = body["choices"][0]["message"]["content"] if body.get("choices") else None
+        return "" if text == seen.ask.expected else f"{seen.ask.uid}: {body}"
+
+    problems = await _each(run.clients.seen, problem)
+    value = f"{len(run.clients.seen) - len(problems)} as expected"
+    return Check(name="GET /v1/chat/completions/{uid}", value=value, problems=problems)
+
+
+async def _each(all_seen: list[Seen], problem: Callable[[Seen], Awaitable[str]]) -> list[str]:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(seen: Seen) -> str:
+        async with slots:
+            return await problem(seen)
+
+    return [found for found in await asyncio.gather(*map(one, all_seen)) if found]
+
+
+async def _ask(run: Run, path: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Ask any worker until the answer is good; for so long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SETTLED_WITHIN_S
+    while True:
+        member = random.choice(run.fleet.up)
+        async with run.session.get(member.worker.url + path) as answer:
+            body: dict[str, Any] = await answer.json()
+        if (answer.status == 200 and good(body)) or loop.time() > deadline:
+            return body
+        await asyncio.sleep(0.5)
+
+
+def logs(run: Run) -> list[Check]:
+    """What the workers wrote to their logs."""
+    tracebacks, stalls, errors = [], [], []
+    for member in run.fleet.members:
+        for line in member.worker.log.read_text(errors="replace").splitlines():
+            if "Traceback" in line:
+                tracebacks.append(f"{member.name}, in {member.worker.log.name}")
+            elif STALLED in line:
+                stalls.append(f"{member.name}: {line}")
+            elif re.search(r"\b(ERROR|CRITICAL)\b", line):
+                errors.append(f"{member.name}: {line}")
+    return [
+        Check(name="tracebacks in worker logs", value=len(tracebacks), problems=tracebacks),
+        Check(name="errors in worker logs", value=len(errors), notes=errors),
+        Check(name="table recoveries that had to be pushed", value=len(stalls), notes=stalls),
+    ]
+
+
+def exits(run: Run) -> Check:
+    """How the workers ended that were told to."""
+    codes = {member.name: member.exit_code for member in run.fleet.members if member.exit_code is not None}
+    problems = [f"{name} ended with {code}" for name, code in codes.items() if code]
+    value = ", ".join(f"{name} {code}" for name, code in codes.items())
+    return Check(name="exit codes after SIGTERM", value=value, problems=problems)
