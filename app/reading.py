@@ -134,27 +134,39 @@ async def _next(tail: Tail, idle_s: float) -> list[Record]:
 async def _follow(tail: Tail, at: Partition, uid: str, rid: str, idle_s: float) -> AsyncGenerator[Delivery, None]:
     answer = Answer(rid=rid)
     quiet_since = time.monotonic()
-    while answer.terminal is None:
-        for record in await _next(tail, idle_s):
-            frame = decode(record)
-            if frame is None:
-                continue
-            folded = fold(answer, record.offset, frame)
-            restarted = folded.answer.restarts > answer.restarts
-            answer = folded.answer
-            if answer.gap:
-                raise BrokenStreamError(uid)
-            if folded.chunks or restarted or (folded.counts and answer.terminal):
-                quiet_since = time.monotonic()
-                yield Delivery(
-                    at.partition,
-                    record.offset,
-                    tuple(folded.chunks),
-                    folded.skipped,
-                    restarted,
-                    answer.terminal,
-                )
+    # All that is there, at once: what was said and then said again is nothing to a reader who comes later.
+    records = await tail.catch_up()
+    while True:
+        answer, news = _news(answer, records, at.partition)
+        for delivery in news:
+            quiet_since = time.monotonic()
+            yield delivery
+        if answer.gap:
+            raise BrokenStreamError(uid)
+        if answer.terminal is not None:
+            return
         # Heartbeats of the generator are news to us, not to the reader.
         if time.monotonic() - quiet_since >= idle_s:
             quiet_since = time.monotonic()
             yield IDLE
+        records = await _next(tail, idle_s)
+
+
+def _news(answer: Answer, records: list[Record], partition: int) -> tuple[Answer, list[Delivery]]:
+    """What records add for a reader, up to a gap or the terminal: nothing that a restart among them takes back."""
+    news: list[Delivery] = []
+    for record in records:
+        frame = decode(record)
+        if frame is None:
+            continue
+        folded = fold(answer, record.offset, frame)
+        restarted = folded.answer.restarts > answer.restarts
+        answer = folded.answer
+        if answer.gap:
+            break
+        if restarted:
+            news.clear()
+        if folded.chunks or restarted or (folded.counts and answer.terminal):
+            chunks = tuple(folded.chunks)
+            news.append(Delivery(partition, record.offset, chunks, folded.skipped, restarted, answer.terminal))
+    return answer, news

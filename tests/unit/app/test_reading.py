@@ -136,15 +136,35 @@ async def test_the_conflict_of_somebody_else_is_none_of_ours(log: MemoryLog, tai
     assert said(await told(reading(tails))) == "x"
 
 
+SAID_AGAIN = (restart("b", after=1), says("a", 1, "zombie"), says("b", 0, "B"), ends("a"), ends("b"))
+
+
 async def test_an_answer_that_is_said_again_is_flagged_before_its_words(log: MemoryLog, tails: Tails) -> None:
-    write(log, *ANSWER[:2], restart("b", after=1), says("a", 1, "zombie"), says("b", 0, "B"), ends("a"), ends("b"))
-    found = await told(reading(tails))
+    write(log, *ANSWER[:2])
+    found: list[Delivery] = []
+    async with asyncio.timeout(WAIT_S), aclosing(reading(tails)) as news:
+        found.append(await anext(news))
+        write(log, *SAID_AGAIN)
+        await told(news, found)
     assert [(d.offset, d.restarted, said([d])) for d in found] == [
         (1, False, "x"),
         (2, True, ""),
         (4, False, "B"),
         (6, False, ""),
     ]
+
+
+@pytest.mark.parametrize("pages", [1, 700])
+async def test_who_comes_after_a_restart_is_told_only_what_is_said_again(
+    log: MemoryLog, tails: Tails, pages: int
+) -> None:
+    """Else who asks again because the answer was restarted would hear just that, for ever."""
+    half = [says("a", n, "x") for n in range(pages)]
+    write(log, begin("a"), *half, restart("b", after=pages), says("b", 0, "B"), says("b", 1, "C"))
+    attach = frame(Kind.ATTACH, submission="evt-2", first=0)
+    write(log, attach, ends("b"))
+    found = await told(reading(tails, position=pages + 4, submission="evt-2"))
+    assert [(d.restarted, said([d])) for d in found] == [(True, ""), (False, "B"), (False, "C"), (False, "")]
 
 
 async def test_a_mark_that_does_not_count_is_not_told(log: MemoryLog, tails: Tails) -> None:
