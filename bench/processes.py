@@ -46,11 +46,15 @@ def start(
 ) -> Running:
     """Start a process that dies with us, and wait until ``ping`` answers 200."""
     log = folder / f"{name.replace(' ', '-')}.log"
-    inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    running = Running(name=name, process=launch(command, env={**inherited, **(env or {})}, log=log), log=log)
+    running = Running(name=name, process=launch(command, env=env or environment(), log=log), log=log)
     if ping is not None:
         await_ping(running, ping)
     return running
+
+
+def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a process: nothing of ours but what finds programs, so that no setting leaks in."""
+    return {**{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}, **(settings or {})}
 
 
 def module(name: str, *arguments: object) -> list[str]:

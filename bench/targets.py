@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import FAUST, Running, module, start
+from bench.processes import FAUST, Running, environment, module, start
 from tests.services.kafka import KafkaBroker
 from tests.services.process import free_ports
 
@@ -67,21 +67,25 @@ class BenchKafka(KafkaBroker):
         return self._processes[-1].pid
 
 
-def worker(
-    name: str, folder: Path, upstream_port: int, *, port: int | None = None, env: Mapping[str, str] | None = None
-) -> tuple[Running, int]:
-    """One Weir worker with its default settings, and its port."""
-    port = port or free_ports(1)[0]
-    settings = {
-        "OPENAI_URL": f"http://127.0.0.1:{upstream_port}/v1",
-        "RESTAPI_HOST": "127.0.0.1",
-        "RESTAPI_ADVERTISED_HOST": "127.0.0.1",
-        "RESTAPI_PORT": str(port),
-        "WEIR_DATA_DIR": str(folder / "data"),
-        "LOG_LEVEL": "warn",
-        **(env or {}),
-    }
-    folder.mkdir(exist_ok=True)
+def worker_settings(folder: Path, upstream_port: int, port: int, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker: the defaults, but for what says where everything is."""
+    return environment(
+        {
+            "OPENAI_URL": f"http://127.0.0.1:{upstream_port}/v1",
+            "RESTAPI_HOST": "127.0.0.1",
+            "RESTAPI_ADVERTISED_HOST": "127.0.0.1",
+            "RESTAPI_PORT": str(port),
+            "WEIR_DATA_DIR": str(folder / "data"),
+            "LOG_LEVEL": "warn",
+            **env,
+        }
+    )
+
+
+def _worker(name: str, folder: Path, upstream_port: int, env: Mapping[str, str]) -> tuple[Running, int]:
+    port = free_ports(1)[0]
+    folder.mkdir()
+    settings = worker_settings(folder, upstream_port, port, env)
     return start(name, [str(FAUST), "-A", "app", "worker"], folder, settings, f"http://127.0.0.1:{port}/ping"), port
 
 
@@ -109,12 +113,12 @@ def start_all(keys: Sequence[str], folder: Path, stack: ExitStack) -> Field:
         elif key == BARE:
             targets.append(_bare(folder, upstream_port, stack))
         elif key == EMBEDDED:
-            running, port = worker("embedded", folder / "embedded", upstream_port)
+            running, port = _worker("embedded", folder / "embedded", upstream_port, {})
             stack.callback(running.stop)
             targets.append(Target(key=key, port=port, pids={"worker": running.pid}))
         else:
             broker = stack.enter_context(BenchKafka())
-            running, port = worker("kafka", folder / "kafka", upstream_port, env=on_kafka(broker.bootstrap))
+            running, port = _worker("kafka", folder / "kafka", upstream_port, on_kafka(broker.bootstrap))
             stack.callback(running.stop)
             targets.append(Target(key=key, port=port, pids={"worker": running.pid, "broker": broker.pid}))
     return Field(upstream=upstream, targets=targets)

@@ -1,0 +1,199 @@
+"""Finished requests, as they stand in the log and in the tables: what a worker finds that served before.
+
+    python -m bench.history COUNT
+
+The settings are those of the worker, from the environment; a worker has been there once and has made the topics. Each
+request gets every record that an answered one leaves, made by Weir's own encoders: the request, the begin mark, a frame
+of tokens, the terminal, the trace events, and the changes of both tables, one for each event, as they are before
+any compaction. At the end the consumer group's offsets are committed behind them, so a worker that starts reads
+its tables, finds nothing left to do, and serves.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Iterator
+from dataclasses import asdict
+from time import time
+from typing import Any, cast
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from answers import envelope, frames
+from answers.envelope import Json, utc_iso
+from answers.frames import Frame, Kind, Status, Terminal
+from app import app, requests, topics
+from app.lifecycle import Happening
+from app.requests import ChatRequest, Ingress
+from app.traces import Traces
+from bench.recovery import old_uid
+from tables import requests as requests_table
+from tables import terminals
+from tables.terminals import Ended
+from transports.embedded.client import EmbeddedLog
+from transports.log import LogClient, Partition
+from transports.partitioner import partition_for
+
+TOKENS = 4  # the tables hold no tokens, so few will do
+AT_ONCE = 500  # requests on their way to the log
+USAGE = {"prompt_tokens": 8, "completion_tokens": TOKENS, "total_tokens": 8 + TOKENS}
+TIMINGS = {"first_chunk_ms": 5.125, "total_ms": 25.25}
+CONSUMED = (topics.CHAT_REQUESTS.name, topics.AGENT_TRACES.name)
+
+
+class Landing:
+    """A log client's ``append`` that remembers what is on its way, and how far each partition goes."""
+
+    def __init__(self, log: LogClient) -> None:
+        self._log = log
+        self._landings: list[asyncio.Future[int]] = []
+        self.ends: dict[Partition, int] = {}  # nobody else writes
+
+    async def begin(self, *names: str) -> None:
+        """Look where the partitions of these topics end."""
+        for name in names:
+            for number in range(self._log.partitions(name)):
+                at = Partition(name, number)
+                self.ends[at] = (await self._log.bounds(at)).end
+
+    def append(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> Awaitable[int]:
+        """As the log client's."""
+        landing = asyncio.ensure_future(self._log.append(topic, partition, key, value))
+        self._landings.append(landing)
+        self.ends[Partition(topic, partition)] += 1
+        return landing
+
+    async def landed(self) -> None:
+        """Wait for all of it."""
+        landings, self._landings = self._landings, []
+        await asyncio.gather(*landings)
+
+
+class RowKeeper:
+    """Stands where the trace events go to the log, and keeps the requests table up with them."""
+
+    def __init__(self, landing: Landing) -> None:
+        self._landing = landing
+        self._changelog = requests_table.table.changelog_topic.get_topic_name()
+        self._row: Json | None = None
+
+    def next(self) -> None:
+        """The next event begins a new row."""
+        self._row = None
+
+    def append(self, topic: str, partition: int, key: bytes, value: bytes) -> Awaitable[int]:
+        """As the log client's."""
+        self._row = requests_table.apply(self._row, envelope.decode(value))
+        self._landing.append(self._changelog, partition, key, orjson.dumps(self._row))
+        return self._landing.append(topic, partition, key, value)
+
+
+class Past:
+    """Writes finished requests."""
+
+    def __init__(self, log: LogClient) -> None:
+        self._landing = Landing(log)
+        self._rows = RowKeeper(self._landing)
+        self._traces = Traces(cast("LogClient", self._rows), worker="127.0.0.1:8080")
+        self._terminals = terminals.table.changelog_topic.get_topic_name()
+
+    async def write(self, count: int) -> dict[Partition, int]:
+        """Write so many; returns where the partitions end then."""
+        tables = (requests_table.table.changelog_topic.get_topic_name(), self._terminals)
+        await self._landing.begin(*CONSUMED, topics.CHAT_CHUNKS.name, *tables)
+        for number in range(count):
+            self._write(self._request(old_uid(number)))
+            if number % AT_ONCE == AT_ONCE - 1:
+                await self._landing.landed()
+        await self._landing.landed()
+        if self._traces.dropped:
+            raise RuntimeError(f"{self._traces.dropped} trace events are missing")
+        return self._landing.ends
+
+    def _request(self, uid: str) -> ChatRequest:
+        body: Json = {"model": "bench", "messages": [{"role": "user", "content": f"What is a weir? Ask {uid}."}]}
+        return ChatRequest(
+            uid=uid,
+            event_id=requests.new_id("evt"),
+            tenant="default",
+            ingress=Ingress.HTTP,
+            accepted_at=utc_iso(),
+            body=body,
+            fingerprint=requests.fingerprint(body),
+            stream=True,
+            chunks_from=self._landing.ends[_chunks_of(uid)],
+        )
+
+    def _write(self, request: ChatRequest) -> None:
+        at, key, attempt = _chunks_of(request.uid), request.key, requests.new_id("att")
+        begun = {"attempt": attempt, "chunks_from": request.chunks_from}
+        self._rows.next()
+        self._landing.append(topics.CHAT_REQUESTS.name, at.partition, key, requests.encode(request))
+        self._traces.emit(request, Happening.ACCEPTED, {"chunks_from": request.chunks_from})
+        self._traces.emit(request, Happening.ATTEMPTED, begun)
+        for number, frame in enumerate(_answer(request, attempt)):
+            event_id = f"{attempt}.{number}" if number else attempt
+            self._landing.append(*at, key, frames.encode(frame, event_id=event_id, tenant=request.tenant))
+        ended = Ended(
+            rid=request.event_id,
+            fingerprint=request.fingerprint,
+            tenant=request.tenant,
+            status=Status.COMPLETED,
+            first=request.chunks_from,
+            last=self._landing.ends[at] - 1,
+            ended_at=time(),
+        )
+        self._landing.append(self._terminals, at.partition, key, orjson.dumps(asdict(ended)))
+        told: Json = {"finish_reason": "stop", "usage": USAGE, "error": None, "timings": TIMINGS}
+        told |= {"attempt": attempt, "first": ended.first, "last": ended.last}
+        self._traces.emit(request, Happening.COMPLETED, told)
+
+
+def _chunks_of(uid: str) -> Partition:
+    return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+
+
+def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
+    """All frames of an answer."""
+    head = {"id": f"chatcmpl-{request.uid}", "object": "chat.completion.chunk", "created": int(time())}
+    deltas: list[Json] = [{"role": "assistant", "content": f"word{index} "} for index in range(TOKENS)]
+    choices: list[Json] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    chunks: list[Json] = [{**head, "model": "bench", "choices": [choice]} for choice in choices]
+    end = Terminal(status=Status.COMPLETED, finish_reason="stop", usage=USAGE, timings=TIMINGS)
+    named: dict[str, Any] = {"uid": request.uid, "rid": request.event_id, "attempt": attempt}
+    yield Frame(**named, kind=Kind.BEGIN, after=-1, fingerprint=request.fingerprint)
+    yield Frame(**named, kind=Kind.CHUNKS, chunks=chunks)
+    yield Frame(**named, kind=Kind.TERMINAL, seq=len(chunks), terminal=end)
+
+
+async def commit(log: LogClient, ends: dict[Partition, int]) -> None:
+    """Put the consumer group behind what was written."""
+    offsets = {at: end for at, end in ends.items() if at.topic in CONSUMED}
+    group = app.conf.id
+    if isinstance(log, EmbeddedLog):
+        return await log.file.commit(group, offsets)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=app.settings.kafka_bootstrap_servers, group_id=group, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(*at) for at in offsets])
+        await consumer.commit({TopicPartition(*at): end for at, end in offsets.items()})
+    finally:
+        await consumer.stop()
+    return None
+
+
+async def main(count: int) -> None:
+    """Write the past of a worker."""
+    log = app.log_client
+    await log.start()
+    try:
+        await commit(log, await Past(log).write(count))
+    finally:
+        await log.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
