@@ -102,8 +102,8 @@ class Log(ABC):
         return client
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.stop()
+        while self._clients:
+            await self._clients.pop().stop()
 
     @contextlib.asynccontextmanager
     async def outside(self, body: str) -> AsyncIterator[Outside]:
@@ -148,7 +148,6 @@ class OnFile(Log):
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
-        self._upkeep: Upkeep | None = None
 
     def make(self, max_request_size: int = 1 << 20, max_waiting_bytes: int = 64 << 20) -> EmbeddedLog:
         return EmbeddedLog(self.address, max_request_size=max_request_size, max_waiting_bytes=max_waiting_bytes)
@@ -169,9 +168,7 @@ class OnFile(Log):
         return Partition(name, 0)
 
     async def upkeep(self) -> None:
-        if self._upkeep is None:
-            self._upkeep = Upkeep((await self._opened()).file, lag_s=0.0, tombstone_s=0.0, min_dirty=1)
-        await self._upkeep.sweep()
+        await Upkeep((await self._opened()).file, lag_s=0.0, tombstone_s=0.0, min_dirty=1).sweep()
 
     async def cut(self, at: Partition, offset: int) -> None:
         file = (await self._opened()).file

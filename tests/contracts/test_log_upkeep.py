@@ -153,6 +153,9 @@ async def test_compaction_beside_writers_and_readers_makes_holes_that_nobody_fal
         for _ in range(3):
             await log.upkeep()
             await asyncio.sleep(0.3)
+    await tails.stop()
+    await log.close()
+    client = await log.client()  # one that remembers nothing
     remaining = await read_all(client, at)
     assert_complete(collected.records[0], remaining, table)
     for key, reader in readers:
@@ -165,7 +168,6 @@ async def test_compaction_beside_writers_and_readers_makes_holes_that_nobody_fal
     assert {record.key: record.value for record in remaining} == table.content | {b"last": None}
     for position in (0, 1, offsets(remaining)[1] - 1, last - 1, last):
         assert await read_all(client, at, position, limit=2) == [r for r in remaining if r.offset >= position]
-    await tails.stop()
 
 
 def assert_complete(got: Sequence[Record], remaining: Sequence[Record], table: Table) -> None:

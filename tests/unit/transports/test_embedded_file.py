@@ -1,7 +1,12 @@
 """The log file alone: order, group commit, failures, formats."""
 
 import asyncio
+import contextlib
+import re
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -148,6 +153,79 @@ async def test_on_a_full_disk_every_waiting_append_fails_clearly_and_later_ones_
     await free_disk(log)
     assert await log.append(T0, None, b"after") == 1
     assert [r.value for r in log.read(T0, 0)] == [b"before", b"after"]
+
+
+async def test_nothing_is_acknowledged_that_is_not_in_the_file_while_the_disk_is_full_now_and_then(
+    log: LogFile, path: Path
+) -> None:
+    """And what failed is not in it: the offsets of the others follow on each other."""
+    acknowledged: dict[int, bytes] = {}
+    failed = 0
+
+    async def append(value: bytes) -> None:
+        nonlocal failed
+        try:
+            offset = await log.append(T0, None, value)
+        except LogUnavailableError:
+            failed += 1
+        else:
+            assert acknowledged.setdefault(offset, value) is value
+            assert in_file(reader).items() >= acknowledged.items(), "at this very moment"
+
+    with contextlib.closing(sqlite3.connect(path)) as reader:
+        for round_ in range(20):
+            appended = [append(b"%d " % round_ + bytes(20_000 * (n % 3))) for n in range(6)]
+            await (fill_disk if round_ % 2 else free_disk)(log)
+            await asyncio.gather(*appended)
+        assert in_file(reader) == acknowledged
+    assert sorted(acknowledged) == list(range(len(acknowledged)))
+    assert failed > 20
+    assert len(acknowledged) > 50
+
+
+def in_file(db: sqlite3.Connection) -> dict[int, bytes]:
+    return dict(db.execute("SELECT offset, value FROM log WHERE topic = 't' AND partition = 0"))
+
+
+async def test_a_file_that_becomes_read_only_fails_appends_clearly_and_is_read_on(log: LogFile) -> None:
+    await log.append(T0, None, b"before")
+    await log.run(lambda db: db.execute("PRAGMA query_only=1").fetchall())
+    with pytest.raises(LogUnavailableError, match="cannot be written: attempt to write a readonly database") as failed:
+        await log.append(T0, None, b"lost")
+    assert "\n" not in str(failed.value)
+    log._writer._db.execute("PRAGMA query_only=0")
+    assert await log.append(T0, None, b"after") == 1
+    assert [r.value for r in log.read(T0, 0)] == [b"before", b"after"]
+
+
+WITHOUT_RIGHTS = """
+import os, sys
+from transports.embedded.file import LogFile
+from transports.log import LogUnavailableError
+if os.geteuid() == 0:  # who may write everywhere
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    LogFile.open(sys.argv[1])
+except LogUnavailableError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_file_that_may_not_be_written_is_unavailable_in_one_line(exists: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, into which nobody else may look
+        path = Path(folder) / "log.db"
+        if exists:
+            connect(path).close()
+            path.chmod(0o444)
+        Path(folder).chmod(0o555)
+        done = subprocess.run([sys.executable, "-c", WITHOUT_RIGHTS, path], capture_output=True, text=True, check=False)
+        Path(folder).chmod(0o755)
+    assert done.returncode == 1
+    assert re.fullmatch(f"log file {path} cannot be opened: [^\n]+\n", done.stderr)
+    assert done.stdout == ""
 
 
 async def test_a_commit_enqueued_before_its_caller_could_know_of_a_failed_append_is_refused(log: LogFile) -> None:

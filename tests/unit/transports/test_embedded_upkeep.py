@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from transports.embedded.client import EmbeddedLog
 from transports.embedded.file import LogFile
 from transports.embedded.upkeep import Upkeep, vacuum
-from transports.log import LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import LogUnavailableError, Partition, TopicSpec
 
 KEPT, SHORT, TABLE = Partition("kept", 0), Partition("short", 0), Partition("table", 0)
 
@@ -60,14 +59,6 @@ async def test_retention_takes_the_old_prefix_and_nothing_else(log: LogFile) -> 
     assert [r.value for r in log.read(SHORT, 0)] == [b"young", b"old behind a young one"]
     assert len(log.read(KEPT, 0, 5000)) == 2502
     assert log.offset_at(SHORT, 0) == 2500
-
-
-async def test_when_retention_takes_everything_offsets_go_on(log: LogFile) -> None:
-    await append(log, SHORT, b"", b"old")
-    await Upkeep(log).sweep()
-    assert log.bounds(SHORT) == (1, 1)
-    assert log.read(SHORT, 0) == []
-    assert await log.append(SHORT, None, b"new") == 1
 
 
 async def test_compaction_keeps_the_newest_record_of_each_key_and_the_last_of_all(log: LogFile) -> None:
@@ -123,25 +114,6 @@ async def test_a_partition_is_compacted_again_only_when_half_of_it_is_new(log: L
     await upkeep.sweep()
     forget(log)
     assert len(log.read(TABLE, 0)) == 10
-
-
-async def test_a_feed_and_a_reader_step_over_holes(log: LogFile) -> None:
-    for i in range(3000):
-        log.append(TABLE, b"%d" % (i % 3), b"%d" % i, timestamp=0.0)
-    await log.append(TABLE, b"last", b"")
-    await compaction(log).sweep()
-    forget(log)
-    client = EmbeddedLog(log.path)
-    await client.start()
-    got: list[Record] = []
-    await client.follow(TABLE, 5, got.extend)
-    await log.append(TABLE, b"new", b"")
-    async with asyncio.timeout(5):
-        while len(got) < 5:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    assert [r.offset for r in got] == [2997, 2998, 2999, 3000, 3001]
-    assert [r.offset for r in await client.read(TABLE, 0, limit=2)] == [2997, 2998]
-    await client.stop()
 
 
 async def test_freed_space_is_used_again(log: LogFile) -> None:

@@ -121,29 +121,6 @@ async def take(tail: Tail, count: int) -> list[int]:
     return taken
 
 
-async def test_a_tail_from_the_live_end_gets_only_what_is_written_later(log: MemoryLog, tails: Tails) -> None:
-    log.write()
-    async with tails.open(AT) as tail:
-        assert tail.position == 1
-        assert tail.caught_up
-        log.write()
-        log.write()
-        assert offsets(await tail.next(timeout=1)) == [1, 2]
-        assert tail.position == 3
-
-
-async def test_a_tail_from_the_past_reads_pages_and_then_goes_on_live(log: MemoryLog, tails: Tails) -> None:
-    for _ in range(10):
-        log.write()
-    async with tails.open(AT, 0) as tail:
-        assert tail.position == 0
-        assert await take(tail, 10) == list(range(10))
-        assert tail.position == 10
-        assert tail.caught_up is True
-        log.write()
-        assert await take(tail, 1) == [10]
-
-
 async def test_the_ring_spares_the_broker(log: MemoryLog, tails: Tails) -> None:
     await tails.end(AT)
     for _ in range(6):
@@ -187,19 +164,6 @@ async def test_compaction_holes_are_passed_over(log: MemoryLog, tails: Tails) ->
         assert tail.position == 10
         log.write()
         assert await take(tail, 1) == [10]
-
-
-async def test_a_slow_reader_falls_behind_loses_nothing_and_delays_nobody(log: MemoryLog, tails: Tails) -> None:
-    async with tails.open(AT) as slow, tails.open(AT) as quick:
-        got: list[int] = []
-        for _ in range(100):
-            log.write()
-            got += offsets(await quick.next(timeout=1))
-        assert got == list(range(100))
-        assert slow.position == 0
-        assert not slow.caught_up
-        assert await take(slow, 100) == list(range(100))
-        assert slow.caught_up
 
 
 async def test_an_overflow_in_the_middle_of_a_batch_keeps_the_order(log: MemoryLog, tails: Tails) -> None:
@@ -326,16 +290,6 @@ async def test_an_idle_partition_is_unfollowed_and_can_be_followed_again(log: Me
         assert await take(tail, 1) == [0]
     await tails.stop()
     assert log.calls["follow"] == log.calls["unfollow"] == 2
-
-
-async def test_opening_a_thousand_tails_follows_once(log: MemoryLog, tails: Tails) -> None:
-    readers = [tails.open(AT, None, b"%d" % n) for n in range(1000)]
-    await asyncio.gather(*(reader.__aenter__() for reader in readers))
-    assert log.calls["follow"] == 1
-    for n in range(1000):
-        log.write(b"%d" % n)
-    for n, reader in enumerate(readers):
-        assert offsets(await reader.next(timeout=1)) == [n]
 
 
 async def read_somehow(tail: Tail, chance: random.Random) -> list[Record]:
