@@ -18,12 +18,12 @@ class OnceInAWhile(logging.Filter):
 
     def __init__(self, library: str) -> None:
         super().__init__()
-        self._prefix = f"{library}."
+        self._library = library
         self._heard: dict[tuple[str, int, object], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to show a record."""
-        if not record.name.startswith(self._prefix):
+        if record.name.partition(".")[0] != self._library:  # aiokafka's client logs as "aiokafka", without a module
             return True
         message, now = (record.name, record.lineno, record.msg), time.monotonic()
         if now - self._heard.get(message, -REPEAT_S) < REPEAT_S:

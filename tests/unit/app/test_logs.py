@@ -38,10 +38,11 @@ def set_up(level: int) -> None:
     logs.set_up(logging.getLogger(), level)
 
 
-def test_a_library_that_repeats_itself_is_heard_once_and_our_own_lines_always(kept: Kept) -> None:
+@pytest.mark.parametrize("name", ["aiokafka", "aiokafka.producer.sender"])
+def test_a_library_that_repeats_itself_is_heard_once_and_our_own_lines_always(kept: Kept, name: str) -> None:
     set_up(logging.INFO)
     for n in range(100):
-        logging.getLogger("aiokafka.client").error("Unable connect to node %d", n)
+        logging.getLogger(name).error("Unable connect to node %d", n)
         logging.getLogger("app.traces").warning("dropped %d", n)
     assert sum(line.startswith("aiokafka") for line in kept.lines) == 1
     assert sum(line.startswith("app") for line in kept.lines) == 100
