@@ -23,6 +23,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     UP = "up"
+    DIED = "died"  # by itself: a defect
     KILLED = "killed"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -39,6 +40,11 @@ class Member:
     killed_at: float | None = None  # seconds since the epoch
     exit_code: int | None = None  # of a stop
     calls: Counter[str] = field(default_factory=Counter)  # of its LLM, by prompt; known when the run is over
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.worker.process is not None and self.worker.process.poll() is None
 
     @property
     def gone(self) -> bool:
@@ -61,13 +67,21 @@ class Fleet:
     def __str__(self) -> str:
         return ", ".join(f"{member.name} {member.state}" for member in self.members)
 
+    def look(self) -> None:
+        """Notice who has died."""
+        for member in self.members:
+            if member.state is State.UP and not member.alive:
+                member.state = State.DIED
+
     @property
     def up(self) -> list[Member]:
-        """Those that should serve."""
+        """Those that serve."""
+        self.look()
         return [member for member in self.members if member.state is State.UP]
 
     def pick(self, chance: random.Random, *, not_again: Member | None = None) -> Member:
         """One that a client would ask; a stopping one has not told its clients yet."""
+        self.look()
         able = [member for member in self.members if member.state in {State.UP, State.STOPPING}]
         return chance.choice([member for member in able if member is not not_again] or able)
 

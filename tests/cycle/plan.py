@@ -9,7 +9,7 @@ from typing import Any
 from demo.text import expected_content
 
 CALL_S = (1.0, 15.0)  # an LLM call's length
-TOKENS = (20, 60)  # of an answer
+TOKENS = (12, 40)  # of an answer
 PONDERS = 0.2  # share of calls that say nothing for the first half of their time: only heartbeats show their life
 
 

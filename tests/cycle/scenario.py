@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import sys
 import time
@@ -96,6 +97,7 @@ class Run:
         finally:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
+        self.fleet.look()
         self.load_s = time.monotonic() - self._start
         self._tell()
 
@@ -159,6 +161,7 @@ class Run:
 @asynccontextmanager
 async def prepared(options: Options, folder: Path) -> AsyncIterator[Run]:
     """A Kafka, a fleet without workers, and clients without requests; all of it gone at the end."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of the producer among the clients: Kafka goes away
     async with AsyncExitStack() as stack:
         broker = stack.enter_context(contextlib.closing(KafkaBroker()))
         await asyncio.to_thread(broker.start)

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
+
 from answers.frames import Status
 from tests.cycle.clients import Seen
+from tests.cycle.fleet import State
 from tests.cycle.scenario import Run
 from tests.cycle.table import Check, counted
 
@@ -59,9 +62,13 @@ async def _ask(run: Run, path: str, good: Callable[[dict[str, Any]], bool]) -> d
     deadline = loop.time() + SETTLED_WITHIN_S
     while True:
         member = random.choice(run.fleet.up)
-        async with run.session.get(member.worker.url + path) as answer:
-            body: dict[str, Any] = await answer.json()
-        if (answer.status == 200 and good(body)) or loop.time() > deadline:
+        try:
+            async with run.session.get(member.worker.url + path) as answer:
+                body: dict[str, Any] = await answer.json()
+            found = answer.status == 200 and good(body)
+        except aiohttp.ClientError as error:
+            body, found = {"error": repr(error)}, False
+        if found or loop.time() > deadline:
             return body
         await asyncio.sleep(0.5)
 
@@ -85,8 +92,9 @@ def logs(run: Run) -> list[Check]:
 
 
 def exits(run: Run) -> Check:
-    """How the workers ended that were told to."""
+    """How the workers ended that were told to, and who ended unasked."""
     codes = {member.name: member.exit_code for member in run.fleet.members if member.exit_code is not None}
     problems = [f"{name} ended with {code}" for name, code in codes.items() if code]
+    problems += [f"{member.name} died" for member in run.fleet.members if member.state is State.DIED]
     value = ", ".join(f"{name} {code}" for name, code in codes.items())
     return Check(name="exit codes after SIGTERM", value=value, problems=problems)
