@@ -86,7 +86,7 @@ class Run:
                 await self._at(THIRD, chance)
                 group.create_task(self._join("a third worker joins"))
                 await self._at(KILL, chance)
-                await self._kill(chance.choice(self.fleet.up))
+                await self._kill(chance)
                 await self._at(REPLACE, chance)
                 group.create_task(self._join("a replacement joins"))
                 await self._at(RESTART, chance)
@@ -122,10 +122,13 @@ class Run:
         owns_s = time.monotonic() - self._start - event.at_s
         event.note = f"{member.name} serves after {up_s:.1f} s, owns partitions after {owns_s:.1f} s"
 
-    async def _kill(self, member: Member) -> None:
+    async def _kill(self, chance: random.Random) -> None:
+        """One of the two with the most LLM calls: a third that has joined just now may have nothing to lose yet."""
         event = self._event("kill -9")
-        event.note = f"{member.name}, with {await self.fleet.calls_open(member)} LLM calls"
+        calls = {member: await self.fleet.calls_open(member) for member in self.fleet.up}
+        member = chance.choice(sorted(calls, key=lambda member: calls[member])[-2:])
         self.fleet.kill(member)
+        event.note = f"{member.name}, with {calls[member]} LLM calls"
 
     async def _restart_kafka(self) -> None:
         event = self._event("Kafka restarts")
