@@ -13,6 +13,9 @@ A reader that is behind goes live in one step without an await: "the ring holds 
 checked, the rest of the ring is taken, and the reader is put into the table. Nothing can be delivered in between, so
 there is neither a gap nor a duplicate. Falling behind is the same step backwards.
 
+What compaction took is stepped over. A reader that is behind may be overtaken by retention: it goes on at the log's
+start, and who minds compares the offset of what it gets with the position it had.
+
 *Live position* is the offset up to which the feed has delivered: the next record it delivers has that offset or a
 higher one. It never runs ahead of the log's end and is normally a few milliseconds behind it. ``Tail.catch_up`` looks
 at everything below the live position, which costs no broker call when the reader is live; ``Tail.look`` asks the

@@ -266,6 +266,7 @@ async def read_all(client: LogClient, at: Partition, position: int = 0, limit: i
     found: list[Record] = []
     while page := await client.read(at, position, limit=limit):
         assert len(page) <= limit
+        assert page[0].offset >= position
         found += page
         position = page[-1].offset + 1
     return found

@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 
-from tests.contracts.logs import Collected, Log, new_topic, offsets, read_all, values
-from transports.log import LogClient, Partition, Record
+from tests.contracts.logs import Collected, Log, new_name, new_topic, offsets, read_all, values
+from transports.log import LogClient, Partition, Record, TopicSpec
 from transports.tails import Tails
 
 READS = """
@@ -63,9 +63,12 @@ ANSWERS_AND_WRITES = """
 """
 
 CREATES = """
-    topic = await hear()
-    await log.create_topics([TopicSpec(name=topic, partitions=3)], replication=1)
-    say(await log.append(topic, 2, b"k", b"v"))
+    say("ready")
+    topics = (await hear()).split()
+    await log.create_topics([TopicSpec(name=topic, partitions=3, retention_s=60.0) for topic in topics], replication=1)
+    for topic in topics:
+        await log.append(topic, 2, b"k", b"v")
+    say("created", {log.partitions(topic) for topic in topics})
 """
 
 
@@ -85,11 +88,29 @@ async def test_what_was_acknowledged_is_there_for_another_process_at_once(log: L
 async def test_a_topic_that_another_process_creates_is_found(log: Log, client: LogClient, at: Partition) -> None:
     new = Partition(f"{at.topic}-new", 2)
     async with log.outside(CREATES) as other:
+        assert await other.line() == "ready"
         other.tell(new.topic)
-        assert await other.line() == "0"
+        assert await other.line() == "created {3}"
         assert values(await client.read(new, 0)) == [b"v"]
         assert client.partitions(new.topic) == 3
         assert await other.process.wait() == 0
+
+
+async def test_processes_that_start_together_create_each_topic_once(log: Log, client: LogClient) -> None:
+    names = [new_name() for _ in range(10)]
+    async with log.outside(CREATES) as first, log.outside(CREATES) as second:
+        for other in (first, second):
+            assert await other.line() == "ready"
+        for other in (first, second):
+            other.tell(" ".join(names))
+        specs = [TopicSpec(name=name, partitions=3, retention_s=60.0) for name in names]
+        await client.create_topics(specs, replication=1)
+        for other in (first, second):
+            assert await other.line() == "created {3}"
+        for name in names:
+            assert await log.settings(name) == (60.0, False)
+            assert await client.bounds(Partition(name, 2)) == (0, 2)
+        assert [await other.process.wait() for other in (first, second)] == [0, 0]
 
 
 async def test_a_killed_process_loses_nothing_that_it_acknowledged(log: Log, client: LogClient) -> None:

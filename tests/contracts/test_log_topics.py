@@ -73,24 +73,24 @@ async def test_another_number_of_partitions_is_refused_and_nothing_is_created(cl
     assert client.partitions(name) == 6
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "with space", "slash/ed", "größe", "a" * 250, "new\nline"])
-async def test_a_name_that_is_none_is_refused_and_nothing_is_created(client: LogClient, name: str) -> None:
+async def test_a_name_that_is_none_is_refused_and_nothing_is_created(client: LogClient) -> None:
     new = new_name()
-    specs = [TopicSpec(name=new, partitions=1), TopicSpec(name=name, partitions=1)]
-    with pytest.raises(LogRefusedError, match="name") as refused:
-        await client.create_topics(specs, replication=1)
-    assert "\n" not in str(refused.value)
+    for name in ("", ".", "..", "with space", "slash/ed", "größe", "a" * 250, "new\nline"):
+        specs = [TopicSpec(name=new, partitions=1), TopicSpec(name=name, partitions=1)]
+        with pytest.raises(LogRefusedError, match="no name") as refused:
+            await client.create_topics(specs, replication=1)
+        assert "\n" not in str(refused.value)
     with pytest.raises(LogRefusedError):
         await client.bounds(Partition(new, 0))
 
 
-@pytest.mark.parametrize("partitions", [0, -1])
-async def test_a_topic_without_partitions_is_refused(client: LogClient, partitions: int) -> None:
+async def test_a_topic_without_partitions_is_refused(client: LogClient) -> None:
     name = new_name()
-    with pytest.raises(LogRefusedError, match=f"{name}.*partition"):
-        await client.create_topics([TopicSpec(name=name, partitions=partitions)], replication=1)
+    for partitions in (0, -1):
+        with pytest.raises(LogRefusedError, match=f"{name} needs at least one partition"):
+            await client.create_topics([TopicSpec(name=name, partitions=partitions)], replication=1)
     with pytest.raises(LogRefusedError):
-        client.partitions(name)
+        await client.bounds(Partition(name, 0))
 
 
 async def test_names_may_have_dots_dashes_and_249_characters(client: LogClient) -> None:
