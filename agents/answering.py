@@ -144,7 +144,7 @@ class Answering:
             theirs = view.answer.attempt and view.answer.attempt not in over and not self._rules.alone
             if theirs and view.silent_s < self._rules.lease_s:
                 slot.give_back()
-                await view.wait(self._rules.lease_s - view.silent_s)
+                await self._follow(view)
                 continue
             await slot.take()
             attempt = await self._mark(request, at, view)
@@ -152,6 +152,18 @@ class Answering:
                 begun(attempt)
                 await self._speak_and_watch(request, at, view, attempt, give_up=give_up)
         return view.answer
+
+    async def _follow(self, view: View) -> None:
+        """Wait for more of somebody else's attempt.
+
+        One that is alive never gets into the second half of its lease, unless the log itself is away; so there the
+        log is asked again and again, before anybody is declared dead.
+        """
+        lease_s, silent_s = self._rules.lease_s, view.silent_s
+        if silent_s < lease_s / 2:
+            await view.wait(lease_s / 2 - silent_s)
+        else:
+            await view.listen(lease_s / 6)
 
     async def _mark(self, request: ChatRequest, at: Partition, view: View) -> str | None:
         """Ask for the request. The attempt's id if the mark counts, None if somebody else was faster."""

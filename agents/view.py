@@ -47,6 +47,20 @@ class View:
             self._heard = time.monotonic()
         return bool(records)
 
+    async def listen(self, seconds: float) -> None:
+        """Fold what comes within ``seconds``, and then what the log itself says there is.
+
+        Where the log is away, everybody is silent and nobody is dead: the time that it takes to answer is not counted.
+
+        Raises:
+            LogError: it does not answer, or its tails were stopped.
+        """
+        await self.wait(seconds)
+        asked_at = time.monotonic()
+        self._fold(await self._tail.look())
+        answered_at = time.monotonic()
+        self._heard = min(answered_at, self._heard + answered_at - asked_at)
+
     def _fold(self, records: list[Record]) -> None:
         for record in records:
             self.position = record.offset

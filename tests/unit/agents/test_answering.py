@@ -124,6 +124,22 @@ async def test_an_attempt_that_died_is_said_again_after_the_lease() -> None:
     assert one.model.asked == [BODY]
 
 
+async def test_while_the_log_is_away_everybody_is_silent_and_nobody_is_dead() -> None:
+    async with stage(lease_s=SHORT_LEASE_S) as one:
+        one.write(begin("other"), says("other", 0, "x"))
+        following = asyncio.create_task(one.answer())
+        await asyncio.sleep(0.02)
+        one.log.appending = one.log.reading = asyncio.Event()
+        await asyncio.sleep(2 * SHORT_LEASE_S)
+        one.log.appending.set()
+        await asyncio.sleep(0.02)  # a mark that waited for the log would land now
+        one.write(says("other", 1, "y"), ends("other"))
+        answer = await following
+        assert (answer.attempt, answer.attempts, answer.next_seq) == ("other", 1, 2)
+        assert one.model.asked == []
+        assert one.written(Kind.RESTART) == []
+
+
 async def test_frames_of_others_do_not_keep_a_dead_attempt_alive() -> None:
     async with stage(words("B"), lease_s=SHORT_LEASE_S) as one:
         one.write(begin("a"))

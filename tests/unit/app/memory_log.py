@@ -20,6 +20,7 @@ class MemoryLog:
         self.broken: LogError | None = None  # all reads and appends fail while it is set
         self.fail_append: Callable[[Partition, bytes | None], LogError | None] = lambda *_: None
         self.appending: asyncio.Event | None = None  # appends land when it is set
+        self.reading: asyncio.Event | None = None  # questions are answered when it is set
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
         self._changed = asyncio.Event()
 
@@ -96,6 +97,8 @@ class MemoryLog:
 
     async def _reachable(self) -> None:
         await asyncio.sleep(0)
+        if self.reading is not None:
+            await self.reading.wait()
         if self.broken is not None:
             raise self.broken
 
