@@ -9,6 +9,7 @@ COPY commands commands
 COPY demo demo
 COPY llm llm
 COPY tables tables
+COPY timing timing
 COPY transports transports
 COPY web web
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[rocksdb]'

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -30,8 +31,13 @@ class Event(NamedTuple):
 
 def utc_iso(seconds: float | None = None) -> str:
     """``2026-01-31T12:00:00.000000Z`` for seconds since the epoch (default: now)."""
-    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, tz=UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    microseconds = int((time.time() if seconds is None else seconds) * 1e6)
+    return f"{_utc_second(microseconds // 1_000_000)}.{microseconds % 1_000_000:06d}Z"
+
+
+@lru_cache(maxsize=2)  # every frame of a second begins alike
+def _utc_second(second: int) -> str:
+    return datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def encode(event_id: str, event_type: str, tenant_id: str, data: Mapping[str, Any]) -> bytes:

@@ -12,14 +12,15 @@ which frames count (DESIGN section 5):
 * The first terminal that counts is final.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from answers.envelope import Json
 from answers.frames import CLAIMS, Frame, Kind, Terminal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What is known of one request (``rid``) after folding its frames up to some offset."""
 
     rid: str
@@ -31,17 +32,16 @@ class Answer:
     restarts: int = 0
     gap: bool = False
     terminal: Terminal | None = None
-    finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
+    finish_reasons: Mapping[int, str] = MappingProxyType({})  # by choice
     usage: Json | None = None  # the last one that the upstream told
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """The new state, and what this frame added for a reader."""
 
     answer: Answer
     counts: bool
-    chunks: list[Json] = field(default_factory=list)  # new ones only
+    chunks: Sequence[Json] = ()  # new ones only
     first_seq: int = 0  # number of chunks[0]
     skipped: int = 0  # chunks of the frame before chunks[0] that were repetitions
 
@@ -57,15 +57,14 @@ def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
     if frame.kind is Kind.CHUNKS:
         return _chunks(answer, offset, frame)
     lost = frame.kind is Kind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
-    return Folded(replace(answer, last=offset, terminal=frame.terminal, gap=answer.gap or lost), counts=True)
+    return Folded(answer._replace(last=offset, terminal=frame.terminal, gap=answer.gap or lost), counts=True)
 
 
 def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
     if frame.after != answer.last:
         return Folded(answer, counts=False)
     restart = frame.kind is Kind.RESTART
-    marked = replace(
-        answer,
+    marked = answer._replace(
         attempt=frame.attempt,
         attempts=answer.attempts + 1,
         first=offset if answer.first < 0 else answer.first,
@@ -82,19 +81,18 @@ def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
     skipped = max(0, answer.next_seq - frame.seq)
     new = frame.chunks[skipped:]
     if frame.seq > answer.next_seq:
-        return Folded(replace(answer, last=offset, gap=True), counts=True)
+        return Folded(answer._replace(last=offset, gap=True), counts=True)
     reasons = finish_reasons(new)
-    told = replace(
-        answer,
+    told = answer._replace(
         last=offset,
         next_seq=answer.next_seq + len(new),
-        finish_reasons=answer.finish_reasons | reasons if reasons else answer.finish_reasons,
+        finish_reasons={**answer.finish_reasons, **reasons} if reasons else answer.finish_reasons,
         usage=next((chunk["usage"] for chunk in reversed(new) if chunk.get("usage")), answer.usage),
     )
     return Folded(told, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
 
 
-def finish_reasons(chunks: list[Json]) -> dict[int, str]:
+def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
     """Why each choice ended, by its index, as far as these chunks say."""
     return {
         choice.get("index", 0): choice["finish_reason"]

@@ -40,7 +40,8 @@ def set_up(root: logging.Logger, level: int) -> None:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
     for handler in root.handlers:
         handler.addFilter(OnceInAWhile("aiokafka"))
+    # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be made first.
+    root.setLevel(logging.WARNING if level == logging.INFO else level)
     if level == logging.INFO:
-        root.setLevel(logging.WARNING)
         for own in OWN_LOGGERS:
             logging.getLogger(own).setLevel(level)

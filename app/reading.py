@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import lru_cache
 
 from answers import frames
 from answers.completion import Completion
@@ -17,6 +18,9 @@ from answers.frames import Frame, Kind, Terminal
 from app.errors import ApiError, InvalidRequestError, from_terminal
 from transports.log import LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
+
+SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
+SHARED_MAX_BYTES = 65_536  # of a frame that is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,19 @@ class BrokenStreamError(ApiError):
 
 def decode(record: Record) -> Frame | None:
     """The frame in a record; None for a record that is no frame, which must not stop a reader."""
+    value = record.value
+    return _decode(value) if value is None or len(value) > SHARED_MAX_BYTES else _decode_once(value)
+
+
+def _decode(value: bytes | None) -> Frame | None:
     try:
-        return frames.decode(record.value)
+        return frames.decode(value)
     except MalformedRecordError:
         return None
+
+
+# Whoever generates an answer reads it beside whoever delivers it, within the same turn of the event loop mostly.
+_decode_once = lru_cache(maxsize=SHARED_FRAMES)(_decode)
 
 
 async def deliveries(
@@ -68,17 +81,22 @@ async def deliveries(
         BrokenStreamError: chunks are missing in the log.
         LogError: the log cannot be read.
     """
-    if rid is None:
-        async with tails.open(at, position, key=uid.encode()) as tail:
+    async with tails.open(at, position, key=uid.encode()) as tail:
+        known: list[Record] = []
+        if rid is None:
             async for found in _identify(tail, submission, idle_s):
                 if found is None:
                     yield IDLE
                 else:
-                    rid, position = found
+                    rid, position, known = found
+        if rid is not None and (known or not submission):
+            async for delivery in _follow(tail, Answer(rid=rid), known, idle_s=idle_s):
+                yield delivery
+            return
     if rid is None:
         return
-    async with tails.open(at, position, key=uid.encode()) as tail:
-        async for delivery in _follow(tail, at, uid, rid, idle_s):
+    async with tails.open(at, position, key=uid.encode()) as tail:  # the answer was begun by an earlier submission
+        async for delivery in _follow(tail, Answer(rid=rid), [], idle_s=idle_s):
             yield delivery
 
 
@@ -101,21 +119,23 @@ async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
     return completion.result()
 
 
-async def _identify(tail: Tail, submission: str, idle_s: float) -> AsyncGenerator[tuple[str, int] | None, None]:
-    """Yields None while nothing is known, then (rid, where its answer starts), and ends."""
+async def _identify(
+    tail: Tail, submission: str, idle_s: float
+) -> AsyncGenerator[tuple[str, int, list[Record]] | None, None]:
+    """Yields None while nothing is known, then (rid, where its answer starts, what of it was read), and ends."""
     while True:
         records = await _next(tail, idle_s)
         if not records:
             yield None
-        for record in records:
+        for place, record in enumerate(records):
             frame = decode(record)
             if frame is None:
                 continue
             if frame.rid == submission and frame.kind in {Kind.BEGIN, Kind.RESTART}:
-                yield submission, record.offset
+                yield submission, record.offset, records[place:]
                 return
             if frame.submission == submission and frame.kind is Kind.ATTACH:
-                yield frame.rid, frame.first
+                yield frame.rid, frame.first, []
                 return
             if frame.submission == submission and frame.kind is Kind.CONFLICT:
                 raise InvalidRequestError(
@@ -131,18 +151,20 @@ async def _next(tail: Tail, idle_s: float) -> list[Record]:
     return records
 
 
-async def _follow(tail: Tail, at: Partition, uid: str, rid: str, idle_s: float) -> AsyncGenerator[Delivery, None]:
-    answer = Answer(rid=rid)
+async def _follow(
+    tail: Tail, answer: Answer, records: list[Record], *, idle_s: float
+) -> AsyncGenerator[Delivery, None]:
+    """Fold what the tail gives, after the ``records`` that it has given already."""
     quiet_since = time.monotonic()
     # All that is there, at once: what was said and then said again is nothing to a reader who comes later.
-    records = await tail.catch_up()
+    records = records + await tail.catch_up()
     while True:
-        answer, news = _news(answer, records, at.partition)
+        answer, news = _news(answer, records, tail.at.partition)
         for delivery in news:
             quiet_since = time.monotonic()
             yield delivery
         if answer.gap:
-            raise BrokenStreamError(uid)
+            raise BrokenStreamError((tail.key or b"").decode())
         if answer.terminal is not None:
             return
         # Heartbeats of the generator are news to us, not to the reader.

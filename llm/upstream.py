@@ -6,7 +6,7 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from answers.envelope import Json
 from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
 from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
+from timing import Patience
 
 _KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers drop theirs
 _ERROR_MESSAGE_CHARS = 2000  # of an upstream's error body: enough to act on, too little to flood a log
@@ -142,30 +143,34 @@ class Upstream:
         blocks = response.iter_bytes()
         clock = asyncio.get_running_loop().time
         limit, waiting_since = self._timeouts.first_token_s, began
-        while True:
-            block = await _next_block(blocks, waiting_since, limit)
-            for event in _decoded(decoder, block):
-                limit = self._timeouts.idle_s
-                yield event
-                waiting_since = clock()  # whoever reads us may be slow; that is not the model's silence
-            if block is None:
-                return
+        with closing(Patience()) as patience:
+            while True:
+                block = await _next_block(blocks, patience, waiting_since, limit)
+                for event in _decoded(decoder, block):
+                    limit = self._timeouts.idle_s
+                    yield event
+                    waiting_since = clock()  # whoever reads us may be slow; that is not the model's silence
+                if block is None:
+                    return
 
     async def _whole(self, response: "AsyncAPIResponse[Any]") -> bytes:
         """The body of a server that does not stream, with the same limits as an event."""
         body, blocks = bytearray(), response.iter_bytes()
         clock = asyncio.get_running_loop().time
-        while (block := await _next_block(blocks, clock(), self._timeouts.idle_s)) is not None:
-            body += block
-            if len(body) > MAX_EVENT_BYTES:
-                raise _not_understood(f"an answer of more than {MAX_EVENT_BYTES} bytes")
+        with closing(Patience()) as patience:
+            while (block := await _next_block(blocks, patience, clock(), self._timeouts.idle_s)) is not None:
+                body += block
+                if len(body) > MAX_EVENT_BYTES:
+                    raise _not_understood(f"an answer of more than {MAX_EVENT_BYTES} bytes")
         return bytes(body)
 
 
-async def _next_block(blocks: AsyncIterator[bytes], waiting_since: float, limit: float) -> bytes | None:
+async def _next_block(
+    blocks: AsyncIterator[bytes], patience: Patience, waiting_since: float, limit: float
+) -> bytes | None:
     """The next bytes, None at the end; ``limit`` seconds after ``waiting_since`` at the latest (loop time)."""
     try:
-        async with asyncio.timeout_at(waiting_since + limit):
+        with patience.until(waiting_since + limit):
             return await anext(blocks, None)
     except TimeoutError:
         raise _timed_out("fell silent", limit) from None

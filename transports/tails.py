@@ -30,9 +30,11 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
+from timing import Alarm
 from transports.log import LogClient, LogError, LogUnavailableError, Partition, Record
 
 __all__ = ["Tail", "TailLimits", "Tails"]
@@ -161,7 +163,8 @@ class Tail:
         self._closed = False
         self._queue: deque[Record] = deque()
         self._queue_bytes = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
+        self._alarm: Alarm | None = None
 
     # -- the owner's side
 
@@ -195,13 +198,19 @@ class Tail:
         """
         if self._queue:  # the common case under load, without a timer
             return self._take()
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        while self._live and not self._queue:
+            if not await self._wait(deadline):
+                return []
+        if self._queue:
+            return self._take()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(deadline):
                 while not self._closed:
                     if records := await self._step():
                         return records
                     if self._live and not self._queue:
-                        await self._wait()
+                        await self._wait(None)
         return self._take() if self._live else []
 
     async def catch_up(self) -> list[Record]:
@@ -239,6 +248,8 @@ class Tail:
             self._tails.left(self._feed, self)
         self._queue.clear()
         self._live = False
+        if self._alarm is not None:
+            self._alarm.close()
         self.wake()
 
     async def __aenter__(self) -> Self:
@@ -284,8 +295,11 @@ class Tail:
 
     def wake(self) -> None:
         """Let a waiting `next` look again."""
+        self._wake(there_is_more=True)
+
+    def _wake(self, *, there_is_more: bool) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(there_is_more)
 
     # -- states
 
@@ -306,14 +320,20 @@ class Tail:
         self._queue_bytes = 0
         return records
 
-    async def _wait(self) -> None:
+    async def _wait(self, deadline: float | None) -> bool:
+        """Wait to be woken; False when it is ``deadline`` (loop time) first."""
         if self._waiter is not None:
             raise RuntimeError("a tail has one reader: another task is waiting on it")
         self._waiter = asyncio.get_running_loop().create_future()
+        if deadline is not None:
+            self._alarm = self._alarm or Alarm(partial(self._wake, there_is_more=False))
+            self._alarm.set(deadline)
         try:
-            await self._waiter
+            return await self._waiter
         finally:
             self._waiter = None
+            if self._alarm is not None:
+                self._alarm.clear()
 
     async def _step(self, known_end: int = 0) -> list[Record]:
         """What can be had now: the queue, the ring, or one page from the broker. Goes live when it gets there.

@@ -116,6 +116,8 @@ class ChatView:
             if not stream.started:
                 raise  # it can still have a status of its own
             await stream.write(sse.error_event(as_api_error(error).body) + sse.DONE)
+        finally:
+            stream.close()
         return stream.response
 
 
@@ -139,7 +141,7 @@ class _Teller:
             )
         ended = delivery.terminal
         data = b"".join(
-            sse.event(chunk, f"{delivery.partition}-{delivery.offset}-{delivery.first_n + n}")
+            sse.event(_shown(chunk, self._request), f"{delivery.partition}-{delivery.offset}-{delivery.first_n + n}")
             for n, chunk in enumerate(delivery.chunks)
             if _wanted(chunk, self._request)
         )
@@ -154,8 +156,11 @@ class _Teller:
 
 def _wanted(chunk: Json, request: ChatRequest) -> bool:
     """Weir always asks the LLM for usage; the chunk that only carries it is for clients that asked, too."""
-    if request.include_usage:
-        return True
-    if chunk.get("usage", chunk) is None:
-        del chunk["usage"]  # the null that every other chunk has then
-    return bool(chunk.get("choices")) or not chunk.get("usage")
+    return request.include_usage or bool(chunk.get("choices")) or not chunk.get("usage")
+
+
+def _shown(chunk: Json, request: ChatRequest) -> Json:
+    """Without the null that every chunk carries as its usage where the last one has it."""
+    if not request.include_usage and chunk.get("usage", chunk) is None:
+        return {name: value for name, value in chunk.items() if name != "usage"}  # others read the same object
+    return chunk

@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 
 from answers.envelope import Json
+from timing import Patience
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -37,6 +38,12 @@ class EventStream:
         self._request = request
         self._response = web.StreamResponse(headers={**HEADERS, **headers})
         self._write_timeout_s = write_timeout_s
+        self._patience = Patience()
+        self._clock = asyncio.get_running_loop().time
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        self._patience.close()
 
     @property
     def response(self) -> web.StreamResponse:
@@ -56,7 +63,7 @@ class EventStream:
             ConnectionResetError: the client is gone.
         """
         try:
-            async with asyncio.timeout(self._write_timeout_s):
+            with self._patience.until(self._clock() + self._write_timeout_s):
                 if not self._response.prepared:
                     await self._response.prepare(self._request)
                 await self._response.write(data)

@@ -43,6 +43,7 @@ T = TypeVar("T")
 EARLIEST: Final = -2  # of the ListOffsets protocol
 LATEST: Final = -1
 _READ_UNCOMMITTED: Final = 0
+PAGE_BYTES: Final = 256 << 10  # a page is some hundreds of records; a single larger batch comes whole
 _BACKOFF_S: Final = 0.1
 _UNKNOWN_ANSWERS: Final = 3  # a topic may be news to a broker; after this many answers it does not exist
 
@@ -116,7 +117,7 @@ class Asker:
         """
 
         async def ask(node: int) -> Page:
-            answers = await self.poll(node, {at: position}, max_wait_s=0.0, limit=limit)
+            answers = await self.poll(node, {at: position}, max_wait_s=0.0, limit=limit, partition_bytes=PAGE_BYTES)
             answer = answers.get(at)
             if isinstance(answer, Page):
                 return answer
@@ -125,17 +126,24 @@ class Asker:
         return await self._ask_leader(at, ask)
 
     async def poll(
-        self, node: int, positions: Mapping[Partition, int], *, max_wait_s: float, limit: int | None = None
+        self,
+        node: int,
+        positions: Mapping[Partition, int],
+        *,
+        max_wait_s: float,
+        limit: int | None = None,
+        partition_bytes: int | None = None,
     ) -> dict[Partition, Page | KafkaError]:
         """Fetch from several partitions that ``node`` leads; waits up to ``max_wait_s`` while all are at their end.
 
         Raises:
             KafkaError: the node did not answer.
         """
+        size = partition_bytes or self._partition_bytes
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for at, position in positions.items():
-            topics.setdefault(at.topic, []).append((at.partition, position, self._partition_bytes))
-        wait_ms, total_bytes = int(max_wait_s * 1000), 8 * self._partition_bytes
+            topics.setdefault(at.topic, []).append((at.partition, position, size))
+        wait_ms, total_bytes = int(max_wait_s * 1000), 8 * size
         request = FetchRequest(wait_ms, 1, total_bytes, _READ_UNCOMMITTED, list(topics.items()))
         response = await self._client.send(node, request)
         answers: dict[Partition, Page | KafkaError] = {}

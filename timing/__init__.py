@@ -1,0 +1,118 @@
+"""Limits on time for waits that happen for every token.
+
+``asyncio.timeout`` enters and leaves a scope, and puts a timer on the loop's heap, for every wait. Where nearly every
+wait is over long before its limit, one timer that looks from time to time is enough: starting and ending a wait is an
+assignment.
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Alarm", "Patience"]
+
+
+class Alarm:
+    """Calls back once a deadline has passed. Moving it further into the future, or clearing it, costs next to nothing.
+
+    Args:
+        ring: called on the event loop; never for a deadline that was cleared or moved before it passed.
+    """
+
+    __slots__ = ("_deadline", "_handle", "_loop", "_ring")
+
+    def __init__(self, ring: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ring = ring
+        self._deadline: float | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, deadline: float) -> None:
+        """Ring at ``deadline`` (loop time), instead of any other time."""
+        self._deadline = deadline
+        handle = self._handle
+        if handle is None or handle.when() > deadline:
+            if handle is not None:
+                handle.cancel()
+            self._handle = self._loop.call_at(deadline, self._look)
+
+    def clear(self) -> None:
+        """Do not ring. The timer runs on, and finds nothing to do."""
+        self._deadline = None
+
+    def close(self) -> None:
+        """Do not ring, and let go of the timer."""
+        self._deadline = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        self._handle = None
+        deadline = self._deadline
+        if deadline is None:
+            return
+        if deadline > self._loop.time():
+            self._handle = self._loop.call_at(deadline, self._look)
+        else:
+            self._deadline = None
+            self._ring()
+
+
+class Patience:
+    """Bounds each of many waits of one task.
+
+    In use::
+
+        patience = Patience()
+        try:
+            while ...:
+                with patience.until(deadline):  # raises TimeoutError
+                    await ...
+        finally:
+            patience.close()
+
+    As with ``asyncio.timeout``, a wait that takes too long is cancelled, and its cancellation becomes TimeoutError.
+    Not reentrant; all waits must be of the same task.
+    """
+
+    __slots__ = ("_alarm", "_asked_before", "_late", "_task")
+
+    def __init__(self) -> None:
+        self._alarm = Alarm(self._ring)
+        self._task: asyncio.Task[object] | None = None
+        self._late = False
+        self._asked_before = 0  # cancellations that others had asked for when ours came
+
+    def until(self, deadline: float) -> Self:
+        """Bound the wait that follows; ``deadline`` is loop time."""
+        self._alarm.set(deadline)
+        return self
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        self._alarm.close()
+
+    def __enter__(self) -> Self:
+        if self._task is None:
+            self._task = asyncio.current_task()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._alarm.clear()
+        if not self._late:
+            return
+        self._late = False
+        # Our own cancellation, unless somebody else asked as well: theirs goes on.
+        alone = self._task is not None and self._task.uncancel() <= self._asked_before
+        if alone and exc_type is asyncio.CancelledError:
+            raise TimeoutError from exc
+
+    def _ring(self) -> None:
+        if self._task is not None:
+            self._late = True
+            self._asked_before = self._task.cancelling()
+            self._task.cancel()
