@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 FAUST = Path(sys.executable).with_name("faust")
 UP_WITHIN_S = 60.0
 STOP_GRACE_S = 40.0
+NOISY = 0.25  # cores busy with what is none of ours: what is measured meanwhile is worth little
+LOOK_S = 0.5
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -118,3 +120,13 @@ class CpuMeter:
         busy = {name: (cpu_s(pid) - self._before[name]) / seconds for name, pid in self._pids.items()}
         busy["others"] = max(0.0, (machine_cpu_s() - self._machine_before) / seconds - sum(busy.values()))
         return {name: round(share, 3) for name, share in busy.items()}
+
+
+def await_quiet(pids: Mapping[str, int], deadline: float) -> None:
+    """Wait until other programs leave the cores to us, or until the deadline of the monotonic clock."""
+    while time.monotonic() < deadline:
+        meter = CpuMeter(pids)
+        meter.begin()
+        time.sleep(LOOK_S)
+        if meter.end()["others"] <= NOISY:
+            return

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.processes import FAUST, ROOT, BenchError, CpuMeter, Running, await_ping, module, start
+from bench.processes import FAUST, ROOT, BenchError, CpuMeter, Running, await_ping, cpu_s, module, start
 from bench.reading import TOKEN
 from bench.targets import BenchKafka, on_kafka, start_upstream, worker_settings
 from bench.upstream import model_name
@@ -25,6 +25,7 @@ WITHIN_S = 180.0
 HISTORY_WITHIN_S = 900.0
 POLL_S = 0.02
 OLD_ONES = 50
+NO_TABLES, STOP, KILL = "no tables on disk", "stop", "kill -9"
 MEMORY, ROCKSDB = {"TABLE_STORE": "memory"}, {"TABLE_STORE": "rocksdb"}
 
 
@@ -43,6 +44,7 @@ class Start:
     ping_s: float
     token_s: float  # a new request's first token
     old_s: float  # how old requests ended
+    cpu_s: float  # that the worker spent until then: what is left of the time is waiting
     cpu: dict[str, float]  # cores busy meanwhile, by process
 
     @property
@@ -80,8 +82,8 @@ class Bed:
         return running
 
     def end(self, how: str) -> None:
-        """SIGTERM, or ``kill -9``."""
-        if self.running is not None and how == "kill -9":
+        """SIGTERM, or kill -9."""
+        if self.running is not None and how == KILL:
             self.running.process.kill()
             self.running.process.wait()
         elif self.running is not None:
@@ -90,7 +92,7 @@ class Bed:
     def make_history(self) -> None:
         """Give it a past. A first worker makes the topics; it must be gone while the group's offsets are set."""
         self.serve()
-        self.end("stop")
+        self.end(STOP)
         arguments = module("bench.history", self.records)
         subprocess.run(arguments, check=True, cwd=ROOT, env=dict(self.env), timeout=HISTORY_WITHIN_S)  # noqa: S603
 
@@ -114,6 +116,7 @@ class Bed:
             ping_s=round(ping_s, 2),
             token_s=round(token_s, 2),
             old_s=round(old_s, 2),
+            cpu_s=round(cpu_s(running.pid), 2),
             cpu=meter.end(),
         )
 
@@ -176,7 +179,7 @@ def beds(folder: Path, records: int, stack: ExitStack) -> Iterator[Bed]:
             records=records,
             beside=beside,
         )
-        stack.callback(made.end, "kill -9")
+        stack.callback(made.end, KILL)
         return made
 
     yield bed("embedded, memory", MEMORY, beside)
@@ -197,9 +200,9 @@ def run(folder: Path, records: int, times: int) -> Iterator[Start]:
                 took_s = time.monotonic() - began_at
                 print(f"{bed.case}: {bed.records} finished requests written in {took_s:.1f} s", flush=True)
             else:
-                yield bed.measure("no tables on disk")
+                yield bed.measure(NO_TABLES)
             for _ in range(times):
-                for how in ("stop", "kill -9"):
+                for how in (STOP, KILL):
                     bed.end(how)
                     yield bed.measure(how)
-            bed.end("stop")
+            bed.end(STOP)

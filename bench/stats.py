@@ -30,5 +30,6 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def show(self, digits: int = 2) -> str:
-        """As ``1.02 (0.98-1.10)``."""
-        return f"{self.median:.{digits}f} ({self.least:.{digits}f}-{self.most:.{digits}f})"
+        """As ``1.02 (0.98…1.10)``; without the spread where there is none."""
+        middle, least, most = (f"{value:.{digits}f}" for value in (self.median, self.least, self.most))
+        return middle if least == most else f"{middle} ({least}…{most})"

@@ -76,7 +76,6 @@ def worker_settings(folder: Path, upstream_port: int, port: int, env: Mapping[st
             "RESTAPI_ADVERTISED_HOST": "127.0.0.1",
             "RESTAPI_PORT": str(port),
             "WEIR_DATA_DIR": str(folder / "data"),
-            "LOG_LEVEL": "warn",
             **env,
         }
     )

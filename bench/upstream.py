@@ -162,6 +162,13 @@ class Upstream:
                 if events & ~select.EPOLLOUT:
                     self._read(found)
 
+    def close(self) -> None:
+        """Let go of every socket."""
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        self._epoll.close()
+        self._listener.close()
+
     def _pause_s(self) -> float:
         if self._eager:
             return 0

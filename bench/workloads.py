@@ -2,13 +2,14 @@
 
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import orjson
 
 from bench.load import Figures, Job
-from bench.processes import ROOT, BenchError, CpuMeter, module
+from bench.processes import NOISY, ROOT, BenchError, CpuMeter, await_quiet, module
 from bench.targets import Field, Target
 from bench.upstream import model_name
 
@@ -87,15 +88,35 @@ def _expect(lines: Iterator[bytes], word: str) -> None:
         raise BenchError(f"the load generator said {line!r} instead of {word!r}")
 
 
-def run(workloads: Sequence[Workload], field: Field, *, rounds: int, seconds: float, warmup_s: float) -> Iterator[Cell]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often and how long everything is measured."""
+
+    rounds: int
+    seconds: float  # of each cell
+    warmup_s: float  # before it
+    patience_s: float  # for each cell: waiting for other programs to be quiet, repeating it where they were not
+
+
+def run(workloads: Sequence[Workload], field: Field, pace: Pace) -> Iterator[Cell]:
     """All cells, interleaved, so that what disturbs the machine for a while disturbs all targets alike.
 
     First, each target gets a short load that is not counted: connections, caches, and Kafka's compiler.
     """
     for target in field.targets:
         for workload in workloads:
-            measure(workload, target, field, number=0, seconds=min(1.0, seconds), warmup_s=warmup_s)
-    for number in range(1, rounds + 1):
+            measure(workload, target, field, number=0, seconds=min(1.0, pace.seconds), warmup_s=pace.warmup_s)
+    for number in range(1, pace.rounds + 1):
         for workload in workloads:
             for target in field.targets:
-                yield measure(workload, target, field, number=number, seconds=seconds, warmup_s=warmup_s)
+                yield _quiet_cell(workload, target, field, number, pace)
+
+
+def _quiet_cell(workload: Workload, target: Target, field: Field, number: int, pace: Pace) -> Cell:
+    """A cell that other programs do not disturb, as far as the patience goes. What it gave is not looked at."""
+    deadline = time.monotonic() + pace.patience_s
+    while True:
+        await_quiet(field.pids, deadline)
+        cell = measure(workload, target, field, number=number, seconds=pace.seconds, warmup_s=pace.warmup_s)
+        if cell.cpu["others"] <= NOISY or time.monotonic() >= deadline:
+            return cell

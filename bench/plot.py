@@ -1,0 +1,128 @@
+"""The results as one picture, in the colours of Okabe and Ito, which colour-blind people can tell apart."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.recovery import NO_TABLES
+from bench.results import Results, Row
+from bench.stats import Spread
+from bench.targets import BARE, EMBEDDED, KAFKA, NAMES
+from bench.workloads import WORKLOADS
+
+COLOURS = {BARE: "#56B4E9", EMBEDDED: "#E69F00", KAFKA: "#0072B2"}
+FLOOR = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.2}
+BACK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}  # of a label on a line
+WIDTH = 0.26  # of a bar, where three stand side by side
+
+Bar = tuple[float, str, Spread]  # where, of which target, how high
+
+
+def draw(results: Results, path: Path) -> None:
+    """Write the picture as SVG."""
+    figure = Figure(figsize=(11, 7.2), layout="constrained")
+    axes: Sequence[Axes] = figure.subplots(2, 2).flatten().tolist()
+    _latency(axes[0], results)
+    _share(axes[1], results)
+    _speed(axes[2], results)
+    _starts(axes[3], results)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.margins(y=0.16)
+    handles = [mpl.patches.Patch(color=COLOURS[key], label=NAMES[key]) for key in COLOURS]
+    handles.append(mpl.lines.Line2D([], [], label="floor", **FLOOR))  # type: ignore[arg-type]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    machine = results.machine
+    figure.suptitle(
+        f"Weir {machine['commit']}, {machine['cores']} cores for everything ({machine['cpu']})", fontsize=11
+    )
+    # The same figures make the same file.
+    with mpl.rc_context({"svg.hashsalt": "weir"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _latency(panel: Axes, results: Results) -> None:
+    """W1: what is added to the latency without a proxy."""
+    rows = _rows(results, "W1", tuple(COLOURS))
+    shift = {target: (number - 1) * WIDTH for number, target in enumerate(COLOURS)}
+    first = [(shift[row.target], row.target, row.added_ttft_ms) for row in rows if row.added_ttft_ms]
+    each = [(1 + shift[row.target], row.target, row.added_transit_ms) for row in rows if row.added_transit_ms]
+    _bars(panel, [*first, *each], "{:.1f}")
+    for middle, limit in ((0, 8), (1, 2.5)):
+        panel.hlines(limit, middle - 0.45, middle + 0.45, **FLOOR)  # type: ignore[arg-type]
+    panel.set_xticks([0, 1], ["first token", "each token"])
+    _name(panel, f"{_title(0)}:\nadded latency, median", "ms")
+
+
+def _share(panel: Axes, results: Results) -> None:
+    """W2: requests/s as a share of those without a proxy."""
+    rows = _rows(results, "W2", tuple(COLOURS))
+    _bars(panel, [(at, row.target, row.of_none) for at, row in enumerate(rows) if row.of_none], "{:.2f}")
+    panel.axhline(0.6, **FLOOR)  # type: ignore[arg-type]
+    panel.set_xticks(range(len(rows)), [_short(row.target) for row in rows])
+    _name(panel, f"{_title(1)}:\nrequests/s as a share of no proxy", "share")
+
+
+def _speed(panel: Axes, results: Results) -> None:
+    """W3: tokens/s, and the share of the bare proxy's."""
+    rows = _rows(results, "W3", tuple(COLOURS))
+    _bars(panel, [(at, row.target, _thousands(row.tokens_per_s)) for at, row in enumerate(rows)], "{:.0f} k")
+    panel.axhline(30, **FLOOR)  # type: ignore[arg-type]
+    shares = [
+        f"{_short(row.target)}\n{row.of_bare.median:.2f} of bare" if row.of_bare else _short(row.target) for row in rows
+    ]
+    panel.set_xticks(range(len(rows)), shares)
+    _name(panel, f"{_title(2)}:\nthrough a proxy", "1,000 tokens/s")
+
+
+def _starts(panel: Axes, results: Results) -> None:
+    """S: until everything is served again."""
+    groups = dict.fromkeys((start.case, start.after) for start in results.starts if start.after != NO_TABLES)
+    bars, names = [], []
+    for at, (case, after) in enumerate(groups):
+        took = [start.serves_s for start in results.starts if (start.case, start.after) == (case, after)]
+        bars.append((at, case.partition(",")[0], Spread.of(took)))
+        names.append(f"{case.replace(', ', chr(10))}\n{after}")
+    _bars(panel, bars, "{:.1f}")
+    panel.axhline(10, **FLOOR)  # type: ignore[arg-type]
+    panel.set_xticks(range(len(names)), names, fontsize=8)
+    records = median([start.records for start in results.starts] or [0])
+    _name(panel, f"S: start with {records:,.0f} requests in the tables,\nuntil all is served again", "s")
+
+
+def _bars(panel: Axes, bars: Sequence[Bar], form: str) -> None:
+    width = WIDTH if any(at % 1 for at, _, _ in bars) else 0.6
+    for at, target, spread in bars:
+        reach = [[spread.median - spread.least], [spread.most - spread.median]]
+        whisker: dict[str, Any] = {"ecolor": "#333333", "capsize": 3, "elinewidth": 1}
+        panel.bar(at, spread.median, width * 0.94, color=COLOURS[target], yerr=reach, error_kw=whisker)
+        text = form.format(spread.median)
+        panel.annotate(
+            text, (at, max(spread.most, 0)), (0, 3), textcoords="offset points", ha="center", fontsize=9, bbox=BACK
+        )
+
+
+def _rows(results: Results, workload: str, targets: Sequence[str]) -> list[Row]:
+    return [row for target in targets if (row := results.row(workload, target))]
+
+
+def _title(number: int) -> str:
+    return WORKLOADS[number].title
+
+
+def _short(target: str) -> str:
+    return NAMES[target].replace("Weir, ", "Weir,\n").replace("bare ", "bare\n")
+
+
+def _thousands(spread: Spread) -> Spread:
+    return Spread(spread.median / 1000, spread.least / 1000, spread.most / 1000)
+
+
+def _name(panel: Axes, title: str, unit: str) -> None:
+    panel.set_title(title, fontsize=10, loc="left")
+    panel.set_ylabel(unit)

@@ -1,0 +1,129 @@
+"""The results as markdown that is also legible on a terminal."""
+
+from collections.abc import Sequence
+
+from bench.processes import NOISY
+from bench.recovery import Start
+from bench.results import Results, Row, floors
+from bench.stats import Spread
+from bench.targets import BARE, NAMES, NO_PROXY
+from bench.workloads import WORKLOADS
+
+NONE = "-"
+
+
+def full(results: Results) -> str:
+    """All tables."""
+    parts = [headline(results), table(results)]
+    if results.cells:
+        parts += [cpu_table(results), *remarks(results)]
+    if results.starts:
+        parts.append(start_table(results.starts))
+    return "\n\n".join([*parts, floor_table(results)])
+
+
+def headline(results: Results) -> str:
+    """Where, when, how."""
+    machine, options = results.machine, results.options
+    changed = f" with {machine['changed_files']} changed files" if machine["changed_files"] else ""
+    return (
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, {machine['system']}, Python "
+        f"{machine['python']}, Kafka {machine['kafka']}; commit {machine['commit']}{changed}, {machine['date']}; "
+        f"{options['rounds']} rounds, {options['seconds']:g} s per cell"
+    )
+
+
+def table(results: Results) -> str:
+    """The ratios: median over the rounds, least and most in brackets."""
+    head = ["", "requests/s", "of no proxy", "tokens/s", "of bare proxy", "TTFT ms (p95)", "added", "token's way ms"]
+    lines: list[list[str]] = []
+    for workload in WORKLOADS:
+        rows = [row for row in results.rows() if row.workload == workload.key]
+        if rows:
+            lines.append([f"**{workload.title}**", *[""] * (len(head))])
+        lines += [_line(row) for row in rows]
+    return grid([*head, "added"], lines)
+
+
+def _line(row: Row) -> list[str]:
+    return [
+        NAMES[row.target],
+        f"{row.requests_per_s.median:,.1f}",
+        _show(row.of_none),
+        f"{row.tokens_per_s.median:,.0f}",
+        _show(row.of_bare),
+        f"{row.ttft_ms.median:.1f} ({row.ttft_p95_ms.median:.1f})",
+        _show(row.added_ttft_ms, 1),
+        f"{row.transit_ms.median:.2f}",
+        _show(row.added_transit_ms),
+    ]
+
+
+def cpu_table(results: Results) -> str:
+    """Who was busy: cores, of each process that had to do with a cell."""
+    head = ["CPU busy (cores)", "generator", "upstream", "proxy or worker", "broker", "idle ones", "others"]
+    lines = []
+    for row in results.rows():
+        busy = row.cpu
+        own = busy.get(f"{row.target} proxy", busy.get(f"{row.target} worker"))
+        named = ["generator", "upstream", f"{row.target} proxy", f"{row.target} worker", f"{row.target} broker"]
+        idle = sum(share for name, share in busy.items() if name not in {*named, "others"})
+        shares = [busy["generator"], busy["upstream"], own, busy.get(f"{row.target} broker"), idle, busy["others"]]
+        per_cpu = f"{row.tokens_per_cpu_s:,.0f}" if own else NONE
+        pace = [f"{row.gap_ms.median:.2f}", f"{row.token_ms.median:.3f}", _show(row.added_token_ms, 3)]
+        texts = [NONE if share is None else f"{share:.2f}" for share in shares]
+        lines.append([f"{row.workload} {NAMES[row.target]}", *texts, per_cpu, *pace, str(row.errors)])
+    return grid([*head, "tokens per CPU s", "gap ms", "ms per token", "added", "errors"], lines)
+
+
+def remarks(results: Results) -> list[str]:
+    """What a reader should know before believing it."""
+    found = []
+    none, bare = results.row("W3", NO_PROXY), results.row("W3", BARE)
+    proxies = [row.tokens_per_s.median for row in results.rows() if row.workload == "W3" and row.target != NO_PROXY]
+    if none and bare and proxies:
+        found.append(
+            f"Generator and upstream alone make {none.tokens_per_s.median:,.0f} tokens/s in W3, "
+            f"{none.tokens_per_s.median / max(proxies):.1f} times what they make through the fastest proxy."
+        )
+    if results.noisy:
+        found.append(
+            f"DISTURBED: in {results.noisy} of {len(results.cells)} cells other programs used more than {NOISY} cores."
+        )
+    return found
+
+
+def start_table(starts: Sequence[Start]) -> str:
+    """Seconds from the launch of the process, median over the starts."""
+    lines = []
+    for case, after in dict.fromkeys((start.case, start.after) for start in starts):
+        some = [start for start in starts if (start.case, start.after) == (case, after)]
+        values = [[getattr(start, name) for start in some] for name in ("ping_s", "token_s", "old_s", "cpu_s")]
+        shown = [Spread.of(value).show(1) for value in values]
+        lines.append([f"{case}; after {after}", f"{some[0].records:,}", *shown, str(len(some))])
+    head = ["start", "requests", "/ping s", "first token s", "old requests s", "worker's CPU s", "starts"]
+    return grid(head, lines)
+
+
+def floor_table(results: Results) -> str:
+    """Promises."""
+    lines = [[floor.promise, floor.measured, "met" if floor.met else "NOT MET"] for floor in floors(results)]
+    return grid(["floor", "measured", ""], lines)
+
+
+def _show(spread: Spread | None, digits: int = 2) -> str:
+    return NONE if spread is None else spread.show(digits)
+
+
+def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A markdown table with even columns."""
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+
+    def text(cells: Sequence[str]) -> str:
+        first, *rest = [cell.ljust(width) for cell, width in zip(cells[:1], widths[:1], strict=True)] + [
+            cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
+        ]
+        return f"| {' | '.join([first, *rest])} |"
+
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    return "\n".join([text(head), f"|{rule}|", *map(text, lines)])

@@ -1,0 +1,29 @@
+"""The whole of it once, without Kafka: too short to mean anything, but every answer is right."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+
+from bench.processes import ROOT
+
+WITHIN_S = 180.0  # some seconds of measuring; the rest is for machines that have other things to do
+
+
+def test_a_quick_run_measures_every_target_without_an_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--targets", "none,bare,embedded", "--only", "W1,W2,W3"]
+    run = subprocess.run(
+        [*command, "--results", str(tmp_path), "--publish", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "| No answer is wrong or missing | 0 errors | met |" in " ".join(run.stdout.split())
+    cells = orjson.loads((tmp_path / "benchmarks.json").read_bytes())["cells"]
+    assert {(cell["workload"], cell["target"]) for cell in cells} == {
+        (workload, target) for workload in ("W1", "W2", "W3") for target in ("none", "bare", "embedded")
+    }
