@@ -61,12 +61,21 @@ class Rules:
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
 
 
+class NotBegunError(Exception):
+    """This worker stops: what it has not begun, the next owner begins."""
+
+
 class Slot:
     """One of the worker's places for an answer in flight. Taking twice or giving back twice is harmless."""
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots = slots
         self._held = False
+
+    @property
+    def held(self) -> bool:
+        """Whether a place is held; who holds none is only following, or waits to begin."""
+        return self._held
 
     async def take(self) -> None:
         """Wait for a place, unless one is held."""
@@ -84,11 +93,20 @@ class Slot:
 class Answering:
     """Answers requests one by one; the caller runs many at once."""
 
-    def __init__(self, *, log: LogClient, tails: Tails, model: Model, rules: Rules) -> None:
+    def __init__(
+        self,
+        *,
+        log: LogClient,
+        tails: Tails,
+        model: Model,
+        rules: Rules,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._log = log
         self._tails = tails
         self._model = model
         self._rules = rules
+        self._stopping = stopping  # whether no attempt may be begun any more: it might not come to its end
 
     async def answer(
         self,
@@ -110,6 +128,9 @@ class Answering:
 
         Returns:
             the folded answer, with the terminal that counts.
+
+        Raises:
+            NotBegunError: an attempt is needed, and this worker stops.
         """
         failures, over = 0, set[str]()
 
@@ -146,6 +167,8 @@ class Answering:
                 slot.give_back()
                 await self._follow(view)
                 continue
+            if self._stopping():
+                raise NotBegunError
             await slot.take()
             attempt = await self._mark(request, at, view)
             if attempt is not None:

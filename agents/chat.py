@@ -21,6 +21,7 @@ answering = Answering(
         frame_max_bytes=settings.record_value_max_bytes,
         alone=not settings.on_kafka,
     ),
+    stopping=lambda: app.draining,
 )
 work = Work(app, answering)
 app.on_drain(work.drain)

@@ -13,7 +13,7 @@ from typing import Any
 
 from faust.types import EventT
 
-from agents.answering import Answering, Slot
+from agents.answering import Answering, NotBegunError, Slot
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
@@ -37,6 +37,7 @@ class InFlight:
     """A request that this worker brings to its end."""
 
     request: ChatRequest
+    slot: Slot
     events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
     task: "asyncio.Task[None] | None" = None
 
@@ -91,7 +92,13 @@ class Work:
         await asyncio.get_running_loop().create_future()
 
     async def drain(self, seconds: float) -> None:
-        """Finish what is in flight within ``seconds``; what is left goes to the next owner."""
+        """Finish what is in flight within ``seconds``; what is left goes to the next owner.
+
+        Who follows somebody else's attempt has nothing to finish.
+        """
+        for work in self._in_flight.values():
+            if not work.slot.held and work.task is not None:
+                work.task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         if self._tasks:
@@ -109,8 +116,8 @@ class Work:
         if self._app.draining:
             slot.give_back()
             await self._never()
-        work = self._in_flight[request.uid] = InFlight(request, [event])
-        work.task = self._own(self._run(work, event.message.partition, slot))
+        work = self._in_flight[request.uid] = InFlight(request, slot, [event])
+        work.task = self._own(self._run(work, event.message.partition))
 
     def _own(self, coroutine: "asyncio._CoroutineLike[None]") -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -118,8 +125,8 @@ class Work:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run(self, work: InFlight, partition: int, slot: Slot) -> None:
-        request = work.request
+    async def _run(self, work: InFlight, partition: int) -> None:
+        request, slot = work.request, work.slot
 
         def on_attempt(attempt: str) -> None:
             self._app.traces.emit(
@@ -134,6 +141,8 @@ class Work:
                         request, at, slot=slot, on_attempt=on_attempt, give_up=tries_left == 0
                     )
                     return self._settle(work, answer, partition)
+                except NotBegunError:
+                    return None
                 except Exception:
                     logger.exception("request %s: a defect, %d more tries", request.uid, tries_left)
                     await asyncio.sleep(RETRY_S)

@@ -41,6 +41,7 @@ class ChatView:
             )
         body = parse(await http.read())
         request = await self._app.door.accept(body, ingress=Ingress.HTTP, tenant=http.headers.get("X-Tenant-ID"))
+        http["uid"] = request.uid  # for a stopping server
         headers = {"X-Request-ID": request.uid}
         if request.stream:
             return await self._stream(http, request, headers)

@@ -13,12 +13,14 @@ from faust.exceptions import ImproperlyConfigured
 from mode import Service
 
 from app import app
+from tables import terminals
 from web.chat import ChatView
 from web.errors import errors, json_response
 from web.models import ModelsView
 from web.owners import Owners
 from web.requests import RequestsView
 
+LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
 CONNECTIONS_TO_WORKERS = 32
 
@@ -32,7 +34,7 @@ class WebServer(Service):
 
     async def on_start(self) -> None:
         """Listen on RESTAPI_HOST and RESTAPI_PORT."""
-        self._open: set[asyncio.Task[object]] = set()
+        self._open: dict[asyncio.Task[object], web.Request] = {}
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
         self._runner = web.AppRunner(
             self._routes(), handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None
@@ -69,19 +71,36 @@ class WebServer(Service):
     ) -> web.StreamResponse:
         task = asyncio.current_task()
         if task is not None:
-            self._open.add(task)
+            self._open[task] = request
         try:
             return await handler(request)
         finally:
             if task is not None:
-                self._open.discard(task)
+                del self._open[task]
 
     async def _drain(self, seconds: float) -> None:
-        """Let open streams end by themselves, and tell the others that this worker stops."""
-        if self._open:
-            await asyncio.wait(set(self._open), timeout=seconds)
-        for task in set(self._open):
+        """Let open streams end by themselves, and tell the others that this worker stops.
+
+        Some cannot end before that: their requests are of a partition of ours, and not begun. They are told as soon
+        as nothing is in flight here; to wait for the drain time would keep everybody waiting for the next owner.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, told = loop.time() + seconds, set[asyncio.Task[object]]()
+        while self._open and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait(set(self._open), timeout=min(left_s, LOOK_S))
+            stuck = set() if app.in_flight() else {task for task in self._open if self._stuck(task)}
+            for task in stuck - told:
+                task.cancel()
+            told |= stuck
+        for task in self._open.keys() - told:
             task.cancel()
+
+    def _stuck(self, task: asyncio.Task[object]) -> bool:
+        """Whether it waits for what this worker owns and will not begin."""
+        uid = self._open[task].get("uid")
+        if uid is None or terminals.get(uid) is not None:
+            return False
+        return app.door.chunks_of(uid).partition in app.own_partitions()
 
 
 async def _ping(_http: web.Request) -> web.Response:

@@ -83,6 +83,7 @@ class Stage:
         self.model = model
         self.attempts: list[str] = []
         self.slots = asyncio.Semaphore(1)
+        self.stopping = False
         self._answering = answering
         self._slot = Slot(self.slots)
 
@@ -115,5 +116,7 @@ async def stage(
     model = FakeModel(*plays)
     async with tails_of(log) as tails:
         rules = Rules(lease_s=lease_s, attempts_max=attempts_max, frame_max_bytes=1 << 20, alone=alone)
-        yield Stage(log, Answering(log=log, tails=tails, model=model, rules=rules), model)
+        answering = Answering(log=log, tails=tails, model=model, rules=rules, stopping=lambda: one.stopping)
+        one = Stage(log, answering, model)
+        yield one
     assert model.open == 0, "every call to the model is closed"

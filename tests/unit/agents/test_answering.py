@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.answering import NotBegunError
 from agents.view import View
 from answers.envelope import Json
 from answers.frames import Kind, Status
@@ -442,6 +443,32 @@ async def test_a_worker_that_stops_closes_its_call_and_ends_nothing() -> None:
         await asyncio.gather(answering, return_exceptions=True)
         assert one.model.open == 0
     assert one.written(Kind.TERMINAL) == []
+
+
+async def test_a_worker_that_stops_begins_nothing() -> None:
+    async with stage() as one:
+        one.stopping = True
+        with pytest.raises(NotBegunError):
+            await one.answer()
+    assert one.log.values(AT) == []
+
+
+async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
+    async with stage(words("x")) as one:
+        answering = asyncio.create_task(one.answer())
+        await one.log.until(lambda: len(one.log.values(AT)) == 1)
+        one.stopping = True
+        assert (await answering).terminal is not None
+    assert told(one) == "x"
+
+
+async def test_a_worker_that_stops_does_not_take_over_what_it_follows() -> None:
+    async with stage(lease_s=SHORT_LEASE_S) as one:
+        one.write(begin("a"), says("a", 0, "x"))
+        one.stopping = True
+        with pytest.raises(NotBegunError):
+            await one.answer()
+    assert one.written(Kind.RESTART) == []
 
 
 async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call() -> None:
