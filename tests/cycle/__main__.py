@@ -19,12 +19,16 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, help="the same seed is the same plan (default: random, and printed)")
     parser.add_argument("--repeat", type=int, default=1, help="so often, each time with the next seed (%(default)s)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the folder with the logs of a run that went well, too"
+    )
     given = parser.parse_args()
     first = random.randrange(1_000_000) if given.seed is None else given.seed
     for number in range(given.repeat):
         if given.repeat > 1:
             say(f"\n== run {number + 1} of {given.repeat}")
-        if asyncio.run(cycle(Options(requests=given.requests, duration_s=given.duration, seed=first + number))):
+        options = Options(requests=given.requests, duration_s=given.duration, seed=first + number)
+        if asyncio.run(cycle(options, keep=given.keep)):
             return 1
     return 0
 

@@ -6,6 +6,7 @@ from collections import Counter
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from answers.envelope import utc_iso
 from answers.frames import CLAIMS, Kind, Status
 from app import topics
 from tests.cycle import views
@@ -20,8 +21,8 @@ COMMITTED_WITHIN_S = 30.0
 AFTERMATH_S = 1.0  # before and after Kafka's absence: what was being written then may be in doubt
 
 
-async def check(run: Run) -> list[Check]:
-    """The whole table."""
+async def check(run: Run) -> tuple[list[Check], str]:
+    """The whole table, and the story of each request."""
     seen = run.clients.seen
     log = KafkaLog(run.broker.bootstrap, client_id="cycle")
     await log.start()
@@ -33,7 +34,7 @@ async def check(run: Run) -> list[Check]:
     finally:
         await log.stop()
     await run.fleet.count_calls()
-    return [
+    table = [
         _events(run),
         _answered(seen),
         *_interruptions(run, told),
@@ -45,6 +46,16 @@ async def check(run: Run) -> list[Check]:
         views.exits(run),
         *views.logs(run),
     ]
+    return table, "\n".join(_story(run, one, told[one.ask.uid]) for one in seen)
+
+
+def _story(run: Run, one: Seen, told: Told) -> str:
+    lines = [f"{one.ask.uid} ({one.ask.door}, {one.ask.body['model']}): {_callers(run, one)}; {one.problem or 'well'}"]
+    lines += [f"asked {utc_iso(one.began_at)}, answered {utc_iso(one.done_at)}"]
+    for each in one.interruptions:
+        who = each.member.name if each.member else "Kafka"
+        lines.append(f"interrupted {utc_iso(each.at)} by {who}: {each.reason}")
+    return "\n  ".join([*lines, *told.story])
 
 
 # -- what clients saw

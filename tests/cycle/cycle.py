@@ -10,28 +10,29 @@ from tests.cycle.scenario import prepared, say
 from tests.cycle.table import failures, rendered
 
 
-async def cycle(options: Options) -> list[str]:
+async def cycle(options: Options, *, keep: bool = False) -> list[str]:
     """Run it, print the table, and tell what does not hold.
 
-    The folder with the logs of workers and Kafka is kept if something does not.
+    The folder with the logs and the story of each request is kept if something does not, or to ``keep`` it.
     """
     folder = Path(tempfile.mkdtemp(prefix="weir-cycle-"))
-    problems = ["the run did not come to its end"]
+    problems, stories = ["the run did not come to its end"], ""
     try:
         async with prepared(options, folder) as run:
             try:
                 await run.go()
                 say(f"all clients have ended after {run.load_s:.1f} s; checking")
-                table = await checks.check(run)
+                table, stories = await checks.check(run)
                 problems = failures(table)
                 say(f"\nseed {options.seed}\n{rendered(table)}\n")
             finally:
-                if problems:
+                if problems or keep:
                     shutil.copy(run.broker.log, folder)
                     (folder / "problems.txt").write_text("\n".join(problems))
+                    (folder / "requests.txt").write_text(stories)
     finally:
-        if problems:
-            say(f"{len(problems)} problems; they and the logs are in {folder}")
+        if problems or keep:
+            say(f"{len(problems)} problems; they, the logs, and the story of each request are in {folder}")
         else:
             shutil.rmtree(folder)
     return problems

@@ -21,7 +21,7 @@ class Door(StrEnum):
     KAFKA = "Kafka"
 
 
-SHARES = {Door.STREAM: 50, Door.WHOLE: 25, Door.KAFKA: 25}
+SHARES = {Door.STREAM: 55, Door.WHOLE: 30, Door.KAFKA: 15}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,8 @@ WORKER_ENV = {
     # The default, said here because it must be: longer than Kafka's restart (4 to 8 s), in which every attempt is
     # silent and none is dead; and short enough to see takeovers within the run.
     "LEASE_S": "10",
+    # Longer than any call: a stop that is in order leaves nothing half said.
+    "DRAIN_S": "20",
 }
 
 

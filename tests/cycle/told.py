@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from answers.completion import Completion
+from answers.envelope import utc_iso
 from answers.fold import Answer, fold
 from answers.frames import Frame, Kind
 from app import reading, topics
@@ -24,6 +25,7 @@ class Told:
     ended_at: float = math.inf  # when the counting one was written, in seconds since the epoch
     frames: Counter[Kind] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)  # a line for each frame
 
     @property
     def attempts(self) -> int:
@@ -44,6 +46,8 @@ class Told:
             return
         self.frames[frame.kind] += 1
         folded = fold(self.answers.get(frame.rid) or Answer(rid=frame.rid), record.offset, frame)
+        line = f"{utc_iso(record.timestamp)} {record.offset} {frame.kind} {frame.attempt} seq {frame.seq}"
+        self.story.append(line if folded.counts else f"{line} does not count")
         if not folded.counts:
             return
         self.answers[frame.rid] = folded.answer
