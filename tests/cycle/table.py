@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-SHOWN = 5  # problems of one check; all of them are in the report file of a run that failed
+SHOWN = 6  # problems or notes of one check; all problems are in the folder of a run that failed
 
 
 @dataclass(frozen=True, kw_only=True)

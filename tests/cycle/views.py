@@ -75,18 +75,22 @@ async def _ask(run: Run, path: str, good: Callable[[dict[str, Any]], bool]) -> d
 
 def logs(run: Run) -> list[Check]:
     """What the workers wrote to their logs."""
-    tracebacks, stalls, errors = [], [], []
+    tracebacks, stalls, errors = [], [], Counter[str]()
     for member in run.fleet.members:
         for line in member.worker.log.read_text(errors="replace").splitlines():
             if "Traceback" in line:
                 tracebacks.append(f"{member.name}, in {member.worker.log.name}")
             elif STALLED in line:
                 stalls.append(f"{member.name}: {line}")
-            elif re.search(r"\b(ERROR|CRITICAL)\b", line):
-                errors.append(f"{member.name}: {line}")
+            elif found := re.search(r"\[(?:ERROR|CRITICAL)\] (.*)", line):
+                errors[re.sub(r"\d+", "N", found[1])] += 1
     return [
         Check(name="tracebacks in worker logs", value=len(tracebacks), problems=tracebacks),
-        Check(name="errors in worker logs", value=len(errors), notes=errors),
+        Check(
+            name="errors in worker logs",
+            value=errors.total(),
+            notes=[f"{n} x {line}" for line, n in errors.most_common()],
+        ),
         Check(name="table recoveries that had to be pushed", value=len(stalls), notes=stalls),
     ]
 
