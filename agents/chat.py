@@ -26,6 +26,7 @@ answering = Answering(
 work = Work(app, answering)
 app.on_drain(work.drain)
 app.in_flight = lambda: work.in_flight
+app.begin = work.begin
 
 
 @app.agent(app.source(topics.CHAT_REQUESTS), name="chat")

@@ -8,6 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +31,7 @@ from transports.log import LogError, LogRefusedError, Partition, Record, header_
 logger = logging.getLogger(__name__)
 
 TRIES = 3  # of a request that meets a defect of ours; the last one only writes that it failed
+OWNER_CHECK_S = 0.5  # how often one that waits for its event looks whether the partition is still ours
 RETRY_S = 1.0  # pause before a dead letter or a mark for a second submission is tried again
 
 
@@ -39,7 +42,15 @@ class InFlight:
     request: ChatRequest
     slot: Slot
     events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
+    delivered: asyncio.Event = field(default_factory=asyncio.Event)
+    context: Context | None = None  # of its first delivery: a table is changed under an event
     task: "asyncio.Task[None] | None" = None
+
+    def deliver(self, event: "EventT[Any]") -> None:
+        """Take a delivery. Must be called while the agent handles it."""
+        self.events.append(event)
+        self.context = self.context or copy_context()
+        self.delivered.set()
 
 
 class Work:
@@ -51,6 +62,26 @@ class Work:
         self._slots: asyncio.Semaphore | None = None
         self._in_flight: dict[str, InFlight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, request: ChatRequest, partition: int) -> None:
+        """Begin a request of this worker's own partition as soon as it is in the log, ahead of its event.
+
+        Only for a uid that was made up for it: of any other, an earlier submission may be waiting in the topic, and
+        the first one counts. A worker with its hands full leaves it to the event, as one that stops does. If this
+        worker dies or loses the partition, the event begins it where it is delivered, as it always would.
+        """
+        slots = self._free_slots()
+        if self._app.draining or slots.locked() or partition not in self._app.own_partitions():
+            return
+        self._launch(InFlight(request, Slot(slots)), partition)
+
+    def _free_slots(self) -> asyncio.Semaphore:
+        self._slots = self._slots or asyncio.Semaphore(self._app.settings.max_in_flight)
+        return self._slots
+
+    def _launch(self, work: InFlight, partition: int) -> None:
+        self._in_flight[work.request.uid] = work
+        work.task = self._own(self._run(work, partition))
 
     @property
     def in_flight(self) -> int:
@@ -75,7 +106,7 @@ class Work:
         ended = terminals.get(request.uid)
         if known is not None:
             if known.request.event_id == request.event_id:
-                known.events.append(event)  # delivered again after a rebalance
+                known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
             else:
                 rid, print_, first = known.request.event_id, known.request.fingerprint, known.request.chunks_from
                 self._own(self._answer_again(event, request, rid, print_, first))
@@ -110,14 +141,14 @@ class Work:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _start(self, event: "EventT[Any]", request: ChatRequest) -> None:
-        self._slots = self._slots or asyncio.Semaphore(self._app.settings.max_in_flight)
-        slot = Slot(self._slots)
+        slot = Slot(self._free_slots())
         await slot.take()  # back-pressure: the rest waits in the topic
         if self._app.draining:
             slot.give_back()
             await self._never()
-        work = self._in_flight[request.uid] = InFlight(request, slot, [event])
-        work.task = self._own(self._run(work, event.message.partition))
+        work = InFlight(request, slot)
+        work.deliver(event)
+        self._launch(work, event.message.partition)
 
     def _own(self, coroutine: "asyncio._CoroutineLike[None]") -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -126,32 +157,46 @@ class Work:
         return task
 
     async def _run(self, work: InFlight, partition: int) -> None:
-        request, slot = work.request, work.slot
+        try:
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    return await self._end(work, partition, give_up=tries_left == 0)
+                except NotBegunError:
+                    return None
+                except Exception:
+                    logger.exception("request %s: a defect, %d more tries", work.request.uid, tries_left)
+                    await asyncio.sleep(RETRY_S)
+            # An event that is never settled would hold the commit of its partition back for ever.
+            for event in work.events:
+                await self._bury(event, "a defect in bringing it to its end")
+        finally:
+            work.slot.give_back()
+            self._in_flight.pop(work.request.uid, None)
+
+    async def _end(self, work: InFlight, partition: int, *, give_up: bool) -> None:
+        """Bring a request to its end, and settle it."""
+        request = work.request
 
         def on_attempt(attempt: str) -> None:
             self._app.traces.emit(
                 request, Happening.ATTEMPTED, {"attempt": attempt, "chunks_from": request.chunks_from}
             )
 
-        try:
-            at = Partition(topics.CHAT_CHUNKS.name, partition)
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    answer = await self._answering.answer(
-                        request, at, slot=slot, on_attempt=on_attempt, give_up=tries_left == 0
-                    )
-                    return self._settle(work, answer, partition)
-                except NotBegunError:
-                    return None
-                except Exception:
-                    logger.exception("request %s: a defect, %d more tries", request.uid, tries_left)
-                    await asyncio.sleep(RETRY_S)
-            # An event that is never settled would hold the commit of its partition back for ever.
-            for event in work.events:
-                await self._bury(event, "a defect in bringing it to its end")
-        finally:
-            slot.give_back()
-            self._in_flight.pop(request.uid, None)
+        at = Partition(topics.CHAT_CHUNKS.name, partition)
+        answer = await self._answering.answer(request, at, slot=work.slot, on_attempt=on_attempt, give_up=give_up)
+        work.slot.give_back()
+        context = await self._delivery(work, partition)
+        if context is not None:
+            context.run(self._settle, work, answer, partition)
+
+    async def _delivery(self, work: InFlight, partition: int) -> Context | None:
+        """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""
+        while work.context is None:
+            if self._app.draining or partition not in self._app.own_partitions():
+                return None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(work.delivered.wait(), OWNER_CHECK_S)
+        return work.context
 
     def _settle(self, work: InFlight, answer: Answer, partition: int) -> None:
         """Follow a terminal that was read out of the log: table first, then the offset."""

@@ -50,12 +50,14 @@ class Door:
         traces: Traces,
         settings: Settings,
         own_partitions: Callable[[], Collection[int]],
+        begin: Callable[[ChatRequest, int], None],
     ) -> None:
         self._log = log
         self._tails = tails
         self._traces = traces
         self._settings = settings
         self._own_partitions = own_partitions
+        self._begin = begin  # told of a request that nobody else can have sent, and of its partition
 
     async def accept(self, body: Any, *, ingress: Ingress, tenant: str | None = None) -> ChatRequest:
         """Check, name and publish one request.
@@ -73,7 +75,8 @@ class Door:
         """
         checked = check_body(body)
         tenant = self._tenant(tenant)
-        uid = checked.get("uid") or self._mint_uid()
+        brought = checked.get("uid")
+        uid = brought or self._mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
@@ -90,6 +93,8 @@ class Door:
                 f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
                 code="log_unavailable",
             ) from error
+        if not brought:
+            self._begin(request, at.partition)
         return request
 
     def chunks_of(self, uid: str) -> Partition:

@@ -20,6 +20,7 @@ from mode import Service, ServiceT
 from app import logs, topics
 from app.accept import Door
 from app.engine import faust_settings, log_client
+from app.requests import ChatRequest
 from app.settings import Settings
 from app.traces import Traces
 from llm.upstream import Timeouts, Upstream
@@ -103,6 +104,7 @@ class Weir(faust.App):
             traces=self.traces,
             settings=settings,
             own_partitions=self._partitions_for_new,
+            begin=self._begin_accepted,
         )
         self.upstream = Upstream(
             url=settings.openai_url,
@@ -116,7 +118,9 @@ class Weir(faust.App):
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
-        self.in_flight: Callable[[], int] = lambda: 0  # told by the chat agent
+        # The chat agent's side, told when it is loaded.
+        self.in_flight: Callable[[], int] = lambda: 0
+        self.begin: Callable[[ChatRequest, int], None] = lambda _request, _partition: None
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
 
@@ -142,6 +146,9 @@ class Weir(faust.App):
     def _partitions_for_new(self) -> set[int]:
         """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""
         return self.own_partitions() if self.in_flight() < self.settings.max_in_flight else set()
+
+    def _begin_accepted(self, request: ChatRequest, partition: int) -> None:
+        self.begin(request, partition)
 
     # -- start and stop
 

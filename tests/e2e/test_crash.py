@@ -16,6 +16,15 @@ from tests.unit.demo.helpers import Received, body_of, calls, streamed
 STREAMS = 200
 
 
+def own_uid(n: int, name: str) -> dict[str, str]:
+    """Every other client brings a uid. The others get one made up, and their requests are begun ahead of the topic."""
+    return {"uid": f"{name}-{n}"} if n % 2 else {}
+
+
+def uid_of(into: Received) -> str:
+    return into.chunks[0].id.removeprefix("chatcmpl-")
+
+
 async def until(true: Callable[[], bool]) -> None:
     """Wait for what other tasks of this test bring about."""
     async with asyncio.timeout(60):
@@ -50,7 +59,7 @@ async def test_kill_9_in_the_middle_and_a_restart_lose_no_request(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker).start()
-    bodies = [body_of("demo:tokens=160,delay_ms=50", f"crash {n}", uid=f"crash-{n}") for n in range(STREAMS)]
+    bodies = [body_of("demo:tokens=160,delay_ms=50", f"crash {n}", **own_uid(n, "crash")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(worker.client(), body, into)) for body, into in zip(bodies, received, strict=True)
@@ -62,9 +71,9 @@ async def test_kill_9_in_the_middle_and_a_restart_lose_no_request(
 
     await worker.start()
     for body, into in zip(bodies, received, strict=True):
-        row = await ended(worker, str(body["uid"]))
+        row = await ended(worker, uid_of(into))
         assert row["state"] == "completed"
-        stored: Any = await get_json(f"{worker.url}/v1/chat/completions/{body['uid']}")
+        stored: Any = await get_json(f"{worker.url}/v1/chat/completions/{uid_of(into)}")
         text = stored["choices"][0]["message"]["content"]
         assert text == expected_content(body)
         assert text.startswith("".join(into.deltas("content")))
@@ -87,7 +96,7 @@ async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
     broker: dict[str, str], make_worker: Start
 ) -> None:
     worker = await make_worker(broker).start()
-    body = body_of("demo:tokens=40,delay_ms=50", uid="drained")
+    body = body_of("demo:tokens=40,delay_ms=50")
     into = Received()
     stream = asyncio.create_task(streamed(worker.client(), body, into))
     await until(lambda: bool(into.chunks))
@@ -105,11 +114,12 @@ async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
     assert await stopping == 0
 
 
+@pytest.mark.parametrize("n", [0, 1])
 async def test_a_stop_past_the_drain_time_leaves_the_request_to_the_next_start(
-    broker: dict[str, str], make_worker: Start
+    broker: dict[str, str], make_worker: Start, n: int
 ) -> None:
     worker = await make_worker(broker, DRAIN_S="0.2").start()
-    body = body_of("demo:tokens=40,delay_ms=50", uid="handed-on")
+    body = body_of("demo:tokens=40,delay_ms=50", **own_uid(n, "handed-on"))
     into = Received()
     stream = asyncio.create_task(streamed(worker.client(), body, into))
     await until(lambda: bool(into.chunks))
@@ -117,4 +127,4 @@ async def test_a_stop_past_the_drain_time_leaves_the_request_to_the_next_start(
     with pytest.raises(openai.APIError, match="stopping"):
         await stream
     await worker.start()
-    assert (await ended(worker, "handed-on"))["state"] == "completed"
+    assert (await ended(worker, uid_of(into)))["state"] == "completed"

@@ -5,7 +5,7 @@ from typing import Any
 
 from demo.text import expected_content
 from tests.e2e.conftest import Start, kafka_env
-from tests.e2e.test_crash import ended, until
+from tests.e2e.test_crash import ended, own_uid, uid_of, until
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import Received, body_of, calls, streamed
@@ -32,7 +32,7 @@ async def test_a_second_worker_that_joins_interrupts_no_stream_and_repeats_no_ca
 ) -> None:
     first, second = make_worker(kafka_env(e2e_kafka)), make_worker(kafka_env(e2e_kafka))
     await first.start()
-    bodies = [body_of("demo:tokens=200,delay_ms=60", f"join {n}", uid=f"join-{n}") for n in range(STREAMS)]
+    bodies = [body_of("demo:tokens=200,delay_ms=60", f"join {n}", **own_uid(n, "join")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(first.client(), body, into)) for body, into in zip(bodies, received, strict=True)
@@ -44,7 +44,7 @@ async def test_a_second_worker_that_joins_interrupts_no_stream_and_repeats_no_ca
     await asyncio.gather(*streams)
     for body, into in zip(bodies, received, strict=True):
         assert "".join(into.deltas("content")) == expected_content(body)
-        assert (await ended(second, str(body["uid"])))["state"] == "completed"
+        assert (await ended(second, uid_of(into)))["state"] == "completed"
     by_key: Any = (await calls(upstream))["by_key"]
     assert {by_key[f"join {n}"] for n in range(STREAMS)} == {1}
 
@@ -57,7 +57,7 @@ async def test_the_other_worker_ends_what_a_killed_one_began(
     second.launch()
     await asyncio.gather(first.up(), second.up())
     await both_own(first, second)
-    bodies = [body_of("demo:tokens=100,delay_ms=50", f"kill {n}", uid=f"kill-{n}") for n in range(STREAMS)]
+    bodies = [body_of("demo:tokens=100,delay_ms=50", f"kill {n}", **own_uid(n, "kill")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(second.client(), body, into)) for body, into in zip(bodies, received, strict=True)
@@ -66,9 +66,9 @@ async def test_the_other_worker_ends_what_a_killed_one_began(
     first.kill()
     results = await asyncio.gather(*streams, return_exceptions=True)
     for body, into, result in zip(bodies, received, results, strict=True):
-        row = await ended(second, str(body["uid"]))
+        row = await ended(second, uid_of(into))
         assert row["state"] == "completed"
-        stored: Any = await get_json(f"{second.url}/v1/chat/completions/{body['uid']}")
+        stored: Any = await get_json(f"{second.url}/v1/chat/completions/{uid_of(into)}")
         assert stored["choices"][0]["message"]["content"] == expected_content(body)
         text = "".join(into.deltas("content"))
         if isinstance(result, Exception):  # its generator died: told as an error, and nothing told twice

@@ -33,10 +33,25 @@ async def tails(log: MemoryLog) -> AsyncIterator[Tails]:
         yield tails
 
 
-def door(log: MemoryLog, tails: Tails, *, own: Collection[int] = (), **environ: str) -> Door:
+def door(
+    log: MemoryLog,
+    tails: Tails,
+    *,
+    own: Collection[int] = (),
+    begun: list[tuple[str, int]] | None = None,
+    **environ: str,
+) -> Door:
+    begun = [] if begun is None else begun
     settings: Settings = load_settings({name.upper(): value for name, value in environ.items()})
     traces = Traces(log, worker="w:1")
-    return Door(log=log, tails=tails, traces=traces, settings=settings, own_partitions=lambda: own)
+    return Door(
+        log=log,
+        tails=tails,
+        traces=traces,
+        settings=settings,
+        own_partitions=lambda: own,
+        begin=lambda request, partition: begun.append((request.uid, partition)),
+    )
 
 
 def published(log: MemoryLog) -> list[ChatRequest]:
@@ -206,3 +221,11 @@ async def test_a_trace_that_cannot_be_written_stops_nobody(log: MemoryLog, tails
 def test_errors_of_the_api_have_openais_shape() -> None:
     error = ApiError("no", status=418, kind="teapot", param="p", code="c")
     assert error.body == {"error": {"message": "no", "type": "teapot", "param": "p", "code": "c"}}
+
+
+async def test_only_what_nobody_else_can_have_sent_is_begun_ahead_of_the_topic(log: MemoryLog, tails: Tails) -> None:
+    begun: list[tuple[str, int]] = []
+    ours = door(log, tails, begun=begun)
+    minted = await ours.accept(BODY, ingress=Ingress.HTTP)
+    await ours.accept({**BODY, "uid": "mine"}, ingress=Ingress.HTTP)
+    assert begun == [(minted.uid, ours.chunks_of(minted.uid).partition)]
