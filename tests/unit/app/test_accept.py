@@ -214,6 +214,7 @@ async def test_a_trace_that_cannot_be_written_stops_nobody(log: MemoryLog, tails
     front = door(log, tails)
     request = await front.accept(BODY, ingress=Ingress.HTTP)
     assert published(log) == [request]
+    front._traces.flush()
     await asyncio.wait(set(front._traces._waiting), timeout=WAIT_S)
     assert front._traces.dropped == 1
 
