@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from agents.answering import NotBegunError, Slot
 from agents.work import Work
 from answers.fold import Answer
+from answers.frames import Status, Terminal
 from app import requests
 from app.requests import ChatRequest
 from tables import terminals
@@ -37,10 +39,32 @@ class FakeAnswering:
         raise NotBegunError
 
 
+class Answered:
+    """Has the answer as soon as it is let."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.done = asyncio.Event()
+
+    async def answer(
+        self, request: ChatRequest, _at: Partition, *, slot: Slot, on_attempt: Callable[[str], None], give_up: bool
+    ) -> Answer:
+        del on_attempt, give_up
+        self.asked += 1
+        await slot.take()
+        await self.done.wait()
+        return Answer(rid=request.event_id, first=3, last=9, terminal=Terminal(status=Status.COMPLETED))
+
+
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(terminals, "table", {})
-    return SimpleNamespace(draining=False, settings=SimpleNamespace(max_in_flight=1))
+    return SimpleNamespace(
+        draining=False,
+        settings=SimpleNamespace(max_in_flight=1),
+        own_partitions=lambda: {2},
+        traces=SimpleNamespace(emit=lambda *_: None),
+    )
 
 
 def event(acknowledged: list[int]) -> Any:
@@ -63,3 +87,66 @@ async def test_what_a_stopping_worker_has_not_begun_is_left_at_once_and_not_ackn
             answering.needed.set()
         await work.drain(WAIT_S)
     assert (work.in_flight, acknowledged, caplog.records) == (0, [], [])
+
+
+async def until_none(work: Work) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while work.in_flight:  # noqa: ASYNC110  # the subject must not help its own test
+            await asyncio.sleep(0.005)
+
+
+async def test_what_is_begun_ahead_of_its_event_is_answered_once_and_settled_under_the_event(app: Any) -> None:
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    work.begin(REQUEST, 2)
+    answering.done.set()
+    await asyncio.sleep(0.02)
+    assert terminals.get(REQUEST.uid) is None  # a table is changed under an event only
+    assert work.in_flight == 1
+    await work.take(event(acknowledged))
+    await until_none(work)
+    ended = terminals.get(REQUEST.uid)
+    assert ended is not None
+    assert (ended.rid, ended.first, ended.last) == (REQUEST.event_id, 3, 9)
+    assert (answering.asked, acknowledged) == (1, [7])
+
+
+async def test_an_event_that_comes_before_the_end_settles_it_too(app: Any) -> None:
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    work.begin(REQUEST, 2)
+    await asyncio.sleep(0)
+    await work.take(event(acknowledged))
+    assert acknowledged == []
+    answering.done.set()
+    await until_none(work)
+    assert (answering.asked, acknowledged) == (1, [7])
+
+
+async def test_one_whose_partition_goes_away_is_left_to_the_next_owner(app: Any) -> None:
+    answering: Any = Answered()
+    work = Work(app, answering)
+    work.begin(REQUEST, 2)
+    answering.done.set()
+    await asyncio.sleep(0.02)
+    app.own_partitions = set
+    await until_none(work)
+    assert terminals.get(REQUEST.uid) is None
+
+
+@pytest.mark.parametrize("reason", ["draining", "full", "not ours"])
+async def test_a_worker_that_must_not_begin_leaves_it_to_the_event(app: Any, reason: str) -> None:
+    answering: Any = Answered()
+    work = Work(app, answering)
+    if reason == "full":
+        work.begin(REQUEST, 2)
+        await asyncio.sleep(0.02)
+    app.draining = reason == "draining"
+    before = work.in_flight
+    other = replace(REQUEST, uid="other", event_id="evt-other")
+    work.begin(other, 1 if reason == "not ours" else 2)
+    await asyncio.sleep(0.02)
+    assert (work.in_flight, answering.asked) == (before, before)
+    await work.drain(0)
