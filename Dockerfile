@@ -17,7 +17,7 @@ RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint co
 FROM python:3.12-slim
 RUN useradd --system --create-home --uid 10001 weir && install -d -o weir /data
 COPY --from=build /venv /venv
-USER weir
+USER 10001
 WORKDIR /home/weir
 ENV PATH=/venv/bin:$PATH WEIR_DATA_DIR=/data PYTHONUNBUFFERED=1
 VOLUME /data
