@@ -1,4 +1,4 @@
-"""What can be known of docker-compose.yml and the Dockerfile without a container engine; `make lint` checks the form."""
+"""What can be known of docker-compose.yml and the Dockerfile without a container engine. Their form: `make lint`."""
 
 import re
 import tomllib
