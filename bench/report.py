@@ -14,9 +14,9 @@ NONE = "-"
 
 def full(results: Results) -> str:
     """All tables."""
-    parts = [headline(results), table(results)]
+    parts = [headline(results)]
     if results.cells:
-        parts += [cpu_table(results), *remarks(results)]
+        parts += [table(results), cpu_table(results), *remarks(results)]
     if results.starts:
         parts.append(start_table(results.starts))
     return "\n\n".join([*parts, floor_table(results)])
