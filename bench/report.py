@@ -40,9 +40,9 @@ def table(results: Results) -> str:
     for workload in WORKLOADS:
         rows = [row for row in results.rows() if row.workload == workload.key]
         if rows:
-            lines.append([f"**{workload.title}**", *[""] * (len(head))])
+            lines.append([f"**{workload.title}**", *[""] * (len(head) + 1)])
         lines += [_line(row) for row in rows]
-    return grid([*head, "added"], lines)
+    return grid([*head, "added", "errors"], lines)
 
 
 def _line(row: Row) -> list[str]:
@@ -56,6 +56,7 @@ def _line(row: Row) -> list[str]:
         _show(row.added_ttft_ms, 1),
         f"{row.transit_ms.median:.2f}",
         _show(row.added_transit_ms),
+        str(row.errors),
     ]
 
 
@@ -72,8 +73,8 @@ def cpu_table(results: Results) -> str:
         per_cpu = f"{row.tokens_per_cpu_s:,.0f}" if own else NONE
         pace = [f"{row.gap_ms.median:.2f}", f"{row.token_ms.median:.3f}", _show(row.added_token_ms, 3)]
         texts = [NONE if share is None else f"{share:.2f}" for share in shares]
-        lines.append([f"{row.workload} {NAMES[row.target]}", *texts, per_cpu, *pace, str(row.errors)])
-    return grid([*head, "tokens per CPU s", "gap ms", "ms per token", "added", "errors"], lines)
+        lines.append([f"{row.workload} {NAMES[row.target]}", *texts, per_cpu, *pace])
+    return grid([*head, "tokens per CPU s", "gap ms", "ms per token", "added"], lines)
 
 
 def remarks(results: Results) -> list[str]:
