@@ -16,7 +16,8 @@ A call that fails is told in a terminal frame. A log that fails leaves everythin
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,15 +63,56 @@ class Rules:
 
 
 class NotBegunError(Exception):
-    """This worker stops: what it has not begun, the next owner begins."""
+    """Nothing is begun here: this worker stops, or the request is not in the log. Whoever is handed it begins it."""
+
+
+class Slots:
+    """The worker's places for answers in flight. Like a semaphore, but one can also be had without a wait, or not."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def acquire_nowait(self) -> bool:
+        """Take a place that is free. Whether there was one."""
+        if self._free:
+            self._free -= 1
+            return True
+        return False
+
+    async def acquire(self) -> None:
+        """Take a place, after those who wait for one already."""
+        if self.acquire_nowait():
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was ours already
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Hand a place to the next who waits, or keep it free."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def locked(self) -> bool:
+        """Whether there is none free."""
+        return not self._free
 
 
 class Slot:
     """One of the worker's places for an answer in flight. Taking twice or giving back twice is harmless."""
 
-    def __init__(self, slots: asyncio.Semaphore) -> None:
+    def __init__(self, slots: Slots, *, held: bool = False) -> None:
         self._slots = slots
-        self._held = False
+        self._held = held
 
     @property
     def held(self) -> bool:
@@ -88,6 +130,15 @@ class Slot:
         if self._held:
             self._held = False
             self._slots.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A begin mark that was appended together with its request."""
+
+    attempt: str
+    landing: Awaitable[int]  # the mark's offset
+    accepted: Callable[[], Awaitable[bool]]  # waits until it is known whether the request is in the log
 
 
 class Answering:
@@ -108,6 +159,20 @@ class Answering:
         self._rules = rules
         self._stopping = stopping  # whether no attempt may be begun any more: it might not come to its end
 
+    def claim(self, request: ChatRequest, at: Partition, accepted: Callable[[], Awaitable[bool]]) -> Claim:
+        """Append the begin mark of a request that is on its way to the log itself, without waiting for either.
+
+        Only where nobody can have written anything for the request yet: its rid has just been made up. If the request
+        does not get into the log, nobody will ever ask for the mark.
+
+        Raises:
+            LogError: the log takes nothing now.
+        """
+        attempt = new_id("att")
+        landing = asyncio.ensure_future(self._append_mark(request, at, Answer(rid=request.event_id), attempt))
+        landing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody asks for it
+        return Claim(attempt, landing, accepted)
+
     async def answer(
         self,
         request: ChatRequest,
@@ -116,6 +181,7 @@ class Answering:
         slot: Slot,
         on_attempt: Callable[[str], None],
         give_up: bool = False,
+        claim: Claim | None = None,
     ) -> Answer:
         """Bring a request to its end.
 
@@ -125,12 +191,13 @@ class Answering:
             slot: held while this worker looks or calls, given back while it only follows.
             on_attempt: told the id of each attempt that calls the LLM.
             give_up: call nobody, end the request as failed: answering it met a defect of ours.
+            claim: its mark, where that was appended with the request.
 
         Returns:
             the folded answer, with the terminal that counts.
 
         Raises:
-            NotBegunError: an attempt is needed, and this worker stops.
+            NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
         failures, over = 0, set[str]()
 
@@ -143,6 +210,10 @@ class Answering:
                 async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
+                    claimed, claim = claim, None
+                    if claimed is not None and await self._redeem(view, at, claimed):
+                        begun(claimed.attempt)
+                        await self._speak_and_watch(request, at, view, claimed.attempt, give_up=give_up)
                     return await self._until_terminal(request, at, view, slot, begun=begun, over=over, give_up=give_up)
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
@@ -190,8 +261,11 @@ class Answering:
 
     async def _mark(self, request: ChatRequest, at: Partition, view: View) -> str | None:
         """Ask for the request. The attempt's id if the mark counts, None if somebody else was faster."""
-        known = view.answer
         attempt = new_id("att")
+        offset = await self._append_mark(request, at, view.answer, attempt)
+        return attempt if await self._counts(view, at, attempt, offset) else None
+
+    def _append_mark(self, request: ChatRequest, at: Partition, known: Answer, attempt: str) -> Awaitable[int]:
         mark = Frame(
             uid=request.uid,
             rid=known.rid,
@@ -201,14 +275,23 @@ class Answering:
             fingerprint=request.fingerprint,
         )
         value = frames.encode(mark, event_id=attempt, tenant=request.tenant)
-        offset = await self._log.append(at.topic, at.partition, request.key, value)
+        return self._log.append(at.topic, at.partition, request.key, value)
+
+    async def _redeem(self, view: View, at: Partition, claim: Claim) -> bool:
+        """Whether a claim counts, its request being in the log."""
+        if not await claim.accepted():
+            raise NotBegunError
+        return await self._counts(view, at, claim.attempt, await claim.landing)
+
+    async def _counts(self, view: View, at: Partition, attempt: str, offset: int) -> bool:
+        """Read back the mark of an attempt at an offset: whether it may speak."""
         deadline = time.monotonic() + READ_BACK_S
         while view.position < offset:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise LogError(f"the mark at offset {offset} of {at.topic} {at.partition} cannot be read back")
             await view.wait(left)
-        return attempt if view.answer.attempt == attempt and view.answer.terminal is None else None
+        return view.answer.attempt == attempt and view.answer.terminal is None
 
     async def _speak_and_watch(
         self, request: ChatRequest, at: Partition, view: View, attempt: str, *, give_up: bool

@@ -15,7 +15,7 @@ from typing import Any
 
 from faust.types import EventT
 
-from agents.answering import Answering, NotBegunError, Slot
+from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
@@ -43,6 +43,8 @@ class InFlight:
     slot: Slot
     events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
+    in_log: asyncio.Event = field(default_factory=asyncio.Event)  # or known not to be
+    claim: Claim | None = None  # of one that is begun ahead of its event
     context: Context | None = None  # of its first delivery: a table is changed under an event
     task: "asyncio.Task[None] | None" = None
 
@@ -51,6 +53,7 @@ class InFlight:
         self.events.append(event)
         self.context = self.context or copy_context()
         self.delivered.set()
+        self.in_log.set()
 
 
 class Work:
@@ -59,25 +62,34 @@ class Work:
     def __init__(self, app: Weir, answering: Answering) -> None:
         self._app = app
         self._answering = answering
-        self._slots: asyncio.Semaphore | None = None
+        self._slots = Slots(app.settings.max_in_flight)
         self._in_flight: dict[str, InFlight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, request: ChatRequest, partition: int) -> None:
-        """Begin a request of this worker's own partition as soon as it is in the log, ahead of its event.
+    def begin(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
+        """Begin a request of this worker's own partition while it is on its way to the log, ahead of its event.
+
+        Its begin mark leaves together with it; the LLM is called when both are in the log and the mark counts.
 
         Only for a uid that was made up for it: of any other, an earlier submission may be waiting in the topic, and
         the first one counts. A worker with its hands full leaves it to the event, as one that stops does. If this
         worker dies or loses the partition, the event begins it where it is delivered, as it always would.
         """
-        slots = self._free_slots()
-        if self._app.draining or slots.locked() or partition not in self._app.own_partitions():
+        if self._app.draining or partition not in self._app.own_partitions() or not self._slots.acquire_nowait():
             return
-        self._launch(InFlight(request, Slot(slots)), partition)
+        work = InFlight(request, Slot(self._slots, held=True))
+        published.add_done_callback(lambda _: work.in_log.set())
 
-    def _free_slots(self) -> asyncio.Semaphore:
-        self._slots = self._slots or asyncio.Semaphore(self._app.settings.max_in_flight)
-        return self._slots
+        async def accepted() -> bool:
+            await work.in_log.wait()
+            return bool(work.events) or (not published.cancelled() and published.exception() is None)
+
+        try:
+            work.claim = self._answering.claim(request, _chunks_of(partition), accepted)
+        except LogError:
+            work.slot.give_back()
+        else:
+            self._launch(work, partition)
 
     def _launch(self, work: InFlight, partition: int) -> None:
         self._in_flight[work.request.uid] = work
@@ -141,7 +153,7 @@ class Work:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _start(self, event: "EventT[Any]", request: ChatRequest) -> None:
-        slot = Slot(self._free_slots())
+        slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
         if self._app.draining:
             slot.give_back()
@@ -162,7 +174,8 @@ class Work:
                 try:
                     return await self._end(work, partition, give_up=tries_left == 0)
                 except NotBegunError:
-                    return None
+                    if self._app.draining or not work.events:
+                        return None  # its event, if there is to be one, begins it
                 except Exception:
                     logger.exception("request %s: a defect, %d more tries", work.request.uid, tries_left)
                     await asyncio.sleep(RETRY_S)
@@ -182,8 +195,10 @@ class Work:
                 request, Happening.ATTEMPTED, {"attempt": attempt, "chunks_from": request.chunks_from}
             )
 
-        at = Partition(topics.CHAT_CHUNKS.name, partition)
-        answer = await self._answering.answer(request, at, slot=work.slot, on_attempt=on_attempt, give_up=give_up)
+        claim, work.claim = work.claim, None
+        answer = await self._answering.answer(
+            request, _chunks_of(partition), slot=work.slot, on_attempt=on_attempt, give_up=give_up, claim=claim
+        )
         work.slot.give_back()
         context = await self._delivery(work, partition)
         if context is not None:
@@ -241,7 +256,7 @@ class Work:
             first=first,
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
-        at = Partition(topics.CHAT_CHUNKS.name, event.message.partition)
+        at = _chunks_of(event.message.partition)
         await self._surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
         event.ack()
 
@@ -281,3 +296,8 @@ class Work:
                 await asyncio.sleep(RETRY_S)
                 continue
             return
+
+
+def _chunks_of(partition: int) -> Partition:
+    """Where the answers to the requests of a partition stand."""
+    return Partition(topics.CHAT_CHUNKS.name, partition)

@@ -50,14 +50,14 @@ class Door:
         traces: Traces,
         settings: Settings,
         own_partitions: Callable[[], Collection[int]],
-        begin: Callable[[ChatRequest, int], None],
+        begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
     ) -> None:
         self._log = log
         self._tails = tails
         self._traces = traces
         self._settings = settings
         self._own_partitions = own_partitions
-        self._begin = begin  # told of a request that nobody else can have sent, and of its partition
+        self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
 
     async def accept(self, body: Any, *, ingress: Ingress, tenant: str | None = None) -> ChatRequest:
         """Check, name and publish one request.
@@ -82,7 +82,10 @@ class Door:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 chunks_from = await self._tails.end(at)
                 request = self._request(checked, uid, tenant, ingress, chunks_from)
-                await self._publish(request, at.partition)
+                published = self._publish(request, at.partition)
+                if not brought:
+                    self._begin(request, at.partition, published)
+                await published
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
@@ -93,8 +96,7 @@ class Door:
                 f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
                 code="log_unavailable",
             ) from error
-        if not brought:
-            self._begin(request, at.partition)
+        self._traces.emit(request, Happening.ACCEPTED, {"chunks_from": request.chunks_from})
         return request
 
     def chunks_of(self, uid: str) -> Partition:
@@ -137,10 +139,9 @@ class Door:
             chunks_from=chunks_from,
         )
 
-    async def _publish(self, request: ChatRequest, partition: int) -> None:
+    def _publish(self, request: ChatRequest, partition: int) -> "asyncio.Future[int]":
         value = self._encode(request)
-        await self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value)
-        self._traces.emit(request, Happening.ACCEPTED, {"chunks_from": request.chunks_from})
+        return asyncio.ensure_future(self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value))
 
     def _encode(self, request: ChatRequest) -> bytes:
         try:

@@ -124,7 +124,7 @@ class Weir(faust.App):
         self.draining = False
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
-        self.begin: Callable[[ChatRequest, int], None] = lambda _request, _partition: None
+        self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
 
@@ -151,8 +151,8 @@ class Weir(faust.App):
         """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""
         return self.own_partitions() if self.in_flight() < self.settings.max_in_flight else set()
 
-    def _begin_accepted(self, request: ChatRequest, partition: int) -> None:
-        self.begin(request, partition)
+    def _begin_accepted(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
+        self.begin(request, partition, published)
 
     # -- start and stop
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from agents.answering import Answering, Rules, Slot
+from agents.answering import Answering, Rules, Slot, Slots
 from answers import frames
 from answers.envelope import Json
 from answers.fold import Answer
@@ -82,7 +82,7 @@ class Stage:
         self.log = log
         self.model = model
         self.attempts: list[str] = []
-        self.slots = asyncio.Semaphore(1)
+        self.slots = Slots(1)
         self.stopping = False
         self._answering = answering
         self._slot = Slot(self.slots)

@@ -1,14 +1,14 @@
 """What a worker has in flight, and how it lets go of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agents.answering import NotBegunError, Slot
+from agents.answering import Claim, NotBegunError, Slot, Slots
 from agents.work import Work
 from answers.fold import Answer
 from answers.frames import Status, Terminal
@@ -17,7 +17,17 @@ from app.requests import ChatRequest
 from tables import terminals
 from tests.unit.agents.helpers import REQUEST
 from tests.unit.app.memory_log import WAIT_S
-from transports.log import Partition
+from transports.log import LogUnavailableError, Partition
+
+
+def landed(error: Exception | None = None) -> "asyncio.Future[int]":
+    landing: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if error is None:
+        landing.set_result(5)
+    else:
+        landing.set_exception(error)
+        landing.exception()
+    return landing
 
 
 class FakeAnswering:
@@ -29,9 +39,16 @@ class FakeAnswering:
         self.needed = asyncio.Event()
 
     async def answer(
-        self, _request: ChatRequest, _at: Partition, *, slot: Slot, on_attempt: Callable[[str], None], give_up: bool
+        self,
+        _request: ChatRequest,
+        _at: Partition,
+        *,
+        slot: Slot,
+        on_attempt: Callable[[str], None],
+        give_up: bool,
+        claim: Claim | None = None,
     ) -> Answer:
-        del on_attempt, give_up
+        del on_attempt, give_up, claim
         if not self.begins:
             slot.give_back()
         self.began.set()
@@ -46,12 +63,24 @@ class Answered:
         self.asked = 0
         self.done = asyncio.Event()
 
+    def claim(self, _request: ChatRequest, _at: Partition, accepted: Callable[[], Awaitable[bool]]) -> Claim:
+        return Claim("att-1", landed(), accepted)
+
     async def answer(
-        self, request: ChatRequest, _at: Partition, *, slot: Slot, on_attempt: Callable[[str], None], give_up: bool
+        self,
+        request: ChatRequest,
+        _at: Partition,
+        *,
+        slot: Slot,
+        on_attempt: Callable[[str], None],
+        give_up: bool,
+        claim: Claim | None = None,
     ) -> Answer:
         del on_attempt, give_up
         self.asked += 1
         await slot.take()
+        if claim is not None and not await claim.accepted():
+            raise NotBegunError
         await self.done.wait()
         return Answer(rid=request.event_id, first=3, last=9, terminal=Terminal(status=Status.COMPLETED))
 
@@ -99,7 +128,7 @@ async def test_what_is_begun_ahead_of_its_event_is_answered_once_and_settled_und
     acknowledged: list[int] = []
     answering: Any = Answered()
     work = Work(app, answering)
-    work.begin(REQUEST, 2)
+    work.begin(REQUEST, 2, landed())
     answering.done.set()
     await asyncio.sleep(0.02)
     assert terminals.get(REQUEST.uid) is None  # a table is changed under an event only
@@ -116,7 +145,7 @@ async def test_an_event_that_comes_before_the_end_settles_it_too(app: Any) -> No
     acknowledged: list[int] = []
     answering: Any = Answered()
     work = Work(app, answering)
-    work.begin(REQUEST, 2)
+    work.begin(REQUEST, 2, landed())
     await asyncio.sleep(0)
     await work.take(event(acknowledged))
     assert acknowledged == []
@@ -128,7 +157,7 @@ async def test_an_event_that_comes_before_the_end_settles_it_too(app: Any) -> No
 async def test_one_whose_partition_goes_away_is_left_to_the_next_owner(app: Any) -> None:
     answering: Any = Answered()
     work = Work(app, answering)
-    work.begin(REQUEST, 2)
+    work.begin(REQUEST, 2, landed())
     answering.done.set()
     await asyncio.sleep(0.02)
     app.own_partitions = set
@@ -141,12 +170,56 @@ async def test_a_worker_that_must_not_begin_leaves_it_to_the_event(app: Any, rea
     answering: Any = Answered()
     work = Work(app, answering)
     if reason == "full":
-        work.begin(REQUEST, 2)
+        work.begin(REQUEST, 2, landed())
         await asyncio.sleep(0.02)
     app.draining = reason == "draining"
     before = work.in_flight
     other = replace(REQUEST, uid="other", event_id="evt-other")
-    work.begin(other, 1 if reason == "not ours" else 2)
+    work.begin(other, 1 if reason == "not ours" else 2, landed())
     await asyncio.sleep(0.02)
     assert (work.in_flight, answering.asked) == (before, before)
     await work.drain(0)
+
+
+async def test_one_that_does_not_get_into_the_log_is_let_go_of(app: Any) -> None:
+    answering: Any = Answered()
+    work = Work(app, answering)
+    work.begin(REQUEST, 2, landed(LogUnavailableError("away")))
+    answering.done.set()
+    await until_none(work)
+    assert terminals.get(REQUEST.uid) is None
+
+
+async def test_one_whose_fate_is_in_doubt_is_answered_when_its_event_comes(app: Any) -> None:
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    answering.done.set()
+    work = Work(app, answering)
+    work.begin(REQUEST, 2, landed(LogUnavailableError("not confirmed in time")))
+    await work.take(event(acknowledged))  # it had been written all the same
+    await until_none(work)
+    assert acknowledged == [7]
+    ended = terminals.get(REQUEST.uid)
+    assert ended is not None
+    assert ended.rid == REQUEST.event_id
+
+
+async def test_places_are_given_in_turn_and_none_is_lost() -> None:
+    slots = Slots(2)
+    assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
+    turns: list[int] = []
+
+    async def wait(n: int) -> None:
+        await slots.acquire()
+        turns.append(n)
+
+    waiting = [asyncio.create_task(wait(n)) for n in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    slots.release()
+    waiting[1].cancel()  # in the moment that it is its turn
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert turns == [2]
+    slots.release()
+    slots.release()
+    assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]

@@ -50,7 +50,7 @@ def door(
         traces=traces,
         settings=settings,
         own_partitions=lambda: own,
-        begin=lambda request, partition: begun.append((request.uid, partition)),
+        begin=lambda request, partition, _published: begun.append((request.uid, partition)),
     )
 
 
