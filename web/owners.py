@@ -8,8 +8,10 @@ import orjson
 from yarl import URL
 
 from answers.envelope import Json
+from app import topics
 from app.core import Weir
 from app.errors import UnavailableError
+from transports.partitioner import partition_for
 
 FORWARDED = (
     "X-Weir-Forwarded"  # set on such questions, so that two workers that disagree do not ask each other for ever
@@ -31,16 +33,18 @@ class Owners:
         Raises:
             UnavailableError: nobody owns it at the moment: the group is giving out its partitions.
         """
-        try:
-            owner = URL(str(self._app.router.key_store(table, key))).origin()
-        except (KeyError, ValueError):
-            raise _nobody() from None
-        return None if owner == self.own else owner
+        # Faust's router.key_store asks its producer for the partition, which knows only the topics it has written to.
+        partition = partition_for(key, topics.CHAT_PARTITIONS)
+        for url, shared in self._app.router.table_metadata(table).items():
+            if any(partition in partitions for partitions in shared.values()):
+                owner = URL(str(url)).origin()
+                return None if owner == self.own else owner
+        raise _nobody()
 
     def all(self) -> set[URL]:
         """The workers that own partitions."""
         shared = self._app.router.tables_metadata()
-        return {URL(str(url)).origin() for url, topics in shared.items() if any(topics.values())}
+        return {URL(str(url)).origin() for url, owned in shared.items() if any(owned.values())}
 
     async def ask(self, worker: URL, path: str, params: Iterable[tuple[str, str]] = ()) -> tuple[int, Json]:
         """GET a path of another worker: its status and JSON body.
