@@ -154,15 +154,15 @@ async def test_any_worker_shows_a_request(workers: list[Worker]) -> None:
     uid = f"shown-{workers[0].port}"
     await streamed(workers[0].client(), body_of("demo", uid=uid))
     for worker in workers:
-        row: Any = await get_json(f"{worker.url}/requests/{uid}?frames=true")
-        assert (row["state"], row["tenant"], row["ingress"]) == ("completed", "default", "http")
-        kinds = [frame["kind"] for frame in row["frames"]]
-        assert (kinds[0], kinds[-1]) == ("begin", "terminal")
-        async with asyncio.timeout(10):  # lists are folded from trace events, a moment later
+        async with asyncio.timeout(10):  # rows are folded from trace events, a moment later
             while True:
                 listed: Any = await get_json(f"{worker.url}/requests?state=completed&limit=1000")
                 if uid in {r["uid"] for r in listed["requests"]}:
                     break
+        row: Any = await get_json(f"{worker.url}/requests/{uid}?frames=true")
+        assert (row["state"], row["tenant"], row["ingress"]) == ("completed", "default", "http")
+        kinds = [frame["kind"] for frame in row["frames"]]
+        assert (kinds[0], kinds[-1]) == ("begin", "terminal")
 
 
 async def test_the_model_list_is_the_upstreams(workers: list[Worker]) -> None:
