@@ -1,7 +1,7 @@
 """What must be true afterwards."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -10,10 +10,10 @@ from answers.envelope import utc_iso
 from answers.frames import CLAIMS, Kind, Status
 from app import topics
 from tests.cycle import views
-from tests.cycle.clients import Interruption, Seen
+from tests.cycle.clients import Seen
 from tests.cycle.scenario import GROUP, Run
 from tests.cycle.table import Check, counted
-from tests.cycle.told import Told, read_all
+from tests.cycle.told import Accepted, Told, read_accepted, read_answers
 from transports.kafka.client import KafkaLog
 from transports.log import Partition, TopicSpec
 
@@ -23,39 +23,51 @@ AFTERMATH_S = 1.0  # before and after Kafka's absence: what was being written th
 
 async def check(run: Run) -> tuple[list[Check], str]:
     """The whole table, and the story of each request."""
-    seen = run.clients.seen
     log = KafkaLog(run.broker.bootstrap, client_id="cycle")
     await log.start()
     try:
-        views_say = [await views.rows(run), await views.stored(run)]
+        accepted, problems = await read_accepted(log, run.clients.seen)
+        views_say = [await views.rows(run, accepted), await views.stored(run, accepted)]  # waits for the last ones
+        problems += await read_answers(log, accepted)
         commits = [await _committed(run, log, topic) for topic in (topics.CHAT_REQUESTS, topics.AGENT_TRACES)]
-        told, strangers = await read_all(log, (one.ask.uid for one in seen))
         dead_letters = await _dead_letters(log)
     finally:
         await log.stop()
     await run.fleet.count_calls()
     table = [
         _events(run),
-        _answered(seen),
-        *_interruptions(run, told),
-        *_in_log(seen, told, strangers),
+        _answered(run.clients.seen),
+        *_interruptions(run, accepted),
+        _lost(run.clients.seen, accepted),
+        *_in_log(accepted, problems),
         *views_say,
-        *_calls(run, told),
+        *_calls(run, accepted),
         *commits,
         dead_letters,
         views.exits(run),
         *views.logs(run),
     ]
-    return table, "\n".join(_story(run, one, told[one.ask.uid]) for one in seen)
+    return table, "\n".join(_story(run, one) for one in accepted)
 
 
-def _story(run: Run, one: Seen, told: Told) -> str:
-    lines = [f"{one.ask.uid} ({one.ask.door}, {one.ask.body['model']}): {_callers(run, one)}; {one.problem or 'well'}"]
-    lines += [f"asked {utc_iso(one.began_at)}, answered {utc_iso(one.done_at)}"]
-    for each in one.interruptions:
+def _by_client(accepted: list[Accepted]) -> dict[str, list[Accepted]]:
+    """What was accepted of each client, by its prompt: more than one where it had no name for it."""
+    found = defaultdict[str, list[Accepted]](list)
+    for one in accepted:
+        found[one.seen.ask.prompt].append(one)
+    return found
+
+
+def _story(run: Run, one: Accepted) -> str:
+    seen, ask = one.seen, one.seen.ask
+    lines = [
+        f"{one.uid} ({ask.name}, {ask.door}, {ask.body['model']}): {_callers(run, seen)}; {seen.problem or 'well'}"
+    ]
+    lines += [f"asked {utc_iso(seen.began_at)}, answered {utc_iso(seen.done_at)}"]
+    for each in seen.interruptions:
         who = each.member.name if each.member else "Kafka"
         lines.append(f"interrupted {utc_iso(each.at)} by {who}: {each.reason}")
-    return "\n  ".join([*lines, *told.story])
+    return "\n  ".join([*lines, *one.told.story])
 
 
 # -- what clients saw
@@ -72,53 +84,57 @@ def _events(run: Run) -> Check:
 
 def _answered(seen: list[Seen]) -> Check:
     doors = Counter(str(one.ask.door) for one in seen)
-    problems = [f"{one.ask.uid} ({one.ask.door}): {one.problem}" for one in seen if one.problem]
+    problems = [f"{one.ask.name} ({one.ask.door}): {one.problem}" for one in seen if one.problem]
     value = f"{len(seen) - len(problems)} of {len(seen)} ({counted(doors)})"
     return Check(name="clients that got the expected text", value=value, problems=problems)
 
 
-def _interruptions(run: Run, told: dict[str, Told]) -> list[Check]:
+def _interruptions(run: Run, accepted: list[Accepted]) -> list[Check]:
     """Clients that had to ask again: because a worker died or was told to stop, or Kafka was away."""
     reasons: Counter[str] = Counter()
-    cut, problems = 0, []
-    for one in run.clients.seen:
-        for interruption in one.interruptions:
-            reasons[interruption.reason] += 1
-            cut += interruption.cut
-            if interruption.cut and not _excused(run, one, interruption, told[one.ask.uid]):
-                who = interruption.member.name if interruption.member else "Kafka"
-                problems.append(f"{one.ask.uid} ({one.ask.door}): {interruption.reason} from {who}")
+    cut, problems, by_client = 0, list[str](), _by_client(accepted)
+    for seen in run.clients.seen:
+        mine = by_client[seen.ask.prompt]
+        excused = any(_held_by_dead(run, one) or _hit_by_outage(run, one) for one in mine)
+        for each in seen.interruptions:
+            reasons[each.reason] += 1
+            cut += each.cut
+            if each.cut and not each.excused and not excused:
+                who = each.member.name if each.member else "Kafka"
+                problems.append(f"{seen.ask.name} ({seen.ask.door}): {each.reason} from {who}")
     return [
         Check(name="clients asked again, for", value=counted(reasons)),
-        Check(name="answers cut by a death or Kafka's restart only", value=cut, problems=problems),
+        Check(name="answers cut by a death, a stop or Kafka only", value=cut, problems=problems),
     ]
-
-
-def _excused(run: Run, one: Seen, interruption: Interruption, told: Told) -> bool:
-    return interruption.excused or _held_by_dead(run, one, told) > 0 or _hit_by_outage(run, one, told)
 
 
 # -- what stands in the log
 
 
-def _in_log(seen: list[Seen], told: dict[str, Told], strangers: list[str]) -> list[Check]:
-    lost = [one.ask.uid for one in seen if not told[one.ask.uid].answers]
+def _lost(seen: list[Seen], accepted: list[Accepted]) -> Check:
+    """What a client holds a name for is accepted, and what is accepted is answered, even if nobody waits for it."""
+    answered = {one.uid for one in accepted if one.told.answers}
+    lost = [one.uid or one.ask.name for one in seen if one.uid not in answered]
+    lost += [one.uid for one in accepted if one.uid not in answered]
+    unread = len(accepted) - len({one.seen.ask.prompt for one in accepted})
+    value = f"{len(lost)} of {len(accepted)} accepted, {unread} of which nobody reads any more"
+    return Check(name="lost", value=value, problems=lost)
+
+
+def _in_log(accepted: list[Accepted], problems: list[str]) -> list[Check]:
     ends: Counter[str] = Counter()
-    problems, texts = list(strangers), []
+    texts = []
     frames: Counter[Kind] = Counter()
-    for one in seen:
-        uid, here = one.ask.uid, told[one.ask.uid]
-        frames.update(here.frames)
-        terminals = [answer.terminal for answer in here.answers.values() if answer.terminal is not None]
-        ends.update(str(terminal.status) for terminal in terminals)
-        problems += [f"{uid}: {problem}" for problem in _unsound(here)]
-        if here.text != one.ask.expected:
-            texts.append(f"{uid}: {here.text!r}")
-    void = sum(frames[kind] for kind in CLAIMS) - sum(here.attempts for here in told.values())
+    for one in accepted:
+        frames.update(one.told.frames)
+        ends.update(str(answer.terminal.status) for answer in one.told.answers.values() if answer.terminal)
+        problems += [f"{one.uid}: {problem}" for problem in _unsound(one.told)]
+        if one.told.text != one.seen.ask.expected:
+            texts.append(f"{one.uid}: {one.told.text!r}")
+    void = sum(frames[kind] for kind in CLAIMS) - sum(one.told.attempts for one in accepted)
     return [
-        Check(name="lost", value=len(lost), problems=lost),
         Check(name="exactly one counting terminal in the log", value=counted(ends), problems=problems),
-        Check(name="text in the log", value=f"{len(seen) - len(texts)} as expected", problems=texts),
+        Check(name="text in the log", value=f"{len(accepted) - len(texts)} as expected", problems=texts),
         Check(name="frames", value=counted(Counter({str(kind): count for kind, count in frames.items()}))),
         Check(name="marks that came second (void)", value=void),
     ]
@@ -140,38 +156,40 @@ def _unsound(here: Told) -> list[str]:
 # -- how often the LLM was called
 
 
-def _held_by_dead(run: Run, one: Seen, told: Told) -> int:
+def _held_by_dead(run: Run, one: Accepted) -> int:
     """LLM calls of killed workers for a request whose end was not in the log when they died."""
     return sum(
-        member.calls[one.ask.prompt]
+        member.calls[one.seen.ask.prompt]
         for member in run.fleet.members
-        if member.killed_at is not None and told.ended_at > member.killed_at
+        if member.killed_at is not None and one.told.ended_at > member.killed_at
     )
 
 
-def _hit_by_outage(run: Run, one: Seen, told: Told) -> bool:
+def _hit_by_outage(run: Run, one: Accepted) -> bool:
     """Whether a request was under way while Kafka was away: its produces may be in doubt."""
     outage = run.outage
-    return one.began_at < outage.ended + AFTERMATH_S and told.ended_at > outage.began - AFTERMATH_S
+    return one.seen.began_at < outage.ended + AFTERMATH_S and one.told.ended_at > outage.began - AFTERMATH_S
 
 
-def _calls(run: Run, told: dict[str, Told]) -> list[Check]:
+def _calls(run: Run, accepted: list[Accepted]) -> list[Check]:
+    """One call for each accepted request, but for what a dead worker held or Kafka's absence put in doubt."""
     calls: Counter[str] = Counter()
     for member in run.fleet.members:
         calls += member.calls
     repeated: Counter[str] = Counter()
     held, hit, problems = 0, 0, list[str]()
-    for one in run.clients.seen:
-        here, times = told[one.ask.uid], calls[one.ask.prompt]
-        by_dead, in_outage = _held_by_dead(run, one, here), _hit_by_outage(run, one, here)
-        held += by_dead > 0
+    for prompt, mine in _by_client(accepted).items():
+        extra = calls[prompt] - len(mine)
+        by_dead = max(_held_by_dead(run, one) for one in mine)
+        in_outage = sum(_hit_by_outage(run, one) for one in mine)
+        attempts = sum(one.told.attempts for one in mine)
+        held += by_dead
         hit += in_outage
-        repeated["dead" if by_dead else "outage" if in_outage else "other"] += max(0, times - 1)
-        excused = (by_dead > 0 and times == 2) or (in_outage and times > 1)
-        if (times != 1 and not excused) or times > here.attempts:
-            problems.append(f"{one.ask.uid}: {_callers(run, one)}, {here.attempts} attempts in the log")
-    asked = {one.ask.prompt for one in run.clients.seen}
-    problems += [f"called for {prompt!r}, which nobody asked" for prompt in calls if prompt not in asked]
+        repeated["dead" if by_dead else "outage" if in_outage else "other"] += max(0, extra)
+        excused = extra > 0 and (extra <= by_dead or in_outage)
+        if (extra and not excused) or calls[prompt] > attempts:
+            problems.append(f"{mine[0].uid}: {_callers(run, mine[0].seen)}, {attempts} attempts in the log")
+    problems += [f"called for {prompt!r}, which nobody asked" for prompt in calls.keys() - _by_client(accepted).keys()]
     by_worker = Counter({member.name: member.calls.total() for member in run.fleet.members})
     return [
         Check(name="LLM calls", value=f"{calls.total()}, by worker: {counted(by_worker)}"),
@@ -182,8 +200,8 @@ def _calls(run: Run, told: dict[str, Told]) -> list[Check]:
     ]
 
 
-def _callers(run: Run, one: Seen) -> str:
-    calls = {member.name: member.calls[one.ask.prompt] for member in run.fleet.members}
+def _callers(run: Run, seen: Seen) -> str:
+    calls = {member.name: member.calls[seen.ask.prompt] for member in run.fleet.members}
     return "called by " + (", ".join(f"{name} {count} times" for name, count in calls.items() if count) or "nobody")
 
 

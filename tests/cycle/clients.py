@@ -1,4 +1,8 @@
-"""What clients do: ask a worker; if it dies or says 503, ask another one again with the same uid."""
+"""What clients do: ask a worker; if it dies or says 503, ask another one again with the same uid.
+
+A client that brought no uid learns the worker's from the head of the answer. One that has not got so far does not know
+whether it was accepted; it asks anew, and what was accepted must come to its end all the same, without a reader.
+"""
 
 import asyncio
 import random
@@ -52,6 +56,7 @@ class Seen:
     """What one client did and saw."""
 
     ask: Ask
+    uid: str | None  # as far as the client knows
     began_at: float = 0.0  # seconds since the epoch
     done_at: float = 0.0
     interruptions: list[Interruption] = field(default_factory=list)
@@ -84,7 +89,7 @@ class Clients:
         async with asyncio.TaskGroup() as group:
             for ask in asks:
                 await asyncio.sleep(start + ask.at_s - time.monotonic())
-                seen = Seen(ask=ask, began_at=time.time())
+                seen = Seen(ask=ask, uid=ask.name if ask.named else None, began_at=time.time())
                 self.seen.append(seen)
                 group.create_task(self._client(seen))
 
@@ -116,28 +121,30 @@ class Clients:
         while True:
             member = self._fleet.pick(self._chance, not_again=member)
             try:
-                return await self._post(member, seen.ask)
+                return await self._post(member, seen)
             except AskAgainError as error:
                 self._note(seen, member, error)
                 await asyncio.sleep(self._chance.uniform(*PAUSE_S))
 
-    async def _post(self, member: Member, ask: Ask) -> None:
-        body = {**ask.body, "uid": ask.uid, "stream": ask.door is Door.STREAM}
+    async def _post(self, member: Member, seen: Seen) -> None:
+        streams = seen.ask.door is Door.STREAM
+        body = {**seen.ask.body, "stream": streams} | ({"uid": seen.uid} if seen.uid else {})
         try:
             async with self._session.post(f"{member.worker.url}/v1/chat/completions", json=body) as answer:
                 if answer.status != 200:
                     raise _refused(answer.status, await answer.read())
-                if ask.door is Door.STREAM:
-                    await self._read_stream(answer, ask)
+                seen.uid = answer.headers["X-Request-ID"]
+                if streams:
+                    await self._read_stream(answer, seen)
                 else:
-                    _check_whole(orjson.loads(await answer.read()), ask)
+                    _check_whole(orjson.loads(await answer.read()), seen)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise AskAgainError(
                 type(error).__name__, cut=not isinstance(error, aiohttp.ClientConnectorError)
             ) from error
 
-    async def _read_stream(self, answer: aiohttp.ClientResponse, ask: Ask) -> None:
-        stream = _Stream(ask)
+    async def _read_stream(self, answer: aiohttp.ClientResponse, seen: Seen) -> None:
+        stream = _Stream(seen)
         try:
             async for line in answer.content:
                 stream.line(line.rstrip(b"\r\n"))
@@ -152,31 +159,31 @@ class Clients:
         ask = seen.ask
         record = orjson.dumps(
             {
-                "event_id": f"evt-{ask.uid}",
+                "event_id": f"evt-{ask.name}",
                 "event_type": "chat.requested",
                 "tenant_id": "cycle",
-                "data": {"uid": ask.uid, "body": ask.body},
+                "data": {"uid": ask.name, "body": ask.body},
             }
         )
         while True:
             try:
-                await self._producer.send_and_wait(CHAT_REQUESTS.name, record, key=ask.uid.encode())
+                await self._producer.send_and_wait(CHAT_REQUESTS.name, record, key=ask.name.encode())
                 break
             except KafkaError as error:
                 self._note(seen, None, AskAgainError(type(error).__name__))
-        while not await self._stored(ask):  # noqa: ASYNC110 -- the workers' to know
+        while not await self._stored(seen):  # noqa: ASYNC110 -- the workers' to know
             await asyncio.sleep(self._chance.uniform(*POLL_S))
 
-    async def _stored(self, ask: Ask) -> bool:
+    async def _stored(self, seen: Seen) -> bool:
         """Whether any worker has the whole answer."""
         member = self._fleet.pick(self._chance)
         try:
-            async with self._session.get(f"{member.worker.url}/v1/chat/completions/{ask.uid}") as answer:
+            async with self._session.get(f"{member.worker.url}/v1/chat/completions/{seen.uid}") as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             return False
         if answer.status == 200:
-            _check_whole(orjson.loads(body), ask)
+            _check_whole(orjson.loads(body), seen)
         elif answer.status not in {202, 404, 503}:
             raise WrongAnswerError(f"HTTP {answer.status} for a stored answer: {body[:300]!r}")
         return answer.status == 200
@@ -185,8 +192,9 @@ class Clients:
 class _Stream:
     """One connection's stream: every token once and in order, then the end."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, seen: Seen) -> None:
+        self._uid = seen.uid
+        self._expected = seen.ask.expected
         self._text: list[str] = []
         self._place = (-1, -1)  # offset and number within the frame, of the last event
         self._finish: list[str] = []
@@ -210,6 +218,8 @@ class _Stream:
             if code in AGAIN:
                 raise AskAgainError(code, cut=True)
             raise WrongAnswerError(f"the stream ends with an error: {data['error']}")
+        if data["id"] != f"chatcmpl-{self._uid}":
+            raise WrongAnswerError(f"a chunk of {data['id']} in the stream of {self._uid}")
         for choice in data["choices"]:
             self._text.append(choice["delta"].get("content") or "")
             if choice.get("finish_reason"):
@@ -218,14 +228,14 @@ class _Stream:
     def check_prefix(self) -> None:
         """However it ended: what came is how the text begins."""
         told = "".join(self._text)
-        if not self._ask.expected.startswith(told):
-            raise WrongAnswerError(f"streamed {told!r}, which is no beginning of {self._ask.expected!r}")
+        if not self._expected.startswith(told):
+            raise WrongAnswerError(f"streamed {told!r}, which is no beginning of {self._expected!r}")
 
     def check_end(self) -> None:
         """The connection was closed in order, so the answer is whole."""
         if not self._done:
             raise AskAgainError("closed without an end", cut=True)
-        if "".join(self._text) != self._ask.expected or self._finish != ["stop"]:
+        if "".join(self._text) != self._expected or self._finish != ["stop"]:
             raise WrongAnswerError(f"streamed only {''.join(self._text)!r}, finish reasons {self._finish}")
 
 
@@ -236,7 +246,9 @@ def _refused(status: int, body: bytes) -> Exception:
     return AskAgainError(f"{status} {orjson.loads(body)['error']['code']}")
 
 
-def _check_whole(body: dict[str, Any], ask: Ask) -> None:
+def _check_whole(body: dict[str, Any], seen: Seen) -> None:
     choice = body["choices"][0]
-    if choice["message"]["content"] != ask.expected or choice["finish_reason"] != "stop":
-        raise WrongAnswerError(f"the answer is {choice}")
+    if body["id"] != f"chatcmpl-{seen.uid}" or choice["finish_reason"] != "stop":
+        raise WrongAnswerError(f"the answer to {seen.uid} is {body}")
+    if choice["message"]["content"] != seen.ask.expected:
+        raise WrongAnswerError(f"the answer is {choice}, not {seen.ask.expected!r}")

@@ -10,6 +10,7 @@ from demo.text import expected_content
 
 CALL_S = (1.0, 15.0)  # an LLM call's length
 TOKENS = (12, 40)  # of an answer
+NAMELESS = 0.3  # share of HTTP requests that leave it to the worker to name them; others bring a uid
 PONDERS = 0.2  # share of calls that say nothing for the first half of their time: only heartbeats show their life
 
 
@@ -42,8 +43,9 @@ class Options:
 class Ask:
     """One request of one client."""
 
-    uid: str
+    name: str  # its uid, if it brings one
     door: Door
+    named: bool  # it brings a uid
     at_s: float  # since the load began
     body: dict[str, Any]
 
@@ -69,9 +71,11 @@ def _ask(n: int, apart_s: float, seed: int, chance: random.Random) -> Ask:
     tokens, call_ms = chance.randint(*TOKENS), 1000 * chance.uniform(*CALL_S)
     first_ms = call_ms / 2 if chance.random() < PONDERS else 0.0
     model = f"demo:tokens={tokens},first_ms={first_ms:.0f},delay_ms={(call_ms - first_ms) / tokens:.1f}"
+    door = chance.choices(list(SHARES), list(SHARES.values()))[0]
     return Ask(
-        uid=f"cycle-{seed}-{n}",
-        door=chance.choices(list(SHARES), list(SHARES.values()))[0],
+        name=f"cycle-{seed}-{n}",
+        door=door,
+        named=door is Door.KAFKA or chance.random() >= NAMELESS,
         at_s=(n + chance.random()) * apart_s,
         body={"model": model, "messages": [{"role": "user", "content": f"request {n} of cycle {seed}"}]},
     )

@@ -1,17 +1,22 @@
-"""What the log says in the end about each request: chat-chunks, folded as every reader of it does."""
+"""What the log says in the end: which requests were accepted, and what became of each.
+
+Accepted is what stands in chat-requests, whether its client knows or not. What became of it is folded from chat-chunks
+as every reader does it.
+"""
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from answers.completion import Completion
 from answers.envelope import utc_iso
 from answers.fold import Answer, fold
 from answers.frames import Frame, Kind
-from app import reading, topics
+from app import reading, requests, topics
+from tests.cycle.clients import Seen
 from transports.kafka.client import KafkaLog
-from transports.log import Partition, Record
+from transports.log import Partition, Record, TopicSpec
 from transports.partitioner import partition_for
 
 
@@ -31,6 +36,11 @@ class Told:
     def attempts(self) -> int:
         """Marks that count."""
         return sum(answer.attempts for answer in self.answers.values())
+
+    @property
+    def spoke(self) -> bool:
+        """Whether anything but a begin mark was written."""
+        return self.frames.keys() != {Kind.BEGIN} or bool(self.problems)
 
     @property
     def text(self) -> str:
@@ -63,18 +73,47 @@ class Told:
             self.ended_at = written_at
 
 
-async def read_all(log: KafkaLog, uids: Iterable[str]) -> tuple[dict[str, Told], list[str]]:
-    """What the log says about each uid, and the records that are about none of them."""
-    told = {uid: Told(completion=Completion(uid)) for uid in uids}
+@dataclass(kw_only=True)
+class Accepted:
+    """A request that stands in chat-requests."""
+
+    uid: str
+    seen: Seen  # the client that asked for it
+    told: Told
+
+
+async def read_accepted(log: KafkaLog, all_seen: list[Seen]) -> tuple[list[Accepted], list[str]]:
+    """Every accepted request, and the records that are none."""
+    asked = {seen.ask.prompt: seen for seen in all_seen}
+    accepted: dict[str, Accepted] = {}
     strangers = []
-    for number in range(topics.CHAT_CHUNKS.partitions):
-        at, position = Partition(topics.CHAT_CHUNKS.name, number), 0
+    async for record in _records(log, topics.CHAT_REQUESTS):
+        request = requests.decode(record.value)
+        seen = asked.get(request.body["messages"][0]["content"])
+        if seen is None or record.key != request.key:
+            strangers.append(f"chat-requests {record.partition} at {record.offset}: nobody asked for {request.uid!r}")
+        elif request.uid not in accepted:
+            told = Told(completion=Completion(request.uid))
+            accepted[request.uid] = Accepted(uid=request.uid, seen=seen, told=told)
+    return list(accepted.values()), strangers
+
+
+async def read_answers(log: KafkaLog, accepted: list[Accepted]) -> list[str]:
+    """Fold what was said about each; returns what was said about others."""
+    told = {one.uid: one.told for one in accepted}
+    others: dict[str, Told] = {}
+    async for record in _records(log, topics.CHAT_CHUNKS):
+        uid = (record.key or b"").decode(errors="replace")
+        one = told.get(uid) or others.setdefault(uid, Told(completion=Completion(uid)))
+        one.take(record, uid)
+    # A door may write the begin mark of a request that then does not get into the log: nothing may follow it.
+    return [f"{uid!r} was never accepted, and says {other.story}" for uid, other in others.items() if other.spoke]
+
+
+async def _records(log: KafkaLog, topic: TopicSpec) -> AsyncIterator[Record]:
+    for number in range(topic.partitions):
+        at, position = Partition(topic.name, number), 0
         while records := await log.read(at, position):
             for record in records:
-                uid = (record.key or b"").decode(errors="replace")
-                if uid in told:
-                    told[uid].take(record, uid)
-                else:
-                    strangers.append(f"partition {number} at {record.offset}: a record of {uid!r}")
+                yield record
             position = records[-1].offset + 1
-    return told, strangers

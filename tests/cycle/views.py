@@ -10,50 +10,50 @@ from typing import Any
 import aiohttp
 
 from answers.frames import Status
-from tests.cycle.clients import Seen
 from tests.cycle.fleet import State
 from tests.cycle.scenario import Run
 from tests.cycle.table import Check, counted
+from tests.cycle.told import Accepted
 
 SETTLED_WITHIN_S = 60.0  # tables follow the log
 AT_ONCE = 20  # questions
 STALLED = "table recovery got no record for"  # a hang of Faust's that transports/recovery.py pushes out of
 
 
-async def rows(run: Run) -> Check:
+async def rows(run: Run, accepted: list[Accepted]) -> Check:
     """GET /requests/{uid}, from any worker."""
     states: Counter[str] = Counter()
 
-    async def problem(seen: Seen) -> str:
-        row = await _ask(run, f"/requests/{seen.ask.uid}", lambda row: row.get("state") in set(Status))
+    async def problem(one: Accepted) -> str:
+        row = await _ask(run, f"/requests/{one.uid}", lambda row: row.get("state") in set(Status))
         states[str(row.get("state"))] += 1
-        return "" if row.get("state") == Status.COMPLETED else f"{seen.ask.uid}: {row}"
+        return "" if row.get("state") == Status.COMPLETED else f"{one.uid}: {row}"
 
-    problems = await _each(run.clients.seen, problem)
+    problems = await _each(accepted, problem)
     return Check(name="GET /requests/{uid}", value=counted(states), problems=problems)
 
 
-async def stored(run: Run) -> Check:
+async def stored(run: Run, accepted: list[Accepted]) -> Check:
     """GET /v1/chat/completions/{uid}, from any worker."""
 
-    async def problem(seen: Seen) -> str:
-        body = await _ask(run, f"/v1/chat/completions/{seen.ask.uid}", lambda body: bool(body.get("choices")))
+    async def problem(one: Accepted) -> str:
+        body = await _ask(run, f"/v1/chat/completions/{one.uid}", lambda body: bool(body.get("choices")))
         text = body["choices"][0]["message"]["content"] if body.get("choices") else None
-        return "" if text == seen.ask.expected else f"{seen.ask.uid}: {body}"
+        return "" if text == one.seen.ask.expected else f"{one.uid}: {body}"
 
-    problems = await _each(run.clients.seen, problem)
-    value = f"{len(run.clients.seen) - len(problems)} as expected"
+    problems = await _each(accepted, problem)
+    value = f"{len(accepted) - len(problems)} as expected"
     return Check(name="GET /v1/chat/completions/{uid}", value=value, problems=problems)
 
 
-async def _each(all_seen: list[Seen], problem: Callable[[Seen], Awaitable[str]]) -> list[str]:
+async def _each(accepted: list[Accepted], problem: Callable[[Accepted], Awaitable[str]]) -> list[str]:
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(seen: Seen) -> str:
+    async def in_turn(one: Accepted) -> str:
         async with slots:
-            return await problem(seen)
+            return await problem(one)
 
-    return [found for found in await asyncio.gather(*map(one, all_seen)) if found]
+    return [found for found in await asyncio.gather(*map(in_turn, accepted)) if found]
 
 
 async def _ask(run: Run, path: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
