@@ -17,7 +17,7 @@ from tests.cycle.told import Accepted
 
 SETTLED_WITHIN_S = 60.0  # tables follow the log
 AT_ONCE = 20  # questions
-STALLED = "table recovery got no record for"  # a hang of Faust's that transports/recovery.py pushes out of
+STALLED = re.compile("table recovery (got no record for|starts anew)")  # what transports/recovery.py pushes out of
 
 
 async def rows(run: Run, accepted: list[Accepted]) -> Check:
@@ -80,7 +80,7 @@ def logs(run: Run) -> list[Check]:
         for line in member.worker.log.read_text(errors="replace").splitlines():
             if "Traceback" in line:
                 tracebacks.append(f"{member.name}, in {member.worker.log.name}")
-            elif STALLED in line:
+            elif STALLED.search(line):
                 stalls.append(f"{member.name}: {line}")
             elif found := re.search(r"\[(?:ERROR|CRITICAL)\] (.*)", line):
                 errors[re.sub(r"\d+", "N", found[1])] += 1
