@@ -166,7 +166,9 @@ class Settings(BaseModel):
         60.0, description="How long an append waits for Kafka to come back, in seconds; then its answer is in doubt."
     )
     kafka_session_timeout_s: Seconds = Field(
-        10.0, description="Silence after which the group gives a worker's partitions away, in seconds."
+        6.0,
+        description="Silence after which the group gives a worker's partitions away, in seconds. A worker that was "
+        "killed and starts again waits for so long; one that was only slow loses no stream by it.",
     )
     kafka_max_message_bytes: int = Field(
         8 * MIB + 65536, ge=1024, description="Largest record, in bytes: a whole request must fit into one."

@@ -43,7 +43,7 @@ T = TypeVar("T")
 EARLIEST: Final = -2  # of the ListOffsets protocol
 LATEST: Final = -1
 _READ_UNCOMMITTED: Final = 0
-PAGE_BYTES: Final = 256 << 10  # a page is some hundreds of records; a single larger batch comes whole
+RECORD_BYTES: Final = 512  # asked for each record of a page, more or less; a single larger batch comes whole
 _BACKOFF_S: Final = 0.1
 _UNKNOWN_ANSWERS: Final = 3  # a topic may be news to a broker; after this many answers it does not exist
 
@@ -117,7 +117,8 @@ class Asker:
         """
 
         async def ask(node: int) -> Page:
-            answers = await self.poll(node, {at: position}, max_wait_s=0.0, limit=limit, partition_bytes=PAGE_BYTES)
+            size = min(self._partition_bytes, limit * RECORD_BYTES)
+            answers = await self.poll(node, {at: position}, max_wait_s=0.0, limit=limit, partition_bytes=size)
             answer = answers.get(at)
             if isinstance(answer, Page):
                 return answer

@@ -1,0 +1,63 @@
+"""Reads a table back from its changelog in pages, past Faust's consumer.
+
+Faust recovers record by record: each goes through its fetch, a queue and four tasks, some 80 microseconds, and 100,000
+requests leave 400,000 changes. A page of the log client goes into the table as one batch.
+"""
+
+import asyncio
+from typing import Any, NamedTuple
+
+from faust.types import TP
+
+from transports.log import LogClient, Partition, Record
+
+PAGE = 4000  # changes read and applied at once: some milliseconds in which nothing else runs
+
+
+class _Message(NamedTuple):
+    """As much of Faust's message as its stores look at when they apply a changelog."""
+
+    tp: TP
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class _Change(NamedTuple):
+    """As much of Faust's event."""
+
+    key: bytes | None
+    value: bytes | None
+    message: _Message
+
+
+async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int) -> int:
+    """Apply the changes of one partition to its table.
+
+    Args:
+        log: where the changelog is.
+        table: a table whose keys and values are bytes.
+        at: the partition of its changelog.
+        after: the last offset that the table has seen.
+        last: the last offset there is.
+
+    Returns:
+        the last offset that the table has seen now: ``last``, or less where compaction has taken the end.
+
+    Raises:
+        LogError: the log cannot be read. What was applied is applied; it may be applied again.
+    """
+    partition = Partition(at.topic, at.partition)
+    while after < last:
+        records = [r for r in await log.read(partition, after + 1, limit=PAGE) if r.offset <= last]
+        if not records:
+            break
+        table.apply_changelog_batch([_change(at, record) for record in records])
+        after = records[-1].offset
+        await asyncio.sleep(0)  # whoever has something else to do
+    return after
+
+
+def _change(at: TP, record: Record) -> _Change:
+    return _Change(record.key, record.value, _Message(at, at.partition, record.offset, record.key, record.value))
