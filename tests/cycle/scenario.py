@@ -166,8 +166,10 @@ class Run:
 @asynccontextmanager
 async def prepared(options: Options, folder: Path) -> AsyncIterator[Run]:
     """A Kafka, a fleet without workers, and clients without requests; all of it gone at the end."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of the producer among the clients: Kafka goes away
     async with AsyncExitStack() as stack:
+        aiokafka = logging.getLogger("aiokafka")  # the producer among the clients; Kafka goes away on it
+        stack.callback(aiokafka.setLevel, aiokafka.level)
+        aiokafka.setLevel(logging.CRITICAL)
         broker = stack.enter_context(contextlib.closing(KafkaBroker()))
         await asyncio.to_thread(broker.start)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_S)
