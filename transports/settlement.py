@@ -132,8 +132,12 @@ class Settlement(Consumer):
         Recovery seeks while messages flow (faust-streaming issue 596): a message delivered between the seek and the
         clearing of the queues is lost, and the read offset of a message in the fetcher's hands is noted after the
         seek, which makes Faust drop the records before it. So the flow stops first; recovery resumes it.
+
+        A worker that stops reads nothing again, and what was acknowledged is still to be committed.
         """
         self.stop_flow()
+        if self.app.should_stop:
+            return
         try:
             await asyncio.wait_for(self._put_down.wait(), HANDOVER_S)
         except TimeoutError:

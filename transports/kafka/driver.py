@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from faust.transport.drivers import aiokafka
 
-from transports.kafka.repairs import SeekToStart, Settlement, ShortPolls, TablesFirst
+from transports.kafka import repairs
+from transports.kafka.repairs import OnlyWanted, SeekAgain, SeekToStart, Settlement, ShortPolls, TablesFirst
 from transports.recovery import TableManager
 
 SCHEME: Final = "kafka-atleastonce"
@@ -31,14 +32,15 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 """Arguments of ``faust.App`` without which the repairs do not hold."""
 
 
-class Consumer(Settlement, SeekToStart, TablesFirst, ShortPolls, aiokafka.Consumer):
+class Consumer(Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
     """Delivers each message at least once, whatever dies in between."""
 
 
 class Transport(aiokafka.Transport):
-    """Faust's Kafka transport with `Consumer`."""
+    """Faust's Kafka transport with `Consumer` and the producer that it needs."""
 
     Consumer = Consumer
+    Producer = repairs.Producer
 
 
 def broker_url(bootstrap_servers: str) -> str:

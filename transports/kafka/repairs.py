@@ -1,38 +1,36 @@
-"""What Faust's Kafka consumer needs to lose nothing. Each repair stands alone, so that a test can leave it out.
+"""What Faust's Kafka driver needs to lose nothing and to hang nowhere.
 
-| breaks in Faust 0.15.3                                               | where                               | repair |
-|----------------------------------------------------------------------|-------------------------------------|--------|
-| commits run ahead of work (faust-streaming 606, 707)                 | ``Consumer._new_offset``, ``ack``, ``_add_gap`` in ``faust/transport/consumer.py`` | `Settlement` |
-| an acknowledgement of an older generation settles the newer delivery | ``Consumer.ack``                    | `Settlement` |
-| recovery seeks while messages flow, then clears the queues (596)     | ``Consumer.perform_seek``, called by ``Recovery.on_recovery_completed`` and ``_resume_streams`` | `Settlement` |
-| a rebalance before the first commit skips messages (604)             | ``AIOKafkaConsumer.seek_to_committed`` in aiokafka | `SeekToStart` |
-| recovery can hang                                                    | ``faust/tables/recovery.py``        | `transports.recovery` |
-| a commit can overtake the changelog of a table                         | ``ProducerBuffer.flush`` gives up after 0.1 s | `TablesFirst` |
-| a record waits up to 1.5 s behind idle partitions of its broker       | ``AIOKafkaConsumerThread._create_worker_consumer`` | `ShortPolls` |
-| a worker that does not poll leaves the group for good (138)          | aiokafka's ``max_poll_interval_ms`` | the setting, see `transports.kafka.driver` |
-"""  # noqa: E501 - a table
+Each repair stands alone, so that a test can leave it out: ``tests/contracts/test_repairs.py`` shows for each what
+happens without it, and ``docs/repairs.md`` is the list, with the issues that they answer.
+"""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import Any
 
 import aiokafka
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from faust.types import TP
+from aiokafka.errors import IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.transport.producer import ProducerBuffer
+from faust.types import TP, FutureMessage
 
+from transports.kafka.one_loop import OneLoopConsumer
 from transports.settlement import Settlement
 
-__all__ = ["SeekToStart", "Settlement", "ShortPolls", "TablesFirst"]
+__all__ = ["OnlyWanted", "Producer", "SeekAgain", "SeekToStart", "Settlement", "ShortPolls", "TablesFirst"]
 
 FLUSH_S = 10.0  # how long a commit waits for table changes to reach the log; then it is tried again later
 POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
 
 
 class SeekToStart(Consumer):
-    """Goes back to the oldest record where no offset, or offset 0, is committed (faust-streaming 604).
+    """Goes back to the oldest record where no offset, or offset 0, is committed (robinhood/faust 604).
 
-    aiokafka's ``seek_to_committed`` moves only to offsets above 0; other partitions stay where they are. After the
-    first assignment that is the start. After a rebalance before the first commit, the position is behind the records
-    that were delivered meanwhile, and Faust has just thrown those away with the queues: they are never seen again.
+    aiokafka's ``seek_to_committed`` moves only to offsets above 0; other partitions stay where they are: behind the
+    records that were delivered meanwhile, and Faust throws those away with the queues. They are never seen again.
 
     Only with ``consumer_auto_offset_reset=earliest``; ``latest`` asks for the opposite. Changelogs are left alone:
     recovery seeks them itself.
@@ -47,8 +45,84 @@ class SeekToStart(Consumer):
         return committed  # type: ignore[return-value] # Faust's annotation forgets None
 
 
-class _ShortPollThread(AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
+class SeekAgain(Consumer):
+    """Lets a recovery whose partitions are gone begin anew with the next ones (faust-streaming 44, 54).
+
+    Faust expects an ``IllegalStateError`` where a rebalance has overtaken a seek. While nothing is assigned at all,
+    aiokafka asserts instead, and the worker crashes.
+    """
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek each partition to its committed offset."""
+        with _nothing_assigned():
+            return await super().seek_to_committed()
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek each partition to an offset."""
+        with _nothing_assigned():
+            await super().seek_wait(partitions)
+
+
+@contextmanager
+def _nothing_assigned() -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        raise IllegalStateError("no partitions are assigned") from error
+
+
+class _Wanted:
+    """The partitions to hand out records of, asked anew for each.
+
+    It is true even when nothing is wanted: aiokafka takes an empty set to mean every partition.
+    """
+
+    def __init__(self, consumer: Consumer, active: AbstractSet[TP]) -> None:
+        self._consumer, self._active = consumer, active
+
+    def __contains__(self, tp: object) -> bool:
+        return self._consumer.flow_active and tp in self._active
+
+
+class OnlyWanted(Consumer):
+    """Takes nothing from a partition that is paused, nor from any while the flow is stopped.
+
+    Faust hands its set of active partitions to aiokafka by reference, in a fetch that may wait for a second. A
+    rebalance pauses all of them, the set is empty, and aiokafka takes that to mean every partition: the fetch takes
+    whatever comes, moves the positions on, and Faust drops it, because nothing is active (robinhood/faust 69). When
+    that happens after table recovery has sought the start of a changelog, nobody ever reads the table: the worker
+    waits for its records for ever.
+    """
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        wanted: Any = None if active_partitions is None else _Wanted(self, active_partitions)
+        return await super()._getmany(wanted, timeout)
+
+    def resume_flow(self) -> None:
+        """Hand out records again, those first that came meanwhile."""
+        super().resume_flow()
+        self._look_again()
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """A stream has room again."""
+        super().on_buffer_drop(tp)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """End the wait of a fetch: what is wanted now may have come before it was wanted."""
+        consumer = self._thread._consumer  # noqa: SLF001
+        if consumer is not None and not self.should_stop:
+            fetcher = consumer._fetcher  # noqa: SLF001
+            self._thread.thread_loop.call_soon_threadsafe(_wake, fetcher)
+
+
+def _wake(fetcher: Any) -> None:
+    for waiter in list(fetcher._fetch_waiters):  # noqa: SLF001
+        fetcher._notify(waiter)  # noqa: SLF001
+
+
+class _ShortPollThread(OneLoopConsumer):
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = POLL_MS  # noqa: SLF001 - Faust passes a constant, and no setting
         return consumer
@@ -57,31 +131,74 @@ class _ShortPollThread(AIOKafkaConsumerThread):
 class ShortPolls(Consumer):
     """Keeps one partition from waiting for another.
 
-    aiokafka has one fetch under way for each broker. While the records of a partition are being handed over, the next
-    fetch leaves without that partition, and waits until one of the *others* has news, or until its longest wait is
-    over. Faust sets that to 1.5 s, with no setting for it: with 64 clients, the median request waited 1.5 s to be
-    read, on an idle machine.
+    aiokafka has one fetch under way for each broker. While the records of a partition wait to be handed over for more
+    than 0.1 s, the next fetch leaves without that partition, and waits until one of the *others* has news, or until
+    its longest wait is over. Faust sets that to 1.5 s, with no setting for it: with 64 clients, the median request
+    waited 1.5 s to be read, on an idle machine.
     """
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ShortPollThread(self, loop=self.loop, beacon=self.beacon)
 
 
-class TablesFirst(Consumer):
-    """Commits offsets only after the table changes made before are in the log.
+class Buffer(ProducerBuffer):
+    """Faust's buffer of table changes, which knows those that are not in the log yet.
 
-    Faust flushes its producer before a commit, but ``ProducerBuffer.flush`` gives up after 0.1 s, with changes still
-    waiting. A worker that dies then has committed a request whose table entry nobody will ever write.
+    Faust's own counts what waits in its queue: not the change that is just being sent, and not those that Kafka has
+    not confirmed.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._unwritten: set[FutureMessage] = set()
+        self.torn = False  # a table change is not in the log: nothing may be committed any more
+
+    def put(self, fut: FutureMessage) -> None:
+        """Send a table change, without waiting."""
+        self._unwritten.add(fut)
+        fut.add_done_callback(self._check)
+        super().put(fut)
+
+    def _check(self, fut: "asyncio.Future[Any]") -> None:
+        """Nobody awaits a table change. If one is not in the log, the table in memory must not go on.
+
+        The worker stops without committing; the next one recovers the table and gets the events again.
+        """
+        self._unwritten.discard(fut)
+        error = None if fut.cancelled() else fut.exception()
+        if error is not None and not self.torn:
+            self.torn = True
+            app: Any = self.app
+            self.add_future(app.crash(error))
+
+    async def written(self, within_s: float) -> bool:
+        """Wait until every change so far is in the log; False if that does not happen, or not in time."""
+        unwritten = set(self._unwritten)
+        if unwritten:
+            await asyncio.wait(unwritten, timeout=within_s)
+        return not self.torn and not unwritten & self._unwritten
+
+
+class Producer(driver.Producer):
+    """Faust's producer with `Buffer`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.buffer = Buffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
+
+
+class TablesFirst(Consumer):
+    """Commits offsets only after the table changes made before are in the log. Needs `Producer`.
+
+    Faust flushes its producer before a commit, but ``ProducerBuffer.flush`` gives up after 0.1 s, and a change that
+    Kafka refused is only logged. A worker that dies then has committed a request whose table entry nobody will ever
+    write.
     """
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        producer = self.app.producer
-        try:
-            async with asyncio.timeout(FLUSH_S):
-                while producer.buffer.size:
-                    await producer.buffer.flush()
-                await producer.flush()
-        except TimeoutError:
-            self.log.warning("no commit: table changes have not reached Kafka within %s s", FLUSH_S)
+        producer: Any = self.app.producer
+        if not await producer.buffer.written(FLUSH_S):
+            self.log.warning("no commit: table changes are not in Kafka")
             return False
         return bool(await super()._commit(offsets))
