@@ -27,7 +27,7 @@ def main() -> int:
     for number in range(given.repeat):
         if given.repeat > 1:
             say(f"\n== run {number + 1} of {given.repeat}")
-        options = Options(requests=given.requests, duration_s=given.duration, seed=first + number)
+        options = Options(requests=given.requests, duration_s=given.duration, seed=first + number, away_s=given.away)
         if asyncio.run(cycle(options, keep=given.keep)):
             return 1
     return 0

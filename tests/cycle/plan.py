@@ -32,6 +32,7 @@ class Options:
     requests: int = 1500
     duration_s: float = 60.0  # over which they come in
     seed: int = 0
+    away_s: float = 0.0  # for which Kafka stays away longer than its restart takes
 
     @property
     def density(self) -> float:

@@ -135,7 +135,9 @@ class Run:
     async def _restart_kafka(self) -> None:
         event = self._event("Kafka restarts")
         self.outage.began = time.time()
-        await asyncio.to_thread(self.broker.restart)
+        await asyncio.to_thread(self.broker.stop)
+        await asyncio.sleep(self.options.away_s)
+        await asyncio.to_thread(self.broker.start)
         self.outage.ended = time.time()
         event.note = f"away for {self.outage.ended - self.outage.began:.1f} s"
 
