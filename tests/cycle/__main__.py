@@ -19,6 +19,8 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, help="the same seed is the same plan (default: random, and printed)")
     parser.add_argument("--repeat", type=int, default=1, help="so often, each time with the next seed (%(default)s)")
+    help_text = "seconds that Kafka stays away, besides its restart (%(default)g)"
+    parser.add_argument("--away", type=float, default=Options.away_s, help=help_text)
     parser.add_argument(
         "--keep", action="store_true", help="keep the folder with the logs of a run that went well, too"
     )
