@@ -13,6 +13,12 @@ A reader that is behind goes live in one step without an await: "the ring holds 
 checked, the rest of the ring is taken, and the reader is put into the table. Nothing can be delivered in between, so
 there is neither a gap nor a duplicate. Falling behind is the same step backwards.
 
+A reader of one key does not read what others have written. The feed keeps an `Index` of which keys stand where, from
+``Index.start`` to the live position, and the reader goes from one place of its key to the next, and live after the
+last. One whose position is older waits until a `Scan` has extended the index backwards, once for all who wait. So a
+thousand readers of a log cost one reading of it, and their own records. The index is bounded. Once it has had to give
+up its oldest part it grows backwards no more, and a reader that comes from there reads page by page up to its start.
+
 What compaction took is stepped over. A reader that is behind may be overtaken by retention: it goes on at the log's
 start, and who minds compares the offset of what it gets with the position it had.
 
@@ -27,6 +33,7 @@ All of it runs on one event loop, without threads. Each record is one object, ho
 import asyncio
 import contextlib
 import logging
+from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,6 +49,11 @@ __all__ = ["Tail", "TailLimits", "Tails"]
 logger = logging.getLogger(__name__)
 
 _RECORD_OVERHEAD_BYTES = 200  # the tuple, its offsets and its headers, roughly
+_KEY_OVERHEAD_BYTES = 380  # of a key in the index: its bytes object, its entry, its list, its place in the dict
+_PLACE_BYTES = 28  # of a block more in which a key stands: one element in each of two lists
+_BLOCK_BYTES = 160  # of a block: its number, its list, its tuple
+_GAP_BLOCKS = 3  # so many blocks without the key are read along: cheaper than one more question
+_WINDOW_PAGES = 64  # a scan's step over a hole grows up to so many pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,8 @@ class TailLimits:
     queue_records: int = 2048  # records waiting for one reader; more, and it falls behind
     queue_bytes: int = 1 << 20
     page_records: int = 500  # records of one read from the broker or from the ring
+    index_bytes: int = 32 << 20  # which keys stand where, for each partition: of 30,000 answers or so
+    index_block: int = 16  # offsets that the index does not tell apart
     reads: int = 8  # reads under way at the same time, all readers together
     linger_s: float = 600.0  # how long a partition is followed after its last reader left
     look_wait_s: float = 0.25  # how long ``look`` waits for the feed before it reads from the broker itself
@@ -62,15 +76,112 @@ def _size_bytes(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + _RECORD_OVERHEAD_BYTES
 
 
-class Feed:
-    """The live records of one partition: its position, its ring of recent records, its readers by key."""
+@dataclass(slots=True, eq=False)
+class _Places:
+    """Where a key stands: the numbers of its blocks, ascending. Block n has the offsets from n * index_block on."""
 
-    def __init__(self, at: Partition, position: int, limits: TailLimits) -> None:
+    key: bytes
+    blocks: list[int]
+
+
+class Index:
+    """Which keys stand where in one partition, complete from ``start`` to the feed's live position.
+
+    It may name a place where the key is not (compaction or retention took the record), but misses none where it is.
+    """
+
+    def __init__(self, start: int, limits: TailLimits) -> None:
+        self.start = start
+        self.full = False  # it has given up old blocks to keep its bound, and would do so with any that are older
+        self._limits = limits
+        self._width = limits.index_block
+        self._places: dict[bytes, _Places] = {}
+        self._blocks: deque[tuple[int, list[_Places]]] = deque()  # ascending, without those that have no keys
+        self._size_bytes = 0
+
+    def add(self, record: Record) -> None:
+        """The feed delivers ``record``. For each record that is written anywhere, so it does little."""
+        if record.key is None:
+            return
+        number = record.offset // self._width
+        places = self._places.get(record.key)
+        if places is not None and places.blocks[-1] == number:
+            return
+        if not self._blocks or self._blocks[-1][0] != number:
+            self._blocks.append((number, []))
+            self._size_bytes += _BLOCK_BYTES
+        places = places or self._enter(record.key)
+        places.blocks.append(number)
+        self._blocks[-1][1].append(places)
+        self._size_bytes += _PLACE_BYTES
+        self._keep_bound()
+
+    def extend(self, start: int, records: Iterable[Record]) -> None:
+        """All records from the new ``start`` to the present one, the newest first."""
+        self.start = start
+        for record in records:
+            if record.key is None:
+                continue
+            number = record.offset // self._width
+            places = self._places.get(record.key)
+            if places is not None and places.blocks[0] == number:
+                continue
+            if not self._blocks or self._blocks[0][0] != number:
+                self._blocks.appendleft((number, []))
+                self._size_bytes += _BLOCK_BYTES
+            places = places or self._enter(record.key)
+            places.blocks.insert(0, number)
+            self._blocks[0][1].append(places)
+            self._size_bytes += _PLACE_BYTES
+        self._keep_bound()
+
+    def find(self, key: bytes, position: int) -> tuple[int, int] | None:
+        """Where ``key`` may stand next, at or after ``position``: from an offset, and how many offsets on.
+
+        None: nowhere. Offsets without the key lie between, where it stands here and there in a page.
+        """
+        places = self._places.get(key)
+        blocks = places.blocks if places is not None else ()
+        at = bisect_left(blocks, position // self._width)
+        if at == len(blocks):
+            return None
+        first = max(position, blocks[at] * self._width)
+        end = (blocks[at] + 1) * self._width
+        while (at := at + 1) < len(blocks) and end - first < self._limits.page_records:
+            if blocks[at] > blocks[at - 1] + _GAP_BLOCKS:
+                break
+            end = (blocks[at] + 1) * self._width
+        return first, min(end - first, self._limits.page_records)
+
+    def _enter(self, key: bytes) -> _Places:
+        self._places[key] = places = _Places(key, [])
+        self._size_bytes += _KEY_OVERHEAD_BYTES + len(key)
+        return places
+
+    def _keep_bound(self) -> None:
+        while self._size_bytes > self._limits.index_bytes and len(self._blocks) > 1:
+            number, oldest = self._blocks.popleft()
+            self._size_bytes -= _BLOCK_BYTES + _PLACE_BYTES * len(oldest)
+            for places in oldest:
+                del places.blocks[0]
+                if not places.blocks:
+                    del self._places[places.key]
+                    self._size_bytes -= _KEY_OVERHEAD_BYTES + len(places.key)
+            self.start = max(self.start, (number + 1) * self._width)
+            self.full = True
+
+
+class Feed:
+    """The live records of one partition: its position, its ring of recent records, its index, its readers by key."""
+
+    def __init__(self, tails: "Tails", at: Partition, position: int) -> None:
         self.at = at
         self.position = position  # the next record delivered has this offset or a higher one
         self.ring_start = position  # the ring holds all records from here to position
+        self.index = Index(position, tails.limits)
+        self.scan = Scan(tails, self)
         self.idle_since = 0.0  # loop time at which the last reader left
-        self._limits = limits
+        self._limits = tails.limits
         self._ring: deque[Record] = deque()
         self._ring_bytes = 0
         self._by_key: dict[bytes | None, set[Tail]] = {}  # live readers of one key
@@ -90,6 +201,7 @@ class Feed:
             if record.offset < self.position:
                 continue  # a broker that comes back may repeat; each record goes out once
             self._keep(record)
+            self.index.add(record)
             self.position = record.offset + 1
             for tail in (*self._by_key.get(record.key, ()), *self._of_all):
                 tail.push(record)
@@ -142,6 +254,85 @@ class Feed:
                     if self._moved is None or self._moved.done():
                         self._moved = asyncio.get_running_loop().create_future()
                     await asyncio.shield(self._moved)  # others may wait for the same future
+
+
+class Scan:
+    """Extends the index of a feed backwards, window by window, while a reader waits for what is older.
+
+    The index is whole after each window, so an error or a reader that leaves costs nothing that was read. What fails
+    fails for all who wait, at once: each of them would only wait for the same broker again.
+    """
+
+    def __init__(self, tails: "Tails", feed: Feed) -> None:
+        self._tails = tails
+        self._feed = feed
+        self._waiters: list[tuple[Tail, asyncio.Future[None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def reach(self, tail: "Tail") -> None:
+        """Wait until the index holds everything from the tail's position on, or can hold no more.
+
+        Raises:
+            LogError: reading from the broker failed.
+        """
+        if not self._wanted(tail):
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append((tail, waiter))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name=f"tails: index {self._feed.at}")
+        await waiter
+
+    async def stop(self) -> None:
+        """Let everybody go. Never raises."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    def _wanted(self, tail: "Tail") -> bool:
+        index = self._feed.index
+        return tail.position < index.start and not index.full and not tail.closed
+
+    async def _run(self) -> None:
+        width = self._tails.limits.page_records
+        try:
+            while self._release():
+                width = await self._window(width)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who wait
+            self._release(error)
+        finally:
+            self._release(all_of_them=True)
+            self._running = None
+
+    def _release(self, error: Exception | None = None, *, all_of_them: bool = False) -> bool:
+        """Let those go who have what they want, or all. Whether somebody is left."""
+        waiters, self._waiters = self._waiters, []
+        for tail, waiter in waiters:
+            if waiter.done():  # cancelled
+                continue
+            if all_of_them or not self._wanted(tail):
+                waiter.set_result(None)
+            elif error is not None:
+                waiter.set_exception(error)
+            else:
+                self._waiters.append((tail, waiter))
+        return bool(self._waiters)
+
+    async def _window(self, width: int) -> int:
+        """Index the offsets below the index's start, ``width`` of them. Returns how many to take the next time."""
+        at, index, page = self._feed.at, self._feed.index, self._tails.limits.page_records
+        end = index.start
+        start = position = max(0, end - width)
+        records: list[Record] = []
+        while position < end:
+            read = await self._tails.read(at, position, min(page, end - position), end)
+            records += (record for record in read if record.offset < end)
+            position = read[-1].offset + 1 if read else end
+        if not records and (await self._tails.client.bounds(at)).start >= end:
+            start = 0  # retention took it all
+        if not index.full:  # else its start has moved up meanwhile
+            index.extend(start, reversed(records))
+        return page if records else min(2 * width, _WINDOW_PAGES * page)  # a hole
 
 
 class Tail:
@@ -345,6 +536,13 @@ class Tail:
         if self._live:
             return self._take()
         feed = self.feed
+        limit = self._limits.page_records
+        if self.key is not None:
+            if self._position < feed.ring_start:
+                await feed.scan.reach(self)
+                if self._closed:
+                    return []
+            limit = self._skip(self.key)
         recent = feed.recent(self._position, self)
         if recent is not None and len(recent) <= self._limits.page_records:
             self._position = max(self._position, feed.position)
@@ -355,9 +553,18 @@ class Tail:
             self._position = page[-1].offset + 1
             return page
         known_end = max(known_end, feed.position)
-        read = await self._tails.read(self.at, self._position, self._limits.page_records, known_end)
+        read = await self._tails.read(self.at, self._position, limit, known_end)
         self._position = read[-1].offset + 1 if read else max(self._position, known_end)
         return [record for record in read if self.wants(record)]
+
+    def _skip(self, key: bytes) -> int:
+        """Go to the next place of ``key``, or to the live position. Returns how many records to read from there."""
+        feed = self.feed
+        if self._position < feed.index.start:
+            return self._limits.page_records
+        place = feed.index.find(key, self._position)
+        self._position, limit = place or (max(self._position, feed.position), self._limits.page_records)
+        return limit
 
     async def _read_to(self, end: int) -> list[Record]:
         found: list[Record] = []
@@ -419,6 +626,7 @@ class Tails:
         for at, feed in list(self._feeds.items()):
             for tail in list(feed.tails):
                 await tail.close()
+            await feed.scan.stop()
             await self._unfollow(at, feed)
 
     def open(self, at: Partition, position: int | None = None, key: bytes | None = None) -> Tail:
@@ -462,6 +670,7 @@ class Tails:
             LogUnavailableError: the broker says that the log ends before ``known_end``.
         """
         async with self._reads:
+            await asyncio.sleep(0)  # a log that does not wait for its file must not keep others waiting page after page
             records = await self.client.read(at, position, limit=limit)
             if not records and position < known_end and (end := (await self.client.bounds(at)).end) < known_end:
                 raise LogUnavailableError(f"{at.topic}-{at.partition} was at {known_end} and is back at {end}")
@@ -479,7 +688,7 @@ class Tails:
             if feed := self._feeds.get(at):
                 return feed
             end = (await self.client.bounds(at)).end
-            feed = Feed(at, end, self.limits)
+            feed = Feed(self, at, end)
             feed.idle_since = asyncio.get_running_loop().time()
             await self.client.follow(at, end, feed.deliver)
             self._feeds[at] = feed
