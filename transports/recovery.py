@@ -126,20 +126,24 @@ class Recovery(FaustRecovery):
 
         async def read(tp: TP) -> None:
             async with turns:
-                last = self.active_highwaters[tp]
-                if last > destination[tp]:
-                    table = self.tp_to_table[tp]
-                    destination[tp] = await read_back(log, table, tp, after=destination[tp], last=last)
+                after, last = destination[tp], self.active_highwaters[tp]
+                if None not in {after, last} and last > after:
+                    destination[tp] = await read_back(log, self.tp_to_table[tp], tp, after=after, last=last)
 
         self._reading_back = True
         try:
-            await asyncio.gather(*(read(tp) for tp in tps))
-        except LogError as error:
-            self.log.warning("table changes are read one by one, for the log failed: %s", error)
+            ends = await asyncio.gather(*(read(tp) for tp in tps), return_exceptions=True)
         finally:
             self._reading_back = False
+        for error in ends:
+            if isinstance(error, LogError):
+                self.log.warning("table changes are read one by one, for the log failed: %s", error)
+            elif error is not None:
+                raise error
 
     async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Any, title: str) -> None:
+        if any(offsets[tp] is None for tp in tps):
+            raise RebalanceAgain  # other partitions have been assigned since the offsets were asked for
         await super()._seek_offsets(consumer, tps, offsets, title)
         if title == "active":
             self._reading_since = monotonic()

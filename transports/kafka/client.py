@@ -253,7 +253,8 @@ class KafkaLog:
 
     def _new_producer(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
-            **self._options("append"),
+            # aiokafka gives a batch up after this time where its partition has no leader, as while a broker restarts.
+            **self._options("append") | {"request_timeout_ms": int(self._delivery_timeout_s * 1000)},
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
