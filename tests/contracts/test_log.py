@@ -29,7 +29,7 @@ async def test_records_come_back_whole(client: LogClient, at: Partition) -> None
     written = [(key, value, ()) for key, value in product(BYTES, BYTES)] + [(b"k", b"v", pairs) for pairs in HEADERS]
     before = time.time()
     offsets_given = [await client.append(*at, key, value, headers) for key, value, headers in written]
-    found = await client.read(at, 0)
+    found = await read_all(client, at)
     assert offsets_given == offsets(found) == list(range(len(written)))
     for record, (key, value, headers) in zip(found, written, strict=True):
         assert record[:2] == at

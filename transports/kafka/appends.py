@@ -37,6 +37,7 @@ __all__ = ["Appends"]
 
 logger = logging.getLogger(__name__)
 
+METADATA_S = 10.0  # how long a topic that nobody has heard of may take to turn up
 RETIRE_S = 1.0  # how long a producer that is thrown away may go on for batches of other lanes
 _RECORD_OVERHEAD_BYTES = 100  # offsets, lengths and our own tuple, roughly
 
@@ -248,8 +249,13 @@ def _fail(done: "asyncio.Future[int]", error: LogError) -> None:
 
 
 async def _check_partition(producer: AIOKafkaProducer, at: Partition) -> None:
+    try:
+        async with asyncio.timeout(METADATA_S):
+            known = await producer.partitions_for(at.topic)
+    except TimeoutError:
+        raise UnknownTopicOrPartitionError(f"there is no topic {at.topic}") from None
     # aiokafka asserts it, which says nothing and vanishes under -O
-    if at.partition not in await producer.partitions_for(at.topic):
+    if at.partition not in known:
         raise UnknownTopicOrPartitionError(f"{at.topic} has no partition {at.partition}")
 
 
