@@ -102,10 +102,6 @@ class Slots:
                 return
         self._free += 1
 
-    def locked(self) -> bool:
-        """Whether there is none free."""
-        return not self._free
-
 
 class Slot:
     """One of the worker's places for an answer in flight. Taking twice or giving back twice is harmless."""

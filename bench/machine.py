@@ -41,4 +41,4 @@ def kafka_version() -> str:
 
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ from bench.targets import BARE, EMBEDDED, KAFKA, NAMES
 from bench.workloads import WORKLOADS
 
 COLOURS = {BARE: "#56B4E9", EMBEDDED: "#E69F00", KAFKA: "#0072B2"}
-FLOOR = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.2}
+FLOOR: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.2}
 BACK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}  # of a label on a line
 WIDTH = 0.26  # of a bar, where three stand side by side
 
@@ -34,8 +35,8 @@ def draw(results: Results, path: Path) -> None:
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(y=0.16)
-    handles = [mpl.patches.Patch(color=COLOURS[key], label=NAMES[key]) for key in COLOURS]
-    handles.append(mpl.lines.Line2D([], [], label="floor", **FLOOR))  # type: ignore[arg-type]
+    handles: list[Artist] = [mpl.patches.Patch(color=COLOURS[key], label=NAMES[key]) for key in COLOURS]
+    handles.append(mpl.lines.Line2D([], [], label="floor", **FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     machine = results.machine
     figure.suptitle(
@@ -54,7 +55,7 @@ def _latency(panel: Axes, results: Results) -> None:
     each = [(1 + shift[row.target], row.target, row.added_transit_ms) for row in rows if row.added_transit_ms]
     _bars(panel, [*first, *each], "{:.1f}")
     for middle, limit in ((0, 8), (1, 2.5)):
-        panel.hlines(limit, middle - 0.45, middle + 0.45, **FLOOR)  # type: ignore[arg-type]
+        panel.hlines(limit, middle - 0.45, middle + 0.45, **FLOOR)
     panel.set_xticks([0, 1], ["first token", "each token"])
     _name(panel, f"{_title(0)}:\nadded latency, median", "ms")
 
@@ -63,7 +64,7 @@ def _share(panel: Axes, results: Results) -> None:
     """W2: requests/s as a share of those without a proxy."""
     rows = _rows(results, "W2", tuple(COLOURS))
     _bars(panel, [(at, row.target, row.of_none) for at, row in enumerate(rows) if row.of_none], "{:.2f}")
-    panel.axhline(0.6, **FLOOR)  # type: ignore[arg-type]
+    panel.axhline(0.6, **FLOOR)
     panel.set_xticks(range(len(rows)), [_short(row.target) for row in rows])
     _name(panel, f"{_title(1)}:\nrequests/s as a share of no proxy", "share")
 
@@ -72,7 +73,7 @@ def _speed(panel: Axes, results: Results) -> None:
     """W3: tokens/s, and the share of the bare proxy's."""
     rows = _rows(results, "W3", tuple(COLOURS))
     _bars(panel, [(at, row.target, _thousands(row.tokens_per_s)) for at, row in enumerate(rows)], "{:.0f} k")
-    panel.axhline(30, **FLOOR)  # type: ignore[arg-type]
+    panel.axhline(30, **FLOOR)
     shares = [
         f"{_short(row.target)}\n{row.of_bare.median:.2f} of bare" if row.of_bare else _short(row.target) for row in rows
     ]
@@ -89,7 +90,7 @@ def _starts(panel: Axes, results: Results) -> None:
         bars.append((at, case.partition(",")[0], Spread.of(took)))
         names.append(f"{case.replace(', ', chr(10))}\n{after}")
     _bars(panel, bars, "{:.1f}")
-    panel.axhline(10, **FLOOR)  # type: ignore[arg-type]
+    panel.axhline(10, **FLOOR)
     panel.set_xticks(range(len(names)), names, fontsize=8)
     records = median([start.records for start in results.starts] or [0])
     _name(panel, f"S: start with {records:,.0f} requests in the tables,\nuntil all is served again", "s")

@@ -21,7 +21,7 @@ def record(workload: Workload, target: Target, field: Field, folder: Path) -> st
     path = folder / f"{workload.key}-{target.key}.speedscope.json"
     options = ["--format", "speedscope", "--rate", str(RATE_HZ), "--duration", str(int(SECONDS)), "--output", str(path)]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen([spy, "record", "--pid", str(pid), *options], stdout=quiet, stderr=quiet) as recording:  # noqa: S603
+    with subprocess.Popen([spy, "record", "--pid", str(pid), *options], stdout=quiet, stderr=quiet) as recording:
         measure(workload, target, field, number=0, seconds=SECONDS, warmup_s=WARMUP_S)
         recording.wait()
     return f"{path} (open it in https://www.speedscope.app)"

@@ -94,7 +94,7 @@ class Bed:
         self.serve()
         self.end(STOP)
         arguments = module("bench.history", self.records)
-        subprocess.run(arguments, check=True, cwd=ROOT, env=dict(self.env), timeout=HISTORY_WITHIN_S)  # noqa: S603
+        subprocess.run(arguments, check=True, cwd=ROOT, env=dict(self.env), timeout=HISTORY_WITHIN_S)
 
     def measure(self, after: str) -> Start:
         """Start it, and look at the clock."""

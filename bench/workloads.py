@@ -63,7 +63,7 @@ def measure(workload: Workload, target: Target, field: Field, *, number: int, se
         run=secrets.token_hex(4),
     )
     pipe, command = subprocess.PIPE, module("bench.load")
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as generator:  # noqa: S603 -- our own
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as generator:
         lines = _talk(generator, orjson.dumps(asdict(job)) + b"\n")
         meter = CpuMeter({"generator": generator.pid, **field.pids})
         _expect(lines, "begin")

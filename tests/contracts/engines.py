@@ -221,7 +221,7 @@ class Stage(ABC):
     async def commits(self, offset: int, partition: int = 0) -> None:
         """Wait until that is committed, and no more than that."""
         async with asyncio.timeout(LIMIT_S):
-            while (known := await self.committed(partition)) is None or known < offset:  # noqa: ASYNC110
+            while (known := await self.committed(partition)) is None or known < offset:
                 await asyncio.sleep(0.05)
         assert known == offset
 

@@ -58,7 +58,7 @@ def new_name() -> str:
 
 async def until(condition: Callable[[], object], *, within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  # the subject must not help its own test
+        while not condition():  # the subject must not help its own test
             await asyncio.sleep(0.003)
 
 

@@ -103,7 +103,7 @@ async def test_a_message_behind_a_hole_in_the_log_is_not_settled_by_the_hole(
             await producer.send_and_wait(kafka.topic, value, partition=0)
     await producer.stop()
     async with asyncio.timeout(LIMIT_S):
-        while (await kafka.log.bounds(Partition(kafka.topic, 0))).end < 3:  # noqa: ASYNC110  # a moment later
+        while (await kafka.log.bounds(Partition(kafka.topic, 0))).end < 3:  # a moment later
             await asyncio.sleep(0.02)
     await kafka.write(b"3", b"4")
     async with Worker(kafka, **RARELY, **driver).running() as worker:
@@ -346,7 +346,7 @@ class _SlowRebalance:
 
     async def answer(self, *args: Any) -> Any:
         """The broker's answer; in the consumer's thread."""
-        while not self.sought.is_set():  # noqa: ASYNC110 - an event of another thread
+        while not self.sought.is_set():
             await asyncio.sleep(0.01)
         return await self._answer(*args)
 

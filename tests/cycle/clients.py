@@ -171,7 +171,7 @@ class Clients:
                 break
             except KafkaError as error:
                 self._note(seen, None, AskAgainError(type(error).__name__))
-        while not await self._stored(seen):  # noqa: ASYNC110 -- the workers' to know
+        while not await self._stored(seen):
             await asyncio.sleep(self._chance.uniform(*POLL_S))
 
     async def _stored(self, seen: Seen) -> bool:

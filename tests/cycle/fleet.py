@@ -99,7 +99,7 @@ class Fleet:
     async def owns(self, member: Member) -> None:
         """Wait until a worker owns partitions."""
         async with asyncio.timeout(OWNS_WITHIN_S):
-            while member.worker.url not in await self._owners(member):  # noqa: ASYNC110 -- the workers' to know
+            while member.worker.url not in await self._owners(member):
                 await asyncio.sleep(0.2)
 
     async def calls_open(self, member: Member) -> int:

@@ -74,6 +74,6 @@ async def calls(url: str) -> dict[str, object]:
 async def until_none_open(url: str) -> dict[str, object]:
     """The counters once no call is open; fails after 2 s."""
     async with asyncio.timeout(2):
-        while (counters := await calls(url))["open"]:  # noqa: ASYNC110  (the counters are the server's)
+        while (counters := await calls(url))["open"]:
             await asyncio.sleep(0.01)
     return counters

@@ -487,7 +487,7 @@ async def test_cancelling_who_reads_closes_the_call(url: str) -> None:
         said: list[Json] = []
         reading = asyncio.create_task(chunks_of(one, body_of("demo-hang:after=1"), said))
         async with asyncio.timeout(SECONDS):
-            while len(said) < 2:  # noqa: ASYNC110 -- the task appends
+            while len(said) < 2:
                 await asyncio.sleep(0.01)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
@@ -498,7 +498,7 @@ async def test_cancelling_who_waits_for_the_first_byte_closes_the_call(url: str)
     async with upstream(url) as one:
         reading = asyncio.create_task(chunks_of(one, body_of("demo-silent")))
         async with asyncio.timeout(SECONDS):
-            while (await calls(url))["open"] == 0:  # noqa: ASYNC110 -- the counters are the server's
+            while (await calls(url))["open"] == 0:
                 await asyncio.sleep(0.01)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

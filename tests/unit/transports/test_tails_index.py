@@ -165,7 +165,7 @@ async def test_a_scan_that_fails_is_everybodys_error_and_costs_no_record(log: Me
     log.read_delay_s = 0.003
     async with tails.open(AT, 0, b"k0") as one, tails.open(AT, 0, b"k1") as two:
         both = asyncio.gather(one.catch_up(), two.catch_up(), return_exceptions=True)
-        while index_of(one).start > 200:  # noqa: ASYNC110 - the subject must not help its own test
+        while index_of(one).start > 200:
             await asyncio.sleep(0.001)
         log.broken, reads = True, log.calls["read"]
         assert [type(result) for result in await both] == [LogUnavailableError, LogUnavailableError]
