@@ -7,7 +7,6 @@ unfinished request to the next owner of its partition. Nothing is acknowledged f
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -16,23 +15,24 @@ from typing import Any
 from faust.types import EventT
 
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
+from agents.burial import bury, surely
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
 from answers.frames import Frame, Kind
-from app import dead_letters, requests, topics
+from app import requests, topics
 from app.core import Weir
 from app.lifecycle import Happening
 from app.requests import ChatRequest, new_id
 from tables import terminals
 from tables.terminals import Ended
-from transports.log import LogError, LogRefusedError, Partition, Record, header_pairs
+from transports.log import LogError, Partition
 
 logger = logging.getLogger(__name__)
 
 TRIES = 3  # of a request that meets a defect of ours; the last one only writes that it failed
 OWNER_CHECK_S = 0.5  # how often one that waits for its event looks whether the partition is still ours
-RETRY_S = 1.0  # pause before a dead letter or a mark for a second submission is tried again
+RETRY_S = 1.0  # pause before a request that met a defect of ours is tried again
 
 
 @dataclass(slots=True)
@@ -107,11 +107,11 @@ class Work:
         try:
             await self._take(event, requests.decode(event.message.value))
         except MalformedRecordError as error:
-            await self._bury(event, str(error))
+            await bury(self._app, event, str(error))
         except Exception:
             # An agent that raises stops its partition; a record that makes it raise would stop it again.
             logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)
-            await self._bury(event, "a defect in taking it")
+            await bury(self._app, event, "a defect in taking it")
 
     async def _take(self, event: "EventT[Any]", request: ChatRequest) -> None:
         known = self._in_flight.get(request.uid)
@@ -181,7 +181,7 @@ class Work:
                     await asyncio.sleep(RETRY_S)
             # An event that is never settled would hold the commit of its partition back for ever.
             for event in work.events:
-                await self._bury(event, "a defect in bringing it to its end")
+                await bury(self._app, event, "a defect in bringing it to its end")
         finally:
             work.slot.give_back()
             self._in_flight.pop(work.request.uid, None)
@@ -257,45 +257,8 @@ class Work:
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
         at = _chunks_of(event.message.partition)
-        await self._surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
+        await surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
         event.ack()
-
-    async def _bury(self, event: "EventT[Any]", reason: str) -> None:
-        message = event.message
-        record = Record(
-            message.topic,
-            message.partition,
-            message.offset,
-            message.timestamp,
-            message.key,
-            message.value,
-            header_pairs(message.headers),
-        )
-        logger.warning("chat-requests %d at %d goes to the dead letters: %s", record.partition, record.offset, reason)
-        settings = self._app.settings
-        await self._surely(
-            lambda: dead_letters.bury(
-                self._app.log_client,
-                record,
-                reason=reason,
-                tenant=settings.default_tenant,
-                value_max_bytes=settings.kafka_max_message_bytes // 2,
-            )
-        )
-        event.ack()
-
-    async def _surely(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Write until the log has it. What the log refuses for good is only told: it must not block the others."""
-        while True:
-            try:
-                await write()
-            except LogRefusedError:
-                logger.exception("not written")
-            except LogError as error:
-                logger.warning("waiting for the log: %s", error)
-                await asyncio.sleep(RETRY_S)
-                continue
-            return
 
 
 def _chunks_of(partition: int) -> Partition:

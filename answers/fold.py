@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from answers.envelope import Json
-from answers.frames import CLAIMS, Frame, Kind, Terminal
+from answers.frames import ASIDE, CLAIMS, Frame, Kind, Terminal
 
 
 class Answer(NamedTuple):
@@ -48,7 +48,7 @@ class Folded(NamedTuple):
 
 def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
     """Fold one frame, read at ``offset``, into what is known. Pure; frames of other requests change nothing."""
-    if frame.rid != answer.rid or answer.terminal is not None or frame.kind in {Kind.ATTACH, Kind.CONFLICT}:
+    if frame.rid != answer.rid or answer.terminal is not None or frame.kind in ASIDE:
         return Folded(answer, counts=False)
     if frame.kind in CLAIMS:
         return _mark(answer, offset, frame)

@@ -10,6 +10,7 @@ second submission of the same uid finds the answer, and how the request ended.
     heartbeat  the attempt is alive though it says nothing
     attach     submission ``submission`` has the same body: its answer starts at offset ``first`` or later
     conflict   submission ``submission`` has another body under the same uid
+    delivered  submission ``submission`` has its whole answer in ``queue`` of RabbitMQ
     terminal   how the request ended; the first that counts is final
 """
 
@@ -31,11 +32,15 @@ class Kind(StrEnum):
     HEARTBEAT = "heartbeat"
     ATTACH = "attach"
     CONFLICT = "conflict"
+    DELIVERED = "delivered"
     TERMINAL = "terminal"
 
 
 CLAIMS = frozenset({Kind.BEGIN, Kind.TAKEOVER, Kind.RESTART})
 """Marks by which an attempt asks for a request."""
+
+ASIDE = frozenset({Kind.ATTACH, Kind.CONFLICT, Kind.DELIVERED})
+"""Marks about a submission, which change nothing about the answer."""
 
 
 class Status(StrEnum):
@@ -69,9 +74,10 @@ class Frame:
     seq: int = 0  # number of the frame's first chunk within the answer
     chunks: list[Json] = field(default_factory=list)
     after: int = -1  # begin, takeover, restart: offset of the last counting record that the writer had folded
-    fingerprint: str = ""  # begin: of the request's body
-    submission: str = ""  # attach, conflict: the event id of the later record
+    fingerprint: str = ""  # begin, delivered: of the request's body
+    submission: str = ""  # attach, conflict, delivered: the event id of its record
     first: int = -1  # attach: nothing about the answer is older than this offset
+    queue: str = ""  # delivered: where
     terminal: Terminal | None = None
 
 
@@ -87,9 +93,12 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
     if frame.kind in CLAIMS:
         data["after"] = frame.after
         data["fingerprint"] = frame.fingerprint
-    if frame.submission:
+    if frame.kind in ASIDE:
         data["submission"] = frame.submission
         data["first"] = frame.first
+    if frame.kind is Kind.DELIVERED:
+        data["queue"] = frame.queue
+        data["fingerprint"] = frame.fingerprint
     if frame.terminal is not None:
         data |= _terminal_fields(frame.terminal)
     return envelope.encode(event_id, f"chat.{frame.kind}", tenant, data)
@@ -115,6 +124,7 @@ def decode(value: bytes | None) -> Frame:
             fingerprint=str(data.get("fingerprint", "")),
             submission=str(data.get("submission", "")),
             first=int(data.get("first", -1)),
+            queue=str(data.get("queue", "")),
             terminal=_terminal(data) if kind is Kind.TERMINAL else None,
         )
     except (KeyError, ValueError, TypeError) as error:

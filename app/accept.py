@@ -7,6 +7,7 @@ request is durable and will end in exactly one terminal state.
 import asyncio
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -59,13 +60,23 @@ class Door:
         self._own_partitions = own_partitions
         self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
 
-    async def accept(self, body: Any, *, ingress: Ingress, tenant: str | None = None) -> ChatRequest:
+    async def accept(
+        self,
+        body: Any,
+        *,
+        ingress: Ingress,
+        tenant: str | None = None,
+        priority: int = 0,
+        deadline: str | None = None,
+    ) -> ChatRequest:
         """Check, name and publish one request.
 
         Args:
             body: the parsed JSON of the client.
             ingress: the door it came through.
             tenant: who it belongs to; the default tenant if None.
+            priority: a higher one is more urgent.
+            deadline: ISO 8601, UTC; after it, nobody wants the answer.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -76,12 +87,14 @@ class Door:
         checked = check_body(body)
         tenant = self._tenant(tenant)
         brought = checked.get("uid")
-        uid = brought or self._mint_uid()
+        uid = brought or self.mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 chunks_from = await self._tails.end(at)
-                request = self._request(checked, uid, tenant, ingress, chunks_from)
+                request = replace(
+                    self._request(checked, uid, tenant, ingress, chunks_from), priority=priority, deadline=deadline
+                )
                 published = self._publish(request, at.partition)
                 if not brought:
                     self._begin(request, at.partition, published)
@@ -110,7 +123,7 @@ class Door:
             )
         return tenant or self._settings.default_tenant
 
-    def _mint_uid(self) -> str:
+    def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
         own = self._own_partitions()
         uid = requests.new_id("req")

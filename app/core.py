@@ -29,7 +29,15 @@ from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
-MODULES = ("tables.terminals", "tables.requests", "agents.chat", "agents.states", "web.server", "commands.compact")
+MODULES = (
+    "tables.terminals",
+    "tables.requests",
+    "agents.chat",
+    "agents.states",
+    "agents.deliveries",
+    "web.server",
+    "commands.compact",
+)
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles
 CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
@@ -125,6 +133,7 @@ class Weir(faust.App):
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None
+        self.health: dict[str, Callable[[], str]] = {}  # what GET /ping says of what is connected, by its name
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
 
@@ -141,11 +150,11 @@ class Weir(faust.App):
             partitions=spec.partitions,
         )
 
-    def own_partitions(self) -> set[int]:
-        """Partitions of chat-requests that this worker owns now."""
+    def own_partitions(self, of: TopicSpec = topics.CHAT_REQUESTS) -> set[int]:
+        """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
         if self.rebalancing or not self.started:
             return set()
-        return {tp.partition for tp in self.consumer.assignment() if tp.topic == topics.CHAT_REQUESTS.name}
+        return {tp.partition for tp in self.consumer.assignment() if tp.topic == of.name}
 
     def _partitions_for_new(self) -> set[int]:
         """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""

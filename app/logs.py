@@ -4,10 +4,10 @@ import logging
 import time
 
 # Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level.
-OWN_LOGGERS = ("app", "agents", "web")
+OWN_LOGGERS = ("app", "agents", "rabbitmq", "web")
 
-# Its debug lines hold the SASL login as it goes over the wire.
-SECRET_LOGGERS = ("aiokafka.conn",)
+# Their debug lines hold what goes over the wire: the SASL login, passwords, what people ask.
+SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
 
 REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
 REMEMBERED = 1000  # messages; more at once, and all are forgotten

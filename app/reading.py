@@ -21,6 +21,7 @@ from transports.tails import Tail, Tails
 
 SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
 SHARED_MAX_BYTES = 65_536  # of a frame that is kept
+ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,33 @@ async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
             if delivery.terminal is not None and delivery.terminal.error is not None:
                 raise from_terminal(delivery.terminal.error)
     return completion.result()
+
+
+async def origin(tails: Tails, at: Partition, uid: str, *, position: int, submission: str) -> int:
+    """The offset where the answer to a submission starts: with an earlier one, if it is not the first of its uid.
+
+    Waits until the log tells.
+
+    Raises:
+        InvalidRequestError: another request has this uid (409).
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode()) as tail:
+        async for found in _identify(tail, submission, ORIGIN_IDLE_S):
+            if found is not None:
+                return found[1]
+    raise LogUnavailableError("the tails were stopped")
+
+
+async def delivered(tails: Tails, at: Partition, uid: str, *, position: int) -> list[Frame]:
+    """The marks, from ``position`` to the log's end, of deliveries that were made.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode()) as tail:
+        found = [decode(record) for record in await tail.look()]
+    return [frame for frame in found if frame is not None and frame.kind is Kind.DELIVERED]
 
 
 async def _identify(

@@ -42,6 +42,8 @@ class ChatRequest:
     stream: bool  # the client wants tokens as they come
     username: str | None = None
     chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
+    priority: int = 0  # a higher one is more urgent
+    deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
 
     @property
     def key(self) -> bytes:
@@ -84,6 +86,10 @@ def encode(request: ChatRequest) -> bytes:
         "fingerprint": request.fingerprint,
         "body": request.body,
     }
+    if request.priority:
+        data["priority"] = request.priority
+    if request.deadline is not None:
+        data["deadline"] = request.deadline
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
@@ -111,6 +117,8 @@ def decode(value: bytes | None) -> ChatRequest:
             stream=bool(data.get("stream")),
             username=data.get("username"),
             chunks_from=int(data.get("chunks_from", 0)),
+            priority=int(data.get("priority", 0)),
+            deadline=data.get("deadline"),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None

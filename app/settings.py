@@ -34,6 +34,20 @@ def _bootstrap_servers(servers: str | None) -> str | None:
     return ",".join(server.strip() for server in servers.split(","))
 
 
+def _amqp_urls(urls: SecretStr) -> SecretStr:
+    for url in urls.get_secret_value().split(","):
+        if not url:
+            continue
+        try:
+            parts = urlsplit(url.strip())
+            known = parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("amqp://user:password@host:port/vhost or amqps://…, or several separated by commas")
+    return urls
+
+
 def reachable_hostname() -> str:
     """This host's name if it resolves here, else loopback: two workers on a laptop must find each other."""
     name = socket.gethostname()
@@ -174,18 +188,42 @@ class Settings(BaseModel):
         8 * MIB + 65536, ge=1024, description="Largest record, in bytes: a whole request must fit into one."
     )
 
-    # -- RabbitMQ (names and defaults of the queue worker); the door itself is not built yet
-    rabbitmq_url: SecretStr = Field(
-        SecretStr("amqp://guest:guest@localhost:5672/"), description="RabbitMQ connection URL."
+    # -- RabbitMQ (names and defaults of the queue worker)
+    rabbitmq_url: Annotated[SecretStr, AfterValidator(_amqp_urls)] = Field(
+        SecretStr("amqp://guest:guest@localhost:5672/"),
+        description="RabbitMQ connection URL, as aio-pika takes it (amqps with cafile, heartbeat, …); several "
+        "separated by commas are tried in turn. Set to nothing, it turns RabbitMQ off.",
     )
-    rabbitmq_queue: str = Field("chat_incoming", min_length=1, description="Queue that requests come from.")
-    response_queue_prefix: str = Field("response_", description="Answers go to this prefix + uid.")
-    response_queue_retries: int = Field(300, ge=0, description="Attempts to reach a response queue.")
+    rabbitmq_queue: str = Field(
+        "chat_incoming", min_length=1, max_length=100, description="Queue that requests come from."
+    )
+    rabbitmq_prefetch: int = Field(
+        16, ge=1, le=1000, description="Messages taken and not yet in the log, for each worker; each may be large."
+    )
+    rabbitmq_timeout_s: Seconds = Field(
+        20.0, description="How long RabbitMQ may take to answer, in seconds; then the connection starts anew."
+    )
+    response_queue_prefix: str = Field("response_", max_length=100, description="Answers go to this prefix + uid.")
+    response_queue_retries: int = Field(
+        300, ge=0, description="Attempts to reach a response queue, one a second; then its answer is a dead letter."
+    )
+    response_queue_expires_s: Seconds = Field(
+        86400.0,
+        description="A response queue that nobody has used for so long is removed, in seconds, with what is in it.",
+    )
+    response_thinking: Literal["omit", "inline"] = Field(
+        "omit", description="Thinking in RabbitMQ answers: left out, or within <think> tags before the text."
+    )
 
     @property
     def on_kafka(self) -> bool:
         """Whether there is a Kafka; else the embedded log is used."""
         return self.kafka_bootstrap_servers is not None
+
+    @property
+    def amqp_urls(self) -> list[str]:
+        """The addresses of RabbitMQ, to be tried in turn; none where it is turned off."""
+        return [url.strip() for url in self.rabbitmq_url.get_secret_value().split(",") if url.strip()]
 
     @property
     def record_value_max_bytes(self) -> int:
@@ -242,6 +280,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     # An empty variable counts as unset: that is how compose files and shells spell "no value".
     given = {name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())}
+    if environ.get("RABBITMQ_URL") == "":  # where there is a default to be turned off
+        given["rabbitmq_url"] = ""
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:

@@ -16,6 +16,9 @@ CHAT_REQUESTS = TopicSpec(name="chat-requests", partitions=CHAT_PARTITIONS, rete
 CHAT_CHUNKS = TopicSpec(name="chat-chunks", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
 """key uid; frames: tokens and marks; chat agent -> readers (tails, no consumer group)"""
 
+CHAT_DELIVERIES = TopicSpec(name="chat-deliveries", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
+"""key uid; which queue of RabbitMQ is to get the answer; RabbitMQ door -> deliveries agent"""
+
 CHAT_DEAD_LETTERS = TopicSpec(name="chat-dead-letters", partitions=3, retention_s=30 * DAY)
 """key uid; what could not be processed, why, and where it came from; all -> replay"""
 
@@ -49,6 +52,7 @@ AUDIT = TopicSpec(name="audit-events", partitions=CHAT_PARTITIONS, retention_s=9
 TOPICS: tuple[TopicSpec, ...] = (
     CHAT_REQUESTS,
     CHAT_CHUNKS,
+    CHAT_DELIVERIES,
     CHAT_DEAD_LETTERS,
     AI_FEEDBACK,
     AI_LEARNING_SIGNALS,

@@ -76,6 +76,7 @@ def worker_settings(folder: Path, upstream_port: int, port: int, env: Mapping[st
             "RESTAPI_ADVERTISED_HOST": "127.0.0.1",
             "RESTAPI_PORT": str(port),
             "WEIR_DATA_DIR": str(folder / "data"),
+            "RABBITMQ_URL": "",  # off, unless it is what is measured
             **env,
         }
     )

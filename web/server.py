@@ -104,5 +104,6 @@ class WebServer(Service):
 
 
 async def _ping(_http: web.Request) -> web.Response:
-    """Alive. The first seed's health check."""
-    return json_response({"message": "pong", "status": "draining" if app.draining else "ok"})
+    """Alive, and what is connected. The first seed's health check."""
+    connected = {name: state() for name, state in app.health.items()}
+    return json_response({"message": "pong", "status": "draining" if app.draining else "ok", **connected})

@@ -60,6 +60,7 @@ class Worker:
             "RESTAPI_HOST": "127.0.0.1",
             "RESTAPI_ADVERTISED_HOST": "127.0.0.1",
             "WEIR_DATA_DIR": str(self.folder / "data"),
+            "RABBITMQ_URL": "",  # off, unless a test turns it on
             **self.env,
         }
         self.process = launch([str(FAUST), "-A", "app", "worker"], env=env, log=self.log)

@@ -24,6 +24,7 @@ FRAMES = {
     "attach": Frame(**NAMES, kind=Kind.ATTACH, submission="evt-2", first=0),
     "takeover": Frame(**NAMES, kind=Kind.TAKEOVER, attempt="att-2", after=7, fingerprint="f"),
     "conflict": Frame(**NAMES, kind=Kind.CONFLICT, submission="evt-2", first=12),
+    "delivered": Frame(**NAMES, kind=Kind.DELIVERED, submission="evt-2", queue="response_x", fingerprint="f"),
     "completed": Frame(
         **NAMES,
         kind=Kind.TERMINAL,

@@ -19,7 +19,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    root, names = logging.getLogger(), ["", "app", "agents", "web", "aiokafka.conn"]
+    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS]
     before = {name: logging.getLogger(name).level for name in names}
     handler = Kept()
     root.addHandler(handler)

@@ -1,0 +1,56 @@
+"""What agents do with a record that they cannot process: it goes to the dead letters, and blocks nothing."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from faust.types import EventT
+
+from app import dead_letters
+from app.core import Weir
+from transports.log import LogError, LogRefusedError, Record, header_pairs
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0  # pause before a write is tried again
+
+
+async def bury(app: Weir, event: "EventT[Any]", reason: str) -> None:
+    """Put an event's record among the dead letters, and acknowledge it."""
+    message = event.message
+    record = Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.timestamp,
+        message.key,
+        message.value,
+        header_pairs(message.headers),
+    )
+    logger.warning("%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, reason)
+    settings = app.settings
+    await surely(
+        lambda: dead_letters.bury(
+            app.log_client,
+            record,
+            reason=reason,
+            tenant=settings.default_tenant,
+            value_max_bytes=settings.kafka_max_message_bytes // 2,
+        )
+    )
+    event.ack()
+
+
+async def surely(write: Callable[[], Awaitable[object]]) -> None:
+    """Write until the log has it. What the log refuses for good is only told: it must not block the others."""
+    while True:
+        try:
+            await write()
+        except LogRefusedError:
+            logger.exception("not written")
+        except LogError as error:
+            logger.warning("waiting for the log: %s", error)
+            await asyncio.sleep(RETRY_S)
+            continue
+        return

@@ -1,0 +1,66 @@
+"""The record of chat-deliveries: a queue of RabbitMQ is to get the answer to a submission."""
+
+from dataclasses import asdict, dataclass
+
+from answers import envelope
+from answers.envelope import MalformedRecordError
+from app.requests import new_id
+
+EVENT_TYPE = "chat.delivery_ordered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One delivery, ordered after its request was in chat-requests."""
+
+    uid: str
+    submission: str  # event id of the request's record
+    tenant: str
+    fingerprint: str  # of the request's body
+    chunks_from: int  # nothing about the request is older in its partition of chat-chunks
+    stream: bool  # tokens as they come; else one message
+    name: str  # what the client calls its request: the uid, unless that could be none in here
+    queue: str
+    declare: bool  # the queue is ours to create; else it is the client's own
+    again: bool  # the message may have been taken before, so that this may be the second order for one delivery
+    correlation_id: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The record's key."""
+        return self.uid.encode()
+
+
+def encode(order: Order) -> bytes:
+    """The order as an event."""
+    data = asdict(order)
+    del data["tenant"]
+    return envelope.encode(new_id("evt"), EVENT_TYPE, order.tenant, data)
+
+
+def decode(value: bytes | None) -> Order:
+    """Read an order.
+
+    Raises:
+        MalformedRecordError: the record is none; the message names what is missing.
+    """
+    event = envelope.decode(value)
+    data = event.data
+    if event.event_type != EVENT_TYPE:
+        raise MalformedRecordError(f"event_type is {event.event_type!r}, not {EVENT_TYPE!r}")
+    try:
+        return Order(
+            uid=str(data["uid"]),
+            submission=str(data["submission"]),
+            tenant=event.tenant_id,
+            fingerprint=str(data["fingerprint"]),
+            chunks_from=int(data["chunks_from"]),
+            stream=bool(data["stream"]),
+            name=str(data["name"]),
+            queue=str(data["queue"]),
+            declare=bool(data["declare"]),
+            again=bool(data["again"]),
+            correlation_id=data.get("correlation_id"),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise MalformedRecordError(f"not an order: {error!r}") from None

@@ -1,0 +1,300 @@
+"""Requests from the queue into the log.
+
+A message is acknowledged when its request is in chat-requests and its delivery is ordered in chat-deliveries, so who
+dies before leaves it to another worker. The same message may therefore be taken twice: with a ``uid`` or a
+``message_id``, its second request attaches to the first one, and no second answer is sent.
+
+What is no request goes to ``{queue}.dead`` as it came, with its reason, and to chat-dead-letters; its sender is told
+where one can be found. It is then acknowledged: it never blocks the queue and never comes again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
+
+from answers.envelope import Json
+from app import dead_letters, deliveries, topics
+from app.accept import Door, parse
+from app.deliveries import Order
+from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.requests import ChatRequest, Ingress
+from app.settings import Settings
+from rabbitmq import contract
+from rabbitmq.contract import Reply
+from rabbitmq.link import LINK_ERRORS
+from rabbitmq.queues import Queues
+from transports.log import LogClient, LogError, LogRefusedError, Record
+from transports.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
+
+ROOM_S = 0.1  # between two looks at whether the worker can take more
+LOG_RETRY_S = (0.2, 0.5, 1.0, 3.0)  # while the log is away; the last one repeats, and the message is held
+BURY_TRIES = 3
+REASON_MAX = 1024  # characters of a reason in a header
+
+
+class QueueGoneError(ConnectionError):
+    """Somebody removed the queue of requests; a new session makes it again."""
+
+
+class Intake:
+    """Takes requests from RabbitMQ, for one worker."""
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        log: LogClient,
+        settings: Settings,
+        queues: Callable[[], Queues | None],
+        has_room: Callable[[], bool],
+    ) -> None:
+        """A door for messages.
+
+        Args:
+            door: takes requests in.
+            log: where orders and dead letters go.
+            settings: of the worker.
+            queues: sends errors and dead letters, and makes response queues; None while RabbitMQ is away for sending.
+            has_room: whether the worker can do with more requests now.
+        """
+        self._door = door
+        self._log = log
+        self._settings = settings
+        self._queues = queues
+        self._has_room = has_room
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Future[bool]] = set()
+        self.taking = False
+
+    # -- taking and leaving
+
+    async def use(self, connection: AbstractConnection) -> None:
+        """Consume while there is room, until the connection is lost. For `Link.keep`.
+
+        Raises:
+            LINK_ERRORS: RabbitMQ is away, or does not permit it.
+        """
+        queue, gone = await self._open(connection)
+        try:
+            while True:
+                while not self._ready():  # noqa: ASYNC110 -- it depends on what nobody tells of: room in the worker
+                    await asyncio.sleep(ROOM_S)
+                tag = await queue.consume(self._on_message, timeout=self._settings.rabbitmq_timeout_s)
+                self.taking = True
+                while self._ready():
+                    if gone.is_set():
+                        raise QueueGoneError(f"the queue {self._settings.rabbitmq_queue} is gone")
+                    await asyncio.sleep(ROOM_S)
+                self.taking = False
+                await queue.cancel(tag, timeout=self._settings.rabbitmq_timeout_s)
+        finally:
+            self.taking = False
+            # What is in hand has lost its channel, and cannot be acknowledged any more.
+            for task in self._in_hand:
+                task.cancel()
+            await asyncio.gather(*self._in_hand, return_exceptions=True)
+
+    def _ready(self) -> bool:
+        return self._has_room() and self._queues() is not None
+
+    async def _open(self, connection: AbstractConnection) -> tuple[AbstractQueue, asyncio.Event]:
+        """A channel that consumes the queue of requests: made if it is missing, else taken as it is."""
+        name, gone = self._settings.rabbitmq_queue, asyncio.Event()
+        async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
+            channel = await connection.channel(publisher_confirms=False)
+            try:
+                queue = await channel.declare_queue(name, durable=True)
+            except ChannelPreconditionFailed:  # it has other arguments
+                channel = await connection.channel(publisher_confirms=False)
+                queue = await channel.declare_queue(name, passive=True)
+            await channel.set_qos(prefetch_count=self._settings.rabbitmq_prefetch)
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda *_: gone.set())
+        return queue, gone
+
+    async def drain(self, seconds: float) -> None:
+        """Bring what is in hand into the log; `use` takes nothing new once the worker has no room."""
+        if self._in_hand:
+            await asyncio.wait(set(self._in_hand), timeout=seconds)
+
+    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._in_hand.add(task)
+            task.add_done_callback(self._in_hand.discard)
+        try:
+            await self._take(message)
+            await message.ack()
+        except LINK_ERRORS as error:
+            # Unacknowledged, it comes again: to whoever takes it when its channel is gone.
+            logger.warning("a request from RabbitMQ is not acknowledged: %s: %s", type(error).__name__, error)
+
+    # -- one message
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        body = None
+        try:
+            body = self._parse(message)
+            reply = self._reply_of(message, body)
+            self._make_queue(reply)
+            await self._accept(message, body, reply)
+        except ApiError as error:
+            await self._refuse(message, body, error)
+        except LINK_ERRORS:
+            raise
+        except Exception:
+            logger.exception("a message from RabbitMQ")
+            await self._refuse(message, body, ApiError("a defect in taking it", status=500, kind="server_error"))
+
+    def _parse(self, message: AbstractIncomingMessage) -> Json:
+        if len(message.body) > self._settings.request_max_bytes:
+            raise InvalidRequestError(
+                f"The body has {len(message.body)} bytes, more than REQUEST_MAX_BYTES.",
+                code="request_too_large",
+                status=413,
+            )
+        body = parse(message.body)
+        if not isinstance(body, dict):
+            raise InvalidRequestError("The body must be a JSON object.")
+        return body
+
+    def _reply_of(self, message: AbstractIncomingMessage, body: Json) -> Reply:
+        reply = contract.reply_of(message, body, self._settings.response_queue_prefix, self._door.mint_uid())
+        if reply is None:
+            raise InvalidRequestError(f"'uid' is longer than {contract.NAME_MAX} characters.", param="uid")
+        return reply
+
+    async def _accept(self, message: AbstractIncomingMessage, body: Json, reply: Reply) -> None:
+        """Into the log, however long that takes."""
+        body, again, tries = dict(body), bool(message.redelivered), 0
+        if isinstance(body.get("uid"), str | None):
+            body["uid"] = contract.uid_of(reply.name)
+        deadline, tenant = contract.deadline_of(message), contract.tenant_of(message)
+        request: ChatRequest | None = None
+        while True:
+            try:
+                if request is None:
+                    request = await self._door.accept(
+                        body,
+                        ingress=Ingress.RABBITMQ,
+                        tenant=tenant,
+                        priority=message.priority or 0,
+                        deadline=deadline,
+                    )
+                return await self._order(request, reply, again=again)
+            except LogRefusedError as error:
+                raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
+            except (UnavailableError, LogError) as error:
+                again = True  # it may have been taken all the same
+                level = logging.WARNING if tries == 0 else logging.DEBUG
+                logger.log(level, "a request from RabbitMQ waits for the log: %s", error)
+                await asyncio.sleep(LOG_RETRY_S[min(tries, len(LOG_RETRY_S) - 1)])
+                tries += 1
+
+    async def _order(self, request: ChatRequest, reply: Reply, *, again: bool) -> None:
+        """Order the delivery: after its request, for an order whose request is nowhere would wait for ever."""
+        order = Order(
+            uid=request.uid,
+            submission=request.event_id,
+            tenant=request.tenant,
+            fingerprint=request.fingerprint,
+            chunks_from=request.chunks_from,
+            stream=request.stream,
+            name=reply.name,
+            queue=reply.queue,
+            declare=reply.declare,
+            again=again,
+            correlation_id=reply.correlation_id,
+        )
+        partition = self._door.chunks_of(request.uid).partition
+        async with asyncio.timeout(self._settings.accept_timeout_s):
+            await self._log.append(topics.CHAT_DELIVERIES.name, partition, order.key, deliveries.encode(order))
+
+    def _make_queue(self, reply: Reply) -> None:
+        """Make the response queue at once: a client may look for it before there is anything in it."""
+        queues = self._queues()
+        if queues is not None and reply.declare:
+            asking = asyncio.ensure_future(queues.reach(reply.queue, declare=True))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asked)
+
+    def _asked(self, asking: "asyncio.Future[bool]") -> None:
+        self._asking.discard(asking)
+        asking.cancelled() or asking.exception()  # whoever delivers asks for the queue again, and complains
+
+    # -- what is no request
+
+    async def _refuse(self, message: AbstractIncomingMessage, body: object, error: ApiError) -> None:
+        """Tell the sender, and put the message where it can be looked at."""
+        logger.warning("a message from RabbitMQ is refused: %s", error)
+        queues = self._queues()
+        if queues is None:
+            raise ConnectionError("RabbitMQ is away for sending")
+        reply = contract.reply_of(message, body, self._settings.response_queue_prefix)
+        if reply is not None and await queues.reach(reply.queue, declare=reply.declare):
+            headers = contract.ended(reply.name, 0, contract.failed(error))
+            await queues.publish(
+                contract.answer(b"", headers, message_id=None, correlation_id=reply.correlation_id), reply.queue
+            )
+        await self._bury_in_log(message, str(error))
+        await self._bury(message, error, queues)
+
+    async def _bury_in_log(self, message: AbstractIncomingMessage, reason: str) -> None:
+        key = (message.message_id or "").encode()
+        at = partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
+        headers = [(name, str(value).encode()) for name, value in message.headers.items()]
+        record = Record(self._settings.rabbitmq_queue, at, -1, time.time(), key, message.body, headers)
+        for pause_s in (*LOG_RETRY_S, None):
+            try:
+                async with asyncio.timeout(self._settings.accept_timeout_s):
+                    return await dead_letters.bury(
+                        self._log,
+                        record,
+                        reason=reason,
+                        tenant=self._settings.default_tenant,
+                        value_max_bytes=self._settings.kafka_max_message_bytes // 2,
+                    )
+            except LogRefusedError:
+                logger.exception("not among the dead letters of the log")
+                return None
+            except (LogError, TimeoutError) as error:
+                logger.warning("a dead letter waits for the log: %s", error)
+                await asyncio.sleep(pause_s or LOG_RETRY_S[-1])
+        raise ConnectionError("the log is away")
+
+    async def _bury(self, message: AbstractIncomingMessage, error: ApiError, queues: Queues) -> None:
+        name = f"{self._settings.rabbitmq_queue}.dead"
+        headers = {
+            **message.headers,
+            "x-weir-reason": str(error)[:REASON_MAX],
+            "x-weir-code": str(error.error.get("code") or error.error.get("type")),
+            "x-weir-queue": self._settings.rabbitmq_queue,
+        }
+        letter = Message(
+            message.body,
+            headers=headers,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            delivery_mode=DeliveryMode.PERSISTENT,
+            priority=message.priority,
+            correlation_id=message.correlation_id,
+            reply_to=message.reply_to,
+            message_id=message.message_id,
+            timestamp=message.timestamp,
+            type=message.type,
+            app_id=message.app_id,
+        )
+        for _ in range(BURY_TRIES):
+            try:
+                await queues.keep(name)
+                return await queues.publish(letter, name)
+            except AMQPError as failure:
+                logger.warning("not in %s: %s: %s", name, type(failure).__name__, failure)
+        raise ConnectionError(f"{name} does not take it")
