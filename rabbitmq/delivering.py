@@ -78,11 +78,10 @@ class _Way:
             await self._land()
         self._raise()
 
-    def cancel(self) -> None:
-        """Send nothing more."""
+    async def settle(self) -> None:
+        """Send nothing more, and wait until the lane knows how far this came. Never raises."""
         self._pending.clear()
-        for flight in self._flights:
-            flight.cancel()
+        await asyncio.gather(*self._flights, return_exceptions=True)
 
     def _send(self) -> None:
         self._raise()
@@ -154,6 +153,7 @@ class Delivering:
                 logger.warning("delivery of %s waits for the log: %s", order.uid, error)
                 await asyncio.sleep(RETRY_S)
             except RefusedError as error:
+                await out.lane.forget(order.submission)
                 raise UndeliverableError(str(error)) from None
             except _NotThereError as error:
                 tries += 1
@@ -217,7 +217,7 @@ class Delivering:
         try:
             await way.end(await self._read(order, at, way))
         finally:
-            way.cancel()
+            await way.settle()
 
     async def _read(self, order: Order, at: Partition, way: _Way) -> "_End":
         """Send what the log says, up to the last message, which is returned."""

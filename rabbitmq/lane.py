@@ -10,7 +10,7 @@ sends: RabbitMQ gives it to a successor when the channel is gone, after everythi
 thought dead, and is not, finds its channel closed.
 
     open   consume the receipts exclusively, then publish a barrier: what comes before it are the places as they stand
-    send   one publish, two queues; the last receipt of each delivery stays unacknowledged, the ones before it go
+    send   one publish, two queues; the last receipt of each delivery stays unacknowledged, those before it go
     forget the delivery is done, and the log knows: its last receipt goes, too
 
 Somebody who finds the consumer taken leaves a *challenge* in the queue. Whoever has it lets go then, and asks for it
@@ -64,7 +64,9 @@ class Lane:
         self._receipts = receipts
         self._timeout_s = timeout_s
         self._keep_s = keep_s
-        self._places: dict[str, tuple[Place, AbstractIncomingMessage]] = {}  # by submission, with the last receipt
+        self._places: dict[str, Place] = {}  # by submission
+        self._last: dict[str, AbstractIncomingMessage] = {}  # the receipt of each place, as soon as it is here
+        self._forgotten: set[str] = set()  # submissions whose last receipt is to go when it comes
         self._barrier = new_id(BARRIER)
         self._channel: AbstractChannel | None = None
         loop = asyncio.get_running_loop()
@@ -96,8 +98,7 @@ class Lane:
 
     def place(self, submission: str) -> Place | None:
         """How far a delivery has come; None if nothing of it is out."""
-        known = self._places.get(submission)
-        return known[0] if known else None
+        return self._places.get(submission)
 
     async def send(self, message: Message, queue: str) -> None:
         """Publish one message; it and its receipt are safe when this returns. Calls keep their order.
@@ -116,12 +117,18 @@ class Lane:
         except LINK_ERRORS as error:
             await self.close()
             raise LaneLostError(type(error).__name__) from error
+        found = place_of(message.message_id)
+        if found is not None:
+            self._note(*found)  # its receipt may be on its way still
 
     async def forget(self, submission: str) -> None:
         """A delivery is done and the log says so: nobody will ask for its place."""
-        known = self._places.pop(submission, None)
-        if known is not None:
-            await self._let_go(known[1])
+        place, receipt = self._places.pop(submission, None), self._last.pop(submission, None)
+        told = place_of(receipt.message_id) if receipt is not None else None
+        if place is not None and place.ended and (told is None or not told[1].ended):
+            self._forgotten.add(submission)  # the last receipt is on its way still
+        if receipt is not None:
+            await self._let_go(receipt)
 
     async def close(self) -> None:
         """Let others send. Never raises."""
@@ -150,16 +157,25 @@ class Lane:
         old: AbstractIncomingMessage | None = message
         if found is not None and not self._is_stale(message):
             submission, place = found
-            before = self._places.get(submission)
-            if before is None or before[0].seq <= place.seq:
-                self._places[submission] = (place, message)
-                old = before[1] if before else None
+            if submission in self._forgotten:
+                self._forgotten.discard(submission if place.ended else "")
+            elif self._note(submission, place):
+                old = self._last.get(submission)
+                self._last[submission] = message
         if given.startswith(CHALLENGE) and self._caught_up.done():  # one before that was not for us
             self._lose()
         if given == self._barrier and not self._caught_up.done():
             self._caught_up.set_result(None)
         if old is not None:
             await self._let_go(old)
+
+    def _note(self, submission: str, place: Place) -> bool:
+        """Remember a place, unless the delivery has come further. Whether it has not."""
+        known = self._places.get(submission)
+        if known is not None and known.seq > place.seq:
+            return False
+        self._places[submission] = place
+        return True
 
     def _is_stale(self, message: AbstractIncomingMessage) -> bool:
         return message.timestamp is not None and time.time() - message.timestamp.timestamp() > self._keep_s
