@@ -118,7 +118,7 @@ def decode(value: bytes | None) -> ChatRequest:
             username=data.get("username"),
             chunks_from=int(data.get("chunks_from", 0)),
             priority=int(data.get("priority", 0)),
-            deadline=data.get("deadline"),
+            deadline=None if data.get("deadline") is None else str(data["deadline"]),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None

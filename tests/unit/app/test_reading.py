@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from answers import frames
 from answers.frames import Frame, Kind
 from app import topics
 from app.errors import InvalidRequestError, from_terminal
-from app.reading import IDLE, BrokenStreamError, Delivery, deliveries
+from app.reading import IDLE, BrokenStreamError, Delivery, delivered, deliveries, origin
 from tests.unit.answers.helpers import (
     DONE,
     FAILED,
@@ -235,3 +236,58 @@ def test_the_error_of_a_terminal_becomes_the_error_of_the_api() -> None:
     error = from_terminal({"message": "m", "type": "t", "param": "p", "code": "c", "status": 503})
     assert (error.status, error.error) == (503, {"message": "m", "type": "t", "param": "p", "code": "c"})
     assert from_terminal({}).status == 500
+
+
+# -- for those who ask where an answer starts, and whether a queue has it
+
+
+def mark(kind: Kind, submission: str, **fields: Any) -> Frame:
+    return frame(kind, submission=submission, **fields)
+
+
+async def test_the_first_submission_starts_with_its_begin_mark(log: MemoryLog, tails: Tails) -> None:
+    write(log, b"no frame")
+    first = write(log, begin("a"))
+    write(log, says("a", 0, "x"))
+    assert await origin(tails, AT, UID, position=0, submission=RID) == first
+
+
+async def test_a_later_submission_starts_where_the_first_one_did(log: MemoryLog, tails: Tails) -> None:
+    first = write(log, begin("a"))
+    later = write(log, says("a", 0, "x"), ends("a")) + 1
+    write(log, mark(Kind.ATTACH, "evt-2", first=first))
+    assert await origin(tails, AT, UID, position=later, submission="evt-2") == first
+
+
+async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
+    asking = asyncio.create_task(origin(tails, AT, UID, position=0, submission=RID))
+    await asyncio.sleep(0.01)
+    assert not asking.done()
+    first = write(log, begin("a"))
+    async with asyncio.timeout(WAIT_S):
+        assert await asking == first
+
+
+async def test_a_submission_with_another_body_has_no_start(log: MemoryLog, tails: Tails) -> None:
+    write(log, begin("a"), mark(Kind.CONFLICT, "evt-2", first=0))
+    with pytest.raises(InvalidRequestError) as caught:
+        await origin(tails, AT, UID, position=1, submission="evt-2")
+    assert caught.value.status == 409
+
+
+async def test_deliveries_that_were_made_stand_in_the_log(log: MemoryLog, tails: Tails) -> None:
+    early = mark(Kind.DELIVERED, "evt-1", queue="q1", fingerprint="f")
+    late = mark(Kind.DELIVERED, "evt-2", queue="q2", fingerprint="f")
+    write(log, early, begin("a"), says("a", 0, "x"), ends("a"))
+    position = write(log, late)
+    write(log, mark(Kind.DELIVERED, "evt-3", queue="q1"), key="another request")
+    assert [(found.submission, found.queue) for found in await delivered(tails, AT, UID, position=0)] == [
+        ("evt-1", "q1"),
+        ("evt-2", "q2"),
+    ]
+    assert [found.submission for found in await delivered(tails, AT, UID, position=position)] == ["evt-2"]
+
+
+async def test_a_delivery_changes_nothing_about_the_answer(log: MemoryLog, tails: Tails) -> None:
+    write(log, begin("a"), says("a", 0, "x"), mark(Kind.DELIVERED, "evt-9"), says("a", 1, "y"), ends("a"))
+    assert [text for news in await told(reading(tails)) for text in text_of(news.chunks)] == ["x", "y"]

@@ -1,5 +1,7 @@
 """The record of chat-requests."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -28,6 +30,11 @@ def test_a_request_is_read_as_it_was_written() -> None:
     assert REQUEST.key == b"req-1"
 
 
+def test_priority_and_deadline_travel_with_it() -> None:
+    urgent = replace(REQUEST, priority=9, deadline="2026-01-31T12:01:00.000000Z")
+    assert requests.decode(requests.encode(urgent)) == urgent
+
+
 def test_a_request_that_a_kafka_client_wrote_needs_a_uid_and_a_body_only() -> None:
     request = requests.decode(envelope.encode("evt-2", requests.EVENT_TYPE, "acme", {"uid": "u", "body": BODY}))
     assert (request.ingress, request.stream, request.username, request.chunks_from) == (Ingress.KAFKA, False, None, 0)
@@ -50,6 +57,7 @@ MALFORMED: dict[str, tuple[bytes | None, str]] = {
     "no uid": (envelope.encode("e", requests.EVENT_TYPE, "t", {"body": {}}), "uid"),
     "a door that is unknown": (data(ingress="window"), "window"),
     "a position that is none": (data(chunks_from="far"), "far"),
+    "a priority that is none": (data(priority="high"), "high"),
     "a position that is null": (data(chunks_from=None), "None"),
     "a body too deep to be written again": (
         data().replace(b'"body":{}', b'"body":{"a":' + b"[" * 400 + b"]" * 400 + b"}"),

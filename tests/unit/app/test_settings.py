@@ -115,7 +115,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "KAFKA_SSL_CAFILE": [("/no/such/file", "a file that exists")],
     "KAFKA_SSL_CERTFILE": [("/no/such/file", "a file that exists")],
     "KAFKA_SSL_KEYFILE": [("/no/such/file", "a file that exists")],
+    "RABBITMQ_PREFETCH": [("0", "1"), ("1001", "1000")],
+    "RABBITMQ_TIMEOUT_S": [("0", "greater")],
+    "RESPONSE_QUEUE_PREFIX": [("p" * 101, "100")],
     "RESPONSE_QUEUE_RETRIES": [("-1", "0")],
+    "RESPONSE_QUEUE_EXPIRES_S": [("0", "greater")],
+    "RESPONSE_THINKING": [("some", "'omit' or 'inline'")],
 }
 
 
@@ -158,6 +163,22 @@ def test_certificates_that_exist_are_taken(tmp_path: Path) -> None:
     pem = tmp_path / "ca.pem"
     pem.write_text("x")
     assert load_settings({"KAFKA_SSL_CAFILE": str(pem)}).kafka_ssl_cafile == pem
+
+
+@pytest.mark.parametrize("url", ["localhost:5672", "http://a/", "amqp://", "amqp://a:0/", "amqp://a:x/", "amqp://a/,b"])
+def test_a_bad_address_of_rabbitmq_is_not_shown_for_it_may_hold_a_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^RABBITMQ_URL is \(hidden\); allowed: amqp://user:password@host"):
+        load_settings({"RABBITMQ_URL": url})
+
+
+def test_rabbitmq_is_on_by_default_and_off_where_it_is_set_to_nothing() -> None:
+    assert load_settings({}).amqp_urls == ["amqp://guest:guest@localhost:5672/"]
+    assert load_settings({"RABBITMQ_URL": ""}).amqp_urls == []
+
+
+def test_rabbitmq_may_have_several_addresses() -> None:
+    urls = load_settings({"RABBITMQ_URL": "amqp://a:1/v, amqps://u:p@b/?cafile=ca.pem"}).amqp_urls
+    assert urls == ["amqp://a:1/v", "amqps://u:p@b/?cafile=ca.pem"]
 
 
 def test_secrets_are_never_shown() -> None:

@@ -1,0 +1,50 @@
+"""The record of chat-deliveries."""
+
+import orjson
+import pytest
+
+from answers import envelope
+from answers.envelope import MalformedRecordError
+from app import deliveries
+from app.deliveries import Order
+
+ORDER = Order(
+    uid="u-1",
+    submission="evt-1",
+    tenant="acme",
+    fingerprint="f",
+    chunks_from=41,
+    stream=True,
+    name="Ü 1",
+    queue="response_Ü 1",
+    declare=True,
+    again=False,
+    correlation_id="c",
+)
+
+
+def test_an_order_is_read_as_it_was_written() -> None:
+    assert deliveries.decode(deliveries.encode(ORDER)) == ORDER
+    assert ORDER.key == b"u-1"
+
+
+def changed(**fields: object) -> bytes:
+    event = orjson.loads(deliveries.encode(ORDER))
+    event["data"] = {name: value for name, value in (event["data"] | fields).items() if value != "gone"}
+    return orjson.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "not JSON"),
+        (envelope.encode("e", "chat.requested", "t", {}), "event_type is 'chat.requested'"),
+        (changed(queue="gone"), "queue"),
+        (changed(submission="gone"), "submission"),
+        (changed(chunks_from="far"), "far"),
+        (changed(chunks_from=None), "None"),
+    ],
+)
+def test_what_is_no_order_says_why(value: bytes | None, reason: str) -> None:
+    with pytest.raises(MalformedRecordError, match=reason):
+        deliveries.decode(value)
