@@ -10,7 +10,7 @@ from rabbitmq.contract import Place
 from rabbitmq.text import Ahead, DivergedError, Text
 
 
-def chunk(index: int = 0, **delta: Any) -> Json:
+def chunk(index: int = 0, /, **delta: Any) -> Json:
     return {"choices": [{"index": index, "delta": delta}]}
 
 
