@@ -101,8 +101,6 @@ def _read(self: ContentHeader, data: bytes) -> None:
                 setattr(self.properties, name, decode.by_type(value, Basic.Properties.amqp_type(name))[1])
             except Exception as error:  # noqa: BLE001 -- likewise
                 unreadable[name] = f"{type(error).__name__}: {error}"
-    if self.properties.delivery_mode not in {1, 2}:
-        self.properties.delivery_mode = None  # any number may stand there; aio-pika knows two
     self.__dict__.update(raw=raw, unreadable=unreadable)
 
 
@@ -140,14 +138,16 @@ class Forwarded(Message):
         kept = [(name, value) for name, value in headers if name != _COPIES]
         copies = [(b"x-weir-" + name, value) for name, value in headers if name == _COPIES]
         added = [(name.encode(), encode.encode_table_value(value)) for name, value in more.items()]
-        self._raw = {
+        own = {"delivery_mode": encode.octet(DeliveryMode.PERSISTENT)}
+        given["headers"] = table(kept)
+        full = {
             "message_id": encode.short_string(str(self.message_id)),
             **given,
-            "delivery_mode": encode.octet(DeliveryMode.PERSISTENT),
+            **own,
             "headers": table(kept + copies + added),
         }
-        if came.frame_max and len(join(self._raw)) + _HEAD_BYTES + _FRAME_BYTES > came.frame_max:
-            self._raw = {**given, "headers": table(kept)}
+        fitting = (one for one in (full, given | own) if _fits(one, came.frame_max))
+        self._raw = next(fitting, given)
 
     @property
     def properties(self) -> Basic.Properties:
@@ -155,6 +155,10 @@ class Forwarded(Message):
         properties = _Raw(message_id=self.message_id)
         properties.raw = join(self._raw)
         return properties
+
+
+def _fits(properties: Mapping[str, bytes], frame_max: int) -> bool:
+    return not frame_max or len(join(properties)) + _HEAD_BYTES + _FRAME_BYTES <= frame_max
 
 
 class _Raw(Basic.Properties):

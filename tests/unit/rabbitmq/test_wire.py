@@ -106,11 +106,6 @@ def test_nesting_too_deep_to_read_is_passed_on() -> None:
     assert (b"deep", value) in entries(sent(Forwarded(message, {"why": "deep"}))["headers"])
 
 
-@pytest.mark.parametrize("mode", [0, 3, 255])
-def test_any_delivery_mode_is_read(mode: int) -> None:
-    assert not came({"delivery_mode": bytes([mode])}).unreadable
-
-
 def test_what_is_passed_on_keeps_its_properties_to_the_byte() -> None:
     letter = sent(Forwarded(came(ALL), {"x-weir-reason": "because"}))
     changed = {"headers", "delivery_mode", "expiration", "user_id"}
