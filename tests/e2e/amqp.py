@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import aio_pika
 import orjson
@@ -24,6 +24,8 @@ from tests.services.process import end, free_ports, launch
 from tests.services.rabbitmq import is_open
 from transports.kafka.client import KafkaLog
 from transports.log import Partition
+
+T = TypeVar("T")
 
 WITHIN_S = 30.0
 DIRECT = "amq.rabbitmq.reply-to"  # RabbitMQ's own: answers to a consumer without a queue
@@ -125,15 +127,19 @@ class Client:
             return message
 
 
-class Inbox:
+class Inbox(Generic[T]):
     """What a consumer got and nobody has looked at yet."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self.queue: asyncio.Queue[T] = asyncio.Queue()
 
-    async def take(self, within_s: float = WITHIN_S) -> AbstractIncomingMessage:
+    async def take(self, within_s: float = WITHIN_S) -> T:
         async with asyncio.timeout(within_s):
             return await self.queue.get()
+
+
+class Answers(Inbox[AbstractIncomingMessage]):
+    """Messages of answers."""
 
     async def answer(self, within_s: float = WITHIN_S) -> Answer:
         answer = Answer()
@@ -147,10 +153,10 @@ class Inbox:
 
 
 @asynccontextmanager
-async def reading(queue: AbstractQueue, *, exclusive: bool = False) -> AsyncIterator[Inbox]:
+async def reading(queue: AbstractQueue) -> AsyncIterator[Answers]:
     """Consume a queue."""
-    inbox = Inbox()
-    tag = await queue.consume(inbox.queue.put, no_ack=True, exclusive=exclusive)
+    inbox = Answers()
+    tag = await queue.consume(inbox.queue.put, no_ack=True)
     yield inbox
     await queue.cancel(tag)
 
