@@ -27,7 +27,7 @@ from app.requests import ChatRequest, Ingress, new_id
 from app.settings import Settings
 from rabbitmq import contract
 from rabbitmq.contract import Reply
-from rabbitmq.link import LINK_ERRORS
+from rabbitmq.link import HEARTBEAT_S, LINK_ERRORS
 from rabbitmq.queues import Queues
 from rabbitmq.wire import Forwarded, Incoming
 from transports.log import LogClient, LogError, LogRefusedError, Record
@@ -205,7 +205,7 @@ class Intake:
 
     async def _accept(self, message: Incoming, body: Json, reply: Reply) -> None:
         """Into the log, however long that takes."""
-        body, again, tries = dict(body), bool(message.redelivered), 0
+        body, again, tries, taken_at = dict(body), bool(message.redelivered), 0, time.monotonic()
         if isinstance(body.get("uid"), str | None):
             body["uid"] = contract.uid_of(reply.name)
         deadline, tenant = contract.deadline_of(message), contract.tenant_of(message)
@@ -220,7 +220,9 @@ class Intake:
                         priority=message.priority or 0,
                         deadline=deadline,
                     )
-                return await self._order(request, reply, again=again)
+                # A worker that was frozen for so long has lost its connection, and the message went to another one.
+                late = time.monotonic() - taken_at > HEARTBEAT_S
+                return await self._order(request, reply, again=again or late)
             except LogRefusedError as error:
                 raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
             except (UnavailableError, LogError) as error:
