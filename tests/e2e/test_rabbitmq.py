@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from demo.text import expected_content
+from demo.text import expected_answer, expected_content
 from tests.e2e.amqp import DIRECT, Answer, Desk, asked_with_pika, new_name, reading, values
 from tests.e2e.node.program import ProgramError, installed
 from tests.e2e.workers import get_json
@@ -146,13 +146,13 @@ async def test_tool_calls_come_with_the_end(desk: Desk) -> None:
 
 
 async def test_thinking_is_left_out(desk: Desk) -> None:
-    for model in ("demo-thinking", "demo-reasoning"):
+    for model in ("demo-thinking", "demo-reasoning", "demo-think-tags"):
         uid = new_name("thinking")
         body = body_of(model, uid=uid, stream=True)
         async with desk.client() as client:
             await client.send(body)
             answer = (await client.answer(f"response_{uid}")).check(uid)
-        assert answer.text == expected_content(body)
+        assert answer.text == expected_answer(body)
         assert all(message.body for message in answer.messages[:-1])
 
 

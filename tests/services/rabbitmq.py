@@ -12,6 +12,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
+from tests.services.certificates import make_certificates
 from tests.services.process import Broker, ServiceError, free_ports, say
 
 # Debian puts a wrapper on the PATH that insists on root and changes to the user rabbitmq; this is the script behind it.
@@ -26,6 +27,13 @@ log.console = true
 log.console.level = info
 log.file = false
 """
+TLS_CONFIGURATION = """\
+listeners.ssl.default = 127.0.0.1:{port}
+ssl_options.cacertfile = {folder}/ca.pem
+ssl_options.certfile = {folder}/server.pem
+ssl_options.keyfile = {folder}/server.key
+ssl_options.verify = verify_none
+"""
 
 
 class RabbitBroker(Broker):
@@ -33,14 +41,19 @@ class RabbitBroker(Broker):
 
     Left to itself, RabbitMQ would start an epmd on a fixed port that outlives it. A foreground epmd of our own, on a
     port of its own, ends with us and is not in the way of anybody else's.
+
+    Args:
+        tls: there is a second listener, `tls_url`, whose certificate only `ca_file` vouches for.
     """
 
     name = "rabbitmq"
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         super().__init__()
-        self.port, self._distribution_port, self._epmd_port = free_ports(3)
+        self.port, self._distribution_port, self._epmd_port, self._tls_port = free_ports(4)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.tls_url = f"amqps://guest:guest@127.0.0.1:{self._tls_port}/" if tls else None
+        self.ca_file = self.folder / "ca.pem"
         self._script = self._epmd = ""
 
     def _prepare(self) -> None:
@@ -50,7 +63,11 @@ class RabbitBroker(Broker):
         if script is None or epmd is None:
             raise ServiceError("rabbitmq-server or Erlang's epmd is missing, although RabbitMQ is installed")
         self._script, self._epmd = script, epmd
-        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
+        configuration = CONFIGURATION.format(port=self.port)
+        if self.tls_url is not None:
+            make_certificates(self.folder)
+            configuration += TLS_CONFIGURATION.format(port=self._tls_port, folder=self.folder)
+        (self.folder / "rabbitmq.conf").write_text(configuration)
         (self.folder / "enabled_plugins").write_text("[].\n")
         (self.folder / "env.conf").touch()
         cookie = self.folder / ".erlang.cookie"
