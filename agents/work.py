@@ -16,6 +16,7 @@ from faust.types import EventT
 
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
 from agents.burial import bury, surely
+from agents.continuing import Plan
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
@@ -190,10 +191,9 @@ class Work:
         """Bring a request to its end, and settle it."""
         request = work.request
 
-        def on_attempt(attempt: str) -> None:
-            self._app.traces.emit(
-                request, Happening.ATTEMPTED, {"attempt": attempt, "chunks_from": request.chunks_from}
-            )
+        def on_attempt(attempt: str, does: Plan) -> None:
+            details = {"attempt": attempt, "chunks_from": request.chunks_from, "mark": does.kind, "said": does.said}
+            self._app.traces.emit(request, Happening.ATTEMPTED, details)
 
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(

@@ -75,6 +75,12 @@ class Settings(BaseModel):
     openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
     openai_api_key: SecretStr = Field(SecretStr("dummy-token"), description="API key for it; local servers ignore it.")
     openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
+    openai_continuation: Literal["prefill", "continue_final_message", "prefix", "restart", "fail"] = Field(
+        "restart",
+        description="What a worker does with an answer that another one left half-said. The LLM goes on with its own "
+        "message: prefill (Ollama, llama.cpp, LM Studio: it is the last one), continue_final_message (vLLM, SGLang), "
+        "prefix (DeepSeek, Mistral). Else it says all again (restart), or a stream fails (fail).",
+    )
     upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to reach the LLM, in seconds.")
     upstream_first_token_timeout_s: Seconds = Field(
         120.0,

@@ -70,7 +70,8 @@ def apply(row: Json | None, event: Event) -> Json | None:
         # A second submission of the uid knows a later position than the one where the answer starts.
         row.setdefault("chunks_from", data.get("chunks_from"))
     elif happening is Happening.ATTEMPTED:
-        attempt = {"attempt": data.get("attempt"), "worker": data.get("worker"), "started_at": event.timestamp}
+        attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
+        attempt["started_at"] = event.timestamp
         row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
         row.setdefault("chunks_from", data.get("chunks_from"))
     else:

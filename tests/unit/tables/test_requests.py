@@ -26,7 +26,7 @@ def folded(*events: Event) -> Json:
 
 
 ACCEPTED = event(Happening.ACCEPTED, chunks_from=40)
-ATTEMPTED = event(Happening.ATTEMPTED, "12:01", attempt="att-1", chunks_from=40)
+ATTEMPTED = event(Happening.ATTEMPTED, "12:01", attempt="att-1", chunks_from=40, mark="begin", said=0)
 COMPLETED = event(
     Happening.COMPLETED,
     "12:02",
@@ -45,7 +45,9 @@ def test_a_row_tells_the_whole_life_of_a_request() -> None:
         "uid": "req-1",
         "tenant": "acme",
         "state": "completed",
-        "attempts": [{"attempt": "att-1", "worker": "w:1", "started_at": "12:01"}],
+        "attempts": [
+            {"attempt": "att-1", "worker": "w:1", "mark": "begin", "said": 0, "started_at": "12:01"},
+        ],
         "rid": "evt-1",
         "model": "m",
         "username": "ada",
