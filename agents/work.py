@@ -121,14 +121,16 @@ class Work:
             if known.request.event_id == request.event_id:
                 known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
             else:
-                rid, print_, first = known.request.event_id, known.request.fingerprint, known.request.chunks_from
-                self._own(self._answer_again(event, request, rid, print_, first))
+                first = known.request
+                same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
+                self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
         elif ended is None:
             await self._start(event, request)
         elif ended.rid == request.event_id:
             event.ack()  # settled before a crash that came before the commit
         else:
-            self._own(self._answer_again(event, request, ended.rid, ended.fingerprint, ended.first))
+            same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
+            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
 
     @staticmethod
     async def _never() -> None:
@@ -244,10 +246,9 @@ class Work:
         self._app.traces.emit(request, Happening(f"request.{terminal.status}"), details)
 
     async def _answer_again(
-        self, event: "EventT[Any]", request: ChatRequest, rid: str, fingerprint: str, first: int
+        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool
     ) -> None:
         """A second submission of a uid gets a mark that names it, never a second call."""
-        same = request.fingerprint == fingerprint
         mark = Frame(
             uid=request.uid,
             rid=rid,

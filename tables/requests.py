@@ -69,6 +69,7 @@ def apply(row: Json | None, event: Event) -> Json | None:
     if happening is Happening.ACCEPTED:
         # A second submission of the uid knows a later position than the one where the answer starts.
         row.setdefault("chunks_from", data.get("chunks_from"))
+        row.setdefault("on_disconnect", data.get("on_disconnect"))
     elif happening is Happening.ATTEMPTED:
         attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
         attempt["started_at"] = event.timestamp

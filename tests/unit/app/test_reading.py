@@ -11,7 +11,7 @@ from answers import frames
 from answers.frames import Frame, Kind
 from app import topics
 from app.errors import InvalidRequestError, from_terminal
-from app.reading import IDLE, BrokenStreamError, Delivery, delivered, deliveries, origin
+from app.reading import IDLE, BrokenStreamError, Delivery, deliveries, marks, origin
 from tests.unit.answers.helpers import (
     DONE,
     FAILED,
@@ -249,14 +249,14 @@ async def test_the_first_submission_starts_with_its_begin_mark(log: MemoryLog, t
     write(log, b"no frame")
     first = write(log, begin("a"))
     write(log, says("a", 0, "x"))
-    assert await origin(tails, AT, UID, position=0, submission=RID) == first
+    assert await origin(tails, AT, UID, position=0, submission=RID) == (RID, first)
 
 
 async def test_a_later_submission_starts_where_the_first_one_did(log: MemoryLog, tails: Tails) -> None:
     first = write(log, begin("a"))
     later = write(log, says("a", 0, "x"), ends("a")) + 1
     write(log, mark(Kind.ATTACH, "evt-2", first=first))
-    assert await origin(tails, AT, UID, position=later, submission="evt-2") == first
+    assert await origin(tails, AT, UID, position=later, submission="evt-2") == (RID, first)
 
 
 async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
@@ -265,7 +265,7 @@ async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: Me
     assert not asking.done()
     first = write(log, begin("a"))
     async with asyncio.timeout(WAIT_S):
-        assert await asking == first
+        assert await asking == (RID, first)
 
 
 async def test_a_submission_with_another_body_has_no_start(log: MemoryLog, tails: Tails) -> None:
@@ -281,11 +281,12 @@ async def test_deliveries_that_were_made_stand_in_the_log(log: MemoryLog, tails:
     write(log, early, begin("a"), says("a", 0, "x"), ends("a"))
     position = write(log, late)
     write(log, mark(Kind.DELIVERED, "evt-3", queue="q1"), key="another request")
-    assert [(found.submission, found.queue) for found in await delivered(tails, AT, UID, position=0)] == [
-        ("evt-1", "q1"),
-        ("evt-2", "q2"),
+    found = await marks(tails, AT, UID, position=0, kind=Kind.DELIVERED)
+    assert [(offset, mark.submission, mark.queue) for offset, mark in found] == [
+        (0, "evt-1", "q1"),
+        (position, "evt-2", "q2"),
     ]
-    assert [found.submission for found in await delivered(tails, AT, UID, position=position)] == ["evt-2"]
+    assert await marks(tails, AT, UID, position=position, kind=Kind.DELIVERED) == found[1:]
 
 
 async def test_a_delivery_changes_nothing_about_the_answer(log: MemoryLog, tails: Tails) -> None:

@@ -25,7 +25,7 @@ def folded(*events: Event) -> Json:
     return row
 
 
-ACCEPTED = event(Happening.ACCEPTED, chunks_from=40)
+ACCEPTED = event(Happening.ACCEPTED, chunks_from=40, on_disconnect="cancel")
 ATTEMPTED = event(Happening.ATTEMPTED, "12:01", attempt="att-1", chunks_from=40, mark="begin", said=0)
 COMPLETED = event(
     Happening.COMPLETED,
@@ -55,6 +55,7 @@ def test_a_row_tells_the_whole_life_of_a_request() -> None:
         "stream": True,
         "accepted_at": "11:59",
         "chunks_from": 40,
+        "on_disconnect": "cancel",
         "ended_at": "12:02",
         "timings": {"total_ms": 60.0},
         "usage": {"total_tokens": 3},
