@@ -140,7 +140,7 @@ class ChatView:
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
         """Who reads an old request, where that matters to anybody."""
         try:
-            row = row or await self._lookup.row(uid)
+            row = row or await self._lookup.fresh(uid)
         except ApiError:
             return None  # whoever knows is away; then nobody cancels on this reader's account
         if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
