@@ -15,12 +15,12 @@ from typing import Any
 from faust.types import EventT
 
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
-from agents.burial import bury, surely
+from agents.burial import bury, mourn, surely
 from agents.continuing import Plan
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
-from answers.frames import Frame, Kind
+from answers.frames import Frame, Kind, Status
 from app import requests, topics
 from app.core import Weir
 from app.lifecycle import Happening
@@ -204,7 +204,18 @@ class Work:
         work.slot.give_back()
         context = await self._delivery(work, partition)
         if context is not None:
+            await self._mourn(work, answer)
             context.run(self._settle, work, answer, partition)
+
+    async def _mourn(self, work: InFlight, answer: Answer) -> None:
+        """What failed for good can be looked at, and sent again."""
+        terminal = answer.terminal
+        if terminal is None or terminal.status not in {Status.FAILED, Status.EXPIRED}:
+            return
+        error = terminal.error or {}
+        reason = f"{terminal.status}: {error.get('message') or 'no reason was given'}"
+        details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}
+        await mourn(self._app, work.events[0], reason, tenant=work.request.tenant, details=details)
 
     async def _delivery(self, work: InFlight, partition: int) -> Context | None:
         """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""

@@ -1,6 +1,7 @@
 """Streams that survive: resumed, shared, cancelled, left, named by a key, bounded by a deadline (promises P1-P4)."""
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,9 @@ from typing import Any
 import aiohttp
 import orjson
 
+from app import topics
+from app.engine import log_client
+from app.settings import load_settings
 from demo.text import expected_content
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_crash import ended, own_uid, uid_of, until
@@ -17,6 +21,7 @@ from tests.e2e.test_two_workers import both_own
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import Received, body_of, calls, streamed
+from transports.log import Partition, Record
 
 STREAMS = 40
 
@@ -325,3 +330,44 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model(
     assert "late" not in await called(upstream)
     async with asked(worker, body_of("demo", deadline_s=-1)) as response:
         assert (await response.json())["error"]["param"] == "deadline_s"
+
+
+# -- what failed for good
+
+
+async def letters(worker: Worker) -> list[dict[str, Any]]:
+    """The dead letters, read by another process's eyes while the worker runs."""
+    settings = load_settings({**worker.env, "WEIR_DATA_DIR": str(worker.folder / "data")})
+    log, records = log_client(settings), list[Record]()
+    await log.start()
+    try:
+        for partition in range(log.partitions(topics.CHAT_DEAD_LETTERS.name)):
+            records += await log.read(Partition(topics.CHAT_DEAD_LETTERS.name, partition), 0)
+    finally:
+        await log.stop()
+    return [orjson.loads(record.value or b"{}")["data"] for record in records]
+
+
+async def test_what_failed_for_good_is_among_the_dead_letters(broker: dict[str, str], make_worker: Start) -> None:
+    worker = await make_worker(broker, UPSTREAM_RETRIES="0").start()
+    uid = f"dead-{time.time_ns()}"
+    body = body_of("demo-error", "broken", uid=uid)
+    async with asked(worker, body) as response:
+        assert response.status == 500
+    await ended(worker, uid)
+    (letter,) = [one for one in await letters(worker) if one.get("uid") == uid]
+    assert (letter["topic"], letter["attempts"]) == ("chat-requests", 1)
+    assert letter["reason"].startswith("failed: ")
+    assert letter["error"]["status"] == 500
+    assert letter["offset"] >= 0
+    sent = orjson.loads(base64.b64decode(letter["value"]))["data"]
+    assert (sent["uid"], sent["body"]["messages"]) == (uid, body["messages"])
+
+
+async def test_what_did_not_fail_is_not(broker: dict[str, str], make_worker: Start) -> None:
+    worker = await make_worker(broker).start()
+    uid = f"alive-{time.time_ns()}"
+    async with asked(worker, body_of("demo:tokens=5", uid=uid)) as response:
+        await read(response, Read())
+    await ended(worker, uid)
+    assert [one for one in await letters(worker) if one.get("uid") == uid] == []
