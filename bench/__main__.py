@@ -3,7 +3,7 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from bench import machine, output, profile, recovery, report
 from bench.processes import BenchError
 from bench.recovery import Start
 from bench.results import Results, floors
-from bench.targets import NAMES, start_all
-from bench.workloads import WORKLOADS, Cell, Pace, run
+from bench.targets import DOORS, NAMES, Field, start_all
+from bench.workloads import WORKLOADS, Cell, Pace, Workload, run
 
 START = "start"
 PARTS = [*(workload.key for workload in WORKLOADS), START]
@@ -67,27 +67,30 @@ def line(cell: Cell) -> str:
 
 
 def measure_cells(options: argparse.Namespace, folder: Path) -> list[Cell]:
-    """W1 to W3."""
-    workloads = [workload for workload in WORKLOADS if workload.key in options.only]
+    """W1 to W4, one door after the other."""
     cells: list[Cell] = []
-    if not workloads:
-        return cells
-    with ExitStack() as stack:
-        field = start_all(options.targets, folder, stack)
-        say(f"pids: {field.pids}")
-        pace = Pace(
-            rounds=options.rounds, seconds=options.seconds, warmup_s=options.warmup, patience_s=options.patience
-        )
-        for cell in run(workloads, field, pace):
-            cells.append(cell)
-            say(line(cell))
-            for text in cell.figures.error_texts:
-                say(f"   {text[:500]}")
-        if options.profile:
-            for workload in workloads:
-                for target in field.targets:
-                    say(f"profile of {workload.key}: {profile.record(workload, target, field, options.results)}")
+    for door, possible in DOORS.items():
+        workloads = [workload for workload in WORKLOADS if workload.key in options.only and workload.door == door]
+        keys = [key for key in possible if key in options.targets]
+        if workloads and keys:
+            with ExitStack() as stack:
+                cells += measure_door(options, workloads, start_all(door, keys, folder, stack))
     return cells
+
+
+def measure_door(options: argparse.Namespace, workloads: Sequence[Workload], field: Field) -> Iterator[Cell]:
+    """The workloads of one door."""
+    say(f"pids: {field.pids}")
+    pace = Pace(rounds=options.rounds, seconds=options.seconds, warmup_s=options.warmup, patience_s=options.patience)
+    for cell in run(workloads, field, pace):
+        say(line(cell))
+        for text in cell.figures.error_texts:
+            say(f"   {text[:500]}")
+        yield cell
+    if options.profile:
+        for workload in workloads:
+            for target in field.targets:
+                say(f"profile of {workload.key}: {profile.record(workload, target, field, options.results)}")
 
 
 def measure_starts(options: argparse.Namespace, folder: Path) -> list[Start]:

@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -38,6 +39,7 @@ class Job:
     seconds: float
     warmup_s: float
     run: str  # tells the prompts of one run from those of another
+    queue: str = ""  # of requests, where they go by RabbitMQ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Figures:
     transit_ms: float  # from the upstream's write of a token to its arrival here, median over the tokens
     transit_p95_ms: float
     error_texts: list[str]
+    messages: float = 0.0  # in an answer over RabbitMQ, on average
 
 
 class Client:
@@ -72,10 +75,7 @@ class Client:
     def ask(self) -> None:
         """Send the next request: a prompt that nobody has sent before."""
         self._asked += 1
-        prompt = f"Question {self._asked} of client {self._number} in run {self._job.run}: what is a weir?"
-        body = orjson.dumps(
-            {"model": self._job.model, "messages": [{"role": "user", "content": prompt}], "stream": True}
-        )
+        body = orjson.dumps(question(self._job, self._number, self._asked))
         request = (
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n"
             b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
@@ -95,57 +95,97 @@ class Client:
         return response.answer if response.feed(data, now) else None
 
 
-class Load:
+def question(job: Job, client: int, number: int) -> dict[str, object]:
+    """The body of a request: a prompt that nobody has sent before."""
+    prompt = f"Question {number} of client {client} in run {job.run}: what is a weir?"
+    return {"model": job.model, "messages": [{"role": "user", "content": prompt}], "stream": True}
+
+
+class Load(ABC):
     """All clients of a job, from the first request to the last answer."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._clients = {client.sock.fileno(): client for client in (Client(job, n) for n in range(job.clients))}
-        self._waiting = list(self._clients.values())
-        self._epoll = select.epoll()
-        for descriptor in self._clients:
-            self._epoll.register(descriptor, select.EPOLLIN)
+        self._waiting = list(range(job.clients))  # have not begun
+        self._busy = job.clients  # have not ended
         self._answers: list[Answer] = []
         self._failed: list[str] = []
         self._started_at = time.perf_counter()
         self._begin_at = self._started_at + job.warmup_s
         self._end_at = self._begin_at + job.seconds
 
+    @abstractmethod
+    def _ask(self, client: int) -> None:
+        """Send the client's next request."""
+
+    @abstractmethod
+    def _serve(self, pause_s: float) -> None:
+        """Read what has come; wait so long if nothing has."""
+
+    @abstractmethod
+    def _close(self, client: int) -> None:
+        """The client has ended."""
+
     def run(self) -> Figures:
         """Put the load on, and measure."""
         signs = [(self._end_at, "end"), (self._begin_at, "begin")]
-        while self._clients or signs:
+        while self._busy or signs:
             now = time.perf_counter()
             while signs and now >= signs[-1][0]:
                 print(signs.pop()[1], flush=True)
             if now > self._end_at + FINISH_S:
-                self._failed += ["not answered in time"] * len(self._clients)
+                self._failed += ["not answered in time"] * self._busy
                 break
             self._begin_some(now)
-            for descriptor, _ in self._epoll.poll(0.002 if self._waiting else 0.05):
-                self._serve(descriptor)
+            self._serve(0.002 if self._waiting else 0.05)
         return figures(self._answers, self._failed, self._begin_at, self._end_at)
 
     def _begin_some(self, now: float) -> None:
         """One client after the other; all of them have begun when half of the warming up is over."""
         step_s = self._job.warmup_s / 2 / self._job.clients
         while self._waiting and now >= self._started_at + (self._job.clients - len(self._waiting)) * step_s:
-            self._waiting.pop().ask()
+            self._ask(self._waiting.pop())
 
-    def _serve(self, descriptor: int) -> None:
-        client = self._clients[descriptor]
-        try:
-            answer = client.read()
-        except (MalformedResponseError, OSError) as error:
-            self._failed.append(str(error))
-            return self._close(descriptor)
-        if answer is None:
-            return None
+    def _answered(self, client: int, answer: Answer) -> None:
         self._answers.append(answer)
-        return self._close(descriptor) if time.perf_counter() >= self._end_at else client.ask()
+        if time.perf_counter() < self._end_at:
+            self._ask(client)
+        else:
+            self._end(client)
 
-    def _close(self, descriptor: int) -> None:
-        self._clients.pop(descriptor).sock.close()
+    def _end(self, client: int) -> None:
+        self._busy -= 1
+        self._close(client)
+
+
+class HttpLoad(Load):
+    """Clients with a connection each."""
+
+    def __init__(self, job: Job) -> None:
+        self._clients = [Client(job, number) for number in range(job.clients)]
+        self._numbers = {client.sock.fileno(): number for number, client in enumerate(self._clients)}
+        self._epoll = select.epoll()
+        for descriptor in self._numbers:
+            self._epoll.register(descriptor, select.EPOLLIN)
+        super().__init__(job)
+
+    def _ask(self, client: int) -> None:
+        self._clients[client].ask()
+
+    def _serve(self, pause_s: float) -> None:
+        for descriptor, _ in self._epoll.poll(pause_s):
+            number = self._numbers[descriptor]
+            try:
+                answer = self._clients[number].read()
+            except (MalformedResponseError, OSError) as error:
+                self._failed.append(str(error))
+                self._end(number)
+                continue
+            if answer is not None:
+                self._answered(number, answer)
+
+    def _close(self, client: int) -> None:
+        self._clients[client].sock.close()
 
 
 def figures(answers: Sequence[Answer], failed: Sequence[str], begin_at: float, end_at: float) -> Figures:
@@ -170,6 +210,7 @@ def figures(answers: Sequence[Answer], failed: Sequence[str], begin_at: float, e
         transit_ms=1000 * percentile(transits, 0.5),
         transit_p95_ms=1000 * percentile(transits, 0.95),
         error_texts=texts[:ERRORS_SHOWN],
+        messages=sum(answer.messages for answer in sent_within) / max(1, len(sent_within)),
     )
 
 
@@ -200,5 +241,10 @@ def token_s(answer: Answer) -> float:
     return (answer.last_at - answer.first_at) / max(1, answer.tokens - 1)
 
 
+def main(load: type[Load]) -> None:
+    """Do the job on stdin."""
+    print(orjson.dumps(asdict(load(Job(**orjson.loads(sys.stdin.buffer.readline()))).run())).decode())
+
+
 if __name__ == "__main__":
-    print(orjson.dumps(asdict(Load(Job(**orjson.loads(sys.stdin.buffer.readline()))).run())).decode())
+    main(HttpLoad)

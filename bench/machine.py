@@ -24,6 +24,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "kafka": kafka_version(),
+        "rabbitmq": rabbitmq_version(),
     }
 
 
@@ -37,6 +38,12 @@ def kafka_version() -> str:
     """Of the broker that the bench starts."""
     found = re.search(r"<artifactId>kafka_[\d.]+</artifactId>\s*<version>([\d.]+)</version>", POM.read_text())
     return found[1] if found else "unknown"
+
+
+def rabbitmq_version() -> str:
+    """Of the one that the bench starts: Debian's folder for it says so."""
+    found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))
+    return found[-1].name.partition("-")[2] if found else "unknown"
 
 
 def _git(*arguments: str) -> str:

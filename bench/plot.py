@@ -10,13 +10,15 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.elsewhere import GO_WORKER
 from bench.recovery import NO_TABLES
 from bench.results import Results, Row
 from bench.stats import Spread
-from bench.targets import BARE, EMBEDDED, KAFKA, NAMES
+from bench.targets import BARE, ECHO, EMBEDDED, KAFKA, NAMES
 from bench.workloads import WORKLOADS
 
 COLOURS = {BARE: "#56B4E9", EMBEDDED: "#E69F00", KAFKA: "#0072B2"}
+GREY = "#999999"  # of RabbitMQ alone, which is one panel's only
 FLOOR: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.2}
 BACK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}  # of a label on a line
 WIDTH = 0.26  # of a bar, where three stand side by side
@@ -26,13 +28,14 @@ Bar = tuple[float, str, Spread]  # where, of which target, how high
 
 def draw(results: Results, path: Path) -> None:
     """Write the picture as SVG."""
-    figure = Figure(figsize=(11, 7.2), layout="constrained")
-    axes: Sequence[Axes] = figure.subplots(2, 2).flatten().tolist()
-    _latency(axes[0], results)
-    _share(axes[1], results)
-    _speed(axes[2], results)
-    _starts(axes[3], results)
-    for panel in axes:
+    figure = Figure(figsize=(13, 7.2), layout="constrained")
+    axes: dict[str, Axes] = figure.subplot_mosaic([["W1", "W2", "W3"], ["W4", "S", "S"]])
+    _latency(axes["W1"], results)
+    _share(axes["W2"], results)
+    _speed(axes["W3"], results)
+    _queue(axes["W4"], results)
+    _starts(axes["S"], results)
+    for panel in axes.values():
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(y=0.16)
     handles: list[Artist] = [mpl.patches.Patch(color=COLOURS[key], label=NAMES[key]) for key in COLOURS]
@@ -81,6 +84,20 @@ def _speed(panel: Axes, results: Results) -> None:
     _name(panel, f"{_title(2)}:\nthrough a proxy", "1,000 tokens/s")
 
 
+def _queue(panel: Axes, results: Results) -> None:
+    """W4: requests/s over RabbitMQ, beside what was measured elsewhere."""
+    rows = _rows(results, "W4", (ECHO, EMBEDDED, KAFKA))
+    _bars(panel, [(at, row.target, row.requests_per_s) for at, row in enumerate(rows)], "{:.0f}")
+    names = [f"{_short(row.target)}\nTTFT {row.ttft_ms.median:,.0f} ms" for row in rows]
+    if rows:
+        other = GO_WORKER
+        panel.bar(len(rows), other.requests_per_s, 0.56, facecolor="white", edgecolor="#555555", hatch="//")
+        _label(panel, len(rows), other.requests_per_s, f"{other.requests_per_s:.1f}")
+        names.append(f"{other.name},\nelsewhere\nTTFT {other.ttft_ms:,.0f} ms")
+    panel.set_xticks(range(len(names)), names, fontsize=8)
+    _name(panel, f"{_title(3)}:\nand the worker that Weir replaces", "requests/s")
+
+
 def _starts(panel: Axes, results: Results) -> None:
     """S: until everything is served again."""
     groups = dict.fromkeys((start.case, start.after) for start in results.starts if start.after != NO_TABLES)
@@ -101,11 +118,12 @@ def _bars(panel: Axes, bars: Sequence[Bar], form: str) -> None:
     for at, target, spread in bars:
         reach = [[spread.median - spread.least], [spread.most - spread.median]]
         whisker: dict[str, Any] = {"ecolor": "#333333", "capsize": 3, "elinewidth": 1}
-        panel.bar(at, spread.median, width * 0.94, color=COLOURS[target], yerr=reach, error_kw=whisker)
-        text = form.format(spread.median)
-        panel.annotate(
-            text, (at, max(spread.most, 0)), (0, 3), textcoords="offset points", ha="center", fontsize=9, bbox=BACK
-        )
+        panel.bar(at, spread.median, width * 0.94, color=COLOURS.get(target, GREY), yerr=reach, error_kw=whisker)
+        _label(panel, at, max(spread.most, 0), form.format(spread.median))
+
+
+def _label(panel: Axes, at: float, height: float, text: str) -> None:
+    panel.annotate(text, (at, height), (0, 3), textcoords="offset points", ha="center", fontsize=9, bbox=BACK)
 
 
 def _rows(results: Results, workload: str, targets: Sequence[str]) -> list[Row]:
@@ -117,7 +135,7 @@ def _title(number: int) -> str:
 
 
 def _short(target: str) -> str:
-    return NAMES[target].replace("Weir, ", "Weir,\n").replace("bare ", "bare\n")
+    return NAMES[target].replace("Weir, ", "Weir,\n").replace("bare ", "bare\n").replace("RabbitMQ ", "RabbitMQ\n")
 
 
 def _thousands(spread: Spread) -> Spread:

@@ -7,6 +7,7 @@ surrounds it: Weir sends several events in one write, and its events have an ``i
 
 import re
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 TOKEN = b'"content":"'
@@ -26,6 +27,7 @@ class Answer:
     first_at: float = 0.0
     last_at: float = 0.0
     tokens: int = 0
+    messages: int = 0  # that it came in, over RabbitMQ
     error: str = ""
     arrivals: list[tuple[float, int]] = field(default_factory=list)  # (time, tokens that came by then), per read
     transits_s: "array[float]" = field(default_factory=lambda: array("d"))  # of each token: from upstream to here
@@ -34,6 +36,22 @@ class Answer:
     def complete(self) -> bool:
         """Whether it holds every token, once and in order."""
         return not self.error
+
+    def arrive(self, new: int, now: float) -> None:
+        """Count tokens that were read at ``now``."""
+        if new:
+            if not self.tokens:
+                self.first_at = now
+            self.last_at = now
+            self.tokens += new
+            self.arrivals.append((now, self.tokens))
+
+    def time(self, stamps: Sequence[bytes]) -> None:
+        """Tell when each token was sent."""
+        at = 0
+        for now, upto in self.arrivals:
+            self.transits_s.extend(now - int(stamp) / 1e6 for stamp in stamps[at:upto])
+            at = upto
 
 
 class Response:
@@ -106,13 +124,7 @@ class Response:
         new = self._body.count(TOKEN, self._searched)
         # A token that is cut in two is found when its rest is here.
         self._searched = max(0, len(self._body) - len(TOKEN) + 1)
-        if new:
-            answer = self.answer
-            if not answer.tokens:
-                answer.first_at = now
-            answer.last_at = now
-            answer.tokens += new
-            answer.arrivals.append((now, answer.tokens))
+        self.answer.arrive(new, now)
 
     def _check(self) -> None:
         answer = self.answer
@@ -122,10 +134,7 @@ class Response:
         elif answer.tokens != self._expected or _DONE not in self._body[-100:]:
             answer.error = f"{answer.tokens} texts and no clean end: {bytes(self._body[-300:])!r}"
         else:
-            at = 0
-            for now, upto in answer.arrivals:
-                answer.transits_s.extend(now - int(stamp) / 1e6 for _, stamp in found[at:upto])
-                at = upto
+            answer.time([stamp for _, stamp in found])
 
 
 def _size(digits: bytes) -> int:

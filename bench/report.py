@@ -1,12 +1,13 @@
 """The results as markdown that is also legible on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from bench.elsewhere import ELSEWHERE
 from bench.processes import NOISY
 from bench.recovery import Start
-from bench.results import Results, Row, floors
+from bench.results import Results, Row, floors, ratio
 from bench.stats import Spread
-from bench.targets import BARE, NAMES, NO_PROXY
+from bench.targets import BARE, ECHO, HTTP, NAMES, NO_PROXY, RABBITMQ
 from bench.workloads import WORKLOADS
 
 NONE = "-"
@@ -16,7 +17,7 @@ def full(results: Results) -> str:
     """All tables."""
     parts = [headline(results)]
     if results.cells:
-        parts += [table(results), cpu_table(results), *remarks(results)]
+        parts += [*tables(results), cpu_table(results), *remarks(results)]
     if results.starts:
         parts.append(start_table(results.starts))
     return "\n\n".join([*parts, floor_table(results)])
@@ -26,23 +27,49 @@ def headline(results: Results) -> str:
     """Where, when, how."""
     machine, options = results.machine, results.options
     changed = f" with {machine['changed_files']} changed files" if machine["changed_files"] else ""
+    rabbitmq = f", RabbitMQ {machine['rabbitmq']}" if "rabbitmq" in machine else ""
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, {machine['system']}, Python "
-        f"{machine['python']}, Kafka {machine['kafka']}; commit {machine['commit']}{changed}, {machine['date']}; "
-        f"{options['rounds']} rounds, {options['seconds']:g} s per cell"
+        f"{machine['python']}, Kafka {machine['kafka']}{rabbitmq}; commit {machine['commit']}{changed}, "
+        f"{machine['date']}; {options['rounds']} rounds, {options['seconds']:g} s per cell"
     )
 
 
-def table(results: Results) -> str:
+def tables(results: Results) -> list[str]:
+    """One for each door that was measured."""
+    doors = {workload.key: workload.door for workload in WORKLOADS}
+    found = []
+    for door, made in ((HTTP, table), (RABBITMQ, queue_table)):
+        rows = [row for row in results.rows() if doors[row.workload] == door]
+        if rows:
+            found.append(made(rows))
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
     """The ratios: median over the rounds, least and most in brackets."""
     head = ["", "requests/s", "of no proxy", "tokens/s", "of bare proxy", "TTFT ms (p95)", "added", "token's way ms"]
+    return grid([*head, "added", "errors"], _by_workload(rows, _line, len(head) + 1))
+
+
+def queue_table(rows: Sequence[Row]) -> str:
+    """The same over RabbitMQ, and what was measured elsewhere."""
+    head = ["", "requests/s", "of RabbitMQ alone", "tokens/s", "TTFT ms (p95)", "added", "token's way ms", "added"]
+    lines = _by_workload(rows, _queue_line, len(head) + 2)
+    for other in ELSEWHERE:
+        figures = [f"{other.requests_per_s:,.1f}", NONE, f"{other.tokens_per_s:,.0f}", f"{other.ttft_ms:.1f}"]
+        lines.append([f"{other.name} ({other.where})", *figures, *[NONE] * 6])
+    return grid([*head, "ms per token", "messages per answer", "errors"], lines)
+
+
+def _by_workload(rows: Sequence[Row], line: Callable[[Row], list[str]], empty: int) -> list[list[str]]:
     lines: list[list[str]] = []
     for workload in WORKLOADS:
-        rows = [row for row in results.rows() if row.workload == workload.key]
-        if rows:
-            lines.append([f"**{workload.title}**", *[""] * (len(head) + 1)])
-        lines += [_line(row) for row in rows]
-    return grid([*head, "added", "errors"], lines)
+        own = [row for row in rows if row.workload == workload.key]
+        if own:
+            lines.append([f"**{workload.title}**", *[""] * empty])
+        lines += [line(row) for row in own]
+    return lines
 
 
 def _line(row: Row) -> list[str]:
@@ -60,16 +87,34 @@ def _line(row: Row) -> list[str]:
     ]
 
 
+def _queue_line(row: Row) -> list[str]:
+    return [
+        NAMES[row.target],
+        f"{row.requests_per_s.median:,.1f}",
+        _show(row.of_none),
+        f"{row.tokens_per_s.median:,.0f}",
+        f"{row.ttft_ms.median:.1f} ({row.ttft_p95_ms.median:.1f})",
+        _show(row.added_ttft_ms, 1),
+        f"{row.transit_ms.median:.2f}",
+        _show(row.added_transit_ms),
+        f"{row.token_ms.median:.3f}",
+        row.messages.show(1),
+        str(row.errors),
+    ]
+
+
 def cpu_table(results: Results) -> str:
     """Who was busy: cores, of each process that had to do with a cell."""
-    head = ["CPU busy (cores)", "generator", "upstream", "proxy or worker", "broker", "idle ones", "others"]
+    head = ["CPU busy (cores)", "generator", "upstream", "proxy or worker", "Kafka", "RabbitMQ", "idle ones", "others"]
     lines = []
     for row in results.rows():
         busy = row.cpu
         own = busy.get(f"{row.target} proxy", busy.get(f"{row.target} worker"))
-        named = ["generator", "upstream", f"{row.target} proxy", f"{row.target} worker", f"{row.target} broker"]
+        broker = f"{row.target} broker"
+        named = ["generator", "upstream", f"{row.target} proxy", f"{row.target} worker", broker, "rabbitmq"]
         idle = sum(share for name, share in busy.items() if name not in {*named, "others"})
-        shares = [busy["generator"], busy["upstream"], own, busy.get(f"{row.target} broker"), idle, busy["others"]]
+        beside = [busy.get(broker), busy.get("rabbitmq"), idle, busy["others"]]
+        shares = [busy["generator"], busy["upstream"], own, *beside]
         per_cpu = f"{row.tokens_per_cpu_s:,.0f}" if own else NONE
         pace = [f"{row.gap_ms.median:.2f}", f"{row.token_ms.median:.3f}", _show(row.added_token_ms, 3)]
         texts = [NONE if share is None else f"{share:.2f}" for share in shares]
@@ -86,6 +131,14 @@ def remarks(results: Results) -> list[str]:
         found.append(
             f"Generator and upstream alone make {none.tokens_per_s.median:,.0f} tokens/s in W3, "
             f"{none.tokens_per_s.median / max(proxies):.1f} times what they make through the fastest proxy."
+        )
+    queue = [row for row in results.rows() if row.workload == "W4" and row.target != ECHO]
+    if (alone := results.row("W4", ECHO)) and queue:
+        fastest = max(row.tokens_per_s.median for row in queue)
+        found.append(
+            f"Generator and RabbitMQ alone make {alone.tokens_per_s.median:,.0f} tokens/s in W4, "
+            f"{ratio(alone.tokens_per_s.median, fastest):.1f} times what they make with Weir; the generator uses "
+            f"{alone.cpu['generator']:.2f} cores for it."
         )
     if results.noisy:
         found.append(

@@ -4,15 +4,16 @@ A ratio of two medians would mix rounds in which the machine was fast with round
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from bench.elsewhere import ELSEWHERE
 from bench.load import Figures
 from bench.processes import NOISY
 from bench.recovery import NO_TABLES, Start
 from bench.stats import Spread
-from bench.targets import BARE, KAFKA, NO_PROXY
+from bench.targets import BARE, ECHO, KAFKA, NO_PROXY
 from bench.workloads import Cell
 
 
@@ -29,7 +30,8 @@ class Row:
     gap_ms: Spread
     token_ms: Spread
     transit_ms: Spread
-    of_none: Spread | None  # requests/s, as a share of those without a proxy
+    messages: Spread  # in an answer over RabbitMQ
+    of_none: Spread | None  # requests/s, as a share of those without a proxy, or of RabbitMQ's alone
     of_bare: Spread | None  # tokens/s, as a share of the bare proxy's
     added_ttft_ms: Spread | None
     added_transit_ms: Spread | None
@@ -55,6 +57,7 @@ class Results:
             "options": self.options,
             "cells": [cell.to_json() for cell in self.cells],
             "starts": [start.to_json() for start in self.starts],
+            "elsewhere": [asdict(each) for each in ELSEWHERE],
         }
 
     @classmethod
@@ -86,6 +89,8 @@ def _row(cells: Sequence[Cell], workload: str, target: str) -> Row:
     def spread(value: Callable[[Figures], float]) -> Spread:
         return Spread.of([value(cell.figures) for cell in own])
 
+    none = ECHO if any(name == ECHO for name, _ in by) else NO_PROXY
+
     def against(other: str, compare: Callable[[Figures, Figures], float]) -> Spread | None:
         pairs = [(cell.figures, by[other, cell.round].figures) for cell in own if (other, cell.round) in by]
         return Spread.of([compare(*pair) for pair in pairs]) if pairs and target != other else None
@@ -100,11 +105,12 @@ def _row(cells: Sequence[Cell], workload: str, target: str) -> Row:
         gap_ms=spread(lambda of: of.gap_ms),
         token_ms=spread(lambda of: of.token_ms),
         transit_ms=spread(lambda of: of.transit_ms),
-        of_none=against(NO_PROXY, lambda of, none: ratio(of.requests_per_s, none.requests_per_s)),
+        messages=spread(lambda of: of.messages),
+        of_none=against(none, lambda of, base: ratio(of.requests_per_s, base.requests_per_s)),
         of_bare=against(BARE, lambda of, bare: ratio(of.tokens_per_s, bare.tokens_per_s)),
-        added_ttft_ms=against(NO_PROXY, lambda of, none: of.ttft_ms - none.ttft_ms),
-        added_transit_ms=against(NO_PROXY, lambda of, none: of.transit_ms - none.transit_ms),
-        added_token_ms=against(NO_PROXY, lambda of, none: of.token_ms - none.token_ms),
+        added_ttft_ms=against(none, lambda of, base: of.ttft_ms - base.ttft_ms),
+        added_transit_ms=against(none, lambda of, base: of.transit_ms - base.transit_ms),
+        added_token_ms=against(none, lambda of, base: of.token_ms - base.token_ms),
         errors=sum(cell.figures.errors for cell in own),
         cpu=cpu,
         tokens_per_cpu_s=median(_per_cpu_s(cell) for cell in own),

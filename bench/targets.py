@@ -1,7 +1,10 @@
-"""The four targets: no proxy, a bare proxy that parses, Weir on the embedded log, Weir on a real Kafka.
+"""The targets: no proxy, a bare proxy that parses, Weir on the embedded log, Weir on a real Kafka.
 
-All of them run for the whole time, and only one of them has load at a time; what the others cost while they idle stands
-in the results.
+Over RabbitMQ there are three: an echo that answers without Weir, and Weir on either log. They share one RabbitMQ, and
+each has a queue of requests of its own.
+
+All targets of a door run for as long as it is measured, and only one of them has load at a time; what the others cost
+while they idle stands in the results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +15,18 @@ from pathlib import Path
 from bench.processes import FAUST, Running, environment, module, start
 from tests.services.kafka import KafkaBroker
 from tests.services.process import free_ports
+from tests.services.rabbitmq import RabbitBroker
 
-NO_PROXY, BARE, EMBEDDED, KAFKA = "none", "bare", "embedded", "kafka"
+NO_PROXY, BARE, ECHO, EMBEDDED, KAFKA = "none", "bare", "echo", "embedded", "kafka"
 NAMES = {
     NO_PROXY: "no proxy",
     BARE: "bare parsing proxy",
+    ECHO: "RabbitMQ alone",
     EMBEDDED: "Weir, embedded log",
     KAFKA: "Weir, Kafka acks=all",
 }
+HTTP, RABBITMQ = "http", "rabbitmq"
+DOORS = {HTTP: (NO_PROXY, BARE, EMBEDDED, KAFKA), RABBITMQ: (ECHO, EMBEDDED, KAFKA)}
 
 # The broker of the tests looks after retention every second; a broker that serves does so every few minutes.
 SERVING: Mapping[str, str] = {
@@ -36,20 +43,21 @@ class Target:
 
     key: str
     port: int
-    pids: Mapping[str, int]  # by role: proxy, worker, broker; not the upstream
+    pids: Mapping[str, int]  # by role: proxy, worker, broker; not what all targets share
+    queue: str = ""  # of requests, where the port is RabbitMQ's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """Everything that runs."""
 
-    upstream: Running
+    shared: Mapping[str, int]  # pids by name: upstream, rabbitmq
     targets: Sequence[Target]
 
     @property
     def pids(self) -> dict[str, int]:
         """All processes but the generator's, by name."""
-        found = {"upstream": self.upstream.pid}
+        found = dict(self.shared)
         for target in self.targets:
             found |= {f"{target.key} {role}": pid for role, pid in target.pids.items()}
         return found
@@ -64,6 +72,15 @@ class BenchKafka(KafkaBroker):
     @property
     def pid(self) -> int:
         """The broker's."""
+        return self._processes[-1].pid
+
+
+class BenchRabbit(RabbitBroker):
+    """A RabbitMQ that we can ask the same."""
+
+    @property
+    def pid(self) -> int:
+        """The server's."""
         return self._processes[-1].pid
 
 
@@ -102,9 +119,15 @@ def start_upstream(folder: Path, stack: ExitStack) -> tuple[Running, int]:
     return upstream, port
 
 
-def start_all(keys: Sequence[str], folder: Path, stack: ExitStack) -> Field:
-    """Start what these targets need; ``stack`` stops it."""
+def start_all(door: str, keys: Sequence[str], folder: Path, stack: ExitStack) -> Field:
+    """Start what these targets need to be measured at a door; ``stack`` stops it."""
+    folder = folder / door
+    folder.mkdir()
     upstream, upstream_port = start_upstream(folder, stack)
+    shared = {"upstream": upstream.pid}
+    rabbit = stack.enter_context(BenchRabbit()) if door == RABBITMQ else None
+    if rabbit is not None:
+        shared["rabbitmq"] = rabbit.pid
     targets = []
     for key in keys:
         print(f"starting {NAMES[key]} …", flush=True)
@@ -112,16 +135,33 @@ def start_all(keys: Sequence[str], folder: Path, stack: ExitStack) -> Field:
             targets.append(Target(key=key, port=upstream_port, pids={}))
         elif key == BARE:
             targets.append(_bare(folder, upstream_port, stack))
-        elif key == EMBEDDED:
-            running, port = _worker("embedded", folder / "embedded", upstream_port, {})
-            stack.callback(running.stop)
-            targets.append(Target(key=key, port=port, pids={"worker": running.pid}))
+        elif key == ECHO and rabbit is not None:
+            targets.append(_echo(folder, rabbit, stack))
         else:
-            broker = stack.enter_context(BenchKafka())
-            running, port = _worker("kafka", folder / "kafka", upstream_port, on_kafka(broker.bootstrap))
-            stack.callback(running.stop)
-            targets.append(Target(key=key, port=port, pids={"worker": running.pid, "broker": broker.pid}))
-    return Field(upstream=upstream, targets=targets)
+            targets.append(_weir(key, folder, upstream_port, rabbit, stack))
+    return Field(shared=shared, targets=targets)
+
+
+def _weir(key: str, folder: Path, upstream_port: int, rabbit: BenchRabbit | None, stack: ExitStack) -> Target:
+    env: dict[str, str] = {}
+    pids, queue = {}, ""
+    if key == KAFKA:
+        broker = stack.enter_context(BenchKafka())
+        pids["broker"] = broker.pid
+        env |= on_kafka(broker.bootstrap)
+    if rabbit is not None:
+        queue = f"chat_{key}"
+        env |= {"RABBITMQ_URL": rabbit.url, "RABBITMQ_QUEUE": queue}
+    running, port = _worker(key, folder / key, upstream_port, env)
+    stack.callback(running.stop)
+    return Target(key=key, port=rabbit.port if rabbit else port, pids={"worker": running.pid, **pids}, queue=queue)
+
+
+def _echo(folder: Path, rabbit: BenchRabbit, stack: ExitStack) -> Target:
+    queue = f"chat_{ECHO}"
+    running = start("echo", module("bench.echo", rabbit.port, queue), folder)
+    stack.callback(running.stop)
+    return Target(key=ECHO, port=rabbit.port, pids={"worker": running.pid}, queue=queue)
 
 
 def _bare(folder: Path, upstream_port: int, stack: ExitStack) -> Target:

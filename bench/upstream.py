@@ -39,6 +39,12 @@ def model_name(tokens: int, pace_ms: int) -> str:
     return f"{tokens}-tokens-{pace_ms}-ms"
 
 
+def pace_of(model: str) -> tuple[int, float] | None:
+    """How many tokens it answers with, and the seconds between them; None if the name is none of ours."""
+    named = _MODEL.fullmatch(model)
+    return (int(named[1]), int(named[2]) / 1000) if named else None
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """An answer, ready to be sent: the wire form of each token with a hole for the time, and what ends it."""
@@ -62,10 +68,10 @@ def _chunk(model: str, choices: list[object], **more: object) -> bytes:
 @lru_cache
 def script(model: str, *, include_usage: bool) -> Script | None:
     """What to say for a model; None if the name is none of ours."""
-    named = _MODEL.fullmatch(model)
+    named = pace_of(model)
     if named is None:
         return None
-    count, pace_ms = int(named[1]), int(named[2])
+    count, pace_s = named
     tokens = []
     for index in range(count):
         # The time is put in later: the bytes "@%014d" and what they become differ in length.
@@ -76,7 +82,7 @@ def script(model: str, *, include_usage: bool) -> Script | None:
     if include_usage:
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count, "total_tokens": PROMPT_TOKENS + count}
         end += _event(_chunk(model, [], usage=usage))
-    return Script(tuple(tokens), end + _event(b"[DONE]") + b"0\r\n\r\n", pace_ms / 1000)
+    return Script(tuple(tokens), end + _event(b"[DONE]") + b"0\r\n\r\n", pace_s)
 
 
 def plain(status: str, body: object) -> bytes:

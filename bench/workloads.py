@@ -10,7 +10,7 @@ import orjson
 
 from bench.load import Figures, Job
 from bench.processes import NOISY, ROOT, BenchError, CpuMeter, await_quiet, module
-from bench.targets import Field, Target
+from bench.targets import HTTP, RABBITMQ, Field, Target
 from bench.upstream import model_name
 
 
@@ -22,18 +22,22 @@ class Workload:
     clients: int
     tokens: int
     pace_ms: int
+    door: str = HTTP
 
     @property
     def title(self) -> str:
         """For people."""
         pace = f"{self.pace_ms} ms each" if self.pace_ms else "full speed"
-        return f"{self.key}: {self.clients} client{'s' * (self.clients > 1)}, {self.tokens} tokens, {pace}"
+        door = " over RabbitMQ" if self.door == RABBITMQ else ""
+        return f"{self.key}: {self.clients} client{'s' * (self.clients > 1)}{door}, {self.tokens} tokens, {pace}"
 
 
 W1 = Workload(key="W1", clients=1, tokens=50, pace_ms=5)
 W2 = Workload(key="W2", clients=64, tokens=50, pace_ms=5)
 W3 = Workload(key="W3", clients=32, tokens=200, pace_ms=0)
-WORKLOADS = (W1, W2, W3)
+W4 = Workload(key="W4", clients=50, tokens=50, pace_ms=5, door=RABBITMQ)
+WORKLOADS = (W1, W2, W3, W4)
+GENERATORS = {HTTP: "bench.load", RABBITMQ: "bench.queue_load"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +65,9 @@ def measure(workload: Workload, target: Target, field: Field, *, number: int, se
         seconds=seconds,
         warmup_s=warmup_s,
         run=secrets.token_hex(4),
+        queue=target.queue,
     )
-    pipe, command = subprocess.PIPE, module("bench.load")
+    pipe, command = subprocess.PIPE, module(GENERATORS[workload.door])
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as generator:
         lines = _talk(generator, orjson.dumps(asdict(job)) + b"\n")
         meter = CpuMeter({"generator": generator.pid, **field.pids})

@@ -5,6 +5,10 @@ distribution) the one publish reaches a second, durable queue of the partition a
 worker can die that leaves it open whether a message was sent. Its successor reads the receipts, whose ids tell the
 place of each delivery, and goes on from there.
 
+A message must not be in its queue while an earlier one is not, or the receipts would tell of text that nobody has. So
+all of a lane's messages stand in one line, and when one of them has waited for too long, the lane is lost with all that
+stand behind it.
+
 Receipts are taken by an exclusive consumer on the very channel that publishes. Whoever has it is the only one who
 sends: RabbitMQ gives it to a successor when the channel is gone, after everything that came over it. A worker that was
 thought dead, and is not, finds its channel closed.
@@ -20,7 +24,8 @@ again if the partition is its own after all. That is for a holder that has lost 
 import asyncio
 import logging
 import time
-from typing import Self
+from contextlib import suppress
+from typing import Any, Self
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -67,6 +72,8 @@ class Lane:
         self._places: dict[str, Place] = {}  # by submission
         self._last: dict[str, AbstractIncomingMessage] = {}  # the receipt of each place, as soon as it is here
         self._forgotten: set[str] = set()  # submissions whose last receipt is to go when it comes
+        self._closing: asyncio.Future[None] | None = None
+        self._publishing: set[asyncio.Future[Any]] = set()  # what RabbitMQ has not confirmed, or not even got
         self._barrier = new_id(BARRIER)
         self._channel: AbstractChannel | None = None
         loop = asyncio.get_running_loop()
@@ -110,8 +117,17 @@ class Lane:
         if self._channel is None or self.lost.done():
             raise LaneLostError
         message.headers["BCC"] = [self._receipts]
+        # A task of its own: it stands in one line with the others, and leaves that with all of them or not at all.
+        publishing = asyncio.ensure_future(self._channel.default_exchange.publish(message, queue, mandatory=False))
+        self._publishing.add(publishing)
+        publishing.add_done_callback(self._published)
+        await asyncio.wait({publishing}, timeout=self._timeout_s)
         try:
-            await self._channel.default_exchange.publish(message, queue, mandatory=False, timeout=self._timeout_s)
+            if not publishing.done():
+                raise TimeoutError
+            if publishing.cancelled():
+                raise LaneLostError
+            publishing.result()
         except DeliveryError as error:
             raise RefusedError(f"queue {queue!r} refuses messages") from error
         except LINK_ERRORS as error:
@@ -131,14 +147,24 @@ class Lane:
             await self._let_go(receipt)
 
     async def close(self) -> None:
-        """Let others send. Never raises."""
+        """Let others send. Never raises; goes on when it is cancelled: a channel left open keeps the lane from all."""
         self._lose()
         if self._channel is not None:
-            try:
+            if self._closing is None:
+                self._closing = asyncio.ensure_future(self._close(self._channel))
+            await asyncio.shield(self._closing)
+
+    async def _close(self, channel: AbstractChannel) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await channel.close()
+        except TimeoutError:
+            logger.warning("a lane does not close; the connection is given up with it")
+            with suppress(*LINK_ERRORS):
                 async with asyncio.timeout(self._timeout_s):
-                    await self._channel.close()
-            except LINK_ERRORS as error:
-                logger.debug("while closing a lane: %r", error)
+                    await self._connection.close()
+        except LINK_ERRORS as error:
+            logger.debug("while closing a lane: %r", error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,6 +175,13 @@ class Lane:
     def _lose(self) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
+        # aiormq would write those that wait for their turn after the channel's end, when its number is another's.
+        for publishing in self._publishing:
+            publishing.cancel()
+
+    def _published(self, publishing: "asyncio.Future[Any]") -> None:
+        self._publishing.discard(publishing)
+        publishing.cancelled() or publishing.exception()  # whoever sent it may not wait any more
 
     async def _on_receipt(self, message: AbstractIncomingMessage) -> None:
         """Take one receipt. Called in their order; does not wait before it has noted the place."""

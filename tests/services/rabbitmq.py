@@ -35,8 +35,8 @@ class RabbitBroker(Broker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._port, self._distribution_port, self._epmd_port = free_ports(3)
-        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}/"
+        self.port, self._distribution_port, self._epmd_port = free_ports(3)
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._script = self._epmd = ""
 
     def _prepare(self) -> None:
@@ -46,7 +46,7 @@ class RabbitBroker(Broker):
         if script is None or epmd is None:
             raise ServiceError("rabbitmq-server or Erlang's epmd is missing, although RabbitMQ is installed")
         self._script, self._epmd = script, epmd
-        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self._port))
+        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
         (self.folder / "enabled_plugins").write_text("[].\n")
         (self.folder / "env.conf").touch()
         cookie = self.folder / ".erlang.cookie"
@@ -95,7 +95,7 @@ class RabbitBroker(Broker):
 
     def _answers(self) -> bool:
         # First the port alone: pika logs an error for each refusal.
-        if not is_open(self._port):
+        if not is_open(self.port):
             return False
         try:
             connection = pika.BlockingConnection(pika.URLParameters(self.url))

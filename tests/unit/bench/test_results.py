@@ -29,6 +29,7 @@ def figures(per_s: float, *, ttft_ms: float = 5.0, transit_ms: float = 0.1, erro
         transit_ms=transit_ms,
         transit_p95_ms=2 * transit_ms,
         error_texts=[],
+        messages=48.5,
     )
 
 
@@ -67,6 +68,8 @@ def results() -> Results:
                 cell(workload, "bare", number, figures(800 * fast, ttft_ms=6)),
                 cell(workload, "kafka", number, figures(640 * fast, ttft_ms=11 + number, transit_ms=2.1)),
             ]
+        cells.append(cell("W4", "echo", number, figures(200 * fast, ttft_ms=8)))
+        cells.append(cell("W4", "kafka", number, figures(100 * fast, ttft_ms=100)))
     starts = [start("kafka, rocksdb", "stop", 3.0), start("kafka, rocksdb", NO_TABLES, 40.0)]
     options = {"rounds": 3, "seconds": 8.0}
     return Results(machine=MACHINE, options=options, cells=cells, starts=starts)
@@ -96,6 +99,25 @@ def test_ratios_are_made_within_a_round(results: Results) -> None:
     assert none.of_none is None
 
 
+def test_over_rabbitmq_the_base_is_rabbitmq_alone(results: Results) -> None:
+    row = results.row("W4", "kafka")
+    assert row is not None
+    assert row.of_none == Spread(0.5, 0.5, 0.5)
+    assert row.added_ttft_ms == Spread(92.0, 92.0, 92.0)
+    shown = " ".join(report.full(results).split())
+    assert "| Weir, Kafka acks=all | 100.0 | 0.50 | 5,000 | 100.0 (200.0) | 92.0 |" in shown
+    assert "Generator and RabbitMQ alone make 10,000 tokens/s in W4, 2.0 times what they make with Weir" in shown
+
+
+def test_what_was_measured_elsewhere_says_so(results: Results) -> None:
+    lines = [line for line in report.full(results).splitlines() if "Go worker" in line]
+    assert [line.partition("3.7")[0].strip("| ") for line in lines] == [
+        "Go worker (measured elsewhere, on two shared cores)"
+    ]
+    results.cells[:] = [each for each in results.cells if each.workload != "W4"]
+    assert "Go worker" not in report.full(results)
+
+
 def test_every_floor_is_told(results: Results) -> None:
     assert [floor.met for floor in floors(results)] == [True] * 6
     worse = Results(
@@ -110,7 +132,7 @@ def test_every_floor_is_told(results: Results) -> None:
 def test_a_disturbed_cell_is_told(results: Results) -> None:
     assert "DISTURBED" not in report.full(results)
     results.cells.append(cell("W3", "kafka", 4, figures(1), others=1.0))
-    assert "DISTURBED: in 1 of 28 cells" in report.full(results)
+    assert "DISTURBED: in 1 of 34 cells" in report.full(results)
 
 
 def test_a_table_has_even_columns() -> None:
@@ -125,7 +147,9 @@ def test_results_are_read_back_and_published(results: Results, tmp_path: Path) -
     page = (tmp_path / "benchmarks.md").read_text()
     assert "$" not in page
     assert "| Weir, Kafka acks=all" in page
-    assert orjson.loads((tmp_path / "benchmarks.json").read_bytes())["machine"] == MACHINE
+    stored = orjson.loads((tmp_path / "benchmarks.json").read_bytes())
+    assert stored["machine"] == MACHINE
+    assert [other["name"] for other in stored["elsewhere"]] == ["Go worker"]
 
 
 def test_a_run_that_measured_only_a_part_is_shown(results: Results, tmp_path: Path) -> None:
@@ -139,4 +163,4 @@ def test_parts_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert (options.only, options.targets) == (["W1", "start"], ["none"])
     with pytest.raises(SystemExit):
         arguments(["--only", "W9"])
-    assert "W9: allowed are W1, W2, W3, start" in capsys.readouterr().err
+    assert "W9: allowed are W1, W2, W3, W4, start" in capsys.readouterr().err
