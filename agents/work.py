@@ -249,6 +249,7 @@ class Work:
             "attempt": answer.attempt,
             "finish_reason": terminal.finish_reason,
             "usage": terminal.usage,
+            "chunks": answer.next_seq,
             "error": terminal.error,
             "timings": terminal.timings,
             "first": answer.first,

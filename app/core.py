@@ -182,6 +182,10 @@ class Weir(faust.App):
         if not self.draining:
             self.draining = True
             self.log.info("draining: finishing what is in flight, at most %g s", self.settings.drain_s)
+            if self.settings.on_kafka and self.started:
+                await cast(
+                    "Any", self.consumer
+                ).leave()  # others begin what comes now, and follow what is in flight here
             results = await asyncio.gather(*(d(self.settings.drain_s) for d in self._drains), return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):

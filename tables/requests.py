@@ -77,6 +77,6 @@ def apply(row: Json | None, event: Event) -> Json | None:
         row.setdefault("chunks_from", data.get("chunks_from"))
     else:
         row["ended_at"] = event.timestamp
-        for name in ("timings", "usage", "finish_reason", "error", "first", "last"):
+        for name in ("timings", "usage", "chunks", "finish_reason", "error", "first", "last"):
             row[name] = data.get(name)
     return row
