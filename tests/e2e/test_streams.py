@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -206,6 +207,37 @@ async def test_a_live_stream_goes_on_when_its_worker_stops_before_the_end(
     assert {by_key[f"stop {n}"] for n in range(STREAMS)} == {1, 2}
     row = await ended(second, uid_of(received[0]))
     assert row["state"] == "completed"
+
+
+async def test_a_paused_worker_cannot_spoil_what_was_taken_over(
+    e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
+) -> None:
+    """SIGSTOP for longer than lease and session, in mid-answer; then it goes on where it was, with frames to write."""
+    env = {**kafka_env(e2e_kafka), "OPENAI_CONTINUATION": "prefill"}
+    first, second = make_worker(env), make_worker(env)
+    first.launch()
+    second.launch()
+    await asyncio.gather(first.up(), second.up())
+    await both_own(first, second)
+    bodies = [body_of("demo:tokens=150,delay_ms=60", f"pause {n}", **own_uid(n, "pause")) for n in range(STREAMS)]
+    received = [Received() for _ in bodies]
+    streams = [
+        asyncio.create_task(streamed(second.client(), body, into)) for body, into in zip(bodies, received, strict=True)
+    ]
+    await until(lambda: all(into.chunks for into in received))
+    assert first.process is not None
+    first.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(6)
+    first.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*streams)
+    for body, into in zip(bodies, received, strict=True):
+        assert "".join(into.deltas("content")) == expected_content(body)
+        whole = await resumed(second, uid_of(into))
+        assert whole.text == expected_content(body)
+    by_key = await called(upstream)
+    assert {by_key[f"pause {n}"] for n in range(STREAMS)} == {1, 2}
+    await first.up()  # and it serves again
 
 
 # -- cancel
