@@ -56,6 +56,14 @@ EXPIRED = {
     "code": "deadline_exceeded",
     "status": 504,
 }
+OLD_S = 3600.0  # a request younger than that is not asked whether the log has forgotten its beginning
+FORGOTTEN = {
+    "message": "The log does not keep what may have been said to this request.",
+    "type": "timeout_error",
+    "param": None,
+    "code": "log_truncated",
+    "status": 504,
+}
 INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
 
 
@@ -256,8 +264,9 @@ class Answering:
             if self._stopping():
                 raise NotBegunError
             await slot.take()
-            if _is_past(request.deadline):
-                await self._expire(request, at, view)
+            late = await self._too_late(request, at)
+            if late is not None:
+                await self._expire(request, at, view, late)
                 continue
             does = await self._plan(request, at, view.answer)
             attempt = await self._mark(request, at, view, does)
@@ -285,13 +294,23 @@ class Answering:
                     answer = folded.answer
         return plan(known, request, policy, said)
 
-    async def _expire(self, request: ChatRequest, at: Partition, view: View) -> None:
+    async def _too_late(self, request: ChatRequest, at: Partition) -> Json | None:
+        """Why a request must not be begun any more, nor gone on with; None if it may."""
+        if _is_past(request.deadline):
+            return EXPIRED
+        # A request that a Kafka client wrote need not say where its answer may begin.
+        if request.chunks_from and _age_s(request.accepted_at) > OLD_S:
+            bounds = await self._log.bounds(at)
+            return FORGOTTEN if bounds.start > request.chunks_from else None
+        return None
+
+    async def _expire(self, request: ChatRequest, at: Partition, view: View, error: Json) -> None:
         """End a request that nobody waits for any more; whichever terminal lands first counts."""
         frame = Frame(
             uid=request.uid,
             rid=view.answer.rid,
             kind=Kind.TERMINAL,
-            terminal=Terminal(status=Status.EXPIRED, error=EXPIRED),
+            terminal=Terminal(status=Status.EXPIRED, error=error),
         )
         value = frames.encode(frame, event_id=new_id("evt"), tenant=request.tenant)
         await self._read_up_to(view, at, await self._log.append(at.topic, at.partition, request.key, value))
@@ -465,13 +484,16 @@ async def _stop(*tasks: "asyncio.Task[None]") -> None:
 
 def _is_past(deadline: str | None) -> bool:
     """Whether a time (ISO 8601) is over; one that is none is not."""
-    if deadline is None:
-        return False
+    return deadline is not None and _age_s(deadline) > 0
+
+
+def _age_s(time_: str) -> float:
+    """Seconds since a time (ISO 8601); 0 for one that is none."""
     try:
-        then = datetime.fromisoformat(deadline)
+        then = datetime.fromisoformat(time_)
     except ValueError:
-        return False
-    return then.astimezone(UTC) < datetime.now(UTC)
+        return 0.0
+    return (datetime.now(UTC) - then.astimezone(UTC)).total_seconds()
 
 
 class _Told:

@@ -114,7 +114,7 @@ class ChatView:
                 self._app.tails,
                 at,
                 uid,
-                position=int(row.get("first", row.get("chunks_from")) or 0),
+                position=_start(row),
                 idle_s=self._streams.idle_s,
                 rid=str(row["rid"]),
             )
@@ -132,9 +132,8 @@ class ChatView:
             )
 
     async def _still_kept(self, at: Partition, row: Json) -> None:
-        first = row.get("first", row.get("chunks_from"))
-        bounds = await self._app.log_client.bounds(at)
-        if first is not None and int(first) < bounds.start:
+        first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
+        if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
             raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
@@ -150,7 +149,7 @@ class ChatView:
             name=new_id("reader"),
             tenant=str(row["tenant"]),
             submission=str(row["rid"]),
-            position=int(row.get("chunks_from") or 0),
+            position=_start(row),
         )
 
     async def cancel(self, http: web.Request) -> web.Response:
@@ -175,11 +174,17 @@ class ChatView:
                 uid,
                 rid=str(row["rid"]),
                 tenant=str(row["tenant"]),
-                position=int(row.get("chunks_from") or 0),
+                position=_start(row),
                 timeout_s=self._settings.accept_timeout_s,
             )
             status = answer.terminal.status if answer.terminal else status
         return {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
+
+
+def _start(row: Json) -> int:
+    """An offset that nothing about a request is older than."""
+    known = [row[name] for name in ("first", "chunks_from") if row.get(name) is not None]
+    return int(known[0]) if known else 0
 
 
 def _event_id(given: str, at: Partition) -> tuple[int, int]:

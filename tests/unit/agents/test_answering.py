@@ -625,6 +625,21 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
         assert one.written(Kind.BEGIN) == []
 
 
+async def test_a_request_whose_beginning_the_log_does_not_keep_is_not_begun() -> None:
+    """Somebody may have answered it already."""
+    log = MemoryLog()
+    for _ in range(3):
+        log.put(AT, b"another", b"x")
+    log.starts[AT] = 2
+    async with stage(words("x"), log=log) as one:
+        answer = await one.answer(replace(REQUEST, chunks_from=1))
+        assert answer.terminal is not None
+        assert answer.terminal.error is not None
+        assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.EXPIRED, "log_truncated")
+        await one.answer(replace(REQUEST, uid="other", event_id="evt-2", chunks_from=2))
+        assert len(one.model.asked) == 1
+
+
 @pytest.mark.parametrize("deadline", ["2999-01-01T00:00:00Z", "soon", None])
 async def test_a_request_with_time_left_is_answered(deadline: str | None) -> None:
     async with stage(words("x")) as one:
