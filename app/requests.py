@@ -14,7 +14,7 @@ from answers.envelope import Json, MalformedRecordError
 EVENT_TYPE = "chat.requested"
 
 # Weir's own fields in a client's body; the LLM never sees them.
-OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s"})
+OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cancel"})
 
 # How the client wants to read the answer, which is not what the LLM is asked.
 READING_FIELDS = frozenset({"stream", "stream_options"})

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractIncomingMessage
+from pamqp import encode
 
 from answers.envelope import Json, utc_iso
 from answers.frames import Status, Terminal
@@ -61,9 +61,11 @@ def reply_of(message: AbstractIncomingMessage, body: Any, prefix: str, minted: s
     correlation_id = message.correlation_id or None
     if message.reply_to:
         return Reply(message.reply_to, name, declare=False, correlation_id=correlation_id)
-    if not name or len(name) > NAME_MAX or len((prefix + name).encode()) > QUEUE_MAX_BYTES:
+    queue = prefix + name
+    # RabbitMQ takes line breaks out of the name of a queue that it makes, and then finds none by the name with them.
+    if not name or len(name) > NAME_MAX or len(queue.encode()) > QUEUE_MAX_BYTES or "\n" in queue or "\r" in queue:
         return None
-    return Reply(prefix + name, name, declare=True, correlation_id=correlation_id)
+    return Reply(queue, name, declare=True, correlation_id=correlation_id)
 
 
 def uid_of(name: str) -> str:
@@ -154,8 +156,7 @@ def failed(error: ApiError) -> Terminal:
 def _table(value: Any) -> Any:
     """A value as AMQP's tables can carry it; None for one that they cannot, or that is too large."""
     try:
-        if value is None or len(orjson.dumps(value)) > HEADER_MAX_BYTES:
-            return None
-    except TypeError:
+        size = len(encode.encode_table_value(value))
+    except (TypeError, OverflowError, RecursionError, UnicodeEncodeError):
         return None
-    return value
+    return value if size <= HEADER_MAX_BYTES else None

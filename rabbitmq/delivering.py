@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 IDLE_S = 60.0  # between two turns of a wait for the next frame
 RETRY_S = 1.0  # between two tries to reach a queue, or the log
-FLIGHTS_MAX = 8  # messages of one delivery on their way; then its text collects into the next one
+# Messages of one delivery on their way; meanwhile its text collects into the next one. With more, a RabbitMQ that is
+# restarted under full load loses some: a queue that is writing one when it is told to stop drops those behind it.
+FLIGHTS_MAX = 1
 PENDING_MAX_BYTES = 262_144  # collected while RabbitMQ is slow; then the log is read no further
 
 RESTARTED = {
@@ -78,6 +80,11 @@ class _Way:
             await self._land()
         self._raise()
 
+    def again(self) -> Ahead:
+        """The answer is read from its start: what of it is out, or on its way."""
+        self._pending.clear()  # it will be read again, too
+        return Ahead(self.place)
+
     async def settle(self) -> None:
         """Send nothing more, and wait until the lane knows how far this came. Never raises."""
         self._pending.clear()
@@ -107,7 +114,8 @@ class _Way:
     def _landed(self, flight: "asyncio.Task[None]") -> None:
         self._flights.discard(flight)
         if not flight.cancelled():
-            self._error = self._error or flight.exception()
+            error = flight.exception()  # to be asked for even if there is one already
+            self._error = self._error or error
         if self._error is None:
             self._send()
         self._landing.set()
@@ -166,7 +174,7 @@ class Delivering:
         making = asyncio.create_task(self._make(order, at, out), name=f"deliver-{order.uid}")
         try:
             await asyncio.wait({making, out.lane.lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not making.done():
+            if not making.done() or making.cancelled():  # aiormq cancels who waits for a channel that is gone
                 raise LaneLostError("while waiting for the answer")
             making.result()
         finally:
@@ -222,12 +230,12 @@ class Delivering:
     async def _read(self, order: Order, at: Partition, way: _Way) -> "_End":
         """Send what the log says, up to the last message, which is returned."""
         inline = self._settings.response_thinking == "inline"
-        text, ahead, whole = Text(thinking=inline), Ahead(way.place), bytearray()
+        text, ahead, whole = Text(thinking=inline), way.again(), bytearray()
         try:
             async with aclosing(self._news(order, at)) as news:
                 async for delivery in news:
                     if delivery.restarted:
-                        text, ahead, whole = Text(thinking=inline), Ahead(way.place), bytearray()
+                        text, ahead, whole = Text(thinking=inline), way.again(), bytearray()
                     said, terminal = text.add(delivery.chunks), delivery.terminal
                     if terminal is not None:
                         said += text.end()

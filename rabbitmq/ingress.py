@@ -11,10 +11,11 @@ where one can be found. It is then acknowledged: it never blocks the queue and n
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
 
 from answers.envelope import Json
@@ -22,12 +23,13 @@ from app import dead_letters, deliveries, topics
 from app.accept import Door, parse
 from app.deliveries import Order
 from app.errors import ApiError, InvalidRequestError, UnavailableError
-from app.requests import ChatRequest, Ingress
+from app.requests import ChatRequest, Ingress, new_id
 from app.settings import Settings
 from rabbitmq import contract
 from rabbitmq.contract import Reply
-from rabbitmq.link import LINK_ERRORS
+from rabbitmq.link import HEARTBEAT_S, LINK_ERRORS
 from rabbitmq.queues import Queues
+from rabbitmq.wire import Forwarded, Incoming
 from transports.log import LogClient, LogError, LogRefusedError, Record
 from transports.partitioner import partition_for
 
@@ -35,8 +37,12 @@ logger = logging.getLogger(__name__)
 
 ROOM_S = 0.1  # between two looks at whether the worker can take more
 LOG_RETRY_S = (0.2, 0.5, 1.0, 3.0)  # while the log is away; the last one repeats, and the message is held
+HAND_BACK_S = 1.0  # before a message is given back to RabbitMQ, which delivers it again at once
 BURY_TRIES = 3
 REASON_MAX = 1024  # characters of a reason in a header
+
+# Properties that a request is not taken without, if they are there; the others are read by nobody here.
+USED = ("headers", "reply_to", "correlation_id", "message_id", "expiration")
 
 
 class QueueGoneError(ConnectionError):
@@ -54,6 +60,7 @@ class Intake:
         settings: Settings,
         queues: Callable[[], Queues | None],
         has_room: Callable[[], bool],
+        cancel: Callable[[str], Awaitable[object]],
     ) -> None:
         """A door for messages.
 
@@ -63,12 +70,14 @@ class Intake:
             settings: of the worker.
             queues: sends errors and dead letters, and makes response queues; None while RabbitMQ is away for sending.
             has_room: whether the worker can do with more requests now.
+            cancel: cancels a request, by its uid.
         """
         self._door = door
         self._log = log
         self._settings = settings
         self._queues = queues
         self._has_room = has_room
+        self._cancel = cancel
         self._in_hand: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Future[bool]] = set()
         self.taking = False
@@ -81,19 +90,26 @@ class Intake:
         Raises:
             LINK_ERRORS: RabbitMQ is away, or does not permit it.
         """
-        queue, gone = await self._open(connection)
+        channel, gone = await self._open(connection)
         try:
             while True:
                 while not self._ready():  # noqa: ASYNC110 -- it depends on what nobody tells of: room in the worker
                     await asyncio.sleep(ROOM_S)
-                tag = await queue.consume(self._on_message, timeout=self._settings.rabbitmq_timeout_s)
+                # Below aio-pika, which keeps nothing of the properties as they came.
+                tag = new_id("weir")
+                await channel.basic_consume(
+                    self._settings.rabbitmq_queue,
+                    self._on_message,
+                    consumer_tag=tag,
+                    timeout=self._settings.rabbitmq_timeout_s,
+                )
                 self.taking = True
                 while self._ready():
                     if gone.is_set():
                         raise QueueGoneError(f"the queue {self._settings.rabbitmq_queue} is gone")
                     await asyncio.sleep(ROOM_S)
                 self.taking = False
-                await queue.cancel(tag, timeout=self._settings.rabbitmq_timeout_s)
+                await channel.basic_cancel(tag, timeout=self._settings.rabbitmq_timeout_s)
         finally:
             self.taking = False
             # What is in hand has lost its channel, and cannot be acknowledged any more.
@@ -104,28 +120,28 @@ class Intake:
     def _ready(self) -> bool:
         return self._has_room() and self._queues() is not None
 
-    async def _open(self, connection: AbstractConnection) -> tuple[AbstractQueue, asyncio.Event]:
+    async def _open(self, connection: AbstractConnection) -> tuple[AbstractChannel, asyncio.Event]:
         """A channel that consumes the queue of requests: made if it is missing, else taken as it is."""
         name, gone = self._settings.rabbitmq_queue, asyncio.Event()
         async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
             channel = await connection.channel(publisher_confirms=False)
             try:
-                queue = await channel.declare_queue(name, durable=True)
+                await channel.declare_queue(name, durable=True)
             except ChannelPreconditionFailed:  # it has other arguments
                 channel = await connection.channel(publisher_confirms=False)
-                queue = await channel.declare_queue(name, passive=True)
+                await channel.declare_queue(name, passive=True)
             await channel.set_qos(prefetch_count=self._settings.rabbitmq_prefetch)
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda *_: gone.set())
-        return queue, gone
+        return underlay, gone
 
     async def drain(self, seconds: float) -> None:
         """Bring what is in hand into the log; `use` takes nothing new once the worker has no room."""
         if self._in_hand:
             await asyncio.wait(set(self._in_hand), timeout=seconds)
 
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        task = asyncio.current_task()
+    async def _on_message(self, delivered: DeliveredMessage) -> None:
+        message, task = Incoming(delivered), asyncio.current_task()
         if task is not None:
             self._in_hand.add(task)
             task.add_done_callback(self._in_hand.discard)
@@ -133,16 +149,28 @@ class Intake:
             await self._take(message)
             await message.ack()
         except LINK_ERRORS as error:
-            # Unacknowledged, it comes again: to whoever takes it when its channel is gone.
             logger.warning("a request from RabbitMQ is not acknowledged: %s: %s", type(error).__name__, error)
+            await self._hand_back(message)
+        except Exception:
+            logger.exception("a message from RabbitMQ is not acknowledged")
+            await self._hand_back(message)
+
+    async def _hand_back(self, message: Incoming) -> None:
+        """Let it come again. Kept unacknowledged, a few like it would fill what may be taken at once."""
+        await asyncio.sleep(HAND_BACK_S)
+        with suppress(*LINK_ERRORS):  # its channel is gone: then it comes again by itself
+            await message.reject(requeue=True)
 
     # -- one message
 
-    async def _take(self, message: AbstractIncomingMessage) -> None:
+    async def _take(self, message: Incoming) -> None:
         body = None
         try:
             body = self._parse(message)
+            self._check_properties(message)
             reply = self._reply_of(message, body)
+            if body.get("cancel") is True:
+                return await self._withdraw(reply)
             self._make_queue(reply)
             await self._accept(message, body, reply)
         except ApiError as error:
@@ -153,7 +181,7 @@ class Intake:
             logger.exception("a message from RabbitMQ")
             await self._refuse(message, body, ApiError("a defect in taking it", status=500, kind="server_error"))
 
-    def _parse(self, message: AbstractIncomingMessage) -> Json:
+    def _parse(self, message: Incoming) -> Json:
         if len(message.body) > self._settings.request_max_bytes:
             raise InvalidRequestError(
                 f"The body has {len(message.body)} bytes, more than REQUEST_MAX_BYTES.",
@@ -165,15 +193,36 @@ class Intake:
             raise InvalidRequestError("The body must be a JSON object.")
         return body
 
-    def _reply_of(self, message: AbstractIncomingMessage, body: Json) -> Reply:
+    def _check_properties(self, message: Incoming) -> None:
+        for name in USED:
+            if name in message.unreadable:
+                raise InvalidRequestError(
+                    f"The property '{name}' cannot be read: {message.unreadable[name]}", param=name
+                )
+
+    def _reply_of(self, message: Incoming, body: Json) -> Reply:
         reply = contract.reply_of(message, body, self._settings.response_queue_prefix, self._door.mint_uid())
-        if reply is None:
-            raise InvalidRequestError(f"'uid' is longer than {contract.NAME_MAX} characters.", param="uid")
+        if reply is None or len(reply.name) > contract.QUEUE_MAX_BYTES:  # it stands in a header of each message
+            raise InvalidRequestError(
+                f"'uid' names no queue: it must be one line, of at most {contract.NAME_MAX} characters.", param="uid"
+            )
         return reply
 
-    async def _accept(self, message: AbstractIncomingMessage, body: Json, reply: Reply) -> None:
+    async def _withdraw(self, reply: Reply) -> None:
+        """Cancel an earlier request. Its answer ends with a message that says so; there is none to this one."""
+        for pause_s in (*LOG_RETRY_S, None):
+            try:
+                await self._cancel(contract.uid_of(reply.name))
+            except (UnavailableError, LogError):
+                if pause_s is None:
+                    raise UnavailableError("The request cannot be cancelled now.") from None
+                await asyncio.sleep(pause_s)
+            else:
+                return
+
+    async def _accept(self, message: Incoming, body: Json, reply: Reply) -> None:
         """Into the log, however long that takes."""
-        body, again, tries = dict(body), bool(message.redelivered), 0
+        body, again, tries, taken_at = dict(body), bool(message.redelivered), 0, time.monotonic()
         if isinstance(body.get("uid"), str | None):
             body["uid"] = contract.uid_of(reply.name)
         deadline, tenant = contract.deadline_of(message), contract.tenant_of(message)
@@ -188,7 +237,9 @@ class Intake:
                         priority=message.priority or 0,
                         deadline=deadline,
                     )
-                return await self._order(request, reply, again=again)
+                # A worker that was frozen for so long has lost its connection, and the message went to another one.
+                late = time.monotonic() - taken_at > HEARTBEAT_S
+                return await self._order(request, reply, again=again or late)
             except LogRefusedError as error:
                 raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
             except (UnavailableError, LogError) as error:
@@ -231,22 +282,30 @@ class Intake:
 
     # -- what is no request
 
-    async def _refuse(self, message: AbstractIncomingMessage, body: object, error: ApiError) -> None:
+    async def _refuse(self, message: Incoming, body: object, error: ApiError) -> None:
         """Tell the sender, and put the message where it can be looked at."""
         logger.warning("a message from RabbitMQ is refused: %s", error)
         queues = self._queues()
         if queues is None:
             raise ConnectionError("RabbitMQ is away for sending")
-        reply = contract.reply_of(message, body, self._settings.response_queue_prefix)
-        if reply is not None and await queues.reach(reply.queue, declare=reply.declare):
-            headers = contract.ended(reply.name, 0, contract.failed(error))
-            await queues.publish(
-                contract.answer(b"", headers, message_id=None, correlation_id=reply.correlation_id), reply.queue
-            )
+        await self._tell(message, body, error, queues)
         await self._bury_in_log(message, str(error))
         await self._bury(message, error, queues)
 
-    async def _bury_in_log(self, message: AbstractIncomingMessage, reason: str) -> None:
+    async def _tell(self, message: Incoming, body: object, error: ApiError, queues: Queues) -> None:
+        """Tell the sender, if that is possible: one who is gone is no reason to keep the message."""
+        reply = contract.reply_of(message, body, self._settings.response_queue_prefix)
+        if reply is None:
+            return
+        headers = contract.ended(reply.name[: contract.QUEUE_MAX_BYTES], 0, contract.failed(error))
+        told = contract.answer(b"", headers, message_id=None, correlation_id=reply.correlation_id)
+        try:
+            if await queues.reach(reply.queue, declare=reply.declare):
+                await queues.publish(told, reply.queue)
+        except LINK_ERRORS as failure:
+            logger.warning("%s cannot be told: %s: %s", reply.queue, type(failure).__name__, failure)
+
+    async def _bury_in_log(self, message: Incoming, reason: str) -> None:
         key = (message.message_id or "").encode()
         at = partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
         headers = [(name, str(value).encode()) for name, value in message.headers.items()]
@@ -269,28 +328,14 @@ class Intake:
                 await asyncio.sleep(pause_s or LOG_RETRY_S[-1])
         raise ConnectionError("the log is away")
 
-    async def _bury(self, message: AbstractIncomingMessage, error: ApiError, queues: Queues) -> None:
+    async def _bury(self, message: Incoming, error: ApiError, queues: Queues) -> None:
         name = f"{self._settings.rabbitmq_queue}.dead"
-        headers = {
-            **message.headers,
+        reasons = {
             "x-weir-reason": str(error)[:REASON_MAX],
             "x-weir-code": str(error.error.get("code") or error.error.get("type")),
             "x-weir-queue": self._settings.rabbitmq_queue,
         }
-        letter = Message(
-            message.body,
-            headers=headers,
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            priority=message.priority,
-            correlation_id=message.correlation_id,
-            reply_to=message.reply_to,
-            message_id=message.message_id,
-            timestamp=message.timestamp,
-            type=message.type,
-            app_id=message.app_id,
-        )
+        letter = Forwarded(message, reasons)
         for _ in range(BURY_TRIES):
             try:
                 await queues.keep(name)

@@ -109,6 +109,9 @@ class Outlets:
                 finally:
                     self._open.pop(partition, None)
             await asyncio.sleep(pause_s)
+            # It may be another's after the rebalance: do not disturb that one.
+            while self._own() is None:  # noqa: ASYNC110 -- Faust tells nobody
+                await asyncio.sleep(LOOK_S)
 
 
 async def _cancel(tasks: list["asyncio.Task[None]"]) -> None:

@@ -62,6 +62,7 @@ class WebServer(Service):
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
         requests = RequestsView(app, owners, lookup)
+        app.canceller = chat.cancelled
         http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
         http.router.add_post("/v1/chat/completions", chat.create)
         http.router.add_get("/v1/chat/completions/{id}", requests.completion)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from demo.model import serving
+from tests.e2e.amqp import Desk, opened
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
 
@@ -55,3 +56,11 @@ async def make_worker(tmp_path: Path, upstream: str) -> AsyncIterator[Start]:
     yield make
     for worker in made:
         await worker.close()
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, rabbitmq_url: str) -> Iterator[Desk]:
+    """A worker on each broker that takes requests from RabbitMQ, for the tests of one module."""
+    env = {} if request.param == "embedded" else kafka_env(request.getfixturevalue("e2e_kafka"))
+    with opened(tmp_path_factory.mktemp("desk"), rabbitmq_url, env) as desk:
+        yield desk

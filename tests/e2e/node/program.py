@@ -1,0 +1,69 @@
+"""The Node client: what it needs comes with `npm ci`, and Node itself, where it is missing, from Debian."""
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+HERE = Path(__file__).parent
+INSTALL_WITHIN_S = 600
+RUN_WITHIN_S = 60
+
+
+class ProgramError(Exception):
+    """The program says what went wrong."""
+
+
+class Program:
+    """amqp_client.js with its libraries."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self, url: str, queue: str, body: dict[str, Any]) -> str:
+        """What it prints.
+
+        Raises:
+            ProgramError: it failed; with its words.
+        """
+        command = ["node", str(self._folder / "amqp_client.js"), url, queue, orjson.dumps(body).decode()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False)
+        if done.returncode:
+            raise ProgramError(done.stderr)
+        return done.stdout
+
+
+@functools.cache
+def installed() -> Program:
+    """The client in a temporary folder of its own, once for all tests."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        _install_node()
+    temporary = tempfile.TemporaryDirectory(prefix="weir-node-")
+    _kept.append(temporary)
+    folder = Path(temporary.name)
+    for name in ("package.json", "package-lock.json", "amqp_client.js"):
+        shutil.copy(HERE / name, folder)
+    _run("npm ci", ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+    return Program(folder)
+
+
+_kept: list["tempfile.TemporaryDirectory[str]"] = []  # until the interpreter ends
+
+
+def _install_node() -> None:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.fail("node and npm are missing; on Debian: apt-get install nodejs npm", pytrace=False)
+    install = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install"
+    _run("installing node", ["sh", "-c", f"{install} nodejs npm"], HERE)
+
+
+def _run(what: str, command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_WITHIN_S, check=False)
+    if done.returncode:
+        pytest.fail(f"{what} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}", pytrace=False)

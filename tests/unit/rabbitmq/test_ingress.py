@@ -1,0 +1,83 @@
+"""A message that a frozen worker had in its hands was delivered to another one meanwhile."""
+
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from app import deliveries, topics
+from app.accept import Door
+from app.requests import ChatRequest
+from app.settings import Settings
+from rabbitmq.ingress import Intake
+from rabbitmq.link import HEARTBEAT_S
+from tests.unit.agents.helpers import REQUEST
+from tests.unit.app.memory_log import MemoryLog
+from transports.log import Partition
+
+AT = Partition(topics.CHAT_DELIVERIES.name, 2)
+
+BODY = b'{"model": "m", "messages": []}'
+
+
+class FakeDoor:
+    """Takes its time."""
+
+    def __init__(self, clock: list[float], takes_s: float) -> None:
+        self._clock, self._takes_s = clock, takes_s
+
+    def mint_uid(self) -> str:
+        return "minted"
+
+    def chunks_of(self, uid: str) -> Partition:
+        del uid
+        return AT
+
+    async def accept(self, *_: object, **__: object) -> ChatRequest:
+        self._clock[0] += self._takes_s
+        return REQUEST
+
+
+class FakeChannel:
+    is_closed = False
+    connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
+
+    def __init__(self) -> None:
+        self.acks = 0
+
+    async def basic_ack(self, *_: object, **__: object) -> None:
+        self.acks += 1
+
+
+@pytest.mark.parametrize(
+    ("redelivered", "takes_s", "again"),
+    [(False, 0.1, False), (True, 0.1, True), (False, HEARTBEAT_S + 1.0, True)],
+)
+async def test_an_order_tells_whether_there_may_be_another_for_the_same_message(
+    monkeypatch: pytest.MonkeyPatch, redelivered: bool, takes_s: float, again: bool
+) -> None:
+    clock, log, channel = [0.0], MemoryLog(), FakeChannel()
+    monkeypatch.setattr("rabbitmq.ingress.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
+    intake = Intake(
+        door=cast("Door", FakeDoor(clock, takes_s)),
+        log=log,
+        settings=Settings(),
+        queues=lambda: None,
+        has_room=lambda: True,
+    )
+    header = ContentHeader()
+    header.unmarshal(ContentHeader(body_size=len(BODY), properties=Basic.Properties()).marshal())
+    message: Any = DeliveredMessage(
+        delivery=Basic.Deliver("tag", 1, redelivered, "", "chat_incoming"),
+        header=header,
+        body=BODY,
+        channel=cast("Any", channel),
+    )
+    await intake._on_message(message)
+    (value,) = log.values(AT)
+    assert deliveries.decode(value).again is again
+    assert channel.acks == 1
