@@ -40,7 +40,7 @@ async def withdraw(
         LogError: it may or may not be cancelled.
     """
     answer = Answer(rid=rid)
-    end = Frame(uid=uid, rid=rid, kind=Kind.TERMINAL, terminal=Terminal(status=status))
+    end = Frame(uid=uid, rid=rid, kind=Kind.TERMINAL, terminal=Terminal(status=status, finish_reason=status))
     try:
         async with asyncio.timeout(timeout_s), tails.open(at, position, key=uid.encode()) as tail:
             answer = _folded(answer, await tail.look())
