@@ -9,6 +9,9 @@ OWN_LOGGERS = ("app", "agents", "rabbitmq", "web")
 # Their debug lines hold what goes over the wire: the SASL login, passwords, what people ask.
 SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
 
+# Tells each failed try to connect, with a traceback: rabbitmq.link says it in a line, and once.
+REPEATING_LOGGER = "aiormq.connection"
+
 REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
 REMEMBERED = 1000  # messages; more at once, and all are forgotten
 
@@ -38,6 +41,7 @@ def set_up(root: logging.Logger, level: int) -> None:
     """Set levels and filters, after Faust has installed its handlers."""
     for name in SECRET_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
+    logging.getLogger(REPEATING_LOGGER).setLevel(logging.CRITICAL if level > logging.DEBUG else logging.NOTSET)
     for handler in root.handlers:
         handler.addFilter(OnceInAWhile("aiokafka"))
     # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be made first.

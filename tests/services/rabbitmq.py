@@ -1,26 +1,38 @@
 """A real RabbitMQ: Debian's, as our own child process, without the system's service or its files."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pika
 import pika.exceptions
 
+from tests.services.certificates import make_certificates
 from tests.services.process import Broker, ServiceError, free_ports, say
 
 # Debian puts a wrapper on the PATH that insists on root and changes to the user rabbitmq; this is the script behind it.
 DEBIAN_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 INSTALL_TIMEOUT_S = 600.0
 EPMD_TIMEOUT_S = 10.0
+CONTROL_TIMEOUT_S = 60.0
 
 CONFIGURATION = """\
 listeners.tcp.default = 127.0.0.1:{port}
 log.console = true
 log.console.level = info
 log.file = false
+"""
+TLS_CONFIGURATION = """\
+listeners.ssl.default = 127.0.0.1:{port}
+ssl_options.cacertfile = {folder}/ca.pem
+ssl_options.certfile = {folder}/server.pem
+ssl_options.keyfile = {folder}/server.key
+ssl_options.verify = verify_none
 """
 
 
@@ -29,14 +41,19 @@ class RabbitBroker(Broker):
 
     Left to itself, RabbitMQ would start an epmd on a fixed port that outlives it. A foreground epmd of our own, on a
     port of its own, ends with us and is not in the way of anybody else's.
+
+    Args:
+        tls: there is a second listener, `tls_url`, whose certificate only `ca_file` vouches for.
     """
 
     name = "rabbitmq"
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         super().__init__()
-        self.port, self._distribution_port, self._epmd_port = free_ports(3)
+        self.port, self._distribution_port, self._epmd_port, self._tls_port = free_ports(4)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.tls_url = f"amqps://guest:guest@127.0.0.1:{self._tls_port}/" if tls else None
+        self.ca_file = self.folder / "ca.pem"
         self._script = self._epmd = ""
 
     def _prepare(self) -> None:
@@ -46,7 +63,11 @@ class RabbitBroker(Broker):
         if script is None or epmd is None:
             raise ServiceError("rabbitmq-server or Erlang's epmd is missing, although RabbitMQ is installed")
         self._script, self._epmd = script, epmd
-        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
+        configuration = CONFIGURATION.format(port=self.port)
+        if self.tls_url is not None:
+            make_certificates(self.folder)
+            configuration += TLS_CONFIGURATION.format(port=self._tls_port, folder=self.folder)
+        (self.folder / "rabbitmq.conf").write_text(configuration)
         (self.folder / "enabled_plugins").write_text("[].\n")
         (self.folder / "env.conf").touch()
         cookie = self.folder / ".erlang.cookie"
@@ -92,6 +113,19 @@ class RabbitBroker(Broker):
                 raise self._failure("epmd does not start")
             time.sleep(0.01)
         self._launch([self._script], environment)
+
+    def ask(self, what: str, *columns: str) -> list[dict[str, Any]]:
+        """What `rabbitmqctl list_{what}` tells. Costs half a second of a core, and nothing while nobody asks."""
+        control = Path(self._script).with_name("rabbitmqctl")
+        command = [str(control), "--quiet", "--formatter", "json", f"list_{what}", *columns]
+        try:
+            asked = subprocess.run(
+                command, env=self._environment(), capture_output=True, check=True, timeout=CONTROL_TIMEOUT_S
+            )
+        except subprocess.SubprocessError as error:
+            raise self._failure(f"rabbitmqctl list_{what}: {error}, {getattr(error, 'stderr', None)!r}") from error
+        rows: list[dict[str, Any]] = json.loads(asked.stdout)
+        return rows
 
     def _answers(self) -> bool:
         # First the port alone: pika logs an error for each refusal.

@@ -19,7 +19,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS]
+    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, logs.REPEATING_LOGGER]
     before = {name: logging.getLogger(name).level for name in names}
     handler = Kept()
     root.addHandler(handler)
@@ -61,3 +61,12 @@ def test_the_wire_is_not_logged_at_debug_because_it_carries_the_sasl_login(kept:
     logging.getLogger("aiokafka.conn").debug("SaslAuthenticateRequest s3cret")
     logging.getLogger("aiokafka.client").debug("metadata")
     assert kept.lines == ["aiokafka.client: metadata"]
+
+
+def test_a_rabbitmq_that_is_away_is_told_by_us_alone_unless_somebody_debugs(kept: Kept) -> None:
+    for level, heard in ((logging.INFO, 0), (logging.DEBUG, 1)):
+        set_up(level)
+        logging.getLogger("aiormq.connection").error("error when creating transport")
+        logging.getLogger("aiormq.channel").error("Consumer callback failed")
+        assert sum("transport" in line for line in kept.lines) == heard
+    assert sum("callback" in line for line in kept.lines) == 2
