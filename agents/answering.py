@@ -5,12 +5,15 @@ died, or to one that is alive and only lost the partition. So it
 
 1. *looks*: folds the request's frames in the log. A terminal there ends it;
 2. *follows* an attempt that is alive. One that is silent for longer than the lease counts as dead;
-3. *marks*: appends a begin mark (nothing said before), a takeover mark (all is said, only the terminal is missing) or
-   a restart mark, which counts only if nothing else landed in between, and *reads it back*. Void: back to 1;
+3. *marks*: appends a begin mark (nothing happened before), a takeover mark (to go on where the answer stands) or a
+   restart mark (to say it again), which counts only if nothing else landed in between, and *reads it back*. Void: back
+   to 1. `agents.continuing` has the choice;
 4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
 5. returns only when a terminal was read out of the log, whoever wrote it.
 
-A call that fails is told in a terminal frame. A log that fails leaves everything in doubt: back to 1.
+A call that fails is told in a terminal frame; one that breaks off is gone on with, where the LLM can do that. A log
+that fails leaves everything in doubt: back to 1. A request past its deadline gets an expired terminal, not a mark. A
+worker that stops before an answer is whole closes its attempt with a handoff, so that nobody waits for the lease.
 """
 
 import asyncio
@@ -20,16 +23,19 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
+from agents.continuing import Continuation, Plan, plan, plan_without_text, spoken
 from agents.frame_writer import FrameWriter
 from agents.view import View
 from answers import frames
 from answers.envelope import Json
-from answers.fold import Answer, finish_reasons
+from answers.fold import Answer, finish_reasons, fold
 from answers.frames import Frame, Kind, Status, Terminal
+from app.reading import decode
 from app.requests import ChatRequest, new_id
-from llm.errors import UpstreamError
+from llm.errors import UpstreamError, UpstreamUnavailableError
 from transports.log import LogClient, LogError, Partition
 from transports.tails import Tails
 
@@ -42,6 +48,22 @@ LOG_RETRY_S = (
     1.0,
     3.0,
 )  # pauses while the log cannot be reached; the last one repeats while the worker lives
+HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
+EXPIRED = {
+    "message": "Nobody had begun the request by its deadline.",
+    "type": "timeout_error",
+    "param": None,
+    "code": "deadline_exceeded",
+    "status": 504,
+}
+OLD_S = 3600.0  # a request younger than that is not asked whether the log has forgotten its beginning
+FORGOTTEN = {
+    "message": "The log does not keep what may have been said to this request.",
+    "type": "timeout_error",
+    "param": None,
+    "code": "log_truncated",
+    "status": 504,
+}
 INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
 
 
@@ -60,6 +82,7 @@ class Rules:
     attempts_max: int  # marks for one request, then it fails without another call
     frame_max_bytes: int  # the largest record that the log takes
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
+    continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
 
 
 class NotBegunError(Exception):
@@ -165,7 +188,9 @@ class Answering:
             LogError: the log takes nothing now.
         """
         attempt = new_id("att")
-        landing = asyncio.ensure_future(self._append_mark(request, at, Answer(rid=request.event_id), attempt))
+        landing = asyncio.ensure_future(
+            self._append_mark(request, at, Answer(rid=request.event_id), attempt, Kind.BEGIN)
+        )
         landing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody asks for it
         return Claim(attempt, landing, accepted)
 
@@ -175,7 +200,7 @@ class Answering:
         at: Partition,
         *,
         slot: Slot,
-        on_attempt: Callable[[str], None],
+        on_attempt: Callable[[str, Plan], None],
         give_up: bool = False,
         claim: Claim | None = None,
     ) -> Answer:
@@ -185,7 +210,7 @@ class Answering:
             request: the first submission of its uid.
             at: the partition of chat-chunks that holds its answer.
             slot: held while this worker looks or calls, given back while it only follows.
-            on_attempt: told the id of each attempt that calls the LLM.
+            on_attempt: told the id of each attempt, and what it does.
             give_up: call nobody, end the request as failed: answering it met a defect of ours.
             claim: its mark, where that was appended with the request.
 
@@ -197,9 +222,9 @@ class Answering:
         """
         failures, over = 0, set[str]()
 
-        def begun(attempt: str) -> None:
+        def begun(attempt: str, does: Plan) -> None:
             over.add(attempt)  # and over by the time that anybody looks again
-            on_attempt(attempt)
+            on_attempt(attempt, does)
 
         while True:
             try:
@@ -208,8 +233,9 @@ class Answering:
                     await view.look()
                     claimed, claim = claim, None
                     if claimed is not None and await self._redeem(view, at, claimed):
-                        begun(claimed.attempt)
-                        await self._speak_and_watch(request, at, view, claimed.attempt, give_up=give_up)
+                        first = Plan(Kind.BEGIN, request.body)
+                        begun(claimed.attempt, first)
+                        await self._speak_and_watch(request, at, view, claimed.attempt, first, give_up=give_up)
                     return await self._until_terminal(request, at, view, slot, begun=begun, over=over, give_up=give_up)
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
@@ -224,12 +250,13 @@ class Answering:
         view: View,
         slot: Slot,
         *,
-        begun: Callable[[str], None],
+        begun: Callable[[str, Plan], None],
         over: set[str],
         give_up: bool,
     ) -> Answer:
         while view.answer.terminal is None:
-            theirs = view.answer.attempt and view.answer.attempt not in over and not self._rules.alone
+            known = view.answer
+            theirs = known.attempt and known.attempt not in over and not known.closed and not self._rules.alone
             if theirs and view.silent_s < self._rules.lease_s:
                 slot.give_back()
                 await self._follow(view)
@@ -237,11 +264,56 @@ class Answering:
             if self._stopping():
                 raise NotBegunError
             await slot.take()
-            attempt = await self._mark(request, at, view)
+            late = await self._too_late(request, at)
+            if late is not None:
+                await self._expire(request, at, view, late)
+                continue
+            does = await self._plan(request, at, view.answer)
+            attempt = await self._mark(request, at, view, does)
             if attempt is not None:
-                begun(attempt)
-                await self._speak_and_watch(request, at, view, attempt, give_up=give_up)
+                begun(attempt, does)
+                await self._speak_and_watch(request, at, view, attempt, does, give_up=give_up)
         return view.answer
+
+    async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> Plan:
+        """What the next attempt is to do, given all that is known."""
+        policy = self._rules.continuation
+        simple = plan_without_text(known, request, policy)
+        if simple is not None:
+            return simple
+        said: list[Json] = []
+        answer = Answer(rid=known.rid)
+        async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
+            for record in await tail.look():
+                frame = decode(record) if record.offset <= known.last else None
+                if frame is not None:
+                    folded = fold(answer, record.offset, frame)
+                    if folded.answer.restarts > answer.restarts:
+                        said.clear()
+                    said += folded.chunks
+                    answer = folded.answer
+        return plan(known, request, policy, said)
+
+    async def _too_late(self, request: ChatRequest, at: Partition) -> Json | None:
+        """Why a request must not be begun any more, nor gone on with; None if it may."""
+        if _is_past(request.deadline):
+            return EXPIRED
+        # A request that a Kafka client wrote need not say where its answer may begin.
+        if request.chunks_from and _age_s(request.accepted_at) > OLD_S:
+            bounds = await self._log.bounds(at)
+            return FORGOTTEN if bounds.start > request.chunks_from else None
+        return None
+
+    async def _expire(self, request: ChatRequest, at: Partition, view: View, error: Json) -> None:
+        """End a request that nobody waits for any more; whichever terminal lands first counts."""
+        frame = Frame(
+            uid=request.uid,
+            rid=view.answer.rid,
+            kind=Kind.TERMINAL,
+            terminal=Terminal(status=Status.EXPIRED, error=error),
+        )
+        value = frames.encode(frame, event_id=new_id("evt"), tenant=request.tenant)
+        await self._read_up_to(view, at, await self._log.append(at.topic, at.partition, request.key, value))
 
     async def _follow(self, view: View) -> None:
         """Wait for more of somebody else's attempt.
@@ -255,17 +327,19 @@ class Answering:
         else:
             await view.listen(lease_s / 6)
 
-    async def _mark(self, request: ChatRequest, at: Partition, view: View) -> str | None:
+    async def _mark(self, request: ChatRequest, at: Partition, view: View, does: Plan) -> str | None:
         """Ask for the request. The attempt's id if the mark counts, None if somebody else was faster."""
         attempt = new_id("att")
-        offset = await self._append_mark(request, at, view.answer, attempt)
+        offset = await self._append_mark(request, at, view.answer, attempt, does.kind)
         return attempt if await self._counts(view, at, attempt, offset) else None
 
-    def _append_mark(self, request: ChatRequest, at: Partition, known: Answer, attempt: str) -> Awaitable[int]:
+    def _append_mark(
+        self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: Kind
+    ) -> Awaitable[int]:
         mark = Frame(
             uid=request.uid,
             rid=known.rid,
-            kind=_kind_of_mark(known, request),
+            kind=kind,
             attempt=attempt,
             after=known.last,
             fingerprint=request.fingerprint,
@@ -281,16 +355,20 @@ class Answering:
 
     async def _counts(self, view: View, at: Partition, attempt: str, offset: int) -> bool:
         """Read back the mark of an attempt at an offset: whether it may speak."""
+        await self._read_up_to(view, at, offset)
+        return view.answer.attempt == attempt and view.answer.terminal is None
+
+    async def _read_up_to(self, view: View, at: Partition, offset: int) -> None:
+        """Fold everything up to a record that was confirmed."""
         deadline = time.monotonic() + READ_BACK_S
         while view.position < offset:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise LogError(f"the mark at offset {offset} of {at.topic} {at.partition} cannot be read back")
             await view.wait(left)
-        return view.answer.attempt == attempt and view.answer.terminal is None
 
     async def _speak_and_watch(
-        self, request: ChatRequest, at: Partition, view: View, attempt: str, *, give_up: bool
+        self, request: ChatRequest, at: Partition, view: View, attempt: str, does: Plan, *, give_up: bool
     ) -> None:
         """Call the LLM, and read along until the terminal, or until somebody else has taken over."""
         writer = FrameWriter(
@@ -301,7 +379,9 @@ class Answering:
             view.answer.next_seq,
             max_bytes=self._rules.frame_max_bytes,
         )
-        speaking = asyncio.create_task(self._speak(request, view.answer, writer, give_up), name=f"speak-{request.uid}")
+        speaking = asyncio.create_task(
+            self._speak(request, view.answer, writer, does, give_up), name=f"speak-{request.uid}"
+        )
         watching = asyncio.create_task(self._watch(view, attempt, writer), name=f"watch-{request.uid}")
         try:
             await asyncio.wait({speaking, watching, writer.failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -313,20 +393,33 @@ class Answering:
             watching.result()
         except TimeoutError:
             raise LogError(f"the terminal in {at.topic} {at.partition} cannot be read back") from None
+        except asyncio.CancelledError:
+            if self._stopping():
+                await _stop(speaking)
+                await self._hand_off(request, writer)
+            raise
         finally:
-            for task in (speaking, watching):
-                task.cancel()
-            await asyncio.gather(speaking, watching, return_exceptions=True)
+            await _stop(speaking, watching)
+
+    async def _hand_off(self, request: ChatRequest, writer: FrameWriter) -> None:
+        """Close the attempt after what was said. Where that fails, the next owner waits for the lease."""
+        try:
+            async with asyncio.timeout(HANDOFF_S):
+                await writer.hand_off()
+        except (LogError, UpstreamError, TimeoutError) as error:
+            logger.warning("request %s: not handed off: %s", request.uid, error)
 
     async def _watch(self, view: View, attempt: str, writer: FrameWriter) -> None:
         """Read along until the terminal, or until somebody else has taken over; tell that the attempt is alive."""
         beat_s = self._rules.lease_s / 3
-        while view.answer.attempt == attempt and view.answer.terminal is None:
+        while view.answer.attempt == attempt and view.answer.terminal is None and not view.answer.closed:
             await view.wait(beat_s)
             if time.monotonic() - writer.wrote_at >= beat_s:
                 writer.beat()
 
-    async def _speak(self, request: ChatRequest, before: Answer, writer: FrameWriter, give_up: bool) -> None:
+    async def _speak(
+        self, request: ChatRequest, before: Answer, writer: FrameWriter, does: Plan, give_up: bool
+    ) -> None:
         """One LLM call, from its first chunk to the terminal frame.
 
         Raises:
@@ -337,8 +430,13 @@ class Answering:
             if give_up:
                 terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
             else:
-                await self._call(request, before, writer, told)
-                terminal = told.terminal()
+                await self._call(before, writer, told, does)
+                terminal = told.terminal(does.error)
+        except UpstreamUnavailableError as error:
+            if self._can_go_on(before, told):
+                logger.warning("request %s: goes on with a new call: %s", request.uid, error)
+                return await writer.hand_off()
+            terminal = told.terminal({**error.error, "status": error.status})
         except UpstreamError as error:
             terminal = told.terminal({**error.error, "status": error.status})
         except LogError:
@@ -350,13 +448,19 @@ class Answering:
             await writer.end(terminal)
         except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
             await writer.end(Terminal(status=Status.FAILED, error={**error.error, "status": error.status}))
+        return None
 
-    async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told") -> None:
+    def _can_go_on(self, before: Answer, told: "_Told") -> bool:
+        """Whether an answer that broke off here can be gone on with: by a call that is not the last one."""
+        without = {Continuation.RESTART, Continuation.FAIL}
+        return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
+
+    async def _call(self, before: Answer, writer: FrameWriter, told: "_Told", does: Plan) -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
-        if _said_whole(before, request):
+        if does.body is None:
             return
         self._check_attempts(before)
-        async with aclosing(self._model.stream(request.body)) as chunks:
+        async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
             async for chunk in chunks:
                 await writer.say(chunk)
                 told.chunk(chunk)
@@ -372,16 +476,24 @@ class Answering:
             )
 
 
-def _said_whole(answer: Answer, request: ChatRequest) -> bool:
-    """Whether the answer was said to its end, and only its terminal is missing: the LLM is not called for that."""
-    choices = request.body.get("n")
-    return len(answer.finish_reasons) >= (choices if isinstance(choices, int) else 1)
+async def _stop(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _kind_of_mark(known: Answer, request: ChatRequest) -> Kind:
-    if not known.attempts:
-        return Kind.BEGIN
-    return Kind.TAKEOVER if _said_whole(known, request) else Kind.RESTART
+def _is_past(deadline: str | None) -> bool:
+    """Whether a time (ISO 8601) is over; one that is none is not."""
+    return deadline is not None and _age_s(deadline) > 0
+
+
+def _age_s(time_: str) -> float:
+    """Seconds since a time (ISO 8601); 0 for one that is none."""
+    try:
+        then = datetime.fromisoformat(time_)
+    except ValueError:
+        return 0.0
+    return (datetime.now(UTC) - then.astimezone(UTC)).total_seconds()
 
 
 class _Told:
@@ -392,6 +504,11 @@ class _Told:
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
+
+    @property
+    def began(self) -> bool:
+        """Whether the LLM has said anything."""
+        return self._first is not None
 
     def chunk(self, chunk: Json) -> None:
         if self._first is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from faust.types import EventT
 
+from answers.envelope import Json
 from app import dead_letters
 from app.core import Weir
 from transports.log import LogError, LogRefusedError, Record, header_pairs
@@ -18,6 +19,14 @@ RETRY_S = 1.0  # pause before a write is tried again
 
 async def bury(app: Weir, event: "EventT[Any]", reason: str) -> None:
     """Put an event's record among the dead letters, and acknowledge it."""
+    await mourn(app, event, reason)
+    event.ack()
+
+
+async def mourn(
+    app: Weir, event: "EventT[Any]", reason: str, *, tenant: str | None = None, details: Json | None = None
+) -> None:
+    """Put an event's record among the dead letters."""
     message = event.message
     record = Record(
         message.topic,
@@ -35,11 +44,11 @@ async def bury(app: Weir, event: "EventT[Any]", reason: str) -> None:
             app.log_client,
             record,
             reason=reason,
-            tenant=settings.default_tenant,
+            tenant=tenant or settings.default_tenant,
             value_max_bytes=settings.kafka_max_message_bytes // 2,
+            details=details,
         )
     )
-    event.ack()
 
 
 async def surely(write: Callable[[], Awaitable[object]]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from faust.types import StreamT
 
 from agents.answering import Answering, Rules
+from agents.continuing import Continuation
 from agents.work import Work
 from app import app, topics
 from app.core import unacknowledged
@@ -20,6 +21,7 @@ answering = Answering(
         attempts_max=settings.attempts_max,
         frame_max_bytes=settings.record_value_max_bytes,
         alone=not settings.on_kafka,
+        continuation=Continuation(settings.openai_continuation),
     ),
     stopping=lambda: app.draining,
 )

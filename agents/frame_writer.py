@@ -92,6 +92,17 @@ class FrameWriter:
         self._launch(self._encode(Frame(**self._names(), kind=Kind.TERMINAL, seq=self._next_seq, terminal=terminal)))
         await self.flush()
 
+    async def hand_off(self) -> None:
+        """Close the attempt after all that was said.
+
+        Raises:
+            LogError: it may not be closed.
+            UpstreamError: a chunk could not be written.
+        """
+        await self.flush()
+        self._launch(self._encode(Frame(**self._names(), kind=Kind.HANDOFF, seq=self._next_seq)))
+        await self.flush()
+
     def _send(self) -> None:
         """Put as many of the waiting chunks into a frame as fit into a record."""
         count = min(len(self._pending), CHUNKS_PER_FRAME)

@@ -15,11 +15,12 @@ from typing import Any
 from faust.types import EventT
 
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
-from agents.burial import bury, surely
+from agents.burial import bury, mourn, surely
+from agents.continuing import Plan
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
-from answers.frames import Frame, Kind
+from answers.frames import Frame, Kind, Status
 from app import requests, topics
 from app.core import Weir
 from app.lifecycle import Happening
@@ -120,14 +121,16 @@ class Work:
             if known.request.event_id == request.event_id:
                 known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
             else:
-                rid, print_, first = known.request.event_id, known.request.fingerprint, known.request.chunks_from
-                self._own(self._answer_again(event, request, rid, print_, first))
+                first = known.request
+                same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
+                self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
         elif ended is None:
             await self._start(event, request)
         elif ended.rid == request.event_id:
             event.ack()  # settled before a crash that came before the commit
         else:
-            self._own(self._answer_again(event, request, ended.rid, ended.fingerprint, ended.first))
+            same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
+            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
 
     @staticmethod
     async def _never() -> None:
@@ -190,10 +193,9 @@ class Work:
         """Bring a request to its end, and settle it."""
         request = work.request
 
-        def on_attempt(attempt: str) -> None:
-            self._app.traces.emit(
-                request, Happening.ATTEMPTED, {"attempt": attempt, "chunks_from": request.chunks_from}
-            )
+        def on_attempt(attempt: str, does: Plan) -> None:
+            details = {"attempt": attempt, "chunks_from": request.chunks_from, "mark": does.kind, "said": does.said}
+            self._app.traces.emit(request, Happening.ATTEMPTED, details)
 
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(
@@ -202,7 +204,18 @@ class Work:
         work.slot.give_back()
         context = await self._delivery(work, partition)
         if context is not None:
+            await self._mourn(work, answer)
             context.run(self._settle, work, answer, partition)
+
+    async def _mourn(self, work: InFlight, answer: Answer) -> None:
+        """What failed for good can be looked at, and sent again."""
+        terminal = answer.terminal
+        if terminal is None or terminal.status not in {Status.FAILED, Status.EXPIRED}:
+            return
+        error = terminal.error or {}
+        reason = f"{terminal.status}: {error.get('message') or 'no reason was given'}"
+        details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}
+        await mourn(self._app, work.events[0], reason, tenant=work.request.tenant, details=details)
 
     async def _delivery(self, work: InFlight, partition: int) -> Context | None:
         """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""
@@ -236,6 +249,7 @@ class Work:
             "attempt": answer.attempt,
             "finish_reason": terminal.finish_reason,
             "usage": terminal.usage,
+            "chunks": answer.next_seq,
             "error": terminal.error,
             "timings": terminal.timings,
             "first": answer.first,
@@ -244,10 +258,9 @@ class Work:
         self._app.traces.emit(request, Happening(f"request.{terminal.status}"), details)
 
     async def _answer_again(
-        self, event: "EventT[Any]", request: ChatRequest, rid: str, fingerprint: str, first: int
+        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool
     ) -> None:
         """A second submission of a uid gets a mark that names it, never a second call."""
-        same = request.fingerprint == fingerprint
         mark = Frame(
             uid=request.uid,
             rid=rid,

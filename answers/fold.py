@@ -9,7 +9,9 @@ which frames count (DESIGN section 5):
 * Only a counting mark ends the attempt before it; frames of any other attempt are ignored.
 * Within an attempt a chunk below the expected ``seq`` is a repetition and dropped; one above it is a gap, which is a
   bug: it is flagged, and the stream fails rather than hides it.
-* The first terminal that counts is final.
+* A handoff closes its attempt: its later records do not count.
+* The first terminal that counts is final. A cancelled or expired one may come from anybody, others only from the
+  current attempt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +19,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from answers.envelope import Json
-from answers.frames import ASIDE, CLAIMS, Frame, Kind, Terminal
+from answers.frames import ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
 
 
 class Answer(NamedTuple):
@@ -31,6 +33,7 @@ class Answer(NamedTuple):
     next_seq: int = 0  # number that the next chunk must have
     restarts: int = 0
     gap: bool = False
+    closed: bool = False  # the attempt is over without a terminal
     terminal: Terminal | None = None
     finish_reasons: Mapping[int, str] = MappingProxyType({})  # by choice
     usage: Json | None = None  # the last one that the upstream told
@@ -52,10 +55,19 @@ def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
         return Folded(answer, counts=False)
     if frame.kind in CLAIMS:
         return _mark(answer, offset, frame)
-    if frame.attempt != answer.attempt or not answer.attempt:
+    if not frame.attempt and frame.terminal is not None and frame.terminal.status in WITHDRAWN:
+        first = offset if answer.first < 0 else answer.first
+        return Folded(answer._replace(first=first, last=offset, terminal=frame.terminal), counts=True)
+    if frame.attempt != answer.attempt or not answer.attempt or answer.closed:
         return Folded(answer, counts=False)
+    return _of_attempt(answer, offset, frame)
+
+
+def _of_attempt(answer: Answer, offset: int, frame: Frame) -> Folded:
     if frame.kind is Kind.CHUNKS:
         return _chunks(answer, offset, frame)
+    if frame.kind is Kind.HANDOFF:
+        return Folded(answer._replace(last=offset, closed=True), counts=True)
     lost = frame.kind is Kind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
     return Folded(answer._replace(last=offset, terminal=frame.terminal, gap=answer.gap or lost), counts=True)
 
@@ -69,6 +81,7 @@ def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
         attempts=answer.attempts + 1,
         first=offset if answer.first < 0 else answer.first,
         last=offset,
+        closed=False,
         next_seq=0 if restart else answer.next_seq,
         restarts=answer.restarts + restart,
         finish_reasons={} if restart else answer.finish_reasons,

@@ -8,10 +8,13 @@ second submission of the same uid finds the answer, and how the request ended.
     restart    a later attempt says the answer again           compare-and-set on ``after``
     chunks     tokens; ``seq`` numbers the first of them
     heartbeat  the attempt is alive though it says nothing
+    handoff    the attempt is over, and its worker is leaving: somebody else may go on at once
     attach     submission ``submission`` has the same body: its answer starts at offset ``first`` or later
     conflict   submission ``submission`` has another body under the same uid
     delivered  submission ``submission`` has its whole answer in ``queue`` of RabbitMQ
-    terminal   how the request ended; the first that counts is final
+    reader     the reader ``submission`` is there now, or not any more (``present``)
+    terminal   how the request ended; the first that counts is final. Of an attempt, or, where nobody wants the answer
+               any more (cancelled, expired), of anybody
 """
 
 from dataclasses import dataclass, field
@@ -30,17 +33,19 @@ class Kind(StrEnum):
     RESTART = "restart"
     CHUNKS = "chunks"
     HEARTBEAT = "heartbeat"
+    HANDOFF = "handoff"
     ATTACH = "attach"
     CONFLICT = "conflict"
     DELIVERED = "delivered"
+    READER = "reader"
     TERMINAL = "terminal"
 
 
 CLAIMS = frozenset({Kind.BEGIN, Kind.TAKEOVER, Kind.RESTART})
 """Marks by which an attempt asks for a request."""
 
-ASIDE = frozenset({Kind.ATTACH, Kind.CONFLICT, Kind.DELIVERED})
-"""Marks about a submission, which change nothing about the answer."""
+ASIDE = frozenset({Kind.ATTACH, Kind.CONFLICT, Kind.DELIVERED, Kind.READER})
+"""Marks about a submission or a reader, which change nothing about the answer."""
 
 
 class Status(StrEnum):
@@ -50,6 +55,10 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+WITHDRAWN = frozenset({Status.CANCELLED, Status.EXPIRED})
+"""Ends that anybody may write: they need no attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +84,10 @@ class Frame:
     chunks: list[Json] = field(default_factory=list)
     after: int = -1  # begin, takeover, restart: offset of the last counting record that the writer had folded
     fingerprint: str = ""  # begin, delivered: of the request's body
-    submission: str = ""  # attach, conflict, delivered: the event id of its record
+    submission: str = ""  # attach, conflict, delivered: the event id of its record; reader: whose name it is
     first: int = -1  # attach: nothing about the answer is older than this offset
     queue: str = ""  # delivered: where
+    present: bool = False  # reader: whether it is there
     terminal: Terminal | None = None
 
 
@@ -99,6 +109,8 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
     if frame.kind is Kind.DELIVERED:
         data["queue"] = frame.queue
         data["fingerprint"] = frame.fingerprint
+    if frame.kind is Kind.READER:
+        data["present"] = frame.present
     if frame.terminal is not None:
         data |= _terminal_fields(frame.terminal)
     return envelope.encode(event_id, f"chat.{frame.kind}", tenant, data)
@@ -125,6 +137,7 @@ def decode(value: bytes | None) -> Frame:
             submission=str(data.get("submission", "")),
             first=int(data.get("first", -1)),
             queue=str(data.get("queue", "")),
+            present=bool(data.get("present")),
             terminal=_terminal(data) if kind is Kind.TERMINAL else None,
         )
     except (KeyError, ValueError, TypeError) as error:

@@ -5,7 +5,9 @@ request is durable and will end in exactly one terminal state.
 """
 
 import asyncio
+import hashlib
 import re
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
@@ -16,7 +18,7 @@ from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
-from app.requests import ChatRequest, Ingress
+from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.traces import Traces
 from app.validation import check_body
@@ -25,6 +27,7 @@ from transports.partitioner import partition_for
 from transports.tails import Tails
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+IDEMPOTENCY_KEY_MAX = 255
 _MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
 
 
@@ -38,6 +41,20 @@ def parse(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
+    """The uid that a client brings, by its own name or by an idempotency key."""
+    uid: str | None = body.get("uid")
+    if key is None:
+        return uid
+    if uid is not None:
+        raise InvalidRequestError("Send either 'uid' or Idempotency-Key, not both.", param="uid")
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
+        raise InvalidRequestError(
+            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters.", param="Idempotency-Key"
+        )
+    return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
 
 
 class Door:
@@ -68,6 +85,7 @@ class Door:
         tenant: str | None = None,
         priority: int = 0,
         deadline: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -76,7 +94,8 @@ class Door:
             ingress: the door it came through.
             tenant: who it belongs to; the default tenant if None.
             priority: a higher one is more urgent.
-            deadline: ISO 8601, UTC; after it, nobody wants the answer.
+            deadline: ISO 8601, UTC; after it, nobody wants the answer. Else the body's ``deadline_s`` counts from now.
+            idempotency_key: names the request within its tenant, instead of a ``uid``.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -86,7 +105,9 @@ class Door:
         """
         checked = check_body(body)
         tenant = self._tenant(tenant)
-        brought = checked.get("uid")
+        brought = _brought_uid(checked, tenant, idempotency_key)
+        if deadline is None and checked.get("deadline_s") is not None:
+            deadline = utc_iso(time.time() + checked["deadline_s"])
         uid = brought or self.mint_uid()
         at = self.chunks_of(uid)
         try:
@@ -109,7 +130,8 @@ class Door:
                 f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
                 code="log_unavailable",
             ) from error
-        self._traces.emit(request, Happening.ACCEPTED, {"chunks_from": request.chunks_from})
+        details = {"chunks_from": request.chunks_from, "on_disconnect": request.on_disconnect}
+        self._traces.emit(request, Happening.ACCEPTED, details)
         return request
 
     def chunks_of(self, uid: str) -> Partition:
@@ -150,6 +172,7 @@ class Door:
             stream=bool(body.get("stream")),
             username=body.get("username"),
             chunks_from=chunks_from,
+            on_disconnect=OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect),
         )
 
     def _publish(self, request: ChatRequest, partition: int) -> "asyncio.Future[int]":

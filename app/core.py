@@ -18,9 +18,11 @@ from faust.exceptions import ImproperlyConfigured
 from faust.types import EventT, StreamT
 from mode import Service, ServiceT
 
+from answers.envelope import Json
 from app import logs, topics
 from app.accept import Door
 from app.engine import faust_settings, log_client
+from app.errors import UnavailableError
 from app.requests import ChatRequest
 from app.settings import Settings
 from app.traces import Traces
@@ -133,6 +135,7 @@ class Weir(faust.App):
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None
+        self.canceller: Callable[[str], Awaitable[Json]] = _not_yet  # the web server's side, told when it is up
         self.health: dict[str, Callable[[], str]] = {}  # what GET /ping says of what is connected, by its name
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
@@ -163,6 +166,15 @@ class Weir(faust.App):
     def _begin_accepted(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
         self.begin(request, partition, published)
 
+    async def cancel(self, uid: str) -> Json:
+        """Cancel a request; how it ended.
+
+        Raises:
+            ApiError: it is not known, or its owner is away.
+            LogError: it may or may not be cancelled.
+        """
+        return await self.canceller(uid)
+
     # -- start and stop
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
@@ -182,11 +194,19 @@ class Weir(faust.App):
         if not self.draining:
             self.draining = True
             self.log.info("draining: finishing what is in flight, at most %g s", self.settings.drain_s)
+            if self.settings.on_kafka and self.started:
+                await cast(
+                    "Any", self.consumer
+                ).leave()  # others begin what comes now, and follow what is in flight here
             results = await asyncio.gather(*(d(self.settings.drain_s) for d in self._drains), return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):
                     self.log.error("while draining: %r", result)
         await super().stop()
+
+
+async def _not_yet(_uid: str) -> Json:
+    raise UnavailableError("This worker is starting; ask again.", code="worker_starting")
 
 
 def _collect_garbage_less() -> None:

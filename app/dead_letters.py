@@ -3,6 +3,7 @@
 import base64
 
 from answers import envelope
+from answers.envelope import Json
 from app import requests, topics
 from transports.log import LogClient, Record
 from transports.partitioner import partition_for
@@ -15,7 +16,15 @@ HEADERS = 32
 HEADER_CHARS = 1024
 
 
-async def bury(log: LogClient, record: Record, *, reason: str, tenant: str, value_max_bytes: int) -> None:
+async def bury(
+    log: LogClient,
+    record: Record,
+    *,
+    reason: str,
+    tenant: str,
+    value_max_bytes: int,
+    details: Json | None = None,
+) -> None:
     """Write a record, as it was, to the dead letters, and wait until it is there.
 
     Args:
@@ -24,6 +33,7 @@ async def bury(log: LogClient, record: Record, *, reason: str, tenant: str, valu
         reason: one line for a person.
         tenant: whose it is, as far as that is known.
         value_max_bytes: a larger value is left out, for base64 would not fit into a record; where it came from is told.
+        details: what else is known: ``uid``, ``attempts``, ``error``.
 
     Raises:
         LogError: it may not be there; do not acknowledge the record.
@@ -40,6 +50,7 @@ async def bury(log: LogClient, record: Record, *, reason: str, tenant: str, valu
         "value": base64.b64encode(value_bytes).decode() if kept else None,
         "size_bytes": len(value_bytes),
         "headers": headers[:HEADERS],
+        **(details or {}),
     }
     value = envelope.encode(requests.new_id("evt"), EVENT_TYPE, tenant, data)
     partition = partition_for(record.key or b"", topics.CHAT_DEAD_LETTERS.partitions)

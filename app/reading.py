@@ -14,9 +14,9 @@ from answers import frames
 from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
-from answers.frames import Frame, Kind, Terminal
+from answers.frames import CLAIMS, Frame, Kind, Status, Terminal
 from app.errors import ApiError, InvalidRequestError, from_terminal
-from transports.log import LogUnavailableError, Partition, Record
+from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
 SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
@@ -101,6 +101,47 @@ async def deliveries(
             yield delivery
 
 
+async def resumed(
+    log: LogClient, tails: Tails, at: Partition, uid: str, *, offset: int, place: int, idle_s: float
+) -> AsyncGenerator[Delivery, None] | None:
+    """What follows a chunk that a reader has; None if that was the end.
+
+    The record at ``offset`` tells whose attempt it is and which chunk comes next. A reading that started blindly
+    behind it would not know which frames count.
+
+    Args:
+        log: for the one record.
+        tails: for what follows.
+        at: the partition of chat-chunks.
+        uid: the request.
+        offset: of the record that the reader's chunk was in.
+        place: of that chunk in the record.
+        idle_s: as for `deliveries`.
+
+    Raises:
+        InvalidRequestError: no such record of this request (400), or the log does not keep it any more (410).
+        LogError: the log cannot be read.
+    """
+    records = await log.read(at, offset, limit=1)
+    if (await log.bounds(at)).start > offset:
+        raise InvalidRequestError("The log does not keep this part of the answer any more.", code="gone", status=410)
+    frame = decode(records[0]) if records and records[0].offset == offset else None
+    if frame is None or frame.uid != uid or frame.kind not in {Kind.CHUNKS, Kind.TERMINAL}:
+        raise InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
+    if frame.terminal is not None:
+        return None
+    known = Answer(rid=frame.rid, attempt=frame.attempt, attempts=1, last=offset, next_seq=frame.seq + place + 1)
+    return _going_on(tails, at, uid, known, idle_s)
+
+
+async def _going_on(
+    tails: Tails, at: Partition, uid: str, known: Answer, idle_s: float
+) -> AsyncGenerator[Delivery, None]:
+    async with tails.open(at, known.last, key=uid.encode()) as tail:
+        async for delivery in _follow(tail, known, [], idle_s=idle_s):
+            yield delivery
+
+
 async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
     """The whole answer as a chat.completion object.
 
@@ -120,10 +161,10 @@ async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
     return completion.result()
 
 
-async def origin(tails: Tails, at: Partition, uid: str, *, position: int, submission: str) -> int:
-    """The offset where the answer to a submission starts: with an earlier one, if it is not the first of its uid.
+async def origin(tails: Tails, at: Partition, uid: str, *, position: int, submission: str) -> tuple[str, int]:
+    """The rid of a submission's request, and the offset where its answer starts.
 
-    Waits until the log tells.
+    They are an earlier submission's, if this is not the first of its uid. Waits until the log tells.
 
     Raises:
         InvalidRequestError: another request has this uid (409).
@@ -132,19 +173,35 @@ async def origin(tails: Tails, at: Partition, uid: str, *, position: int, submis
     async with tails.open(at, position, key=uid.encode()) as tail:
         async for found in _identify(tail, submission, ORIGIN_IDLE_S):
             if found is not None:
-                return found[1]
+                return found[:2]
     raise LogUnavailableError("the tails were stopped")
 
 
-async def delivered(tails: Tails, at: Partition, uid: str, *, position: int) -> list[Frame]:
-    """The marks, from ``position`` to the log's end, of deliveries that were made.
+async def marks(tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind) -> list[tuple[int, Frame]]:
+    """Marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 
     Raises:
         LogError: the log cannot be read.
     """
     async with tails.open(at, position, key=uid.encode()) as tail:
-        found = [decode(record) for record in await tail.look()]
-    return [frame for frame in found if frame is not None and frame.kind is Kind.DELIVERED]
+        found = [(record.offset, decode(record)) for record in await tail.look()]
+    return [(offset, frame) for offset, frame in found if frame is not None and frame.kind is kind]
+
+
+def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
+    """What a reader of a cancelled answer gets as its end, in the place of the LLM's own."""
+    if frame.terminal is None or frame.terminal.status is not Status.CANCELLED:
+        return ()
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "cancelled"}
+    return (
+        {
+            "id": f"chatcmpl-{frame.uid}",
+            "object": "chat.completion.chunk",
+            "created": int(record.timestamp),
+            "model": "",
+            "choices": [choice],
+        },
+    )
 
 
 async def _identify(
@@ -159,7 +216,7 @@ async def _identify(
             frame = decode(record)
             if frame is None:
                 continue
-            if frame.rid == submission and frame.kind in {Kind.BEGIN, Kind.RESTART}:
+            if frame.rid == submission and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
                 yield submission, record.offset, records[place:]
                 return
             if frame.submission == submission and frame.kind is Kind.ATTACH:
@@ -217,6 +274,6 @@ def _news(answer: Answer, records: list[Record], partition: int) -> tuple[Answer
         if restarted:
             news.clear()
         if folded.chunks or restarted or (folded.counts and answer.terminal):
-            chunks = tuple(folded.chunks)
+            chunks = (*folded.chunks, *_last_words(frame, record))
             news.append(Delivery(partition, record.offset, chunks, folded.skipped, restarted, answer.terminal))
     return answer, news

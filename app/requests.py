@@ -14,10 +14,17 @@ from answers.envelope import Json, MalformedRecordError
 EVENT_TYPE = "chat.requested"
 
 # Weir's own fields in a client's body; the LLM never sees them.
-OWN_FIELDS = frozenset({"uid", "username"})
+OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cancel"})
 
 # How the client wants to read the answer, which is not what the LLM is asked.
 READING_FIELDS = frozenset({"stream", "stream_options"})
+
+
+class OnDisconnect(StrEnum):
+    """What becomes of a request that nobody reads any more."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"  # after a time of grace
 
 
 class Ingress(StrEnum):
@@ -44,6 +51,7 @@ class ChatRequest:
     chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
 
     @property
     def key(self) -> bytes:
@@ -90,6 +98,8 @@ def encode(request: ChatRequest) -> bytes:
         data["priority"] = request.priority
     if request.deadline is not None:
         data["deadline"] = request.deadline
+    if request.on_disconnect is not OnDisconnect.CONTINUE:
+        data["on_disconnect"] = request.on_disconnect
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
@@ -119,6 +129,7 @@ def decode(value: bytes | None) -> ChatRequest:
             chunks_from=int(data.get("chunks_from", 0)),
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
+            on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None

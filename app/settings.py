@@ -75,6 +75,12 @@ class Settings(BaseModel):
     openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
     openai_api_key: SecretStr = Field(SecretStr("dummy-token"), description="API key for it; local servers ignore it.")
     openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
+    openai_continuation: Literal["prefill", "continue_final_message", "prefix", "restart", "fail"] = Field(
+        "restart",
+        description="What a worker does with an answer that another one left half-said. The LLM goes on with its own "
+        "message: prefill (Ollama, llama.cpp, LM Studio: it is the last one), continue_final_message (vLLM, SGLang), "
+        "prefix (DeepSeek, Mistral). Else it says all again (restart), or a stream fails (fail).",
+    )
     upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to reach the LLM, in seconds.")
     upstream_first_token_timeout_s: Seconds = Field(
         120.0,
@@ -119,6 +125,14 @@ class Settings(BaseModel):
     )
     answer_timeout_s: Seconds = Field(
         3600.0, description="Longest that a door waits for one answer to end, in seconds."
+    )
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue",
+        description="What becomes of a request that nobody reads any more, where it does not say so itself: its answer "
+        "goes on into the log, or it is cancelled after DISCONNECT_GRACE_S.",
+    )
+    disconnect_grace_s: Seconds = Field(
+        30.0, description="How long a request to be cancelled waits for its reader to come back, in seconds."
     )
     models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from answers.envelope import Json
 from app.errors import InvalidRequestError
+from app.requests import OnDisconnect
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGES_MAX = 10_000
 CHOICES_MAX = 128  # OpenAI's own limit of n
+DEADLINE_MAX_S = 7 * 86400.0  # as long as chat-chunks keeps an answer
 NAME_MAX = 256  # characters of a model's or user's name
 
 # A uid is a Kafka key, part of a queue's name and of a URL's path: letters, digits and marks that all three take.
@@ -47,6 +49,7 @@ def check_body(body: Any) -> Json:
         if len(body.get(field) or "") > NAME_MAX:
             raise InvalidRequestError(f"'{field}' is longer than {NAME_MAX} characters.", param=field)
     check_uid(body.get("uid"))
+    _check_waiting(body)
     _check_n(body.get("n"))
     _check_messages(body.get("messages"))
     _check_tools(body.get("tools"))
@@ -60,6 +63,19 @@ def check_uid(uid: Any) -> None:
             "'uid' must be a string of 1 to 128 letters, digits and . _ : @ = + ~ - "
             "(not just '.' or '..', nor beginning with 'chatcmpl-')",
             param="uid",
+        )
+
+
+def _check_waiting(body: Json) -> None:
+    """How long anybody waits for the answer."""
+    on_disconnect, deadline_s = body.get("on_disconnect"), body.get("deadline_s")
+    if on_disconnect is not None and on_disconnect not in set(OnDisconnect):
+        raise InvalidRequestError(f"'on_disconnect' must be one of {', '.join(OnDisconnect)}.", param="on_disconnect")
+    if deadline_s is None:
+        return
+    if not isinstance(deadline_s, int | float) or isinstance(deadline_s, bool) or not 0 < deadline_s <= DEADLINE_MAX_S:
+        raise InvalidRequestError(
+            f"'deadline_s' must be a number of seconds from 0 to {DEADLINE_MAX_S:.0f}.", param="deadline_s"
         )
 
 

@@ -16,7 +16,7 @@ from answers.envelope import Json
 from answers.frames import Frame, Kind, Status, Terminal
 from app.deliveries import Order
 from app.errors import ApiError
-from app.reading import Delivery, delivered, deliveries, origin
+from app.reading import Delivery, deliveries, marks, origin
 from app.requests import new_id
 from app.settings import Settings
 from rabbitmq import contract
@@ -194,12 +194,12 @@ class Delivering:
         first = order.chunks_from
         if order.again and lane.place(order.submission) is None:
             with suppress(ApiError):  # a conflict: it has an end of its own
-                first = await origin(self._tails, at, order.uid, position=first, submission=order.submission)
-        marks = await delivered(self._tails, at, order.uid, position=first)
+                _, first = await origin(self._tails, at, order.uid, position=first, submission=order.submission)
+        made = await marks(self._tails, at, order.uid, position=first, kind=Kind.DELIVERED)
         same = (order.queue, order.fingerprint)
         return any(
             mark.submission == order.submission or (order.again and (mark.queue, mark.fingerprint) == same)
-            for mark in marks
+            for _, mark in made
         )
 
     async def _mark(self, order: Order, at: Partition) -> None:

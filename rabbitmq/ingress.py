@@ -11,7 +11,7 @@ where one can be found. It is then acknowledged: it never blocks the queue and n
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aio_pika.abc import AbstractConnection
@@ -60,6 +60,7 @@ class Intake:
         settings: Settings,
         queues: Callable[[], Queues | None],
         has_room: Callable[[], bool],
+        cancel: Callable[[str], Awaitable[object]],
     ) -> None:
         """A door for messages.
 
@@ -69,12 +70,14 @@ class Intake:
             settings: of the worker.
             queues: sends errors and dead letters, and makes response queues; None while RabbitMQ is away for sending.
             has_room: whether the worker can do with more requests now.
+            cancel: cancels a request, by its uid.
         """
         self._door = door
         self._log = log
         self._settings = settings
         self._queues = queues
         self._has_room = has_room
+        self._cancel = cancel
         self._in_hand: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Future[bool]] = set()
         self.taking = False
@@ -166,6 +169,8 @@ class Intake:
             body = self._parse(message)
             self._check_properties(message)
             reply = self._reply_of(message, body)
+            if body.get("cancel") is True:
+                return await self._withdraw(reply)
             self._make_queue(reply)
             await self._accept(message, body, reply)
         except ApiError as error:
@@ -202,6 +207,18 @@ class Intake:
                 f"'uid' names no queue: it must be one line, of at most {contract.NAME_MAX} characters.", param="uid"
             )
         return reply
+
+    async def _withdraw(self, reply: Reply) -> None:
+        """Cancel an earlier request. Its answer ends with a message that says so; there is none to this one."""
+        for pause_s in (*LOG_RETRY_S, None):
+            try:
+                await self._cancel(contract.uid_of(reply.name))
+            except (UnavailableError, LogError):
+                if pause_s is None:
+                    raise UnavailableError("The request cannot be cancelled now.") from None
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     async def _accept(self, message: Incoming, body: Json, reply: Reply) -> None:
         """Into the log, however long that takes."""

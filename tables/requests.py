@@ -69,12 +69,14 @@ def apply(row: Json | None, event: Event) -> Json | None:
     if happening is Happening.ACCEPTED:
         # A second submission of the uid knows a later position than the one where the answer starts.
         row.setdefault("chunks_from", data.get("chunks_from"))
+        row.setdefault("on_disconnect", data.get("on_disconnect"))
     elif happening is Happening.ATTEMPTED:
-        attempt = {"attempt": data.get("attempt"), "worker": data.get("worker"), "started_at": event.timestamp}
+        attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
+        attempt["started_at"] = event.timestamp
         row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
         row.setdefault("chunks_from", data.get("chunks_from"))
     else:
         row["ended_at"] = event.timestamp
-        for name in ("timings", "usage", "finish_reason", "error", "first", "last"):
+        for name in ("timings", "usage", "chunks", "finish_reason", "error", "first", "last"):
             row[name] = data.get(name)
     return row

@@ -1,33 +1,45 @@
-"""POST /v1/chat/completions: accept, then read the answer out of the log, as SSE or as one JSON object."""
+"""POST /v1/chat/completions: accept, then read the answer out of the log, as SSE or as one JSON object.
+
+And what can be done with an answer later: resume its stream, cancel it.
+"""
 
 import asyncio
-import logging
-import time
+import re
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 
 from aiohttp import web
 
 from answers.envelope import Json
 from app.accept import parse
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, UnavailableError, from_terminal
-from app.reading import IDLE, Delivery, collect, deliveries
-from app.requests import ChatRequest, Ingress
-from web import sse
-from web.errors import as_api_error, json_response
-
-logger = logging.getLogger(__name__)
+from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.lifecycle import TERMINAL
+from app.reading import Delivery, collect, deliveries, resumed
+from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
+from app.withdrawing import withdraw
+from tables.lookup import Lookup
+from transports.log import Partition
+from web.errors import json_response
+from web.readers import Reader, Readers
+from web.requests import uid_of
+from web.streams import Streams
 
 JSON_TYPES = frozenset({"application/json", "text/json"})
+EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 
 
 class ChatView:
-    """The chat completions endpoint of one worker."""
+    """The chat completions endpoints of one worker."""
 
-    def __init__(self, app: Weir) -> None:
+    def __init__(self, app: Weir, lookup: Lookup, readers: Readers) -> None:
         self._app = app
         self._settings = app.settings
+        self._lookup = lookup
+        self._readers = readers
+        self._streams = Streams(app)
+
+    # -- a new request
 
     async def create(self, http: web.Request) -> web.StreamResponse:
         """Take a request; answer as its ``stream`` field asks."""
@@ -39,13 +51,22 @@ class ChatView:
                 code="unsupported_media_type",
                 status=415,
             )
-        body = parse(await http.read())
-        request = await self._app.door.accept(body, ingress=Ingress.HTTP, tenant=http.headers.get("X-Tenant-ID"))
+        body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
+        request = await self._app.door.accept(
+            body, ingress=Ingress.HTTP, tenant=http.headers.get("X-Tenant-ID"), idempotency_key=key
+        )
         http["uid"] = request.uid  # for a stopping server
         headers = {"X-Request-ID": request.uid}
-        if request.stream:
-            return await self._stream(http, request, headers)
-        return await self._whole(request, headers)
+        with _keys_conflict(key):
+            # Of a uid that a client brings, this need not be the first submission.
+            comes = key is not None or body.get("uid") is not None
+            async with self._readers.reading(self._reader(request), comes=comes):
+                if not request.stream:
+                    return await self._whole(request, headers)
+                news = self._deliveries(request, self._streams.idle_s)
+                return await self._streams.send(
+                    http, request.uid, news, headers=headers, include_usage=request.include_usage
+                )
 
     def _deliveries(self, request: ChatRequest, idle_s: float) -> AsyncGenerator[Delivery, None]:
         return deliveries(
@@ -57,111 +78,134 @@ class ChatView:
             submission=request.event_id,
         )
 
-    # -- one JSON object
-
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
         wait_s = self._settings.answer_timeout_s
-        with self._ends_are_told(request):
+        with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
                 return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
 
-    @contextmanager
-    def _ends_are_told(self, request: ChatRequest) -> Iterator[None]:
-        """A client whose answer takes longer than this worker or this wait lives hears so, and where to find it."""
-        try:
-            yield
-        except TimeoutError:
-            raise UnavailableError(
-                f"No answer within {self._settings.answer_timeout_s:g} s; fetch it later as chatcmpl-{request.uid}.",
-                code="answer_timeout",
-                status=504,
-            ) from None
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or not self._app.draining:
-                raise  # the client left
-            task.uncancel()
-            raise UnavailableError(
-                f"This worker is stopping. The answer goes on elsewhere; fetch it as chatcmpl-{request.uid}.",
-                code="worker_stopping",
-            ) from None
-
-    # -- server-sent events
-
-    async def _stream(self, http: web.Request, request: ChatRequest, headers: dict[str, str]) -> web.StreamResponse:
-        stream = sse.EventStream(http, headers, self._settings.client_write_timeout_s)
-        teller = _Teller(stream, request)
-        heartbeat_s = self._settings.sse_heartbeat_s
-        idle_s = min(heartbeat_s, self._settings.sse_header_wait_s)
-        quiet_since = time.monotonic()
-        try:
-            with self._ends_are_told(request):
-                async with (
-                    asyncio.timeout(self._settings.answer_timeout_s),
-                    aclosing(self._deliveries(request, idle_s)) as news,
-                ):
-                    async for delivery in news:
-                        if delivery is not IDLE:
-                            await teller.tell(delivery)
-                        elif not stream.started or time.monotonic() - quiet_since >= heartbeat_s:
-                            await stream.write(sse.HEARTBEAT)
-                        else:
-                            continue
-                        quiet_since = time.monotonic()
-        except sse.SlowClientError as error:
-            logger.warning("stream %s let go: %s", request.uid, error)
-            raise
-        except (ConnectionError, asyncio.CancelledError):
-            raise  # nobody is there to be told
-        except Exception as error:
-            if not stream.started:
-                raise  # it can still have a status of its own
-            await stream.write(sse.error_event(as_api_error(error).body) + sse.DONE)
-        finally:
-            stream.close()
-        return stream.response
-
-
-class _Teller:
-    """Tells a client what the log says, as events."""
-
-    def __init__(self, stream: sse.EventStream, request: ChatRequest) -> None:
-        self._stream = stream
-        self._request = request
-        self._told = False
-
-    async def tell(self, delivery: Delivery) -> None:
-        """Send one delivery on; raises ApiError where the stream must end with an error."""
-        if delivery.restarted and self._told:
-            raise ApiError(
-                "The worker that generated this answer died, and it is said again from its start. "
-                f"Fetch it as chatcmpl-{self._request.uid}.",
-                status=502,
-                kind="server_error",
-                code="stream_restarted",
-            )
-        ended = delivery.terminal
-        data = b"".join(
-            sse.event(_shown(chunk, self._request), f"{delivery.partition}-{delivery.offset}-{delivery.first_n + n}")
-            for n, chunk in enumerate(delivery.chunks)
-            if _wanted(chunk, self._request)
+    @staticmethod
+    def _reader(request: ChatRequest) -> Reader | None:
+        """Who reads a new request, where that matters to anybody."""
+        if request.on_disconnect is OnDisconnect.CONTINUE:
+            return None
+        return Reader(
+            uid=request.uid,
+            name=request.event_id,
+            tenant=request.tenant,
+            submission=request.event_id,
+            position=request.chunks_from,
         )
-        if ended is not None and ended.error is None:
-            data += sse.DONE
-        if data:
-            self._told = True
-            await self._stream.write(data)
-        if ended is not None and ended.error is not None:
-            raise from_terminal(ended.error)
+
+    # -- an old one
+
+    async def resume(self, http: web.Request) -> web.StreamResponse:
+        """GET …/{id}/stream: the stream from its start, or after the event whose id the client has."""
+        uid = uid_of(http.match_info["id"])
+        http["uid"] = uid
+        after = http.query.get("after") or http.headers.get("Last-Event-ID")
+        at = self._app.door.chunks_of(uid)
+        include_usage = http.query.get("include_usage") in {"true", "1"}
+        row: Json | None = None
+        if after is None:
+            row = await self._lookup.fresh(uid)
+            await self._still_kept(at, row)
+            news = deliveries(
+                self._app.tails,
+                at,
+                uid,
+                position=_start(row),
+                idle_s=self._streams.idle_s,
+                rid=str(row["rid"]),
+            )
+        else:
+            offset, place = _event_id(after, at)
+            found = await resumed(
+                self._app.log_client, self._app.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
+            )
+            if found is None:
+                return web.Response(status=204)  # it has all; an EventSource that gets this asks no more
+            news = found
+        async with self._readers.reading(await self._later_reader(uid, row), comes=True):
+            return await self._streams.send(
+                http, uid, news, headers={"X-Request-ID": uid}, include_usage=include_usage, resumed=after is not None
+            )
+
+    async def _still_kept(self, at: Partition, row: Json) -> None:
+        first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
+        if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
+            raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
+
+    async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
+        """Who reads an old request, where that matters to anybody."""
+        try:
+            row = row or await self._lookup.fresh(uid)
+        except ApiError:
+            return None  # whoever knows is away; then nobody cancels on this reader's account
+        if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
+            return None
+        return Reader(
+            uid=uid,
+            name=new_id("reader"),
+            tenant=str(row["tenant"]),
+            submission=str(row["rid"]),
+            position=_start(row),
+        )
+
+    async def cancel(self, http: web.Request) -> web.Response:
+        """POST …/{id}/cancel: from any worker. Tells how it ended, which may be otherwise."""
+        return json_response(await self.cancelled(uid_of(http.match_info["id"])))
+
+    async def cancelled(self, uid: str) -> Json:
+        """Cancel a request; how it ended.
+
+        Raises:
+            NotFoundError: nobody knows it.
+            UnavailableError: its owner is away.
+            LogError: it may or may not be cancelled.
+        """
+        row = await self._lookup.fresh(uid)
+        status = row["state"]
+        if status not in TERMINAL:
+            answer = await withdraw(
+                self._app.log_client,
+                self._app.tails,
+                self._app.door.chunks_of(uid),
+                uid,
+                rid=str(row["rid"]),
+                tenant=str(row["tenant"]),
+                position=_start(row),
+                timeout_s=self._settings.accept_timeout_s,
+            )
+            status = answer.terminal.status if answer.terminal else status
+        return {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
 
 
-def _wanted(chunk: Json, request: ChatRequest) -> bool:
-    """Weir always asks the LLM for usage; the chunk that only carries it is for clients that asked, too."""
-    return request.include_usage or bool(chunk.get("choices")) or not chunk.get("usage")
+def _start(row: Json) -> int:
+    """An offset that nothing about a request is older than."""
+    known = [row[name] for name in ("first", "chunks_from") if row.get(name) is not None]
+    return int(known[0]) if known else 0
 
 
-def _shown(chunk: Json, request: ChatRequest) -> Json:
-    """Without the null that every chunk carries as its usage where the last one has it."""
-    if not request.include_usage and chunk.get("usage", chunk) is None:
-        return {name: value for name, value in chunk.items() if name != "usage"}  # others read the same object
-    return chunk
+def _event_id(given: str, at: Partition) -> tuple[int, int]:
+    """Offset and place in its frame of an event that a client has."""
+    found = EVENT_ID.fullmatch(given)
+    if found is None or int(found[1]) != at.partition:
+        raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
+    return int(found[2]), int(found[3])
+
+
+@contextmanager
+def _keys_conflict(key: str | None) -> Iterator[None]:
+    """Another body under the same idempotency key is a 422, as the IETF draft has it."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        if key is None or error.error.get("code") != "uid_conflict":
+            raise
+        raise InvalidRequestError(
+            "Another request with a different body has this Idempotency-Key.",
+            param="Idempotency-Key",
+            code="idempotency_key_reused",
+            status=422,
+        ) from None

@@ -10,13 +10,14 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.core import Weir
-from app.errors import InvalidRequestError, NotFoundError, UnavailableError, from_terminal
+from app.errors import InvalidRequestError, UnavailableError, from_terminal
 from app.lifecycle import TERMINAL, State
 from app.reading import collect, decode, deliveries
 from app.validation import check_uid
-from tables import requests, terminals
+from tables import requests
+from tables.lookup import Lookup
+from tables.owners import FORWARDED, Owners
 from web.errors import json_response
-from web.owners import FORWARDED, Owners
 
 LIST_MAX = 1000
 ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
@@ -39,9 +40,10 @@ def uid_of(name: str) -> str:
 class RequestsView:
     """The table views of one worker."""
 
-    def __init__(self, app: Weir, owners: Owners) -> None:
+    def __init__(self, app: Weir, owners: Owners, lookup: Lookup) -> None:
         self._app = app
         self._owners = owners
+        self._lookup = lookup
 
     # -- one request
 
@@ -65,33 +67,7 @@ class RequestsView:
         return json_response(await self._stored(uid, row))
 
     async def _row(self, http: web.Request, uid: str) -> Json:
-        """The row of a request, from here or from its owner.
-
-        Raises:
-            NotFoundError: nobody knows it.
-            UnavailableError: its owner is away.
-        """
-        owner = self._owners.of("requests", uid.encode())
-        if owner is not None and FORWARDED not in http.headers:
-            status, row = await self._owners.ask(owner, f"/requests/{uid}")
-            if status == web.HTTPOk.status_code:
-                return row
-            if status != web.HTTPNotFound.status_code:
-                raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
-        elif owner is not None or self._app.rebalancing:
-            # Two workers disagree about who owns it, or nobody knows yet: that is no reason to deny it.
-            raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
-        elif (found := self._own_row(uid)) is not None:
-            return found
-        raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
-
-    def _own_row(self, uid: str) -> Json | None:
-        """A row of this worker, with what the terminals table knows sooner than the trace events tell."""
-        row, ended = requests.get(uid), terminals.get(uid)
-        if ended is None:
-            return row
-        known = {k: v for k, v in asdict(ended).items() if k in {"rid", "tenant", "first", "last"}}
-        return {"uid": uid, "attempts": [], **(row or {}), **known, "state": State(ended.status)}
+        return await self._lookup.row(uid, forwarded=FORWARDED in http.headers)
 
     async def _frames(self, uid: str, row: Json) -> list[Json]:
         at, first = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from"))

@@ -14,10 +14,12 @@ from mode import Service
 
 from app import app
 from tables import terminals
+from tables.lookup import Lookup
+from tables.owners import Owners
 from web.chat import ChatView
 from web.errors import errors, json_response
 from web.models import ModelsView
-from web.owners import Owners
+from web.readers import Readers
 from web.requests import RequestsView
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
@@ -35,6 +37,7 @@ class WebServer(Service):
     async def on_start(self) -> None:
         """Listen on RESTAPI_HOST and RESTAPI_PORT."""
         self._open: dict[asyncio.Task[object], web.Request] = {}
+        self._readers = Readers(app)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
         self._runner = web.AppRunner(
             self._routes(), handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None
@@ -51,14 +54,20 @@ class WebServer(Service):
     async def on_stop(self) -> None:
         """Close what is still open."""
         await self._runner.cleanup()
+        await self._readers.close()
         await self._session.close()
 
     def _routes(self) -> web.Application:
-        chat, models = ChatView(app), ModelsView(app)
-        requests = RequestsView(app, Owners(app, self._session))
+        owners = Owners(app, self._session)
+        lookup = Lookup(app, owners)
+        chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
+        requests = RequestsView(app, owners, lookup)
+        app.canceller = chat.cancelled
         http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
         http.router.add_post("/v1/chat/completions", chat.create)
         http.router.add_get("/v1/chat/completions/{id}", requests.completion)
+        http.router.add_get("/v1/chat/completions/{id}/stream", chat.resume)
+        http.router.add_post("/v1/chat/completions/{id}/cancel", chat.cancel)
         http.router.add_get("/v1/models", models.index)
         http.router.add_get("/requests", requests.index)
         http.router.add_get("/requests/{uid}", requests.show)

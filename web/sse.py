@@ -22,9 +22,10 @@ def event(chunk: Json, event_id: str) -> bytes:
     return b"id: %b\ndata: %b\n\n" % (event_id.encode(), orjson.dumps(chunk))
 
 
-def error_event(body: Json) -> bytes:
+def error_event(body: Json, event_id: str | None = None) -> bytes:
     """An error in the middle of a stream, where the status is long sent: the openai clients raise it."""
-    return b"data: %b\n\n" % orjson.dumps(body)
+    name = b"" if event_id is None else b"id: %b\n" % event_id.encode()
+    return b"%bdata: %b\n\n" % (name, orjson.dumps(body))
 
 
 class SlowClientError(ConnectionResetError):

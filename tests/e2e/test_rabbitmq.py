@@ -399,3 +399,35 @@ async def until_delivered(desk: Desk, uid: str) -> None:
 async def calls_for(desk: Desk, text: str) -> int:
     by_key: Any = (await calls(desk.upstream))["by_key"]
     return int(by_key.get(text, 0))
+
+
+# -- cancelling
+
+
+async def test_a_message_cancels_an_earlier_request_wherever_that_came_from(desk: Desk) -> None:
+    uid = new_name("cancel")
+    body = body_of("demo:tokens=2000,delay_ms=20", uid=uid, stream=True)
+    http = AsyncOpenAI(base_url=f"{desk.worker.url}/v1", api_key="test", max_retries=0)
+    async with desk.client() as client, http:
+        by_http = asyncio.create_task(streamed(http, body))
+        await client.send(body)
+        await client.there(f"response_{uid}")
+        async with reading(await client.channel.get_queue(f"response_{uid}", ensure=False)) as inbox:
+            answer = Answer([await inbox.take()])
+            await client.send({"uid": uid, "cancel": True})
+            answer.messages += (await inbox.answer()).messages
+        answer.check(uid)
+        assert (answer.last["status"], answer.last["finish_reason"]) == ("cancelled", "cancelled")
+        streamed_ = await by_http
+        assert "".join(streamed_.deltas("content")) == answer.text  # everybody's ends at the same token
+        assert expected_content(body).startswith(answer.text)
+        assert len(answer.text) < len(expected_content(body))
+
+
+async def test_a_message_that_cancels_nothing_is_told_so(desk: Desk) -> None:
+    uid = new_name("nobody")
+    async with desk.client() as client:
+        await client.send({"uid": uid, "cancel": True})
+        answer = await client.answer(f"response_{uid}")
+        assert (answer.last["status"], answer.last["error"]["status"]) == ("failed", 404)
+        await client.buried(uid)

@@ -80,3 +80,36 @@ async def test_the_other_worker_ends_what_a_killed_one_began(
     repeated = sum(by_key[f"kill {n}"] > 1 for n in range(STREAMS))
     assert repeated == sum(isinstance(result, Exception) for result in results)
     assert 0 < repeated < STREAMS  # only what the dead worker held was called twice
+
+
+async def test_a_worker_that_stops_leaves_new_requests_to_the_others_while_it_finishes_its_own(
+    e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
+) -> None:
+    """A rolling restart: nothing waits for the drain, nothing is interrupted, nothing is called twice."""
+    env = {**kafka_env(e2e_kafka), "DRAIN_S": "30"}
+    first, second = make_worker(env), make_worker(env)
+    first.launch()
+    second.launch()
+    await asyncio.gather(first.up(), second.up())
+    await both_own(first, second)
+    bodies = [body_of("demo:tokens=200,delay_ms=60", f"leave {n}", **own_uid(n, "leave")) for n in range(STREAMS)]
+    received = [Received() for _ in bodies]
+    streams = [
+        asyncio.create_task(streamed(first.client(), body, into)) for body, into in zip(bodies, received, strict=True)
+    ]
+    await until(lambda: all(into.chunks for into in received))
+    stopping = asyncio.create_task(first.stop())
+    await asyncio.sleep(0.5)
+    quick = [body_of("demo:tokens=5", f"new {n}", uid=f"new-{n}") for n in range(STREAMS)]
+    async with asyncio.timeout(8):  # a rebalance, and not the twelve seconds that the others take
+        answers = await asyncio.gather(*(streamed(second.client(), body) for body in quick))
+    assert not stopping.done()
+    for body, answer in zip(quick, answers, strict=True):
+        assert "".join(answer.deltas("content")) == expected_content(body)
+    await asyncio.gather(*streams)
+    assert await stopping == 0
+    for body, into in zip(bodies, received, strict=True):
+        assert "".join(into.deltas("content")) == expected_content(body)
+        assert (await ended(second, uid_of(into)))["state"] == "completed"
+    by_key: Any = (await calls(upstream))["by_key"]
+    assert {by_key[f"leave {n}"] for n in range(STREAMS)} == {1}

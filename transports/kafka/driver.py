@@ -7,6 +7,7 @@ Agents must read ``stream.noack()`` and acknowledge by hand when the work is set
 that were cancelled.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,8 +33,26 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 """Arguments of ``faust.App`` without which the repairs do not hold."""
 
 
+LEAVE_S: Final = 5.0  # for a last commit, and for the group to hear that a worker leaves
+
+
 class Consumer(Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
     """Delivers each message at least once, whatever dies in between."""
+
+    async def leave(self) -> None:
+        """Leave the group for good, ahead of the stop: others take its partitions now. Never raises.
+
+        What is in flight is not committed, so its next owner gets it.
+        """
+        self.stop_flow()
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self.commit()
+                consumer: Any = self._thread._consumer  # noqa: SLF001
+                consumer._subscription.unsubscribe()  # noqa: SLF001 -- its unsubscribe() does not wait for the group
+                await consumer._coordinator.maybe_leave_group()  # noqa: SLF001
+        except Exception as error:  # noqa: BLE001 -- then the group notices when the worker is gone
+            self.log.warning("not left ahead of the stop: %r", error)
 
 
 class Transport(aiokafka.Transport):

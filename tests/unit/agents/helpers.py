@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from agents.answering import Answering, Rules, Slot, Slots
+from agents.continuing import Continuation
 from answers import frames
 from answers.envelope import Json
 from answers.fold import Answer
@@ -90,7 +91,11 @@ class Stage:
     async def answer(self, request: ChatRequest = REQUEST, *, give_up: bool = False) -> Answer:
         async with asyncio.timeout(WAIT_S):
             return await self._answering.answer(
-                request, AT, slot=self._slot, on_attempt=self.attempts.append, give_up=give_up
+                request,
+                AT,
+                slot=self._slot,
+                on_attempt=lambda attempt, _: self.attempts.append(attempt),
+                give_up=give_up,
             )
 
     def write(self, *records: Frame) -> int:
@@ -111,11 +116,18 @@ async def stage(
     lease_s: float = LONG_LEASE_S,
     attempts_max: int = 5,
     alone: bool = False,
+    continuation: Continuation = Continuation.RESTART,
 ) -> AsyncIterator[Stage]:
     log = log or MemoryLog()
     model = FakeModel(*plays)
     async with tails_of(log) as tails:
-        rules = Rules(lease_s=lease_s, attempts_max=attempts_max, frame_max_bytes=1 << 20, alone=alone)
+        rules = Rules(
+            lease_s=lease_s,
+            attempts_max=attempts_max,
+            frame_max_bytes=1 << 20,
+            alone=alone,
+            continuation=continuation,
+        )
         answering = Answering(log=log, tails=tails, model=model, rules=rules, stopping=lambda: one.stopping)
         one = Stage(log, answering, model)
         yield one

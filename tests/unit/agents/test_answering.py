@@ -5,13 +5,16 @@ import logging
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
 from agents.answering import NotBegunError
+from agents.continuing import Continuation
 from agents.view import View
 from answers.envelope import Json
-from answers.frames import Kind, Status
+from answers.frames import Kind, Status, Terminal
 from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
 from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
@@ -154,7 +157,7 @@ async def test_frames_of_others_do_not_keep_a_dead_attempt_alive() -> None:
         answer = await one.answer()
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
-    assert answer.restarts == 1
+    assert (answer.attempts, told(one)) == (2, "B")
 
 
 async def test_a_worker_that_is_alone_takes_over_at_once() -> None:
@@ -527,3 +530,139 @@ async def test_a_word_that_did_not_reach_the_log_closes_the_call_of_a_model_that
         answer = await one.answer()
     assert answer.terminal is not None
     assert told(one) == "AB"
+
+
+# -- an answer that is half said
+
+
+def going_on(log: MemoryLog | None = None, **limits: Any) -> Any:
+    return partial(stage, log=log, continuation=Continuation.PREFILL, **limits)
+
+
+async def test_a_half_said_answer_is_gone_on_with_where_the_model_can() -> None:
+    async with going_on(lease_s=SHORT_LEASE_S)(words("lo", "!")) as one:
+        one.write(begin("dead"), says("dead", 0, "Hel"))
+        answer = await one.answer()
+        assert told(one) == "Hello!"
+        assert (answer.attempts, answer.restarts) == (2, 0)
+        assert one.model.asked[0]["messages"][-1] == {"role": "assistant", "content": "Hel"}
+
+
+async def test_a_half_said_answer_that_a_restart_took_back_is_not_gone_on_with() -> None:
+    async with going_on(lease_s=SHORT_LEASE_S)(words("lo", "!")) as one:
+        one.write(begin("a"), says("a", 0, "No"), restart("b", after=1), says("b", 0, "Hel"))
+        await one.answer()
+        assert told(one) == "Hello!"
+        assert one.model.asked[0]["messages"][-1]["content"] == "Hel"
+
+
+async def test_an_attempt_that_was_handed_off_is_not_waited_for() -> None:
+    async with going_on(lease_s=LONG_LEASE_S)(words("lo")) as one:
+        one.write(begin("gone"), says("gone", 0, "Hel"), frame(Kind.HANDOFF, "gone", seq=1))
+        await one.answer()
+        assert told(one) == "Hello"
+
+
+async def test_a_stopping_worker_closes_its_attempt_after_what_was_said() -> None:
+    async with stage(hanging("x", "y")) as one:
+        answering = asyncio.create_task(one.answer())
+        while told(one) != "xy":
+            await asyncio.sleep(0.005)
+        one.stopping = True
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        last = one.log.frames(AT)[-1]
+        assert (last.kind, last.seq, last.attempt) == (Kind.HANDOFF, 2, one.attempts[0])
+
+
+async def test_a_worker_that_only_lets_go_of_a_request_does_not_close_it() -> None:
+    async with stage(hanging("x")) as one:
+        answering = asyncio.create_task(one.answer())
+        while told(one) != "x":
+            await asyncio.sleep(0.005)
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        assert one.written(Kind.HANDOFF) == []
+
+
+async def test_an_answer_that_breaks_off_is_gone_on_with_by_a_new_call() -> None:
+    broken = UpstreamUnavailableError("gone", status=502, kind="upstream_error")
+    async with going_on()(words("Hel", then=broken), words("l", then=broken), words("o")) as one:
+        answer = await one.answer()
+        assert told(one) == "Hello"
+        assert answer.terminal is not None
+        assert (answer.terminal.status, answer.attempts) == (Status.COMPLETED, 3)
+        assert [asked["messages"][-1]["content"] for asked in one.model.asked] == ["Hello", "Hel", "Hell"]
+
+
+async def test_an_answer_that_breaks_off_again_and_again_fails_with_what_the_model_said() -> None:
+    broken = UpstreamUnavailableError("gone", status=502, kind="upstream_error", code="c")
+    async with going_on(attempts_max=2)(words("a", then=broken), words("b", then=broken)) as one:
+        answer = await one.answer()
+        assert answer.terminal is not None
+        assert answer.terminal.status is Status.FAILED
+        assert answer.terminal.error is not None
+        assert answer.terminal.error["code"] == "c"
+
+
+async def test_an_answer_that_breaks_off_fails_where_the_model_cannot_go_on() -> None:
+    broken = UpstreamUnavailableError("gone", status=502, kind="upstream_error")
+    async with stage(words("Hel", then=broken)) as one:
+        answer = await one.answer()
+        assert answer.terminal is not None
+        assert answer.terminal.status is Status.FAILED
+
+
+# -- a request that nobody wants any more
+
+
+async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
+    late = replace(REQUEST, deadline="2020-01-01T00:00:00.000000Z")
+    async with stage() as one:
+        answer = await one.answer(late)
+        assert answer.terminal is not None
+        assert answer.terminal.status is Status.EXPIRED
+        assert one.written(Kind.BEGIN) == []
+
+
+async def test_a_request_whose_beginning_the_log_does_not_keep_is_not_begun() -> None:
+    """Somebody may have answered it already."""
+    log = MemoryLog()
+    for _ in range(3):
+        log.put(AT, b"another", b"x")
+    log.starts[AT] = 2
+    async with stage(words("x"), log=log) as one:
+        answer = await one.answer(replace(REQUEST, chunks_from=1))
+        assert answer.terminal is not None
+        assert answer.terminal.error is not None
+        assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.EXPIRED, "log_truncated")
+        await one.answer(replace(REQUEST, uid="other", event_id="evt-2", chunks_from=2))
+        assert len(one.model.asked) == 1
+
+
+@pytest.mark.parametrize("deadline", ["2999-01-01T00:00:00Z", "soon", None])
+async def test_a_request_with_time_left_is_answered(deadline: str | None) -> None:
+    async with stage(words("x")) as one:
+        answer = await one.answer(replace(REQUEST, deadline=deadline))
+        assert answer.terminal is not None
+        assert answer.terminal.status is Status.COMPLETED
+
+
+async def test_a_request_that_was_withdrawn_before_it_began_is_not_begun() -> None:
+    async with stage() as one:
+        one.write(frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
+        answer = await one.answer()
+        assert answer.terminal == Terminal(status=Status.CANCELLED)
+        assert one.written(Kind.BEGIN) == []
+
+
+async def test_a_request_that_is_withdrawn_ends_its_call_at_once() -> None:
+    async with stage(hanging("x")) as one:
+        answering = asyncio.create_task(one.answer())
+        while told(one) != "x":
+            await asyncio.sleep(0.005)
+        one.write(frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
+        async with asyncio.timeout(1):
+            answer = await answering
+        assert one.model.open == 0
+        assert (answer.terminal, told(one)) == (Terminal(status=Status.CANCELLED), "x")

@@ -24,6 +24,10 @@ def restart(attempt: str, *, after: int) -> Frame:
     return frame(Kind.RESTART, attempt, after=after, fingerprint="f")
 
 
+def takeover(attempt: str, *, after: int) -> Frame:
+    return frame(Kind.TAKEOVER, attempt, after=after, fingerprint="f")
+
+
 def chunk(content: str | None, finish_reason: str | None = None, index: int = 0) -> Json:
     delta = {} if content is None else {"content": content}
     return {"choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]}

@@ -239,3 +239,48 @@ def test_fold_leaves_what_it_was_given_as_it_was() -> None:
 def test_a_terminal_after_chunks_that_never_arrived_is_a_gap() -> None:
     reader = read_all([begin("a"), says("a", 0, "x"), frame(Kind.TERMINAL, "a", seq=3, terminal=DONE)])
     assert reader.answer.gap
+
+
+# -- the end of an attempt that is none of the request, and of a request that nobody wants
+
+
+CANCELLED = Terminal(status=Status.CANCELLED)
+
+
+def test_after_a_handoff_nothing_of_the_attempt_counts() -> None:
+    reader = read_all(
+        [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a", seq=1), says("a", 1, "y"), beat("a"), ends("a")]
+    )
+    assert (reader.said, reader.counted, reader.answer.closed, reader.answer.terminal) == (["x"], [0, 1, 2], True, None)
+
+
+def test_a_mark_after_a_handoff_opens_the_answer_again() -> None:
+    reader = read_all(
+        [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a"), frame(Kind.TAKEOVER, "b", after=2), says("b", 1, "y")]
+    )
+    assert (reader.said, reader.answer.closed, reader.answer.attempt) == (["x", "y"], False, "b")
+
+
+@pytest.mark.parametrize("attempt", ["b", ""])
+def test_nobody_else_can_hand_an_attempt_off(attempt: str) -> None:
+    assert not read_all([begin("a"), frame(Kind.HANDOFF, attempt)]).answer.closed
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED])
+@pytest.mark.parametrize("before", [[], [begin("a")], [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a")]])
+def test_anybody_can_withdraw_a_request_and_nothing_counts_after_it(before: list[Frame], status: Status) -> None:
+    terminal = Terminal(status=status)
+    end = frame(Kind.TERMINAL, terminal=terminal)
+    reader = read_all([*before, end, frame(Kind.TAKEOVER, "b", after=len(before)), says("a", 1, "y"), ends("a")])
+    assert reader.answer.terminal == terminal
+    assert reader.counted == list(range(len(before) + 1))
+    assert reader.answer.first == 0
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED])
+def test_how_an_answer_ended_is_said_by_its_attempt_only(status: Status) -> None:
+    assert read_all([begin("a"), frame(Kind.TERMINAL, terminal=Terminal(status=status))]).answer.terminal is None
+
+
+def test_a_withdrawal_comes_too_late_after_a_terminal() -> None:
+    assert read_all([begin("a"), ends("a"), frame(Kind.TERMINAL, terminal=CANCELLED)]).answer.terminal == DONE

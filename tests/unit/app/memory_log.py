@@ -21,6 +21,7 @@ class MemoryLog:
         self.fail_append: Callable[[Partition, bytes | None], LogError | None] = lambda *_: None
         self.appending: asyncio.Event | None = None  # appends land when it is set
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
+        self.starts: dict[Partition, int] = {}  # what retention has left begins there
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
         self._changed = asyncio.Event()
 
@@ -77,13 +78,14 @@ class MemoryLog:
 
     async def bounds(self, at: Partition) -> Bounds:
         await self._reachable()
-        return Bounds(0, len(self.records.get(at, [])))
+        return Bounds(self.starts.get(at, 0), len(self.records.get(at, [])))
 
     async def offset_at(self, at: Partition, timestamp: float) -> int:
         raise NotImplementedError
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
         await self._reachable()
+        position = max(position, self.starts.get(at, 0))
         return self.records.get(at, [])[position : position + limit]
 
     async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:

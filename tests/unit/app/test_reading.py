@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from answers import frames
-from answers.frames import Frame, Kind
+from answers.frames import Frame, Kind, Status, Terminal
 from app import topics
 from app.errors import InvalidRequestError, from_terminal
-from app.reading import IDLE, BrokenStreamError, Delivery, delivered, deliveries, origin
+from app.reading import IDLE, BrokenStreamError, Delivery, deliveries, marks, origin, resumed
 from tests.unit.answers.helpers import (
     DONE,
     FAILED,
@@ -249,14 +249,14 @@ async def test_the_first_submission_starts_with_its_begin_mark(log: MemoryLog, t
     write(log, b"no frame")
     first = write(log, begin("a"))
     write(log, says("a", 0, "x"))
-    assert await origin(tails, AT, UID, position=0, submission=RID) == first
+    assert await origin(tails, AT, UID, position=0, submission=RID) == (RID, first)
 
 
 async def test_a_later_submission_starts_where_the_first_one_did(log: MemoryLog, tails: Tails) -> None:
     first = write(log, begin("a"))
     later = write(log, says("a", 0, "x"), ends("a")) + 1
     write(log, mark(Kind.ATTACH, "evt-2", first=first))
-    assert await origin(tails, AT, UID, position=later, submission="evt-2") == first
+    assert await origin(tails, AT, UID, position=later, submission="evt-2") == (RID, first)
 
 
 async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
@@ -265,7 +265,7 @@ async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: Me
     assert not asking.done()
     first = write(log, begin("a"))
     async with asyncio.timeout(WAIT_S):
-        assert await asking == first
+        assert await asking == (RID, first)
 
 
 async def test_a_submission_with_another_body_has_no_start(log: MemoryLog, tails: Tails) -> None:
@@ -281,13 +281,85 @@ async def test_deliveries_that_were_made_stand_in_the_log(log: MemoryLog, tails:
     write(log, early, begin("a"), says("a", 0, "x"), ends("a"))
     position = write(log, late)
     write(log, mark(Kind.DELIVERED, "evt-3", queue="q1"), key="another request")
-    assert [(found.submission, found.queue) for found in await delivered(tails, AT, UID, position=0)] == [
-        ("evt-1", "q1"),
-        ("evt-2", "q2"),
+    found = await marks(tails, AT, UID, position=0, kind=Kind.DELIVERED)
+    assert [(offset, mark.submission, mark.queue) for offset, mark in found] == [
+        (0, "evt-1", "q1"),
+        (position, "evt-2", "q2"),
     ]
-    assert [found.submission for found in await delivered(tails, AT, UID, position=position)] == ["evt-2"]
+    assert await marks(tails, AT, UID, position=position, kind=Kind.DELIVERED) == found[1:]
 
 
 async def test_a_delivery_changes_nothing_about_the_answer(log: MemoryLog, tails: Tails) -> None:
     write(log, begin("a"), says("a", 0, "x"), mark(Kind.DELIVERED, "evt-9"), says("a", 1, "y"), ends("a"))
     assert [text for news in await told(reading(tails)) for text in text_of(news.chunks)] == ["x", "y"]
+
+
+# -- for those who come back
+
+
+async def back(
+    log: MemoryLog, tails: Tails, offset: int, place: int, uid: str = UID
+) -> AsyncGenerator[Delivery, None] | None:
+    return await resumed(log, tails, AT, uid, offset=offset, place=place, idle_s=WAIT_S)
+
+
+async def test_a_reader_who_comes_back_gets_what_follows_its_last_chunk(log: MemoryLog, tails: Tails) -> None:
+    write(log, begin("a"))
+    first = write(log, says("a", 0, "v", "w", "x"))
+    write(log, beat("a"), says("zombie", 3, "no"), says("a", 2, "x", "y"), ends("a"))
+    for place, rest in enumerate(["wxy", "xy", "y"]):
+        news = await back(log, tails, first, place)
+        assert news is not None
+        assert "".join(text for one in await told(news) for text in text_of(one.chunks)) == rest
+
+
+async def test_a_reader_who_comes_back_with_the_end_gets_nothing_more(log: MemoryLog, tails: Tails) -> None:
+    end = write(log, begin("a"), says("a", 0, "x"), ends("a"))
+    assert await back(log, tails, end, 0) is None
+
+
+async def test_a_reader_who_comes_back_hears_of_a_restart(log: MemoryLog, tails: Tails) -> None:
+    first = write(log, begin("a"), says("a", 0, "x"))
+    write(log, restart("b", after=first), says("b", 0, "y"), ends("b"))
+    news = await back(log, tails, first, 0)
+    assert news is not None
+    assert any(one.restarted for one in await told(news))
+
+
+async def test_a_reader_who_comes_back_goes_on_across_a_takeover(log: MemoryLog, tails: Tails) -> None:
+    first = write(log, begin("a"), says("a", 0, "x"))
+    write(log, frame(Kind.TAKEOVER, "b", after=first), says("a", 1, "no"), says("b", 1, "y"), ends("b"))
+    news = await back(log, tails, first, 0)
+    assert news is not None
+    assert [text for one in await told(news) for text in text_of(one.chunks)] == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "uid"), [(0, UID), (99, UID), (1, "somebody else")], ids=["a mark", "nothing there", "of another"]
+)
+async def test_an_event_that_no_reader_can_have_is_refused(log: MemoryLog, tails: Tails, offset: int, uid: str) -> None:
+    write(log, begin("a"), says("a", 0, "x"))
+    with pytest.raises(InvalidRequestError) as caught:
+        await back(log, tails, offset, 0, uid)
+    assert caught.value.status == 400
+
+
+async def test_an_event_that_the_log_does_not_keep_any_more_is_gone(log: MemoryLog, tails: Tails) -> None:
+    first = write(log, begin("a"), says("a", 0, "x"))
+    write(log, says("a", 1, "y"))
+    log.starts[AT] = first + 1
+    with pytest.raises(InvalidRequestError) as caught:
+        await back(log, tails, first, 0)
+    assert (caught.value.status, caught.value.error["code"]) == (410, "gone")
+
+
+async def test_a_cancelled_answer_ends_with_words_of_its_own(log: MemoryLog, tails: Tails) -> None:
+    write(log, begin("a"), says("a", 0, "x"), frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
+    *_, last = await told(reading(tails))
+    assert [choice["finish_reason"] for one in last.chunks for choice in one["choices"]] == ["cancelled"]
+
+
+async def test_a_request_that_was_cancelled_before_it_began_has_an_end(log: MemoryLog, tails: Tails) -> None:
+    write(log, frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
+    (only,) = await told(reading(tails))
+    assert only.terminal is not None

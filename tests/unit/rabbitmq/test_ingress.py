@@ -3,6 +3,7 @@
 import time
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiormq.abc import DeliveredMessage
@@ -68,6 +69,7 @@ async def test_an_order_tells_whether_there_may_be_another_for_the_same_message(
         settings=Settings(),
         queues=lambda: None,
         has_room=lambda: True,
+        cancel=AsyncMock(),
     )
     header = ContentHeader()
     header.unmarshal(ContentHeader(body_size=len(BODY), properties=Basic.Properties()).marshal())

@@ -25,14 +25,15 @@ def folded(*events: Event) -> Json:
     return row
 
 
-ACCEPTED = event(Happening.ACCEPTED, chunks_from=40)
-ATTEMPTED = event(Happening.ATTEMPTED, "12:01", attempt="att-1", chunks_from=40)
+ACCEPTED = event(Happening.ACCEPTED, chunks_from=40, on_disconnect="cancel")
+ATTEMPTED = event(Happening.ATTEMPTED, "12:01", attempt="att-1", chunks_from=40, mark="begin", said=0)
 COMPLETED = event(
     Happening.COMPLETED,
     "12:02",
     attempt="att-1",
     finish_reason="stop",
     usage={"total_tokens": 3},
+    chunks=4,
     error=None,
     timings={"total_ms": 60.0},
     first=41,
@@ -45,7 +46,9 @@ def test_a_row_tells_the_whole_life_of_a_request() -> None:
         "uid": "req-1",
         "tenant": "acme",
         "state": "completed",
-        "attempts": [{"attempt": "att-1", "worker": "w:1", "started_at": "12:01"}],
+        "attempts": [
+            {"attempt": "att-1", "worker": "w:1", "mark": "begin", "said": 0, "started_at": "12:01"},
+        ],
         "rid": "evt-1",
         "model": "m",
         "username": "ada",
@@ -53,9 +56,11 @@ def test_a_row_tells_the_whole_life_of_a_request() -> None:
         "stream": True,
         "accepted_at": "11:59",
         "chunks_from": 40,
+        "on_disconnect": "cancel",
         "ended_at": "12:02",
         "timings": {"total_ms": 60.0},
         "usage": {"total_tokens": 3},
+        "chunks": 4,
         "finish_reason": "stop",
         "error": None,
         "first": 41,

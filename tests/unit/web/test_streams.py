@@ -9,10 +9,9 @@ from answers.envelope import Json
 from answers.frames import Terminal
 from app.errors import ApiError
 from app.reading import Delivery, collect
-from app.requests import ChatRequest, Ingress
 from llm.sse import SseDecoder
 from tests.unit.answers.helpers import DONE, FAILED, chunk
-from web.chat import _Teller
+from web.streams import Teller
 
 
 class Client:
@@ -33,18 +32,9 @@ class Client:
         return [line.removeprefix("id: ") for line in self.data.decode().splitlines() if line.startswith("id: ")]
 
 
-def teller(client: Client, **body: object) -> _Teller:
-    request = ChatRequest(
-        uid="req-1",
-        event_id="evt-1",
-        tenant="acme",
-        ingress=Ingress.HTTP,
-        accepted_at="",
-        body=dict(body),
-        fingerprint="f",
-        stream=True,
-    )
-    return _Teller(client, request)  # type: ignore[arg-type]  # the part of EventStream that it needs
+def teller(client: Client, *, include_usage: bool = False, told: bool = False) -> Teller:
+    # the part of EventStream that it needs
+    return Teller(client, "req-1", include_usage=include_usage, told=told)  # type: ignore[arg-type]
 
 
 def delivery(
@@ -59,16 +49,16 @@ async def test_each_chunk_has_the_id_of_its_place_in_the_log() -> None:
     await one.tell(delivery(chunk("a"), chunk("b"), first_n=2))
     await one.tell(delivery(chunk("c"), offset=8))
     await one.tell(delivery(offset=9, end=DONE))
-    assert client.ids == ["3-7-2", "3-7-3", "3-8-0"]
+    assert client.ids == ["3-7-2", "3-7-3", "3-8-0", "3-9-0"]
     assert [orjson.loads(event) for event in client.events[:-1]] == [chunk("a"), chunk("b"), chunk("c")]
     assert client.events[-1] == b"[DONE]"
 
 
-@pytest.mark.parametrize(("options", "events"), [({"include_usage": True}, 3), ({}, 2), (None, 2)])
-async def test_the_usage_chunk_is_for_who_asked_for_it_and_moves_no_id(options: Json | None, events: int) -> None:
+@pytest.mark.parametrize(("asked", "events"), [(True, 3), (False, 2)])
+async def test_the_usage_chunk_is_for_who_asked_for_it_and_moves_no_id(asked: bool, events: int) -> None:
     client = Client()
     usage: Json = {"choices": [], "usage": {"total_tokens": 1}}
-    await teller(client, stream_options=options).tell(delivery(chunk("a"), usage, chunk(None, "stop")))
+    await teller(client, include_usage=asked).tell(delivery(chunk("a"), usage, chunk(None, "stop")))
     assert len(client.events) == events
     assert (client.ids[0], client.ids[-1]) == ("3-7-0", "3-7-2")
 
@@ -80,6 +70,11 @@ async def test_a_stream_that_has_told_something_ends_when_the_answer_is_said_aga
         await one.tell(delivery(restarted=True))
     assert caught.value.error["code"] == "stream_restarted"
     assert "chatcmpl-req-1" in caught.value.error["message"]
+
+
+async def test_a_stream_that_was_resumed_ends_when_the_answer_is_said_again() -> None:
+    with pytest.raises(ApiError):
+        await teller(Client(), told=True).tell(delivery(restarted=True))
 
 
 async def test_a_stream_that_has_told_nothing_goes_on_when_the_answer_is_said_again() -> None:
@@ -96,6 +91,13 @@ async def test_the_error_of_an_answer_comes_after_its_words() -> None:
         await teller(client).tell(delivery(chunk("a"), end=FAILED))
     assert caught.value.status == 502
     assert len(client.events) == 1
+
+
+async def test_the_end_has_an_id_so_that_who_comes_back_with_it_is_told_that_it_was_the_end() -> None:
+    one = teller(Client())
+    with pytest.raises(ApiError):
+        await one.tell(delivery(offset=9, end=FAILED))
+    assert one.last_id == "3-9-0"
 
 
 async def news(*items: Delivery) -> AsyncGenerator[Delivery, None]:

@@ -8,8 +8,8 @@ from yarl import URL
 
 from app import topics
 from app.errors import UnavailableError
+from tables.owners import Owners
 from transports.partitioner import partition_for
-from web.owners import Owners
 
 KEY = b"req-1"
 PARTITION = partition_for(KEY, topics.CHAT_PARTITIONS)

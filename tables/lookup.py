@@ -1,0 +1,74 @@
+"""A request's row, from whichever worker has it."""
+
+import asyncio
+from dataclasses import asdict
+
+from answers.envelope import Json
+from app.core import Weir
+from app.errors import NotFoundError, UnavailableError
+from app.lifecycle import State
+from tables import requests, terminals
+from tables.owners import Owners
+
+HTTP_OK, HTTP_NOT_FOUND = 200, 404
+FRESH_S = 1.0  # a request that was accepted just now has its row after so long
+LOOK_S = 0.05
+
+
+class Lookup:
+    """Finds rows, for one worker."""
+
+    def __init__(self, app: Weir, owners: Owners) -> None:
+        self._app = app
+        self._owners = owners
+
+    async def row(self, uid: str, *, forwarded: bool = False) -> Json:
+        """The row of a request, from here or from its owner.
+
+        Args:
+            uid: the request.
+            forwarded: another worker asks, because it takes this one for the owner.
+
+        Raises:
+            NotFoundError: nobody knows it.
+            UnavailableError: its owner is away.
+        """
+        owner = self._owners.of("requests", uid.encode())
+        if owner is not None and not forwarded:
+            status, row = await self._owners.ask(owner, f"/requests/{uid}")
+            if status == HTTP_OK:
+                return row
+            if status != HTTP_NOT_FOUND:
+                raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
+        elif owner is not None or self._app.rebalancing:
+            # Two workers disagree about who owns it, or nobody knows yet: that is no reason to deny it.
+            raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
+        elif (found := _own_row(uid)) is not None:
+            return found
+        raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
+
+    async def fresh(self, uid: str) -> Json:
+        """The row of a request that may have been accepted just now.
+
+        Raises:
+            NotFoundError, UnavailableError: as for `row`.
+        """
+        deadline = asyncio.get_running_loop().time() + FRESH_S
+        while True:
+            try:
+                row = await self.row(uid)
+                if row.get("rid") is not None:
+                    return row
+            except NotFoundError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(LOOK_S)
+
+
+def _own_row(uid: str) -> Json | None:
+    """A row of this worker, with what the terminals table knows sooner than the trace events tell."""
+    row, ended = requests.get(uid), terminals.get(uid)
+    if ended is None:
+        return row
+    known = {k: v for k, v in asdict(ended).items() if k in {"rid", "tenant", "first", "last"}}
+    return {"uid": uid, "attempts": [], **(row or {}), **known, "state": State(ended.status)}

@@ -1,0 +1,112 @@
+"""Who reads a request that is to be cancelled when nobody does.
+
+Its first submission reads it from the start. Whoever else comes says so in the log, and whoever leaves, too; the last
+one to leave waits for the time of grace and looks whether anybody has come. Readers may be with any worker. A worker
+that dies takes its readers with it without a word: then the answer goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from answers import frames
+from answers.frames import Frame, Kind
+from app.core import Weir
+from app.errors import ApiError
+from app.reading import marks, origin
+from app.requests import new_id
+from app.withdrawing import withdraw
+from transports.log import LogError, Partition
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """One client's reading of one request."""
+
+    uid: str
+    name: str  # its own submission, or one of its own
+    tenant: str  # whose request it is
+    submission: str  # a submission of the request
+    position: int  # nothing about that submission is older
+
+
+class Readers:
+    """The readers of one worker."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app = app
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def reading(self, reader: Reader | None, *, comes: bool) -> AsyncIterator[None]:
+        """While a client reads. One that goes before the end may be the last: then its request is cancelled, later.
+
+        Args:
+            reader: who; None where nobody counts.
+            comes: whether it has to say so; the first submission of a request is there from the start.
+
+        Raises:
+            LogError: the log does not take it.
+        """
+        if reader is None:
+            yield
+            return
+        if comes:
+            await self._say(reader, present=True)
+        try:
+            yield
+        except BaseException:
+            if not self._app.draining:
+                task = asyncio.create_task(self._leave(reader), name=f"left-{reader.uid}")
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+            raise
+
+    async def close(self) -> None:
+        """Nobody waits any more; what is not cancelled goes on."""
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    async def _leave(self, reader: Reader) -> None:
+        settings, app = self._app.settings, self._app
+        at, uid = app.door.chunks_of(reader.uid), reader.uid
+        try:
+            left_at = await self._say(reader, present=False)
+            await asyncio.sleep(settings.disconnect_grace_s)
+            async with asyncio.timeout(settings.accept_timeout_s):
+                rid, first = await origin(app.tails, at, uid, position=reader.position, submission=reader.submission)
+                if not await self._all_gone(at, uid, rid, first, left_at):
+                    return
+            answer = await withdraw(
+                app.log_client,
+                app.tails,
+                at,
+                uid,
+                rid=rid,
+                tenant=reader.tenant,
+                position=first,
+                timeout_s=settings.accept_timeout_s,
+            )
+            logger.info("request %s: nobody reads it; %s", uid, answer.terminal and answer.terminal.status)
+        except (LogError, ApiError, TimeoutError) as error:
+            logger.warning("request %s goes on unread: %s: %s", uid, type(error).__name__, error)
+
+    async def _all_gone(self, at: Partition, uid: str, rid: str, first: int, left_at: int) -> bool:
+        """Whether nobody is there, and ours was the last to leave: else the last one looks."""
+        there, last = {rid: True}, -1
+        for offset, mark in await marks(self._app.tails, at, uid, position=first, kind=Kind.READER):
+            there[mark.submission] = mark.present
+            last = offset
+        return not any(there.values()) and last == left_at
+
+    async def _say(self, reader: Reader, *, present: bool) -> int:
+        at = self._app.door.chunks_of(reader.uid)
+        mark = Frame(uid=reader.uid, rid=reader.name, kind=Kind.READER, submission=reader.name, present=present)
+        value = frames.encode(mark, event_id=new_id("evt"), tenant=reader.tenant)
+        async with asyncio.timeout(self._app.settings.accept_timeout_s):
+            return await self._app.log_client.append(at.topic, at.partition, reader.uid.encode(), value)

@@ -1,0 +1,151 @@
+"""From what the log says to server-sent events."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+
+from aiohttp import web
+
+from answers.envelope import Json
+from app.core import Weir
+from app.errors import ApiError, UnavailableError, from_terminal
+from app.reading import IDLE, Delivery
+from web import sse
+from web.errors import as_api_error
+
+logger = logging.getLogger(__name__)
+
+
+class Streams:
+    """Sends streams for one worker."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app = app
+        self._settings = app.settings
+
+    async def send(
+        self,
+        http: web.Request,
+        uid: str,
+        news: AsyncGenerator[Delivery, None],
+        *,
+        headers: dict[str, str],
+        include_usage: bool,
+        resumed: bool = False,
+    ) -> web.StreamResponse:
+        """Send an answer as it comes.
+
+        Args:
+            http: who asked.
+            uid: the request.
+            news: what the log says; yields ``IDLE`` at least every `idle_s` seconds.
+            headers: of the response.
+            include_usage: whether the client asked for the chunk that only has the usage.
+            resumed: whether the client has a part of the answer already.
+
+        Raises:
+            ApiError: it cannot be had, and nothing is sent yet.
+            ConnectionError: the client is gone.
+        """
+        stream = sse.EventStream(http, headers, self._settings.client_write_timeout_s)
+        teller = Teller(stream, uid, include_usage=include_usage, told=resumed)
+        heartbeat_s = self._settings.sse_heartbeat_s
+        quiet_since = time.monotonic()
+        try:
+            with self.ends_are_told(uid):
+                async with asyncio.timeout(self._settings.answer_timeout_s), aclosing(news):
+                    async for delivery in news:
+                        if delivery is not IDLE:
+                            await teller.tell(delivery)
+                        elif not stream.started or time.monotonic() - quiet_since >= heartbeat_s:
+                            await stream.write(sse.HEARTBEAT)
+                        else:
+                            continue
+                        quiet_since = time.monotonic()
+        except sse.SlowClientError as error:
+            logger.warning("stream %s let go: %s", uid, error)
+            raise
+        except (ConnectionError, asyncio.CancelledError):
+            raise  # nobody is there to be told
+        except Exception as error:
+            if not stream.started:
+                raise  # it can still have a status of its own
+            await stream.write(sse.error_event(as_api_error(error).body, teller.last_id) + sse.DONE)
+        finally:
+            stream.close()
+        return stream.response
+
+    @property
+    def idle_s(self) -> float:
+        """How often a stream without news has to be looked after."""
+        return min(self._settings.sse_heartbeat_s, self._settings.sse_header_wait_s)
+
+    @contextmanager
+    def ends_are_told(self, uid: str) -> Iterator[None]:
+        """A client whose answer takes longer than this worker or this wait lives hears so, and where to find it."""
+        try:
+            yield
+        except TimeoutError:
+            raise UnavailableError(
+                f"No answer within {self._settings.answer_timeout_s:g} s; fetch it later as chatcmpl-{uid}.",
+                code="answer_timeout",
+                status=504,
+            ) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not self._app.draining:
+                raise  # the client left
+            task.uncancel()
+            raise UnavailableError(
+                f"This worker is stopping. The answer goes on elsewhere; fetch it as chatcmpl-{uid}.",
+                code="worker_stopping",
+            ) from None
+
+
+class Teller:
+    """Tells a client what the log says, as events."""
+
+    def __init__(self, stream: sse.EventStream, uid: str, *, include_usage: bool, told: bool = False) -> None:
+        self._stream = stream
+        self._uid = uid
+        self._include_usage = include_usage
+        self._told = told
+        self.last_id: str | None = None  # of the end: who comes back with it has all
+
+    async def tell(self, delivery: Delivery) -> None:
+        """Send one delivery on; raises ApiError where the stream must end with an error."""
+        if delivery.restarted and self._told:
+            raise ApiError(
+                "The worker that generated this answer died, and it is said again from its start. "
+                f"Fetch it as chatcmpl-{self._uid}.",
+                status=502,
+                kind="server_error",
+                code="stream_restarted",
+            )
+        ended = delivery.terminal
+        data = b"".join(
+            sse.event(self._shown(chunk), f"{delivery.partition}-{delivery.offset}-{delivery.first_n + n}")
+            for n, chunk in enumerate(delivery.chunks)
+            if self._wanted(chunk)
+        )
+        if ended is not None:
+            self.last_id = f"{delivery.partition}-{delivery.offset}-{delivery.first_n + len(delivery.chunks)}"
+            if ended.error is None:
+                data += b"id: %b\n%b" % (self.last_id.encode(), sse.DONE)
+        if data:
+            self._told = True
+            await self._stream.write(data)
+        if ended is not None and ended.error is not None:
+            raise from_terminal(ended.error)
+
+    def _wanted(self, chunk: Json) -> bool:
+        """Weir always asks the LLM for usage; the chunk that only carries it is for clients that asked, too."""
+        return self._include_usage or bool(chunk.get("choices")) or not chunk.get("usage")
+
+    def _shown(self, chunk: Json) -> Json:
+        """Without the null that every chunk carries as its usage where the last one has it."""
+        if not self._include_usage and chunk.get("usage", chunk) is None:
+            return {name: value for name, value in chunk.items() if name != "usage"}  # others read the same object
+        return chunk
