@@ -186,6 +186,7 @@ class Delivering:
             await self._tell(order, at, out)
             await self._mark(order, at)
         await out.lane.forget(order.submission)
+        out.queues.forget(order.queue)
 
     # -- done already?
 

@@ -25,8 +25,9 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, cast
 
+import aiormq
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, DeliveryError
@@ -76,6 +77,7 @@ class Lane:
         self._publishing: set[asyncio.Future[Any]] = set()  # what RabbitMQ has not confirmed, or not even got
         self._barrier = new_id(BARRIER)
         self._channel: AbstractChannel | None = None
+        self._underlay: aiormq.Channel | None = None
         loop = asyncio.get_running_loop()
         self._caught_up: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()  # done when it is closed, by whomever
@@ -96,8 +98,8 @@ class Lane:
             except (ChannelAccessRefused, ChannelLockedResource):
                 await self._challenge()
                 raise LaneTakenError from None
-            underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(lambda *_: self._lose())
+            self._underlay = cast("aiormq.Channel", await channel.get_underlay_channel())
+            self._underlay.on_consumer_cancel_callbacks.add(lambda *_: self._lose())
             await self._signal(channel, self._barrier)
             await asyncio.wait({self._caught_up, self.lost}, return_when=asyncio.FIRST_COMPLETED)
         if self.lost.done():
@@ -114,11 +116,14 @@ class Lane:
             LaneLostError: it may or may not be there.
             RefusedError: it is not there, and those that were sent after it may be.
         """
-        if self._channel is None or self.lost.done():
+        if self._underlay is None or self.lost.done():
             raise LaneLostError
         message.headers["BCC"] = [self._receipts]
-        # A task of its own: it stands in one line with the others, and leaves that with all of them or not at all.
-        publishing = asyncio.ensure_future(self._channel.default_exchange.publish(message, queue, mandatory=False))
+        # A task of its own: it stands in one line with the others, and leaves that with all of them or not at all. With
+        # `wait`, each would hold the line up until the socket has taken it.
+        publishing = asyncio.ensure_future(
+            self._underlay.basic_publish(message.body, routing_key=queue, properties=message.properties, wait=False)
+        )
         self._publishing.add(publishing)
         publishing.add_done_callback(self._published)
         await asyncio.wait({publishing}, timeout=self._timeout_s)
@@ -214,8 +219,10 @@ class Lane:
         return message.timestamp is not None and time.time() - message.timestamp.timestamp() > self._keep_s
 
     async def _let_go(self, receipt: AbstractIncomingMessage) -> None:
+        if self.lost.done():
+            return  # behind the channel's end, it would end the whole connection
         try:
-            await receipt.ack()
+            await receipt.channel.basic_ack(receipt.delivery_tag or 0, wait=False)
         except LINK_ERRORS as error:
             logger.debug("a receipt comes again: %r", error)
 

@@ -14,8 +14,8 @@ from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, Chan
 from rabbitmq.link import LINK_ERRORS
 
 REMEMBERED = 4096  # queues that were there a moment ago
-REMEMBERED_S = 30.0
-CHANNELS = 4  # questions asked at the same time; a "no" closes its channel
+REMEMBERED_S = 5.0
+CHANNELS = 16  # questions asked at the same time; a "no" closes its channel
 
 
 class Queues:
@@ -27,6 +27,7 @@ class Queues:
         self._remembered_s = min(REMEMBERED_S, expires_s / 4)
         self._timeout_s = timeout_s
         self._known: OrderedDict[str, float] = OrderedDict()  # when each was there
+        self._asking: dict[str, asyncio.Future[bool]] = {}
         self._idle: asyncio.LifoQueue[AbstractChannel | None] = asyncio.LifoQueue()
         for _ in range(CHANNELS):
             self._idle.put_nowait(None)
@@ -49,15 +50,28 @@ class Queues:
         """
         await self._known_or(name, lambda: self._declare(name, None))
 
+    def forget(self, name: str) -> None:
+        """Ask anew the next time: its client may be done with it."""
+        self._known.pop(name, None)
+
     async def _known_or(self, name: str, ask: Callable[[], Awaitable[bool]]) -> bool:
+        """What is known of a queue, or is being asked already, or else is asked now."""
         there_at = self._known.get(name)
         if there_at is not None and time.monotonic() - there_at < self._remembered_s:
             return True
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = self._asking[name] = asyncio.ensure_future(self._ask(name, ask))
+            asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits
+        return await asyncio.shield(asking)
+
+    async def _ask(self, name: str, ask: Callable[[], Awaitable[bool]]) -> bool:
         try:
             async with asyncio.timeout(self._timeout_s):
                 there = await ask()
         finally:
             self._known.pop(name, None)
+            self._asking.pop(name, None)
         if there:
             self._known[name] = time.monotonic()
             while len(self._known) > REMEMBERED:
@@ -113,6 +127,8 @@ class Queues:
 
     async def close(self) -> None:
         """Close the channels. Never raises."""
+        for asking in list(self._asking.values()):
+            asking.cancel()
         while not self._idle.empty():
             channel = self._idle.get_nowait()
             if channel is not None:

@@ -8,7 +8,7 @@ from typing import cast
 
 import orjson
 
-from answers.envelope import Event, Json
+from answers.envelope import Event, Json, dumps
 from app import app
 from app.lifecycle import Happening, State, transition
 from app.topics import CHAT_PARTITIONS
@@ -34,7 +34,7 @@ def get(uid: str) -> Json | None:
 
 def put(uid: str, row: Json) -> None:
     """Write a row. Must run under an event of the uid's partition."""
-    table[uid.encode()] = orjson.dumps(row)
+    table[uid.encode()] = dumps(row)
 
 
 def forget(uid: str) -> None:

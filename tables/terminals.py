@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
+from answers.envelope import dumps
 from app import app
 from app.topics import CHAT_PARTITIONS
 
@@ -48,7 +49,7 @@ def rows() -> Iterator[tuple[str, Ended]]:
 
 def put(uid: str, ended: Ended) -> None:
     """Write an entry. Must run under an event of the uid's partition: its changelog goes to the same one."""
-    table[uid.encode()] = orjson.dumps(asdict(ended))
+    table[uid.encode()] = dumps(asdict(ended))
 
 
 def forget(uid: str) -> None:

@@ -170,17 +170,10 @@ def test_no_receipt_and_no_answer_is_left(story: Story) -> None:
     assert not any(story.queues.values())
 
 
-@pytest.mark.xfail(
-    strict=False,  # a race
-    reason="a queue is asked for twice, and the later one may make it again after its client has removed it",
-)
 def test_no_queue_is_left_that_its_client_has_removed(story: Story) -> None:
     assert not [name for name in story.queues if name.startswith(PREFIX)]
 
 
-@pytest.mark.xfail(
-    reason="orjson 3.12 and later keep 4 KiB for each value that they write, and tables and tails keep the values"
-)
 def test_memory_does_not_grow_with_the_requests(story: Story) -> None:
     warm, last = story.looks[1], story.looks[-1]
     assert (last.rss_bytes - warm.rss_bytes) / (LOOKS[-1] - LOOKS[1]) < KEPT_MAX_BYTES

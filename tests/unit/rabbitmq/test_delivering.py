@@ -62,6 +62,9 @@ class FakeRabbit:
             raise asyncio.CancelledError
         return True
 
+    def forget(self, name: str) -> None:
+        """What `Queues` does with a queue whose delivery is made."""
+
     @property
     def text(self) -> str:
         return b"".join(message.body for message in self.messages).decode()
