@@ -170,6 +170,7 @@ def poisons(queue: str) -> Iterator[tuple[str, Poison]]:
         "one that expires",
         Poison(bad, "messages", {"expiration": encode.short_string("3600000"), "priority": b"\x01"}),
     )
+    yield "one with its user", Poison(bad, "messages", {"user_id": encode.short_string("guest"), "priority": b"\x02"})
     yield "a reply_to that is nowhere", Poison(bad, "messages", {"reply_to": encode.short_string("no-such-queue")})
     yield "a reply_to beyond ASCII", Poison(bad, "messages", {"reply_to": encode.short_string("Grüße")})
     huge = {"reply_to": encode.short_string("no-such-queue")}
@@ -215,7 +216,7 @@ class Dead:
         own = {name: value for name, value in self.headers.items() if not name.startswith(b"x-weir-")}
         if b"x-weir-CC" in self.headers:  # RabbitMQ would send a copy of this one, too
             own[b"CC"] = self.headers[b"x-weir-CC"]
-        changed = {"headers", "expiration", "delivery_mode"}
+        changed = {"headers", "expiration", "user_id", "delivery_mode"}
         if "message_id" not in poison.properties:
             changed.add("message_id")
         return own == dict(entries(poison.properties.get("headers", b""))) and all(
@@ -265,6 +266,7 @@ async def test_each_ends_in_the_dead_queue_as_it_came_and_holds_nothing_up(desk:
                 assert letter.text("x-weir-queue") == desk.queue
                 assert letter.text("x-weir-code")
             assert letter.properties["delivery_mode"] == b"\x02"
+            assert not {"expiration", "user_id"} & letter.properties.keys()  # it is to stay, and is ours now
 
         logged = await in_the_log(desk)
         assert Counter(data["size_bytes"] for data in logged) == Counter(len(poison.body) for poison in sent.values())

@@ -125,3 +125,9 @@ def test_what_is_refused_is_told_as_what_failed() -> None:
 @pytest.mark.parametrize("calls", [[{"arguments": "x" * 40_000}], [{"arguments": object()}]])
 def test_what_no_header_can_carry_is_left_out(calls: list[dict[str, Any]]) -> None:
     assert "tool_calls" not in contract.ended("u", 0, Terminal(status=Status.COMPLETED), calls)
+
+
+@pytest.mark.parametrize("usage", [{"n": 2**70}, {"n": 1e300}, {"n": {1, 2}}, {"n": "x" * 40_000}])
+def test_what_no_header_can_carry_is_left_out_of_the_end(usage: Any) -> None:
+    headers = contract.ended("u", 0, Terminal(status=Status.COMPLETED, finish_reason="stop", usage=usage))
+    assert headers == {"uid": "u", "seq": 0, "done": True, "status": "completed", "finish_reason": "stop"}
