@@ -30,7 +30,12 @@ class Courier:
 
     order: Order
     events: list["EventT[Any]"] = field(default_factory=list)  # its order, and those that ask for the same
+    ended: bool = False  # its last message goes out, or has
     task: "asyncio.Task[None] | None" = None
+
+    def end(self) -> None:
+        """Its last message goes out."""
+        self.ended = True
 
 
 class Couriers:
@@ -60,8 +65,7 @@ class Couriers:
     def _take(self, event: "EventT[Any]", order: Order) -> None:
         key = (order.uid, order.queue)
         before = self._under_way.get(key)
-        if before is not None and order.fingerprint == before.order.fingerprint:
-            # Delivered again after a rebalance, or sent again meanwhile: two streams in one queue would be none.
+        if before is not None and _is_answered_by(before, order):
             before.events.append(event)
             return
         courier = self._under_way[key] = Courier(order, [event])
@@ -86,7 +90,7 @@ class Couriers:
         try:
             if before is not None and before.task is not None:
                 await asyncio.wait({before.task})  # another answer, for the same queue
-            reason = await self._make(order, partition)
+            reason = await self._make(courier, partition)
             for event in courier.events:
                 if reason is None:
                     event.ack()
@@ -98,12 +102,13 @@ class Couriers:
             if self._under_way.get((order.uid, order.queue)) is courier:
                 del self._under_way[order.uid, order.queue]
 
-    async def _make(self, order: Order, partition: int) -> str | None:
+    async def _make(self, courier: Courier, partition: int) -> str | None:
         """Why it could not be made; None if it was."""
+        order = courier.order
         at = Partition(topics.CHAT_CHUNKS.name, partition)
         for tries_left in reversed(range(TRIES)):
             try:
-                await self._delivering.deliver(order, at, lambda: self._outlets.wait(partition))
+                await self._delivering.deliver(order, at, lambda: self._outlets.wait(partition), courier.end)
             except UndeliverableError as error:
                 return str(error)
             except NotOwnedError:
@@ -114,3 +119,13 @@ class Couriers:
             else:
                 return None
         return "a defect in delivering it"
+
+
+def _is_answered_by(before: Courier, order: Order) -> bool:
+    """Whether an order needs no delivery of its own, beside one to the same queue.
+
+    It is that very order, given out again after a rebalance; or the same was asked meanwhile: two streams in one queue
+    would be none. Who asks after the end may have read it, and gets the answer again.
+    """
+    same = order.fingerprint == before.order.fingerprint
+    return order.submission == before.order.submission or (same and not before.ended)

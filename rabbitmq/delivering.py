@@ -139,13 +139,20 @@ class Delivering:
         self._tails = tails
         self._settings = settings
 
-    async def deliver(self, order: Order, at: Partition, outlet: Callable[[], Awaitable[Outlet]]) -> None:
+    async def deliver(
+        self,
+        order: Order,
+        at: Partition,
+        outlet: Callable[[], Awaitable[Outlet]],
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         """Bring one order to its end.
 
         Args:
             order: what goes where.
             at: the partition of chat-chunks that holds the answer.
             outlet: waits until this worker may send for the partition; what it raises ends the delivery.
+            on_end: told when the last message goes out: whoever asks from then on may have read it.
 
         Raises:
             UndeliverableError: there is nowhere to send it.
@@ -154,7 +161,7 @@ class Delivering:
         while True:
             out = await outlet()
             try:
-                return await self._deliver(order, at, out)
+                return await self._deliver(order, at, out, on_end)
             except LaneLostError as error:
                 logger.debug("delivery of %s: the lane is lost (%s)", order.uid, error)
             except LogError as error:
@@ -169,9 +176,9 @@ class Delivering:
                     raise UndeliverableError(f"response queue {order.queue!r}: {error}") from None
                 await asyncio.sleep(RETRY_S)
 
-    async def _deliver(self, order: Order, at: Partition, out: Outlet) -> None:
+    async def _deliver(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
         """With one lane, for as long as that holds."""
-        making = asyncio.create_task(self._make(order, at, out), name=f"deliver-{order.uid}")
+        making = asyncio.create_task(self._make(order, at, out, on_end), name=f"deliver-{order.uid}")
         try:
             await asyncio.wait({making, out.lane.lost}, return_when=asyncio.FIRST_COMPLETED)
             if not making.done() or making.cancelled():  # aiormq cancels who waits for a channel that is gone
@@ -181,9 +188,9 @@ class Delivering:
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)
 
-    async def _make(self, order: Order, at: Partition, out: Outlet) -> None:
+    async def _make(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
         if not await self._is_delivered(order, at, out.lane):
-            await self._tell(order, at, out)
+            await self._tell(order, at, out, on_end)
             await self._mark(order, at)
         await out.lane.forget(order.submission)
         out.queues.forget(order.queue)
@@ -217,16 +224,19 @@ class Delivering:
 
     # -- telling
 
-    async def _tell(self, order: Order, at: Partition, out: Outlet) -> None:
+    async def _tell(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
         place = out.lane.place(order.submission) or Place()
         if place.ended:
-            return
+            return on_end()
         await _reach(order, out)
         way = _Way(order, out.lane, place)
         try:
-            await way.end(await self._read(order, at, way))
+            end = await self._read(order, at, way)
+            on_end()
+            await way.end(end)
         finally:
             await way.settle()
+        return None
 
     async def _read(self, order: Order, at: Partition, way: _Way) -> "_End":
         """Send what the log says, up to the last message, which is returned."""

@@ -70,10 +70,17 @@ class FakeDelivering:
     def end(self, submission: str) -> "asyncio.Future[None]":
         return self._ends.setdefault(submission, asyncio.get_running_loop().create_future())
 
-    async def deliver(self, order: Order, at: Partition, outlet: Callable[[], Awaitable[Outlet]]) -> None:
+    async def deliver(
+        self,
+        order: Order,
+        at: Partition,
+        outlet: Callable[[], Awaitable[Outlet]],
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         assert at == Partition(topics.CHAT_CHUNKS.name, PARTITION)
         await outlet()
         self.begun.append(order)
+        self.last_message = on_end
         await asyncio.shield(self.end(order.submission))
 
 
@@ -154,6 +161,19 @@ async def test_the_same_order_again_belongs_to_the_delivery_under_way(stage: Sta
     await stage.end("evt-1")
     assert stage.begun == ["evt-1"]
     assert [event.acks for event in events] == [1, 1, 1]
+
+
+async def test_who_asks_after_the_last_message_gets_the_answer_again(stage: Stage) -> None:
+    """It may have been read, by a client that asks again at once."""
+    first, same, again = event_of(ORDER), event_of(ORDER), event_of(replace(ORDER, submission="evt-2"))
+    await stage.take(first)
+    stage.delivering.last_message()
+    await stage.take(same, again)
+    assert stage.begun == ["evt-1"]
+    await stage.end("evt-1")
+    assert ([event.acks for event in (first, same, again)], stage.begun) == ([1, 1, 0], ["evt-1", "evt-2"])
+    await stage.end("evt-2")
+    assert again.acks == 1
 
 
 async def test_another_body_for_the_same_queue_waits_for_the_first(stage: Stage) -> None:
