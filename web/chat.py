@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from answers.envelope import Json
+from answers.frames import ANYBODY
 from app.accept import parse
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, UnavailableError
@@ -19,6 +20,7 @@ from app.reading import Delivery, collect, deliveries, resumed
 from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
+from tables.requests import first_known
 from transports.log import Partition
 from web.errors import json_response
 from web.readers import Reader, Readers
@@ -116,7 +118,8 @@ class ChatView:
                 uid,
                 position=int(row.get("first", row.get("chunks_from")) or 0),
                 idle_s=self._streams.idle_s,
-                rid=str(row["rid"]),
+                rid=str(row["rid"]) if first_known(row) else None,
+                submission=str(row["rid"]),
             )
         else:
             offset, place = _event_id(after, at)
@@ -173,7 +176,7 @@ class ChatView:
                 self._app.tails,
                 self._app.door.chunks_of(uid),
                 uid,
-                rid=str(row["rid"]),
+                rid=str(row["rid"]) if first_known(row) else ANYBODY,
                 tenant=str(row["tenant"]),
                 position=int(row.get("chunks_from") or 0),
                 timeout_s=self._settings.accept_timeout_s,
