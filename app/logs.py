@@ -9,6 +9,9 @@ OWN_LOGGERS = ("app", "agents", "rabbitmq", "web")
 # Their debug lines hold what goes over the wire: the SASL login, passwords, what people ask.
 SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
 
+# They log each error that they raise as well, some with a traceback: `rabbitmq.link` tells once that RabbitMQ is away.
+TWICE_TOLD_LOGGERS = ("aiormq", "aio_pika")
+
 REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
 REMEMBERED = 1000  # messages; more at once, and all are forgotten
 
@@ -38,6 +41,9 @@ def set_up(root: logging.Logger, level: int) -> None:
     """Set levels and filters, after Faust has installed its handlers."""
     for name in SECRET_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
+    if level > logging.DEBUG:
+        for name in TWICE_TOLD_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     for handler in root.handlers:
         handler.addFilter(OnceInAWhile("aiokafka"))
     # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be made first.
