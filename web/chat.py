@@ -45,8 +45,7 @@ class ChatView:
 
     async def create(self, http: web.Request) -> web.StreamResponse:
         """Take a request; answer as its ``stream`` field asks."""
-        if self._app.draining:
-            raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
+        self._check_stopping()
         if http.content_type not in JSON_TYPES:
             raise InvalidRequestError(
                 f"Content-Type must be application/json, not {http.content_type}.",
@@ -69,6 +68,11 @@ class ChatView:
                 return await self._streams.send(
                     http, request.uid, news, headers=headers, include_usage=request.include_usage
                 )
+
+    def _check_stopping(self) -> None:
+        """A worker that stops serves nobody new: it could not serve them to the end."""
+        if self._app.draining:
+            raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
 
     def _deliveries(self, request: ChatRequest, idle_s: float) -> AsyncGenerator[Delivery, None]:
         return deliveries(
@@ -103,6 +107,7 @@ class ChatView:
 
     async def resume(self, http: web.Request) -> web.StreamResponse:
         """GET …/{id}/stream: the stream from its start, or after the event whose id the client has."""
+        self._check_stopping()
         uid = uid_of(http.match_info["id"])
         http["uid"] = uid
         after = http.query.get("after") or http.headers.get("Last-Event-ID")
