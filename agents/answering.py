@@ -407,7 +407,7 @@ class Answering:
             async with asyncio.timeout(HANDOFF_S):
                 await writer.hand_off()
         except (LogError, UpstreamError, TimeoutError) as error:
-            logger.warning("request %s: not handed off: %s", request.uid, error)
+            logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
 
     async def _watch(self, view: View, attempt: str, writer: FrameWriter) -> None:
         """Read along until the terminal, or until somebody else has taken over; tell that the attempt is alive."""

@@ -11,7 +11,7 @@ which frames count (DESIGN section 5):
   bug: it is flagged, and the stream fails rather than hides it.
 * A handoff closes its attempt: its later records do not count.
 * The first terminal that counts is final. A cancelled or expired one may come from anybody, others only from the
-  current attempt.
+  current attempt. Who does not know yet which submission of the uid came first leaves that open.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from answers.envelope import Json
-from answers.frames import ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
+from answers.frames import ANYBODY, ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
 
 
 class Answer(NamedTuple):
@@ -51,11 +51,13 @@ class Folded(NamedTuple):
 
 def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
     """Fold one frame, read at ``offset``, into what is known. Pure; frames of other requests change nothing."""
-    if frame.rid != answer.rid or answer.terminal is not None or frame.kind in ASIDE:
+    withdrawn = not frame.attempt and frame.terminal is not None and frame.terminal.status in WITHDRAWN
+    ours = frame.rid == answer.rid or (withdrawn and frame.rid == ANYBODY)
+    if not ours or answer.terminal is not None or frame.kind in ASIDE:
         return Folded(answer, counts=False)
     if frame.kind in CLAIMS:
         return _mark(answer, offset, frame)
-    if not frame.attempt and frame.terminal is not None and frame.terminal.status in WITHDRAWN:
+    if withdrawn:
         first = offset if answer.first < 0 else answer.first
         return Folded(answer._replace(first=first, last=offset, terminal=frame.terminal), counts=True)
     if frame.attempt != answer.attempt or not answer.attempt or answer.closed:

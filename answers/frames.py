@@ -57,6 +57,9 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
+ANYBODY = ""
+"""The rid of an end that anybody may write, by somebody who does not know which submission of the uid came first."""
+
 WITHDRAWN = frozenset({Status.CANCELLED, Status.EXPIRED})
 """Ends that anybody may write: they need no attempt."""
 
@@ -77,7 +80,7 @@ class Frame:
     """One record of chat-chunks, decoded."""
 
     uid: str
-    rid: str  # the event id of the first accepted record of this uid
+    rid: str  # the event id of the first accepted record of this uid; ANYBODY in the place of what is not known
     kind: Kind
     attempt: str = ""  # one LLM call; "" for marks that belong to none
     seq: int = 0  # number of the frame's first chunk within the answer

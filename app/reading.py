@@ -1,7 +1,8 @@
 """Read the answer to a request out of the log: for doors that deliver it while it is written, and for stored answers.
 
 A reader of a *submission* does not know yet whether it is the first of its uid. It waits for the mark that tells: a
-begin mark of its own, an attach mark that names where the answer starts, or a conflict mark.
+begin mark of its own, an attach mark that names where the answer starts, or a conflict mark. A cancellation before
+anything was begun is the end of all submissions.
 """
 
 import time
@@ -14,7 +15,7 @@ from answers import frames
 from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
-from answers.frames import CLAIMS, Frame, Kind, Status, Terminal
+from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from app.errors import ApiError, InvalidRequestError, from_terminal
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
@@ -208,6 +209,7 @@ async def _identify(
     tail: Tail, submission: str, idle_s: float
 ) -> AsyncGenerator[tuple[str, int, list[Record]] | None, None]:
     """Yields None while nothing is known, then (rid, where its answer starts, what of it was read), and ends."""
+    begun = False
     while True:
         records = await _next(tail, idle_s)
         if not records:
@@ -216,7 +218,9 @@ async def _identify(
             frame = decode(record)
             if frame is None:
                 continue
-            if frame.rid == submission and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
+            begun = begun or bool(frame.attempt)  # of an earlier submission: then a mark is to come that names it
+            first = frame.rid == submission or (frame.rid == ANYBODY and not begun)
+            if first and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
                 yield submission, record.offset, records[place:]
                 return
             if frame.submission == submission and frame.kind is Kind.ATTACH:

@@ -4,7 +4,7 @@ import asyncio
 
 from answers import frames
 from answers.fold import Answer, fold
-from answers.frames import Frame, Kind, Status, Terminal
+from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from app.reading import decode
 from app.requests import new_id
 from transports.log import LogClient, LogUnavailableError, Partition, Record
@@ -30,7 +30,7 @@ async def withdraw(
         tails: how it is read.
         at: the partition of chat-chunks.
         uid: the request.
-        rid: its identity.
+        rid: its identity; ANYBODY where it is not known which submission of its uid came first.
         tenant: whose it is.
         position: nothing about it is older.
         timeout_s: how long the log may take.
@@ -40,11 +40,12 @@ async def withdraw(
         LogError: it may or may not be cancelled.
     """
     answer = Answer(rid=rid)
-    end = Frame(uid=uid, rid=rid, kind=Kind.TERMINAL, terminal=Terminal(status=status, finish_reason=status))
     try:
         async with asyncio.timeout(timeout_s), tails.open(at, position, key=uid.encode()) as tail:
             answer = _folded(answer, await tail.look())
             if answer.terminal is None:
+                terminal = Terminal(status=status, finish_reason=status)
+                end = Frame(uid=uid, rid=answer.rid, kind=Kind.TERMINAL, terminal=terminal)
                 value = frames.encode(end, event_id=new_id("evt"), tenant=tenant)
                 await log.append(at.topic, at.partition, uid.encode(), value)
             while answer.terminal is None and not tail.closed:
@@ -60,5 +61,13 @@ def _folded(answer: Answer, records: list[Record]) -> Answer:
     for record in records:
         frame = decode(record)
         if frame is not None:
-            answer = fold(answer, record.offset, frame).answer
+            answer = fold(_known(answer, frame), record.offset, frame).answer
     return answer
+
+
+def _known(answer: Answer, frame: Frame) -> Answer:
+    """Who speaks for a uid is its first submission: then that is known, and what is said counts from there on."""
+    if answer.rid != ANYBODY or not frame.attempt or answer.terminal is not None:
+        return answer
+    last = frame.after if frame.kind in CLAIMS else answer.last
+    return Answer(rid=frame.rid, attempt=frame.attempt, last=last, next_seq=frame.seq)

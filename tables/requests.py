@@ -10,7 +10,7 @@ import orjson
 
 from answers.envelope import Event, Json, dumps
 from app import app
-from app.lifecycle import Happening, State, transition
+from app.lifecycle import TERMINAL, Happening, State, transition
 from app.topics import CHAT_PARTITIONS
 
 ATTEMPTS_SHOWN = 20  # of one request; the log has them all
@@ -24,6 +24,7 @@ table = app.Table(
 )
 
 _CONSTANT = ("rid", "model", "username", "ingress", "stream", "accepted_at")
+_OF_FIRST = ("rid", "chunks_from")  # which submission of the uid came first, only the chat agent knows
 
 
 def get(uid: str) -> Json | None:
@@ -48,6 +49,11 @@ def rows() -> Iterator[Json]:
         yield orjson.loads(value)
 
 
+def first_known(row: Json) -> bool:
+    """Whether the row's ``rid`` is the request's, and not just one of the submissions of its uid."""
+    return bool(row["attempts"]) or row["state"] in TERMINAL
+
+
 def apply(row: Json | None, event: Event) -> Json | None:
     """The row after one trace event; None where the event is no legal step from where the row stands.
 
@@ -70,11 +76,12 @@ def apply(row: Json | None, event: Event) -> Json | None:
         # A second submission of the uid knows a later position than the one where the answer starts.
         row.setdefault("chunks_from", data.get("chunks_from"))
         row.setdefault("on_disconnect", data.get("on_disconnect"))
-    elif happening is Happening.ATTEMPTED:
+        return row
+    row |= {name: data[name] for name in _OF_FIRST if data.get(name) is not None}
+    if happening is Happening.ATTEMPTED:
         attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
         attempt["started_at"] = event.timestamp
         row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
-        row.setdefault("chunks_from", data.get("chunks_from"))
     else:
         row["ended_at"] = event.timestamp
         for name in ("timings", "usage", "chunks", "finish_reason", "error", "first", "last"):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from answers.envelope import Json
+from answers.frames import ANYBODY
 from app.accept import parse
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, UnavailableError
@@ -19,6 +20,7 @@ from app.reading import Delivery, collect, deliveries, resumed
 from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
+from tables.requests import first_known
 from transports.log import Partition
 from web.errors import json_response
 from web.readers import Reader, Readers
@@ -43,8 +45,7 @@ class ChatView:
 
     async def create(self, http: web.Request) -> web.StreamResponse:
         """Take a request; answer as its ``stream`` field asks."""
-        if self._app.draining:
-            raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
+        self._check_stopping()
         if http.content_type not in JSON_TYPES:
             raise InvalidRequestError(
                 f"Content-Type must be application/json, not {http.content_type}.",
@@ -67,6 +68,11 @@ class ChatView:
                 return await self._streams.send(
                     http, request.uid, news, headers=headers, include_usage=request.include_usage
                 )
+
+    def _check_stopping(self) -> None:
+        """A worker that stops serves nobody new: it could not serve them to the end."""
+        if self._app.draining:
+            raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
 
     def _deliveries(self, request: ChatRequest, idle_s: float) -> AsyncGenerator[Delivery, None]:
         return deliveries(
@@ -101,6 +107,7 @@ class ChatView:
 
     async def resume(self, http: web.Request) -> web.StreamResponse:
         """GET …/{id}/stream: the stream from its start, or after the event whose id the client has."""
+        self._check_stopping()
         uid = uid_of(http.match_info["id"])
         http["uid"] = uid
         after = http.query.get("after") or http.headers.get("Last-Event-ID")
@@ -116,7 +123,8 @@ class ChatView:
                 uid,
                 position=_start(row),
                 idle_s=self._streams.idle_s,
-                rid=str(row["rid"]),
+                rid=str(row["rid"]) if first_known(row) else None,
+                submission=str(row["rid"]),
             )
         else:
             offset, place = _event_id(after, at)
@@ -172,7 +180,7 @@ class ChatView:
                 self._app.tails,
                 self._app.door.chunks_of(uid),
                 uid,
-                rid=str(row["rid"]),
+                rid=str(row["rid"]) if first_known(row) else ANYBODY,
                 tenant=str(row["tenant"]),
                 position=_start(row),
                 timeout_s=self._settings.accept_timeout_s,

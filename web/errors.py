@@ -1,5 +1,6 @@
 """Every error leaves in OpenAI's shape, and no traceback leaves at all."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -41,8 +42,10 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPException as error:
         return error_response(_from_http(request, error))
-    except ConnectionError:
-        raise  # the client is gone; there is nobody to tell
+    except ConnectionError as error:
+        # The client is gone, or does not read: there is nobody to tell. aiohttp would log a traceback, as of a defect,
+        # unless the handler ends as it ends where aiohttp is the first to notice.
+        raise asyncio.CancelledError from error
     except Exception as error:  # noqa: BLE001 -- it is logged where it is no ApiError, and no traceback leaves
         return error_response(as_api_error(error))
 

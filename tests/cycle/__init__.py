@@ -10,7 +10,8 @@ how often the LLM was called for what, worker by worker.
 
 * ``plan.py``: who asks what, when, through which door; all of it from one seed.
 * ``clients.py``: what clients do and what they see.
-* ``fleet.py``: the workers, each with an LLM of its own, so that its calls are known for sure.
 * ``scenario.py``: what happens, from top to bottom.
 * ``checks.py``: what must be true afterwards, as one table.
+
+What is needed for that, and by the fault bench as well, is in ``tests/fleet``.
 """

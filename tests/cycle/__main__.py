@@ -7,7 +7,7 @@ import sys
 
 from tests.cycle.cycle import cycle
 from tests.cycle.plan import Options
-from tests.cycle.scenario import say
+from tests.fleet.happenings import say
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ whether it was accepted; it asks anew, and what was accepted must come to its en
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -16,8 +15,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from app.topics import CHAT_REQUESTS
-from tests.cycle.fleet import Fleet, Member
-from tests.cycle.plan import Ask, Door
+from tests.fleet import stream
+from tests.fleet.asks import Ask, Door
+from tests.fleet.fleet import Fleet, Member
+from tests.fleet.seen import AskAgainError, Interruption, Seen, WrongAnswerError, refused
+from tests.fleet.stream import Reading, read_into
 
 GIVE_UP_S = 180.0  # for one answer, all tries together
 SILENCE_S = 90.0  # on a connection: a JSON answer may wait for a dead worker, its lease, and then a whole call
@@ -25,42 +27,7 @@ PAUSE_S = (0.2, 1.0)  # before asking again
 POLL_S = (1.0, 2.0)  # between two questions for a stored answer
 
 # Ends of a stream after which a client asks again, and gets all of it.
-AGAIN = frozenset({"stream_restarted", "log_unavailable", "worker_stopping"})
-
-
-class AskAgainError(Exception):
-    """The worker cannot answer; another one will."""
-
-    def __init__(self, reason: str, *, cut: bool = False) -> None:
-        super().__init__(reason)
-        self.cut = cut  # a worker had taken the request, and gave no answer, or half of one
-
-
-class WrongAnswerError(Exception):
-    """What no client must ever see."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interruption:
-    """One try that did not bring the answer."""
-
-    at: float  # seconds since the epoch
-    member: Member | None  # None: Kafka itself
-    reason: str
-    cut: bool  # a worker had taken the request, and gave no answer, or half of one
-    excused: bool  # the worker was dead, or told to stop
-
-
-@dataclass(kw_only=True)
-class Seen:
-    """What one client did and saw."""
-
-    ask: Ask
-    uid: str | None  # as far as the client knows
-    began_at: float = 0.0  # seconds since the epoch
-    done_at: float = 0.0
-    interruptions: list[Interruption] = field(default_factory=list)
-    problem: str = ""
+AGAIN = stream.AGAIN | {"stream_restarted"}
 
 
 class Clients:
@@ -71,7 +38,7 @@ class Clients:
         self._session = session
         self._producer = producer
         self._chance = random.Random(seed)
-        self.seen: list[Seen] = []
+        self.seen: list[Seen[Ask]] = []
 
     @property
     def in_flight(self) -> int:
@@ -93,7 +60,7 @@ class Clients:
                 self.seen.append(seen)
                 group.create_task(self._client(seen))
 
-    async def _client(self, seen: Seen) -> None:
+    async def _client(self, seen: Seen[Ask]) -> None:
         try:
             async with asyncio.timeout(GIVE_UP_S):
                 if seen.ask.door is Door.KAFKA:
@@ -108,7 +75,7 @@ class Clients:
             seen.problem = f"the client failed: {error!r}"
         seen.done_at = time.time()
 
-    def _note(self, seen: Seen, member: Member | None, error: AskAgainError) -> None:
+    def _note(self, seen: Seen[Ask], member: Member | None, error: AskAgainError) -> None:
         excused = member is not None and member.gone
         seen.interruptions.append(
             Interruption(at=time.time(), member=member, reason=str(error), cut=error.cut, excused=excused)
@@ -116,7 +83,7 @@ class Clients:
 
     # -- HTTP
 
-    async def _through_http(self, seen: Seen) -> None:
+    async def _through_http(self, seen: Seen[Ask]) -> None:
         member: Member | None = None
         while True:
             member = self._fleet.pick(self._chance, not_again=member)
@@ -126,13 +93,13 @@ class Clients:
                 self._note(seen, member, error)
                 await asyncio.sleep(self._chance.uniform(*PAUSE_S))
 
-    async def _post(self, member: Member, seen: Seen) -> None:
+    async def _post(self, member: Member, seen: Seen[Ask]) -> None:
         streams = seen.ask.door is Door.STREAM
         body = {**seen.ask.body, "stream": streams} | ({"uid": seen.uid} if seen.uid else {})
         try:
             async with self._session.post(f"{member.worker.url}/v1/chat/completions", json=body) as answer:
                 if answer.status != 200:
-                    raise _refused(answer.status, await answer.read())
+                    raise refused(answer.status, await answer.read())
                 seen.uid = answer.headers["X-Request-ID"]
                 if streams:
                     await self._read_stream(answer, seen)
@@ -143,18 +110,16 @@ class Clients:
                 type(error).__name__, cut=not isinstance(error, aiohttp.ClientConnectorError)
             ) from error
 
-    async def _read_stream(self, answer: aiohttp.ClientResponse, seen: Seen) -> None:
-        stream = _Stream(seen)
-        try:
-            async for line in answer.content:
-                stream.line(line.rstrip(b"\r\n"))
-        finally:
-            stream.check_prefix()
-        stream.check_end()
+    @staticmethod
+    async def _read_stream(answer: aiohttp.ClientResponse, seen: Seen[Ask]) -> None:
+        reading = Reading(seen.ask.expected, again=AGAIN)
+        reading.uid = seen.uid
+        await read_into(reading, answer.content)
+        reading.check_whole()
 
     # -- Kafka
 
-    async def _through_kafka(self, seen: Seen) -> None:
+    async def _through_kafka(self, seen: Seen[Ask]) -> None:
         """Produce the smallest record that is a request, until Kafka confirms it; then ask for the stored answer."""
         ask = seen.ask
         record = orjson.dumps(
@@ -174,7 +139,7 @@ class Clients:
         while not await self._stored(seen):
             await asyncio.sleep(self._chance.uniform(*POLL_S))
 
-    async def _stored(self, seen: Seen) -> bool:
+    async def _stored(self, seen: Seen[Ask]) -> bool:
         """Whether any worker has the whole answer."""
         member = self._fleet.pick(self._chance)
         try:
@@ -189,64 +154,7 @@ class Clients:
         return answer.status == 200
 
 
-class _Stream:
-    """One connection's stream: every token once and in order, then the end."""
-
-    def __init__(self, seen: Seen) -> None:
-        self._uid = seen.uid
-        self._expected = seen.ask.expected
-        self._text: list[str] = []
-        self._place = (-1, -1)  # offset and number within the frame, of the last event
-        self._finish: list[str] = []
-        self._done = False
-
-    def line(self, line: bytes) -> None:
-        """Take one line of the event stream."""
-        if line.startswith(b"id: "):
-            _, offset, n = line[4:].split(b"-")
-            before, self._place = self._place, (int(offset), int(n))
-            if self._place <= before:
-                raise WrongAnswerError(f"event {self._place} after event {before}")
-        elif line == b"data: [DONE]":
-            self._done = True
-        elif line.startswith(b"data: "):
-            self._data(orjson.loads(line[6:]))
-
-    def _data(self, data: dict[str, Any]) -> None:
-        if "error" in data:
-            code = data["error"].get("code")
-            if code in AGAIN:
-                raise AskAgainError(code, cut=True)
-            raise WrongAnswerError(f"the stream ends with an error: {data['error']}")
-        if data["id"] != f"chatcmpl-{self._uid}":
-            raise WrongAnswerError(f"a chunk of {data['id']} in the stream of {self._uid}")
-        for choice in data["choices"]:
-            self._text.append(choice["delta"].get("content") or "")
-            if choice.get("finish_reason"):
-                self._finish.append(choice["finish_reason"])
-
-    def check_prefix(self) -> None:
-        """However it ended: what came is how the text begins."""
-        told = "".join(self._text)
-        if not self._expected.startswith(told):
-            raise WrongAnswerError(f"streamed {told!r}, which is no beginning of {self._expected!r}")
-
-    def check_end(self) -> None:
-        """The connection was closed in order, so the answer is whole."""
-        if not self._done:
-            raise AskAgainError("closed without an end", cut=True)
-        if "".join(self._text) != self._expected or self._finish != ["stop"]:
-            raise WrongAnswerError(f"streamed only {''.join(self._text)!r}, finish reasons {self._finish}")
-
-
-def _refused(status: int, body: bytes) -> Exception:
-    """503 and 504 say: ask again. Nothing else may come."""
-    if status not in {503, 504}:
-        return WrongAnswerError(f"HTTP {status}: {body[:300]!r}")
-    return AskAgainError(f"{status} {orjson.loads(body)['error']['code']}")
-
-
-def _check_whole(body: dict[str, Any], seen: Seen) -> None:
+def _check_whole(body: dict[str, Any], seen: Seen[Ask]) -> None:
     choice = body["choices"][0]
     if body["id"] != f"chatcmpl-{seen.uid}" or choice["finish_reason"] != "stop":
         raise WrongAnswerError(f"the answer to {seen.uid} is {body}")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tests.cycle import checks
 from tests.cycle.plan import Options
-from tests.cycle.scenario import prepared, say
-from tests.cycle.table import failures, rendered
+from tests.cycle.scenario import prepared
+from tests.fleet.happenings import say
+from tests.fleet.table import failures, rendered
 
 
 async def cycle(options: Options, *, keep: bool = False) -> list[str]:

@@ -2,24 +2,13 @@
 
 import random
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property
-from typing import Any
 
-from demo.text import expected_content
+from tests.fleet.asks import Ask, Door
 
 CALL_S = (1.0, 15.0)  # an LLM call's length
 TOKENS = (12, 40)  # of an answer
 NAMELESS = 0.3  # share of HTTP requests that leave it to the worker to name them; others bring a uid
 PONDERS = 0.2  # share of calls that say nothing for the first half of their time: only heartbeats show their life
-
-
-class Door(StrEnum):
-    """How a request comes in."""
-
-    STREAM = "HTTP stream"
-    WHOLE = "HTTP JSON"
-    KAFKA = "Kafka"
 
 
 SHARES = {Door.STREAM: 55, Door.WHOLE: 30, Door.KAFKA: 15}
@@ -38,27 +27,6 @@ class Options:
     def density(self) -> float:
         """Requests in flight at any time, if all goes well."""
         return self.requests / self.duration_s * sum(CALL_S) / 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One request of one client."""
-
-    name: str  # its uid, if it brings one
-    door: Door
-    named: bool  # it brings a uid
-    at_s: float  # since the load began
-    body: dict[str, Any]
-
-    @property
-    def prompt(self) -> str:
-        """The key under which the LLM counts its calls."""
-        return str(self.body["messages"][0]["content"])
-
-    @cached_property
-    def expected(self) -> str:
-        """The text that it must get."""
-        return expected_content(self.body)
 
 
 def plan(options: Options) -> list[Ask]:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,8 +14,9 @@ import aiohttp
 from aiokafka import AIOKafkaProducer
 
 from tests.cycle.clients import SILENCE_S, Clients
-from tests.cycle.fleet import Fleet, Member
 from tests.cycle.plan import Options, plan
+from tests.fleet.fleet import Fleet, Member
+from tests.fleet.happenings import Event, Span, say
 from tests.services.kafka import KafkaBroker
 
 PROGRESS_S = 2.0
@@ -40,24 +40,6 @@ WORKER_ENV = {
 
 
 @dataclass(kw_only=True)
-class Event:
-    """Something that was done to the system."""
-
-    name: str
-    at_s: float  # since the load began
-    in_flight: int
-    note: str = ""
-
-
-@dataclass(kw_only=True)
-class Outage:
-    """When Kafka was away, in seconds since the epoch."""
-
-    began: float = 0.0
-    ended: float = 0.0
-
-
-@dataclass(kw_only=True)
 class Run:
     """One run: what was done, and with what."""
 
@@ -67,7 +49,7 @@ class Run:
     clients: Clients
     session: aiohttp.ClientSession
     events: list[Event] = field(default_factory=list)
-    outage: Outage = field(default_factory=Outage)
+    outage: Span = field(default_factory=Span)  # Kafka's absence
     load_s: float = 0.0  # from the first request to the last answer
     _phase: str = "one worker"
     _start: float = 0.0
@@ -184,9 +166,3 @@ async def prepared(options: Options, folder: Path) -> AsyncIterator[Run]:
         stack.push_async_callback(producer.stop)
         clients = Clients(fleet, session, producer, seed=options.seed)
         yield Run(options=options, broker=broker, fleet=fleet, clients=clients, session=session)
-
-
-def say(text: str) -> None:
-    """One line of progress."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

@@ -106,9 +106,11 @@ async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
             async with session.get(f"{worker.url}/ping") as ping:
                 if (await ping.json())["status"] == "draining":
                     break
-        async with session.post(f"{worker.url}/v1/chat/completions", json=body_of("demo")) as refused:
-            assert refused.status == 503
-            assert (await refused.json())["error"]["code"] == "worker_stopping"
+        chat = f"{worker.url}/v1/chat/completions"
+        for asked in (session.post(chat, json=body_of("demo")), session.get(f"{chat}/{uid_of(into)}/stream")):
+            async with asked as refused:
+                assert refused.status == 503
+                assert (await refused.json())["error"]["code"] == "worker_stopping"
     await stream
     assert "".join(into.deltas("content")) == expected_content(body)
     assert await stopping == 0

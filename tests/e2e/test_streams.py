@@ -22,7 +22,8 @@ from tests.e2e.test_two_workers import both_own
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import Received, body_of, calls, streamed
-from transports.log import Partition, Record
+from transports.log import LogClient, Partition, Record
+from transports.partitioner import partition_for
 
 STREAMS = 40
 
@@ -99,6 +100,17 @@ async def cancelled(worker: Worker, uid: str) -> str:
         told = await response.json()
         assert response.status == 200, told
         return str(told["status"])
+
+
+@asynccontextmanager
+async def log_of(worker: Worker) -> AsyncIterator[LogClient]:
+    """A worker's log, in another process's hands while the worker runs."""
+    log = log_client(load_settings({**worker.env, "WEIR_DATA_DIR": str(worker.folder / "data")}))
+    await log.start()
+    try:
+        yield log
+    finally:
+        await log.stop()
 
 
 async def called(upstream: str) -> dict[str, int]:
@@ -283,6 +295,52 @@ async def test_a_request_is_cancelled_before_it_begins(
     assert "waiting" not in await called(upstream)
 
 
+async def test_a_request_is_cancelled_though_a_later_submission_is_all_that_is_known_of_it(
+    broker: dict[str, str], make_worker: Start, upstream: str
+) -> None:
+    """A worker that dies may take its word of the first submission with it; the client has sent it again meanwhile."""
+    worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
+    _, busy = await begun(worker, body_of("demo:tokens=500,delay_ms=20", "busy"), events=1)
+    uid = f"twice-{time.time_ns()}"
+    body = body_of("demo", uid)
+    await produced(worker, uid, body)  # of which no door tells
+    again = asyncio.create_task(begun(worker, {**body, "uid": uid}, events=1 << 30))
+    async with asyncio.timeout(5):
+        assert await cancelled(worker, uid) == "cancelled"
+        into, _ = await again
+    assert (into.text, into.finish_reasons, into.done) == ("", ["cancelled"], True)
+    assert await cancelled(worker, busy) == "cancelled"
+    assert (await ended(worker, uid))["state"] == "cancelled"
+    assert uid not in await called(upstream)
+    whole = await resumed(worker, uid)
+    assert (whole.text, whole.finish_reasons, whole.done) == ("", ["cancelled"], True)
+
+
+async def test_a_stream_is_read_from_its_start_though_a_later_submission_is_all_that_is_known_of_it(
+    broker: dict[str, str], make_worker: Start
+) -> None:
+    worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
+    _, busy = await begun(worker, body_of("demo:tokens=500,delay_ms=20", "busy"), events=1)
+    uid = f"twice-{time.time_ns()}"
+    body = body_of("demo:tokens=30", uid)
+    await produced(worker, uid, body)
+    again = asyncio.create_task(begun(worker, {**body, "uid": uid}, events=1 << 30))
+    reading = asyncio.create_task(resumed(worker, uid))
+    await asyncio.sleep(0.5)
+    assert await cancelled(worker, busy) == "cancelled"
+    async with asyncio.timeout(10):
+        assert (await reading).text == (await again)[0].text == expected_content(body)
+
+
+async def produced(worker: Worker, uid: str, body: dict[str, Any]) -> None:
+    """A request that comes by the log's own door."""
+    request = {"event_id": f"evt-{uid}", "event_type": "chat.requested", "tenant_id": "default"}
+    async with log_of(worker) as log:
+        partition = partition_for(uid.encode(), topics.CHAT_PARTITIONS)
+        value = orjson.dumps({**request, "data": {"uid": uid, "body": body}})
+        await log.append(topics.CHAT_REQUESTS.name, partition, uid.encode(), value)
+
+
 async def test_what_has_ended_cannot_be_cancelled(broker: dict[str, str], make_worker: Start) -> None:
     worker = await make_worker(broker).start()
     _, uid = await begun(worker, body_of("demo:tokens=5"), events=1 << 30)
@@ -368,15 +426,11 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model(
 
 
 async def letters(worker: Worker) -> list[dict[str, Any]]:
-    """The dead letters, read by another process's eyes while the worker runs."""
-    settings = load_settings({**worker.env, "WEIR_DATA_DIR": str(worker.folder / "data")})
-    log, records = log_client(settings), list[Record]()
-    await log.start()
-    try:
+    """The dead letters."""
+    records = list[Record]()
+    async with log_of(worker) as log:
         for partition in range(log.partitions(topics.CHAT_DEAD_LETTERS.name)):
             records += await log.read(Partition(topics.CHAT_DEAD_LETTERS.name, partition), 0)
-    finally:
-        await log.stop()
     return [orjson.loads(record.value or b"{}")["data"] for record in records]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from answers.fold import Answer, finish_reasons, fold
-from answers.frames import Frame, Kind, Status, Terminal
+from answers.frames import ANYBODY, Frame, Kind, Status, Terminal
 from tests.unit.answers.helpers import (
     DONE,
     FAILED,
@@ -275,6 +275,19 @@ def test_anybody_can_withdraw_a_request_and_nothing_counts_after_it(before: list
     assert reader.answer.terminal == terminal
     assert reader.counted == list(range(len(before) + 1))
     assert reader.answer.first == 0
+
+
+@pytest.mark.parametrize("before", [[], [begin("a"), says("a", 0, "x")]])
+def test_who_does_not_know_the_first_submission_can_withdraw_the_request_all_the_same(before: list[Frame]) -> None:
+    end = frame(Kind.TERMINAL, rid=ANYBODY, terminal=CANCELLED)
+    assert read_all([*before, end, says("a", 1, "y")]).counted == list(range(len(before) + 1))
+
+
+@pytest.mark.parametrize("attempt", ["a", ""])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.TERMINAL])
+def test_nothing_else_is_said_without_a_name(kind: Kind, attempt: str) -> None:
+    other = frame(kind, attempt, rid=ANYBODY, after=0, chunks=[chunk("no")])
+    assert read_all([begin("a"), other]).counted == [0]
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED])

@@ -19,7 +19,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, logs.REPEATING_LOGGER]
+    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, *logs.TWICE_TOLD_LOGGERS]
     before = {name: logging.getLogger(name).level for name in names}
     handler = Kept()
     root.addHandler(handler)
@@ -54,6 +54,14 @@ def test_at_info_the_engine_tells_only_what_must_be_acted_on(kept: Kept) -> None
     logging.getLogger("faust.tables.recovery").warning("trouble")
     logging.getLogger("web.server").info("HTTP on")
     assert kept.lines == ["faust.tables.recovery: trouble", "web.server: HTTP on"]
+
+
+def test_what_a_library_raises_as_well_is_told_by_whoever_catches_it(kept: Kept) -> None:
+    set_up(logging.INFO)
+    logging.getLogger("aiormq.connection").error("error when creating transport")
+    logging.getLogger("aio_pika.connection").warning("lost")
+    logging.getLogger("rabbitmq.link").warning("trying again")
+    assert kept.lines == ["rabbitmq.link: trying again"]
 
 
 def test_the_wire_is_not_logged_at_debug_because_it_carries_the_sasl_login(kept: Kept) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from answers import frames
-from answers.frames import Frame, Kind, Status, Terminal
+from answers.frames import ANYBODY, Frame, Kind, Status, Terminal
 from app import topics
 from app.errors import InvalidRequestError, from_terminal
 from app.reading import IDLE, BrokenStreamError, Delivery, deliveries, marks, origin, resumed
@@ -363,3 +363,22 @@ async def test_a_request_that_was_cancelled_before_it_began_has_an_end(log: Memo
     write(log, frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
     (only,) = await told(reading(tails))
     assert only.terminal is not None
+
+
+async def test_a_request_that_was_cancelled_before_anybody_knew_its_first_submission_has_an_end(
+    log: MemoryLog, tails: Tails
+) -> None:
+    end = write(log, frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    for submission in (RID, "evt-2"):
+        (only,) = await told(reading(tails, submission=submission))
+        assert only.terminal is not None
+        assert await origin(tails, AT, UID, position=0, submission=submission) == (submission, end)
+
+
+async def test_a_later_submission_of_a_cancelled_answer_is_told_what_was_said_of_it(
+    log: MemoryLog, tails: Tails
+) -> None:
+    cancelled = frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED))
+    first = write(log, begin("a"))
+    write(log, says("a", 0, "x"), cancelled, mark(Kind.ATTACH, "evt-2", first=first))
+    assert said(await told(reading(tails, position=first + 1, submission="evt-2"))) == "x"

@@ -7,7 +7,7 @@ import pytest
 
 from answers.envelope import Event, Json
 from app.lifecycle import Happening
-from tables.requests import ATTEMPTS_SHOWN, apply
+from tables.requests import ATTEMPTS_SHOWN, apply, first_known
 
 NAMES = {"uid": "req-1", "rid": "evt-1", "model": "m", "username": "ada", "ingress": "http", "stream": True}
 
@@ -82,6 +82,17 @@ def test_a_second_submission_does_not_move_where_the_answer_starts() -> None:
     again = event(Happening.ACCEPTED, chunks_from=90, rid="evt-2", username="bob", accepted_at="13:00")
     assert folded(ACCEPTED, ATTEMPTED, again) == folded(ACCEPTED, ATTEMPTED)
     assert folded(ACCEPTED, again) == folded(ACCEPTED)
+
+
+@pytest.mark.parametrize("agents", [ATTEMPTED, event(Happening.CANCELLED, chunks_from=40)])
+def test_which_submission_came_first_is_the_agents_word(agents: Event) -> None:
+    """A door's word of the first one may be lost with its worker, or come after that of a later one."""
+    again = event(Happening.ACCEPTED, chunks_from=90, rid="evt-2")
+    for row in (folded(again), folded(again, ACCEPTED)):
+        assert not first_known(row)
+    row = folded(again, ACCEPTED, agents)
+    assert first_known(row)
+    assert (row["rid"], row["chunks_from"]) == ("evt-1", 40)
 
 
 @pytest.mark.parametrize("kind", ["request.forgotten", "thinking.step", "", "ACCEPTED"])

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
-from web.errors import errors, json_response
+from web.errors import Handler, errors, json_response
 
 
 @asynccontextmanager
@@ -24,6 +24,12 @@ async def failing_with(error: BaseException | None) -> AsyncIterator[str]:
             raise error
         return json_response({"ok": "ü"})
 
+    async with serving(handle) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(handle: Handler) -> AsyncIterator[str]:
     http = web.Application(middlewares=[errors], client_max_size=1000)
     http.router.add_post("/v1/it", handle)
     runner = web.AppRunner(http, access_log=None, shutdown_timeout=0.1)
@@ -89,3 +95,22 @@ async def test_errors_of_http_leave_in_the_same_shape(
 async def test_what_is_no_error_goes_through() -> None:
     async with failing_with(None) as url:
         assert await asked(url + "/v1/it") == (200, {"ok": "ü"}, None)
+
+
+@pytest.mark.parametrize("headers_sent", [False, True])
+async def test_a_client_that_is_gone_is_no_defect(caplog: pytest.LogCaptureFixture, headers_sent: bool) -> None:
+    """A write may be the first to notice."""
+    noticed = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if headers_sent:
+            await web.StreamResponse().prepare(request)
+        noticed.set()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    async with serving(handle) as url, asyncio.timeout(10), aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            async with session.post(url + "/v1/it") as answer:
+                await answer.read()
+    assert noticed.is_set()
+    assert caplog.records == []

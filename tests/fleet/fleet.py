@@ -1,6 +1,7 @@
 """The workers of one run: each is a real process, with an LLM of its own, so that its calls are known for sure."""
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -14,8 +15,14 @@ import aiohttp
 
 from demo.model import serving
 from tests.e2e.workers import Worker
+from tests.fleet.happenings import Span
+from tests.services.process import free_ports
 
 OWNS_WITHIN_S = 90.0
+
+
+class NobodyServesError(Exception):
+    """There is no worker to be asked."""
 
 
 class State(StrEnum):
@@ -23,6 +30,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     UP = "up"
+    PAUSED = "paused"
     DIED = "died"  # by itself: a defect
     KILLED = "killed"
     STOPPING = "stopping"
@@ -37,7 +45,9 @@ class Member:
     worker: Worker
     llm: str
     state: State = State.STARTING
-    killed_at: float | None = None  # seconds since the epoch
+    killed_at: float = math.inf  # seconds since the epoch
+    stopping_at: float = math.inf
+    pauses: list[Span] = field(default_factory=list)
     exit_code: int | None = None  # of a stop
     calls: Counter[str] = field(default_factory=Counter)  # of its LLM, by prompt; known when the run is over
 
@@ -50,6 +60,11 @@ class Member:
     def gone(self) -> bool:
         """Whether a lost connection to it is no wonder."""
         return self.state in {State.KILLED, State.STOPPING, State.STOPPED}
+
+    def interrupted(self, before: float, *, least_s: float) -> bool:
+        """Whether it was killed, told to stop, or paused for at least so long, before some time."""
+        paused = any(span.began < before and span.ended - span.began >= least_s for span in self.pauses)
+        return min(self.killed_at, self.stopping_at) < before or paused
 
 
 class Fleet:
@@ -65,7 +80,9 @@ class Fleet:
         self.members: list[Member] = []
 
     def __str__(self) -> str:
-        return ", ".join(f"{member.name} {member.state}" for member in self.members)
+        here = [member for member in self.members if member.state not in {State.KILLED, State.STOPPED}]
+        told = [f"{member.name} {member.state}" for member in here]
+        return ", ".join([*told, f"{len(self.members) - len(here)} gone"])
 
     def look(self) -> None:
         """Notice who has died."""
@@ -80,15 +97,22 @@ class Fleet:
         return [member for member in self.members if member.state is State.UP]
 
     def pick(self, chance: random.Random, *, not_again: Member | None = None) -> Member:
-        """One that a client would ask; a stopping one has not told its clients yet."""
+        """One that a client would ask: nobody has told it yet who is stopping or hangs.
+
+        Raises:
+            NobodyServesError: none is there.
+        """
         self.look()
-        able = [member for member in self.members if member.state in {State.UP, State.STOPPING}]
+        able = [member for member in self.members if member.state in {State.UP, State.STOPPING, State.PAUSED}]
+        if not able:
+            raise NobodyServesError("nobody serves")
         return chance.choice([member for member in able if member is not not_again] or able)
 
-    async def join(self) -> Member:
-        """Start one more; returns when it serves."""
+    async def join(self, *, port: int | None = None) -> Member:
+        """Start one more, or one again on the port that it had; returns when it serves."""
         llm = await self._stack.enter_async_context(serving())
-        worker = Worker(env={**self._env, "OPENAI_URL": llm}, folder=self._folder)
+        env = {**self._env, "OPENAI_URL": llm}
+        worker = Worker(env=env, folder=self._folder, port=port or free_ports(1)[0])
         member = Member(name=f"w{len(self.members) + 1}", worker=worker, llm=llm)
         self.members.append(member)
         self._stack.push_async_callback(worker.close)
@@ -112,9 +136,22 @@ class Fleet:
         member.worker.kill()
         member.state = State.KILLED
 
+    def pause(self, member: Member) -> None:
+        """SIGSTOP."""
+        member.pauses.append(Span(began=time.time()))
+        member.worker.pause()
+        member.state = State.PAUSED
+
+    def go_on(self, member: Member) -> None:
+        """SIGCONT."""
+        member.worker.go_on()
+        member.pauses[-1].ended = time.time()
+        member.state = State.UP
+
     async def stop(self, member: Member) -> None:
         """SIGTERM, and wait for its end."""
         member.state = State.STOPPING
+        member.stopping_at = time.time()
         member.exit_code = await member.worker.stop()
         member.state = State.STOPPED
 

@@ -8,13 +8,14 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from answers.completion import Completion
 from answers.envelope import utc_iso
 from answers.fold import Answer, fold
-from answers.frames import Frame, Kind
+from answers.frames import Frame, Kind, Terminal
 from app import reading, requests, topics
-from tests.cycle.clients import Seen
+from tests.fleet.seen import Seen
 from transports.kafka.client import KafkaLog
 from transports.log import Partition, Record, TopicSpec
 from transports.partitioner import partition_for
@@ -29,13 +30,20 @@ class Told:
     terminals: int = 0  # that count
     ended_at: float = math.inf  # when the counting one was written, in seconds since the epoch
     frames: Counter[Kind] = field(default_factory=Counter)
+    repeated: int = 0  # tokens that were written and do not count, or were taken back: said twice
     problems: list[str] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)  # a line for each frame
+    story: list[str] = field(default_factory=list)  # a line for each mark, and for each row of chunks
+    _row: tuple[str, bool] | None = None  # whose chunks the last line tells of, and whether they count
 
     @property
     def attempts(self) -> int:
         """Marks that count."""
         return sum(answer.attempts for answer in self.answers.values())
+
+    @property
+    def terminal(self) -> Terminal | None:
+        """How it ended."""
+        return next((answer.terminal for answer in self.answers.values() if answer.terminal), None)
 
     @property
     def spoke(self) -> bool:
@@ -55,15 +63,27 @@ class Told:
             self.problems.append(f"no frame of its key in partition {record.partition} at {record.offset}")
             return
         self.frames[frame.kind] += 1
-        folded = fold(self.answers.get(frame.rid) or Answer(rid=frame.rid), record.offset, frame)
-        line = f"{utc_iso(record.timestamp)} {record.offset} {frame.kind} {frame.attempt} seq {frame.seq}"
-        self.story.append(line if folded.counts else f"{line} does not count")
+        before = self.answers.get(frame.rid) or Answer(rid=frame.rid)
+        folded = fold(before, record.offset, frame)
+        self._tell(record, frame, counts=folded.counts)
+        self.repeated += len(frame.chunks) - len(folded.chunks)
+        if folded.answer.restarts > before.restarts:
+            self.repeated += before.next_seq
         if not folded.counts:
             return
         self.answers[frame.rid] = folded.answer
         self._count(frame, record.timestamp)
         for chunk in folded.chunks:
             self.completion.add(chunk)
+
+    def _tell(self, record: Record, frame: Frame, *, counts: bool) -> None:
+        row = (frame.attempt, counts) if frame.kind is Kind.CHUNKS else None
+        if row is not None and row == self._row:
+            self.story[-1] = self.story[-1].partition(" to ")[0] + f" to seq {frame.seq} at {utc_iso(record.timestamp)}"
+            return
+        self._row = row
+        line = f"{utc_iso(record.timestamp)} {record.offset} {frame.kind} {frame.attempt} seq {frame.seq}"
+        self.story.append(line if counts else f"{line} does not count")
 
     def _count(self, frame: Frame, written_at: float) -> None:
         if frame.kind is Kind.RESTART:
@@ -73,21 +93,24 @@ class Told:
             self.ended_at = written_at
 
 
+SeenT = TypeVar("SeenT", bound=Seen[Any])
+
+
 @dataclass(kw_only=True)
-class Accepted:
+class Accepted(Generic[SeenT]):
     """A request that stands in chat-requests."""
 
     uid: str
-    seen: Seen  # the client that asked for it
+    seen: SeenT  # the client that asked for it
     told: Told
 
 
-async def read_accepted(log: KafkaLog, all_seen: list[Seen]) -> tuple[list[Accepted], list[str]]:
+async def read_accepted(log: KafkaLog, all_seen: list[SeenT]) -> tuple[list[Accepted[SeenT]], list[str]]:
     """Every accepted request, and the records that are none."""
     asked = {seen.ask.prompt: seen for seen in all_seen}
-    accepted: dict[str, Accepted] = {}
+    accepted: dict[str, Accepted[SeenT]] = {}
     strangers = []
-    async for record in _records(log, topics.CHAT_REQUESTS):
+    async for record in read_all(log, topics.CHAT_REQUESTS):
         request = requests.decode(record.value)
         seen = asked.get(request.body["messages"][0]["content"])
         if seen is None or record.key != request.key:
@@ -98,11 +121,11 @@ async def read_accepted(log: KafkaLog, all_seen: list[Seen]) -> tuple[list[Accep
     return list(accepted.values()), strangers
 
 
-async def read_answers(log: KafkaLog, accepted: list[Accepted]) -> list[str]:
+async def read_answers(log: KafkaLog, accepted: list[Accepted[SeenT]]) -> list[str]:
     """Fold what was said about each; returns what was said about others."""
     told = {one.uid: one.told for one in accepted}
     others: dict[str, Told] = {}
-    async for record in _records(log, topics.CHAT_CHUNKS):
+    async for record in read_all(log, topics.CHAT_CHUNKS):
         uid = (record.key or b"").decode(errors="replace")
         one = told.get(uid) or others.setdefault(uid, Told(completion=Completion(uid)))
         one.take(record, uid)
@@ -110,7 +133,8 @@ async def read_answers(log: KafkaLog, accepted: list[Accepted]) -> list[str]:
     return [f"{uid!r} was never accepted, and says {other.story}" for uid, other in others.items() if other.spoke]
 
 
-async def _records(log: KafkaLog, topic: TopicSpec) -> AsyncIterator[Record]:
+async def read_all(log: KafkaLog, topic: TopicSpec) -> AsyncIterator[Record]:
+    """All records of a topic."""
     for number in range(topic.partitions):
         at, position = Partition(topic.name, number), 0
         while records := await log.read(at, position):

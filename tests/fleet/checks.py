@@ -1,0 +1,135 @@
+"""What must be true afterwards, whatever was done."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
+
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from answers.envelope import utc_iso
+from answers.frames import CLAIMS, Kind, Status
+from app import topics
+from tests.fleet.fleet import Fleet
+from tests.fleet.table import Check, counted
+from tests.fleet.told import Accepted, SeenT, Told, read_all
+from transports.kafka.client import KafkaLog
+from transports.log import Partition, TopicSpec
+
+COMMITTED_WITHIN_S = 30.0
+
+
+def by_client(accepted: list[Accepted[SeenT]]) -> dict[str, list[Accepted[SeenT]]]:
+    """What was accepted of each client, by its prompt: more than one where it had no name for it."""
+    found = defaultdict[str, list[Accepted[SeenT]]](list)
+    for one in accepted:
+        found[one.seen.ask.prompt].append(one)
+    return found
+
+
+def callers(fleet: Fleet, prompt: str) -> str:
+    """Who called the LLM for what."""
+    calls = {member.name: member.calls[prompt] for member in fleet.members}
+    return "called by " + (", ".join(f"{name} {count} times" for name, count in calls.items() if count) or "nobody")
+
+
+def story(fleet: Fleet, one: Accepted[SeenT]) -> str:
+    """All that is known of a request, for whoever looks for a defect."""
+    seen, ask = one.seen, one.seen.ask
+    who = callers(fleet, ask.prompt)
+    lines = [f"{one.uid} ({ask.name}, {ask.door}, {ask.body['model']}): {who}; {seen.problem or 'well'}"]
+    lines += [f"asked {utc_iso(seen.began_at)}, answered {utc_iso(seen.done_at)}"]
+    for each in seen.interruptions:
+        by = each.member.name if each.member else "a broker"
+        lines.append(f"interrupted {utc_iso(each.at)} by {by}: {each.reason}")
+    return "\n  ".join([*lines, *one.told.story])
+
+
+def lost(seen: list[SeenT], accepted: list[Accepted[SeenT]]) -> Check:
+    """What a client holds a name for is accepted, and what is accepted is answered, even if nobody waits for it."""
+    answered = {one.uid for one in accepted if one.told.answers}
+    missing = [one.uid or one.ask.name for one in seen if one.uid not in answered]
+    missing += [one.uid for one in accepted if one.uid not in answered]
+    unread = len(accepted) - len({one.seen.ask.prompt for one in accepted})
+    value = f"{len(missing)} of {len(accepted)} accepted, {unread} of which nobody reads any more"
+    return Check(name="lost", value=value, problems=missing)
+
+
+def in_log(
+    accepted: list[Accepted[SeenT]], problems: list[str], ends: Callable[[SeenT], Collection[Status]]
+) -> list[Check]:
+    """What stands there about each request.
+
+    Args:
+        accepted: all of them.
+        problems: found while reading.
+        ends: how a request may have ended.
+    """
+    found: Counter[str] = Counter()
+    texts = []
+    frames: Counter[Kind] = Counter()
+    for one in accepted:
+        frames.update(one.told.frames)
+        found.update(str(answer.terminal.status) for answer in one.told.answers.values() if answer.terminal)
+        problems += [f"{one.uid}: {problem}" for problem in _unsound(one.told, ends(one.seen))]
+        if not _is_right(one):
+            texts.append(f"{one.uid}: {one.told.text!r}")
+    void = sum(frames[kind] for kind in CLAIMS) - sum(one.told.attempts for one in accepted)
+    return [
+        Check(name="exactly one counting terminal in the log", value=counted(found), problems=problems),
+        Check(name="text in the log", value=f"{len(accepted) - len(texts)} as expected", problems=texts),
+        Check(name="frames", value=counted(Counter({str(kind): count for kind, count in frames.items()}))),
+        Check(name="marks that came second (void)", value=void),
+    ]
+
+
+def _unsound(here: Told, ends: Collection[Status]) -> list[str]:
+    """What is wrong with one request's frames."""
+    problems = list(here.problems)
+    ended = [answer.terminal.status for answer in here.answers.values() if answer.terminal is not None]
+    if len(here.answers) != 1 or here.terminals != 1 or len(ended) != 1 or ended[0] not in ends:
+        problems.append(f"{len(here.answers)} identities, {here.terminals} counting terminals: {ended}")
+    if any(answer.gap for answer in here.answers.values()):
+        problems.append("a gap")
+    return problems
+
+
+def _is_right(one: Accepted[SeenT]) -> bool:
+    """The whole text, or, of an answer that did not complete, its beginning."""
+    told, expected = one.told, str(one.seen.ask.expected)
+    whole = told.terminal is not None and told.terminal.status is Status.COMPLETED
+    return told.text == expected if whole else expected.startswith(told.text)
+
+
+async def committed(log: KafkaLog, bootstrap: str, group: str, topic: TopicSpec) -> Check:
+    """Commits follow settling: in the end there is nothing left to do, in no partition."""
+    deadline = asyncio.get_running_loop().time() + COMMITTED_WITHIN_S
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        while True:
+            offsets = await admin.list_consumer_group_offsets(group)
+            behind = []
+            for number in range(topic.partitions):
+                end = (await log.bounds(Partition(topic.name, number))).end
+                found = offsets.get(TopicPartition(topic.name, number))
+                if end != (max(found.offset, 0) if found else 0):
+                    behind.append(f"partition {number}: committed {found.offset if found else None}, ends at {end}")
+            if not behind or asyncio.get_running_loop().time() > deadline:
+                value = f"to the end of {topic.partitions - len(behind)} of {topic.partitions} partitions"
+                return Check(name=f"{topic.name} committed", value=value, problems=behind)
+            await asyncio.sleep(0.5)
+    finally:
+        await admin.close()
+
+
+async def dead_letters(log: KafkaLog, wanted: Collection[str]) -> Check:
+    """What failed for good or expired is there, and nothing else."""
+    found: Counter[str] = Counter()
+    async for record in read_all(log, topics.CHAT_DEAD_LETTERS):
+        data = orjson.loads(record.value or b"{}")["data"]
+        found[str(data.get("uid") or f"{data.get('reason')} at {data.get('topic')} {data.get('offset')}")] += 1
+    problems = [f"nobody expects {uid}" for uid in found.keys() - set(wanted)]
+    problems += [f"{uid} is missing" for uid in set(wanted) - found.keys()]
+    return Check(name="dead letters", value=f"{found.total()}, of {len(wanted)} requests", problems=problems)
