@@ -264,7 +264,7 @@ class Answering:
             if self._stopping():
                 raise NotBegunError
             await slot.take()
-            late = await self._too_late(request, at)
+            late = await self._too_late(request, at, begun=bool(known.attempts))
             if late is not None:
                 await self._expire(request, at, view, late)
                 continue
@@ -294,8 +294,10 @@ class Answering:
                     answer = folded.answer
         return plan(known, request, policy, said)
 
-    async def _too_late(self, request: ChatRequest, at: Partition) -> Json | None:
-        """Why a request must not be begun any more, nor gone on with; None if it may."""
+    async def _too_late(self, request: ChatRequest, at: Partition, *, begun: bool) -> Json | None:
+        """Why a request must not be begun any more; None if it may. What was begun is brought to its end."""
+        if begun:
+            return None
         if _is_past(request.deadline):
             return EXPIRED
         # A request that a Kafka client wrote need not say where its answer may begin.

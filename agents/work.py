@@ -203,7 +203,7 @@ class Work:
         )
         work.slot.give_back()
         context = await self._delivery(work, partition)
-        if context is not None:
+        if context is not None and partition in self._app.own_partitions():
             await self._mourn(work, answer)
             context.run(self._settle, work, answer, partition)
 

@@ -10,7 +10,7 @@ OWN_LOGGERS = ("app", "agents", "rabbitmq", "web")
 SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
 
 # They log each error that they raise as well, some with a traceback: `rabbitmq.link` tells once that RabbitMQ is away.
-TWICE_TOLD_LOGGERS = ("aiormq", "aio_pika")
+TWICE_TOLD_LOGGERS = ("aiormq.connection", "aio_pika")
 
 REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
 REMEMBERED = 1000  # messages; more at once, and all are forgotten
@@ -41,9 +41,8 @@ def set_up(root: logging.Logger, level: int) -> None:
     """Set levels and filters, after Faust has installed its handlers."""
     for name in SECRET_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
-    if level > logging.DEBUG:
-        for name in TWICE_TOLD_LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in TWICE_TOLD_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL if level > logging.DEBUG else logging.INFO)
     for handler in root.handlers:
         handler.addFilter(OnceInAWhile("aiokafka"))
     # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be made first.

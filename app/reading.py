@@ -127,7 +127,8 @@ async def resumed(
     if (await log.bounds(at)).start > offset:
         raise InvalidRequestError("The log does not keep this part of the answer any more.", code="gone", status=410)
     frame = decode(records[0]) if records and records[0].offset == offset else None
-    if frame is None or frame.uid != uid or frame.kind not in {Kind.CHUNKS, Kind.TERMINAL}:
+    known_place = frame is not None and (place < len(frame.chunks) or frame.terminal is not None)
+    if frame is None or frame.uid != uid or not known_place:
         raise InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
     if frame.terminal is not None:
         return None

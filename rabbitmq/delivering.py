@@ -173,6 +173,7 @@ class Delivering:
             except _NotThereError as error:
                 tries += 1
                 if tries > self._settings.response_queue_retries:
+                    await out.lane.forget(order.submission)
                     raise UndeliverableError(f"response queue {order.queue!r}: {error}") from None
                 await asyncio.sleep(RETRY_S)
 
@@ -257,7 +258,8 @@ class Delivering:
                     if terminal is not None and terminal.error is not None:
                         return _End(terminal)
                     if terminal is not None:
-                        ahead.end()
+                        if terminal.status is Status.COMPLETED:
+                            ahead.end()
                         return _End(terminal, bytes(whole), text.tool_calls)
         except ApiError as error:
             return _End(contract.failed(error))

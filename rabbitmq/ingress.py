@@ -22,7 +22,7 @@ from answers.envelope import Json
 from app import dead_letters, deliveries, topics
 from app.accept import Door, parse
 from app.deliveries import Order
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
 from app.requests import ChatRequest, Ingress, new_id
 from app.settings import Settings
 from rabbitmq import contract
@@ -93,8 +93,8 @@ class Intake:
         channel, gone = await self._open(connection)
         try:
             while True:
-                while not self._ready():  # noqa: ASYNC110 -- it depends on what nobody tells of: room in the worker
-                    await asyncio.sleep(ROOM_S)
+                while not self._ready():
+                    await self._look(gone)
                 # Below aio-pika, which keeps nothing of the properties as they came.
                 tag = new_id("weir")
                 await channel.basic_consume(
@@ -105,9 +105,7 @@ class Intake:
                 )
                 self.taking = True
                 while self._ready():
-                    if gone.is_set():
-                        raise QueueGoneError(f"the queue {self._settings.rabbitmq_queue} is gone")
-                    await asyncio.sleep(ROOM_S)
+                    await self._look(gone)
                 self.taking = False
                 await channel.basic_cancel(tag, timeout=self._settings.rabbitmq_timeout_s)
         finally:
@@ -116,6 +114,12 @@ class Intake:
             for task in self._in_hand:
                 task.cancel()
             await asyncio.gather(*self._in_hand, return_exceptions=True)
+
+    async def _look(self, gone: asyncio.Event) -> None:
+        """Wait a moment: nobody tells of room in the worker. A queue or a channel that is gone ends the session."""
+        if gone.is_set():
+            raise QueueGoneError(f"the queue {self._settings.rabbitmq_queue}, or its channel, was closed")
+        await asyncio.sleep(ROOM_S)
 
     def _ready(self) -> bool:
         return self._has_room() and self._queues() is not None
@@ -131,6 +135,8 @@ class Intake:
                 channel = await connection.channel(publisher_confirms=False)
                 await channel.declare_queue(name, passive=True)
             await channel.set_qos(prefetch_count=self._settings.rabbitmq_prefetch)
+            # RabbitMQ closes one that has kept a message for half an hour, while the log was away.
+            channel.close_callbacks.add(lambda *_: gone.set())
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda *_: gone.set())
         return underlay, gone
@@ -209,14 +215,17 @@ class Intake:
         return reply
 
     async def _withdraw(self, reply: Reply) -> None:
-        """Cancel an earlier request. Its answer ends with a message that says so; there is none to this one."""
+        """Cancel an earlier request, which may be on its way still. Its answer ends with a message that says so."""
         for pause_s in (*LOG_RETRY_S, None):
             try:
                 await self._cancel(contract.uid_of(reply.name))
-            except (UnavailableError, LogError):
-                if pause_s is None:
-                    raise UnavailableError("The request cannot be cancelled now.") from None
-                await asyncio.sleep(pause_s)
+            except (UnavailableError, LogError, NotFoundError) as error:
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+                elif isinstance(error, NotFoundError):
+                    raise
+                else:
+                    raise ConnectionError("it cannot be cancelled now") from error  # the message comes again
             else:
                 return
 
@@ -295,7 +304,8 @@ class Intake:
     async def _tell(self, message: Incoming, body: object, error: ApiError, queues: Queues) -> None:
         """Tell the sender, if that is possible: one who is gone is no reason to keep the message."""
         reply = contract.reply_of(message, body, self._settings.response_queue_prefix)
-        if reply is None:
+        cancels = isinstance(body, dict) and body.get("cancel") is True
+        if reply is None or (cancels and reply.declare):  # what is to be cancelled has its answer in that queue
             return
         headers = contract.ended(reply.name[: contract.QUEUE_MAX_BYTES], 0, contract.failed(error))
         told = contract.answer(b"", headers, message_id=None, correlation_id=reply.correlation_id)

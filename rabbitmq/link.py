@@ -74,6 +74,8 @@ class Link:
             self.state = "connected"
             logger.info("RabbitMQ (%s, %s): connected", self._name, _shown(url))
             await asyncio.wait({using, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if using.cancelled():  # by aiormq, which lets go like that of who waits for a channel that is gone
+                raise ConnectionError("it was given up")
             (lost if lost.done() else using).result()
         finally:
             lost.cancel()

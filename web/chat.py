@@ -27,6 +27,7 @@ from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
 
+ROW_WAIT_S = 0.5  # a reader who comes back does not wait longer to hear whether anybody counts readers
 JSON_TYPES = frozenset({"application/json", "text/json"})
 EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 
@@ -60,8 +61,8 @@ class ChatView:
         headers = {"X-Request-ID": request.uid}
         with _keys_conflict(key):
             # Of a uid that a client brings, this need not be the first submission.
-            comes = key is not None or body.get("uid") is not None
-            async with self._readers.reading(self._reader(request), comes=comes):
+            minted = key is None and body.get("uid") is None
+            async with self._readers.reading(self._reader(request, first=minted)):
                 if not request.stream:
                     return await self._whole(request, headers)
                 news = self._deliveries(request, self._streams.idle_s)
@@ -91,7 +92,7 @@ class ChatView:
                 return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
 
     @staticmethod
-    def _reader(request: ChatRequest) -> Reader | None:
+    def _reader(request: ChatRequest, *, first: bool) -> Reader | None:
         """Who reads a new request, where that matters to anybody."""
         if request.on_disconnect is OnDisconnect.CONTINUE:
             return None
@@ -101,6 +102,7 @@ class ChatView:
             tenant=request.tenant,
             submission=request.event_id,
             position=request.chunks_from,
+            first=first,
         )
 
     # -- an old one
@@ -134,7 +136,7 @@ class ChatView:
             if found is None:
                 return web.Response(status=204)  # it has all; an EventSource that gets this asks no more
             news = found
-        async with self._readers.reading(await self._later_reader(uid, row), comes=True):
+        async with self._readers.reading(await self._later_reader(uid, row)):
             return await self._streams.send(
                 http, uid, news, headers={"X-Request-ID": uid}, include_usage=include_usage, resumed=after is not None
             )
@@ -147,8 +149,9 @@ class ChatView:
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
         """Who reads an old request, where that matters to anybody."""
         try:
-            row = row or await self._lookup.fresh(uid)
-        except ApiError:
+            async with asyncio.timeout(ROW_WAIT_S):
+                row = row or await self._lookup.fresh(uid)
+        except (ApiError, TimeoutError):
             return None  # whoever knows is away; then nobody cancels on this reader's account
         if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
             return None

@@ -32,6 +32,7 @@ class Reader:
     tenant: str  # whose request it is
     submission: str  # a submission of the request
     position: int  # nothing about that submission is older
+    first: bool = False  # whether its submission is known to be the first of its uid
 
 
 class Readers:
@@ -42,12 +43,12 @@ class Readers:
         self._leaving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def reading(self, reader: Reader | None, *, comes: bool) -> AsyncIterator[None]:
+    async def reading(self, reader: Reader | None) -> AsyncIterator[None]:
         """While a client reads. One that goes before the end may be the last: then its request is cancelled, later.
 
         Args:
-            reader: who; None where nobody counts.
-            comes: whether it has to say so; the first submission of a request is there from the start.
+            reader: who; None where nobody counts. The first submission of a request is there from the start, any
+                other has to say so.
 
         Raises:
             LogError: the log does not take it.
@@ -55,7 +56,7 @@ class Readers:
         if reader is None:
             yield
             return
-        if comes:
+        if not reader.first:
             await self._say(reader, present=True)
         try:
             yield
@@ -78,9 +79,12 @@ class Readers:
         try:
             left_at = await self._say(reader, present=False)
             await asyncio.sleep(settings.disconnect_grace_s)
+            rid, position = reader.submission, reader.position
+            if not reader.first:
+                rid, begin = await origin(app.tails, at, uid, position=position, submission=rid)
+                position = min(begin, position)  # readers may have come and gone before anything was begun
             async with asyncio.timeout(settings.accept_timeout_s):
-                rid, first = await origin(app.tails, at, uid, position=reader.position, submission=reader.submission)
-                if not await self._all_gone(at, uid, rid, first, left_at):
+                if not await self._all_gone(at, uid, rid, position, left_at):
                     return
             answer = await withdraw(
                 app.log_client,
@@ -89,17 +93,17 @@ class Readers:
                 uid,
                 rid=rid,
                 tenant=reader.tenant,
-                position=first,
+                position=position,
                 timeout_s=settings.accept_timeout_s,
             )
             logger.info("request %s: nobody reads it; %s", uid, answer.terminal and answer.terminal.status)
         except (LogError, ApiError, TimeoutError) as error:
             logger.warning("request %s goes on unread: %s: %s", uid, type(error).__name__, error)
 
-    async def _all_gone(self, at: Partition, uid: str, rid: str, first: int, left_at: int) -> bool:
+    async def _all_gone(self, at: Partition, uid: str, rid: str, position: int, left_at: int) -> bool:
         """Whether nobody is there, and ours was the last to leave: else the last one looks."""
         there, last = {rid: True}, -1
-        for offset, mark in await marks(self._app.tails, at, uid, position=first, kind=Kind.READER):
+        for offset, mark in await marks(self._app.tails, at, uid, position=position, kind=Kind.READER):
             there[mark.submission] = mark.present
             last = offset
         return not any(there.values()) and last == left_at

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 
 from app import topics
 from app.engine import log_client
@@ -364,6 +365,22 @@ async def test_a_client_that_leaves_cancels_where_it_said_so(broker: dict[str, s
     assert into.text + (await rest).text == expected_content(body_of(slow, "back"))
     assert (await ended(worker, stays))["state"] == "completed"
     assert (await ended(worker, back))["state"] == "completed"
+
+
+async def test_a_client_that_leaves_before_its_request_begins_cancels_it(
+    broker: dict[str, str], make_worker: Start, upstream: str
+) -> None:
+    worker = await make_worker(broker, DISCONNECT_GRACE_S="0.3", MAX_IN_FLIGHT="1").start()
+    _, busy = await begun(worker, body_of("demo:tokens=150,delay_ms=20", "busy"), events=1)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.3)) as session:
+        impatient = body_of("demo", "impatient", on_disconnect="cancel")
+        with pytest.raises(TimeoutError):
+            await session.post(f"{worker.url}/v1/chat/completions", json=impatient)
+    listed: Any = await get_json(f"{worker.url}/requests")
+    (gone,) = [row["uid"] for row in listed["requests"] if row["uid"] != busy and row["state"] == "accepted"]
+    assert (await ended(worker, gone))["state"] == "cancelled"
+    assert (await ended(worker, busy))["state"] == "completed"
+    assert "impatient" not in await called(upstream)
 
 
 async def test_who_comes_back_and_leaves_again_is_gone(broker: dict[str, str], make_worker: Start) -> None:

@@ -1,0 +1,50 @@
+"""The intake on a real RabbitMQ: what closes under it."""
+
+import asyncio
+from typing import Any, cast
+
+import aio_pika
+import pytest
+
+from app.accept import Door
+from app.requests import new_id
+from app.settings import Settings
+from rabbitmq.ingress import Intake, QueueGoneError
+from rabbitmq.queues import Queues
+from tests.unit.app.memory_log import WAIT_S, MemoryLog
+
+pytestmark = pytest.mark.rabbitmq
+
+
+@pytest.mark.parametrize("what", ["channel", "queue"])
+async def test_an_intake_whose_channel_or_queue_is_closed_says_so(rabbitmq_url: str, what: str) -> None:
+    """RabbitMQ closes the channel of a consumer that keeps a message for too long; the connection stays."""
+    name = new_id("intake")
+    intake = Intake(
+        door=cast("Door", None),
+        log=MemoryLog(),
+        settings=Settings(rabbitmq_queue=name),
+        queues=lambda: cast("Queues", object()),
+        has_room=lambda: True,
+        cancel=cast("Any", None),
+    )
+
+    def taking() -> bool:
+        return intake.taking
+
+    async with await aio_pika.connect(rabbitmq_url) as connection, await aio_pika.connect(rabbitmq_url) as other:
+        using = asyncio.create_task(intake.use(connection))
+        async with asyncio.timeout(WAIT_S):
+            while not taking():
+                await asyncio.sleep(0.01)
+        if what == "queue":
+            await (await other.channel()).queue_delete(name)
+        else:
+            transport: Any = connection.transport
+            (channel,) = [one for one in transport.connection.channels.values() if one is not None and one.number]
+            await channel.basic_ack(999)  # of a message that there is not
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(QueueGoneError):
+                await using
+        assert not taking()
+        await (await other.channel()).queue_delete(name)
