@@ -86,14 +86,17 @@ class Intake:
             while True:
                 while not self._ready():  # noqa: ASYNC110 -- it depends on what nobody tells of: room in the worker
                     await asyncio.sleep(ROOM_S)
-                tag = await queue.consume(self._on_message, timeout=self._settings.rabbitmq_timeout_s)
+                # Not by their own `timeout`, which is asyncio.wait_for: see pyproject.toml.
+                async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
+                    tag = await queue.consume(self._on_message)
                 self.taking = True
                 while self._ready():
                     if gone.is_set():
                         raise QueueGoneError(f"the queue {self._settings.rabbitmq_queue} is gone")
                     await asyncio.sleep(ROOM_S)
                 self.taking = False
-                await queue.cancel(tag, timeout=self._settings.rabbitmq_timeout_s)
+                async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
+                    await queue.cancel(tag)
         finally:
             self.taking = False
             # What is in hand has lost its channel, and cannot be acknowledged any more.
