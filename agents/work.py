@@ -223,7 +223,8 @@ class Work:
             if self._app.draining or partition not in self._app.own_partitions():
                 return None
             with suppress(TimeoutError):
-                await asyncio.wait_for(work.delivered.wait(), OWNER_CHECK_S)
+                async with asyncio.timeout(OWNER_CHECK_S):
+                    await work.delivered.wait()
         return work.context
 
     def _settle(self, work: InFlight, answer: Answer, partition: int) -> None:

@@ -91,7 +91,8 @@ class Upstream:
         finally:
             # Closing must not hang on a peer that no longer reads.
             with suppress(Exception):
-                await asyncio.wait_for(response.close(), self._timeouts.connect_s)
+                async with asyncio.timeout(self._timeouts.connect_s):
+                    await response.close()
 
     async def _open(self, request: Json) -> "AsyncAPIResponse[Any]":
         call = self._client.chat.completions.with_streaming_response.create(

@@ -113,9 +113,8 @@ class _Way:
 
     def _landed(self, flight: "asyncio.Task[None]") -> None:
         self._flights.discard(flight)
-        if not flight.cancelled():
-            error = flight.exception()  # to be asked for even if there is one already
-            self._error = self._error or error
+        error = None if flight.cancelled() else flight.exception()  # to be asked for even if there is one already
+        self._error = self._error or error
         if self._error is None:
             self._send()
         self._landing.set()

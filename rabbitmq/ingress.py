@@ -95,19 +95,17 @@ class Intake:
             while True:
                 while not self._ready():
                     await self._look(gone)
-                # Below aio-pika, which keeps nothing of the properties as they came.
+                # Below aio-pika, which keeps nothing of the properties as they came. And not by their own `timeout`,
+                # which is asyncio.wait_for: see pyproject.toml.
                 tag = new_id("weir")
-                await channel.basic_consume(
-                    self._settings.rabbitmq_queue,
-                    self._on_message,
-                    consumer_tag=tag,
-                    timeout=self._settings.rabbitmq_timeout_s,
-                )
+                async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
+                    await channel.basic_consume(self._settings.rabbitmq_queue, self._on_message, consumer_tag=tag)
                 self.taking = True
                 while self._ready():
                     await self._look(gone)
                 self.taking = False
-                await channel.basic_cancel(tag, timeout=self._settings.rabbitmq_timeout_s)
+                async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
+                    await channel.basic_cancel(tag)
         finally:
             self.taking = False
             # What is in hand has lost its channel, and cannot be acknowledged any more.

@@ -59,9 +59,8 @@ class Link:
             failures += 1
 
     async def _session(self, url: URL, use: Use) -> None:
-        connection = await aio_pika.connect(
-            url, timeout=self._timeout_s, client_properties={"connection_name": f"weir {self._name}"}
-        )
+        async with asyncio.timeout(self._timeout_s):
+            connection = await aio_pika.connect(url, client_properties={"connection_name": f"weir {self._name}"})
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_close(_: Any, error: BaseException | None = None) -> None:

@@ -164,7 +164,8 @@ class Settlement(Consumer):
         if self.app.should_stop:
             return
         try:
-            await asyncio.wait_for(self._put_down.wait(), HANDOVER_S)
+            async with asyncio.timeout(HANDOVER_S):
+                await self._put_down.wait()
         except TimeoutError:
             self.log.warning("A message did not reach its streams within %s s; seeking anyway", HANDOVER_S)
         await super().perform_seek()

@@ -234,7 +234,8 @@ class Consumer(Settlement):
             if records or left_s <= 0:
                 return records
             try:
-                await asyncio.wait_for(self._wake.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
             except TimeoutError:
                 break
         return {}

@@ -262,7 +262,8 @@ async def _check_partition(producer: AIOKafkaProducer, at: Partition) -> None:
 async def _retire(producer: AIOKafkaProducer) -> None:
     """Let it finish for a moment, then fail what is left and stop it."""
     with contextlib.suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(producer.flush(), RETIRE_S)
+        async with asyncio.timeout(RETIRE_S):
+            await producer.flush()
     _drop_batches(producer)
     await _stop(producer)
 
@@ -280,6 +281,7 @@ def _drop_batches(producer: AIOKafkaProducer) -> None:
 
 async def _stop(producer: AIOKafkaProducer) -> None:
     try:
-        await asyncio.wait_for(producer.stop(), 5 * RETIRE_S)
+        async with asyncio.timeout(5 * RETIRE_S):
+            await producer.stop()
     except Exception as error:  # noqa: BLE001 - it is thrown away either way
         logger.info("a Kafka producer stopped with %r", error)

@@ -109,7 +109,8 @@ class KafkaLog:
         options = self._options("probe")
         for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
             try:
-                connection = await asyncio.wait_for(create_conn(host, port, **options), self._request_timeout_s)
+                async with asyncio.timeout(self._request_timeout_s):
+                    connection = await create_conn(host, port, **options)
             except (KafkaError, TimeoutError, OSError) as reason:
                 return log_error(reason, f"connect to Kafka at {host}:{port}")
             connection.close()
@@ -236,7 +237,8 @@ class KafkaLog:
     async def _bounded(self, doing: str, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
         """Errors as `LogError`, and a limit behind the limits of the parts, which know better what they wait for."""
         try:
-            return await asyncio.wait_for(work, limit_s or 2 * self._request_timeout_s)
+            async with asyncio.timeout(limit_s or 2 * self._request_timeout_s):
+                return await work
         except (KafkaError, TimeoutError, OSError) as error:
             raise log_error(error, doing) from error
 

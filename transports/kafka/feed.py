@@ -149,7 +149,8 @@ class Feeds:
                     await asyncio.sleep(EXPRESS_S)
                     continue
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(back.wait(), EXPRESS_S)
+                    async with asyncio.timeout(EXPRESS_S):
+                        await back.wait()
         except Exception:
             logger.exception("the express feed of broker %s failed; its partitions wait for the long poll", node)
         finally:

@@ -79,7 +79,8 @@ class Asker:
 
     async def stop(self) -> None:
         """Disconnect."""
-        await asyncio.wait_for(self._client.close(), self._timeout_s)
+        async with asyncio.timeout(self._timeout_s):
+            await self._client.close()
 
     # -- metadata
 
