@@ -106,8 +106,8 @@ class _Way:
 
     def _landed(self, flight: "asyncio.Task[None]") -> None:
         self._flights.discard(flight)
-        if not flight.cancelled():
-            self._error = self._error or flight.exception()
+        error = None if flight.cancelled() else flight.exception()
+        self._error = self._error or error
         if self._error is None:
             self._send()
         self._landing.set()
