@@ -209,11 +209,9 @@ async def _identify(
     tail: Tail, submission: str, idle_s: float
 ) -> AsyncGenerator[tuple[str, int, list[Record]] | None, None]:
     """Yields None while nothing is known, then (rid, where its answer starts, what of it was read), and ends."""
-    begun = False
+    begun, quiet_since = False, time.monotonic()
     while True:
         records = await _next(tail, idle_s)
-        if not records:
-            yield None
         for place, record in enumerate(records):
             frame = decode(record)
             if frame is None:
@@ -230,6 +228,10 @@ async def _identify(
                 raise InvalidRequestError(
                     "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
                 )
+        # What is said to an earlier submission is no news to this one.
+        if time.monotonic() - quiet_since >= idle_s:
+            quiet_since = time.monotonic()
+            yield None
 
 
 async def _next(tail: Tail, idle_s: float) -> list[Record]:

@@ -213,6 +213,24 @@ async def test_silence_is_told_again_and_again(log: MemoryLog, tails: Tails, bef
     assert said(rest) == ("yz" if before else "xyz")
 
 
+async def test_what_is_said_to_an_earlier_submission_is_no_news_to_one_that_waits_for_its_mark(
+    log: MemoryLog, tails: Tails
+) -> None:
+    """A door sends headers and heartbeats when there is no news; without them a client takes it for dead."""
+    first = write(log, begin("a"))
+    news = reading(tails, idle_s=0.05, submission="evt-2")
+    async with asyncio.timeout(WAIT_S), aclosing(news):
+        waiting = asyncio.ensure_future(anext(news))
+        for n in range(1000):
+            write(log, says("a", n, "x"))
+            await asyncio.sleep(0.005)
+            if waiting.done():
+                break
+        assert await waiting is IDLE
+        write(log, ends("a"), mark(Kind.ATTACH, "evt-2", first=first))
+        assert said([delivery async for delivery in news]) == "x" * (n + 1)
+
+
 async def test_heartbeats_of_the_generator_are_no_news(log: MemoryLog, tails: Tails) -> None:
     write(log, *ANSWER[:2])
     loop = asyncio.get_running_loop()
