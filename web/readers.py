@@ -79,7 +79,10 @@ class Readers:
             left_at = await self._say(reader, present=False)
             await asyncio.sleep(settings.disconnect_grace_s)
             async with asyncio.timeout(settings.accept_timeout_s):
-                rid, first = await origin(app.tails, at, uid, position=reader.position, submission=reader.submission)
+                own = reader.name == reader.submission
+                rid, first = await origin(
+                    app.tails, at, uid, position=reader.position, submission=reader.submission, own=own
+                )
                 if not await self._all_gone(at, uid, rid, first, left_at):
                     return
             answer = await withdraw(
