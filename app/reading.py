@@ -65,7 +65,15 @@ _decode_once = lru_cache(maxsize=SHARED_FRAMES)(_decode)
 
 
 async def deliveries(
-    tails: Tails, at: Partition, uid: str, *, position: int, idle_s: float, rid: str | None = None, submission: str = ""
+    tails: Tails,
+    at: Partition,
+    uid: str,
+    *,
+    position: int,
+    idle_s: float,
+    rid: str | None = None,
+    submission: str = "",
+    own: bool = True,
 ) -> AsyncGenerator[Delivery, None]:
     """What a reader gets, in order and each once, until the terminal, which comes last.
 
@@ -76,7 +84,8 @@ async def deliveries(
         position: nothing about the request is older.
         idle_s: yield ``IDLE`` after so many seconds without news.
         rid: the request's identity, where it is known; else ``submission`` finds it.
-        submission: the event id of the reader's own submission.
+        submission: the event id of the reader's own submission, or of any.
+        own: whether it is the reader's own: with another body than the first one, it is an error.
 
     Raises:
         InvalidRequestError: another request has this uid (409).
@@ -86,7 +95,7 @@ async def deliveries(
     async with tails.open(at, position, key=uid.encode()) as tail:
         known: list[Record] = []
         if rid is None:
-            async for found in _identify(tail, submission, idle_s):
+            async for found in _identify(tail, submission, idle_s, own=own):
                 if found is None:
                     yield IDLE
                 else:
@@ -163,7 +172,9 @@ async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
     return completion.result()
 
 
-async def origin(tails: Tails, at: Partition, uid: str, *, position: int, submission: str) -> tuple[str, int]:
+async def origin(
+    tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True
+) -> tuple[str, int]:
     """The rid of a submission's request, and the offset where its answer starts.
 
     They are an earlier submission's, if this is not the first of its uid. Waits until the log tells.
@@ -173,7 +184,7 @@ async def origin(tails: Tails, at: Partition, uid: str, *, position: int, submis
         LogError: the log cannot be read.
     """
     async with tails.open(at, position, key=uid.encode()) as tail:
-        async for found in _identify(tail, submission, ORIGIN_IDLE_S):
+        async for found in _identify(tail, submission, ORIGIN_IDLE_S, own=own):
             if found is not None:
                 return found[:2]
     raise LogUnavailableError("the tails were stopped")
@@ -207,7 +218,7 @@ def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
 
 
 async def _identify(
-    tail: Tail, submission: str, idle_s: float
+    tail: Tail, submission: str, idle_s: float, *, own: bool
 ) -> AsyncGenerator[tuple[str, int, list[Record]] | None, None]:
     """Yields None while nothing is known, then (rid, where its answer starts, what of it was read), and ends."""
     begun, quiet_since = False, time.monotonic()
@@ -222,13 +233,14 @@ async def _identify(
             if first and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
                 yield submission, record.offset, records[place:]
                 return
-            if frame.submission == submission and frame.kind is Kind.ATTACH:
+            if frame.submission != submission or frame.kind not in {Kind.ATTACH, Kind.CONFLICT}:
+                continue
+            if frame.kind is Kind.ATTACH or not own:
                 yield frame.rid, frame.first, []
                 return
-            if frame.submission == submission and frame.kind is Kind.CONFLICT:
-                raise InvalidRequestError(
-                    "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
-                )
+            raise InvalidRequestError(
+                "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
+            )
         # What is said to an earlier submission is no news to this one.
         if time.monotonic() - quiet_since >= idle_s:
             quiet_since = time.monotonic()

@@ -127,6 +127,7 @@ class ChatView:
                 idle_s=self._streams.idle_s,
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
+                own=False,
             )
         else:
             offset, place = _event_id(after, at)

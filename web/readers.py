@@ -81,7 +81,8 @@ class Readers:
             await asyncio.sleep(settings.disconnect_grace_s)
             rid, position = reader.submission, reader.position
             if not reader.first:
-                rid, begin = await origin(app.tails, at, uid, position=position, submission=rid)
+                own = reader.name == reader.submission
+                rid, begin = await origin(app.tails, at, uid, position=position, submission=rid, own=own)
                 position = min(begin, position)  # readers may have come and gone before anything was begun
             async with asyncio.timeout(settings.accept_timeout_s):
                 if not await self._all_gone(at, uid, rid, position, left_at):

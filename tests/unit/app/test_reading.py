@@ -132,6 +132,16 @@ async def test_another_body_under_the_same_uid_is_a_conflict(log: MemoryLog, tai
     assert said(await told(reading(tails))) == "xyz", "the first one's answer is untouched"
 
 
+async def test_who_reads_by_the_uid_gets_the_answer_though_all_that_is_known_is_another_body_under_it(
+    log: MemoryLog, tails: Tails
+) -> None:
+    first = write(log, begin("a"))
+    later = write(log, says("a", 0, "x"), mark(Kind.CONFLICT, "evt-2", first=first), ends("a")) - 1
+    news = deliveries(tails, AT, UID, position=later, idle_s=WAIT_S, submission="evt-2", own=False)
+    assert said(await told(news)) == "x"
+    assert await origin(tails, AT, UID, position=later, submission="evt-2", own=False) == (RID, first)
+
+
 async def test_the_conflict_of_somebody_else_is_none_of_ours(log: MemoryLog, tails: Tails) -> None:
     write(log, begin("a"), frame(Kind.CONFLICT, submission="evt-2", first=0), says("a", 0, "x"), ends("a"))
     assert said(await told(reading(tails))) == "x"
@@ -227,8 +237,8 @@ async def test_what_is_said_to_an_earlier_submission_is_no_news_to_one_that_wait
             if waiting.done():
                 break
         assert await waiting is IDLE
-        write(log, mark(Kind.ATTACH, "evt-2", first=first))
-        assert said([await anext(news) for _ in range(n + 1)]) == "x" * (n + 1)
+        write(log, ends("a"), mark(Kind.ATTACH, "evt-2", first=first))
+        assert said([delivery async for delivery in news]) == "x" * (n + 1)
 
 
 async def test_heartbeats_of_the_generator_are_no_news(log: MemoryLog, tails: Tails) -> None:
