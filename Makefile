@@ -2,6 +2,7 @@
 # make run    the main job on this machine alone: embedded broker, demo model where no LLM answers
 # make test   everything, with a real Kafka and a real RabbitMQ that it provides itself
 # make cycle  1 -> 2 -> 3 workers under load on a real Kafka, killed, stopped, the broker restarted: nothing lost
+# make chaos  streams on 1 -> 3 -> 1 workers, killed, stopped, paused, on brokers that restart: every promise checked
 # make bench  ratios to no proxy and to a bare proxy, start and recovery; table, JSON and plot under bench/results
 # make lint   style, types, import rules
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -12,7 +13,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 USERS  := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-dev
 
-.PHONY: install run test cycle bench lint format docs clean
+.PHONY: install run test cycle chaos bench lint format docs clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Weir needs Python 3.11, 3.12 or 3.13; set PYTHON=..." >&2; exit 1; }
@@ -36,6 +37,9 @@ test: $(STAMP)
 
 cycle: $(STAMP)
 	$(BIN)/python -m tests.cycle $(ARGS)
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)

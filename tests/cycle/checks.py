@@ -126,7 +126,7 @@ def _calls(run: Run, accepted: list[Request]) -> list[Check]:
         extra = calls[prompt] - len(mine)
         by_dead = max(_held_by_dead(run, one) for one in mine)
         in_outage = sum(_hit_by_outage(run, one) for one in mine)
-        attempts = sum(one.told.attempts for one in mine)
+        attempts = sum(one.told.answer.attempts for one in mine)
         held += by_dead
         hit += in_outage
         repeated["dead" if by_dead else "outage" if in_outage else "other"] += max(0, extra)

@@ -54,6 +54,11 @@ class Run:
     _phase: str = "one worker"
     _start: float = 0.0
 
+    @property
+    def logs(self) -> list[Path]:
+        """Of the brokers."""
+        return [self.broker.log]
+
     async def go(self) -> None:
         """The whole scenario; returns when every client has its answer."""
         chance = random.Random(f"events of {self.options.seed}")

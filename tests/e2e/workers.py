@@ -107,6 +107,11 @@ class Worker:
             self.process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self.process.wait, DOWN_WITHIN_S)
 
+    def tell_tasks(self) -> None:
+        """SIGUSR1: where each of its tasks stands, into its log."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+
     def log_end(self) -> str:
         return "\n".join(self.log.read_text().splitlines()[-40:])
 

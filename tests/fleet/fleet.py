@@ -19,6 +19,8 @@ from tests.fleet.happenings import Span
 from tests.services.process import free_ports
 
 OWNS_WITHIN_S = 90.0
+STOPS_WITHIN_S = 40.0  # twice the longest drain time, which is the cycle's
+TELLS_WITHIN_S = 3.0
 
 
 class NobodyServesError(Exception):
@@ -35,6 +37,7 @@ class State(StrEnum):
     KILLED = "killed"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    STUCK = "stuck"  # it did not stop: a defect
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,7 +62,7 @@ class Member:
     @property
     def gone(self) -> bool:
         """Whether a lost connection to it is no wonder."""
-        return self.state in {State.KILLED, State.STOPPING, State.STOPPED}
+        return self.state in {State.KILLED, State.STOPPING, State.STOPPED, State.STUCK}
 
     def interrupted(self, before: float, *, least_s: float) -> bool:
         """Whether it was killed, told to stop, or paused for at least so long, before some time."""
@@ -80,7 +83,7 @@ class Fleet:
         self.members: list[Member] = []
 
     def __str__(self) -> str:
-        here = [member for member in self.members if member.state not in {State.KILLED, State.STOPPED}]
+        here = [member for member in self.members if member.alive or member.state is State.STARTING]
         told = [f"{member.name} {member.state}" for member in here]
         return ", ".join([*told, f"{len(self.members) - len(here)} gone"])
 
@@ -152,8 +155,16 @@ class Fleet:
         """SIGTERM, and wait for its end."""
         member.state = State.STOPPING
         member.stopping_at = time.time()
-        member.exit_code = await member.worker.stop()
-        member.state = State.STOPPED
+        stopping = asyncio.create_task(member.worker.stop())
+        await asyncio.wait({stopping}, timeout=STOPS_WITHIN_S)
+        if stopping.done():
+            member.exit_code, member.state = stopping.result(), State.STOPPED
+            return
+        member.worker.tell_tasks()
+        await asyncio.sleep(TELLS_WITHIN_S)
+        member.worker.kill()
+        await stopping
+        member.state = State.STUCK
 
     async def count_calls(self) -> None:
         """Ask every LLM what it was asked."""

@@ -31,7 +31,7 @@ class Reading:
         self._expected = expected
         self._again = again
         self._ends = ends
-        self._place = (-1, -1)  # offset and number within the frame, of the last event
+        self.place = (-1, -1)  # offset and number within the frame, of the last event
         self._id: str | None = None  # of the event that comes
         self._data: bytes | None = None
 
@@ -60,9 +60,9 @@ class Reading:
             raise WrongAnswerError(f"an event after the end: {data[:200]!r}")
         if event_id is not None:
             _, offset, n = event_id.split("-")
-            before, self._place = self._place, (int(offset), int(n))
-            if self._place <= before:
-                raise WrongAnswerError(f"event {self._place} after event {before}")
+            before, self.place = self.place, (int(offset), int(n))
+            if self.place <= before:
+                raise WrongAnswerError(f"event {self.place} after event {before}")
             self.last_id = event_id
         if data == b"[DONE]":
             self.done = True
@@ -85,6 +85,13 @@ class Reading:
             self.text += choice["delta"].get("content") or ""
             if choice.get("finish_reason"):
                 self.finish.append(choice["finish_reason"])
+
+    def going_on(self) -> "Reading":
+        """Another reader, who begins behind the last event of this one."""
+        other = Reading(self._expected, again=self._again, ends=self._ends)
+        other.uid, other.text, other.last_id, other.finish = self.uid, self.text, self.last_id, [*self.finish]
+        other.place = self.place
+        return other
 
     def check_prefix(self) -> None:
         """However it ended: what came is how the text begins."""

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from answers.completion import Completion
 from answers.envelope import utc_iso
 from answers.fold import Answer, fold
-from answers.frames import Frame, Kind, Terminal
+from answers.frames import ANYBODY, ASIDE, Frame, Kind, Status
 from app import reading, requests, topics
 from tests.fleet.seen import Seen
 from transports.kafka.client import KafkaLog
@@ -25,9 +25,8 @@ from transports.partitioner import partition_for
 class Told:
     """One uid."""
 
+    answer: Answer
     completion: Completion
-    answers: dict[str, Answer] = field(default_factory=dict)  # by rid; a sound log has one
-    terminals: int = 0  # that count
     ended_at: float = math.inf  # when the counting one was written, in seconds since the epoch
     frames: Counter[Kind] = field(default_factory=Counter)
     repeated: int = 0  # tokens that were written and do not count, or were taken back: said twice
@@ -36,19 +35,14 @@ class Told:
     _row: tuple[str, bool] | None = None  # whose chunks the last line tells of, and whether they count
 
     @property
-    def attempts(self) -> int:
-        """Marks that count."""
-        return sum(answer.attempts for answer in self.answers.values())
-
-    @property
-    def terminal(self) -> Terminal | None:
+    def status(self) -> Status | None:
         """How it ended."""
-        return next((answer.terminal for answer in self.answers.values() if answer.terminal), None)
+        return self.answer.terminal.status if self.answer.terminal else None
 
     @property
     def spoke(self) -> bool:
         """Whether anything but a begin mark was written."""
-        return self.frames.keys() != {Kind.BEGIN} or bool(self.problems)
+        return self.frames.keys() != {Kind.BEGIN}
 
     @property
     def text(self) -> str:
@@ -63,7 +57,9 @@ class Told:
             self.problems.append(f"no frame of its key in partition {record.partition} at {record.offset}")
             return
         self.frames[frame.kind] += 1
-        before = self.answers.get(frame.rid) or Answer(rid=frame.rid)
+        before = self.answer
+        if frame.rid not in {before.rid, ANYBODY} and frame.kind not in ASIDE:
+            self.problems.append(f"{frame.kind} at {record.offset} is of another identity: {frame.rid}")
         folded = fold(before, record.offset, frame)
         self._tell(record, frame, counts=folded.counts)
         self.repeated += len(frame.chunks) - len(folded.chunks)
@@ -71,8 +67,11 @@ class Told:
             self.repeated += before.next_seq
         if not folded.counts:
             return
-        self.answers[frame.rid] = folded.answer
-        self._count(frame, record.timestamp)
+        self.answer = folded.answer
+        if frame.kind is Kind.RESTART:
+            self.completion = Completion(frame.uid)
+        elif frame.kind is Kind.TERMINAL:
+            self.ended_at = record.timestamp
         for chunk in folded.chunks:
             self.completion.add(chunk)
 
@@ -84,13 +83,6 @@ class Told:
         self._row = row
         line = f"{utc_iso(record.timestamp)} {record.offset} {frame.kind} {frame.attempt} seq {frame.seq}"
         self.story.append(line if counts else f"{line} does not count")
-
-    def _count(self, frame: Frame, written_at: float) -> None:
-        if frame.kind is Kind.RESTART:
-            self.completion = Completion(frame.uid)
-        elif frame.kind is Kind.TERMINAL:
-            self.terminals += 1
-            self.ended_at = written_at
 
 
 SeenT = TypeVar("SeenT", bound=Seen[Any])
@@ -116,7 +108,7 @@ async def read_accepted(log: KafkaLog, all_seen: list[SeenT]) -> tuple[list[Acce
         if seen is None or record.key != request.key:
             strangers.append(f"chat-requests {record.partition} at {record.offset}: nobody asked for {request.uid!r}")
         elif request.uid not in accepted:
-            told = Told(completion=Completion(request.uid))
+            told = Told(answer=Answer(rid=request.event_id), completion=Completion(request.uid))
             accepted[request.uid] = Accepted(uid=request.uid, seen=seen, told=told)
     return list(accepted.values()), strangers
 
@@ -127,7 +119,7 @@ async def read_answers(log: KafkaLog, accepted: list[Accepted[SeenT]]) -> list[s
     others: dict[str, Told] = {}
     async for record in read_all(log, topics.CHAT_CHUNKS):
         uid = (record.key or b"").decode(errors="replace")
-        one = told.get(uid) or others.setdefault(uid, Told(completion=Completion(uid)))
+        one = told.get(uid) or others.setdefault(uid, Told(answer=Answer(rid=""), completion=Completion(uid)))
         one.take(record, uid)
     # A door may write the begin mark of a request that then does not get into the log: nothing may follow it.
     return [f"{uid!r} was never accepted, and says {other.story}" for uid, other in others.items() if other.spoke]

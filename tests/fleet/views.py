@@ -109,6 +109,10 @@ def exits(fleet: Fleet) -> Check:
     """How the workers ended that were told to, and who ended unasked."""
     codes = {member.name: member.exit_code for member in fleet.members if member.exit_code is not None}
     problems = [f"{name} ended with {code}" for name, code in codes.items() if code]
-    problems += [f"{member.name} died" for member in fleet.members if member.state is State.DIED]
+    problems += [
+        f"{member.name} {member.state}, in {member.worker.log.name}"
+        for member in fleet.members
+        if member.state in {State.DIED, State.STUCK}
+    ]
     value = counted(Counter(str(code) for code in codes.values()))
     return Check(name="exit codes after SIGTERM", value=value, problems=problems)
