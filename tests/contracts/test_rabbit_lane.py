@@ -148,7 +148,7 @@ async def test_places_are_exact_after_connections_died_in_the_middle_of_publishi
             lane = await opened(connection, receipts)
             writer.place = lane.place(writer.submission) or Place()
             flights = [asyncio.ensure_future(writer.say(lane)) for _ in range(200)]
-            await asyncio.sleep(0.003 * deaths)
+            await asyncio.sleep(0.005 * (deaths + 1))
             cable.cut()
             await asyncio.gather(*flights, return_exceptions=True)
             assert lane.lost.done()

@@ -373,11 +373,12 @@ async def test_a_client_that_leaves_before_its_request_begins_cancels_it(
     worker = await make_worker(broker, DISCONNECT_GRACE_S="0.3", MAX_IN_FLIGHT="1").start()
     _, busy = await begun(worker, body_of("demo:tokens=150,delay_ms=20", "busy"), events=1)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.3)) as session:
-        impatient = body_of("demo", "impatient", on_disconnect="cancel")
+        username = f"impatient-{time.time_ns()}"
+        impatient = body_of("demo", "impatient", on_disconnect="cancel", username=username)
         with pytest.raises(TimeoutError):
             await session.post(f"{worker.url}/v1/chat/completions", json=impatient)
     listed: Any = await get_json(f"{worker.url}/requests")
-    (gone,) = [row["uid"] for row in listed["requests"] if row["uid"] != busy and row["state"] == "accepted"]
+    (gone,) = [row["uid"] for row in listed["requests"] if row["username"] == username]
     assert (await ended(worker, gone))["state"] == "cancelled"
     assert (await ended(worker, busy))["state"] == "completed"
     assert "impatient" not in await called(upstream)
