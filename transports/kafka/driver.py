@@ -13,7 +13,15 @@ from typing import Any, Final
 from faust.transport.drivers import aiokafka
 
 from transports.kafka import repairs
-from transports.kafka.repairs import OnlyWanted, SeekAgain, SeekToStart, Settlement, ShortPolls, TablesFirst
+from transports.kafka.repairs import (
+    KnownTopics,
+    OnlyWanted,
+    SeekAgain,
+    SeekToStart,
+    Settlement,
+    ShortPolls,
+    TablesFirst,
+)
 from transports.recovery import TableManager
 
 SCHEME: Final = "kafka-atleastonce"
@@ -32,7 +40,7 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 """Arguments of ``faust.App`` without which the repairs do not hold."""
 
 
-class Consumer(Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
+class Consumer(KnownTopics, Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
     """Delivers each message at least once, whatever dies in between."""
 
 
