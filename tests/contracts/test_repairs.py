@@ -13,12 +13,21 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.cluster import ClusterMetadata
 from faust.tables.manager import TableManager as StockTables
 
 from tests.contracts.engines import LIMIT_S, STOCK, Embedded, Kafka, Worker, numbers, without
 from tests.contracts.logs import until
 from transports import changelogs, recovery
-from transports.kafka.repairs import OnlyWanted, SeekAgain, SeekToStart, Settlement, ShortPolls, TablesFirst
+from transports.kafka.repairs import (
+    KnownTopics,
+    OnlyWanted,
+    SeekAgain,
+    SeekToStart,
+    Settlement,
+    ShortPolls,
+    TablesFirst,
+)
 from transports.log import Partition, Record, TopicSpec
 from transports.partitioner import partition_for
 
@@ -296,6 +305,32 @@ async def test_a_seek_that_a_rebalance_overtakes_begins_anew(
     async with worker.running(ready=False):
         await until(lambda: worker.recovery.completed.is_set() or worker.app.crashed, within_s=LIMIT_S)
         assert worker.app.crashed is not repaired
+
+
+# -- what is subscribed to
+
+
+@pytest.mark.kafka
+@with_and_without(KnownTopics)
+async def test_a_topic_that_is_news_to_the_brokers_is_waited_for(
+    kafka: Kafka, driver: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, repaired: bool
+) -> None:
+    """The first answer about the changelog says, to each client, that there is no such topic."""
+    told = set[int]()
+    update = ClusterMetadata.update_metadata
+
+    def late(self: Any, metadata: Any) -> None:
+        names = {topic[1] for topic in metadata.topics}
+        if kafka.changelog in names and id(self) not in told:
+            told.add(id(self))
+            unknown = [(3, *topic[1:3], []) if topic[1] == kafka.changelog else topic for topic in metadata.topics]
+            metadata.topics[:] = unknown
+        update(self, metadata)
+
+    monkeypatch.setattr(ClusterMetadata, "update_metadata", late)
+    async with Worker(kafka, writes=True, acks=True, **driver).running() as worker:
+        given = {tp.topic for tp in worker.app.consumer.assignment()}
+        assert given == ({kafka.topic, kafka.changelog} if repaired else {kafka.topic})
 
 
 # -- fetches

@@ -203,9 +203,9 @@ class Consumer(Settlement):
 
     # -- fetching
 
-    def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Fetch from these again."""
-        super().resume_partitions(tps)
+    def resume_flow(self) -> None:
+        """Hand out records again. Not as soon as partitions are resumed: then they have not been sought yet."""
+        super().resume_flow()
         self._wake.set()
 
     def on_buffer_drop(self, tp: TP) -> None:

@@ -14,7 +14,15 @@ from typing import Any, Final
 from faust.transport.drivers import aiokafka
 
 from transports.kafka import repairs
-from transports.kafka.repairs import OnlyWanted, SeekAgain, SeekToStart, Settlement, ShortPolls, TablesFirst
+from transports.kafka.repairs import (
+    KnownTopics,
+    OnlyWanted,
+    SeekAgain,
+    SeekToStart,
+    Settlement,
+    ShortPolls,
+    TablesFirst,
+)
 from transports.recovery import TableManager
 
 SCHEME: Final = "kafka-atleastonce"
@@ -36,7 +44,7 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 LEAVE_S: Final = 5.0  # for a last commit, and for the group to hear that a worker leaves
 
 
-class Consumer(Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
+class Consumer(KnownTopics, Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
     """Delivers each message at least once, whatever dies in between."""
 
     async def leave(self) -> None:

@@ -5,9 +5,10 @@ happens without it, and ``docs/repairs.md`` is the list, with the issues that th
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aiokafka
@@ -20,10 +21,49 @@ from faust.types import TP, FutureMessage
 from transports.kafka.one_loop import OneLoopConsumer
 from transports.settlement import Settlement
 
-__all__ = ["OnlyWanted", "Producer", "SeekAgain", "SeekToStart", "Settlement", "ShortPolls", "TablesFirst"]
+__all__ = [
+    "KnownTopics",
+    "OnlyWanted",
+    "Producer",
+    "SeekAgain",
+    "SeekToStart",
+    "Settlement",
+    "ShortPolls",
+    "TablesFirst",
+]
 
+logger = logging.getLogger(__name__)
+
+KNOWN_S, KNOWN_PAUSE_S = 10.0, 0.1  # how long topics may be news to the brokers, and between two questions
 FLUSH_S = 10.0  # how long a commit waits for table changes to reach the log; then it is tried again later
 POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
+
+
+class KnownTopics(Consumer):
+    """Subscribes to topics when the brokers know them.
+
+    A changelog that was created a moment ago may be news to the broker that is asked. Faust's leader then gives out the
+    partitions of all other topics ("Ignoring missing topic"), and aiokafka asks again after five minutes. Until then no
+    change of that table can be written, and it is not read back.
+    """
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Wait until they are known, but not for ever: one that nobody has made must not hold up the others."""
+        wanted, thread = set(topics), self._thread
+        await thread.call_thread(_await_known, thread._ensure_consumer()._client, wanted)  # noqa: SLF001
+        await super().subscribe(wanted)
+
+
+async def _await_known(client: Any, topics: set[str]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KNOWN_S):
+            await client.set_topics(topics)
+            while not all(map(client.cluster.partitions_for_topic, topics)):
+                await asyncio.sleep(KNOWN_PAUSE_S)
+                await client.force_metadata_update()
+    missing = [topic for topic in topics if not client.cluster.partitions_for_topic(topic)]
+    if missing:
+        logger.warning("subscribing without partitions of %s: no broker knows them", ", ".join(missing))
 
 
 class SeekToStart(Consumer):
