@@ -233,13 +233,11 @@ class Consumer(Settlement):
             left_s = until - time.monotonic()
             if records or left_s <= 0:
                 return records
-            # As a task: the turns of the loop that it takes are those in which whoever has woken us, to seek, does so.
-            waking = asyncio.ensure_future(self._wake.wait())
             try:
-                if not (await asyncio.wait({waking}, timeout=left_s))[0]:
-                    break
-            finally:
-                waking.cancel()
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                break
         return {}
 
     def _fetch(self, tps: Iterable[TP]) -> dict[TP, list[Record]]:
