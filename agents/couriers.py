@@ -74,7 +74,10 @@ class Couriers:
         courier.task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Go on while answers are generated here; what is left goes to the next owner, who knows how far it came."""
+        """Go on while answers are generated here; what is left goes to the next owner, who knows how far it came.
+
+        On Kafka a worker that stops owns nothing any more, so all of it goes to others at once.
+        """
         loop = asyncio.get_running_loop()
         deadline, idle_since = loop.time() + seconds, loop.time()
         while self._tasks and loop.time() < deadline and loop.time() - idle_since < GRACE_S:

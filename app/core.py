@@ -195,9 +195,8 @@ class Weir(faust.App):
             self.draining = True
             self.log.info("draining: finishing what is in flight, at most %g s", self.settings.drain_s)
             if self.settings.on_kafka and self.started:
-                await cast(
-                    "Any", self.consumer
-                ).leave()  # others begin what comes now, and follow what is in flight here
+                # The others begin what comes now, and follow what is in flight here.
+                await cast("Any", self.consumer).leave()
             results = await asyncio.gather(*(d(self.settings.drain_s) for d in self._drains), return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):

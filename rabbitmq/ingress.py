@@ -46,7 +46,7 @@ USED = ("headers", "reply_to", "correlation_id", "message_id", "expiration")
 
 
 class QueueGoneError(ConnectionError):
-    """Somebody removed the queue of requests; a new session makes it again."""
+    """The queue of requests was removed, or its channel closed; a new session makes both again."""
 
 
 class Intake:
@@ -249,7 +249,7 @@ class Intake:
                 return await self._order(request, reply, again=again or late)
             except LogRefusedError as error:
                 raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
-            except (UnavailableError, LogError) as error:
+            except (UnavailableError, LogError, TimeoutError) as error:
                 again = True  # it may have been taken all the same
                 level = logging.WARNING if tries == 0 else logging.DEBUG
                 logger.log(level, "a request from RabbitMQ waits for the log: %s", error)

@@ -62,6 +62,8 @@ class Lookup:
             except NotFoundError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
+            if asyncio.get_running_loop().time() > deadline:  # a row that nobody has told the identity of
+                raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
             await asyncio.sleep(LOOK_S)
 
 

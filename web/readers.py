@@ -18,7 +18,7 @@ from app.errors import ApiError
 from app.reading import marks, origin
 from app.requests import new_id
 from app.withdrawing import withdraw
-from transports.log import LogError, Partition
+from transports.log import LogError, LogUnavailableError, Partition
 
 logger = logging.getLogger(__name__)
 
@@ -113,5 +113,8 @@ class Readers:
         at = self._app.door.chunks_of(reader.uid)
         mark = Frame(uid=reader.uid, rid=reader.name, kind=Kind.READER, submission=reader.name, present=present)
         value = frames.encode(mark, event_id=new_id("evt"), tenant=reader.tenant)
-        async with asyncio.timeout(self._app.settings.accept_timeout_s):
-            return await self._app.log_client.append(at.topic, at.partition, reader.uid.encode(), value)
+        try:
+            async with asyncio.timeout(self._app.settings.accept_timeout_s):
+                return await self._app.log_client.append(at.topic, at.partition, reader.uid.encode(), value)
+        except TimeoutError:
+            raise LogUnavailableError("a reader's mark was not confirmed in time") from None
