@@ -1,5 +1,6 @@
 """A message that a frozen worker had in its hands was delivered to another one meanwhile."""
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +18,7 @@ from app.settings import Settings
 from rabbitmq.ingress import Intake
 from rabbitmq.link import HEARTBEAT_S
 from tests.unit.agents.helpers import REQUEST
-from tests.unit.app.memory_log import MemoryLog
+from tests.unit.app.memory_log import WAIT_S, MemoryLog
 from transports.log import Partition
 
 AT = Partition(topics.CHAT_DELIVERIES.name, 2)
@@ -54,6 +55,43 @@ class FakeChannel:
         self.acks += 1
 
 
+def intake_of(log: MemoryLog, door: FakeDoor, **settings: Any) -> Intake:
+    return Intake(
+        door=cast("Door", door),
+        log=log,
+        settings=Settings(**settings),
+        queues=lambda: None,
+        has_room=lambda: True,
+        cancel=AsyncMock(),
+    )
+
+
+def message_of(channel: FakeChannel, *, redelivered: bool = False) -> Any:
+    header = ContentHeader()
+    header.unmarshal(ContentHeader(body_size=len(BODY), properties=Basic.Properties()).marshal())
+    return DeliveredMessage(
+        delivery=Basic.Deliver("tag", 1, redelivered, "", "chat_incoming"),
+        header=header,
+        body=BODY,
+        channel=cast("Any", channel),
+    )
+
+
+async def test_an_order_that_is_not_confirmed_in_time_is_tried_again_for_the_same_request() -> None:
+    clock, log, channel = [0.0], MemoryLog(), FakeChannel()
+    log.appending = asyncio.Event()
+    taking = asyncio.create_task(
+        intake_of(log, FakeDoor(clock, 1.0), accept_timeout_s=0.05)._on_message(message_of(channel))
+    )
+    await asyncio.sleep(0.1)  # the first try is over
+    assert channel.acks == 0
+    log.appending.set()
+    async with asyncio.timeout(WAIT_S):
+        await taking
+    assert deliveries.decode(log.values(AT)[-1]).again
+    assert (channel.acks, clock[0]) == (1, 1.0)  # accepted once
+
+
 @pytest.mark.parametrize(
     ("redelivered", "takes_s", "again"),
     [(False, 0.1, False), (True, 0.1, True), (False, HEARTBEAT_S + 1.0, True)],
@@ -63,22 +101,8 @@ async def test_an_order_tells_whether_there_may_be_another_for_the_same_message(
 ) -> None:
     clock, log, channel = [0.0], MemoryLog(), FakeChannel()
     monkeypatch.setattr("rabbitmq.ingress.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
-    intake = Intake(
-        door=cast("Door", FakeDoor(clock, takes_s)),
-        log=log,
-        settings=Settings(),
-        queues=lambda: None,
-        has_room=lambda: True,
-        cancel=AsyncMock(),
-    )
-    header = ContentHeader()
-    header.unmarshal(ContentHeader(body_size=len(BODY), properties=Basic.Properties()).marshal())
-    message: Any = DeliveredMessage(
-        delivery=Basic.Deliver("tag", 1, redelivered, "", "chat_incoming"),
-        header=header,
-        body=BODY,
-        channel=cast("Any", channel),
-    )
+    intake = intake_of(log, FakeDoor(clock, takes_s))
+    message = message_of(channel, redelivered=redelivered)
     await intake._on_message(message)
     (value,) = log.values(AT)
     assert deliveries.decode(value).again is again
