@@ -1,10 +1,12 @@
 """Clients of the RabbitMQ door on four connections, which note every message as it comes, and remove nothing."""
 
 import asyncio
+import contextlib
+import itertools
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -90,10 +92,9 @@ class Ask:
         )
 
 
-def asks(name: str, count: int, models: Sequence[str], *, live: int = 2, whole: int = 10) -> list[Ask]:
-    """Requests: every ``live``-th is consumed from the start, every ``whole``-th asks for one message."""
-    made = []
-    for n in range(count):
+def asks(name: str, models: Sequence[str], *, live: int = 2, whole: int = 10) -> Iterator[Ask]:
+    """Requests without end: every ``live``-th is consumed from the start, every ``whole``-th asks for one message."""
+    for n in itertools.count():
         uid = f"{name}-{n}-{uuid.uuid4().hex[:8]}"
         body = {
             "model": models[n % len(models)],
@@ -102,8 +103,7 @@ def asks(name: str, count: int, models: Sequence[str], *, live: int = 2, whole: 
             "username": "tester",
             "uid": uid,
         }
-        made.append(Ask(uid, body, live=bool(live) and n % live == 0))
-    return made
+        yield Ask(uid, body, live=bool(live) and n % live == 0)
 
 
 @dataclass(slots=True)
@@ -119,12 +119,13 @@ class _Line:
 class RabbitClients:
     """Publishes with confirms, on durable queues; notes what comes."""
 
-    def __init__(self, url: str, asked: list[Ask]) -> None:
+    def __init__(self, url: str, to_ask: Iterator[Ask]) -> None:
         self._url = url
+        self._to_ask = to_ask
         self._lines: list[_Line] = []
         self._may_send = asyncio.Event()
         self._sending = 0
-        self.asked = asked
+        self.asked: list[Ask] = []
         self.sent: list[Ask] = []
 
     # -- connections
@@ -153,13 +154,28 @@ class RabbitClients:
 
     # -- asking
 
-    async def load(self, seconds: float) -> None:
-        """Send all requests, evenly."""
-        for ask in self.asked:
-            await self._ask(ask)
-            await asyncio.sleep(seconds / len(self.asked))
+    async def load(self, count: int, seconds: float) -> None:
+        """Send so many requests, evenly."""
+        for _ in range(count):
+            await self._ask(next(self._to_ask))
+            await asyncio.sleep(seconds / count)
+
+    @contextlib.asynccontextmanager
+    async def loading(self, count: int, seconds: float) -> AsyncIterator[None]:
+        """Send ``count`` requests within so many seconds, and on at that rate until what happens meanwhile is over."""
+        over = asyncio.Event()
+
+        async def send() -> None:
+            while not (over.is_set() and len(self.sent) >= count):
+                await self.load(1, seconds / count)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send())
+            yield
+            over.set()
 
     async def _ask(self, ask: Ask) -> None:
+        self.asked.append(ask)
         await self._may_send.wait()
         self._sending += 1
         try:

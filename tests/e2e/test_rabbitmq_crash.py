@@ -87,21 +87,20 @@ async def test_500_requests_while_workers_are_killed_and_rabbitmq_restarts(
     env: dict[str, str], make_worker: Start, rabbit: RabbitBroker
 ) -> None:
     workers = await started(make_worker, env, 3)
-    clients = RabbitClients(rabbit.url, asks("storm", 500, MODELS))
+    clients = RabbitClients(rabbit.url, asks("storm", MODELS))
     await clients.connect()
     story = Story(clients)
-    load = asyncio.create_task(clients.load(40))
-    await asyncio.sleep(4)
-    await story.kill(workers[0])
-    await asyncio.sleep(2)
-    await story.kill(workers[1])
-    await story.restart(rabbit)
-    await asyncio.sleep(3)
-    await story.kill(workers[2])
-    await story.stop(workers[0])
-    await story.kill(workers[1], down_s=4)
-    await load
-    await story.kill(workers[0])
+    async with clients.loading(500, seconds=40):
+        await asyncio.sleep(4)
+        await story.kill(workers[0])
+        await asyncio.sleep(2)
+        await story.kill(workers[1])
+        await story.restart(rabbit)
+        await asyncio.sleep(3)
+        await story.kill(workers[2])
+        await story.stop(workers[0])
+        await story.kill(workers[1], down_s=4)
+        await story.kill(workers[0])
     await clients.finish()
     story.tell("the end")
 
@@ -110,18 +109,17 @@ async def test_kafka_restarts_in_the_middle(
     env: dict[str, str], make_worker: Start, rabbit: RabbitBroker, e2e_kafka: KafkaBroker
 ) -> None:
     workers = await started(make_worker, env, 2)
-    clients = RabbitClients(rabbit.url, asks("kafka", 250, MODELS))
+    clients = RabbitClients(rabbit.url, asks("kafka", MODELS))
     await clients.connect()
     story = Story(clients)
-    load = asyncio.create_task(clients.load(25))
-    await asyncio.sleep(4)
-    await story.kill(workers[0])
-    await clients.until(under_way=5)
-    story.tell("Kafka restarts")
-    await asyncio.to_thread(e2e_kafka.restart)
-    story.tell("Kafka is up again")
-    await story.kill(workers[1])
-    await load
+    async with clients.loading(250, seconds=25):
+        await asyncio.sleep(4)
+        await story.kill(workers[0])
+        await clients.until(under_way=5)
+        story.tell("Kafka restarts")
+        await asyncio.to_thread(e2e_kafka.restart)
+        story.tell("Kafka is up again")
+        await story.kill(workers[1])
     await clients.finish()
     story.tell("the end")
 
@@ -130,17 +128,16 @@ async def test_one_worker_on_the_embedded_log_is_killed_again_and_again(
     make_worker: Start, rabbit: RabbitBroker
 ) -> None:
     (worker,) = await started(make_worker, {"RABBITMQ_URL": rabbit.url, "LEASE_S": "2"}, 1)
-    clients = RabbitClients(rabbit.url, asks("embedded", 120, MODELS))
+    clients = RabbitClients(rabbit.url, asks("embedded", MODELS))
     await clients.connect()
     story = Story(clients)
-    load = asyncio.create_task(clients.load(20))
-    await asyncio.sleep(2)
-    await story.kill(worker)
-    await story.kill(worker)
-    await story.restart(rabbit)
-    await story.kill(worker)
-    await story.stop(worker)
-    await load
+    async with clients.loading(120, seconds=20):
+        await asyncio.sleep(2)
+        await story.kill(worker)
+        await story.kill(worker)
+        await story.restart(rabbit)
+        await story.kill(worker)
+        await story.stop(worker)
     await clients.finish()
     story.tell("the end")
 
@@ -151,10 +148,10 @@ async def test_a_frozen_worker_that_comes_back_sends_nothing_again(
 ) -> None:
     """Kafka gives its partitions away after 3 s; RabbitMQ finds it dead after two heartbeats of 10 s."""
     workers = await started(make_worker, env, 2)
-    clients = RabbitClients(rabbit.url, asks(f"frozen{frozen_s}", 60, LONG, live=1))
+    clients = RabbitClients(rabbit.url, asks(f"frozen{frozen_s}", LONG, live=1))
     await clients.connect()
     story = Story(clients)
-    load = asyncio.create_task(clients.load(3))
+    load = asyncio.create_task(clients.load(60, seconds=3))
     await clients.until(under_way=30)
     frozen = workers[0].process
     assert frozen is not None
@@ -173,10 +170,10 @@ async def test_workers_join_while_answers_are_delivered(
     env: dict[str, str], make_worker: Start, rabbit: RabbitBroker
 ) -> None:
     await started(make_worker, env, 1)
-    clients = RabbitClients(rabbit.url, asks("join", 40, ("demo:tokens=400,delay_ms=60",), live=1, whole=0))
+    clients = RabbitClients(rabbit.url, asks("join", ("demo:tokens=400,delay_ms=60",), live=1, whole=0))
     await clients.connect()
     story = Story(clients)
-    await clients.load(2)
+    await clients.load(40, seconds=2)
     await clients.until(under_way=40)
     for _ in range(2):
         story.tell("a worker joins")
@@ -199,10 +196,10 @@ async def test_kill_9_of_rabbitmq_loses_nothing_and_repeats_only_what_was_not_co
     was not seen in 240 answers of full speed; with eight, it was 12 of 17,500 messages in 8 crashes.
     """
     await started(make_worker, env, 2)
-    clients = RabbitClients(rabbit.url, asks("power", 60, LONG, live=0))
+    clients = RabbitClients(rabbit.url, asks("power", LONG, live=0))
     await clients.connect()
     story = Story(clients)
-    await clients.load(2)
+    await clients.load(60, seconds=2)
     for _ in range(2):
         await asyncio.sleep(1.5)
         await clients.leave()
