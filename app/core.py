@@ -23,6 +23,7 @@ from app import logs, topics
 from app.accept import Door
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
+from app.publishing import Events
 from app.requests import ChatRequest
 from app.settings import Settings
 from app.traces import Traces
@@ -42,6 +43,7 @@ MODULES = (
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles
+EVENTS_S = 5.0  # for the last events to get into the log
 CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
 
 
@@ -74,7 +76,7 @@ class Outside(Service):
 
     async def on_shutdown(self) -> None:
         """Let go of the log and the LLM."""
-        self._app.traces.flush()
+        await self._app.events.drain(EVENTS_S)
         await self._app.upstream.close()
         await self._app.tails.stop()
         await self._app.log_client.stop()
@@ -111,7 +113,8 @@ class Weir(faust.App):
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
         self.log_client: LogClient = log_client(settings)
         self.tails = Tails(self.log_client)
-        self.traces = Traces(self.log_client, worker=self.worker_name)
+        self.events = Events(self.log_client)
+        self.traces = Traces(self.events, worker=self.worker_name)
         self.door = Door(
             log=self.log_client,
             tails=self.tails,

@@ -52,11 +52,19 @@ class ChatRequest:
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
 
     @property
     def key(self) -> bytes:
         """The record's key, in all topics around this request."""
         return self.uid.encode()
+
+    @property
+    def session_id(self) -> str | None:
+        """The client's session, where OpenAI's ``metadata`` names one."""
+        metadata = self.body.get("metadata")
+        session = metadata.get("session_id") if isinstance(metadata, dict) else None
+        return session if isinstance(session, str) else None
 
     @property
     def include_usage(self) -> bool:
@@ -100,6 +108,8 @@ def encode(request: ChatRequest) -> bytes:
         data["deadline"] = request.deadline
     if request.on_disconnect is not OnDisconnect.CONTINUE:
         data["on_disconnect"] = request.on_disconnect
+    if request.traceparent is not None:
+        data["traceparent"] = request.traceparent
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
@@ -130,6 +140,7 @@ def decode(value: bytes | None) -> ChatRequest:
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
+            traceparent=None if data.get("traceparent") is None else str(data["traceparent"]),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None

@@ -24,6 +24,7 @@ from answers.envelope import Json, utc_iso
 from answers.frames import Frame, Kind, Status, Terminal
 from app import app, requests, topics
 from app.lifecycle import Happening
+from app.publishing import Events
 from app.requests import ChatRequest, Ingress
 from app.traces import Traces
 from bench.recovery import old_uid
@@ -31,7 +32,7 @@ from tables import requests as requests_table
 from tables import terminals
 from tables.terminals import Ended
 from transports.embedded.client import EmbeddedLog
-from transports.log import LogClient, Partition
+from transports.log import Headers, LogClient, Partition
 from transports.partitioner import partition_for
 
 TOKENS = 4  # the tables hold no tokens, so few will do
@@ -63,6 +64,10 @@ class Landing:
         self.ends[Partition(topic, partition)] += 1
         return landing
 
+    def partitions(self, topic: str) -> int:
+        """As the log client's."""
+        return self._log.partitions(topic)
+
     async def landed(self) -> None:
         """Wait for all of it."""
         landings, self._landings = self._landings, []
@@ -81,7 +86,11 @@ class RowKeeper:
         """The next event begins a new row."""
         self._row = None
 
-    def append(self, topic: str, partition: int, key: bytes, value: bytes) -> Awaitable[int]:
+    def partitions(self, topic: str) -> int:
+        """As the log client's."""
+        return self._landing.partitions(topic)
+
+    def append(self, topic: str, partition: int, key: bytes, value: bytes, _headers: Headers = ()) -> Awaitable[int]:
         """As the log client's."""
         self._row = requests_table.apply(self._row, envelope.decode(value))
         self._landing.append(self._changelog, partition, key, orjson.dumps(self._row))
@@ -94,7 +103,8 @@ class Past:
     def __init__(self, log: LogClient) -> None:
         self._landing = Landing(log)
         self._rows = RowKeeper(self._landing)
-        self._traces = Traces(cast("LogClient", self._rows), worker="127.0.0.1:8080")
+        self._events = Events(cast("LogClient", self._rows))
+        self._traces = Traces(self._events, worker="127.0.0.1:8080")
         self._terminals = terminals.table.changelog_topic.get_topic_name()
 
     async def write(self, count: int) -> dict[Partition, int]:
@@ -106,8 +116,8 @@ class Past:
             if number % AT_ONCE == AT_ONCE - 1:
                 await self._landing.landed()
         await self._landing.landed()
-        if self._traces.dropped:
-            raise RuntimeError(f"{self._traces.dropped} trace events are missing")
+        if dropped := self._events.dropped.total():
+            raise RuntimeError(f"{dropped} trace events are missing")
         return self._landing.ends
 
     def _request(self, uid: str) -> ChatRequest:
@@ -147,6 +157,7 @@ class Past:
         told: Json = {"finish_reason": "stop", "usage": USAGE, "error": None, "timings": TIMINGS}
         told |= {"attempt": attempt, "first": ended.first, "last": ended.last}
         self._traces.emit(request, Happening.COMPLETED, told)
+        self._events.flush()  # before the next request's
 
 
 def _chunks_of(uid: str) -> Partition:

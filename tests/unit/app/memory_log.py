@@ -27,10 +27,10 @@ class MemoryLog:
 
     # -- for tests
 
-    def put(self, at: Partition, key: bytes | None, value: bytes | None) -> int:
+    def put(self, at: Partition, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
         """A record of somebody else."""
         log = self.records.setdefault(at, [])
-        record = Record(at.topic, at.partition, len(log), 0.0, key, value, ())
+        record = Record(at.topic, at.partition, len(log), 0.0, key, value, tuple(headers))
         log.append(record)
         for deliver in self._followers.get(at, ()):
             deliver([record])
@@ -65,16 +65,15 @@ class MemoryLog:
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
-        del headers
-        return asyncio.ensure_future(self._append(Partition(topic, partition), key, value))
+        return asyncio.ensure_future(self._append(Partition(topic, partition), key, value, headers))
 
-    async def _append(self, at: Partition, key: bytes | None, value: bytes | None) -> int:
+    async def _append(self, at: Partition, key: bytes | None, value: bytes | None, headers: Headers) -> int:
         if self.appending is not None:
             await self.appending.wait()
         error = self.broken or self.fail_append(at, value)
         if error is not None:
             raise error
-        return self.put(at, key, value)
+        return self.put(at, key, value, headers)
 
     async def bounds(self, at: Partition) -> Bounds:
         await self._reachable()

@@ -10,6 +10,7 @@ from answers.envelope import Json
 from app import requests, topics
 from app.accept import Door
 from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.publishing import Events
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings, load_settings
 from app.traces import Traces
@@ -43,7 +44,7 @@ def door(
 ) -> Door:
     begun = [] if begun is None else begun
     settings: Settings = load_settings({name.upper(): value for name, value in environ.items()})
-    traces = Traces(log, worker="w:1")
+    traces = Traces(Events(log), worker="w:1")
     return Door(
         log=log,
         tails=tails,
@@ -214,9 +215,8 @@ async def test_a_trace_that_cannot_be_written_stops_nobody(log: MemoryLog, tails
     front = door(log, tails)
     request = await front.accept(BODY, ingress=Ingress.HTTP)
     assert published(log) == [request]
-    front._traces.flush()
-    await asyncio.wait(set(front._traces._waiting), timeout=WAIT_S)
-    assert front._traces.dropped == 1
+    await front._traces._events.drain(WAIT_S)
+    assert front._traces._events.dropped == {topics.AGENT_TRACES.name: 1}
 
 
 def test_errors_of_the_api_have_openais_shape() -> None:

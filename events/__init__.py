@@ -1,0 +1,1 @@
+"""The events of the nine topics: one model for each type, in one file for each topic."""

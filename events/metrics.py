@@ -1,0 +1,58 @@
+"""agent-metrics-events: what an answer took and cost, and how good it was. Keyed by tenant and model."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from events.base import AboutModel, EventData
+
+
+class MetricsRecorded(AboutModel):
+    """The figures of one request that has ended."""
+
+    EVENT_TYPE: ClassVar[str] = "metrics.recorded"
+    TOPIC: ClassVar[str] = "agent-metrics-events"
+
+    uid: str
+    route: str = Field("default", description="The route that answered.")
+    status: Literal["completed", "failed", "cancelled", "expired"]
+    error_code: str | None = Field(None, description="OpenAI's error code, of one that failed.")
+    ended_at: str = Field(description="When it ended; ISO 8601, UTC. The time that windows go by.")
+    attempts: int = Field(description="LLM calls that were begun for it.")
+    queue_ms: float | None = Field(None, description="From the door to the last LLM call, in milliseconds.")
+    ttft_ms: float | None = Field(None, description="From the last LLM call to its first token, in milliseconds.")
+    latency_ms: float | None = Field(None, description="From the door to the end, in milliseconds.")
+    tokens_per_second: float | None = Field(None, description="Output tokens by the time from the first to the end.")
+    input_tokens: int | None = Field(None, description="Tokens of the prompt.")
+    cached_tokens: int | None = Field(None, description="Tokens of the prompt that came from the LLM's cache.")
+    output_tokens: int | None = Field(None, description="Tokens of the answer, thinking included.")
+    reasoning_tokens: int | None = Field(None, description="Tokens of thinking among them.")
+    cost_usd: float | None = Field(None, description="By the price table; null where the model has no price.")
+
+
+class QualityMeasured(AboutModel):
+    """What feedback says of one answer."""
+
+    EVENT_TYPE: ClassVar[str] = "metrics.quality"
+    TOPIC: ClassVar[str] = "agent-metrics-events"
+
+    uid: str
+    score: float = Field(ge=0, le=1, description="0 is bad, 1 is good: half of one more than the signal's score.")
+    feedback_id: str = Field(description="The event id of the feedback.")
+    feedback_type: str
+
+
+class MetricsTick(EventData):
+    """The clock says that nothing older will come: windows that end before it may close, where nobody sends events.
+
+    A record like any other, so that whoever reads the topic again comes to the same windows.
+    """
+
+    EVENT_TYPE: ClassVar[str] = "metrics.tick"
+    TOPIC: ClassVar[str] = "agent-metrics-events"
+
+    at: str = Field(description="ISO 8601, UTC.")
+
+    def record_key(self, tenant: str) -> str:
+        """The tenant; a tick is written to a partition, whatever its key."""
+        return tenant
