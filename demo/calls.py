@@ -1,6 +1,7 @@
 """How often the model was called, for what, and whether anyone listened: the proof of "one call per request"."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import orjson
 
 KEY_CHARS = 100  # of the last user text
 _MAX_KEYS = 100_000  # a demo server may run for weeks; the oldest keys go first
+_MAX_BEGAN = 100  # of one key, whose time is kept: the first ones
 
 
 class Calls:
@@ -16,6 +18,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.by_key: Counter[str] = Counter()
+        self.began: dict[str, list[float]] = {}  # when, in seconds since the epoch, by key
         self.total = 0
         self.open = 0  # now
         self.closed_early = 0  # the client left before the answer was complete
@@ -25,8 +28,12 @@ class Calls:
         """Counts one call for its duration; gives how many calls there were with this text, this one included."""
         key = text[:KEY_CHARS]
         if key not in self.by_key and len(self.by_key) >= _MAX_KEYS:
-            del self.by_key[next(iter(self.by_key))]
+            oldest = next(iter(self.by_key))
+            del self.by_key[oldest], self.began[oldest]
         self.by_key[key] += 1
+        began = self.began.setdefault(key, [])
+        if len(began) < _MAX_BEGAN:
+            began.append(time.time())
         self.total += 1
         self.open += 1
         try:
@@ -40,9 +47,10 @@ class Calls:
     def reset(self) -> None:
         """Forgets all that is over; calls that are still open stay counted as open."""
         self.by_key.clear()
+        self.began.clear()
         self.total = self.closed_early = 0
 
     def as_json(self) -> bytes:
         """The body of GET /demo/calls."""
         counts = {"calls": self.total, "open": self.open, "closed_early": self.closed_early}
-        return orjson.dumps({**counts, "by_key": self.by_key})
+        return orjson.dumps({**counts, "by_key": self.by_key, "began": self.began})

@@ -222,13 +222,26 @@ def _in_outage(run: Run, began: float, ended: float) -> bool:
     return any(outage.meets(began, ended, margin_s=AFTERMATH_S) for outage in run.outages)
 
 
-def _cause(member: Member, before: float) -> str | None:
-    """Why an answer that a worker had begun had to be gone on with."""
-    if member.killed_at < before:
-        return "killed"
-    if member.stopping_at < before:
-        return "stopped"
-    return "paused" if member.interrupted(before, least_s=LEASE_S) else None
+def _causes(run: Run, prompt: str) -> list[str | None]:
+    """Why each call for a prompt was made: what kept the worker of an earlier one from ending it, or else nothing."""
+    called = [(at, member) for member in run.fleet.members for at in member.began.get(prompt, ())]
+    open_, causes = list[tuple[float, Member]](), list[str | None]()
+    for at, member in sorted(called, key=lambda call: call[0]):
+        given_up = [(one, cause) for one in open_ if (cause := _given_up(run, one, at))]
+        if given_up:
+            open_.remove(given_up[0][0])
+        causes.append(given_up[0][1] if given_up else None)
+        open_.append((at, member))
+    return causes
+
+
+def _given_up(run: Run, call: tuple[float, Member], before: float) -> str | None:
+    """Why a call was given up before some time; None if nothing has happened to it."""
+    began, member = call
+    cause = member.gave_up(began, before, lease_s=LEASE_S)
+    if cause is not None:
+        return f"of what a {cause} worker held"
+    return "of what Kafka's absence hit" if _in_outage(run, began, before) else None
 
 
 def _calls(run: Run, accepted: list[Request]) -> list[Check]:
@@ -240,21 +253,12 @@ def _calls(run: Run, accepted: list[Request]) -> list[Check]:
     problems = []
     of_clients = by_client(accepted)
     for prompt, mine in of_clients.items():
+        causes = _causes(run, prompt)
+        repeated.update(cause for cause in causes if cause)
+        without = max(0, causes.count(None) - len(mine))
+        repeated["of any other"] += without
         attempts = sum(one.told.answer.attempts for one in mine)
-        ended_at = max(one.told.ended_at for one in mine)
-        excused: Counter[str] = Counter()
-        for member in run.fleet.members:
-            cause = _cause(member, ended_at)
-            if member.calls[prompt] and cause:
-                excused[cause] += member.calls[prompt]
-        extra = max(0, calls[prompt] - len(mine))
-        for cause, count in excused.items():
-            taken = min(extra, count)
-            repeated[f"of what a {cause} worker held"] += taken
-            extra -= taken
-        hit = _in_outage(run, min(one.seen.began_at for one in mine), ended_at)
-        repeated["of what Kafka's absence hit" if hit else "of any other"] += extra
-        if (extra and not hit) or calls[prompt] > attempts:
+        if without or calls[prompt] > attempts:
             problems.append(f"{mine[0].uid}: {callers(run.fleet, prompt)}, {attempts} attempts in the log")
     problems += [f"called for {prompt!r}, which nobody asked" for prompt in calls.keys() - of_clients.keys()]
     marks = Counter[str]()

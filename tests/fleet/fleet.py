@@ -52,7 +52,9 @@ class Member:
     stopping_at: float = math.inf
     pauses: list[Span] = field(default_factory=list)
     exit_code: int | None = None  # of a stop
-    calls: Counter[str] = field(default_factory=Counter)  # of its LLM, by prompt; known when the run is over
+    # Of its LLM, by prompt; known when the run is over.
+    calls: Counter[str] = field(default_factory=Counter)
+    began: dict[str, list[float]] = field(default_factory=dict)  # seconds since the epoch
 
     @property
     def alive(self) -> bool:
@@ -64,10 +66,14 @@ class Member:
         """Whether a lost connection to it is no wonder."""
         return self.state in {State.KILLED, State.STOPPING, State.STOPPED, State.STUCK}
 
-    def interrupted(self, before: float, *, least_s: float) -> bool:
-        """Whether it was killed, told to stop, or paused for at least so long, before some time."""
-        paused = any(span.began < before and span.ended - span.began >= least_s for span in self.pauses)
-        return min(self.killed_at, self.stopping_at) < before or paused
+    def gave_up(self, began: float, before: float, *, lease_s: float) -> str | None:
+        """What kept it, before some time, from ending a call that it had begun: killed, stopped or paused."""
+        if began < self.killed_at < before:
+            return "killed"
+        if began < self.stopping_at < before:
+            return "stopped"
+        hung = any(p.began < before and p.ended > began and p.ended - p.began >= lease_s for p in self.pauses)
+        return "paused" if hung else None
 
 
 class Fleet:
@@ -169,7 +175,8 @@ class Fleet:
     async def count_calls(self) -> None:
         """Ask every LLM what it was asked."""
         for member in self.members:
-            member.calls = Counter((await self._calls(member))["by_key"])
+            told = await self._calls(member)
+            member.calls, member.began = Counter(told["by_key"]), dict(told["began"])
 
     async def _owners(self, member: Member) -> list[str]:
         """Who owns partitions, as this one knows it."""

@@ -92,6 +92,7 @@ async def test_a_disconnect_in_mid_answer_ends_the_call_at_once(client: AsyncOpe
     assert (await calls(url))["open"] == 1
     await stream.close()
     counters = await until_none_open(url)
+    del counters["began"]
     assert counters == {"calls": 1, "open": 0, "closed_early": 1, "by_key": {"x": 1}}
 
 

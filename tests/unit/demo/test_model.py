@@ -1,4 +1,6 @@
 import asyncio
+import time
+from typing import cast
 
 import aiohttp
 import openai
@@ -175,10 +177,14 @@ async def test_the_synchronous_client_gets_the_same(url: str) -> None:
 
 async def test_calls_are_counted_by_the_last_user_text(client: AsyncOpenAI, url: str) -> None:
     long = "y" * 150
+    before = time.time()
     for prompt in ("a", "a", long):
         await streamed(client, body_of("demo:tokens=2", prompt))
     expected = {"calls": 3, "open": 0, "closed_early": 0, "by_key": {"a": 2, "y" * 100: 1}}
-    assert await calls(url) == expected
+    counted = await calls(url)
+    began = cast("dict[str, list[float]]", counted.pop("began"))
+    assert counted == expected
+    assert before <= began["a"][0] < began["a"][1] < began["y" * 100][0] <= time.time()
     async with aiohttp.ClientSession() as session:
         await session.delete(url.removesuffix("/v1") + "/demo/calls")
     assert (await calls(url))["calls"] == 0
