@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -31,9 +31,10 @@ from agents.frame_writer import FrameWriter
 from agents.view import View
 from answers import frames
 from answers.envelope import Json
-from answers.fold import Answer, finish_reasons, fold
+from answers.fold import Answer, finish_reasons
 from answers.frames import Frame, Kind, Status, Terminal
-from app.reading import decode
+from app.notes import Notes
+from app.reading import recounted
 from app.requests import ChatRequest, new_id
 from llm.errors import UpstreamError, UpstreamUnavailableError
 from transports.log import LogClient, LogError, Partition
@@ -160,6 +161,15 @@ class Claim:
     accepted: Callable[[], Awaitable[bool]]  # waits until it is known whether the request is in the log
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One LLM call for a request, or what stands for it."""
+
+    id: str
+    does: Plan
+    notes: Notes = field(default_factory=Notes)  # of what it says, while it says it
+
+
 class Answering:
     """Answers requests one by one; the caller runs many at once."""
 
@@ -200,7 +210,7 @@ class Answering:
         at: Partition,
         *,
         slot: Slot,
-        on_attempt: Callable[[str, Plan], None],
+        on_attempt: Callable[[Attempt], None],
         give_up: bool = False,
         claim: Claim | None = None,
     ) -> Answer:
@@ -210,7 +220,7 @@ class Answering:
             request: the first submission of its uid.
             at: the partition of chat-chunks that holds its answer.
             slot: held while this worker looks or calls, given back while it only follows.
-            on_attempt: told the id of each attempt, and what it does.
+            on_attempt: told of each attempt when it begins.
             give_up: call nobody, end the request as failed: answering it met a defect of ours.
             claim: its mark, where that was appended with the request.
 
@@ -222,9 +232,10 @@ class Answering:
         """
         failures, over = 0, set[str]()
 
-        def begun(attempt: str, does: Plan) -> None:
-            over.add(attempt)  # and over by the time that anybody looks again
-            on_attempt(attempt, does)
+        def begun(attempt: Attempt) -> Attempt:
+            over.add(attempt.id)  # and over by the time that anybody looks again
+            on_attempt(attempt)
+            return attempt
 
         while True:
             try:
@@ -233,9 +244,8 @@ class Answering:
                     await view.look()
                     claimed, claim = claim, None
                     if claimed is not None and await self._redeem(view, at, claimed):
-                        first = Plan(Kind.BEGIN, request.body)
-                        begun(claimed.attempt, first)
-                        await self._speak_and_watch(request, at, view, claimed.attempt, first, give_up=give_up)
+                        first = begun(Attempt(claimed.attempt, Plan(Kind.BEGIN, request.body)))
+                        await self._speak_and_watch(request, at, view, first, give_up=give_up)
                     return await self._until_terminal(request, at, view, slot, begun=begun, over=over, give_up=give_up)
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
@@ -250,7 +260,7 @@ class Answering:
         view: View,
         slot: Slot,
         *,
-        begun: Callable[[str, Plan], None],
+        begun: Callable[[Attempt], Attempt],
         over: set[str],
         give_up: bool,
     ) -> Answer:
@@ -269,10 +279,9 @@ class Answering:
                 await self._expire(request, at, view, late)
                 continue
             does = await self._plan(request, at, view.answer)
-            attempt = await self._mark(request, at, view, does)
-            if attempt is not None:
-                begun(attempt, does)
-                await self._speak_and_watch(request, at, view, attempt, does, give_up=give_up)
+            marked = await self._mark(request, at, view, does)
+            if marked is not None:
+                await self._speak_and_watch(request, at, view, begun(Attempt(marked, does)), give_up=give_up)
         return view.answer
 
     async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> Plan:
@@ -281,17 +290,9 @@ class Answering:
         simple = plan_without_text(known, request, policy)
         if simple is not None:
             return simple
-        said: list[Json] = []
-        answer = Answer(rid=known.rid)
-        async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
-            for record in await tail.look():
-                frame = decode(record) if record.offset <= known.last else None
-                if frame is not None:
-                    folded = fold(answer, record.offset, frame)
-                    if folded.answer.restarts > answer.restarts:
-                        said.clear()
-                    said += folded.chunks
-                    answer = folded.answer
+        _, said = await recounted(
+            self._tails, at, request.uid, position=request.chunks_from, rid=known.rid, upto=known.last
+        )
         return plan(known, request, policy, said)
 
     async def _too_late(self, request: ChatRequest, at: Partition, *, begun: bool) -> Json | None:
@@ -370,21 +371,21 @@ class Answering:
             await view.wait(left)
 
     async def _speak_and_watch(
-        self, request: ChatRequest, at: Partition, view: View, attempt: str, does: Plan, *, give_up: bool
+        self, request: ChatRequest, at: Partition, view: View, attempt: Attempt, *, give_up: bool
     ) -> None:
         """Call the LLM, and read along until the terminal, or until somebody else has taken over."""
         writer = FrameWriter(
             lambda value: self._log.append(at.topic, at.partition, request.key, value),
             request,
             view.answer.rid,
-            attempt,
+            attempt.id,
             view.answer.next_seq,
             max_bytes=self._rules.frame_max_bytes,
         )
         speaking = asyncio.create_task(
-            self._speak(request, view.answer, writer, does, give_up), name=f"speak-{request.uid}"
+            self._speak(request, view.answer, writer, attempt, give_up), name=f"speak-{request.uid}"
         )
-        watching = asyncio.create_task(self._watch(view, attempt, writer), name=f"watch-{request.uid}")
+        watching = asyncio.create_task(self._watch(view, attempt.id, writer), name=f"watch-{request.uid}")
         try:
             await asyncio.wait({speaking, watching, writer.failed}, return_when=asyncio.FIRST_COMPLETED)
             if not watching.done():
@@ -420,14 +421,14 @@ class Answering:
                 writer.beat()
 
     async def _speak(
-        self, request: ChatRequest, before: Answer, writer: FrameWriter, does: Plan, give_up: bool
+        self, request: ChatRequest, before: Answer, writer: FrameWriter, attempt: Attempt, give_up: bool
     ) -> None:
         """One LLM call, from its first chunk to the terminal frame.
 
         Raises:
             LogError: what was said may or may not be in the log.
         """
-        told = _Told(before)
+        told, does = _Told(before, attempt.notes), attempt.does
         try:
             if give_up:
                 terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
@@ -501,7 +502,8 @@ def _age_s(time_: str) -> float:
 class _Told:
     """What an attempt has heard from the LLM, for its terminal. Timings are milliseconds since it began."""
 
-    def __init__(self, before: Answer) -> None:
+    def __init__(self, before: Answer, notes: Notes) -> None:
+        self._notes = notes
         # After a restart mark nothing counts of what was said before; the fold has dropped it.
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
@@ -517,6 +519,7 @@ class _Told:
             self._first = time.monotonic()
         self._usage = chunk.get("usage") or self._usage
         self._reasons |= finish_reasons([chunk])
+        self._notes.add(chunk)
 
     def terminal(self, error: Json | None = None) -> Terminal:
         first_ms = None if self._first is None else round((self._first - self._began) * 1000, 3)

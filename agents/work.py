@@ -16,15 +16,16 @@ from faust.types import EventT
 
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
 from agents.burial import bury, mourn, surely
-from agents.continuing import Plan
+from agents.stories import Story
 from answers import frames
 from answers.envelope import MalformedRecordError
 from answers.fold import Answer
 from answers.frames import Frame, Kind, Status
 from app import requests, topics
 from app.core import Weir
-from app.lifecycle import Happening
+from app.lifecycle import TERMINAL
 from app.requests import ChatRequest, new_id
+from tables import requests as rows
 from tables import terminals
 from tables.terminals import Ended
 from transports.log import LogError, Partition
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 TRIES = 3  # of a request that meets a defect of ours; the last one only writes that it failed
 OWNER_CHECK_S = 0.5  # how often one that waits for its event looks whether the partition is still ours
+TELLING_MAX = 4  # ends that are read again at once, after a crash
 RETRY_S = 1.0  # pause before a request that met a defect of ours is tried again
 
 
@@ -66,6 +68,7 @@ class Work:
         self._slots = Slots(app.settings.max_in_flight)
         self._in_flight: dict[str, InFlight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling = asyncio.Semaphore(TELLING_MAX)
 
     def begin(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
         """Begin a request of this worker's own partition while it is on its way to the log, ahead of its event.
@@ -127,7 +130,7 @@ class Work:
         elif ended is None:
             await self._start(event, request)
         elif ended.rid == request.event_id:
-            event.ack()  # settled before a crash that came before the commit
+            self._own(self._tell_again(event, request, ended))  # settled before a crash that came before the commit
         else:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
             self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
@@ -193,19 +196,21 @@ class Work:
         """Bring a request to its end, and settle it."""
         request = work.request
 
-        def on_attempt(attempt: str, does: Plan) -> None:
-            details = {"attempt": attempt, "chunks_from": request.chunks_from, "mark": does.kind, "said": does.said}
-            self._app.traces.emit(request, Happening.ATTEMPTED, details)
-
+        story = Story(self._app, request, _chunks_of(partition))
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(
-            request, _chunks_of(partition), slot=work.slot, on_attempt=on_attempt, give_up=give_up, claim=claim
+            request, _chunks_of(partition), slot=work.slot, on_attempt=story.attempted, give_up=give_up, claim=claim
         )
         work.slot.give_back()
         context = await self._delivery(work, partition)
-        if context is not None and partition in self._app.own_partitions():
-            await self._mourn(work, answer)
-            context.run(self._settle, work, answer, partition)
+        if context is None or partition not in self._app.own_partitions():
+            return
+        await self._mourn(work, answer)
+        ended = context.run(self._settle, work, answer, partition)
+        if ended is not None and answer.terminal is not None:
+            await story.ended(answer, answer.terminal, ended.ended_at)
+            for event in work.events:
+                event.ack()
 
     async def _mourn(self, work: InFlight, answer: Answer) -> None:
         """What failed for good can be looked at, and sent again."""
@@ -227,13 +232,17 @@ class Work:
                     await work.delivered.wait()
         return work.context
 
-    def _settle(self, work: InFlight, answer: Answer, partition: int) -> None:
-        """Follow a terminal that was read out of the log: table first, then the offset."""
+    def _settle(self, work: InFlight, answer: Answer, partition: int) -> Ended | None:
+        """Follow a terminal that was read out of the log into the table; the offset comes after its story is told.
+
+        Returns:
+            the table's entry; None if whoever owns it after a rebalance gets it again, and settles it.
+        """
         request, terminal = work.request, answer.terminal
         if terminal is None:
             raise RuntimeError("settled without a terminal")
         if partition not in self._app.own_partitions():
-            return  # whoever owns it after the rebalance gets it again, and settles it from the same log
+            return None
         ended = Ended(
             rid=answer.rid,
             fingerprint=request.fingerprint,
@@ -244,19 +253,18 @@ class Work:
             ended_at=time.time(),
         )
         terminals.put(request.uid, ended)
-        for event in work.events:
-            event.ack()
-        details = {
-            "attempt": answer.attempt,
-            "finish_reason": terminal.finish_reason,
-            "usage": terminal.usage,
-            "chunks": answer.next_seq,
-            "error": terminal.error,
-            "timings": terminal.timings,
-            "first": answer.first,
-            "last": answer.last,
-        }
-        self._app.traces.emit(request, Happening(f"request.{terminal.status}"), details)
+        return ended
+
+    async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
+        """The end of a request may not have been told before a crash: where its row does not show it."""
+        row = rows.get(request.uid)
+        if row is None or row.get("state") not in TERMINAL:
+            async with self._telling:
+                try:
+                    await Story(self._app, request, _chunks_of(event.message.partition)).told_again(ended)
+                except Exception:  # its figures are missing then; the request has ended all the same
+                    logger.exception("request %s: its end could not be told again", request.uid)
+        event.ack()
 
     async def _answer_again(
         self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool

@@ -20,6 +20,7 @@ from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
 from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
+from app.thinking import prompt_chars
 from app.traces import Traces
 from app.validation import check_body
 from transports.log import LogClient, LogError, LogRefusedError, Partition
@@ -130,7 +131,11 @@ class Door:
                 f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
                 code="log_unavailable",
             ) from error
-        details = {"chunks_from": request.chunks_from, "on_disconnect": request.on_disconnect}
+        details = {
+            "chunks_from": request.chunks_from,
+            "on_disconnect": request.on_disconnect,
+            "prompt_chars": prompt_chars(request.body),
+        }
         self._traces.emit(request, Happening.ACCEPTED, details)
         return request
 

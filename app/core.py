@@ -23,9 +23,11 @@ from app import logs, topics
 from app.accept import Door
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
+from app.prices import load_prices
 from app.publishing import Events
 from app.requests import ChatRequest
 from app.settings import Settings
+from app.thinking import Teller
 from app.traces import Traces
 from llm.upstream import Timeouts, Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
@@ -115,6 +117,8 @@ class Weir(faust.App):
         self.tails = Tails(self.log_client)
         self.events = Events(self.log_client)
         self.traces = Traces(self.events, worker=self.worker_name)
+        self.prices = load_prices(settings.prices_file)
+        self.teller = Teller(endpoint=settings.openai_url, text_max_chars=settings.event_text_max_chars)
         self.door = Door(
             log=self.log_client,
             tails=self.tails,

@@ -56,6 +56,7 @@ class Events:
         self._log = log
         self._lingering: list[Outgoing] = []
         self._waiting: set[asyncio.Future[int]] = set()
+        self._round: asyncio.Future[None] | None = None  # done when what lingers now is in the log, or is dropped
         self._told_at = -TOLD_EVERY_S
         self.dropped: Counter[str] = Counter()  # by topic
 
@@ -78,9 +79,16 @@ class Events:
         except Exception as error:  # noqa: BLE001 -- what others sent must not break an answer
             self._drop(data.TOPIC, f"it cannot be written: {error}")
             return
-        if not self._lingering:
-            asyncio.get_running_loop().call_later(LINGER_S, self.flush)
+        if self._round is None:
+            loop = asyncio.get_running_loop()
+            self._round = loop.create_future()
+            loop.call_later(LINGER_S, self.flush)
         self._lingering.append(event)
+
+    async def landed(self, seconds: float) -> None:
+        """Wait until all that was emitted is in the log or is dropped, at most so long. Never raises."""
+        if self._round is not None:
+            await asyncio.wait({self._round}, timeout=seconds)
 
     async def publish(
         self, data: EventData, tenant: str, *, event_id: str | None = None, traceparent: str | None = None
@@ -96,6 +104,8 @@ class Events:
     def flush(self) -> None:
         """Append what lingers, now. Never raises and never waits."""
         events, self._lingering = self._lingering, []
+        round_, self._round = self._round, None
+        landings = []
         for event in events:
             try:
                 landing = self._append(event)
@@ -104,6 +114,9 @@ class Events:
                 continue
             self._waiting.add(landing)
             landing.add_done_callback(partial(self._landed, event.topic))
+            landings.append(landing)
+        if round_ is not None:
+            asyncio.gather(*landings, return_exceptions=True).add_done_callback(lambda _: round_.set_result(None))
 
     async def drain(self, seconds: float) -> None:
         """Flush, and wait for what is on its way, at most so long. Never raises."""

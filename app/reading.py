@@ -190,6 +190,27 @@ async def origin(
     raise LogUnavailableError("the tails were stopped")
 
 
+async def recounted(
+    tails: Tails, at: Partition, uid: str, *, position: int, rid: str, upto: int
+) -> tuple[Answer, list[Json]]:
+    """An answer as it stands in the log, from ``position`` up to the record at ``upto``, with its chunks that count.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    answer, chunks = Answer(rid=rid), list[Json]()
+    async with tails.open(at, max(position, 0), key=uid.encode()) as tail:
+        for record in await tail.look():
+            frame = decode(record) if record.offset <= upto else None
+            if frame is not None:
+                folded = fold(answer, record.offset, frame)
+                if folded.answer.restarts > answer.restarts:
+                    chunks.clear()
+                chunks += folded.chunks
+                answer = folded.answer
+    return answer, chunks
+
+
 async def marks(tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind) -> list[tuple[int, Frame]]:
     """Marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 

@@ -164,6 +164,18 @@ class Settings(BaseModel):
         7 * 86400.0, ge=60, description="How long a finished request stays in the tables, in seconds."
     )
 
+    # -- events
+    event_text_max_chars: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="How much of a prompt, a thought or an answer may stand in an event, in characters; keys and card "
+        "numbers are taken out of it. 0: no text at all.",
+    )
+    prices_file: Path | None = Field(
+        None, description="Price table (TOML, like app/prices.toml), in US dollars per million tokens. Unset: that one."
+    )
+
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
     kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
         None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."

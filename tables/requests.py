@@ -23,7 +23,8 @@ table = app.Table(
     help="State, timings and attempts of each request.",
 )
 
-_CONSTANT = ("rid", "model", "username", "ingress", "stream", "accepted_at")
+_CONSTANT = ("rid", "model", "username", "session_id", "ingress", "stream", "accepted_at")
+_OF_END = ("timings", "latency_ms", "usage", "cost_usd", "chunks", "finish_reason", "error", "first", "last")
 _OF_FIRST = ("rid", "chunks_from")  # which submission of the uid came first, only the chat agent knows
 
 
@@ -76,6 +77,7 @@ def apply(row: Json | None, event: Event) -> Json | None:
         # A second submission of the uid knows a later position than the one where the answer starts.
         row.setdefault("chunks_from", data.get("chunks_from"))
         row.setdefault("on_disconnect", data.get("on_disconnect"))
+        row.setdefault("prompt_chars", data.get("prompt_chars"))
         return row
     row |= {name: data[name] for name in _OF_FIRST if data.get(name) is not None}
     if happening is Happening.ATTEMPTED:
@@ -84,6 +86,6 @@ def apply(row: Json | None, event: Event) -> Json | None:
         row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
     else:
         row["ended_at"] = event.timestamp
-        for name in ("timings", "usage", "chunks", "finish_reason", "error", "first", "last"):
+        for name in _OF_END:
             row[name] = data.get(name)
     return row

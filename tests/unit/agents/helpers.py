@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from agents.answering import Answering, Rules, Slot, Slots
+from agents.answering import Answering, Attempt, Rules, Slot, Slots
 from agents.continuing import Continuation
 from answers import frames
 from answers.envelope import Json
 from answers.fold import Answer
 from answers.frames import Frame, Kind
 from app import topics
+from app.notes import Notes
 from app.requests import ChatRequest, Ingress, fingerprint
 from tests.unit.answers.helpers import RID, UID, chunk
 from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
@@ -83,6 +84,7 @@ class Stage:
         self.log = log
         self.model = model
         self.attempts: list[str] = []
+        self.notes: list[Notes] = []
         self.slots = Slots(1)
         self.stopping = False
         self._answering = answering
@@ -94,9 +96,13 @@ class Stage:
                 request,
                 AT,
                 slot=self._slot,
-                on_attempt=lambda attempt, _: self.attempts.append(attempt),
+                on_attempt=self._attempted,
                 give_up=give_up,
             )
+
+    def _attempted(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt.id)
+        self.notes.append(attempt.notes)
 
     def write(self, *records: Frame) -> int:
         """What another worker says about the same request; the offset of its last record."""

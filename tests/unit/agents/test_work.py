@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 
-from agents.answering import Claim, NotBegunError, Slot, Slots
+from agents.answering import Attempt, Claim, NotBegunError, Slot, Slots
 from agents.work import Work
 from answers.fold import Answer
 from answers.frames import Status, Terminal
 from app import requests
+from app.prices import Prices
+from app.publishing import Events
 from app.requests import ChatRequest
+from app.thinking import Teller
+from app.traces import Traces
 from tables import terminals
 from tests.unit.agents.helpers import REQUEST
-from tests.unit.app.memory_log import WAIT_S
+from tests.unit.app.memory_log import WAIT_S, MemoryLog
 from transports.log import LogUnavailableError, Partition
 
 
@@ -44,7 +48,7 @@ class FakeAnswering:
         _at: Partition,
         *,
         slot: Slot,
-        on_attempt: Callable[[str], None],
+        on_attempt: Callable[[Attempt], None],
         give_up: bool,
         claim: Claim | None = None,
     ) -> Answer:
@@ -72,7 +76,7 @@ class Answered:
         _at: Partition,
         *,
         slot: Slot,
-        on_attempt: Callable[[str], None],
+        on_attempt: Callable[[Attempt], None],
         give_up: bool,
         claim: Claim | None = None,
     ) -> Answer:
@@ -86,13 +90,23 @@ class Answered:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Any:
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(terminals, "table", {})
+    events = Events(log)
     return SimpleNamespace(
         draining=False,
         settings=SimpleNamespace(max_in_flight=1),
         own_partitions=lambda: {2},
-        traces=SimpleNamespace(emit=lambda *_: None),
+        worker_name="w:1",
+        traces=Traces(events, worker="w:1"),
+        events=events,
+        teller=Teller(endpoint="http://llm/v1", text_max_chars=100),
+        prices=Prices({}),
     )
 
 

@@ -25,7 +25,7 @@ def folded(*events: Event) -> Json:
     return row
 
 
-ACCEPTED = event(Happening.ACCEPTED, chunks_from=40, on_disconnect="cancel")
+ACCEPTED = event(Happening.ACCEPTED, chunks_from=40, on_disconnect="cancel", prompt_chars=5)
 ATTEMPTED = event(Happening.ATTEMPTED, "12:01", attempt="att-1", chunks_from=40, mark="begin", said=0)
 COMPLETED = event(
     Happening.COMPLETED,
@@ -36,6 +36,8 @@ COMPLETED = event(
     chunks=4,
     error=None,
     timings={"total_ms": 60.0},
+    latency_ms=75.5,
+    cost_usd=0.25,
     first=41,
     last=44,
 )
@@ -52,12 +54,16 @@ def test_a_row_tells_the_whole_life_of_a_request() -> None:
         "rid": "evt-1",
         "model": "m",
         "username": "ada",
+        "session_id": None,
         "ingress": "http",
         "stream": True,
         "accepted_at": "11:59",
         "chunks_from": 40,
         "on_disconnect": "cancel",
+        "prompt_chars": 5,
         "ended_at": "12:02",
+        "latency_ms": 75.5,
+        "cost_usd": 0.25,
         "timings": {"total_ms": 60.0},
         "usage": {"total_tokens": 3},
         "chunks": 4,

@@ -1,0 +1,107 @@
+"""Tell what happens to a request, while it is answered and at its end: all events of the chat agent are made here.
+
+What is told at the end is told before the request's offset is committed, under ids that are the same whoever tells it:
+a worker that dies in between leaves it to be told again, and readers drop what they have seen.
+"""
+
+import logging
+import time
+
+from agents.answering import Attempt
+from agents.deciding import decision
+from answers.fold import Answer
+from answers.frames import Kind, Terminal
+from app.account import Account, seconds_of
+from app.core import Weir
+from app.lifecycle import Happening
+from app.notes import Notes
+from app.reading import recounted
+from app.requests import ChatRequest
+from events.base import EventData, derived_id
+from tables.terminals import Ended
+from transports.log import LogError, Partition
+
+logger = logging.getLogger(__name__)
+
+LANDED_S = 10.0  # for the last events about a request; then its offset is committed all the same, and they are counted
+
+
+class Story:
+    """Of one request, on one worker."""
+
+    def __init__(self, app: Weir, request: ChatRequest, at: Partition) -> None:
+        self._app = app
+        self._request = request
+        self._at = at  # where its answer stands
+        self._attempt = ""  # the last one that was begun here
+        self._notes = Notes()  # of it
+        self._whole = False  # they are of all that counts
+
+    def attempted(self, attempt: Attempt) -> None:
+        """An attempt is begun here."""
+        request, does, again = self._request, attempt.does, bool(self._attempt)
+        self._attempt, self._notes = attempt.id, attempt.notes
+        self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or not does.said
+        accepted = seconds_of(request.accepted_at)
+        details = {
+            "attempt": attempt.id,
+            "chunks_from": request.chunks_from,
+            "mark": does.kind,
+            "said": does.said,
+            "queue_ms": None if accepted is None else max(0.0, round((time.time() - accepted) * 1000, 3)),
+        }
+        self._app.traces.emit(request, Happening.ATTEMPTED, details)
+        self._emit(decision(request, attempt.id, does, again=again, worker=self._app.worker_name))
+        if does.kind is Kind.BEGIN:
+            started = self._app.teller.started(request)
+            self._emit(started, derived_id(request.event_id, started.EVENT_TYPE))
+
+    async def ended(self, answer: Answer, terminal: Terminal, ended_at: float) -> None:
+        """The end was read out of the log; returns when all about it is in the log too, or has no hope to get there."""
+        account = Account(
+            request=self._request,
+            answer=answer,
+            terminal=terminal,
+            notes=await self._all_notes(answer),
+            ended_at=ended_at,
+            prices=self._app.prices,
+        )
+        self._tell(account)
+        await self._app.events.landed(LANDED_S)
+
+    def _tell(self, account: Account) -> None:
+        self._app.traces.emit(
+            self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
+        )
+        outcome, metrics = account.outcome(), account.metrics()
+        if outcome is not None:
+            self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
+        self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
+        for event_id, told in self._app.teller.ended(account):
+            self._emit(told, event_id)
+
+    async def told_again(self, ended: Ended) -> None:
+        """Tell the end of a request that was settled before a crash: it may not have been told."""
+        answer, chunks = await recounted(
+            self._app.tails, self._at, self._request.uid, position=ended.first, rid=ended.rid, upto=ended.last
+        )
+        if answer.terminal is not None:
+            self._notes, self._whole, self._attempt = Notes(chunks), True, answer.attempt
+            await self.ended(answer, answer.terminal, ended.ended_at)
+
+    async def _all_notes(self, answer: Answer) -> Notes:
+        """Of all that counts: out of the log, where another worker has said some of it."""
+        if not answer.next_seq or (self._whole and self._attempt == answer.attempt):
+            return self._notes
+        try:
+            _, chunks = await recounted(
+                self._app.tails, self._at, self._request.uid, position=answer.first, rid=answer.rid, upto=answer.last
+            )
+        except LogError as error:
+            logger.warning("request %s: told without what was said: %s", self._request.uid, error)
+            return self._notes
+        return Notes(chunks)
+
+    def _emit(self, data: EventData, event_id: str | None = None) -> None:
+        request = self._request
+        self._app.events.emit(data, request.tenant, event_id=event_id, traceparent=request.traceparent)

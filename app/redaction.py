@@ -1,0 +1,44 @@
+"""What may stand in events of what people and models write: not much of it, and no keys or card numbers.
+
+A net with wide meshes: it takes what has the shape of a secret. Who must not have prompts in events at all sets
+EVENT_TEXT_MAX_CHARS to 0.
+"""
+
+import re
+from typing import Final
+
+HIDDEN: Final = "[redacted]"
+
+_SECRETS: Final = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON Web Token
+    r"|\b(?:sk|pk|rk)-[\w-]{16,}|\b(?:sk|pk|rk)_(?:live|test)_\w{16,}"  # OpenAI and its like, Stripe
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
+    r"|\b(?:ghp|gho|ghu|ghs|ghr|github_pat|glpat|xox[abeoprs]|hf|AIza)[_-]?\w[\w-]{18,}"  # GitHub, GitLab, Slack, …
+    r"|\b[Bb]earer\s+[\w.~+/-]{16,}=*"
+    r"|(?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)"  # user and password in a URL
+    r"|(?i:(?<=password)|(?<=passwd)|(?<=secret)|(?<=api_key)|(?<=api-key)|(?<=apikey)|(?<=access_token))"
+    r"[\"']?\s*[:=]\s*[\"']?[^\s\"',;]{4,200}",
+    re.DOTALL,
+)
+_CARD: Final = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
+
+
+def redacted(text: str, limit: int) -> str:
+    """At most ``limit`` characters of a text, without secrets; a cut one ends in an ellipsis."""
+    if limit <= 0:
+        return ""
+    # A secret that the cut would halve must be seen whole.
+    clean = _CARD.sub(_card, _SECRETS.sub(HIDDEN, text[: limit + 4096]))
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _card(found: re.Match[str]) -> str:
+    digits = [int(char) for char in found[0] if char.isdigit()]
+    return HIDDEN if _luhn(digits) else found[0]
+
+
+def _luhn(digits: list[int]) -> bool:
+    """Whether the check digit of a card number is right (ISO/IEC 7812-1, annex B)."""
+    doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0

@@ -1,0 +1,152 @@
+"""How an answer came about, as a trace of steps: from the notes of the answer, wherever they come from. Pure.
+
+The events of agent-thinking-events and GET /thinking are made by the same functions, so they cannot differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from answers.envelope import Json, utc_iso
+from answers.frames import Status
+from app.account import Account
+from app.notes import Notes, Part, Passage
+from app.redaction import redacted
+from app.requests import ChatRequest
+from events.base import EventData
+from events.thinking import StepType, ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
+
+SQL_FENCE: Final = "```sql"
+SQL_ARGUMENT: Final = '"sql"'
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """How traces are told here."""
+
+    endpoint: str  # of the LLM, without credentials
+    text_max_chars: int
+
+    def started(self, request: ChatRequest) -> ThinkingStarted:
+        """The beginning of a trace."""
+        return ThinkingStarted(
+            trace_id=request.uid,
+            session_id=request.session_id,
+            actor_urn=f"urn:weir:agent:{request.tenant}:chat",
+            goal=redacted(last_user_text(request.body), self.text_max_chars) or None,
+            started_at=request.accepted_at,
+        )
+
+    def steps(self, uid: str, notes: Notes) -> Iterator[ThinkingStep]:
+        """What was thought, called and said, in order."""
+        for index, passage in enumerate(notes.passages):
+            text = passage.text
+            yield ThinkingStep(
+                trace_id=uid,
+                step_id=f"{uid}/{index}",
+                index=index,
+                step_type=_type(passage, text, first=index == 0),
+                reasoning=redacted(text, self.text_max_chars),
+                chars=passage.chars,
+                tool=passage.tool,
+                confidence=passage.confidence,
+            )
+
+    def api_call(self, account: Account) -> ThinkingApiCall | None:
+        """The call that ended the answer; None where the LLM was not called."""
+        if not account.answer.attempt:
+            return None
+        total = account.terminal.timings.get("total_ms")
+        return ThinkingApiCall(
+            trace_id=account.request.uid,
+            call_id=account.answer.attempt,
+            endpoint=self.endpoint,
+            model_id=account.notes.model or account.model,
+            input_tokens=account.tokens.input,
+            output_tokens=account.tokens.output,
+            thinking_tokens=account.tokens.reasoning,
+            latency_ms=total if isinstance(total, int | float) else None,
+            cost_usd=account.cost_usd,
+        )
+
+    def completed(self, account: Account, steps: list[ThinkingStep]) -> ThinkingCompleted:
+        """The end of a trace, with its sums."""
+        confidences = [step.confidence for step in steps if step.confidence is not None]
+        return ThinkingCompleted(
+            trace_id=account.request.uid,
+            status=_status(account.status),
+            outcome=_outcome(account),
+            started_at=account.request.accepted_at,
+            completed_at=utc_iso(account.ended_at),
+            total_duration_ms=account.latency_ms or 0.0,
+            total_input_tokens=account.tokens.input or 0,
+            total_output_tokens=account.tokens.output or 0,
+            total_thinking_tokens=account.tokens.reasoning or 0,
+            total_cost_usd=account.cost_usd,
+            model_ids_used=[account.notes.model] if account.notes.model else [],
+            path_taken=[step.step_type for step in steps],
+            step_count=len(steps),
+            api_call_count=account.answer.attempts,
+            avg_confidence=sum(confidences) / len(confidences) if confidences else None,
+        )
+
+    def ended(self, account: Account) -> list[tuple[str, EventData]]:
+        """All that is told at a trace's end, each with the id of its event."""
+        steps = list(self.steps(account.request.uid, account.notes))
+        told: list[tuple[str, EventData]] = [(account.event_id(step.EVENT_TYPE, step.index), step) for step in steps]
+        call = self.api_call(account)
+        if call is not None:
+            told.append((account.event_id(call.EVENT_TYPE, call.call_id), call))
+        end = self.completed(account, steps)
+        return [*told, (account.event_id(end.EVENT_TYPE), end)]
+
+
+def last_user_text(body: Json) -> str:
+    """The text of the last message of the user; "" if there is none."""
+    messages = body.get("messages")
+    for message in reversed(messages if isinstance(messages, list) else []):
+        if isinstance(message, dict) and message.get("role") == "user":
+            return text_of(message.get("content"))
+    return ""
+
+
+def prompt_chars(body: Json) -> int:
+    """Length of the text of all messages, in characters."""
+    messages = body.get("messages")
+    return sum(
+        len(text_of(message.get("content")))
+        for message in (messages if isinstance(messages, list) else ())
+        if isinstance(message, dict)
+    )
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or OpenAI's list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _type(passage: Passage, text: str, *, first: bool) -> StepType:
+    if passage.part is Part.THOUGHT:
+        return StepType.INTENT_ANALYSIS if first else StepType.REFINEMENT
+    if passage.part is Part.TOOL:
+        return StepType.SQL_GENERATION if SQL_ARGUMENT in text.lower() else StepType.TOOL_SELECTION
+    return StepType.SQL_GENERATION if SQL_FENCE in text.lower() else StepType.RESPONSE
+
+
+def _status(status: Status) -> Literal["completed", "failed", "cancelled"]:
+    match status:
+        case Status.COMPLETED:
+            return "completed"
+        case Status.CANCELLED:
+            return "cancelled"
+    return "failed"
+
+
+def _outcome(account: Account) -> Literal["success", "partial", "failure"]:
+    if account.status is Status.COMPLETED:
+        return "partial" if account.terminal.finish_reason == "length" else "success"
+    return "partial" if account.answer.next_seq else "failure"

@@ -1,0 +1,75 @@
+import pytest
+
+from app.redaction import HIDDEN, redacted
+
+LIMIT = 1000
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-abcdefghijklmnop1234567890",
+        "sk_live_51HxyzABCDEFGHIJKLMN",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_0123456789abcdefghijABCDEFGHIJ012345",
+        "github_pat_11ABCDEFG0123456789_abcdefghijklmnop",
+        "xoxb-123456789012-abcdefghijklmnop",
+        "hf_abcdefghijklmnopqrstuvwxyz",
+        "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+        "4111 1111 1111 1111",
+        "5500-0000-0000-0004",
+        "378282246310005",
+    ],
+)
+def test_a_secret_does_not_stay(secret: str) -> None:
+    told = redacted(f"before {secret} after", LIMIT)
+    assert secret not in told
+    assert told == f"before {HIDDEN} after"
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("Authorization: Bearer abcdefghijklmnop.qrstuv", "abcdefghijklmnop.qrstuv"),
+        ("postgres://ada:hunter2@db/sales", "hunter2"),
+        ('{"password": "hunter2!", "user": "ada"}', "hunter2"),
+        ("api_key=0123456789", "0123456789"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nxyz\n-----END RSA PRIVATE KEY-----", "MIIE"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE that is cut off", "MIIE"),
+    ],
+)
+def test_what_stands_beside_a_word_for_a_secret_does_not_stay(text: str, gone: str) -> None:
+    told = redacted(text, LIMIT)
+    assert gone not in told
+    assert HIDDEN in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The task-force-of-the-century-begins",
+        "Order 4111 1111 1111 1112 is none",  # its check digit is wrong
+        "uid 1234567890123-4567",
+        "SELECT password_hash FROM users WHERE id = 12345",
+        "http://localhost:8080/a@b",
+        "2026-01-01T00:00:00.000000Z",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redacted(text, LIMIT) == text
+
+
+def test_a_long_text_is_cut_and_no_text_is_kept_at_zero() -> None:
+    assert redacted("x" * 50, 10) == "x" * 9 + "…"
+    assert redacted("x" * 10, 10) == "x" * 10
+    assert redacted("x", 0) == ""
+
+
+def test_a_secret_across_the_cut_does_not_stay() -> None:
+    told = redacted("x" * 90 + " sk-abcdefghijklmnopqrstuvwxyz", 100)
+    assert "sk-a" not in told
+
+
+def test_a_megabyte_costs_no_more_than_its_beginning() -> None:
+    assert len(redacted("1 " * 500_000, LIMIT)) == LIMIT
