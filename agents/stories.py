@@ -41,7 +41,7 @@ class Story:
         """An attempt is begun here."""
         request, does, again = self._request, attempt.does, bool(self._attempt)
         self._attempt, self._notes = attempt.id, attempt.notes
-        self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or not does.said
+        self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or (does.body is not None and not does.said)
         accepted = seconds_of(request.accepted_at)
         details = {
             "attempt": attempt.id,

@@ -22,9 +22,11 @@ from answers.envelope import MalformedRecordError
 from answers.fold import Answer
 from answers.frames import Frame, Kind, Status
 from app import requests, topics
+from app.audit import SUBMIT, Caller
 from app.core import Weir
 from app.lifecycle import TERMINAL
-from app.requests import ChatRequest, new_id
+from app.requests import ChatRequest, Ingress, new_id
+from events.base import derived_id
 from tables import requests as rows
 from tables import terminals
 from tables.terminals import Ended
@@ -128,12 +130,25 @@ class Work:
                 same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
                 self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
         elif ended is None:
+            if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
+                self._audit(request)
             await self._start(event, request)
         elif ended.rid == request.event_id:
             self._own(self._tell_again(event, request, ended))  # settled before a crash that came before the commit
         else:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
             self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
+
+    def _audit(self, request: ChatRequest) -> None:
+        self._app.audit.record(
+            SUBMIT,
+            Caller(ingress=request.ingress),
+            tenant=request.tenant,
+            actor=request.username,
+            resource_id=request.uid,
+            event_id=derived_id(request.event_id, SUBMIT.name),
+            traceparent=request.traceparent,
+        )
 
     @staticmethod
     async def _never() -> None:

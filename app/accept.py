@@ -16,6 +16,7 @@ import orjson
 
 from answers.envelope import Json, utc_iso
 from app import requests, topics
+from app.audit import SUBMIT, Audit, Caller
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
 from app.requests import ChatRequest, Ingress, OnDisconnect
@@ -67,6 +68,7 @@ class Door:
         log: LogClient,
         tails: Tails,
         traces: Traces,
+        audit: Audit,
         settings: Settings,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
@@ -74,6 +76,7 @@ class Door:
         self._log = log
         self._tails = tails
         self._traces = traces
+        self._audit = audit
         self._settings = settings
         self._own_partitions = own_partitions
         self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
@@ -87,6 +90,7 @@ class Door:
         priority: int = 0,
         deadline: str | None = None,
         idempotency_key: str | None = None,
+        caller: Caller | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -97,6 +101,7 @@ class Door:
             priority: a higher one is more urgent.
             deadline: ISO 8601, UTC; after it, nobody wants the answer. Else the body's ``deadline_s`` counts from now.
             idempotency_key: names the request within its tenant, instead of a ``uid``.
+            caller: who asks, as far as the door knows.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -105,7 +110,7 @@ class Door:
                 that sends it again should send the same uid.
         """
         checked = check_body(body)
-        tenant = self._tenant(tenant)
+        tenant = self.tenant(tenant)
         brought = _brought_uid(checked, tenant, idempotency_key)
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = utc_iso(time.time() + checked["deadline_s"])
@@ -137,13 +142,26 @@ class Door:
             "prompt_chars": prompt_chars(request.body),
         }
         self._traces.emit(request, Happening.ACCEPTED, details)
+        self._audit.record(
+            SUBMIT,
+            caller or Caller(ingress=ingress),
+            tenant=tenant,
+            actor=request.username,
+            resource_id=uid,
+            traceparent=request.traceparent,
+        )
         return request
 
     def chunks_of(self, uid: str) -> Partition:
         """The partition of chat-chunks where the answer to ``uid`` stands."""
         return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
 
-    def _tenant(self, tenant: str | None) -> str:
+    def tenant(self, tenant: str | None) -> str:
+        """The tenant that a client names, or the default one.
+
+        Raises:
+            InvalidRequestError: it is no name of a tenant.
+        """
         if tenant is not None and not _TENANT.fullmatch(tenant):
             raise InvalidRequestError(
                 "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"

@@ -21,11 +21,13 @@ from mode import Service, ServiceT
 from answers.envelope import Json
 from app import logs, topics
 from app.accept import Door
+from app.audit import CANCEL, Audit, Caller
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
 from app.prices import load_prices
 from app.publishing import Events
-from app.requests import ChatRequest
+from app.redaction import without_credentials
+from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
@@ -117,12 +119,16 @@ class Weir(faust.App):
         self.tails = Tails(self.log_client)
         self.events = Events(self.log_client)
         self.traces = Traces(self.events, worker=self.worker_name)
+        self.audit = Audit(self.events)
         self.prices = load_prices(settings.prices_file)
-        self.teller = Teller(endpoint=settings.openai_url, text_max_chars=settings.event_text_max_chars)
+        self.teller = Teller(
+            endpoint=without_credentials(settings.openai_url), text_max_chars=settings.event_text_max_chars
+        )
         self.door = Door(
             log=self.log_client,
             tails=self.tails,
             traces=self.traces,
+            audit=self.audit,
             settings=settings,
             own_partitions=self._partitions_for_new,
             begin=self._begin_accepted,
@@ -174,13 +180,17 @@ class Weir(faust.App):
         self.begin(request, partition, published)
 
     async def cancel(self, uid: str) -> Json:
-        """Cancel a request; how it ended.
+        """Cancel a request for a client of RabbitMQ; how it ended.
 
         Raises:
             ApiError: it is not known, or its owner is away.
             LogError: it may or may not be cancelled.
         """
-        return await self.canceller(uid)
+        ended = await self.canceller(uid)
+        self.audit.record(
+            CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=self.settings.default_tenant, resource_id=uid
+        )
+        return ended
 
     # -- start and stop
 

@@ -6,6 +6,7 @@ EVENT_TEXT_MAX_CHARS to 0.
 
 import re
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN: Final = "[redacted]"
 
@@ -31,6 +32,12 @@ def redacted(text: str, limit: int) -> str:
     # A secret that the cut would halve must be seen whole.
     clean = _CARD.sub(_card, _SECRETS.sub(HIDDEN, text[: limit + 4096]))
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def without_credentials(url: str) -> str:
+    """A URL without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _card(found: re.Match[str]) -> str:

@@ -1,9 +1,12 @@
-"""Make the parts of the docs that are made from the code: the settings table, the topics, the request's lifecycle.
+"""Make the parts of the docs that are made from the code: settings, topics, a request's lifecycle, schemas.
 
 ``python -m scripts.docs`` writes them; ``--check`` fails where they differ from the code.
 """
 
+import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,6 +18,8 @@ from pydantic_core import PydanticUndefined
 from app import topics
 from app.lifecycle import TERMINAL, TRANSITIONS, State
 from app.settings import Settings
+from events import catalogue
+from events.base import EventData
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- made by `make docs` from {source}; do not edit -->"
@@ -127,7 +132,39 @@ def _node(state: State) -> str:
     return "[*]" if state is State.UNKNOWN else str(state)
 
 
-PAGES = {"settings.md": settings_page, "topics.md": topics_page, "lifecycle.md": lifecycle_page}
+def events_page() -> str:
+    """docs/schemas/README.md."""
+    rows = []
+    for model in catalogue.TYPES:
+        what = (model.__doc__ or "").partition("\n")[0]
+        rows.append(f"| [{model.EVENT_TYPE}]({model.EVENT_TYPE}.json) | {model.TOPIC} | {model.VERSION} | {what} |")
+    return "\n".join(
+        [
+            "# Events",
+            "",
+            MADE.format(source="`events/`"),
+            "",
+            "The JSON Schemas (2020-12) of the records' values. A worker serves them, too: `GET /schemas`.",
+            "",
+            "| type | topic | version | what it tells |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _schema(model: type[EventData]) -> str:
+    return json.dumps(catalogue.schema(model), indent=2) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "topics.md": topics_page,
+    "lifecycle.md": lifecycle_page,
+    "schemas/README.md": events_page,
+    **{f"schemas/{model.EVENT_TYPE}.json": partial(_schema, model) for model in catalogue.TYPES},
+}
 
 
 def main() -> int:
@@ -138,6 +175,7 @@ def main() -> int:
             print(f"docs/{name} does not say what the code says: run `make docs`")
         return 1 if stale else 0
     for name in stale:
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(PAGES[name]())
         print(f"wrote docs/{name}")
     return 0

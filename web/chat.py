@@ -22,11 +22,13 @@ from app.withdrawing import withdraw
 from tables.lookup import Lookup
 from tables.requests import first_known
 from transports.log import Partition
+from web.auditing import caller_of
 from web.errors import json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
 
+UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
 ROW_WAIT_S = 0.5  # a reader who comes back does not wait longer to hear whether anybody counts readers
 JSON_TYPES = frozenset({"application/json", "text/json"})
 EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
@@ -55,9 +57,13 @@ class ChatView:
             )
         body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
         request = await self._app.door.accept(
-            body, ingress=Ingress.HTTP, tenant=http.headers.get("X-Tenant-ID"), idempotency_key=key
+            body,
+            ingress=Ingress.HTTP,
+            tenant=http.headers.get("X-Tenant-ID"),
+            idempotency_key=key,
+            caller=caller_of(http),
         )
-        http["uid"] = request.uid  # for a stopping server
+        http[UID] = request.uid  # for a stopping server
         headers = {"X-Request-ID": request.uid}
         with _keys_conflict(key):
             # Of a uid that a client brings, this need not be the first submission.
@@ -111,7 +117,7 @@ class ChatView:
         """GET …/{id}/stream: the stream from its start, or after the event whose id the client has."""
         self._check_stopping()
         uid = uid_of(http.match_info["id"])
-        http["uid"] = uid
+        http[UID] = uid
         after = http.query.get("after") or http.headers.get("Last-Event-ID")
         at = self._app.door.chunks_of(uid)
         include_usage = http.query.get("include_usage") in {"true", "1"}

@@ -16,11 +16,14 @@ from app import app
 from tables import terminals
 from tables.lookup import Lookup
 from tables.owners import Owners
-from web.chat import ChatView
+from web import schemas
+from web.auditing import Auditing
+from web.chat import UID, ChatView
 from web.errors import errors, json_response
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
+from web.thinking import ThinkingView
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
@@ -61,9 +64,12 @@ class WebServer(Service):
         owners = Owners(app, self._session)
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
-        requests = RequestsView(app, owners, lookup)
+        requests, thinking = RequestsView(app, owners, lookup), ThinkingView(app, lookup)
         app.canceller = chat.cancelled
-        http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
+        http = web.Application(
+            middlewares=[self._track, Auditing(app).middleware, errors],
+            client_max_size=app.settings.request_max_bytes,
+        )
         http.router.add_post("/v1/chat/completions", chat.create)
         http.router.add_get("/v1/chat/completions/{id}", requests.completion)
         http.router.add_get("/v1/chat/completions/{id}/stream", chat.resume)
@@ -71,6 +77,12 @@ class WebServer(Service):
         http.router.add_get("/v1/models", models.index)
         http.router.add_get("/requests", requests.index)
         http.router.add_get("/requests/{uid}", requests.show)
+        http.router.add_get("/thinking/{id}", thinking.show)
+        http.router.add_get("/thinking/{id}/steps", thinking.steps)
+        http.router.add_get("/thinking/{id}/api-calls", thinking.api_calls)
+        http.router.add_get("/thinking/{id}/metrics", thinking.metrics)
+        http.router.add_get("/schemas", schemas.index)
+        http.router.add_get("/schemas/{event_type}", schemas.show)
         http.router.add_get("/ping", _ping)
         return http
 
@@ -106,7 +118,7 @@ class WebServer(Service):
 
     def _stuck(self, task: asyncio.Task[object]) -> bool:
         """Whether it waits for what this worker owns and will not begin."""
-        uid = self._open[task].get("uid")
+        uid = self._open[task].get(UID)
         if uid is None or terminals.get(uid) is not None:
             return False
         return app.door.chunks_of(uid).partition in app.own_partitions()

@@ -243,6 +243,18 @@ async def test_what_another_worker_has_said_is_told_too() -> None:
     assert metrics["tokens_per_second"] is None  # of two calls, one was measured
 
 
+async def test_an_answer_that_lacks_its_end_only_is_told_with_what_was_said() -> None:
+    async with desk() as one:
+        one.write(begin("att-1"), says("att-1", 0, "all of it"))
+        one.write(takeover("att-2", after=1))
+        last = one.write(replace(ends("att-2"), terminal=DONE, seq=1))
+        story = one.story()
+        story.attempted(attempt(Kind.TAKEOVER, 2, body=None))
+        answer = replace_answer(SAID, attempt="att-2", attempts=2, first=0, last=last, next_seq=1)
+        await story.ended(answer, DONE, ENDED_AT)
+        assert one.data("thinking.step")["reasoning"] == "all of it"
+
+
 @pytest.mark.parametrize(
     ("does", "chosen"),
     [

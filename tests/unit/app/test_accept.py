@@ -9,6 +9,7 @@ from answers import envelope
 from answers.envelope import Json
 from app import requests, topics
 from app.accept import Door
+from app.audit import Audit
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.publishing import Events
 from app.requests import ChatRequest, Ingress
@@ -44,11 +45,13 @@ def door(
 ) -> Door:
     begun = [] if begun is None else begun
     settings: Settings = load_settings({name.upper(): value for name, value in environ.items()})
-    traces = Traces(Events(log), worker="w:1")
+    events = Events(log)
+    traces = Traces(events, worker="w:1")
     return Door(
         log=log,
         tails=tails,
         traces=traces,
+        audit=Audit(events),
         settings=settings,
         own_partitions=lambda: own,
         begin=lambda request, partition, _published: begun.append((request.uid, partition)),

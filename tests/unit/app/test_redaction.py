@@ -1,6 +1,6 @@
 import pytest
 
-from app.redaction import HIDDEN, redacted
+from app.redaction import HIDDEN, redacted, without_credentials
 
 LIMIT = 1000
 
@@ -73,3 +73,8 @@ def test_a_secret_across_the_cut_does_not_stay() -> None:
 
 def test_a_megabyte_costs_no_more_than_its_beginning() -> None:
     assert len(redacted("1 " * 500_000, LIMIT)) == LIMIT
+
+
+def test_a_url_is_told_without_its_credentials() -> None:
+    assert without_credentials("https://ada:hunter2@llm:8443/v1?key=x") == "https://llm:8443/v1"
+    assert without_credentials("http://[::1]:11434/v1") == "http://[::1]:11434/v1"

@@ -1,0 +1,83 @@
+"""Who does what over HTTP goes to audit-events: what was read or cancelled, and what was refused.
+
+Requests that are accepted are told by accept(), before their answers begin.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from app import audit
+from app.audit import Action, Caller
+from app.core import Weir
+from app.errors import InvalidRequestError
+from app.requests import Ingress
+from tables.owners import FORWARDED
+from web.errors import ERROR_CODE, Handler
+
+ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
+    ("POST", "/v1/chat/completions"): audit.SUBMIT,
+    ("GET", "/v1/chat/completions/{id}"): audit.READ,
+    ("GET", "/v1/chat/completions/{id}/stream"): audit.READ,
+    ("POST", "/v1/chat/completions/{id}/cancel"): audit.CANCEL,
+    ("GET", "/requests"): audit.LIST,
+    ("GET", "/requests/{uid}"): audit.READ,
+    ("GET", "/thinking/{id}"): audit.READ,
+    ("GET", "/thinking/{id}/steps"): audit.READ,
+    ("GET", "/thinking/{id}/api-calls"): audit.READ,
+    ("GET", "/thinking/{id}/metrics"): audit.READ,
+}
+"""By method and path, as the router has it."""
+
+CLOSED: Final = 499  # nginx's word for a client that left before its answer
+
+
+def caller_of(http: web.Request) -> Caller:
+    """Who asks."""
+    return Caller(
+        ingress=Ingress.HTTP,
+        ip_address=http.remote,
+        user_agent=http.headers.get("User-Agent"),
+        method=http.method,
+        path=http.path,
+    )
+
+
+class Auditing:
+    """Tells audit-events of one worker."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app = app
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tell what was done, when it is done."""
+        resource = request.match_info.route.resource
+        action = None if resource is None else ACTIONS.get((request.method, resource.canonical))
+        if action is None or FORWARDED in request.headers:  # of who was told already by the worker that asks
+            return await handler(request)
+        status = CLOSED
+        try:
+            response = await handler(request)
+            status = response.status
+        finally:
+            code = request.get(ERROR_CODE)
+            if action is not audit.SUBMIT or code is not None:
+                self._tell(request, action, status, code)
+        return response
+
+    def _tell(self, http: web.Request, action: Action, status: int, code: str | None) -> None:
+        try:
+            tenant = self._app.door.tenant(http.headers.get("X-Tenant-ID"))
+        except InvalidRequestError:
+            tenant = self._app.settings.default_tenant
+        name = http.match_info.get("id") or http.match_info.get("uid")
+        self._app.audit.record(
+            action,
+            caller_of(http),
+            tenant=tenant,
+            resource_id=name and name.removeprefix("chatcmpl-"),
+            status=None if status == CLOSED else status,
+            error_code=code,
+        )

@@ -1,0 +1,30 @@
+"""GET /schemas: what events look like, as JSON Schema (2020-12)."""
+
+from aiohttp import web
+
+from app.errors import NotFoundError
+from events import catalogue
+from web.errors import json_response
+
+
+async def index(_http: web.Request) -> web.Response:
+    """Every type of event, with its topic and where its schema is."""
+    listed = [
+        {
+            "event_type": each.EVENT_TYPE,
+            "topic": each.TOPIC,
+            "schema_version": each.VERSION,
+            "url": f"/schemas/{each.EVENT_TYPE}",
+        }
+        for each in catalogue.TYPES
+    ]
+    return json_response({"object": "list", "data": listed})
+
+
+async def show(http: web.Request) -> web.Response:
+    """The schema of one type."""
+    name = http.match_info["event_type"]
+    model = catalogue.BY_NAME.get(name)
+    if model is None:
+        raise NotFoundError(f"No type of event is called '{name[:100]}'.", code="unknown_event_type")
+    return json_response(catalogue.schema(model))

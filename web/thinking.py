@@ -1,0 +1,157 @@
+"""GET /thinking/{trace_id} and what is under it: how an answer came about, from any worker.
+
+What has ended is read from agent-thinking-events; of what is being said, the steps are made from the answer so far, by
+the same functions.
+"""
+
+import asyncio
+
+from aiohttp import web
+
+from answers import envelope
+from answers.envelope import Event, Json, MalformedRecordError
+from app import topics
+from app.account import seconds_of
+from app.core import Weir
+from app.errors import NotFoundError, UnavailableError
+from app.lifecycle import TERMINAL
+from app.notes import Notes
+from app.reading import recounted
+from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
+from tables.lookup import Lookup
+from tables.owners import FORWARDED
+from tables.requests import first_known
+from transports.log import Partition
+from transports.partitioner import partition_for
+from web.errors import json_response
+from web.requests import uid_of
+
+READ_S = 10.0  # time to find one trace
+RECORDS_MAX = 50_000  # looked at for one trace
+PAGE = 1000
+EARLIER_S = 5.0  # clocks of workers differ
+TRUE = frozenset({"true", "1"})
+METRICS = (
+    "status",
+    "outcome",
+    "total_duration_ms",
+    "total_input_tokens",
+    "total_output_tokens",
+    "total_thinking_tokens",
+    "total_cost_usd",
+    "model_ids_used",
+    "path_taken",
+    "step_count",
+    "api_call_count",
+    "avg_confidence",
+)
+
+
+class ThinkingView:
+    """The thinking endpoints of one worker."""
+
+    def __init__(self, app: Weir, lookup: Lookup) -> None:
+        self._app = app
+        self._lookup = lookup
+
+    async def show(self, http: web.Request) -> web.Response:
+        """The trace; with ``?include_steps=true`` and ``?include_api_calls=true`` what it is made of."""
+        trace = await self._trace(http)
+        steps, calls = trace.pop("steps"), trace.pop("api_calls")
+        if http.query.get("include_steps") in TRUE:
+            trace["steps"] = steps
+        if http.query.get("include_api_calls") in TRUE:
+            trace["api_calls"] = calls
+        return json_response(trace)
+
+    async def steps(self, http: web.Request) -> web.Response:
+        """What was thought, called and said, in order."""
+        return await self._part(http, "steps")
+
+    async def api_calls(self, http: web.Request) -> web.Response:
+        """The LLM calls."""
+        return await self._part(http, "api_calls")
+
+    async def metrics(self, http: web.Request) -> web.Response:
+        """Sums."""
+        trace = await self._trace(http)
+        return json_response({"trace_id": trace["trace_id"], **{name: trace.get(name) for name in METRICS}})
+
+    async def _part(self, http: web.Request, name: str) -> web.Response:
+        trace = await self._trace(http)
+        return json_response({"trace_id": trace["trace_id"], "status": trace["status"], name: trace[name]})
+
+    async def _trace(self, http: web.Request) -> Json:
+        uid = uid_of(http.match_info["id"])
+        row = await self._lookup.row(uid, forwarded=FORWARDED in http.headers)
+        try:
+            async with asyncio.timeout(READ_S):
+                trace = folded(await self._events(uid, row))
+                if row["state"] not in TERMINAL:
+                    trace = {**(trace or {}), **await self._so_far(uid, row)}
+        except TimeoutError:
+            raise UnavailableError("The log does not give the trace now; ask again.", code="log_unavailable") from None
+        if trace is None:
+            raise NotFoundError(f"No trace of '{uid}' is kept.", code="trace_not_found")
+        return {"tenant_id": row["tenant"], **trace}
+
+    async def _so_far(self, uid: str, row: Json) -> Json:
+        """Of a request that is being answered."""
+        chunks: list[Json] = []
+        if first_known(row):
+            at, log = self._app.door.chunks_of(uid), self._app.log_client
+            end = (await log.bounds(at)).end
+            position = row.get("first", row.get("chunks_from")) or 0
+            _, chunks = await recounted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]), upto=end)
+        steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, Notes(chunks))]
+        path = [step["step_type"] for step in steps]
+        return {
+            "trace_id": uid,
+            "status": "active",
+            "started_at": row.get("accepted_at"),
+            "steps": steps,
+            "api_calls": [],
+            "step_count": len(steps),
+            "path_taken": path,
+        }
+
+    async def _events(self, uid: str, row: Json) -> list[Event]:
+        """The events about a request, each once."""
+        log, spec, key = self._app.log_client, topics.AGENT_THINKING, uid.encode()
+        at = Partition(spec.name, partition_for(key, spec.partitions))
+        since = seconds_of(str(row.get("accepted_at")))
+        position = 0 if since is None else await log.offset_at(at, since - EARLIER_S)
+        found: dict[str, Event] = {}
+        for _ in range(RECORDS_MAX // PAGE):
+            records = await log.read(at, position, limit=PAGE)
+            for record in records:
+                event = _event(record.value) if record.key == key else None
+                if event is not None:
+                    found.setdefault(event.event_id, event)
+            if not records or any(event.event_type == ThinkingCompleted.EVENT_TYPE for event in found.values()):
+                break
+            position = records[-1].offset + 1
+        return list(found.values())
+
+
+def folded(events: list[Event]) -> Json | None:
+    """One trace from its events; None if there are none."""
+    if not events:
+        return None
+    trace: Json = {"status": "active", "steps": [], "api_calls": []}
+    for event in events:
+        if event.event_type == ThinkingStep.EVENT_TYPE:
+            trace["steps"].append(event.data)
+        elif event.event_type == ThinkingApiCall.EVENT_TYPE:
+            trace["api_calls"].append(event.data)
+        elif event.event_type in {ThinkingStarted.EVENT_TYPE, ThinkingCompleted.EVENT_TYPE}:
+            trace |= event.data
+    trace["steps"].sort(key=lambda step: step.get("index", 0))
+    return {"trace_id": events[0].data.get("trace_id"), **trace}
+
+
+def _event(value: bytes | None) -> Event | None:
+    try:
+        return envelope.decode(value)
+    except MalformedRecordError:
+        return None
