@@ -71,6 +71,10 @@ def test_a_secret_across_the_cut_does_not_stay() -> None:
     assert "sk-a" not in told
 
 
+def test_a_long_token_across_the_cut_does_not_stay() -> None:
+    assert redacted("x " + "eyJhbGciOiJIUzI1NiJ9." + "a" * 5000 + ".sig", 200) == f"x {HIDDEN}"
+
+
 def test_a_megabyte_costs_no_more_than_its_beginning() -> None:
     assert len(redacted("1 " * 500_000, LIMIT)) == LIMIT
 
