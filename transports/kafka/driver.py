@@ -14,7 +14,9 @@ from typing import Any, Final
 from faust.transport.drivers import aiokafka
 
 from transports.kafka import repairs
+from transports.kafka.logins import watch
 from transports.kafka.repairs import (
+    GroupRefusals,
     KnownTopics,
     OnlyWanted,
     SeekAgain,
@@ -44,7 +46,17 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 LEAVE_S: Final = 5.0  # for a last commit, and for the group to hear that a worker leaves
 
 
-class Consumer(KnownTopics, Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
+class Consumer(
+    KnownTopics,
+    GroupRefusals,
+    Settlement,
+    SeekToStart,
+    SeekAgain,
+    TablesFirst,
+    OnlyWanted,
+    ShortPolls,
+    aiokafka.Consumer,
+):
     """Delivers each message at least once, whatever dies in between."""
 
     async def leave(self) -> None:
@@ -68,6 +80,10 @@ class Transport(aiokafka.Transport):
 
     Consumer = Consumer
     Producer = repairs.Producer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        watch()
 
 
 def broker_url(bootstrap_servers: str) -> str:
