@@ -60,9 +60,10 @@ SETTINGS_FOR_TESTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """A way into a `KafkaBroker` that is secured. Where one logs in, it is with any of `MECHANISMS`."""
+    """A way into a `KafkaBroker` that is secured."""
 
     protocol: str  # SSL, SASL_PLAINTEXT or SASL_SSL
+    mechanisms: Sequence[str] = MECHANISMS  # to log in, where it is with SASL
     client_certificates: bool = False  # whoever has none is turned away
     login_s: float | None = None  # a login lasts so long; then the broker cuts the connection
 
@@ -185,7 +186,7 @@ class KafkaBroker(Broker):
         }
 
     def _security(self) -> dict[str, str]:
-        properties: dict[str, str] = {"sasl.enabled.mechanisms": ",".join(MECHANISMS)}
+        properties: dict[str, str] = {}
         for listener in self._secured:
             properties |= {f"listener.name.{_name(listener).lower()}.{key}": v for key, v in self._ways(listener)}
         if any(listener.tls for listener in self._secured):
@@ -201,6 +202,7 @@ class KafkaBroker(Broker):
     def _ways(self, listener: Listener) -> Iterator[tuple[str, str]]:
         """The settings of one listener."""
         if listener.protocol.startswith("SASL"):
+            yield "sasl.enabled.mechanisms", ",".join(listener.mechanisms)
             users = " ".join(f'user_{user}="{password}"' for user, password in self._users.items())
             yield "plain.sasl.jaas.config", f"{MODULES}.plain.PlainLoginModule required {users};"
             for mechanism in SCRAM:
@@ -252,7 +254,11 @@ class KafkaBroker(Broker):
 
 def _name(listener: Listener) -> str:
     """What the broker calls it: no two of the same."""
-    extras = [("MUTUAL", listener.client_certificates), ("SHORT", listener.login_s is not None)]
+    extras = [
+        ("FEW", listener.mechanisms != MECHANISMS),
+        ("MUTUAL", listener.client_certificates),
+        ("SHORT", listener.login_s is not None),
+    ]
     return "_".join([listener.protocol, *(extra for extra, has in extras if has)])
 
 

@@ -64,11 +64,13 @@ class Consumer(
 
         What is in flight is not committed, so its next owner gets it.
         """
+        consumer: Any = self._thread._consumer  # noqa: SLF001
+        if consumer is None:  # it has not come to that: the start failed, or was cut short
+            return
         self.stop_flow()
         try:
             async with asyncio.timeout(LEAVE_S):
                 await self.commit()
-                consumer: Any = self._thread._consumer  # noqa: SLF001
                 consumer._subscription.unsubscribe()  # noqa: SLF001 -- its unsubscribe() does not wait for the group
                 await consumer._coordinator.maybe_leave_group()  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 -- then the group notices when the worker is gone

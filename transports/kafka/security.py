@@ -93,8 +93,8 @@ class KafkaSecurity:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "KafkaSecurity":
         """What `client_options` was made from, but for files: a TLS context does not tell them."""
-        if not str(options["security_protocol"]).startswith("SASL"):
-            return cls(security_protocol=options["security_protocol"])
+        if not options.get("sasl_plain_username"):
+            return cls(security_protocol="SSL" if options.get("ssl_context") else "PLAINTEXT")
         return cls(
             security_protocol=options["security_protocol"],
             sasl_mechanism=options["sasl_mechanism"],
