@@ -9,6 +9,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ import faust
 from faust.cli.base import DEFAULT_LOGLEVEL
 from faust.exceptions import ImproperlyConfigured
 from faust.types import EventT, StreamT
+from faust.types.transports import ProducerT
 from mode import Service, ServiceT
 
 from answers.envelope import Json
@@ -48,7 +50,7 @@ MODULES = (
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles
 EVENTS_S = 5.0  # for the last events to get into the log
-CONNECT_PAUSE_S = 1.0  # between two tries to reach the broker at start
+CONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; then the last one again
 
 
 class Outside(Service):
@@ -69,14 +71,15 @@ class Outside(Service):
     async def _connect(self) -> None:
         """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
         deadline = time.monotonic() + self._app.settings.kafka_start_wait_s
+        pauses_s = chain(CONNECT_PAUSES_S, repeat(CONNECT_PAUSES_S[-1]))
         while True:
             try:
                 return await self._app.log_client.start()
             except LogUnavailableError as error:
-                if time.monotonic() > deadline or not self._app.settings.on_kafka:
+                if (left_s := deadline - time.monotonic()) <= 0 or not self._app.settings.on_kafka:
                     raise
                 self.log.warning("waiting for the log: %s", error)
-                await self.sleep(CONNECT_PAUSE_S)
+                await self.sleep(min(next(pauses_s), left_s))
 
     async def on_shutdown(self) -> None:
         """Let go of the log and the LLM."""
@@ -200,6 +203,16 @@ class Weir(faust.App):
         if self.client_only or self.producer_only:
             return services
         return [Outside(self, beacon=self.beacon, loop=self.loop), *services]
+
+    async def maybe_start_producer(self) -> ProducerT:
+        """Start the producer; a command that does not reach Kafka (``faust -A app send``) says why in one line."""
+        if self.settings.on_kafka and not self.producer.started:
+            try:
+                await self.log_client.start()
+            except LogError as error:
+                raise SystemExit(f"weir: {error}") from None
+            await self.log_client.stop()
+        return cast("ProducerT", await super().maybe_start_producer())
 
     def on_drain(self, drain: Callable[[float], Awaitable[None]]) -> Callable[[float], Awaitable[None]]:
         """Register what has work in flight; it gets the seconds it has left to finish it."""

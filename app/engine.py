@@ -1,6 +1,7 @@
 """The two engines: how Faust and the log client are set up for the broker that the settings choose."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import faust
@@ -27,10 +28,12 @@ def log_client(settings: Settings) -> LogClient:
     )
 
 
+@lru_cache(maxsize=1)
 def _security(settings: Settings) -> KafkaSecurity:
+    """One for all clients of a worker, so that what one of them learns of its connections is known to all."""
     password = settings.kafka_sasl_password
     try:
-        return KafkaSecurity(
+        security = KafkaSecurity(
             security_protocol=settings.kafka_security_protocol,
             sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
             sasl_username=settings.kafka_sasl_username,
@@ -39,8 +42,10 @@ def _security(settings: Settings) -> KafkaSecurity:
             tls_certfile=str(settings.kafka_ssl_certfile) if settings.kafka_ssl_certfile else None,
             tls_keyfile=str(settings.kafka_ssl_keyfile) if settings.kafka_ssl_keyfile else None,
         )
-    except (ValueError, OSError) as error:
+        _ = security.ssl_context  # reads the files
+    except ValueError as error:
         raise SettingsError(f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}: {error}") from None
+    return security
 
 
 def _broker(settings: Settings) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import logging
 import time
 
+from transports.kafka.logins import refused
+
 # Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level.
 OWN_LOGGERS = ("app", "agents", "rabbitmq", "web")
 
@@ -28,6 +30,8 @@ class OnceInAWhile(logging.Filter):
         """Whether to show a record."""
         if record.name.partition(".")[0] != self._library:  # aiokafka's client logs as "aiokafka", without a module
             return True
+        if refused() and not record.exc_info:  # which is told already, and all else follows from it
+            return False
         message, now = (record.name, record.lineno, record.msg), time.monotonic()
         if now - self._heard.get(message, -REPEAT_S) < REPEAT_S:
             return False

@@ -48,6 +48,17 @@ def _amqp_urls(urls: SecretStr) -> SecretStr:
     return urls
 
 
+def _unbroken(value: str | None) -> str | None:
+    if value and "\n" in value:  # as `kubectl create secret --from-file` takes it from a file, and base64 from echo
+        raise ValueError("a value without a line break, such as a secret has that was made with one at its end")
+    return value
+
+
+def _unbroken_secret(value: SecretStr | None) -> SecretStr | None:
+    _unbroken(value.get_secret_value() if value else None)
+    return value
+
+
 def reachable_hostname() -> str:
     """This host's name if it resolves here, else loopback: two workers on a laptop must find each other."""
     name = socket.gethostname()
@@ -186,8 +197,10 @@ class Settings(BaseModel):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None, description="SASL mechanism, needed with SASL_PLAINTEXT and SASL_SSL."
     )
-    kafka_sasl_username: str | None = Field(None, description="SASL user.")
-    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_sasl_username: Annotated[str | None, AfterValidator(_unbroken)] = Field(None, description="SASL user.")
+    kafka_sasl_password: Annotated[SecretStr | None, AfterValidator(_unbroken_secret)] = Field(
+        None, description="SASL password."
+    )
     kafka_ssl_cafile: Path | None = Field(None, description="CA certificates (PEM) that signed the brokers'.")
     kafka_ssl_certfile: Path | None = Field(None, description="Client certificate (PEM), for mutual TLS.")
     kafka_ssl_keyfile: Path | None = Field(None, description="Key of the client certificate (PEM).")

@@ -13,7 +13,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx would collect the tokens
 }
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n"  # no empty line after it: behind an id, the openai client takes that for an event
 DONE = b"data: [DONE]\n\n"
 
 

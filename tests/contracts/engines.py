@@ -32,6 +32,7 @@ from transports.embedded.upkeep import Upkeep
 from transports.kafka import driver as kafka
 from transports.kafka.client import KafkaLog
 from transports.kafka.driver import ENGINE_SETTINGS, broker_url
+from transports.kafka.security import KafkaSecurity
 from transports.log import LogClient, Partition, Record, TopicSpec
 
 PARTITIONS = 2
@@ -74,6 +75,7 @@ class Worker:
             **{
                 **ENGINE_SETTINGS,
                 "broker": stage.url,
+                "broker_credentials": stage.security.broker_credentials(),
                 "datadir": str(stage.folder / folder),
                 "web_enabled": False,
                 "reply_to": f"{stage.name}-reply",
@@ -187,6 +189,7 @@ class Stage(ABC):
     """One broker, set up for one test."""
 
     url: str  # the broker argument of faust.App
+    security = KafkaSecurity()
 
     def __init__(self, log: LogClient, folder: Path, name: str | None = None) -> None:
         self.log = log
@@ -299,8 +302,11 @@ class Embedded(Stage):
 class Kafka(Stage):
     """A real Kafka."""
 
-    def __init__(self, address: str, folder: Path, name: str | None = None) -> None:
-        super().__init__(KafkaLog(address), folder, name)
+    def __init__(
+        self, address: str, folder: Path, name: str | None = None, security: KafkaSecurity | None = None
+    ) -> None:
+        super().__init__(KafkaLog(address, security=security), folder, name)
+        self.security = security or KafkaSecurity()
         self._address = address
         self.url = broker_url(address)
         self._admin: Any = None  # aiokafka has no types
@@ -311,7 +317,7 @@ class Kafka(Stage):
 
     async def open(self) -> None:
         await super().open()
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=self._address)
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=self._address, **self.security.client_options())
         await self._admin.start()
 
     async def close(self) -> None:

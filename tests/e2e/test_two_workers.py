@@ -56,6 +56,11 @@ async def test_the_other_worker_ends_what_a_killed_one_began(
     first.launch()
     second.launch()
     await asyncio.gather(first.up(), second.up())
+    await taken_over(first, second, upstream)
+
+
+async def taken_over(first: Worker, second: Worker, upstream: str) -> None:
+    """Kill the first in the middle of many streams: the second ends them all, and calls only for those of the first."""
     await both_own(first, second)
     bodies = [body_of("demo:tokens=100,delay_ms=50", f"kill {n}", **own_uid(n, "kill")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]

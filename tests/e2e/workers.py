@@ -47,10 +47,15 @@ class Worker:
 
     async def close(self) -> None:
         """What the test leaves behind."""
-        if self._client is not None:
-            await self._client.close()
+        await self.disconnect()
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+    async def disconnect(self) -> None:
+        """Close the client: it belongs to the event loop of one test, where the worker outlives the test."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     def launch(self) -> None:
         env = {

@@ -1,4 +1,4 @@
-"""A certificate authority of one test, and a certificate of it for a server on loopback, by the openssl program."""
+"""A certificate authority of one test, and certificates of it for loopback, by the openssl program."""
 
 import shutil
 import subprocess
@@ -11,12 +11,28 @@ NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"
 
 def make_certificates(folder: Path) -> None:
     """Write ca.pem, server.pem and server.key. Nobody but a client that is given ca.pem trusts the server."""
+    make_authority(folder, "ca")
+    make_certificate(folder, "server", subject="/CN=localhost", names="IP:127.0.0.1,DNS:localhost")
+
+
+def make_authority(folder: Path, name: str) -> None:
+    """Write an authority's certificate and key."""
     if shutil.which("openssl") is None:
         raise ServiceError("openssl is missing; on Debian: apt-get install openssl")
-    of_authority = ["-subj", "/CN=Weir tests", "-addext", "keyUsage=critical,keyCertSign"]
-    _make(folder, "ca", of_authority)
-    of_server = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    _make(folder, "server", [*of_server, "-CA", "ca.pem", "-CAkey", "ca.key"])
+    _make(folder, name, ["-subj", f"/CN=Weir tests {name}", "-addext", "keyUsage=critical,keyCertSign"])
+
+
+def make_certificate(folder: Path, name: str, *, subject: str, names: str | None = None) -> None:
+    """Write a certificate that ca.pem vouches for, and its key.
+
+    Args:
+        folder: with ca.pem and ca.key.
+        name: of the files.
+        subject: whom it is for.
+        names: under which a server is reached.
+    """
+    extensions = ["-addext", f"subjectAltName={names}"] if names else []
+    _make(folder, name, ["-subj", subject, *extensions, "-CA", "ca.pem", "-CAkey", "ca.key"])
 
 
 def _make(folder: Path, name: str, more: list[str]) -> None:

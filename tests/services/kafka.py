@@ -8,10 +8,13 @@ import secrets
 import shutil
 import socket
 import struct
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.services.certificates import make_certificate, make_certificates
 from tests.services.process import Broker, ServiceError, free_ports, say
 
 POM = Path(__file__).with_name("kafka-pom.xml")
@@ -19,6 +22,11 @@ POM = Path(__file__).with_name("kafka-pom.xml")
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 DOWNLOAD_TIMEOUT_S = 600.0
 FORMAT_TIMEOUT_S = 60.0
+TOOL_TIMEOUT_S = 60.0
+
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+MECHANISMS = ("PLAIN", *SCRAM)
+MODULES = "org.apache.kafka.common.security"
 
 # The serial collector and the first compiler only: half the start time, a third of the memory.
 JVM_OPTIONS = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO"]
@@ -50,70 +58,175 @@ SETTINGS_FOR_TESTS: Mapping[str, str] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A way into a `KafkaBroker` that is secured."""
+
+    protocol: str  # SSL, SASL_PLAINTEXT or SASL_SSL
+    mechanisms: Sequence[str] = MECHANISMS  # to log in, where it is with SASL
+    client_certificates: bool = False  # whoever has none is turned away
+    login_s: float | None = None  # a login lasts so long; then the broker cuts the connection
+
+    @property
+    def tls(self) -> bool:
+        """Whether it encrypts."""
+        return self.protocol.endswith("SSL")
+
+
 class KafkaBroker(Broker):
-    """A private Kafka.
+    """A private Kafka. It always has a plain listener, `bootstrap`.
 
     Args:
         settings: Broker settings over those for tests.
-        scram_users: Passwords by user name. With it, there is a second listener, `sasl_bootstrap`, which wants
-            SASL_PLAINTEXT with SCRAM-SHA-256.
+        listeners: Further ones; `address` tells where.
+        users: Passwords by user name, for all mechanisms.
+        trusted: With it, a user may do only what an ACL allows; these, and whoever does not log in, may do all.
     """
 
     name = "kafka"
 
-    def __init__(self, settings: Mapping[str, str] | None = None, scram_users: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        listeners: Sequence[Listener] = (),
+        users: Mapping[str, str] | None = None,
+        trusted: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self._settings = settings or {}
-        self._scram_users = scram_users or {}
-        self._port, self._controller_port, self._sasl_port = free_ports(3)
+        self._users = users or {}
+        self._trusted = trusted
+        self._port, self._controller_port, *ports = free_ports(2 + len(listeners))
+        self._secured = dict(zip(listeners, ports, strict=True))
         self.bootstrap = f"127.0.0.1:{self._port}"
-        self.sasl_bootstrap = f"127.0.0.1:{self._sasl_port}" if scram_users else None
         self._properties = self.folder / "server.properties"
-        self._java: list[str] = []
+        self._jars = ""
+
+    def address(self, listener: Listener) -> str:
+        """Where a listener is."""
+        return f"127.0.0.1:{self._secured[listener]}"
+
+    @property
+    def ca_file(self) -> Path:
+        """Vouches for the broker where it encrypts."""
+        return self.folder / "ca.pem"
+
+    @property
+    def client_files(self) -> tuple[Path, Path]:
+        """Certificate and key of a client that is let in where one must have them."""
+        return self.folder / "client.pem", self.folder / "client.key"
+
+    def tool(self, program: str, *arguments: str) -> str:
+        """What one of Kafka's own programs says. Costs two seconds."""
+        # It tells what it does by logging, too, if asked to; here only what it prints counts.
+        command = [java(), *JVM_OPTIONS[:-1], "-Dlog4j2.level=OFF", "-cp", f"{self._jars}/*", program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TOOL_TIMEOUT_S)
+        if done.returncode:
+            raise ServiceError(f"{program} failed: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def set_password(self, user: str, password: str, mechanism: str = SCRAM[1]) -> None:
+        """Another password, from now on. Connections that exist stay."""
+        change = f"{mechanism}=[password={password}]"
+        alter = ["--alter", "--entity-type", "users", "--entity-name", user, "--add-config", change]
+        self.tool("kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap, *alter)
+
+    def allow(self, user: str, *arguments: str) -> None:
+        """An ACL, in the words of kafka-acls."""
+        allow = ["--add", "--allow-principal", f"User:{user}", *arguments]
+        self.tool("org.apache.kafka.tools.AclCommand", "--bootstrap-server", self.bootstrap, *allow)
+
+    def client_properties(self, listener: Listener, user: str, mechanism: str = SCRAM[1]) -> Path:
+        """A file with which Kafka's own programs get in by a listener (``--command-config``)."""
+        module = f"{MODULES}.plain.PlainLoginModule" if mechanism == "PLAIN" else f"{MODULES}.scram.ScramLoginModule"
+        properties = {
+            "security.protocol": listener.protocol,
+            "sasl.mechanism": mechanism,
+            "sasl.jaas.config": f'{module} required username="{user}" password="{self._users[user]}";',
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.ca_file),
+        }
+        path = self.folder / "client.properties"
+        path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        return path
 
     def _prepare(self) -> None:
-        self._java = [java(), *JVM_OPTIONS, "-cp", f"{self._jars()}/*"]
-        properties = {**self._listeners(), **SETTINGS_FOR_TESTS, **self._settings}
+        self._jars = str(self._fetched())
+        properties = {**self._base(), **self._security(), **SETTINGS_FOR_TESTS, **self._settings}
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         # A cluster id is 16 bytes in base64; random alone might begin with "-" and look like an option.
         cluster_id = base64.urlsafe_b64encode(b"weir" + secrets.token_bytes(12)).decode().rstrip("=")
         command = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
-        for user, password in self._scram_users.items():
-            command += ["--add-scram", f"SCRAM-SHA-256=[name={user},password={password}]"]
-        self._run([*self._java, *command], "formatting Kafka's storage", FORMAT_TIMEOUT_S)
+        for user, password in self._users.items():
+            for mechanism in SCRAM:
+                command += ["--add-scram", f"{mechanism}=[name={user},password={password}]"]
+        self._run([*self._java(), *command], "formatting Kafka's storage", FORMAT_TIMEOUT_S)
 
-    def _listeners(self) -> dict[str, str]:
-        listeners = {"PLAINTEXT": self._port}
-        if self._scram_users:
-            listeners["SASL_PLAINTEXT"] = self._sasl_port
-        public = ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
+    def _java(self) -> list[str]:
+        return [java(), *JVM_OPTIONS, "-cp", f"{self._jars}/*"]
+
+    def _base(self) -> dict[str, str]:
+        ports = {"PLAINTEXT": self._port, **{_name(one): port for one, port in self._secured.items()}}
+        protocols = {"PLAINTEXT": "PLAINTEXT", **{_name(one): one.protocol for one in self._secured}}
+        public = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
         controller = f"127.0.0.1:{self._controller_port}"
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{controller}",
             "controller.listener.names": "CONTROLLER",
             # Kafka assumes this map only as long as no listener asks for security.
-            "listener.security.protocol.map": (
-                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT"
+            "listener.security.protocol.map": ",".join(
+                ["CONTROLLER:PLAINTEXT", *(f"{name}:{protocol}" for name, protocol in protocols.items())]
             ),
             "listeners": f"{public},CONTROLLER://{controller}",
             "advertised.listeners": public,
             "log.dirs": str(self.folder / "data"),
-            "sasl.enabled.mechanisms": "SCRAM-SHA-256",
-            "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": login,
         }
 
+    def _security(self) -> dict[str, str]:
+        properties: dict[str, str] = {}
+        for listener in self._secured:
+            properties |= {f"listener.name.{_name(listener).lower()}.{key}": v for key, v in self._ways(listener)}
+        if any(listener.tls for listener in self._secured):
+            self._make_certificates()
+            files = {"keystore": self.folder / "keystore.pem", "truststore": self.ca_file}
+            for store, path in files.items():
+                properties |= {f"ssl.{store}.type": "PEM", f"ssl.{store}.location": str(path)}
+        if self._trusted is not None:
+            properties["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+            properties["super.users"] = ";".join(f"User:{user}" for user in ("ANONYMOUS", *self._trusted))
+        return properties
+
+    def _ways(self, listener: Listener) -> Iterator[tuple[str, str]]:
+        """The settings of one listener."""
+        if listener.protocol.startswith("SASL"):
+            yield "sasl.enabled.mechanisms", ",".join(listener.mechanisms)
+            users = " ".join(f'user_{user}="{password}"' for user, password in self._users.items())
+            yield "plain.sasl.jaas.config", f"{MODULES}.plain.PlainLoginModule required {users};"
+            for mechanism in SCRAM:
+                yield f"{mechanism.lower()}.sasl.jaas.config", f"{MODULES}.scram.ScramLoginModule required;"
+        if listener.client_certificates:
+            yield "ssl.client.auth", "required"
+        if listener.login_s is not None:
+            yield "connections.max.reauth.ms", str(int(listener.login_s * 1000))
+
+    def _make_certificates(self) -> None:
+        make_certificates(self.folder)
+        make_certificate(self.folder, "client", subject="/CN=weir")
+        parts = [(self.folder / f"server.{part}").read_text() for part in ("key", "pem")]
+        (self.folder / "keystore.pem").write_text("".join(parts))
+
     def _launch_all(self) -> None:
-        self._launch([*self._java, "kafka.Kafka", str(self._properties)])
+        self._launch([*self._java(), "kafka.Kafka", str(self._properties)])
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
             return broker_count(self._port) > 0
         return False
 
-    def _jars(self) -> Path:
+    def _fetched(self) -> Path:
         """The folder with Kafka's jars, fetched by Maven the first time."""
         cache = Path(os.environ.get("WEIR_CACHE") or Path.home() / ".cache" / "weir")
         # Named after what it was made from: another version is another folder.
@@ -137,6 +250,16 @@ class KafkaBroker(Broker):
                 if not target.is_dir():
                     raise
         return target
+
+
+def _name(listener: Listener) -> str:
+    """What the broker calls it: no two of the same."""
+    extras = [
+        ("FEW", listener.mechanisms != MECHANISMS),
+        ("MUTUAL", listener.client_certificates),
+        ("SHORT", listener.login_s is not None),
+    ]
+    return "_".join([listener.protocol, *(extra for extra, has in extras if has)])
 
 
 def java() -> str:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, UnknownTopicOrPartitionError
 
 from transports.kafka.errors import log_error
 from transports.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition
@@ -223,8 +223,10 @@ class Appends:
                 producer = self._new_producer()
                 try:
                     await producer.start()
-                except BaseException:
+                except BaseException as error:
                     await asyncio.shield(self._own(_stop(producer)))
+                    if isinstance(error, ClusterAuthorizationFailedError):  # so is this called, also without a cluster
+                        raise LogRefusedError("our user may not write to any topic, an ACL is missing") from None
                     raise
                 self._producer = producer
         return self._producer

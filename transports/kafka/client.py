@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from transports.kafka.appends import Appends
 from transports.kafka.errors import log_error
 from transports.kafka.feed import Feeds
 from transports.kafka.fetches import Asker, Page
+from transports.kafka.logins import watch
+from transports.kafka.reasons import reach, try_broker
 from transports.kafka.security import KafkaSecurity
 from transports.kafka.topics import create_topics
 from transports.log import (
@@ -67,6 +68,7 @@ class KafkaLog:
         max_request_size: int = 1 << 20,
         max_waiting_bytes: int = 64 << 20,
     ) -> None:
+        watch()
         self._bootstrap_servers = bootstrap_servers
         self._security = security or KafkaSecurity()
         self._client_id = client_id
@@ -85,6 +87,10 @@ class KafkaLog:
         """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
         if self._appends is not None:
             return
+        limit_s = self._request_timeout_s
+        brokers = await reach(
+            self._bootstrap_servers, self._security, client_id=f"{self._client_id}-look", limit_s=limit_s
+        )
         fetch_bytes = max(1 << 20, self._max_request_size)
         self._asker = self._new_asker("ask", self._request_timeout_s, fetch_bytes)
         self._poller = self._new_asker("feed", self._request_timeout_s, fetch_bytes)
@@ -97,24 +103,14 @@ class KafkaLog:
         )
         try:
             await self._bounded("connect to Kafka", self._connect())
-        except LogError as error:
+        except LogError:
             await self.stop()
-            raise await self._reason(error) from error
+            for broker in brokers:  # which are perhaps not where the cluster says that they are
+                await try_broker(broker, self._security, client_id=f"{self._client_id}-look", limit_s=limit_s)
+            raise
         except BaseException:
             await self.stop()
             raise
-
-    async def _reason(self, error: LogError) -> LogError:
-        """Why no server could be reached: aiokafka logs the reason (wrong password, no such host) and raises none."""
-        options = self._options("probe")
-        for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
-            try:
-                async with asyncio.timeout(self._request_timeout_s):
-                    connection = await create_conn(host, port, **options)
-            except (KafkaError, TimeoutError, OSError) as reason:
-                return log_error(reason, f"connect to Kafka at {host}:{port}")
-            connection.close()
-        return error
 
     async def _connect(self) -> None:
         for part in (self._started(self._asker), self._started(self._poller), self._started(self._appends)):
@@ -157,7 +153,9 @@ class KafkaLog:
         """
         count = self._started(self._asker).partitions(topic)
         if not count:
-            raise LogRefusedError(f"Kafka has no topic {topic}")
+            user = self._security.sasl_username
+            seen = f" that KAFKA_SASL_USERNAME={user} may see" if user else ""
+            raise LogRefusedError(f"Kafka has no topic {topic}{seen}")
         return count
 
     # -- records

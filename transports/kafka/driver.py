@@ -14,7 +14,9 @@ from typing import Any, Final
 from faust.transport.drivers import aiokafka
 
 from transports.kafka import repairs
+from transports.kafka.logins import watch
 from transports.kafka.repairs import (
+    GroupRefusals,
     KnownTopics,
     OnlyWanted,
     SeekAgain,
@@ -44,7 +46,17 @@ ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
 LEAVE_S: Final = 5.0  # for a last commit, and for the group to hear that a worker leaves
 
 
-class Consumer(KnownTopics, Settlement, SeekToStart, SeekAgain, TablesFirst, OnlyWanted, ShortPolls, aiokafka.Consumer):
+class Consumer(
+    KnownTopics,
+    GroupRefusals,
+    Settlement,
+    SeekToStart,
+    SeekAgain,
+    TablesFirst,
+    OnlyWanted,
+    ShortPolls,
+    aiokafka.Consumer,
+):
     """Delivers each message at least once, whatever dies in between."""
 
     async def leave(self) -> None:
@@ -52,11 +64,13 @@ class Consumer(KnownTopics, Settlement, SeekToStart, SeekAgain, TablesFirst, Onl
 
         What is in flight is not committed, so its next owner gets it.
         """
+        consumer: Any = self._thread._consumer  # noqa: SLF001
+        if consumer is None:  # it has not come to that: the start failed, or was cut short
+            return
         self.stop_flow()
         try:
             async with asyncio.timeout(LEAVE_S):
                 await self.commit()
-                consumer: Any = self._thread._consumer  # noqa: SLF001
                 consumer._subscription.unsubscribe()  # noqa: SLF001 -- its unsubscribe() does not wait for the group
                 await consumer._coordinator.maybe_leave_group()  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 -- then the group notices when the worker is gone
@@ -68,6 +82,10 @@ class Transport(aiokafka.Transport):
 
     Consumer = Consumer
     Producer = repairs.Producer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        watch()
 
 
 def broker_url(bootstrap_servers: str) -> str:

@@ -11,11 +11,15 @@ from transports.log import LogError, LogRefusedError, LogUnavailableError
 
 __all__ = ["log_error"]
 
-_REFUSED = (
-    kafka.AuthenticationFailedError,
-    kafka.AuthenticationMethodNotSupported,
+_FORBIDDEN = (
     kafka.ClusterAuthorizationFailedError,
     kafka.GroupAuthorizationFailedError,
+    kafka.TopicAuthorizationFailedError,
+)
+_REFUSED = (
+    *_FORBIDDEN,
+    kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
     kafka.IllegalSaslStateError,
     kafka.IncompatibleBrokerVersion,
     kafka.InvalidConfigurationError,
@@ -26,7 +30,6 @@ _REFUSED = (
     kafka.PolicyViolationError,
     kafka.RecordListTooLargeError,
     kafka.SaslAuthenticationFailed,
-    kafka.TopicAuthorizationFailedError,
     kafka.UnknownTopicOrPartitionError,
     kafka.UnsupportedSaslMechanismError,
     kafka.UnsupportedVersionError,
@@ -46,5 +49,7 @@ def log_error(error: BaseException, doing: str) -> LogError:
     if isinstance(error, TimeoutError | kafka.KafkaTimeoutError | kafka.RequestTimedOutError):
         return LogUnavailableError(f"cannot {doing}: Kafka did not answer in time")
     reason = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, _FORBIDDEN):
+        reason = f"our user may not, an ACL is missing ({reason})"
     kind = LogRefusedError if isinstance(error, _REFUSED) else LogUnavailableError
     return kind(f"cannot {doing}: {reason}")

@@ -9,19 +9,23 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import aiokafka
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.transport.producer import ProducerBuffer
 from faust.types import TP, FutureMessage
+from mode import Service
 
+from transports.kafka.errors import log_error
 from transports.kafka.one_loop import OneLoopConsumer
 from transports.settlement import Settlement
 
 __all__ = [
+    "GroupRefusals",
     "KnownTopics",
     "OnlyWanted",
     "Producer",
@@ -35,6 +39,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 KNOWN_S, KNOWN_PAUSE_S = 10.0, 0.1  # how long topics may be news to the brokers, and between two questions
+ASK_AGAIN_S, TELL_S = 1.0, 10.0  # between two questions to a group that refuses us, and between two lines about it
 FLUSH_S = 10.0  # how long a commit waits for table changes to reach the log; then it is tried again later
 POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
 
@@ -64,6 +69,32 @@ async def _await_known(client: Any, topics: set[str]) -> None:
     missing = [topic for topic in topics if not client.cluster.partitions_for_topic(topic)]
     if missing:
         logger.warning("subscribing without partitions of %s: no broker knows them", ", ".join(missing))
+
+
+class GroupRefusals(Consumer):
+    """Tells what the group's coordinator refuses, and asks again.
+
+    aiokafka keeps such an error (our user may not read the group) for the next call of its public methods, and does
+    nothing more about the group until it was fetched. Faust reads records past those methods: a worker without the
+    right would stand there without partitions and without a word, for ever.
+    """
+
+    @Service.task
+    async def _tell_refusals(self) -> None:
+        told_at = -TELL_S
+        async for _ in self.itertimer(ASK_AGAIN_S):
+            consumer = self._thread._consumer  # noqa: SLF001
+            if consumer is None or consumer._closed:  # noqa: SLF001
+                continue
+            try:
+                consumer._coordinator.check_errors()  # noqa: SLF001
+            except KafkaError as error:
+                told = log_error(error, f"take part in the group {self.app.conf.id}")
+            else:
+                continue
+            if (now := monotonic()) - told_at >= TELL_S:
+                told_at = now
+                self.log.error("%s. Asking again", told)
 
 
 class SeekToStart(Consumer):

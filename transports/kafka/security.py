@@ -1,6 +1,8 @@
 """How to talk to a secured Kafka: one description, in the words of aiokafka and in the words of Faust."""
 
+import contextlib
 import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -18,9 +20,10 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 class KafkaSecurity:
     """Encryption and credentials of a Kafka connection. The default is neither.
 
+    Files are read when they are asked for the first time; `ssl_context` does that.
+
     Raises:
-        ValueError: parts are missing or contradict each other.
-        OSError: a certificate file cannot be read.
+        ValueError: parts are missing or contradict each other, or a file is not what it should be. One line.
     """
 
     security_protocol: Protocol = "PLAINTEXT"
@@ -38,8 +41,12 @@ class KafkaSecurity:
             raise ValueError(f"{self.security_protocol} needs a user name and a password")
         if not self.sasl and (self.sasl_username or self.sasl_password):
             raise ValueError(f"a user name or password is given, but {self.security_protocol} sends none")
-        if not self.tls and (self.tls_cafile or self.tls_certfile):
+        if not self.tls and (self.tls_cafile or self.tls_certfile or self.tls_keyfile):
             raise ValueError(f"TLS files are given, but {self.security_protocol} does not encrypt")
+        if self.tls_keyfile and not self.tls_certfile:
+            raise ValueError(
+                "KAFKA_SSL_KEYFILE is given, but no certificate (KAFKA_SSL_CERTFILE) that it is the key of"
+            )
 
     @property
     def tls(self) -> bool:
@@ -56,11 +63,21 @@ class KafkaSecurity:
         """The TLS context, made once; None without TLS."""
         if not self.tls:
             return None
-        context = ssl.create_default_context(cafile=self.tls_cafile)
+        with _readable(f"KAFKA_SSL_CAFILE={self.tls_cafile} holds no certificates in PEM"):
+            context = ssl.create_default_context(cafile=self.tls_cafile)
         context.check_hostname = self.tls_check_hostname
         if self.tls_certfile:
-            context.load_cert_chain(self.tls_certfile, self.tls_keyfile, self.tls_keyfile_password)
+            files = f"KAFKA_SSL_CERTFILE={self.tls_certfile}, KAFKA_SSL_KEYFILE={self.tls_keyfile or self.tls_certfile}"
+            with _readable(f"{files} are no certificate and its key in PEM, without a passphrase"):
+                # Given no passphrase at all, OpenSSL asks for one in the terminal, and the start hangs.
+                context.load_cert_chain(self.tls_certfile, self.tls_keyfile, self.tls_keyfile_password or "")
         return context
+
+    def hide(self, text: str) -> str:
+        """The text without secrets, should there be one in it: what a broker answers is not in our hands."""
+        for secret in (self.sasl_password, self.tls_keyfile_password):
+            text = text.replace(secret, "(hidden)") if secret else text
+        return text
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments for any aiokafka client, producer, consumer or admin."""
@@ -72,6 +89,18 @@ class KafkaSecurity:
                 "sasl_plain_password": self.sasl_password,
             }
         return options
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "KafkaSecurity":
+        """What `client_options` was made from, but for files: a TLS context does not tell them."""
+        if not options.get("sasl_plain_username"):
+            return cls(security_protocol="SSL" if options.get("ssl_context") else "PLAINTEXT")
+        return cls(
+            security_protocol=options["security_protocol"],
+            sasl_mechanism=options["sasl_mechanism"],
+            sasl_username=options["sasl_plain_username"],
+            sasl_password=options["sasl_plain_password"],
+        )
 
     def broker_credentials(self) -> CredentialsT | None:
         """The ``broker_credentials`` argument of ``faust.App``; None for a plain connection."""
@@ -85,3 +114,11 @@ class KafkaSecurity:
         if self.ssl_context is not None:
             return SSLCredentials(self.ssl_context)
         return None
+
+
+@contextlib.contextmanager
+def _readable(otherwise: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"{otherwise} ({error.strerror or error})") from None

@@ -108,6 +108,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "KAFKA_SECURITY_PROTOCOL": [("TLS", "'PLAINTEXT', 'SSL'")],
     "KAFKA_SASL_MECHANISM": [("GSSAPI", "'PLAIN'")],
+    "KAFKA_SASL_USERNAME": [("weir\n", "without a line break")],
     "KAFKA_CONSUMER_GROUP": [("a/b", "pattern")],
     "KAFKA_REPLICATION_FACTOR": [("0", "1"), ("11", "10")],
     "KAFKA_SESSION_TIMEOUT_S": [("0", "greater")],

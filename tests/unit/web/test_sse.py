@@ -8,6 +8,7 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
+from openai._streaming import SSEDecoder
 
 from answers.envelope import Json
 from llm.sse import SseDecoder
@@ -27,6 +28,14 @@ def test_comments_errors_and_the_end_are_events_that_clients_know() -> None:
     body: Json = {"error": {"message": "no"}}
     stream = sse.HEARTBEAT + sse.error_event(body) + sse.DONE
     assert list(SseDecoder().feed(stream)) == [orjson.dumps(body), b"[DONE]"]
+
+
+def test_a_comment_is_no_event_for_the_openai_client_even_behind_an_id() -> None:
+    """It keeps the last id, and takes an empty line behind one for an event without data, which is no JSON."""
+    told = [b"%bdata: %d\n\n" % (b"id: 0-0-0\n" if n else b"", n) for n in range(2)]
+    stream = sse.HEARTBEAT.join([b"", *told, sse.DONE])
+    events = [event.data for event in SSEDecoder().iter_bytes(iter([stream]))]
+    assert events == ["0", "1", "[DONE]"]
 
 
 @asynccontextmanager
