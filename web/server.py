@@ -18,6 +18,7 @@ from tables.lookup import Lookup
 from tables.owners import Owners
 from web.chat import ChatView
 from web.errors import errors, json_response
+from web.insights import InsightsView
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
@@ -62,6 +63,7 @@ class WebServer(Service):
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
         requests = RequestsView(app, owners, lookup)
+        insights = InsightsView(app, owners)
         app.canceller = chat.cancelled
         http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
         http.router.add_post("/v1/chat/completions", chat.create)
@@ -71,6 +73,8 @@ class WebServer(Service):
         http.router.add_get("/v1/models", models.index)
         http.router.add_get("/requests", requests.index)
         http.router.add_get("/requests/{uid}", requests.show)
+        http.router.add_get("/insights", insights.insights)
+        http.router.add_get("/quality", insights.quality)
         http.router.add_get("/ping", _ping)
         return http
 
