@@ -19,7 +19,8 @@ from transports.log import Record
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 5.0  # between two looks at the clock: a window without news closes that much later
+# Between two looks at the clock: a window without news closes that much later.
+TICK_S = min(5.0, app.settings.insight_window_s / 4)
 
 watching = Watching(
     log=app.log_client,

@@ -165,6 +165,9 @@ class Shard:
             self._count_apart(seen.name, source, offset, logged_ms, late=1)
         elif self._knows(seen):
             self._counts.repeated += 1
+            if row is not None:
+                row.offsets[source.value] = offset  # else it would be late when it is delivered again
+                self._rows.put_window(span, row)
         else:
             self._add(span, row or WindowRow(), source, offset, seen)
 

@@ -198,10 +198,12 @@ def test_late_and_early_records_are_counted_once_when_they_are_delivered_again()
     assert (partition.model().late, partition.model().ahead) == (1, 1)
 
 
-def test_a_record_of_a_closed_window_that_is_delivered_again_is_not_late() -> None:
+def test_a_record_of_a_closed_window_that_is_delivered_again_is_not_late_nor_is_a_repeated_one() -> None:
     partition = Partition()
-    partition.put(metrics(1), metrics(20), signal(20))
-    partition.put(metrics(1), offset=0)
+    event = metrics(1)
+    partition.put(event, event, metrics(20), signal(20))
+    for offset in (0, 1):
+        partition.put(event, offset=offset)
     assert partition.model().late == 0
 
 
