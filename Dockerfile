@@ -14,6 +14,7 @@ COPY tables tables
 COPY timing timing
 COPY transports transports
 COPY web web
+COPY windows windows
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[rocksdb]'
 
 FROM python:3.12-slim

@@ -41,14 +41,17 @@ from transports.tails import Tails
 MODULES = (
     "tables.terminals",
     "tables.requests",
+    "tables.quality",
     "agents.chat",
     "agents.states",
     "agents.deliveries",
+    "agents.insights",
     "web.server",
     "commands.compact",
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles
+TABLES_S = 10.0  # for table changes to get into the log, where somebody waits for that
 EVENTS_S = 5.0  # for the last events to get into the log
 CONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; then the last one again
 
@@ -158,10 +161,14 @@ class Weir(faust.App):
 
     # -- topics and ownership
 
-    def source(self, spec: TopicSpec) -> Any:
-        """A Faust topic that hands over raw bytes: a record that cannot be decoded must not stop the stream."""
+    def source(self, spec: TopicSpec, *more: TopicSpec) -> Any:
+        """Faust topics that hand over raw bytes: a record that cannot be decoded must not stop the stream.
+
+        Several are one stream; with the same number of partitions, one worker owns a partition in all of them.
+        """
         return self.topic(
             spec.name,
+            *(one.name for one in more),
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
@@ -194,6 +201,16 @@ class Weir(faust.App):
             CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=self.settings.default_tenant, resource_id=uid
         )
         return ended
+
+    async def tables_written(self) -> None:
+        """Wait until all table changes so far are in the log.
+
+        Raises:
+            LogUnavailableError: they are not, within ``TABLES_S``.
+        """
+        producer: Any = self.producer  # Faust's type lacks what our buffers have
+        if not await producer.buffer.written(TABLES_S):
+            raise LogUnavailableError("table changes are not in the log yet")
 
     # -- start and stop
 

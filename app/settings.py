@@ -187,6 +187,93 @@ class Settings(BaseModel):
         None, description="Price table (TOML, like app/prices.toml), in US dollars per million tokens. Unset: that one."
     )
 
+    # -- insights (docs/insights.md tells how they are used)
+    insight_window_s: float = Field(
+        300.0,
+        ge=1,
+        le=86400,
+        description="Length of the windows that figures are added up in, in seconds: the platform's five minutes. "
+        "Where there are fewer than INSIGHT_REQUESTS_MIN requests to a model in that time, make it longer.",
+    )
+    insight_lateness_s: float = Field(
+        30.0, ge=0, le=86400, description="How long a window waits for what comes late, in seconds: the platform's."
+    )
+    insight_ahead_s: float = Field(
+        60.0,
+        ge=1,
+        le=86400,
+        description="How far a record's event time may lie ahead of its time in the log, in seconds: clocks differ by "
+        "less. One that is further ahead is counted, and closes no window.",
+    )
+    insight_windows_kept: int = Field(
+        48, ge=1, le=1000, description="Closed windows kept of each tenant and model: four hours of traffic."
+    )
+    insight_baseline_windows: int = Field(
+        12,
+        ge=1,
+        le=1000,
+        description="Closed windows that a window is compared with: an hour, so that no single one decides.",
+    )
+    insight_quiet_windows: int = Field(
+        12, ge=1, le=1000, description="Windows without any traffic after which what is wrong with a model is over."
+    )
+    insight_requests_min: int = Field(
+        20,
+        ge=1,
+        description="Requests that a window needs to be judged by error rate, latency and cost: the 95th percentile of "
+        "fewer is its slowest request.",
+    )
+    insight_signals_min: int = Field(
+        20,
+        ge=1,
+        description="Signals that a window needs to be judged by quality. Of a model that pleases four in five, the "
+        "mean of 20 is off by 0.18; a fall by INSIGHT_QUALITY_DROP is nearly three times that.",
+    )
+    insight_quality_min: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="Mean score of signals (-1 to 1) below which more is said against a model than for it.",
+    )
+    insight_quality_drop: float = Field(
+        0.5, gt=0, le=2, description="Fall of the mean score below that of the windows before: a quarter of the scale."
+    )
+    insight_error_rate_max: float = Field(
+        0.05, ge=0, le=1, description="Failed ones among completed and failed requests: the platform's limit."
+    )
+    insight_errors_min: int = Field(
+        5, ge=1, description="Failures that a window needs to be over that limit: one in 20 requests is none."
+    )
+    insight_latency_p95_max_ms: float = Field(
+        5000.0, gt=0, description="95th percentile of latency, door to end, in milliseconds: the platform's limit."
+    )
+    insight_latency_ratio: float = Field(
+        2.0, gt=1, description="95th percentile of latency by that of the windows before: doubled is noticed."
+    )
+    insight_latency_floor_ms: float = Field(
+        500.0, ge=0, description="Latency below which nobody notices that it doubled, in milliseconds."
+    )
+    insight_cost_ratio: float = Field(2.0, gt=1, description="Cost per request by that of the windows before.")
+    insight_cost_max_usd: float | None = Field(
+        None, gt=0, description="Cost per request, in US dollars. Unset: only compared with the windows before."
+    )
+    insight_drought_ratio: float = Field(
+        0.1, ge=0, lt=1, description="Share of the feedback per answer of the windows before, below which it is gone."
+    )
+    insight_drought_expected: int = Field(
+        10,
+        ge=1,
+        description="Pieces of feedback to be expected in a window for their absence to be told: by chance, none of "
+        "ten come in one window of 20,000.",
+    )
+    insight_clear_ratio: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Part of a limit, or of a fall, that a figure must be back within before its insight is cleared: "
+        "one that lies at the limit does not come and go.",
+    )
+
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
     kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
         None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."

@@ -41,7 +41,7 @@ AGENT_TRACES = TopicSpec(name="agent-trace-events", partitions=CHAT_PARTITIONS, 
 """key uid; a request's lifecycle with timings; doors and chat agent -> requests table"""
 
 AGENT_METRICS = TopicSpec(name="agent-metrics-events", partitions=3, retention_s=7 * DAY)
-"""key tenant:model; time to first token, tokens, cost; chat agent"""
+"""key tenant:model; time to first token, tokens, cost; chat agent -> insights agent"""
 
 QUERY_LINEAGE = TopicSpec(name="query-lineage-events", partitions=3, retention_s=30 * DAY)
 """key uid; lineage of the SQL in an answer; lineage agent"""

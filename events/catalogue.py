@@ -11,6 +11,7 @@ from events.base import EventData
 TYPES: Final[tuple[type[EventData], ...]] = (
     feedback.FeedbackSubmitted,
     signals.SignalRecorded,
+    signals.SignalsTick,
     insights.InsightRaised,
     insights.InsightCleared,
     thinking.ThinkingStarted,

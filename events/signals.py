@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from events.base import AboutModel
+from events.base import AboutModel, EventData
 from events.feedback import FeedbackSource, FeedbackType
 
 
@@ -28,3 +28,16 @@ class SignalRecorded(AboutModel):
     features: dict[str, float | int | str | bool | None] = Field(
         default_factory=dict, description="Of the request: prompt_chars, tokens, latency_ms, attempts, stream, ingress."
     )
+
+
+class SignalsTick(EventData):
+    """As ``metrics.tick`` in agent-metrics-events: nothing older will come into this partition."""
+
+    EVENT_TYPE: ClassVar[str] = "signals.tick"
+    TOPIC: ClassVar[str] = "ai-learning-signals"
+
+    at: str = Field(description="ISO 8601, UTC.")
+
+    def record_key(self, tenant: str) -> str:
+        """The tenant; a tick is written to a partition, whatever its key."""
+        return tenant

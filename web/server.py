@@ -20,6 +20,7 @@ from web import schemas
 from web.auditing import Auditing
 from web.chat import UID, ChatView
 from web.errors import errors, json_response
+from web.insights import InsightsView
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
@@ -65,6 +66,7 @@ class WebServer(Service):
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
         requests, thinking = RequestsView(app, owners, lookup), ThinkingView(app, lookup)
+        insights = InsightsView(app, owners)
         app.canceller = chat.cancelled
         http = web.Application(
             middlewares=[self._track, Auditing(app).middleware, errors],
@@ -83,6 +85,8 @@ class WebServer(Service):
         http.router.add_get("/thinking/{id}/metrics", thinking.metrics)
         http.router.add_get("/schemas", schemas.index)
         http.router.add_get("/schemas/{event_type}", schemas.show)
+        http.router.add_get("/insights", insights.insights)
+        http.router.add_get("/quality", insights.quality)
         http.router.add_get("/ping", _ping)
         return http
 

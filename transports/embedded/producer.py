@@ -65,6 +65,15 @@ class Buffer(ProducerBuffer):
         """Wait until everything sent so far is in the file, or has failed."""
         await self.producer.flush()
 
+    async def written(self, within_s: float) -> bool:
+        """Wait until every table change so far is in the file; False if that does not happen, or not in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.flush()
+        except TimeoutError:
+            return False
+        return not self.producer.transport.torn
+
     async def wait_until_ebb(self) -> None:
         """Back-pressure: wait while too much is waiting."""
         await self.producer.transport.file.wait_ebb()

@@ -22,6 +22,7 @@ class MemoryLog:
         self.appending: asyncio.Event | None = None  # appends land when it is set
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
+        self.now = 0.0  # the time of records that are written
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
         self._changed = asyncio.Event()
 
@@ -30,7 +31,7 @@ class MemoryLog:
     def put(self, at: Partition, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
         """A record of somebody else."""
         log = self.records.setdefault(at, [])
-        record = Record(at.topic, at.partition, len(log), 0.0, key, value, tuple(headers))
+        record = Record(at.topic, at.partition, len(log), self.now, key, value, tuple(headers))
         log.append(record)
         for deliver in self._followers.get(at, ()):
             deliver([record])
@@ -80,7 +81,9 @@ class MemoryLog:
         return Bounds(self.starts.get(at, 0), len(self.records.get(at, [])))
 
     async def offset_at(self, at: Partition, timestamp: float) -> int:
-        raise NotImplementedError
+        await self._reachable()
+        log = self.records.get(at, [])
+        return next((record.offset for record in log if record.timestamp >= timestamp), len(log))
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
         await self._reachable()

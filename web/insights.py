@@ -1,0 +1,154 @@
+"""GET /insights and GET /quality: what is wrong, and the windows of figures behind it, from any worker."""
+
+import asyncio
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from aiohttp import web
+
+from answers.envelope import Json, utc_iso
+from app import topics
+from app.core import Weir
+from app.errors import InvalidRequestError
+from app.insights import spans
+from events.insights import InsightStatus, InsightType
+from tables.owners import Owners
+from tables.quality import rows
+from transports.partitioner import partition_for
+from web.errors import json_response
+from web.everywhere import Everywhere
+from windows.reading import Source
+from windows.rows import ModelRow, Span
+
+LIST_MAX, LIST_DEFAULT = 1000, 100
+AT_ONCE = 200  # rows looked at before the event loop gets a turn
+_CHOICES: Final = {"status": set(map(str, InsightStatus)), "type": set(map(str, InsightType))}
+_WHOSE: Final = ("tenant", "model")
+
+
+class InsightsView:
+    """The views of one worker."""
+
+    def __init__(self, app: Weir, owners: Owners) -> None:
+        self._app = app
+        self._spans = spans(app.settings)
+        self._everywhere = Everywhere(app, owners)
+
+    async def insights(self, http: web.Request) -> web.Response:
+        """What is wrong and what was, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
+        limit, wanted = _limit(http), _wanted(http, (*_WHOSE, *_CHOICES))
+        found = [one for name in self._names(wanted) for one in _insights_of(name) if _has(one, wanted)]
+        params = [*wanted.items(), ("limit", str(limit))]
+        body = await self._everywhere.rows(http, "insights", _newest(limit, found), params)
+        return json_response({**body, "insights": _newest(limit, body["insights"])})
+
+    async def quality(self, http: web.Request) -> web.Response:
+        """The windows of each tenant and model, by ``?tenant=`` and ``?model=``; at most ``?limit=`` models."""
+        limit, wanted = _limit(http), _wanted(http, _WHOSE)
+        found = await self._models(wanted, limit)
+        params = [*wanted.items(), ("limit", str(limit))]
+        body = await self._everywhere.rows(http, "quality", found, params)
+        models = sorted(body["quality"], key=lambda one: (one["tenant"], one["model"]))
+        return json_response({**body, "quality": models[:limit]})
+
+    def _own(self, name: str) -> bool:
+        return _partition(name) in self._app.own_partitions(topics.AGENT_METRICS)
+
+    def _names(self, wanted: dict[str, str]) -> Iterator[str]:
+        return (name for name in rows.names() if self._own(name) and _has(_whose(name), wanted))
+
+    async def _models(self, wanted: dict[str, str], limit: int) -> list[Json]:
+        places: defaultdict[str, list[Span]] = defaultdict(list)
+        newest: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        for seen, (span, times, _) in enumerate(rows.windows()):
+            if seen % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if self._own(span.name):
+                places[span.name].append(span)
+                _advance(newest[_partition(span.name)], times)
+        names = sorted({*places, *self._names(wanted)})
+        chosen = [name for name in names if _has(_whose(name), wanted)][:limit]
+        models = []
+        for name in chosen:
+            await asyncio.sleep(0)
+            models.append(self._model(name, sorted(places[name]), newest[_partition(name)]))
+        return models
+
+    def _model(self, name: str, places: list[Span], newest: dict[str, int]) -> Json:
+        model = rows.model(name) or ModelRow()
+        return {
+            **_whose(name),
+            "watermark": self._watermark(_partition(name), newest),
+            "late": model.late,
+            "ahead": model.ahead,
+            "active": sorted(model.active),
+            "windows": [shown for span in places if (shown := _window(span)) is not None],
+        }
+
+    def _watermark(self, partition: int, newest: dict[str, int]) -> str | None:
+        """As the shard of the partition has it; None before both topics have told a time."""
+        row = rows.partition(partition)
+        _advance(newest, row.newest)
+        behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(Source) else 0
+        watermark_ms = max(row.closed_ms, behind_ms)
+        return utc_iso(watermark_ms / 1000) if watermark_ms else None
+
+
+def _advance(newest: dict[str, int], times: dict[str, int]) -> None:
+    for source, at_ms in times.items():
+        newest[source] = max(at_ms, newest.get(source, at_ms))
+
+
+def _partition(name: str) -> int:
+    return partition_for(name.encode(), topics.AGENT_METRICS.partitions)
+
+
+def _whose(name: str) -> Json:
+    tenant, _, model = name.partition(":")
+    return {"tenant": tenant, "model": model}
+
+
+def _insights_of(name: str) -> Iterator[Json]:
+    model = rows.model(name) or ModelRow()
+    for one in (*model.active.values(), *rows.over(name)):
+        yield {**_whose(name), "type": one["insight_type"], **one}
+
+
+def _window(span: Span) -> Json | None:
+    row = rows.window(span)
+    if row is None:  # dropped meanwhile
+        return None
+    return {
+        "start": utc_iso(span.start_ms / 1000),
+        "end": utc_iso(span.end_ms / 1000),
+        "status": "closed" if row.closed else "open",
+        **row.window.figures(),
+    }
+
+
+def _newest(limit: int, insights: list[Json]) -> list[Json]:
+    return heapq.nlargest(limit, insights, key=lambda one: str(one["window_start"]))
+
+
+def _has(one: Json, wanted: dict[str, str]) -> bool:
+    return all(one[name] == value for name, value in wanted.items() if name in one)
+
+
+def _wanted(http: web.Request, names: tuple[str, ...]) -> dict[str, str]:
+    """The filters of a request. The tenant may be told by the header that requests have it in."""
+    wanted = {name: http.query[name] for name in names if name in http.query}
+    if "X-Tenant-ID" in http.headers:
+        wanted.setdefault("tenant", http.headers["X-Tenant-ID"])
+    for name, allowed in _CHOICES.items():
+        if name in wanted and wanted[name] not in allowed:
+            raise InvalidRequestError(f"'{name}' must be one of {', '.join(sorted(allowed))}.", param=name)
+    return wanted
+
+
+def _limit(http: web.Request) -> int:
+    given = http.query.get("limit", str(LIST_DEFAULT))
+    if not given.isdecimal() or not 1 <= int(given) <= LIST_MAX:
+        raise InvalidRequestError(f"'limit' must be an integer from 1 to {LIST_MAX}.", param="limit")
+    return int(given)

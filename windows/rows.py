@@ -1,0 +1,203 @@
+"""The rows of the quality table: what is in them, and in which order they are written.
+
+| key | value |
+|---|---|
+| ``window/{start}/{end}/{tenant}:{model}`` | the figures of a window, and what was folded into it last |
+| ``ids/{page}/{start}/{end}/{tenant}:{model}`` | hashes of event ids that are in an open window, when they are many |
+| ``model/{tenant}:{model}`` | which windows are judged, what is wrong now, what came too late |
+| ``over/{tenant}:{model}`` | the last insights that are over, for people |
+| ``partition/{number}`` | how far event time has come, where no window of the partition tells |
+
+Times are milliseconds since the epoch. All rows of one event go to one partition of one changelog, so a crash leaves
+the first of them and not the last, never the other way round: the order in which ``shard`` writes them is what makes a
+crash harmless.
+"""
+
+import base64
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from answers.envelope import Json, dumps
+from events.insights import InsightType
+from windows.window import Window
+
+
+class Span(NamedTuple):
+    """A window's place: its tenant and model, start and end."""
+
+    name: str
+    start_ms: int
+    end_ms: int
+
+    @property
+    def path(self) -> str:
+        """As part of a key."""
+        return f"{self.start_ms}/{self.end_ms}/{self.name}"
+
+
+@dataclass(slots=True)
+class WindowRow:
+    """One window, open or closed."""
+
+    window: Window = field(default_factory=Window)
+    offsets: dict[str, int] = field(default_factory=dict)  # of the last record that was folded, by source
+    newest: dict[str, int] = field(default_factory=dict)  # event time of all that was folded, by source
+    ids: bytes = b""  # hashes of the last event ids; those before them are in pages
+    pages: int = 0
+    closed: bool = False
+
+    def encode(self) -> bytes:
+        """As the table keeps it."""
+        ids = base64.b64encode(self.ids).decode()
+        return dumps([self.window.flat(), self.offsets, self.newest, ids, self.pages, self.closed])
+
+    @classmethod
+    def decode(cls, value: bytes) -> "WindowRow":
+        """From what ``encode`` gave."""
+        flat, offsets, newest, ids, pages, closed = orjson.loads(value)
+        return cls(Window.from_flat(flat), offsets, newest, base64.b64decode(ids), pages, closed)
+
+
+class Judged(NamedTuple):
+    """A window that was judged, and what was wrong in it."""
+
+    start_ms: int
+    end_ms: int
+    breached: list[str]
+
+
+@dataclass(slots=True)
+class ModelRow:
+    """What is known of one model of one tenant."""
+
+    judged_until_ms: int = 0  # windows that end by then are judged
+    kept: list[Judged] = field(default_factory=list)  # oldest first; a row that is missing was empty
+    active: dict[str, Json] = field(default_factory=dict)  # the insights that were raised and not cleared, by type
+    late: int = 0  # records for a window that was closed
+    ahead: int = 0  # records from too far in the future
+    offsets: dict[str, int] = field(default_factory=dict)  # of the last record that was counted as one of those
+    heard_ms: int = 0  # when that was written
+
+    def encode(self) -> bytes:
+        """As the table keeps it."""
+        kept = [list(one) for one in self.kept]  # orjson takes no named tuples
+        return dumps([self.judged_until_ms, kept, self.active, self.late, self.ahead, self.offsets, self.heard_ms])
+
+    @classmethod
+    def decode(cls, value: bytes) -> "ModelRow":
+        """From what ``encode`` gave."""
+        judged_until_ms, kept, *rest = orjson.loads(value)
+        return cls(judged_until_ms, [Judged(*one) for one in kept], *rest)
+
+    @property
+    def wrong(self) -> list[InsightType]:
+        """The types of the active insights."""
+        return [InsightType(kind) for kind in self.active]
+
+
+@dataclass(slots=True)
+class PartitionRow:
+    """How far a partition has come."""
+
+    newest: dict[str, int] = field(default_factory=dict)  # event time, by source
+    closed_ms: int = 0  # windows that end by then are closed
+
+
+class Rows:
+    """Typed access to a mapping of bytes, which is the table of a worker."""
+
+    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+        self._table = table
+
+    # -- windows
+
+    def window(self, span: Span) -> WindowRow | None:
+        """A window, if there is one."""
+        value = self._table.get(_key("window", span.path))
+        return None if value is None else WindowRow.decode(value)
+
+    def put_window(self, span: Span, row: WindowRow) -> None:
+        """Write a window."""
+        self._table[_key("window", span.path)] = row.encode()
+
+    def drop_window(self, span: Span) -> None:
+        """Remove a window."""
+        self._table.pop(_key("window", span.path), None)
+
+    def ids(self, span: Span, page: int) -> bytes:
+        """A page of hashes of event ids."""
+        return self._table.get(_key("ids", f"{page}/{span.path}")) or b""
+
+    def put_ids(self, span: Span, page: int, ids: bytes) -> None:
+        """Write a page."""
+        self._table[_key("ids", f"{page}/{span.path}")] = ids
+
+    def drop_ids(self, span: Span, page: int) -> None:
+        """Remove a page."""
+        self._table.pop(_key("ids", f"{page}/{span.path}"), None)
+
+    # -- models and partitions
+
+    def model(self, name: str) -> ModelRow | None:
+        """What is known of a model."""
+        value = self._table.get(_key("model", name))
+        return None if value is None else ModelRow.decode(value)
+
+    def put_model(self, name: str, row: ModelRow) -> None:
+        """Write it."""
+        self._table[_key("model", name)] = row.encode()
+
+    def drop_model(self, name: str) -> None:
+        """Forget a model, and what was wrong with it."""
+        self._table.pop(_key("over", name), None)
+        self._table.pop(_key("model", name), None)
+
+    def over(self, name: str) -> list[Json]:
+        """Insights of a model that are over, oldest first."""
+        return orjson.loads(self._table.get(_key("over", name)) or b"[]")  # type: ignore[no-any-return]
+
+    def put_over(self, name: str, insights: list[Json]) -> None:
+        """Write them."""
+        self._table[_key("over", name)] = dumps(insights)
+
+    def partition(self, number: int) -> PartitionRow:
+        """How far a partition has come."""
+        value = self._table.get(_key("partition", str(number)))
+        return PartitionRow() if value is None else PartitionRow(*orjson.loads(value))
+
+    def put_partition(self, number: int, row: PartitionRow) -> None:
+        """Write it."""
+        self._table[_key("partition", str(number))] = dumps([row.newest, row.closed_ms])
+
+    # -- all
+
+    def names(self) -> Iterator[str]:
+        """tenant:model of every row of a model, also of partitions that others own."""
+        for key in list(self._table):
+            kind, _, name = key.partition(b"/")
+            if kind == b"model":
+                yield name.decode()
+
+    def windows(self) -> Iterator[tuple[Span, dict[str, int], bool]]:
+        """Each window's place, the newest event times in it, and whether it is closed; also of others' partitions."""
+        for key, value in list(self._table.items()):
+            if key.startswith(b"window/"):
+                _, _, newest, _, _, closed = _loads(value)
+                yield _span(key), newest, closed
+
+
+def _key(kind: str, path: str) -> bytes:
+    return f"{kind}/{path}".encode()
+
+
+def _span(key: bytes) -> Span:
+    _, start, end, name = key.decode().split("/", 3)
+    return Span(name, int(start), int(end))
+
+
+def _loads(value: bytes) -> list[Any]:
+    found: list[Any] = orjson.loads(value)
+    return found
