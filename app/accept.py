@@ -18,6 +18,7 @@ from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
+from app.prompts import Prompts
 from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.traces import Traces
@@ -41,6 +42,19 @@ def parse(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def tenant_of(given: str | None, settings: Settings) -> str:
+    """The tenant that a client names, or else the default one.
+
+    Raises:
+        InvalidRequestError: it is no name for a tenant.
+    """
+    if given is not None and not _TENANT.fullmatch(given):
+        raise InvalidRequestError(
+            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+        )
+    return given or settings.default_tenant
 
 
 def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
@@ -69,12 +83,14 @@ class Door:
         settings: Settings,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
+        prompts: Prompts | None = None,
     ) -> None:
         self._log = log
         self._tails = tails
         self._traces = traces
         self._settings = settings
         self._own_partitions = own_partitions
+        self._prompts = prompts
         self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
 
     async def accept(
@@ -132,6 +148,8 @@ class Door:
             ) from error
         details = {"chunks_from": request.chunks_from, "on_disconnect": request.on_disconnect}
         self._traces.emit(request, Happening.ACCEPTED, details)
+        if self._prompts is not None:
+            self._prompts.emit(request)
         return request
 
     def chunks_of(self, uid: str) -> Partition:
@@ -139,11 +157,7 @@ class Door:
         return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
 
     def _tenant(self, tenant: str | None) -> str:
-        if tenant is not None and not _TENANT.fullmatch(tenant):
-            raise InvalidRequestError(
-                "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
-            )
-        return tenant or self._settings.default_tenant
+        return tenant_of(tenant, self._settings)
 
     def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from app import logs, topics
 from app.accept import Door
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
+from app.prompts import Prompts
 from app.publishing import Events
 from app.requests import ChatRequest
 from app.settings import Settings
@@ -35,9 +37,13 @@ from transports.tails import Tails
 MODULES = (
     "tables.terminals",
     "tables.requests",
+    "tables.feedback",
+    "tables.prompts",
     "agents.chat",
     "agents.states",
     "agents.deliveries",
+    "agents.feedback",
+    "agents.retries",
     "web.server",
     "commands.compact",
 )
@@ -122,6 +128,7 @@ class Weir(faust.App):
             settings=settings,
             own_partitions=self._partitions_for_new,
             begin=self._begin_accepted,
+            prompts=Prompts(self.events, settings),
         )
         self.upstream = Upstream(
             url=settings.openai_url,
@@ -135,6 +142,7 @@ class Weir(faust.App):
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
+        self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None

@@ -18,6 +18,7 @@ from tables.lookup import Lookup
 from tables.owners import Owners
 from web.chat import ChatView
 from web.errors import errors, json_response
+from web.feedback import FeedbackView
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
@@ -62,6 +63,7 @@ class WebServer(Service):
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
         requests = RequestsView(app, owners, lookup)
+        feedback = FeedbackView(app, owners)
         app.canceller = chat.cancelled
         http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
         http.router.add_post("/v1/chat/completions", chat.create)
@@ -69,6 +71,12 @@ class WebServer(Service):
         http.router.add_get("/v1/chat/completions/{id}/stream", chat.resume)
         http.router.add_post("/v1/chat/completions/{id}/cancel", chat.cancel)
         http.router.add_get("/v1/models", models.index)
+        http.router.add_post("/v1/feedback", feedback.create)
+        http.router.add_get("/v1/feedback/{id}", feedback.show)
+        http.router.add_post("/api/v1/feedback/submit", feedback.create)
+        http.router.add_post("/api/v1/feedback/correction", feedback.correct)
+        http.router.add_post("/api/v1/feedback/rating", feedback.rate)
+        http.router.add_get("/api/v1/feedback/summary", feedback.summary)
         http.router.add_get("/requests", requests.index)
         http.router.add_get("/requests/{uid}", requests.show)
         http.router.add_get("/ping", _ping)
