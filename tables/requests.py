@@ -1,6 +1,6 @@
 """Where each request stands, for people: folded from agent-trace-events through the table of legal transitions.
 
-No decision reads it.
+No decision about an answer reads it. Feedback waits for its word of an end, and asks the terminals table at last.
 """
 
 from collections.abc import Iterator
