@@ -8,6 +8,7 @@ COPY app app
 COPY commands commands
 COPY demo demo
 COPY events events
+COPY feedback feedback
 COPY llm llm
 COPY rabbitmq rabbitmq
 COPY tables tables

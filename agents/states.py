@@ -9,6 +9,7 @@ from typing import Any
 
 from faust.types import StreamT
 
+from agents.feedback import joiner
 from answers import envelope
 from answers.envelope import MalformedRecordError
 from app import app, topics
@@ -29,14 +30,18 @@ SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 async def states(stream: StreamT[Any]) -> None:
     """One row for each request; a record that is no event is passed over."""
     async for event in unacknowledged(stream):
+        settled_later = False
         try:
-            fold_event(envelope.decode(event.message.value))
+            told = envelope.decode(event.message.value)
+            fold_event(told)
+            settled_later = await joiner.ended(event, told)  # feedback may wait for it
         except MalformedRecordError as error:
             logger.warning("agent-trace-events %d at %d: %s", event.message.partition, event.message.offset, error)
         except Exception:
             # An agent that raises stops its partition, and nothing that decides depends on this row.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
-        event.ack()
+        if not settled_later:
+            event.ack()
 
 
 def fold_event(event: envelope.Event) -> None:

@@ -19,6 +19,7 @@ from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
+from app.prompts import Prompts
 from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
@@ -43,6 +44,19 @@ def parse(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def tenant_of(given: str | None, settings: Settings) -> str:
+    """The tenant that a client names, or else the default one.
+
+    Raises:
+        InvalidRequestError: it is no name for a tenant.
+    """
+    if given is not None and not _TENANT.fullmatch(given):
+        raise InvalidRequestError(
+            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+        )
+    return given or settings.default_tenant
 
 
 def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
@@ -72,6 +86,7 @@ class Door:
         settings: Settings,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
+        prompts: Prompts | None = None,
     ) -> None:
         self._log = log
         self._tails = tails
@@ -79,6 +94,7 @@ class Door:
         self._audit = audit
         self._settings = settings
         self._own_partitions = own_partitions
+        self._prompts = prompts
         self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
 
     async def accept(
@@ -150,6 +166,8 @@ class Door:
             resource_id=uid,
             traceparent=request.traceparent,
         )
+        if self._prompts is not None:
+            self._prompts.emit(request)
         return request
 
     def chunks_of(self, uid: str) -> Partition:
@@ -162,11 +180,7 @@ class Door:
         Raises:
             InvalidRequestError: it is no name of a tenant.
         """
-        if tenant is not None and not _TENANT.fullmatch(tenant):
-            raise InvalidRequestError(
-                "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
-            )
-        return tenant or self._settings.default_tenant
+        return tenant_of(tenant, self._settings)
 
     def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""

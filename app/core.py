@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
@@ -27,6 +28,7 @@ from app.audit import CANCEL, Audit, Caller
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
 from app.prices import load_prices
+from app.prompts import Prompts
 from app.publishing import Events
 from app.redaction import without_credentials
 from app.requests import ChatRequest, Ingress
@@ -42,9 +44,13 @@ MODULES = (
     "tables.terminals",
     "tables.requests",
     "tables.quality",
+    "tables.feedback",
+    "tables.prompts",
     "agents.chat",
     "agents.states",
     "agents.deliveries",
+    "agents.feedback",
+    "agents.retries",
     "agents.insights",
     "web.server",
     "commands.compact",
@@ -138,6 +144,7 @@ class Weir(faust.App):
             settings=settings,
             own_partitions=self._partitions_for_new,
             begin=self._begin_accepted,
+            prompts=Prompts(self.events, settings),
         )
         self.upstream = Upstream(
             url=settings.openai_url,
@@ -151,6 +158,7 @@ class Weir(faust.App):
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
+        self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None

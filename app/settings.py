@@ -274,6 +274,28 @@ class Settings(BaseModel):
         "one that lies at the limit does not come and go.",
     )
 
+    # -- feedback
+    feedback_join_s: Seconds = Field(
+        86400.0,
+        description="How long feedback waits for its request to end, in seconds; then it is given up and counted.",
+    )
+    feedback_text_max: int = Field(
+        20_000,
+        ge=1,
+        le=100_000,
+        description="Longest comment, original or corrected text of feedback, in characters.",
+    )
+    feedback_per_request_max: int = Field(
+        50, ge=1, le=1000, description="Pieces of feedback on one request; more are dead letters."
+    )
+    retry_window_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="A user who asks nearly the same again within so long, in seconds, says that the answer was not "
+        "good enough. 0 turns it off.",
+    )
+
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
     kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
         None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."

@@ -19,6 +19,9 @@ CHAT_CHUNKS = TopicSpec(name="chat-chunks", partitions=CHAT_PARTITIONS, retentio
 CHAT_DELIVERIES = TopicSpec(name="chat-deliveries", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
 """key uid; which queue of RabbitMQ is to get the answer; RabbitMQ door -> deliveries agent"""
 
+CHAT_PROMPTS = TopicSpec(name="chat-prompts", partitions=CHAT_PARTITIONS, retention_s=DAY)
+"""key tenant:user; the fingerprint of a prompt, never its text; doors -> retries agent"""
+
 CHAT_DEAD_LETTERS = TopicSpec(name="chat-dead-letters", partitions=3, retention_s=30 * DAY)
 """key uid; what could not be processed, why, and where it came from; all -> replay"""
 
@@ -53,6 +56,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     CHAT_REQUESTS,
     CHAT_CHUNKS,
     CHAT_DELIVERIES,
+    CHAT_PROMPTS,
     CHAT_DEAD_LETTERS,
     AI_FEEDBACK,
     AI_LEARNING_SIGNALS,

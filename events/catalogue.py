@@ -10,6 +10,7 @@ from events.base import EventData
 
 TYPES: Final[tuple[type[EventData], ...]] = (
     feedback.FeedbackSubmitted,
+    feedback.FeedbackExpired,
     signals.SignalRecorded,
     signals.SignalsTick,
     insights.InsightRaised,

@@ -41,6 +41,19 @@ class FeedbackSeverity(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+class FeedbackExpired(AboutRequest):
+    """What has waited for its request for too long is given up, and what is known for too long is forgotten.
+
+    Weir's own: a table is changed under an event only.
+    """
+
+    EVENT_TYPE: ClassVar[str] = "feedback.expired"
+    TOPIC: ClassVar[str] = "ai-feedback-events"
+
+    waiting_before: str = Field(description="What waits since before this time is given up; ISO 8601, UTC.")
+    known_before: str = Field(description="What is known since before this time is forgotten; ISO 8601, UTC.")
+
+
 class FeedbackSubmitted(AboutRequest):
     """Feedback on one answer, which may not be known yet."""
 

@@ -1,6 +1,6 @@
 """Where each request stands, for people: folded from agent-trace-events through the table of legal transitions.
 
-No decision reads it.
+No decision about an answer reads it. Feedback waits for its word of an end, and asks the terminals table at last.
 """
 
 from collections.abc import Iterator
@@ -73,6 +73,8 @@ def apply(row: Json | None, event: Event) -> Json | None:
     for name in _CONSTANT:
         if row.get(name) is None:
             row[name] = data.get(name)
+    if row.get("session_id") is None and data.get("session_id") is not None:
+        row["session_id"] = data["session_id"]
     if happening is Happening.ACCEPTED:
         # A second submission of the uid knows a later position than the one where the answer starts.
         row.setdefault("chunks_from", data.get("chunks_from"))

@@ -20,6 +20,7 @@ from web import schemas
 from web.auditing import Auditing
 from web.chat import UID, ChatView
 from web.errors import errors, json_response
+from web.feedback import FeedbackView
 from web.insights import InsightsView
 from web.models import ModelsView
 from web.readers import Readers
@@ -67,6 +68,7 @@ class WebServer(Service):
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
         requests, thinking = RequestsView(app, owners, lookup), ThinkingView(app, lookup)
         insights = InsightsView(app, owners)
+        feedback = FeedbackView(app, owners)
         app.canceller = chat.cancelled
         http = web.Application(
             middlewares=[self._track, Auditing(app).middleware, errors],
@@ -77,6 +79,12 @@ class WebServer(Service):
         http.router.add_get("/v1/chat/completions/{id}/stream", chat.resume)
         http.router.add_post("/v1/chat/completions/{id}/cancel", chat.cancel)
         http.router.add_get("/v1/models", models.index)
+        http.router.add_post("/v1/feedback", feedback.create)
+        http.router.add_get("/v1/feedback/{id}", feedback.show)
+        http.router.add_post("/api/v1/feedback/submit", feedback.create)
+        http.router.add_post("/api/v1/feedback/correction", feedback.correct)
+        http.router.add_post("/api/v1/feedback/rating", feedback.rate)
+        http.router.add_get("/api/v1/feedback/summary", feedback.summary)
         http.router.add_get("/requests", requests.index)
         http.router.add_get("/requests/{uid}", requests.show)
         http.router.add_get("/thinking/{id}", thinking.show)

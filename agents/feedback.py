@@ -1,0 +1,54 @@
+"""The feedback agent: feedback from the doors and from Kafka becomes signals; what waits for too long is given up."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from faust.types import StreamT
+
+from agents.joining import Joiner
+from answers.envelope import utc_iso
+from app import app, topics
+from app.core import unacknowledged
+from events.feedback import FeedbackExpired
+from feedback import pieces
+from tables import feedback as table
+from transports.log import LogError
+from transports.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
+SWEEP_S = 300.0  # feedback waits for a day; a few minutes more do not matter
+SWEEPS_IN_WAIT = 4  # where it waits for less, in a test
+
+joiner = Joiner(app)
+app.on_drain(joiner.drain)
+
+
+@app.agent(app.source(topics.AI_FEEDBACK), name="feedback")
+async def feedback(stream: StreamT[Any]) -> None:
+    """Take feedback, many at once; each is acknowledged when what follows from it is in the log."""
+    async for event in unacknowledged(stream):
+        await joiner.take(event)
+
+
+@app.timer(min(SWEEP_S, app.settings.feedback_join_s / SWEEPS_IN_WAIT), name="feedback sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
+async def sweep() -> None:
+    """Ask, through the log, for what is overdue to be given up: a table may be changed under an event only."""
+    own, now = app.own_partitions(topics.AI_FEEDBACK), time.time()
+    limits = {
+        "waiting_before": utc_iso(now - app.settings.feedback_join_s),
+        "known_before": utc_iso(now - app.settings.table_expiry_s),
+    }
+    for seen, row in enumerate(table.rows()):
+        if seen % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        uid = str(row["uid"])
+        if partition_for(uid.encode(), topics.AI_FEEDBACK.partitions) in own and pieces.overdue(row, **limits):
+            try:
+                await app.events.publish(FeedbackExpired(uid=uid, **limits), row["pieces"][0]["tenant"])
+            except LogError as error:
+                logger.warning("overdue feedback stays until the next sweep: %s", error)
+                return

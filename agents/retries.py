@@ -1,0 +1,48 @@
+"""The retries agent: brings the prompts of one user together, and lets go of them when they are too old to matter."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from faust.types import StreamT
+
+from agents.retrying import Watch
+from answers.envelope import utc_iso
+from app import app, topics
+from app.core import unacknowledged
+from app.prompts import PromptsForgotten
+from feedback import retries as rules
+from tables import prompts
+from transports.log import LogError
+from transports.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
+SWEEP_S = 300.0  # an old row changes nothing, and is small
+
+watch = Watch(app)
+
+
+@app.agent(app.source(topics.CHAT_PROMPTS), name="retries")
+async def retries(stream: StreamT[Any]) -> None:
+    """One prompt after the other."""
+    async for event in unacknowledged(stream):
+        await watch.take(event)
+
+
+@app.timer(SWEEP_S, name="prompts sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
+async def sweep() -> None:
+    """Ask, through the log, for old rows to be removed: a table may be changed under an event only."""
+    own, before = app.own_partitions(topics.CHAT_PROMPTS), time.time() - app.settings.retry_window_s
+    for seen, (key, row) in enumerate(prompts.rows()):
+        if seen % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        if partition_for(key.encode(), topics.CHAT_PROMPTS.partitions) in own and rules.last_at(row) < before:
+            tenant, _, user = key.partition(":")
+            try:
+                await app.events.publish(PromptsForgotten(user=user, before=utc_iso(before)), tenant)
+            except LogError as error:
+                logger.warning("old prompts stay until the next sweep: %s", error)
+                return

@@ -1,0 +1,84 @@
+"""Notices that a user asks nearly the same again: implicit feedback on the request that was asked first."""
+
+import logging
+from typing import Any
+
+from faust.types import EventT
+
+from agents.burial import surely
+from agents.ownership import still_ours
+from answers import envelope
+from answers.envelope import Event, MalformedRecordError
+from app import topics
+from app.core import Weir
+from app.feedback import Count
+from app.prompts import PromptAsked, PromptsForgotten, user_key
+from events import catalogue
+from events.base import derived_id
+from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
+from feedback import retries
+from feedback.pieces import seconds
+from feedback.retries import Prompt
+from tables import prompts
+from transports.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """Takes the prompts of the users whose partitions this worker owns."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app = app
+
+    async def take(self, event: "EventT[Any]") -> None:
+        """Take one event of chat-prompts, and acknowledge it. What is no such event is passed over."""
+        message = event.message
+        try:
+            await self._take(event, envelope.decode(message.value))
+        except MalformedRecordError as error:
+            logger.warning("chat-prompts %d at %d: %s", message.partition, message.offset, error)
+        except Exception:
+            # An agent that raises stops its partition, and nothing that decides depends on this.
+            logger.exception("chat-prompts %d at %d", message.partition, message.offset)
+        event.ack()
+
+    async def _take(self, event: "EventT[Any]", told: Event) -> None:
+        if told.event_type == PromptsForgotten.EVENT_TYPE:
+            data = catalogue.data_of(told, PromptsForgotten)
+            key = self._key(told.tenant_id, data.user, event.message.partition)
+            kept = [prompt for prompt in retries.prompts(prompts.get(key)) if prompt.at >= seconds(data.before)]
+            prompts.put(key, retries.row_of(kept) if kept else None)
+        else:
+            await self._asked(event, told.tenant_id, catalogue.data_of(told, PromptAsked))
+
+    async def _asked(self, event: "EventT[Any]", tenant: str, data: PromptAsked) -> None:
+        key = self._key(tenant, data.user, event.message.partition)
+        new = Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint)
+        known = retries.prompts(prompts.get(key))
+        step = retries.asked(known, new, window_s=self._app.settings.retry_window_s)
+        if step.retried is not None:
+            await self._tell(tenant, data.user, step.retried, str(step.by))
+        if step.kept != known and await still_ours(self._app, event):
+            prompts.put(key, retries.row_of(step.kept))
+
+    async def _tell(self, tenant: str, user: str, uid: str, by: str) -> None:
+        """Once for each request, however often it is asked again."""
+        data = FeedbackSubmitted(
+            uid=uid,
+            response_id=f"chatcmpl-{uid}",
+            feedback_type=FeedbackType.IMPLICIT_REJECT,
+            feedback_source=FeedbackSource.RETRY,
+            user_id=user,
+            metadata={"retried_by": by},
+        )
+        feedback_id = derived_id("retry", tenant, uid)
+        await surely(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
+        self._app.feedback_counts[Count.RETRIED] += 1
+
+    @staticmethod
+    def _key(tenant: str, user: str, partition: int) -> str:
+        key = user_key(tenant, user)
+        if partition_for(key.encode(), topics.CHAT_PROMPTS.partitions) != partition:
+            raise MalformedRecordError("it is in the wrong partition")
+        return key

@@ -1,0 +1,47 @@
+"""Many keys at once, and one after the other for each."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
+
+logger = logging.getLogger(__name__)
+
+
+class Turns:
+    """Runs work in tasks, so that what waits for the log holds up nothing but its own key."""
+
+    def __init__(self, at_once: int) -> None:
+        self._room = asyncio.Semaphore(at_once)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(self, key: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run work after all that was begun before for the key; returns when there is room for it.
+
+        It runs in a copy of the caller's context: a table is changed under an event.
+        """
+        await self._room.acquire()
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        task = asyncio.create_task(self._run(lock, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def drain(self, seconds: float) -> None:
+        """Let what runs end within ``seconds``; what is left goes to the next owner."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @staticmethod
+    async def _run(lock: asyncio.Lock, work: Callable[[], Awaitable[None]]) -> None:
+        async with lock:
+            await work()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._room.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a defect", exc_info=error)

@@ -1,0 +1,82 @@
+"""chat-prompts: which user asked when, and a fingerprint of what; so that who asks again is noticed.
+
+Requests lie in partitions by their uid, so those of one user are brought together here. A prompt itself never is.
+"""
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from app import topics
+from app.publishing import Events
+from app.requests import ChatRequest
+from app.settings import Settings
+from events.base import EventData
+from feedback import similarity
+
+
+class _OfUser(EventData):
+    TOPIC: ClassVar[str] = topics.CHAT_PROMPTS.name
+
+    user: str = Field(description="The user's name, as the client said.")
+
+    def record_key(self, tenant: str) -> str:
+        """``tenant:user``."""
+        return user_key(tenant, self.user)
+
+
+class PromptAsked(_OfUser):
+    """A user asked something."""
+
+    EVENT_TYPE: ClassVar[str] = "prompt.asked"
+
+    uid: str
+    at: str = Field(description="When a door took it; ISO 8601, UTC.")
+    fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="A simhash of the last user text, in hex.")
+
+
+class PromptsForgotten(_OfUser):
+    """What the user asked before a time does not matter any more."""
+
+    EVENT_TYPE: ClassVar[str] = "prompts.forgotten"
+
+    before: str = Field(description="ISO 8601, UTC.")
+
+
+def user_key(tenant: str, user: str) -> str:
+    """The key of a user's records and rows. A tenant has no colon in its name."""
+    return f"{tenant}:{user}"
+
+
+class Prompts:
+    """Tells what was asked, without making a request wait for it."""
+
+    def __init__(self, events: Events, settings: Settings) -> None:
+        self._events = events
+        self._wanted = settings.retry_window_s > 0
+
+    def emit(self, request: ChatRequest) -> None:
+        """Tell of a request, if its user is known and there is enough of a prompt to tell it from others."""
+        if not self._wanted or not request.username:
+            return
+        fingerprint = similarity.fingerprint(last_user_text(request.body.get("messages")))
+        if fingerprint is not None:
+            told = PromptAsked(
+                user=request.username,
+                uid=request.uid,
+                at=request.accepted_at,
+                fingerprint=f"{fingerprint:016x}",
+            )
+            self._events.emit(told, request.tenant)
+
+
+def last_user_text(messages: Any) -> str:
+    """The text of the last message of the user; empty if there is none, or only pictures."""
+    for message in reversed(messages if isinstance(messages, list) else []):
+        if message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, str):
+                return content
+            parts = content if isinstance(content, list) else []
+            return "\n".join(part["text"] for part in parts if part.get("type") == "text")
+    return ""

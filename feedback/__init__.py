@@ -1,0 +1,1 @@
+"""What feedback says, as numbers: pure, without Faust, brokers and HTTP."""

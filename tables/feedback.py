@@ -1,0 +1,41 @@
+"""What is known of the feedback on each request: what waits for its end, and what has its signal.
+
+Keyed by the uid, as the requests table, so that the worker that learns of a request's end has what waits for it.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import orjson
+
+from answers.envelope import Json, dumps
+from app import app
+from app.topics import CHAT_PARTITIONS
+
+table = app.Table(
+    "feedback",
+    key_type=bytes,
+    value_type=bytes,
+    partitions=CHAT_PARTITIONS,
+    help="Feedback on each request, and the signals made of it.",
+)
+
+
+def get(uid: str) -> Json | None:
+    """The row of a request in a partition that this worker owns (``feedback.pieces``)."""
+    value = table.get(uid.encode())
+    return None if value is None else cast("Json", orjson.loads(value))
+
+
+def put(uid: str, row: Json | None) -> None:
+    """Write a row, or remove it. Must run under an event of the uid's partition."""
+    if row is None:
+        table.pop(uid.encode(), None)
+    else:
+        table[uid.encode()] = dumps(row)
+
+
+def rows() -> Iterator[Json]:
+    """All rows of the partitions that this worker owns (and of those it stands by for), in no order."""
+    for value in list(table.values()):
+        yield orjson.loads(value)

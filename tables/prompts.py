@@ -1,0 +1,38 @@
+"""The last prompts of each user, as fingerprints, for as long as one may be asked again. Keyed by tenant and user."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import orjson
+
+from answers.envelope import Json, dumps
+from app import app
+from app.topics import CHAT_PARTITIONS
+
+table = app.Table(
+    "prompts",
+    key_type=bytes,
+    value_type=bytes,
+    partitions=CHAT_PARTITIONS,
+    help="When each user asked what, as fingerprints.",
+)
+
+
+def get(key: str) -> Json | None:
+    """The row of a user in a partition that this worker owns (``feedback.retries``)."""
+    value = table.get(key.encode())
+    return None if value is None else cast("Json", orjson.loads(value))
+
+
+def put(key: str, row: Json | None) -> None:
+    """Write a row, or remove it. Must run under an event of the user's partition."""
+    if row is None:
+        table.pop(key.encode(), None)
+    else:
+        table[key.encode()] = dumps(row)
+
+
+def rows() -> Iterator[tuple[str, Json]]:
+    """(key, row) of the partitions that this worker owns (and of those it stands by for), in no order."""
+    for key, value in list(table.items()):
+        yield key.decode(), orjson.loads(value)

@@ -1,0 +1,202 @@
+"""Feedback by HTTP: POST /v1/feedback, the platform's paths for it, and what became of it, from any worker."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from answers.envelope import Json
+from app import feedback as rules
+from app import topics
+from app.accept import parse, tenant_of
+from app.core import Weir
+from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from app.feedback import Given
+from app.validation import NAME_MAX
+from events.feedback import FeedbackType
+from feedback import pieces
+from feedback.pieces import Piece
+from feedback.summary import Summary
+from tables import feedback, requests
+from tables.owners import FORWARDED, Owners
+from transports.log import LogError, LogRefusedError
+from transports.partitioner import partition_for
+from web.chat import JSON_TYPES
+from web.errors import json_response
+
+ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
+ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
+
+
+class FeedbackView:
+    """The feedback endpoints of one worker."""
+
+    def __init__(self, app: Weir, owners: Owners) -> None:
+        self._app = app
+        self._owners = owners
+
+    # -- in
+
+    async def create(self, http: web.Request) -> web.Response:
+        """Take feedback of any kind."""
+        return await self._take(http)
+
+    async def correct(self, http: web.Request) -> web.Response:
+        """Take a correction."""
+        return await self._take(http, FeedbackType.CORRECTION)
+
+    async def rate(self, http: web.Request) -> web.Response:
+        """Take a rating."""
+        return await self._take(http, FeedbackType.RATING)
+
+    async def _take(self, http: web.Request, kind: FeedbackType | None = None) -> web.Response:
+        if http.content_type not in JSON_TYPES:
+            raise InvalidRequestError(
+                f"Content-Type must be application/json, not {http.content_type}.",
+                code="unsupported_media_type",
+                status=415,
+            )
+        tenant = http.headers.get("X-Tenant-ID")
+        given = rules.from_body(parse(await http.read()), settings=self._app.settings, tenant=tenant, kind=kind)
+        await self._record(given)
+        body = {
+            "object": "feedback",
+            "id": given.event_id,
+            "feedback_id": given.feedback_id,
+            "response_id": f"chatcmpl-{given.data.uid}",
+            "status": "recorded",
+        }
+        return json_response(body, status=ACCEPTED)
+
+    async def _record(self, given: Given) -> None:
+        """Wait until it is in the log: then it is worth a signal, whoever dies."""
+        try:
+            async with asyncio.timeout(self._app.settings.accept_timeout_s):
+                await self._app.events.publish(given.data, given.tenant, event_id=given.event_id)
+        except LogRefusedError as error:
+            raise ApiError(
+                f"The log refuses the feedback: {error}", status=500, kind="server_error", code="log_refused"
+            ) from error
+        except (LogError, TimeoutError) as error:
+            reason = "not in time" if isinstance(error, TimeoutError) else str(error)
+            raise UnavailableError(
+                f"The log did not confirm the feedback ({reason}). Send it again with the feedback_id "
+                f"{given.feedback_id}.",
+                code="log_unavailable",
+            ) from error
+
+    # -- one request
+
+    async def show(self, http: web.Request) -> web.Response:
+        """Feedback and signals about one request, known or not."""
+        uid = rules.uid_of(http.match_info["id"])
+        tenant = tenant_of(http.query.get("tenant") or http.headers.get("X-Tenant-ID"), self._app.settings)
+        owner = self._owners.of("feedback", uid.encode())
+        if owner is None:
+            if self._app.rebalancing:
+                raise _sharing_out()
+            return json_response(_shown(uid, tenant))
+        if FORWARDED in http.headers:
+            raise _sharing_out()
+        status, body = await self._owners.ask(owner, f"/v1/feedback/{uid}", [("tenant", tenant)])
+        if status not in {web.HTTPOk.status_code, web.HTTPNotFound.status_code}:
+            raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
+        return json_response(body, status=status)
+
+    # -- many
+
+    async def summary(self, http: web.Request) -> web.Response:
+        """Feedback of a tenant added up, or of one of its sessions; over all workers."""
+        tenant, session = self._tenant(http), _session(http)
+        found = await self._own_summary(tenant, session)
+        body: Json = {"object": "feedback.summary", "tenant": tenant, "session_id": session}
+        if FORWARDED not in http.headers:
+            body |= await self._others(found, tenant, session)
+        return json_response({**body, **found.body})
+
+    async def _others(self, into: Summary, tenant: str, session: str | None) -> Json:
+        """Add what the other workers know; who they are, and who did not answer."""
+        workers = self._owners.all()
+        others = sorted(workers - {self._owners.own}, key=str)
+        params = [("tenant", tenant), *([("session_id", session)] if session is not None else [])]
+        answers = await asyncio.gather(
+            *(self._owners.ask(other, "/api/v1/feedback/summary", params) for other in others), return_exceptions=True
+        )
+        missing = [str(self._owners.own)] if self._app.rebalancing else []
+        for other, answer in zip(others, answers, strict=True):
+            if isinstance(answer, BaseException) or answer[0] != web.HTTPOk.status_code:
+                missing.append(str(other))
+            else:
+                into.merge(answer[1])
+        told: Json = {"workers": [str(worker) for worker in sorted(workers, key=str)]}
+        return {**told, "missing_workers": missing} if missing else told  # an incomplete answer says so
+
+    async def _own_summary(self, tenant: str, session: str | None) -> Summary:
+        own, found = self._app.own_partitions(topics.AI_FEEDBACK), Summary()
+        for seen, row in enumerate(feedback.rows()):
+            if seen % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # many rows must not hold up the tokens
+            if partition_for(str(row["uid"]).encode(), topics.AI_FEEDBACK.partitions) in own:
+                for piece in pieces.pieces(row):
+                    if piece.tenant == tenant and session in {None, piece.session_id}:
+                        found.add(piece)
+        return found
+
+    def _tenant(self, http: web.Request) -> str:
+        named, header = http.query.get("tenant"), http.headers.get("X-Tenant-ID")
+        if named is not None and header not in {None, named}:
+            raise InvalidRequestError("'tenant' must be the tenant of X-Tenant-ID, or be left out.", param="tenant")
+        return tenant_of(named or header, self._app.settings)
+
+
+def _session(http: web.Request) -> str | None:
+    session = http.query.get("session_id") or None
+    if session is not None and len(session) > NAME_MAX:
+        raise InvalidRequestError(f"'session_id' is longer than {NAME_MAX} characters.", param="session_id")
+    return session
+
+
+def _shown(uid: str, asker: str) -> Json:
+    """What is known here of the feedback on a request: of its own tenant, or of the asker's while it is not known.
+
+    Raises:
+        NotFoundError: nothing is known, of the request either.
+    """
+    request, row = requests.get(uid), feedback.get(uid)
+    tenant = asker if request is None else request["tenant"]
+    found = [piece for piece in pieces.pieces(row) if piece.tenant == tenant]
+    if request is None and not found:
+        raise NotFoundError(f"No request '{uid}' is known, nor feedback on one.", code="request_not_found")
+    return {
+        "object": "feedback.list",
+        "uid": uid,
+        "response_id": f"chatcmpl-{uid}",
+        "request_state": None if request is None else request["state"],
+        "feedback": [_piece(piece) for piece in found],
+        "signals": [_signal(piece) for piece in found if piece.signal is not None],
+    }
+
+
+def _piece(piece: Piece) -> Json:
+    shown: dict[str, Any] = {
+        "id": piece.feedback_id,
+        "feedback_type": piece.feedback_type,
+        "feedback_source": piece.feedback_source,
+        "state": piece.state,
+        "severity": piece.severity,
+        "category": piece.category,
+        "user_id": piece.user_id,
+        "session_id": piece.session_id,
+        "rating": piece.rating,
+        "edit_distance": piece.edit_distance,
+        "given_at": piece.given_at,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _signal(piece: Piece) -> Json:
+    return {**(piece.signal or {}), "feedback_id": piece.feedback_id, "feedback_type": piece.feedback_type}
+
+
+def _sharing_out() -> UnavailableError:
+    return UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
