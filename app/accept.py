@@ -18,6 +18,7 @@ from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
+from app.metrics import Metrics
 from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.traces import Traces
@@ -67,6 +68,7 @@ class Door:
         tails: Tails,
         traces: Traces,
         settings: Settings,
+        metrics: Metrics,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
     ) -> None:
@@ -74,6 +76,7 @@ class Door:
         self._tails = tails
         self._traces = traces
         self._settings = settings
+        self._metrics = metrics
         self._own_partitions = own_partitions
         self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
 
@@ -132,6 +135,7 @@ class Door:
             ) from error
         details = {"chunks_from": request.chunks_from, "on_disconnect": request.on_disconnect}
         self._traces.emit(request, Happening.ACCEPTED, details)
+        self._metrics.accepted(ingress)
         return request
 
     def chunks_of(self, uid: str) -> Partition:

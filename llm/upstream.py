@@ -5,7 +5,7 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -37,8 +37,28 @@ class Timeouts:
 class Upstream:
     """One LLM server. ``close()`` it when done."""
 
-    def __init__(self, *, url: str, api_key: str, timeouts: Timeouts, retries: int, connections: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: str,
+        timeouts: Timeouts,
+        retries: int,
+        connections: int = 1000,
+        on_retry: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connects with the first call.
+
+        Args:
+            url: the base URL, with /v1.
+            api_key: for it.
+            timeouts: limits of silence.
+            retries: repetitions of a call that failed before its first byte.
+            connections: the most at once.
+            on_retry: told of each repetition. Must not raise.
+        """
         self._timeouts = timeouts
+        self._on_retry = on_retry
         limits = httpx2.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_S
         )
@@ -49,12 +69,17 @@ class Upstream:
             # Reads are timed here, per phase; this one only stops what would otherwise wait for ever, and must not
             # be the shorter one: a short wait for the first token says nothing of the pauses between two.
             timeout=openai.Timeout(max(timeouts.first_token_s, timeouts.idle_s), connect=timeouts.connect_s),
-            http_client=DefaultAioHttpClient(limits=limits),
+            http_client=DefaultAioHttpClient(limits=limits, event_hooks={"request": [self._on_request]}),
         )
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+    async def _on_request(self, request: httpx2.Request) -> None:
+        """The openai client says in a header of its own how often it has tried, and nowhere else."""
+        if request.headers.get("x-stainless-retry-count", "0") != "0":
+            self._on_retry()
 
     async def models(self) -> Json:
         """The upstream's own GET /models body.

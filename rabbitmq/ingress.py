@@ -23,6 +23,7 @@ from app import dead_letters, deliveries, topics
 from app.accept import Door, parse
 from app.deliveries import Order
 from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from app.metrics import Metrics
 from app.requests import ChatRequest, Ingress, new_id
 from app.settings import Settings
 from rabbitmq import contract
@@ -60,6 +61,7 @@ class Intake:
         settings: Settings,
         queues: Callable[[], Queues | None],
         has_room: Callable[[], bool],
+        metrics: Metrics,
         cancel: Callable[[str], Awaitable[object]],
     ) -> None:
         """A door for messages.
@@ -70,6 +72,7 @@ class Intake:
             settings: of the worker.
             queues: sends errors and dead letters, and makes response queues; None while RabbitMQ is away for sending.
             has_room: whether the worker can do with more requests now.
+            metrics: of the worker.
             cancel: cancels a request, by its uid.
         """
         self._door = door
@@ -77,6 +80,7 @@ class Intake:
         self._settings = settings
         self._queues = queues
         self._has_room = has_room
+        self._metrics = metrics
         self._cancel = cancel
         self._in_hand: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Future[bool]] = set()
@@ -292,6 +296,7 @@ class Intake:
     async def _refuse(self, message: Incoming, body: object, error: ApiError) -> None:
         """Tell the sender, and put the message where it can be looked at."""
         logger.warning("a message from RabbitMQ is refused: %s", error)
+        self._metrics.refused(Ingress.RABBITMQ, error_code=error.error["code"], error_type=error.error["type"])
         queues = self._queues()
         if queues is None:
             raise ConnectionError("RabbitMQ is away for sending")

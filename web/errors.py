@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+ERROR = web.RequestKey("error", ApiError)  # what a request was answered with, for the metrics
+
 _REASONS = {
     404: ("Unknown path: {method} {path}", "unknown_url"),
     405: ("{method} is not allowed on {path}; allowed: {allowed}", "method_not_allowed"),
@@ -41,13 +43,18 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return error_response(_from_http(request, error))
+        return _told(request, _from_http(request, error))
     except ConnectionError as error:
         # The client is gone, or does not read: there is nobody to tell. aiohttp would log a traceback, as of a defect,
         # unless the handler ends as it ends where aiohttp is the first to notice.
         raise asyncio.CancelledError from error
     except Exception as error:  # noqa: BLE001 -- it is logged where it is no ApiError, and no traceback leaves
-        return error_response(as_api_error(error))
+        return _told(request, as_api_error(error))
+
+
+def _told(request: web.Request, error: ApiError) -> web.Response:
+    request[ERROR] = error
+    return error_response(error)
 
 
 def as_api_error(error: Exception) -> ApiError:

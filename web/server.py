@@ -18,6 +18,7 @@ from tables.lookup import Lookup
 from tables.owners import Owners
 from web.chat import ChatView
 from web.errors import errors, json_response
+from web.metrics import MetricsView
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
@@ -61,9 +62,12 @@ class WebServer(Service):
         owners = Owners(app, self._session)
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
+        metrics = MetricsView(app)
         requests = RequestsView(app, owners, lookup)
         app.canceller = chat.cancelled
-        http = web.Application(middlewares=[self._track, errors], client_max_size=app.settings.request_max_bytes)
+        http = web.Application(
+            middlewares=[metrics.measure, self._track, errors], client_max_size=app.settings.request_max_bytes
+        )
         http.router.add_post("/v1/chat/completions", chat.create)
         http.router.add_get("/v1/chat/completions/{id}", requests.completion)
         http.router.add_get("/v1/chat/completions/{id}/stream", chat.resume)
@@ -71,6 +75,7 @@ class WebServer(Service):
         http.router.add_get("/v1/models", models.index)
         http.router.add_get("/requests", requests.index)
         http.router.add_get("/requests/{uid}", requests.show)
+        http.router.add_get("/metrics", metrics.index)
         http.router.add_get("/ping", _ping)
         return http
 

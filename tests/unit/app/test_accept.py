@@ -10,6 +10,7 @@ from answers.envelope import Json
 from app import requests, topics
 from app.accept import Door
 from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.metrics import Metrics
 from app.publishing import Events
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings, load_settings
@@ -50,6 +51,7 @@ def door(
         tails=tails,
         traces=traces,
         settings=settings,
+        metrics=Metrics(),
         own_partitions=lambda: own,
         begin=lambda request, partition, _published: begun.append((request.uid, partition)),
     )

@@ -13,6 +13,7 @@ from pamqp.header import ContentHeader
 
 from app import deliveries, topics
 from app.accept import Door
+from app.metrics import Metrics
 from app.requests import ChatRequest
 from app.settings import Settings
 from rabbitmq.ingress import Intake
@@ -62,6 +63,7 @@ def intake_of(log: MemoryLog, door: FakeDoor, **settings: Any) -> Intake:
         settings=Settings(**settings),
         queues=lambda: None,
         has_room=lambda: True,
+        metrics=Metrics(),
         cancel=AsyncMock(),
     )
 
