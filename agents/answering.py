@@ -35,6 +35,7 @@ from answers.fold import Answer, finish_reasons, fold
 from answers.frames import Frame, Kind, Status, Terminal
 from app.reading import decode
 from app.requests import ChatRequest, new_id
+from app.tracing import tracing
 from llm.errors import UpstreamError, UpstreamUnavailableError
 from transports.log import LogClient, LogError, Partition
 from transports.tails import Tails
@@ -462,10 +463,12 @@ class Answering:
         if does.body is None:
             return
         self._check_attempts(before)
-        async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
-            async for chunk in chunks:
-                await writer.say(chunk)
-                told.chunk(chunk)
+        with tracing.call(writer.request.traceparent, does.body, does.kind) as call:
+            async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
+                async for chunk in chunks:
+                    await writer.say(chunk)
+                    told.chunk(chunk)
+                    call.chunk(chunk)
         await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:

@@ -21,6 +21,7 @@ from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
+from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
 from transports.log import LogClient, LogError, LogRefusedError, Partition
@@ -89,6 +90,7 @@ class Door:
         priority: int = 0,
         deadline: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -99,6 +101,7 @@ class Door:
             priority: a higher one is more urgent.
             deadline: ISO 8601, UTC; after it, nobody wants the answer. Else the body's ``deadline_s`` counts from now.
             idempotency_key: names the request within its tenant, instead of a ``uid``.
+            traceparent: the door's place in a trace (W3C); None begins one that nobody records.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -117,7 +120,10 @@ class Door:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 chunks_from = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, chunks_from), priority=priority, deadline=deadline
+                    self._request(checked, uid, tenant, ingress, chunks_from),
+                    priority=priority,
+                    deadline=deadline,
+                    traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
                 if not brought:

@@ -7,6 +7,7 @@ tables and the web server are found by Faust's autodiscovery in the modules list
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
@@ -31,6 +32,7 @@ from app.readings import Readings
 from app.requests import ChatRequest
 from app.settings import Settings
 from app.traces import Traces
+from app.tracing import tracing
 from llm.upstream import Timeouts, Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
@@ -61,6 +63,7 @@ class Outside(Service):
     async def on_start(self) -> None:
         """Connect and create the topics."""
         app = self._app
+        tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         await self._connect()
         await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
         await app.tails.start()
@@ -86,6 +89,7 @@ class Outside(Service):
         await self._app.upstream.close()
         await self._app.tails.stop()
         await self._app.log_client.stop()
+        await tracing.stop()
 
 
 class Worker(faust.Worker):

@@ -7,6 +7,7 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +21,9 @@ from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableE
 from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
 from timing import Patience
+
+TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""W3C Trace Context of the call that is being made, which the LLM is told as well; None tells nothing."""
 
 _KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers drop theirs
 _ERROR_MESSAGE_CHARS = 2000  # of an upstream's error body: enough to act on, too little to flood a log
@@ -120,6 +124,7 @@ class Upstream:
                     await response.close()
 
     async def _open(self, request: Json) -> "AsyncAPIResponse[Any]":
+        traceparent = TRACEPARENT.get()
         call = self._client.chat.completions.with_streaming_response.create(
             # The real values travel in extra_body, which replaces these: the typed ones would be copied and
             # checked against the schema of this release, and what it does not know must get through as well.
@@ -127,6 +132,7 @@ class Upstream:
             messages=[],
             stream=True,
             extra_body=request,
+            extra_headers=None if traceparent is None else {"traceparent": traceparent},
         )
         try:
             # The upper bound over all retries; each try has the client's own timeout.

@@ -26,6 +26,7 @@ from app.errors import ApiError, InvalidRequestError, NotFoundError, Unavailable
 from app.metrics import Metrics
 from app.requests import ChatRequest, Ingress, new_id
 from app.settings import Settings
+from app.tracing import tracing
 from rabbitmq import contract
 from rabbitmq.contract import Reply
 from rabbitmq.link import HEARTBEAT_S, LINK_ERRORS
@@ -180,7 +181,9 @@ class Intake:
             if body.get("cancel") is True:
                 return await self._withdraw(reply)
             self._make_queue(reply)
-            await self._accept(message, body, reply)
+            given = contract.traceparent_of(message)
+            with tracing.message(self._settings.rabbitmq_queue, given) as span:
+                await self._accept(message, body, reply, span.traceparent)
         except ApiError as error:
             await self._refuse(message, body, error)
         except LINK_ERRORS:
@@ -231,7 +234,7 @@ class Intake:
             else:
                 return
 
-    async def _accept(self, message: Incoming, body: Json, reply: Reply) -> None:
+    async def _accept(self, message: Incoming, body: Json, reply: Reply, traceparent: str | None) -> None:
         """Into the log, however long that takes."""
         body, again, tries, taken_at = dict(body), bool(message.redelivered), 0, time.monotonic()
         if isinstance(body.get("uid"), str | None):
@@ -247,6 +250,7 @@ class Intake:
                         tenant=tenant,
                         priority=message.priority or 0,
                         deadline=deadline,
+                        traceparent=traceparent,
                     )
                 # A worker that was frozen for so long has lost its connection, and the message went to another one.
                 late = time.monotonic() - taken_at > HEARTBEAT_S

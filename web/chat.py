@@ -26,6 +26,7 @@ from web.errors import json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
+from web.tracing import TRACEPARENT
 
 ROW_WAIT_S = 0.5  # a reader who comes back does not wait longer to hear whether anybody counts readers
 JSON_TYPES = frozenset({"application/json", "text/json"})
@@ -55,7 +56,11 @@ class ChatView:
             )
         body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
         request = await self._app.door.accept(
-            body, ingress=Ingress.HTTP, tenant=http.headers.get("X-Tenant-ID"), idempotency_key=key
+            body,
+            ingress=Ingress.HTTP,
+            tenant=http.headers.get("X-Tenant-ID"),
+            idempotency_key=key,
+            traceparent=http.get(TRACEPARENT),
         )
         http["uid"] = request.uid  # for a stopping server
         headers = {"X-Request-ID": request.uid}

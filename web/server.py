@@ -22,6 +22,7 @@ from web.metrics import MetricsView
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
+from web.tracing import trace
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
@@ -66,7 +67,7 @@ class WebServer(Service):
         requests = RequestsView(app, owners, lookup)
         app.canceller = chat.cancelled
         http = web.Application(
-            middlewares=[metrics.measure, self._track, errors], client_max_size=app.settings.request_max_bytes
+            middlewares=[metrics.measure, trace, self._track, errors], client_max_size=app.settings.request_max_bytes
         )
         http.router.add_post("/v1/chat/completions", chat.create)
         http.router.add_get("/v1/chat/completions/{id}", requests.completion)
