@@ -16,7 +16,7 @@ COPY timing timing
 COPY transports transports
 COPY web web
 COPY windows windows
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[rocksdb]'
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[otel,rocksdb]'
 
 FROM python:3.12-slim
 RUN useradd --system --create-home --uid 10001 weir && install -d -o weir /data

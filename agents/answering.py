@@ -36,6 +36,7 @@ from answers.frames import Frame, Kind, Status, Terminal
 from app.notes import Notes
 from app.reading import recounted
 from app.requests import ChatRequest, new_id
+from app.tracing import tracing
 from llm.errors import UpstreamError, UpstreamUnavailableError
 from transports.log import LogClient, LogError, Partition
 from transports.tails import Tails
@@ -463,10 +464,12 @@ class Answering:
         if does.body is None:
             return
         self._check_attempts(before)
-        async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
-            async for chunk in chunks:
-                await writer.say(chunk)
-                told.chunk(chunk)
+        with tracing.call(writer.request.traceparent, does.body, does.kind) as call:
+            async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
+                async for chunk in chunks:
+                    await writer.say(chunk)
+                    told.chunk(chunk)
+                    call.chunk(chunk)
         await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:

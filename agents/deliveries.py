@@ -28,6 +28,7 @@ if settings.amqp_urls:
         log=app.log_client,
         settings=settings,
         queues=lambda: outlets.queues,
+        metrics=app.metrics,
         cancel=app.cancel,
         has_room=lambda: (
             not app.draining

@@ -19,10 +19,12 @@ from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
+from app.metrics import Metrics
 from app.prompts import Prompts
 from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
+from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
 from transports.log import LogClient, LogError, LogRefusedError, Partition
@@ -84,6 +86,7 @@ class Door:
         traces: Traces,
         audit: Audit,
         settings: Settings,
+        metrics: Metrics,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
         prompts: Prompts | None = None,
@@ -93,6 +96,7 @@ class Door:
         self._traces = traces
         self._audit = audit
         self._settings = settings
+        self._metrics = metrics
         self._own_partitions = own_partitions
         self._prompts = prompts
         self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
@@ -107,6 +111,7 @@ class Door:
         deadline: str | None = None,
         idempotency_key: str | None = None,
         caller: Caller | None = None,
+        traceparent: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -118,6 +123,7 @@ class Door:
             deadline: ISO 8601, UTC; after it, nobody wants the answer. Else the body's ``deadline_s`` counts from now.
             idempotency_key: names the request within its tenant, instead of a ``uid``.
             caller: who asks, as far as the door knows.
+            traceparent: the door's place in a trace (W3C); None begins one that nobody records.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -136,7 +142,10 @@ class Door:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 chunks_from = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, chunks_from), priority=priority, deadline=deadline
+                    self._request(checked, uid, tenant, ingress, chunks_from),
+                    priority=priority,
+                    deadline=deadline,
+                    traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
                 if not brought:
@@ -168,6 +177,7 @@ class Door:
         )
         if self._prompts is not None:
             self._prompts.emit(request)
+        self._metrics.accepted(ingress)
         return request
 
     def chunks_of(self, uid: str) -> Partition:

@@ -7,6 +7,7 @@ tables and the web server are found by Faust's autodiscovery in the modules list
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -27,14 +28,19 @@ from app.accept import Door
 from app.audit import CANCEL, Audit, Caller
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
+from app.metrics import Metrics
+from app.monitor import Watching
+from app.observed import Observed
 from app.prices import load_prices
 from app.prompts import Prompts
 from app.publishing import Events
+from app.readings import Readings
 from app.redaction import without_credentials
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
+from app.tracing import tracing
 from llm.upstream import Timeouts, Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
@@ -72,9 +78,11 @@ class Outside(Service):
     async def on_start(self) -> None:
         """Connect and create the topics."""
         app = self._app
+        tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         await self._connect()
         await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
         await app.tails.start()
+        self.add_future(app.metrics.sample_loop(asyncio.sleep))
         _collect_garbage_less()
 
     async def _connect(self) -> None:
@@ -92,10 +100,12 @@ class Outside(Service):
 
     async def on_shutdown(self) -> None:
         """Let go of the log and the LLM."""
+        await self._app.readings.close()
         await self._app.events.drain(EVENTS_S)
         await self._app.upstream.close()
         await self._app.tails.stop()
         await self._app.log_client.stop()
+        await tracing.stop()
 
 
 class Worker(faust.Worker):
@@ -127,7 +137,12 @@ class Weir(faust.App):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
-        self.log_client: LogClient = log_client(settings)
+        self.metrics = Metrics(
+            models_max=settings.metrics_models_max,
+            models=[settings.openai_model],
+            changelogs=f"{settings.kafka_consumer_group}-",
+        )
+        self.log_client: LogClient = Observed(log_client(settings), self.metrics)
         self.tails = Tails(self.log_client)
         self.events = Events(self.log_client)
         self.traces = Traces(self.events, worker=self.worker_name)
@@ -142,6 +157,7 @@ class Weir(faust.App):
             traces=self.traces,
             audit=self.audit,
             settings=settings,
+            metrics=self.metrics,
             own_partitions=self._partitions_for_new,
             begin=self._begin_accepted,
             prompts=Prompts(self.events, settings),
@@ -155,6 +171,7 @@ class Weir(faust.App):
                 idle_s=settings.upstream_idle_timeout_s,
             ),
             retries=settings.upstream_retries,
+            on_retry=self.metrics.retried,
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
@@ -166,6 +183,8 @@ class Weir(faust.App):
         self.health: dict[str, Callable[[], str]] = {}  # what GET /ping says of what is connected, by its name
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
+        self.monitor = Watching(self.metrics)
+        self.readings = Readings(self)
 
     # -- topics and ownership
 

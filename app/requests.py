@@ -10,6 +10,7 @@ import orjson
 
 from answers import envelope
 from answers.envelope import Json, MalformedRecordError
+from app import traceparent
 
 EVENT_TYPE = "chat.requested"
 
@@ -125,6 +126,7 @@ def decode(value: bytes | None) -> ChatRequest:
         raise MalformedRecordError(f"event_type is {event.event_type!r}, not {EVENT_TYPE!r}")
     if not isinstance(data.get("body"), dict):
         raise MalformedRecordError("`data.body` is not an object")
+    place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
     try:
         return ChatRequest(
             uid=str(data["uid"]),
@@ -140,7 +142,7 @@ def decode(value: bytes | None) -> ChatRequest:
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
-            traceparent=None if data.get("traceparent") is None else str(data["traceparent"]),
+            traceparent=None if place is None else str(place),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None

@@ -147,6 +147,14 @@ class Settings(BaseModel):
     )
     models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
 
+    # -- metrics
+    metrics_models_max: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="Models that have a label of their own in GET /metrics; the others are `other` together.",
+    )
+
     # -- the worker
     max_in_flight: int = Field(
         256,

@@ -5,8 +5,9 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +21,9 @@ from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableE
 from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
 from timing import Patience
+
+TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""W3C Trace Context of the call that is being made, which the LLM is told as well; None tells nothing."""
 
 _KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers drop theirs
 _ERROR_MESSAGE_CHARS = 2000  # of an upstream's error body: enough to act on, too little to flood a log
@@ -37,8 +41,28 @@ class Timeouts:
 class Upstream:
     """One LLM server. ``close()`` it when done."""
 
-    def __init__(self, *, url: str, api_key: str, timeouts: Timeouts, retries: int, connections: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: str,
+        timeouts: Timeouts,
+        retries: int,
+        connections: int = 1000,
+        on_retry: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connects with the first call.
+
+        Args:
+            url: the base URL, with /v1.
+            api_key: for it.
+            timeouts: limits of silence.
+            retries: repetitions of a call that failed before its first byte.
+            connections: the most at once.
+            on_retry: told of each repetition. Must not raise.
+        """
         self._timeouts = timeouts
+        self._on_retry = on_retry
         limits = httpx2.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_S
         )
@@ -49,12 +73,17 @@ class Upstream:
             # Reads are timed here, per phase; this one only stops what would otherwise wait for ever, and must not
             # be the shorter one: a short wait for the first token says nothing of the pauses between two.
             timeout=openai.Timeout(max(timeouts.first_token_s, timeouts.idle_s), connect=timeouts.connect_s),
-            http_client=DefaultAioHttpClient(limits=limits),
+            http_client=DefaultAioHttpClient(limits=limits, event_hooks={"request": [self._on_request]}),
         )
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+    async def _on_request(self, request: httpx2.Request) -> None:
+        """The openai client says in a header of its own how often it has tried, and nowhere else."""
+        if request.headers.get("x-stainless-retry-count", "0") != "0":
+            self._on_retry()
 
     async def models(self) -> Json:
         """The upstream's own GET /models body.
@@ -95,6 +124,7 @@ class Upstream:
                     await response.close()
 
     async def _open(self, request: Json) -> "AsyncAPIResponse[Any]":
+        traceparent = TRACEPARENT.get()
         call = self._client.chat.completions.with_streaming_response.create(
             # The real values travel in extra_body, which replaces these: the typed ones would be copied and
             # checked against the schema of this release, and what it does not know must get through as well.
@@ -102,6 +132,7 @@ class Upstream:
             messages=[],
             stream=True,
             extra_body=request,
+            extra_headers=None if traceparent is None else {"traceparent": traceparent},
         )
         try:
             # The upper bound over all retries; each try has the client's own timeout.

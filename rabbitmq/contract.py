@@ -3,7 +3,8 @@
 Requests: JSON ``{model, messages, stream, username, uid, …}`` on the queue of requests; what OpenAI knows besides goes
 to the LLM. Answers: text as UTF-8 on ``{prefix}{uid}``, an empty body at the end. Properties of a request that are
 honoured: ``reply_to`` (instead of the prefixed queue), ``correlation_id`` (comes back), ``message_id`` (the uid where
-the body has none), ``priority``, ``expiration`` (from when it was taken), and the header ``X-Tenant-ID``.
+the body has none), ``priority``, ``expiration`` (from when it was taken), and the headers ``X-Tenant-ID`` and
+``traceparent``.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from pamqp import encode
 from answers.envelope import Json, utc_iso
 from answers.frames import Status, Terminal
 from app.errors import ApiError, InvalidRequestError
+from app.traceparent import HEADER
 from app.validation import check_uid
 
 NAME_MAX = 128  # characters of a uid: with its prefix, it must fit into the 255 bytes of a queue's name
@@ -91,9 +93,18 @@ def deadline_of(message: AbstractIncomingMessage) -> str | None:
 
 def tenant_of(message: AbstractIncomingMessage) -> str | None:
     """Who a request belongs to, if it says so."""
+    return _header(message, TENANT_HEADER)
+
+
+def traceparent_of(message: AbstractIncomingMessage) -> str | None:
+    """What it is part of, if it says so."""
+    return _header(message, HEADER)
+
+
+def _header(message: AbstractIncomingMessage, wanted: str) -> str | None:
     for name, value in message.headers.items():
-        if name.lower() == TENANT_HEADER:
-            return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        if name.lower() == wanted:
+            return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
     return None
 
 

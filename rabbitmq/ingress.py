@@ -23,8 +23,10 @@ from app import dead_letters, deliveries, topics
 from app.accept import Door, parse
 from app.deliveries import Order
 from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from app.metrics import Metrics
 from app.requests import ChatRequest, Ingress, new_id
 from app.settings import Settings
+from app.tracing import tracing
 from rabbitmq import contract
 from rabbitmq.contract import Reply
 from rabbitmq.link import HEARTBEAT_S, LINK_ERRORS
@@ -60,6 +62,7 @@ class Intake:
         settings: Settings,
         queues: Callable[[], Queues | None],
         has_room: Callable[[], bool],
+        metrics: Metrics,
         cancel: Callable[[str], Awaitable[object]],
     ) -> None:
         """A door for messages.
@@ -70,6 +73,7 @@ class Intake:
             settings: of the worker.
             queues: sends errors and dead letters, and makes response queues; None while RabbitMQ is away for sending.
             has_room: whether the worker can do with more requests now.
+            metrics: of the worker.
             cancel: cancels a request, by its uid.
         """
         self._door = door
@@ -77,6 +81,7 @@ class Intake:
         self._settings = settings
         self._queues = queues
         self._has_room = has_room
+        self._metrics = metrics
         self._cancel = cancel
         self._in_hand: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Future[bool]] = set()
@@ -176,7 +181,9 @@ class Intake:
             if body.get("cancel") is True:
                 return await self._withdraw(reply)
             self._make_queue(reply)
-            await self._accept(message, body, reply)
+            given = contract.traceparent_of(message)
+            with tracing.message(self._settings.rabbitmq_queue, given) as span:
+                await self._accept(message, body, reply, span.traceparent)
         except ApiError as error:
             await self._refuse(message, body, error)
         except LINK_ERRORS:
@@ -227,7 +234,7 @@ class Intake:
             else:
                 return
 
-    async def _accept(self, message: Incoming, body: Json, reply: Reply) -> None:
+    async def _accept(self, message: Incoming, body: Json, reply: Reply, traceparent: str | None) -> None:
         """Into the log, however long that takes."""
         body, again, tries, taken_at = dict(body), bool(message.redelivered), 0, time.monotonic()
         if isinstance(body.get("uid"), str | None):
@@ -243,6 +250,7 @@ class Intake:
                         tenant=tenant,
                         priority=message.priority or 0,
                         deadline=deadline,
+                        traceparent=traceparent,
                     )
                 # A worker that was frozen for so long has lost its connection, and the message went to another one.
                 late = time.monotonic() - taken_at > HEARTBEAT_S
@@ -292,6 +300,7 @@ class Intake:
     async def _refuse(self, message: Incoming, body: object, error: ApiError) -> None:
         """Tell the sender, and put the message where it can be looked at."""
         logger.warning("a message from RabbitMQ is refused: %s", error)
+        self._metrics.refused(Ingress.RABBITMQ, error_code=error.error["code"], error_type=error.error["type"])
         queues = self._queues()
         if queues is None:
             raise ConnectionError("RabbitMQ is away for sending")

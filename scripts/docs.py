@@ -1,4 +1,4 @@
-"""Make the parts of the docs that are made from the code: settings, topics, a request's lifecycle, schemas.
+"""Make the parts of the docs that are made from the code: settings, topics, lifecycle, metrics, schemas.
 
 ``python -m scripts.docs`` writes them; ``--check`` fails where they differ from the code.
 """
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from app import topics
+from app import metrics, topics
 from app.lifecycle import TERMINAL, TRANSITIONS, State
 from app.settings import Settings
 from events import catalogue
@@ -154,6 +154,62 @@ def events_page() -> str:
     )
 
 
+METRICS_ARE = """
+`GET /metrics` on every worker, for Prometheus: in its text format, or in OpenMetrics' where the scraper asks for that.
+The figures are of that worker; add them up. [alerts.yml](alerts.yml) has rules to begin with.
+
+Labels have few values. Topics are those of [topics.md](topics.md) and the changelogs of the tables. A model has a label
+of its own from its first whole answer on, if it is among the first `METRICS_MODELS_MAX`; all others are `other`, as are
+error codes that Weir does not know. Nothing is by tenant or user: that is what agent-metrics-events are for.
+
+The consumer lag is asked of the broker when it is scraped, for half a second. While the broker is away, what was known
+last is told, with the time when it was known.
+"""
+
+METRICS_COST = """
+Besides, as prometheus-client tells them: `process_*` (CPU, memory, files), `python_gc_*` and `python_info`.
+
+## What it costs
+
+Measured on one core of a small machine: 1.2 microseconds for each record that is appended, tokens included; nothing for
+each record that is tailed; 3 ms for a scrape of a young worker, and 25 ms with 50 models in every label, during which
+nothing else waits for longer than 5 ms.
+
+## Buckets
+
+Upper bounds; the reasons stand in the code.
+"""
+
+
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    rows = [
+        f"| `{spec.name}` | {spec.kind}, {spec.unit} | {', '.join(f'`{name}`' for name in spec.labels)} | {spec.help} |"
+        for spec in metrics.ALL
+    ]
+    buckets = [
+        f"| `{spec.name}` | {', '.join(f'{bound:g}' for bound in spec.buckets)} |"
+        for spec in metrics.ALL
+        if spec.buckets
+    ]
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            MADE.format(source="`app/metrics.py`"),
+            METRICS_ARE,
+            "| metric | kind, unit | labels | what it says |",
+            "|---|---|---|---|",
+            *rows,
+            METRICS_COST,
+            "| histogram | buckets |",
+            "|---|---|",
+            *buckets,
+            "",
+        ]
+    )
+
+
 def _schema(model: type[EventData]) -> str:
     return json.dumps(catalogue.schema(model), indent=2) + "\n"
 
@@ -162,6 +218,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "topics.md": topics_page,
     "lifecycle.md": lifecycle_page,
+    "metrics.md": metrics_page,
     "schemas/README.md": events_page,
     **{f"schemas/{model.EVENT_TYPE}.json": partial(_schema, model) for model in catalogue.TYPES},
 }

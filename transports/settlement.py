@@ -118,6 +118,10 @@ class Settlement(Consumer):
             notify(self._waiting_for_ack)
         return False
 
+    def committed(self, tp: TP) -> int | None:
+        """The offset that the group has committed, as far as this worker knows; None before the first."""
+        return self._committed_offset.get(tp)
+
     def _new_offset(self, tp: TP) -> int | None:
         # Faust's compiled streams write to _acked and _acked_index without calling ack(), so take it from there.
         with ack_lock:

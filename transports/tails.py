@@ -629,6 +629,11 @@ class Tails:
             await feed.scan.stop()
             await self._unfollow(at, feed)
 
+    @property
+    def readers(self) -> int:
+        """How many tails are open."""
+        return sum(len(feed.tails) for feed in self._feeds.values())
+
     def open(self, at: Partition, position: int | None = None, key: bytes | None = None) -> Tail:
         """A reader of ``at``; enter it with ``async with``.
 

@@ -14,7 +14,7 @@ from app.core import Weir
 from app.errors import InvalidRequestError
 from app.requests import Ingress
 from tables.owners import FORWARDED
-from web.errors import ERROR_CODE, Handler
+from web.errors import ERROR, Handler
 
 ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("POST", "/v1/chat/completions"): audit.SUBMIT,
@@ -62,7 +62,8 @@ class Auditing:
             response = await handler(request)
             status = response.status
         finally:
-            code = request.get(ERROR_CODE)
+            error = request.get(ERROR)
+            code = None if error is None else str(error.error.get("code") or error.error.get("type"))
             if action is not audit.SUBMIT or code is not None:
                 self._tell(request, action, status, code)
         return response

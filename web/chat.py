@@ -27,6 +27,7 @@ from web.errors import json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
+from web.tracing import TRACEPARENT
 
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
 ROW_WAIT_S = 0.5  # a reader who comes back does not wait longer to hear whether anybody counts readers
@@ -62,6 +63,7 @@ class ChatView:
             tenant=http.headers.get("X-Tenant-ID"),
             idempotency_key=key,
             caller=caller_of(http),
+            traceparent=http.get(TRACEPARENT),
         )
         http[UID] = request.uid  # for a stopping server
         headers = {"X-Request-ID": request.uid}

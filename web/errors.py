@@ -13,10 +13,9 @@ from transports.log import LogError
 
 logger = logging.getLogger(__name__)
 
-ERROR_CODE = web.RequestKey("error_code", str)
-"""Under it, a request keeps the code of the error that it was refused with."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ERROR = web.RequestKey("error", ApiError)  # what a request was answered with, for metrics and audit
 
 _REASONS = {
     404: ("Unknown path: {method} {path}", "unknown_url"),
@@ -44,17 +43,17 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _refused(request, _from_http(request, error))
+        return _told(request, _from_http(request, error))
     except ConnectionError as error:
         # The client is gone, or does not read: there is nobody to tell. aiohttp would log a traceback, as of a defect,
         # unless the handler ends as it ends where aiohttp is the first to notice.
         raise asyncio.CancelledError from error
     except Exception as error:  # noqa: BLE001 -- it is logged where it is no ApiError, and no traceback leaves
-        return _refused(request, as_api_error(error))
+        return _told(request, as_api_error(error))
 
 
-def _refused(request: web.Request, error: ApiError) -> web.Response:
-    request[ERROR_CODE] = str(error.error.get("code") or error.error.get("type"))
+def _told(request: web.Request, error: ApiError) -> web.Response:
+    request[ERROR] = error
     return error_response(error)
 
 

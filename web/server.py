@@ -22,10 +22,12 @@ from web.chat import UID, ChatView
 from web.errors import errors, json_response
 from web.feedback import FeedbackView
 from web.insights import InsightsView
+from web.metrics import MetricsView
 from web.models import ModelsView
 from web.readers import Readers
 from web.requests import RequestsView
 from web.thinking import ThinkingView
+from web.tracing import trace
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
@@ -68,10 +70,10 @@ class WebServer(Service):
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
         requests, thinking = RequestsView(app, owners, lookup), ThinkingView(app, lookup)
         insights = InsightsView(app, owners)
-        feedback = FeedbackView(app, owners)
+        feedback, metrics = FeedbackView(app, owners), MetricsView(app)
         app.canceller = chat.cancelled
         http = web.Application(
-            middlewares=[self._track, Auditing(app).middleware, errors],
+            middlewares=[metrics.measure, trace, self._track, Auditing(app).middleware, errors],
             client_max_size=app.settings.request_max_bytes,
         )
         http.router.add_post("/v1/chat/completions", chat.create)
@@ -95,6 +97,7 @@ class WebServer(Service):
         http.router.add_get("/schemas/{event_type}", schemas.show)
         http.router.add_get("/insights", insights.insights)
         http.router.add_get("/quality", insights.quality)
+        http.router.add_get("/metrics", metrics.index)
         http.router.add_get("/ping", _ping)
         return http
 

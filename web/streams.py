@@ -54,7 +54,7 @@ class Streams:
         heartbeat_s = self._settings.sse_heartbeat_s
         quiet_since = time.monotonic()
         try:
-            with self.ends_are_told(uid):
+            with self.ends_are_told(uid), self._app.metrics.streaming():
                 async with asyncio.timeout(self._settings.answer_timeout_s), aclosing(news):
                     async for delivery in news:
                         if delivery is not IDLE:

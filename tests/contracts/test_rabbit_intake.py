@@ -7,6 +7,7 @@ import aio_pika
 import pytest
 
 from app.accept import Door
+from app.metrics import Metrics
 from app.requests import new_id
 from app.settings import Settings
 from rabbitmq.ingress import Intake, QueueGoneError
@@ -26,6 +27,7 @@ async def test_an_intake_whose_channel_or_queue_is_closed_says_so(rabbitmq_url: 
         settings=Settings(rabbitmq_queue=name),
         queues=lambda: cast("Queues", object()),
         has_room=lambda: True,
+        metrics=Metrics(),
         cancel=cast("Any", None),
     )
 

@@ -11,6 +11,7 @@ from app import requests, topics
 from app.accept import Door
 from app.audit import Audit
 from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.metrics import Metrics
 from app.publishing import Events
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings, load_settings
@@ -53,6 +54,7 @@ def door(
         traces=traces,
         audit=Audit(events),
         settings=settings,
+        metrics=Metrics(),
         own_partitions=lambda: own,
         begin=lambda request, partition, _published: begun.append((request.uid, partition)),
     )

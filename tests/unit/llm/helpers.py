@@ -16,10 +16,16 @@ SECONDS = 10.0  # for what must not take long, on a loaded machine
 
 @asynccontextmanager
 async def upstream(
-    url: str, *, connect_s: float = SECONDS, first_token_s: float = SECONDS, idle_s: float = SECONDS, retries: int = 0
+    url: str,
+    *,
+    connect_s: float = SECONDS,
+    first_token_s: float = SECONDS,
+    idle_s: float = SECONDS,
+    retries: int = 0,
+    on_retry: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Upstream]:
     timeouts = Timeouts(connect_s=connect_s, first_token_s=first_token_s, idle_s=idle_s)
-    one = Upstream(url=url, api_key="sk-1", timeouts=timeouts, retries=retries)
+    one = Upstream(url=url, api_key="sk-1", timeouts=timeouts, retries=retries, on_retry=on_retry)
     try:
         yield one
     finally:

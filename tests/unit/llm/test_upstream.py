@@ -438,10 +438,11 @@ async def test_retries_are_part_of_the_wait_for_the_first_token(url: str) -> Non
 
 @pytest.mark.parametrize(("status", "times"), [(503, 2), (500, 1), (429, 1)])
 async def test_a_call_that_failed_before_its_first_byte_is_made_again(url: str, status: int, times: int) -> None:
-    body = body_of(f"demo-error:status={status},retry_after=0,times={times}")
-    async with upstream(url, retries=2) as one:
+    body, told = body_of(f"demo-error:status={status},retry_after=0,times={times}"), list[None]()
+    async with upstream(url, retries=2, on_retry=lambda: told.append(None)) as one:
         assert content(await chunks_of(one, body)) == expected_content(body)
     assert (await calls(url))["calls"] == times + 1
+    assert len(told) == times  # whoever counts them hears of each
 
 
 async def test_no_more_retries_are_made_than_set(url: str) -> None:

@@ -13,8 +13,10 @@ from pamqp.header import ContentHeader
 
 from app import deliveries, topics
 from app.accept import Door
+from app.metrics import Metrics
 from app.requests import ChatRequest
 from app.settings import Settings
+from app.traceparent import parse
 from rabbitmq.ingress import Intake
 from rabbitmq.link import HEARTBEAT_S
 from tests.unit.agents.helpers import REQUEST
@@ -23,6 +25,7 @@ from transports.log import Partition
 
 AT = Partition(topics.CHAT_DELIVERIES.name, 2)
 
+PLACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BODY = b'{"model": "m", "messages": []}'
 
 
@@ -31,6 +34,7 @@ class FakeDoor:
 
     def __init__(self, clock: list[float], takes_s: float) -> None:
         self._clock, self._takes_s = clock, takes_s
+        self.traceparent: str | None = None
 
     def mint_uid(self) -> str:
         return "minted"
@@ -39,7 +43,8 @@ class FakeDoor:
         del uid
         return AT
 
-    async def accept(self, *_: object, **__: object) -> ChatRequest:
+    async def accept(self, *_: object, traceparent: str | None, **__: object) -> ChatRequest:
+        self.traceparent = traceparent
         self._clock[0] += self._takes_s
         return REQUEST
 
@@ -62,13 +67,14 @@ def intake_of(log: MemoryLog, door: FakeDoor, **settings: Any) -> Intake:
         settings=Settings(**settings),
         queues=lambda: None,
         has_room=lambda: True,
+        metrics=Metrics(),
         cancel=AsyncMock(),
     )
 
 
-def message_of(channel: FakeChannel, *, redelivered: bool = False) -> Any:
+def message_of(channel: FakeChannel, *, redelivered: bool = False, headers: dict[str, Any] | None = None) -> Any:
     header = ContentHeader()
-    header.unmarshal(ContentHeader(body_size=len(BODY), properties=Basic.Properties()).marshal())
+    header.unmarshal(ContentHeader(body_size=len(BODY), properties=Basic.Properties(headers=headers)).marshal())
     return DeliveredMessage(
         delivery=Basic.Deliver("tag", 1, redelivered, "", "chat_incoming"),
         header=header,
@@ -107,3 +113,13 @@ async def test_an_order_tells_whether_there_may_be_another_for_the_same_message(
     (value,) = log.values(AT)
     assert deliveries.decode(value).again is again
     assert channel.acks == 1
+
+
+@pytest.mark.parametrize("given", [PLACE, bytearray(PLACE.encode()), "nonsense", 7, None])
+async def test_a_message_may_say_what_it_is_part_of(given: object) -> None:
+    door, channel = FakeDoor([0.0], 0.0), FakeChannel()
+    message = message_of(channel, headers=None if given is None else {"Traceparent": given})
+    await intake_of(MemoryLog(), door)._on_message(message)
+    assert channel.acks == 1
+    assert parse(door.traceparent) is not None  # its own, where it brings none
+    assert (door.traceparent == PLACE) == (given in (PLACE, bytearray(PLACE.encode())))

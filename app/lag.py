@@ -1,0 +1,89 @@
+"""How far the consumer group is behind in the partitions of this worker.
+
+Asked of the broker when somebody scrapes, and never waited for longer than `WAIT_S`: a broker that is away costs a
+scrape that much once, and what was known last is told until it is back, with the time when it was known.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+from faust.types import TP
+
+from app.collectors import Values
+
+logger = logging.getLogger(__name__)
+
+ASK_S = 5.0  # for all that is asked at once
+WAIT_S = 0.5  # a scrape's part of it
+FRESH_S = 0.5  # what is not older is told again
+
+
+class Group(Protocol):
+    """What is asked of the consumer: ``transports.settlement.Settlement`` in a driver's consumer."""
+
+    def assignment(self) -> set[TP]:
+        """Its partitions."""
+
+    def committed(self, tp: TP) -> int | None:
+        """The offset that the group has committed; None before the first."""
+
+    async def highwaters(self, *tps: TP) -> Mapping[TP, int]:
+        """The ends of partitions, asked of the broker."""
+
+    async def earliest_offsets(self, *tps: TP) -> Mapping[TP, int]:
+        """Their starts."""
+
+
+class Lag:
+    """The lag of one worker's partitions, in records."""
+
+    def __init__(self, known_topics: Iterable[str]) -> None:
+        """Tells only of these topics: changelogs are read by nobody who commits."""
+        self._known_topics = frozenset(known_topics)
+        self._lag: dict[TP, int] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._asked_at = -FRESH_S  # monotonic
+        self._answers = True  # whether the broker did when it was last asked
+        self.known_at = 0.0  # seconds since the epoch
+
+    async def refresh(self, group: Group) -> None:
+        """Ask the broker, unless that is being done; waits a moment for its answer. Never raises.
+
+        Not to be called while partitions are shared out: what is committed in new ones is not known before the end.
+        """
+        if self._asking is None or self._asking.done():
+            if time.monotonic() - self._asked_at < FRESH_S:
+                return
+            self._asking = asyncio.create_task(self._ask(group), name="consumer lag")
+        done, _ = await asyncio.wait({self._asking}, timeout=WAIT_S if self._answers else 0)
+        if not done:
+            self._answers = False  # until it does, nobody waits again
+
+    def values(self, owned: Collection[TP]) -> Values:
+        """By topic and partition, of what is owned now and known."""
+        return {(tp.topic, str(tp.partition)): lag for tp, lag in self._lag.items() if tp in owned}
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    async def _ask(self, group: Group) -> None:
+        tps = [tp for tp in group.assignment() if tp.topic in self._known_topics]
+        try:
+            async with asyncio.timeout(ASK_S):
+                ends = await group.highwaters(*tps) if tps else {}
+                fresh = [tp for tp in tps if group.committed(tp) is None]
+                starts = await group.earliest_offsets(*fresh) if fresh else {}
+        except Exception as error:  # noqa: BLE001 -- whatever a broker that is away makes its client raise
+            self._answers = False
+            logger.debug("the consumer lag is not known: %r", error)
+        else:
+            self._answers = True
+            self._lag = {tp: max(0, end - (group.committed(tp) or starts.get(tp, 0))) for tp, end in ends.items()}
+            self.known_at = time.time()
+        self._asked_at = time.monotonic()

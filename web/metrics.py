@@ -1,0 +1,44 @@
+"""GET /metrics, and what it says of HTTP itself."""
+
+from time import perf_counter
+
+from aiohttp import hdrs, web
+
+from app.collectors import OTHER
+from app.core import Weir
+from app.requests import Ingress
+from web.errors import ERROR, Handler
+
+CHAT = "/v1/chat/completions"
+LEFT = 499  # nobody is there to be told a status: nginx's word for it
+
+
+class MetricsView:
+    """The metrics of one worker, for Prometheus."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app = app
+        self._metrics = app.metrics
+
+    async def index(self, http: web.Request) -> web.Response:
+        """All metrics: in the classic text format, or in OpenMetrics' where the scraper asks for it."""
+        await self._app.readings.refresh()
+        text, content_type = await self._metrics.rendered(http.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
+
+    @web.middleware
+    async def measure(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count and time every request. The outermost middleware: errors are responses already."""
+        began, status = perf_counter(), LEFT
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            resource = request.match_info.route.resource
+            route = OTHER if resource is None else resource.canonical
+            self._metrics.answered(request.method, route, status, perf_counter() - began)
+            error = request.get(ERROR)
+            if error is not None and route == CHAT and "uid" not in request:  # it was never accepted
+                fields = error.error
+                self._metrics.refused(Ingress.HTTP, error_code=fields["code"], error_type=fields["type"])
