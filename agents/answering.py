@@ -182,11 +182,13 @@ class Answering:
         model: Model,
         rules: Rules,
         stopping: Callable[[], bool] = lambda: False,
+        on_handoff: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
         self._tails = tails
         self._model = model
         self._rules = rules
+        self._on_handoff = on_handoff
         self._stopping = stopping  # whether no attempt may be begun any more: it might not come to its end
 
     def claim(self, request: ChatRequest, at: Partition, accepted: Callable[[], Awaitable[bool]]) -> Claim:
@@ -410,6 +412,7 @@ class Answering:
         try:
             async with asyncio.timeout(HANDOFF_S):
                 await writer.hand_off()
+            self._on_handoff()
         except (LogError, UpstreamError, TimeoutError) as error:
             logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
 
@@ -439,7 +442,8 @@ class Answering:
         except UpstreamUnavailableError as error:
             if self._can_go_on(before, told):
                 logger.warning("request %s: goes on with a new call: %s", request.uid, error)
-                return await writer.hand_off()
+                await writer.hand_off()
+                return self._on_handoff()
             terminal = told.terminal({**error.error, "status": error.status})
         except UpstreamError as error:
             terminal = told.terminal({**error.error, "status": error.status})

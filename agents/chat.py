@@ -7,6 +7,7 @@ from faust.types import StreamT
 from agents.answering import Answering, Rules
 from agents.continuing import Continuation
 from agents.work import Work
+from answers.frames import Kind
 from app import app, topics
 from app.core import unacknowledged
 
@@ -24,6 +25,7 @@ answering = Answering(
         continuation=Continuation(settings.openai_continuation),
     ),
     stopping=lambda: app.draining,
+    on_handoff=lambda: app.metrics.attempted(Kind.HANDOFF),
 )
 work = Work(app, answering)
 app.on_drain(work.drain)

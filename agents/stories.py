@@ -43,12 +43,14 @@ class Story:
         self._attempt, self._notes = attempt.id, attempt.notes
         self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or (does.body is not None and not does.said)
         accepted = seconds_of(request.accepted_at)
+        queue_s = None if accepted is None else max(0.0, time.time() - accepted)
+        self._app.metrics.attempted(does.kind, queue_s if does.kind is Kind.BEGIN else None)
         details = {
             "attempt": attempt.id,
             "chunks_from": request.chunks_from,
             "mark": does.kind,
             "said": does.said,
-            "queue_ms": None if accepted is None else max(0.0, round((time.time() - accepted) * 1000, 3)),
+            "queue_ms": None if queue_s is None else round(queue_s * 1000, 3),
         }
         self._app.traces.emit(request, Happening.ATTEMPTED, details)
         self._emit(decision(request, attempt.id, does, again=again, worker=self._app.worker_name))
@@ -70,6 +72,17 @@ class Story:
         await self._app.events.landed(LANDED_S)
 
     def _tell(self, account: Account) -> None:
+        self._app.metrics.ended(
+            model=account.model,
+            status=account.status,
+            error_code=account.error_code,
+            error_type=account.error_type,
+            ttft_s=_seconds(account.ttft_ms),
+            duration_s=_seconds(account.latency_ms),
+            tokens_per_second=account.tokens_per_second,
+            tokens=account.tokens,
+            cost_usd=account.cost_usd,
+        )
         self._app.traces.emit(
             self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
         )
@@ -105,3 +118,7 @@ class Story:
     def _emit(self, data: EventData, event_id: str | None = None) -> None:
         request = self._request
         self._app.events.emit(data, request.tenant, event_id=event_id, traceparent=request.traceparent)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

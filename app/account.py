@@ -57,6 +57,11 @@ class Account:
         return None if error is None else str(error.get("code") or error.get("type") or "unknown")
 
     @property
+    def error_type(self) -> str | None:
+        """And its type."""
+        return None if self.terminal.error is None else str(self.terminal.error.get("type"))
+
+    @property
     def usage(self) -> Json | None:
         """As the LLM counted."""
         return self.terminal.usage or self.answer.usage

@@ -11,13 +11,13 @@ conventions for generative AI and by vLLM's metrics, where those have a word for
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from app import topics
 from app.collectors import OTHER, AtMost, Latencies, Latency, Scraped, Spec, Values, rendered
+from app.prices import Tokens
 
 # -- buckets: upper bounds, in seconds unless said otherwise
 
@@ -270,16 +270,6 @@ ERROR_CODES = frozenset({
     "insufficient_quota", "invalid_api_key", "invalid_type", "invalid_value", "missing_required_parameter",
     "model_not_found", "rate_limit_exceeded", "server_error", "unsupported_parameter", "unsupported_value",
 })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """What an LLM counted for one answer."""
-
-    input: int | None = None  # of the prompt
-    cached: int | None = None  # of these, from the LLM's cache
-    output: int | None = None  # of the answer, thinking included
-    reasoning: int | None = None  # of these, thinking
 
 
 NO_TOKENS: Final = Tokens()

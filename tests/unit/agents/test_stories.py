@@ -15,6 +15,7 @@ from answers import envelope, frames
 from answers.envelope import Json
 from answers.fold import Answer
 from answers.frames import Frame, Kind, Status, Terminal
+from app.metrics import Metrics
 from app.prices import Price, Prices
 from app.publishing import Events
 from app.requests import ChatRequest
@@ -56,6 +57,7 @@ class Desk:
         events = Events(log)
         self.app: Any = SimpleNamespace(
             worker_name="w:1",
+            metrics=Metrics(),
             tails=tails,
             events=events,
             traces=Traces(events, worker="w:1"),

@@ -13,6 +13,7 @@ from agents.work import Work
 from answers.fold import Answer
 from answers.frames import Status, Terminal
 from app import requests
+from app.metrics import Metrics
 from app.prices import Prices
 from app.publishing import Events
 from app.requests import ChatRequest
@@ -103,6 +104,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
         settings=SimpleNamespace(max_in_flight=1),
         own_partitions=lambda: {2},
         worker_name="w:1",
+        metrics=Metrics(),
         traces=Traces(events, worker="w:1"),
         events=events,
         teller=Teller(endpoint="http://llm/v1", text_max_chars=100),

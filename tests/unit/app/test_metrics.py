@@ -8,8 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import metrics, topics
-from app.metrics import Metrics, Tokens
+from app.metrics import Metrics
 from app.observed import Observed
+from app.prices import Tokens
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from transports.log import LogError, Partition
 
