@@ -7,7 +7,7 @@ from typing import Any
 
 from faust.types import StreamT
 
-from agents.joining import Joiner
+from agents.joining import Joiner, is_left
 from answers.envelope import utc_iso
 from app import app, topics
 from app.core import unacknowledged
@@ -36,7 +36,7 @@ async def feedback(stream: StreamT[Any]) -> None:
 
 @app.timer(min(SWEEP_S, app.settings.feedback_join_s / SWEEPS_IN_WAIT), name="feedback sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
 async def sweep() -> None:
-    """Ask, through the log, for what is overdue to be given up: a table may be changed under an event only."""
+    """Ask, through the log, for what is overdue to be joined or given up: tables change under an event only."""
     own, now = app.own_partitions(topics.AI_FEEDBACK), time.time()
     limits = {
         "waiting_before": utc_iso(now - app.settings.feedback_join_s),
@@ -46,7 +46,9 @@ async def sweep() -> None:
         if seen % ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
         uid = str(row["uid"])
-        if partition_for(uid.encode(), topics.AI_FEEDBACK.partitions) in own and pieces.overdue(row, **limits):
+        if partition_for(uid.encode(), topics.AI_FEEDBACK.partitions) not in own:
+            continue
+        if pieces.overdue(row, **limits) or (pieces.waiting(row) and is_left(uid)):
             try:
                 await app.events.publish(FeedbackExpired(uid=uid, **limits), row["pieces"][0]["tenant"])
             except LogError as error:

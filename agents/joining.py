@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 64  # events that wait for the log
 DRAIN_S = 5.0  # for what waits for it while the worker stops; the next owner does the rest again
+LATE_S = 60.0  # after which the word of an end counts as lost
 ENDS = frozenset({Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED, Happening.EXPIRED})
 
 
@@ -165,7 +166,7 @@ class Joiner:
 
     # -- requests
 
-    async def ended(self, event: "EventT[Any]", told: Event) -> bool:
+    def ended(self, event: "EventT[Any]", told: Event) -> bool:
         """Take the end of a request, after its row is written. Whether the event is settled here, later.
 
         Args:
@@ -179,8 +180,8 @@ class Joiner:
         left = told.event_type == Happening.CANCELLED == f"request.{request['state']}"
         if not left and not pieces.waiting(feedback.get(uid)):
             return False
-        await self._turns.begin(uid, lambda: self._settle_end(event, request, abandoned=left))
-        return True
+        # Its agent must not wait: who looks for a request that was accepted just now would wait, too.
+        return self._turns.begin_now(uid, lambda: self._settle_end(event, request, abandoned=left))
 
     async def _settle_end(self, event: "EventT[Any]", request: Json, *, abandoned: bool) -> None:
         try:
@@ -188,7 +189,7 @@ class Joiner:
                 await self._abandoned(request)
             await self._join(event, str(request["uid"]), request)
         except Exception:
-            # What waits is joined by the sweep.
+            # What waits is joined after the next sweep.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
         event.ack()
 
@@ -216,12 +217,12 @@ class Joiner:
 
 async def _piece(event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> Piece:
     """What is kept of it, with the edit distance of a correction that brought none."""
-    now = time.time()
+    given_at, now = pieces.seconds(told.timestamp), time.time()
     return pieces.piece_of(
         data,
         feedback_id=told.event_id,
         tenant=told.tenant_id,
-        given_at=utc_iso(min(pieces.seconds(told.timestamp) or now, now)),
+        given_at=utc_iso(given_at if 0 < given_at <= now else now),
         received_at=utc_iso(now),
         offset=event.message.offset,
         edit_distance=await _edit_distance(data),
@@ -237,10 +238,16 @@ async def _edit_distance(data: FeedbackSubmitted) -> float | None:
     return round(found, 4)
 
 
+def is_left(uid: str) -> bool:
+    """Whether a request has ended, and what waits for it was left by who should have joined it."""
+    request = _request(uid)
+    return request is not None and request["state"] in TERMINAL
+
+
 def _request(uid: str) -> Json | None:
-    """A request's row, with what the terminals table knows of its end."""
+    """A request's row; with what the terminals table knows of its end, if the word of it should have come by now."""
     row, end = requests.get(uid), terminals.get(uid)
-    if end is None or (row is not None and row["state"] in TERMINAL):
+    if end is None or (row is not None and row["state"] in TERMINAL) or time.time() - end.ended_at < LATE_S:
         return row
     return {"uid": uid, **(row or {}), "tenant": end.tenant, "state": end.status}
 

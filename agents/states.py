@@ -34,7 +34,7 @@ async def states(stream: StreamT[Any]) -> None:
         try:
             told = envelope.decode(event.message.value)
             fold_event(told)
-            settled_later = await joiner.ended(event, told)  # feedback may wait for it
+            settled_later = joiner.ended(event, told)  # feedback may wait for it
         except MalformedRecordError as error:
             logger.warning("agent-trace-events %d at %d: %s", event.message.partition, event.message.offset, error)
         except Exception:

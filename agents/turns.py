@@ -7,6 +7,8 @@ from weakref import WeakValueDictionary
 
 logger = logging.getLogger(__name__)
 
+WAITING_MAX = 10_000  # pieces of work of who does not wait; the log must be away for long to have so many
+
 
 class Turns:
     """Runs work in tasks, so that what waits for the log holds up nothing but its own key."""
@@ -22,10 +24,14 @@ class Turns:
         It runs in a copy of the caller's context: a table is changed under an event.
         """
         await self._room.acquire()
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        task = asyncio.create_task(self._run(lock, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._begin(key, work).add_done_callback(lambda _: self._room.release())
+
+    def begin_now(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """The same for who must not wait; false where far too much waits already."""
+        if len(self._tasks) >= WAITING_MAX:
+            return False
+        self._begin(key, work)
+        return True
 
     async def drain(self, seconds: float) -> None:
         """Let what runs end within ``seconds``; what is left goes to the next owner."""
@@ -35,6 +41,13 @@ class Turns:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _begin(self, key: str, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        task = asyncio.create_task(self._run(lock, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
     @staticmethod
     async def _run(lock: asyncio.Lock, work: Callable[[], Awaitable[None]]) -> None:
         async with lock:
@@ -42,6 +55,5 @@ class Turns:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self._room.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a defect", exc_info=error)

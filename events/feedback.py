@@ -44,6 +44,8 @@ class FeedbackSeverity(StrEnum):
 class FeedbackExpired(AboutRequest):
     """What has waited for its request for too long is given up, and what is known for too long is forgotten.
 
+    What waits for a request that has ended is joined.
+
     Weir's own: a table is changed under an event only.
     """
 

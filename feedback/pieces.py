@@ -148,5 +148,5 @@ def seconds(at: str) -> float:
     """Seconds since the epoch of an ISO 8601 time; 0 for what is none."""
     try:
         return datetime.fromisoformat(at).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -1,7 +1,9 @@
 """Feedback and its request, in either order of arrival; what comes twice; what comes too late; what is not theirs."""
 
+import asyncio
 import base64
 import logging
+import time
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,8 +12,8 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from agents import burial
-from agents.joining import Joiner
+from agents import burial, turns
+from agents.joining import Joiner, is_left
 from answers import envelope
 from answers.envelope import Event, Json
 from app import topics
@@ -99,7 +101,7 @@ class Stage:
         """The request ends; the event that told it."""
         requests.put(UID, {**RUNNING, "state": state})
         event = FakeEvent(None)
-        if not await self.joiner.ended(cast("Any", event), trace(f"request.{state}")):
+        if not self.joiner.ended(cast("Any", event), trace(f"request.{state}")):
             event.ack()
         await self.joiner.drain(WAIT_S)
         return event
@@ -167,12 +169,12 @@ async def test_either_order_gives_the_same_ids(stage: Stage) -> None:
 async def test_only_an_end_is_an_end(stage: Stage, happening: str) -> None:
     requests.put(UID, RUNNING)
     await stage.take(submitted())
-    assert not await stage.joiner.ended(cast("Any", FakeEvent(None)), trace(happening))
+    assert not stage.joiner.ended(cast("Any", FakeEvent(None)), trace(happening))
 
 
 async def test_an_end_that_nothing_waits_for_is_left_to_its_agent(stage: Stage) -> None:
     requests.put(UID, REQUEST)
-    assert not await stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.COMPLETED))
+    assert not stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.COMPLETED))
 
 
 async def test_what_comes_twice_counts_once(stage: Stage) -> None:
@@ -203,7 +205,7 @@ async def test_after_a_crash_between_signal_and_row_the_same_ids_are_told_again(
 async def test_the_end_told_again_joins_what_was_left_waiting(stage: Stage) -> None:
     await stage.take(submitted())
     requests.put(UID, REQUEST)  # and the worker dies before it has told
-    assert await stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.COMPLETED))
+    assert stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.COMPLETED))
     await stage.joiner.drain(WAIT_S)
     assert len(stage.signals) == 1
 
@@ -255,8 +257,43 @@ async def test_an_end_whose_word_was_lost_is_found_before_feedback_is_given_up(s
     requests.put(UID, RUNNING)
     ended = Ended(rid="r", fingerprint="f", tenant="acme", status="completed", first=0, last=1, ended_at=0.0)
     terminals.put(UID, ended)
-    await stage.take(expiry(FAR_AHEAD))
+    assert is_left(UID)
+    await stage.take(expiry(LONG_AGO))
     assert (len(stage.signals), stage.states) == (1, ["joined"])
+    assert not is_left("nobody")
+
+
+async def test_the_word_of_an_end_that_was_a_moment_ago_is_not_lost_yet(stage: Stage) -> None:
+    await stage.take(submitted())
+    requests.put(UID, RUNNING)
+    terminals.put(
+        UID, Ended(rid="r", fingerprint="f", tenant="a", status="failed", first=0, last=1, ended_at=time.time())
+    )
+    assert not is_left(UID)
+
+
+async def test_the_states_agent_does_not_wait_for_a_log_that_is_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "WAITING_MAX", 1)
+    stage.log.appending = asyncio.Event()
+    await stage.joiner.take(submitted())
+    await asyncio.sleep(0.01)
+    requests.put(UID, REQUEST)
+    told = [stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.COMPLETED)) for _ in range(2)]
+    assert told == [True, False]
+    stage.log.appending.set()
+    await stage.joiner.drain(WAIT_S)
+    assert len(stage.signals) == 1
+
+
+@pytest.mark.parametrize("timestamp", ["", "yesterday", "0001-01-01T00:00:00", "2999-01-01T00:00:00Z"])
+async def test_feedback_is_given_now_where_its_time_makes_no_sense(stage: Stage, timestamp: str) -> None:
+    requests.put(UID, REQUEST)
+    event = submitted()
+    fields = orjson.loads(event.message.value) | {"timestamp": timestamp}
+    await stage.take(FakeEvent(orjson.dumps(fields)))
+    assert abs(pieces.seconds(stage.signals[0].data["given_at"]) - time.time()) < 60
 
 
 async def test_the_edit_distance_of_a_correction_is_computed_where_it_is_not_given(stage: Stage) -> None:
@@ -330,7 +367,7 @@ async def test_what_another_partitioner_put_elsewhere_is_moved_to_where_its_requ
 
 async def test_a_cancelled_request_says_once_that_its_answer_was_left(stage: Stage) -> None:
     end = await stage.end("cancelled")
-    assert await stage.joiner.ended(end, trace(Happening.CANCELLED))  # told again after a crash
+    assert stage.joiner.ended(end, trace(Happening.CANCELLED))  # told again after a crash
     await stage.joiner.drain(WAIT_S)
     first, second = stage.told(topics.AI_FEEDBACK.name)
     assert first.event_id == second.event_id
@@ -347,4 +384,4 @@ async def test_a_cancelled_request_says_once_that_its_answer_was_left(stage: Sta
 
 async def test_a_cancellation_that_came_too_late_is_none(stage: Stage) -> None:
     requests.put(UID, REQUEST)
-    assert not await stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.CANCELLED))
+    assert not stage.joiner.ended(cast("Any", FakeEvent(None)), trace(Happening.CANCELLED))
