@@ -145,7 +145,8 @@ async def signals_of(worker: Worker) -> Counter[str]:
             while records := await log.read(at, position):
                 for record in records:
                     event = envelope.decode(record.value)
-                    found[event.event_id] = event.data["model"]
+                    if event.event_type == "signal.recorded":
+                        found[event.event_id] = event.data["model"]
                 position = records[-1].offset + 1
     return Counter(found.values())
 
