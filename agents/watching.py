@@ -99,14 +99,15 @@ class Watching:
         if not still_own():
             raise GivenAwayError
         shard = self._shard(record.partition, generation)
-        await self._close(shard, record, still_own)  # what a crash has left
         try:
             self._fold(shard, record)
+            await self._close(shard, record, still_own)  # and what a crash has left
         except MalformedRecordError as error:
             self.counts.malformed += 1
             logger.warning("%s %d at %d is passed over: %s", record.topic, record.partition, record.offset, error)
-            return
-        await self._close(shard, record, still_own)
+        except BaseException:
+            self._shards.clear()  # what a shard remembers may differ from its rows now
+            raise
 
     def _fold(self, shard: Shard, record: Record) -> None:
         event = envelope.decode(record.value)

@@ -207,6 +207,19 @@ async def test_what_another_owner_wrote_meanwhile_is_read_anew_when_the_partitio
     assert row.late == 20
 
 
+async def test_what_is_remembered_beside_the_rows_is_forgotten_when_another_owner_may_have_changed_them(
+    stage: Stage,
+) -> None:
+    await stage.put(metrics(1, model=MODEL))
+    other, twice = Stage(), metrics(2, model=MODEL)
+    other.table, other.generation, other.offsets = stage.table, 2, stage.offsets.copy()
+    other.restart()
+    await other.put(twice)
+    stage.generation, stage.offsets = 3, other.offsets
+    await stage.put(twice)
+    assert stage.watching.counts.repeated == 1
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [

@@ -39,7 +39,6 @@ class Partition:
             of = source or (SIGNALS if event.event_type.startswith("signal") else METRICS)
             at = self.ends[of] if offset is None else offset
             self.ends[of] = max(self.ends[of], at + 1)
-            self.close()
             self.shard.fold(of, at, int((T0 + logged_s) * 1000), seen(event))
             self.close()
 
@@ -135,9 +134,9 @@ def test_the_watermark_does_not_go_back_when_the_lateness_becomes_longer() -> No
     partition.put(metrics(1), metrics(20), signal(20))
     partition.spans = replace(SPANS, lateness_ms=15_000)
     partition.restart()
-    partition.put(metrics(2))
+    partition.put(metrics(2), metrics(2, model="other"))
     assert partition.completed() == {0: 1}
-    assert partition.model().late == 1
+    assert (partition.model().late, partition.model("acme:other").late) == (1, 1)
 
 
 def test_windows_of_another_length_close_at_their_own_end() -> None:
@@ -352,6 +351,22 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
     assert {(one.insight_id, one.status, one.value) for one in partition.told} == {
         (one.insight_id, one.status, one.value) for one in plain.told
     }
+
+
+def test_a_crash_between_what_is_over_and_what_is_not_wrong_any_more_shows_it_once() -> None:
+    partition = Partition()
+    partition.table = Recorded()
+    partition.rows = Rows(partition.table)
+    partition.restart()
+    partition.put(*bad(1), *good(11), tick(23))
+    partition.put(tick(23, "signals"), offset=40)
+    changes = [key.partition(b"/")[0] for key, _ in partition.table.changes]
+    partition.table.cut(changes.index(b"over") + 1)
+    partition.restart()
+    assert list(partition.model().active) == ["quality_drop"]
+    partition.put(tick(23, "signals"), offset=40)
+    assert partition.model().active == {}
+    assert len(partition.rows.over(NAME)) == 1
 
 
 class Recorded(dict[bytes, bytes]):
