@@ -21,6 +21,8 @@ class Action(NamedTuple):
 SUBMIT: Final = Action("request.submit", AuditType.CREATE, "request")
 CANCEL: Final = Action("request.cancel", AuditType.UPDATE, "request")
 READ: Final = Action("request.read", AuditType.DATA_ACCESS, "request")
+GIVE_FEEDBACK: Final = Action("feedback.submit", AuditType.CREATE, "feedback")
+READ_FEEDBACK: Final = Action("feedback.read", AuditType.DATA_ACCESS, "feedback")
 LIST: Final = Action("request.list", AuditType.DATA_ACCESS, "request")
 
 

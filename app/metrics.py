@@ -87,6 +87,14 @@ EVENTS_DROPPED = Spec(
     labels=("topic",),
     help="Events that are not in the log: it was away for too long, or they could not be written.",
 )
+FEEDBACK = Spec(
+    name="weir_feedback_total",
+    kind="counter",
+    unit="pieces",
+    labels=("what",),
+    help="Feedback, by what became of it: received, joined, duplicate, expired, foreign, dead, moved, or made here: "
+    "abandoned, retried.",
+)
 
 # -- requests
 

@@ -8,6 +8,7 @@ from faust.types import TP
 
 from app import metrics, topics
 from app.collectors import Spec, Values
+from app.feedback import Count
 from app.lag import Group, Lag
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Readings:
             (metrics.LAG, lambda: self._lag.values(self._owned())),
             (metrics.LAG_KNOWN_AT, lambda: {(): self._lag.known_at}),
             (metrics.EVENTS_DROPPED, self._events_dropped),
+            (metrics.FEEDBACK, lambda: {(what,): app.feedback_counts[what] for what in Count}),
             (metrics.IN_FLIGHT, lambda: {(): app.in_flight()}),
             (metrics.READERS, lambda: {(): app.tails.readers}),
             (metrics.ASSIGNED, self._assigned),

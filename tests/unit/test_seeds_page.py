@@ -26,6 +26,8 @@ def _exists(path: Path, name: str) -> bool:
 
 def test_every_line_of_a_table_names_one() -> None:
     page = (ROOT / "docs" / "seeds.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| what", "| the worker"))]
+    lines = [
+        line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| what", "| the worker"))
+    ]
     assert len(lines) > 30
     assert [line for line in lines if not NAMED.search(line)] == []
