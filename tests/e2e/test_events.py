@@ -185,7 +185,8 @@ async def test_who_did_what_is_told_and_never_the_content(broker: dict[str, str]
         refused = session.post(f"{worker.url}/v1/chat/completions", json={"messages": "a secret plan"})
         async with refused as answer:
             assert answer.status == 400
-        await session.get(f"{worker.url}/requests", headers={"X-Tenant-ID": "acme"})
+        async with session.get(f"{worker.url}/requests", headers={"X-Tenant-ID": "acme"}) as answer:
+            assert answer.status == 200
     async with reading(worker) as log:
         request = requests.ChatRequest(
             uid="by-kafka",

@@ -143,7 +143,8 @@ async def test_all_that_can_be_said_of_an_answer_becomes_a_signal_once(
     summary: Any = await get_json(f"{worker.url}/api/v1/feedback/summary?session_id={name}")
     assert (summary["count"], summary["joined"], summary["by_type"]["thumbs_up"]) == (len(ids), len(ids), 2)
     assert summary["mean_score"] == round(sum(ids.values()) / len(ids), 6)
-    quality = [event["data"] for event in await values(worker, "agent-metrics-events")]
+    told = await values(worker, "agent-metrics-events")
+    quality = [event["data"] for event in told if event["event_type"] == "metrics.quality"]
     assert {one["feedback_id"]: one["score"] for one in quality if one.get("uid") == done} == {
         feedback_id: (score + 1) / 2 for feedback_id, score in ids.items()
     }
