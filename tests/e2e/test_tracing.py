@@ -163,9 +163,12 @@ async def test_a_request_is_one_trace_over_two_workers_and_a_kill(e2e_kafka: Kaf
 
 
 async def records(log: LogClient, topic: str) -> list[Record]:
-    found = []
+    found: list[Record] = []
     for partition in range(log.partitions(topic)):
-        found += await log.read(Partition(topic, partition), 0)
+        position = 0
+        while page := await log.read(Partition(topic, partition), position):  # a page may end before the log does
+            found += page
+            position = page[-1].offset + 1
     return found
 
 
