@@ -7,6 +7,7 @@ COPY answers answers
 COPY app app
 COPY commands commands
 COPY demo demo
+COPY lineage lineage
 COPY llm llm
 COPY rabbitmq rabbitmq
 COPY tables tables
