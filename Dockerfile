@@ -9,6 +9,7 @@ COPY commands commands
 COPY demo demo
 COPY events events
 COPY feedback feedback
+COPY lineage lineage
 COPY llm llm
 COPY rabbitmq rabbitmq
 COPY tables tables

@@ -6,10 +6,13 @@ from faust.types import StreamT
 
 from agents.answering import Answering, Rules
 from agents.continuing import Continuation
+from agents.provenance import Provenance
+from agents.sql_process import SqlProcess
 from agents.work import Work
 from answers.frames import Kind
 from app import app, topics
 from app.core import unacknowledged
+from app.settings import OFF
 
 settings = app.settings
 answering = Answering(
@@ -27,8 +30,11 @@ answering = Answering(
     stopping=lambda: app.draining,
     on_handoff=lambda: app.metrics.attempted(Kind.HANDOFF),
 )
-work = Work(app, answering)
+parser = SqlProcess(settings.lineage_dialect)
+provenance = Provenance(app.events, parser, text_max_chars=settings.event_text_max_chars)
+work = Work(app, answering, None if settings.lineage_dialect == OFF else provenance)
 app.on_drain(work.drain)
+app.on_stopped(parser.close)
 app.in_flight = lambda: work.in_flight
 app.begin = work.begin
 

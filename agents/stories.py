@@ -9,6 +9,7 @@ import time
 
 from agents.answering import Attempt
 from agents.deciding import decision
+from agents.provenance import Provenance
 from answers.fold import Answer
 from answers.frames import Kind, Terminal
 from app.account import Account, seconds_of
@@ -29,8 +30,9 @@ LANDED_S = 10.0  # for the last events about a request; then its offset is commi
 class Story:
     """Of one request, on one worker."""
 
-    def __init__(self, app: Weir, request: ChatRequest, at: Partition) -> None:
+    def __init__(self, app: Weir, request: ChatRequest, at: Partition, provenance: Provenance | None = None) -> None:
         self._app = app
+        self._provenance = provenance
         self._request = request
         self._at = at  # where its answer stands
         self._attempt = ""  # the last one that was begun here
@@ -69,6 +71,8 @@ class Story:
             prices=self._app.prices,
         )
         self._tell(account)
+        if self._provenance is not None:
+            await self._provenance.tell(account)
         await self._app.events.landed(LANDED_S)
 
     def _tell(self, account: Account) -> None:

@@ -16,6 +16,7 @@ from faust.types import EventT
 
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
 from agents.burial import bury, mourn, surely
+from agents.provenance import Provenance
 from agents.stories import Story
 from answers import frames
 from answers.envelope import MalformedRecordError
@@ -64,11 +65,13 @@ class InFlight:
 class Work:
     """Takes events of chat-requests, many at once."""
 
-    def __init__(self, app: Weir, answering: Answering) -> None:
+    def __init__(self, app: Weir, answering: Answering, provenance: Provenance | None = None) -> None:
         self._app = app
+        self._provenance = provenance
         self._answering = answering
         self._slots = Slots(app.settings.max_in_flight)
         self._in_flight: dict[str, InFlight] = {}
+        self._ended = 0  # of these, what is only being told of
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling = asyncio.Semaphore(TELLING_MAX)
 
@@ -104,7 +107,7 @@ class Work:
     @property
     def in_flight(self) -> int:
         """Requests that are being answered or followed."""
-        return len(self._in_flight)
+        return len(self._in_flight) - self._ended
 
     async def take(self, event: "EventT[Any]") -> None:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
@@ -211,7 +214,7 @@ class Work:
         """Bring a request to its end, and settle it."""
         request = work.request
 
-        story = Story(self._app, request, _chunks_of(partition))
+        story = self._story(request, partition)
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(
             request, _chunks_of(partition), slot=work.slot, on_attempt=story.attempted, give_up=give_up, claim=claim
@@ -223,7 +226,11 @@ class Work:
         await self._mourn(work, answer)
         ended = context.run(self._settle, work, answer, partition)
         if ended is not None and answer.terminal is not None:
-            await story.ended(answer, answer.terminal, ended.ended_at)
+            self._ended += 1
+            try:
+                await story.ended(answer, answer.terminal, ended.ended_at)
+            finally:
+                self._ended -= 1
             for event in work.events:
                 event.ack()
 
@@ -270,13 +277,16 @@ class Work:
         terminals.put(request.uid, ended)
         return ended
 
+    def _story(self, request: ChatRequest, partition: int) -> Story:
+        return Story(self._app, request, _chunks_of(partition), self._provenance)
+
     async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
         """The end of a request may not have been told before a crash: where its row does not show it."""
         row = rows.get(request.uid)
         if row is None or row.get("state") not in TERMINAL:
             async with self._telling:
                 try:
-                    await Story(self._app, request, _chunks_of(event.message.partition)).told_again(ended)
+                    await self._story(request, event.message.partition).told_again(ended)
                 except Exception:  # its figures are missing then; the request has ended all the same
                     logger.exception("request %s: its end could not be told again", request.uid)
         event.ack()

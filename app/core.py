@@ -102,6 +102,7 @@ class Outside(Service):
         """Let go of the log and the LLM."""
         await self._app.readings.close()
         await self._app.events.drain(EVENTS_S)
+        await self._app.close()
         await self._app.upstream.close()
         await self._app.tails.stop()
         await self._app.log_client.stop()
@@ -182,6 +183,7 @@ class Weir(faust.App):
         self.canceller: Callable[[str], Awaitable[Json]] = _not_yet  # the web server's side, told when it is up
         self.health: dict[str, Callable[[], str]] = {}  # what GET /ping says of what is connected, by its name
         self._drains: list[Callable[[float], Awaitable[None]]] = []
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
         self.monitor = Watching(self.metrics)
         self.readings = Readings(self)
@@ -262,6 +264,18 @@ class Weir(faust.App):
         """Register what has work in flight; it gets the seconds it has left to finish it."""
         self._drains.append(drain)
         return drain
+
+    def on_stopped(self, close: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Register what is to be let go of when nothing is in flight any more."""
+        self._closing.append(close)
+        return close
+
+    async def close(self) -> None:
+        """Let go of what was registered. Never raises."""
+        results = await asyncio.gather(*(close() for close in self._closing), return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                self.log.error("while closing: %r", result)
 
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight within the drain time, then stop."""

@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from lineage.dialects import KNOWN
+
 MIB = 1024 * 1024
 RECORD_OVERHEAD_BYTES = 4096
+OFF = "off"
 
 
 def _http_url(url: str) -> str:
@@ -46,6 +49,12 @@ def _amqp_urls(urls: SecretStr) -> SecretStr:
         if not known:
             raise ValueError("amqp://user:password@host:port/vhost or amqps://…, or several separated by commas")
     return urls
+
+
+def _dialect(name: str) -> str:
+    if name.lower() not in {*KNOWN, OFF}:
+        raise ValueError(f"{OFF}, {', '.join(sorted(KNOWN))}")
+    return name.lower()
 
 
 def _unbroken(value: str | None) -> str | None:
@@ -190,6 +199,10 @@ class Settings(BaseModel):
         le=100_000,
         description="How much of a prompt, a thought or an answer may stand in an event, in characters; keys and card "
         "numbers are taken out of it. 0: no text at all.",
+    )
+    lineage_dialect: Annotated[str, AfterValidator(_dialect)] = Field(
+        "trino",
+        description="SQL dialect of answers where a fence does not name its own, by sqlglot's name. `off`: no lineage.",
     )
     prices_file: Path | None = Field(
         None, description="Price table (TOML, like app/prices.toml), in US dollars per million tokens. Unset: that one."

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from answers.envelope import Event, Json, MalformedRecordError
-from events import audit, decisions, feedback, insights, metrics, signals, thinking, traces
+from events import audit, decisions, feedback, insights, lineage, metrics, signals, thinking, traces
 from events.base import EventData
 
 TYPES: Final[tuple[type[EventData], ...]] = (
@@ -31,6 +31,7 @@ TYPES: Final[tuple[type[EventData], ...]] = (
     metrics.MetricsRecorded,
     metrics.QualityMeasured,
     metrics.MetricsTick,
+    lineage.QueryLineage,
     audit.AuditRecorded,
 )
 

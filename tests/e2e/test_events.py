@@ -218,7 +218,8 @@ async def test_who_did_what_is_told_and_never_the_content(broker: dict[str, str]
         assert b"secret plan" not in (one.record.value or b"")
     (of_acme,) = [one for one in audits if one.event.data["action"] == "request.list"]
     assert of_acme.event.tenant_id == "acme"
-    (wrong,) = [one.event.data for one in audits if not one.event.data["success"]]
+    submitted = [one.event.data for one in audits if one.event.data["action"] == "request.submit"]
+    (wrong,) = [data for data in submitted if not data["success"]]
     assert (wrong["response_status"], wrong["resource_id"]) == (400, None)
 
 

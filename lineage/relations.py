@@ -1,0 +1,102 @@
+"""What stands in a FROM clause, and the columns it has. Names are compared without regard to case and quotes."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Kind(IntEnum):
+    """How a value comes about; the greatest of several steps is told."""
+
+    LITERAL = 0
+    DIRECT = 1
+    STAR = 2
+    EXPRESSION = 3
+    AGGREGATION = 4
+    WINDOW = 5
+
+
+class Ref(NamedTuple):
+    """A column of a table, or of nobody knows which."""
+
+    table: str | None
+    column: str
+
+
+Inputs = frozenset[Ref]
+NOTHING: Inputs = frozenset()
+
+
+class Output(NamedTuple):
+    """A column that a query gives. A star is named ``*``."""
+
+    name: str | None
+    inputs: Inputs
+    kind: Kind
+
+
+class Relation:
+    """A table, a CTE, a subquery or a function of a FROM clause."""
+
+    def __init__(
+        self, name: str, outputs: Sequence[Output] = (), *, table: str | None = None, anything: Inputs | None = None
+    ) -> None:
+        self.name = name.casefold()
+        self.table = table  # any column that is not in `outputs` is its own
+        self.outputs = outputs
+        self.anything = anything  # what any other column is made of: a function's
+        self.function = False  # of the FROM clause
+        self.hidden = False  # the right side of a semi or anti join: not in a star
+        self.merged: set[str] = set()  # columns that USING made one with the left side's
+        self._named: dict[str, Output] = {}
+        for output in outputs:
+            if output.name is not None and output.kind is not Kind.STAR:
+                self._named.setdefault(output.name.casefold(), output)
+        self._stars = [output for output in outputs if output.kind is Kind.STAR]
+
+    @property
+    def open(self) -> bool:
+        """Whether it may have columns that the query does not show."""
+        return self.table is not None or bool(self._stars) or self.anything is not None
+
+    def known(self, name: str) -> Output | None:
+        """A column that it has for sure."""
+        return self._named.get(name.casefold())
+
+    def column(self, name: str) -> Output:
+        """A column by its name; one that is in none or in one of several tables has no table."""
+        known = self.known(name)
+        if known is not None:
+            return known
+        if self.table is not None:
+            return Output(name, frozenset({Ref(self.table, name)}), Kind.DIRECT)
+        if self._stars:
+            behind = [ref.table for star in self._stars for ref in star.inputs]
+            return Output(name, frozenset({Ref(behind[0] if len(behind) == 1 else None, name)}), Kind.DIRECT)
+        if self.anything is not None:
+            return Output(name, self.anything, Kind.EXPRESSION if self.anything else Kind.LITERAL)
+        return unknown(name)
+
+    def star(self) -> list[Output]:
+        """What ``*`` gives."""
+        own = [] if self.table is None else [Output("*", frozenset({Ref(self.table, "*")}), Kind.STAR)]
+        if self.anything is not None:
+            own = [Output("*", self.anything, Kind.STAR)]
+        return own + [o for o in self.outputs if o.name is None or o.name.casefold() not in self.merged]
+
+
+def unknown(name: str) -> Output:
+    """A column of nobody knows which table."""
+    return Output(name, frozenset({Ref(None, name)}), Kind.DIRECT)
+
+
+def renamed(outputs: Sequence[Output], names: Sequence[str]) -> list[Output]:
+    """Outputs under other names, by their place. What comes after a star may be any of its columns."""
+    first_star = next((place for place, output in enumerate(outputs) if output.kind is Kind.STAR), None)
+    if first_star is None or first_star >= len(names):
+        found = [output._replace(name=name) for output, name in zip(outputs, names, strict=False)]
+        return [*found, *outputs[len(names) :], *(unknown(name) for name in names[len(outputs) :])]
+    star = NOTHING.union(*(output.inputs for output in outputs[first_star:]))
+    kind = Kind.DIRECT if star else Kind.LITERAL
+    found = [output._replace(name=name) for output, name in zip(outputs[:first_star], names, strict=False)]
+    return [*found, *(Output(name, star, kind) for name in names[first_star:])]
