@@ -30,8 +30,11 @@ class Provenance:
         self._text_max_chars = text_max_chars
         self.skipped = 0  # answers that could not be looked at
 
-    async def tell(self, account: Account) -> None:
-        """Emit the lineage of the queries in an answer. Never raises; takes as long as the parser does."""
+    async def tell(self, account: Account) -> int:
+        """Emit the lineage of the queries in an answer; how many there are.
+
+        Never raises; takes as long as the parser does.
+        """
         passages = account.notes.passages
         text = "\n".join(passage.text for passage in passages if passage.part is Part.TEXT)
         calls = [passage.text for passage in passages if passage.part is Part.TOOL]
@@ -39,7 +42,7 @@ class Provenance:
         if not any(fence in text for fence in _FENCES) or not _SQL.search(text):
             text = ""
         if not text and not calls:
-            return
+            return 0
         try:
             found = await self._parser.queries(text, calls)
             told = [self._event(account, query) for query in found]
@@ -48,7 +51,7 @@ class Provenance:
             logger.warning(
                 "request %s: its SQL was not looked at: %s", account.request.uid, str(error).partition("\n")[0]
             )
-            return
+            return 0
         for place, event in enumerate(told):
             self._events.emit(
                 event,
@@ -56,6 +59,7 @@ class Provenance:
                 event_id=account.event_id(event.EVENT_TYPE, place),
                 traceparent=account.request.traceparent,
             )
+        return len(told)
 
     def _event(self, account: Account, query: dict[str, object]) -> QueryLineage:
         event = QueryLineage.model_validate(
@@ -68,5 +72,5 @@ class Provenance:
             }
         )
         sql = redacted(event.query.sql, self._text_max_chars)
-        cut = event.query.truncated or len(sql) < len(event.query.sql)
+        cut = event.query.truncated or len(event.query.sql) > self._text_max_chars
         return event.model_copy(update={"query": event.query.model_copy(update={"sql": sql, "truncated": cut})})

@@ -71,9 +71,9 @@ class Story:
             prices=self._app.prices,
         )
         self._tell(account)
-        if self._provenance is not None:
-            await self._provenance.tell(account)
         await self._app.events.landed(LANDED_S)
+        if self._provenance is not None and await self._provenance.tell(account):
+            await self._app.events.landed(LANDED_S)
 
     def _tell(self, account: Account) -> None:
         self._app.metrics.ended(

@@ -76,29 +76,33 @@ class WebServer(Service):
             middlewares=[metrics.measure, trace, self._track, Auditing(app).middleware, errors],
             client_max_size=app.settings.request_max_bytes,
         )
-        http.router.add_post("/v1/chat/completions", chat.create)
-        http.router.add_get("/v1/chat/completions/{id}", requests.completion)
-        http.router.add_get("/v1/chat/completions/{id}/stream", chat.resume)
-        http.router.add_post("/v1/chat/completions/{id}/cancel", chat.cancel)
-        http.router.add_get("/v1/models", models.index)
-        http.router.add_post("/v1/feedback", feedback.create)
-        http.router.add_get("/v1/feedback/{id}", feedback.show)
-        http.router.add_post("/api/v1/feedback/submit", feedback.create)
-        http.router.add_post("/api/v1/feedback/correction", feedback.correct)
-        http.router.add_post("/api/v1/feedback/rating", feedback.rate)
-        http.router.add_get("/api/v1/feedback/summary", feedback.summary)
-        http.router.add_get("/requests", requests.index)
-        http.router.add_get("/requests/{uid}", requests.show)
-        http.router.add_get("/thinking/{id}", thinking.show)
-        http.router.add_get("/thinking/{id}/steps", thinking.steps)
-        http.router.add_get("/thinking/{id}/api-calls", thinking.api_calls)
-        http.router.add_get("/thinking/{id}/metrics", thinking.metrics)
-        http.router.add_get("/schemas", schemas.index)
-        http.router.add_get("/schemas/{event_type}", schemas.show)
-        http.router.add_get("/insights", insights.insights)
-        http.router.add_get("/quality", insights.quality)
-        http.router.add_get("/metrics", metrics.index)
-        http.router.add_get("/ping", _ping)
+        http.add_routes(
+            [
+                web.post("/v1/chat/completions", chat.create),
+                web.get("/v1/chat/completions/{id}", requests.completion),
+                web.get("/v1/chat/completions/{id}/stream", chat.resume),
+                web.post("/v1/chat/completions/{id}/cancel", chat.cancel),
+                web.get("/v1/models", models.index),
+                web.post("/v1/feedback", feedback.create),
+                web.get("/v1/feedback/{id}", feedback.show),
+                web.post("/api/v1/feedback/submit", feedback.create),
+                web.post("/api/v1/feedback/correction", feedback.correct),
+                web.post("/api/v1/feedback/rating", feedback.rate),
+                web.get("/api/v1/feedback/summary", feedback.summary),
+                web.get("/requests", requests.index),
+                web.get("/requests/{uid}", requests.show),
+                web.get("/thinking/{id}", thinking.show),
+                web.get("/thinking/{id}/steps", thinking.steps),
+                web.get("/thinking/{id}/api-calls", thinking.api_calls),
+                web.get("/thinking/{id}/metrics", thinking.metrics),
+                web.get("/schemas", schemas.index),
+                web.get("/schemas/{event_type}", schemas.show),
+                web.get("/insights", insights.insights),
+                web.get("/quality", insights.quality),
+                web.get("/metrics", metrics.index),
+                web.get("/ping", _ping),
+            ]
+        )
         return http
 
     @web.middleware
