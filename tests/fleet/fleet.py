@@ -21,6 +21,7 @@ from tests.services.process import free_ports
 OWNS_WITHIN_S = 90.0
 STOPS_WITHIN_S = 40.0  # twice the longest drain time, which is the cycle's
 TELLS_WITHIN_S = 3.0
+HEARS_S = 1.0  # until a busy worker has heard a SIGTERM: it still begins calls, and hands them off
 
 
 class NobodyServesError(Exception):
@@ -70,7 +71,7 @@ class Member:
         """What kept it, before some time, from ending a call that it had begun: killed, stopped or paused."""
         if began < self.killed_at < before:
             return "killed"
-        if began < self.stopping_at < before:
+        if began < self.stopping_at + HEARS_S and self.stopping_at < before:
             return "stopped"
         hung = any(p.began < before and p.ended > began and p.ended - p.began >= lease_s for p in self.pauses)
         return "paused" if hung else None
