@@ -1,4 +1,4 @@
-"""Rows of all workers: a table's rows are with the owners of its partitions, and any worker must list them all."""
+"""Ask all workers: a table's rows are with the owners of its partitions, and any worker must tell of them all."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,31 +11,38 @@ from tables.owners import FORWARDED, Owners
 
 
 class Everywhere:
-    """Asks the other workers."""
+    """Asks the other workers what this one is asked."""
 
     def __init__(self, app: Weir, owners: Owners) -> None:
         self._app = app
         self._owners = owners
 
-    async def rows(self, http: web.Request, name: str, own: list[Json], params: Iterable[tuple[str, str]]) -> Json:
-        """This worker's rows and those of all others, under ``name``; ``missing_workers`` where some do not answer.
+    async def others(self, http: web.Request, params: Iterable[tuple[str, str]]) -> tuple[list[Json], Json]:
+        """What the other workers answer to the same question, and who was asked.
 
-        Another worker that asks gets this worker's only.
+        Another worker that asks gets what this one knows only: no answers, and nobody was asked.
+
+        Returns:
+            their bodies, and ``{workers, missing_workers}``: what is not whole says so.
         """
-        body: Json = {"object": "list", name: own}
         if FORWARDED in http.headers:
-            return body
-        others = sorted(self._owners.all() - {self._owners.own}, key=str)
+            return [], {}
+        params, everybody = list(params), self._owners.all()
+        others = sorted(everybody - {self._owners.own}, key=str)
         answers = await asyncio.gather(
             *(self._owners.ask(other, http.path, params) for other in others), return_exceptions=True
         )
+        bodies: list[Json] = []
         missing = [str(self._owners.own)] if self._app.rebalancing else []
         for other, answer in zip(others, answers, strict=True):
             if isinstance(answer, BaseException) or answer[0] != web.HTTPOk.status_code:
                 missing.append(str(other))
             else:
-                body[name] += answer[1].get(name, [])
-        body["workers"] = [str(worker) for worker in sorted(self._owners.all(), key=str)]
-        if missing:
-            body["missing_workers"] = missing  # an incomplete answer says so
-        return body
+                bodies.append(answer[1])
+        told: Json = {"workers": [str(worker) for worker in sorted(everybody, key=str)]}
+        return bodies, {**told, "missing_workers": missing} if missing else told
+
+    async def rows(self, http: web.Request, name: str, own: list[Json], params: Iterable[tuple[str, str]]) -> Json:
+        """This worker's rows and those of all others, under ``name``."""
+        bodies, told = await self.others(http, params)
+        return {"object": "list", name: [*own, *(row for body in bodies for row in body.get(name, []))], **told}

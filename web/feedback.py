@@ -23,6 +23,7 @@ from transports.log import LogError, LogRefusedError
 from transports.partitioner import partition_for
 from web.chat import JSON_TYPES
 from web.errors import json_response
+from web.everywhere import Everywhere
 
 ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
@@ -31,9 +32,10 @@ ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
 class FeedbackView:
     """The feedback endpoints of one worker."""
 
-    def __init__(self, app: Weir, owners: Owners) -> None:
+    def __init__(self, app: Weir, owners: Owners, everywhere: Everywhere) -> None:
         self._app = app
         self._owners = owners
+        self._everywhere = everywhere
 
     # -- in
 
@@ -109,27 +111,13 @@ class FeedbackView:
         """Feedback of a tenant added up, or of one of its sessions; over all workers."""
         tenant, session = self._tenant(http), _session(http)
         found = await self._own_summary(tenant, session)
-        body: Json = {"object": "feedback.summary", "tenant": tenant, "session_id": session}
-        if FORWARDED not in http.headers:
-            body |= await self._others(found, tenant, session)
-        return json_response({**body, **found.body})
-
-    async def _others(self, into: Summary, tenant: str, session: str | None) -> Json:
-        """Add what the other workers know; who they are, and who did not answer."""
-        workers = self._owners.all()
-        others = sorted(workers - {self._owners.own}, key=str)
         params = [("tenant", tenant), *([("session_id", session)] if session is not None else [])]
-        answers = await asyncio.gather(
-            *(self._owners.ask(other, "/api/v1/feedback/summary", params) for other in others), return_exceptions=True
+        bodies, told = await self._everywhere.others(http, params)
+        for body in bodies:
+            found.merge(body)
+        return json_response(
+            {"object": "feedback.summary", "tenant": tenant, "session_id": session, **told, **found.body}
         )
-        missing = [str(self._owners.own)] if self._app.rebalancing else []
-        for other, answer in zip(others, answers, strict=True):
-            if isinstance(answer, BaseException) or answer[0] != web.HTTPOk.status_code:
-                missing.append(str(other))
-            else:
-                into.merge(answer[1])
-        told: Json = {"workers": [str(worker) for worker in sorted(workers, key=str)]}
-        return {**told, "missing_workers": missing} if missing else told  # an incomplete answer says so
 
     async def _own_summary(self, tenant: str, session: str | None) -> Summary:
         own, found = self._app.own_partitions(topics.AI_FEEDBACK), Summary()

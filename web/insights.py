@@ -14,7 +14,6 @@ from app.core import Weir
 from app.errors import InvalidRequestError
 from app.insights import spans
 from events.insights import InsightStatus, InsightType
-from tables.owners import Owners
 from tables.quality import rows
 from transports.partitioner import partition_for
 from web.errors import json_response
@@ -31,10 +30,10 @@ _WHOSE: Final = ("tenant", "model")
 class InsightsView:
     """The views of one worker."""
 
-    def __init__(self, app: Weir, owners: Owners) -> None:
+    def __init__(self, app: Weir, everywhere: Everywhere) -> None:
         self._app = app
         self._spans = spans(app.settings)
-        self._everywhere = Everywhere(app, owners)
+        self._everywhere = everywhere
 
     async def insights(self, http: web.Request) -> web.Response:
         """What is wrong and what was, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""

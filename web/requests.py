@@ -16,8 +16,9 @@ from app.reading import collect, decode, deliveries
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
-from tables.owners import FORWARDED, Owners
+from tables.owners import FORWARDED
 from web.errors import json_response
+from web.everywhere import Everywhere
 
 LIST_MAX = 1000
 ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
@@ -40,9 +41,9 @@ def uid_of(name: str) -> str:
 class RequestsView:
     """The table views of one worker."""
 
-    def __init__(self, app: Weir, owners: Owners, lookup: Lookup) -> None:
+    def __init__(self, app: Weir, everywhere: Everywhere, lookup: Lookup) -> None:
         self._app = app
-        self._owners = owners
+        self._everywhere = everywhere
         self._lookup = lookup
 
     # -- one request
@@ -99,21 +100,10 @@ class RequestsView:
         limit, filters = _limit(http.query.get("limit")), _filters(http)
         rows = await self._own_rows(limit, filters)
         body: Json = {"object": "list", "in_flight": self._app.in_flight()}  # in flight on this worker
-        if FORWARDED not in http.headers:
-            others = sorted(self._owners.all() - {self._owners.own}, key=str)
-            params = [*filters, ("limit", str(limit))]
-            answers = await asyncio.gather(
-                *(self._owners.ask(other, "/requests", params) for other in others), return_exceptions=True
-            )
-            body["workers"] = [str(worker) for worker in sorted(self._owners.all(), key=str)]
-            missing = [str(self._owners.own)] if self._app.rebalancing else []
-            for other, answer in zip(others, answers, strict=True):
-                if isinstance(answer, BaseException) or answer[0] != web.HTTPOk.status_code:
-                    missing.append(str(other))
-                else:
-                    rows += answer[1].get("requests", [])
-            if missing:
-                body["missing_workers"] = missing  # an incomplete answer says so
+        bodies, told = await self._everywhere.others(http, [*filters, ("limit", str(limit))])
+        for other in bodies:
+            rows += other.get("requests", [])
+        body |= told
         body["requests"] = heapq.nlargest(limit, rows, key=_accepted_at)
         return json_response(body)
 

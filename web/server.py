@@ -20,6 +20,7 @@ from web import schemas
 from web.auditing import Auditing
 from web.chat import UID, ChatView
 from web.errors import errors, json_response
+from web.everywhere import Everywhere
 from web.feedback import FeedbackView
 from web.insights import InsightsView
 from web.metrics import MetricsView
@@ -68,9 +69,10 @@ class WebServer(Service):
         owners = Owners(app, self._session)
         lookup = Lookup(app, owners)
         chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
-        requests, thinking = RequestsView(app, owners, lookup), ThinkingView(app, lookup)
-        insights = InsightsView(app, owners)
-        feedback, metrics = FeedbackView(app, owners), MetricsView(app)
+        everywhere = Everywhere(app, owners)
+        requests, thinking = RequestsView(app, everywhere, lookup), ThinkingView(app, lookup)
+        feedback, insights = FeedbackView(app, owners, everywhere), InsightsView(app, everywhere)
+        metrics = MetricsView(app)
         app.canceller = chat.cancelled
         http = web.Application(
             middlewares=[metrics.measure, trace, self._track, Auditing(app).middleware, errors],

@@ -21,6 +21,7 @@ from tables.owners import FORWARDED, Owners
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.feedback.helpers import PIECE, REQUEST, piece
 from transports.log import LogRefusedError
+from web.everywhere import Everywhere
 from web.feedback import FeedbackView
 
 HERE, THERE, GONE = URL("http://here:1"), URL("http://there:2"), URL("http://gone:3")
@@ -64,7 +65,8 @@ class Stage:
             rebalancing=False,
             own_partitions=lambda _: set(range(6)),
         )
-        self.view = FeedbackView(cast("Weir", self.app), cast("Owners", self.owners))
+        app, owners = cast("Weir", self.app), cast("Owners", self.owners)
+        self.view = FeedbackView(app, owners, Everywhere(app, owners))
 
     async def post(self, body: bytes = UP, content_type: str = "application/json", **headers: str) -> Any:
         async def read() -> bytes:
