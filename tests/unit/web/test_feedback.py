@@ -76,7 +76,8 @@ class Stage:
         return told(await self.view.create(cast("web.Request", http)))
 
     async def get(self, name: str, headers: dict[str, str] | None = None, **query: str) -> Any:
-        http = SimpleNamespace(headers=headers or {}, query=query, match_info={"id": "chatcmpl-req-1"})
+        path = "/api/v1/feedback/summary"
+        http = SimpleNamespace(headers=headers or {}, query=query, match_info={"id": "chatcmpl-req-1"}, path=path)
         return told(await getattr(self.view, name)(http))
 
 
