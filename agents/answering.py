@@ -23,14 +23,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol
 
 from agents.continuing import Continuation, Plan, plan, plan_without_text, spoken
 from agents.frame_writer import FrameWriter
 from agents.view import View
 from answers import frames
-from answers.envelope import Json
+from answers.envelope import Json, seconds_of
 from answers.fold import Answer, finish_reasons
 from answers.frames import Frame, Kind, Status, Terminal
 from app.notes import Notes
@@ -499,11 +498,8 @@ def _is_past(deadline: str | None) -> bool:
 
 def _age_s(time_: str) -> float:
     """Seconds since a time (ISO 8601); 0 for one that is none."""
-    try:
-        then = datetime.fromisoformat(time_)
-    except ValueError:
-        return 0.0
-    return (datetime.now(UTC) - then.astimezone(UTC)).total_seconds()
+    then = seconds_of(time_)
+    return 0.0 if then is None else time.time() - then
 
 
 class _Told:

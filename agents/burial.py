@@ -24,9 +24,15 @@ async def bury(app: Weir, event: "EventT[Any]", reason: str) -> None:
 
 
 async def mourn(
-    app: Weir, event: "EventT[Any]", reason: str, *, tenant: str | None = None, details: Json | None = None
+    app: Weir,
+    event: "EventT[Any]",
+    reason: str,
+    *,
+    told: str | None = None,
+    tenant: str | None = None,
+    details: Json | None = None,
 ) -> None:
-    """Put an event's record among the dead letters."""
+    """Put an event's record among the dead letters; ``told`` stands in the log in the place of the reason."""
     message = event.message
     record = Record(
         message.topic,
@@ -37,7 +43,9 @@ async def mourn(
         message.value,
         header_pairs(message.headers),
     )
-    logger.warning("%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, reason)
+    logger.warning(
+        "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
+    )
     settings = app.settings
     await surely(
         lambda: dead_letters.bury(

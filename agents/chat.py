@@ -35,6 +35,7 @@ provenance = Provenance(app.events, parser, text_max_chars=settings.event_text_m
 work = Work(app, answering, None if settings.lineage_dialect == OFF else provenance)
 app.on_drain(work.drain)
 app.on_stopped(parser.close)
+app.lineage_skipped = lambda: provenance.skipped
 app.in_flight = lambda: work.in_flight
 app.begin = work.begin
 

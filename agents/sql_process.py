@@ -16,7 +16,7 @@ from answers.envelope import Json
 
 logger = logging.getLogger(__name__)
 
-PARSE_S = 15.0  # for one answer; the parser's own limits are well below
+PARSE_S = 10.0  # for one answer, its turn included: the offset of its request waits for so long
 STOP_S = 2.0
 LINE_MAX_BYTES = 64 * 1024 * 1024  # of what comes back
 WAITING_MAX = 200  # answers that wait for their turn
@@ -45,8 +45,10 @@ class SqlProcess:
             raise NotParsedError("too many wait already")
         self._waiting += 1
         try:
-            async with self._turn:
+            async with asyncio.timeout(PARSE_S), self._turn:
                 return await self._ask({"text": text, "tool_arguments": tool_arguments, "dialect": self._dialect})
+        except TimeoutError:
+            raise NotParsedError(f"not within {PARSE_S:g} s") from None
         finally:
             self._waiting -= 1
 
@@ -57,15 +59,14 @@ class SqlProcess:
 
     async def _ask(self, question: Json) -> list[Json]:
         try:
-            async with asyncio.timeout(PARSE_S):
-                process = self._process or await self._start()
-                if process.stdin is None or process.stdout is None:
-                    raise NotParsedError("it has no pipes")
-                process.stdin.write(orjson.dumps(question) + b"\n")
-                await process.stdin.drain()
-                line = await process.stdout.readuntil(b"\n")
-                return list(orjson.loads(line)["queries"])
-        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            process = self._process or await self._start()
+            if process.stdin is None or process.stdout is None:
+                raise NotParsedError("it has no pipes")
+            process.stdin.write(orjson.dumps(question) + b"\n")
+            await process.stdin.drain()
+            line = await process.stdout.readuntil(b"\n")
+            return list(orjson.loads(line)["queries"])
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             await self.close()
             raise NotParsedError(f"{type(error).__name__}; the parser starts anew") from None
         except asyncio.CancelledError:

@@ -4,14 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from faust.types import StreamT
 
 from agents.feedback import joiner
 from answers import envelope
-from answers.envelope import MalformedRecordError
+from answers.envelope import MalformedRecordError, seconds_of
 from app import app, topics
 from app.core import unacknowledged
 from app.lifecycle import Happening
@@ -95,8 +94,5 @@ def finished() -> Iterator[tuple[str, str | None, str, object]]:
 
 def expired(since: object, now: float, after_s: float) -> bool:
     """Whether a time (ISO 8601, or seconds since the epoch) is longer than ``after_s`` ago; nonsense is."""
-    try:
-        then = since if isinstance(since, float) else datetime.fromisoformat(str(since)).timestamp()
-    except ValueError:
-        return True
-    return now - then > after_s
+    then = since if isinstance(since, float) else seconds_of(str(since))
+    return then is None or now - then > after_s

@@ -4,15 +4,17 @@ What is told at the end is told before the request's offset is committed, under 
 a worker that dies in between leaves it to be told again, and readers drop what they have seen.
 """
 
+import asyncio
 import logging
 import time
 
 from agents.answering import Attempt
 from agents.deciding import decision
 from agents.provenance import Provenance
+from answers.envelope import seconds_of
 from answers.fold import Answer
 from answers.frames import Kind, Terminal
-from app.account import Account, seconds_of
+from app.account import Account
 from app.core import Weir
 from app.lifecycle import Happening
 from app.notes import Notes
@@ -24,6 +26,7 @@ from transports.log import LogError, Partition
 
 logger = logging.getLogger(__name__)
 
+STEPS_AT_ONCE = 16  # of a trace, before the event loop gets a turn
 LANDED_S = 10.0  # for the last events about a request; then its offset is committed all the same, and they are counted
 
 
@@ -69,13 +72,14 @@ class Story:
             notes=await self._all_notes(answer),
             ended_at=ended_at,
             prices=self._app.prices,
+            text_max_chars=self._app.teller.text_max_chars,
         )
-        self._tell(account)
+        await self._tell(account)
         await self._app.events.landed(LANDED_S)
         if self._provenance is not None and await self._provenance.tell(account):
             await self._app.events.landed(LANDED_S)
 
-    def _tell(self, account: Account) -> None:
+    async def _tell(self, account: Account) -> None:
         self._app.metrics.ended(
             model=account.model,
             status=account.status,
@@ -94,7 +98,9 @@ class Story:
         if outcome is not None:
             self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
         self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
-        for event_id, told in self._app.teller.ended(account):
+        for place, (event_id, told) in enumerate(self._app.teller.ended(account)):
+            if place % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
+                await asyncio.sleep(0)
             self._emit(told, event_id)
 
     async def told_again(self, ended: Ended) -> None:

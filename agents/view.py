@@ -68,6 +68,7 @@ class View:
             if frame is None:
                 continue
             folded = fold.fold(self.answer, record.offset, frame)
-            self.answer = folded.answer
+            ends = folded.answer.terminal is not None and self.answer.terminal is None
+            self.answer = folded.answer._replace(ended_at=record.timestamp) if ends else folded.answer
             if folded.counts:
                 self._heard = time.monotonic()

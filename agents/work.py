@@ -25,10 +25,8 @@ from answers.frames import Frame, Kind, Status
 from app import requests, topics
 from app.audit import SUBMIT, Caller
 from app.core import Weir
-from app.lifecycle import TERMINAL
 from app.requests import ChatRequest, Ingress, new_id
 from events.base import derived_id
-from tables import requests as rows
 from tables import terminals
 from tables.terminals import Ended
 from transports.log import LogError, Partition
@@ -242,7 +240,9 @@ class Work:
         error = terminal.error or {}
         reason = f"{terminal.status}: {error.get('message') or 'no reason was given'}"
         details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}
-        await mourn(self._app, work.events[0], reason, tenant=work.request.tenant, details=details)
+        # LLMs quote in their messages what they were asked, which is nothing for a log line.
+        told = f"{terminal.status}: {error.get('code') or error.get('type')}"
+        await mourn(self._app, work.events[0], reason, told=told, tenant=work.request.tenant, details=details)
 
     async def _delivery(self, work: InFlight, partition: int) -> Context | None:
         """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""
@@ -272,7 +272,7 @@ class Work:
             status=terminal.status,
             first=answer.first,
             last=answer.last,
-            ended_at=time.time(),
+            ended_at=answer.ended_at or time.time(),
         )
         terminals.put(request.uid, ended)
         return ended
@@ -281,14 +281,12 @@ class Work:
         return Story(self._app, request, _chunks_of(partition), self._provenance)
 
     async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
-        """The end of a request may not have been told before a crash: where its row does not show it."""
-        row = rows.get(request.uid)
-        if row is None or row.get("state") not in TERMINAL:
-            async with self._telling:
-                try:
-                    await self._story(request, event.message.partition).told_again(ended)
-                except Exception:  # its figures are missing then; the request has ended all the same
-                    logger.exception("request %s: its end could not be told again", request.uid)
+        """The end of a request may not have been told before a crash; if it was, it has the same ids again."""
+        async with self._telling:
+            try:
+                await surely(lambda: self._story(request, event.message.partition).told_again(ended))
+            except Exception:  # its figures are missing then; the request has ended all the same
+                logger.exception("request %s: its end could not be told again", request.uid)
         event.ack()
 
     async def _answer_again(

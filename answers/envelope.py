@@ -35,6 +35,15 @@ def utc_iso(seconds: float | None = None) -> str:
     return f"{_utc_second(microseconds // 1_000_000)}.{microseconds % 1_000_000:06d}Z"
 
 
+def seconds_of(time_: str) -> float | None:
+    """Seconds since the epoch of an ISO 8601 time, UTC where it names no zone; None for what is none."""
+    try:
+        found = datetime.fromisoformat(time_)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 @lru_cache(maxsize=2)  # every frame of a second begins alike
 def _utc_second(second: int) -> str:
     return datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -37,6 +37,7 @@ class Answer(NamedTuple):
     terminal: Terminal | None = None
     finish_reasons: Mapping[int, str] = MappingProxyType({})  # by choice
     usage: Json | None = None  # the last one that the upstream told
+    ended_at: float | None = None  # when the terminal was written, if the reader knows: seconds since the epoch
 
 
 class Folded(NamedTuple):

@@ -1,16 +1,16 @@
 """The account of a request that has ended: the figures that all events about its end share. Pure."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from answers.envelope import Json, utc_iso
+from answers.envelope import Json, seconds_of, utc_iso
 from answers.fold import Answer
 from answers.frames import Status, Terminal
 from app.lifecycle import Happening
 from app.notes import Notes
 from app.prices import Prices, Tokens, tokens_of
+from app.redaction import redacted
 from app.requests import ChatRequest
 from events.base import derived_id
 from events.decisions import DecisionOutcome, Outcome
@@ -34,6 +34,7 @@ class Account:
     notes: Notes  # of what counts of the answer
     ended_at: float  # seconds since the epoch
     prices: Prices = field(default_factory=lambda: Prices({}))
+    text_max_chars: int = 0  # of what others wrote, in events
 
     @property
     def status(self) -> Status:
@@ -60,6 +61,12 @@ class Account:
     def error_type(self) -> str | None:
         """And its type."""
         return None if self.terminal.error is None else str(self.terminal.error.get("type"))
+
+    @cached_property
+    def error(self) -> Json | None:
+        """The error that it ended with; LLMs quote in their messages what they were asked, so that is cut."""
+        error = self.terminal.error
+        return error and {**error, "message": redacted(str(error.get("message")), self.text_max_chars)}
 
     @property
     def usage(self) -> Json | None:
@@ -121,8 +128,8 @@ class Account:
             "finish_reason": terminal.finish_reason,
             "usage": terminal.usage,
             "chunks": answer.next_seq,
-            "error": terminal.error,
-            "error_message": None if terminal.error is None else str(terminal.error.get("message")),
+            "error": self.error,
+            "error_message": self.error and self.error["message"],
             "timings": terminal.timings,
             "latency_ms": self.latency_ms,
             "tokens_input": self.tokens.input,
@@ -173,14 +180,6 @@ class Account:
         if self.status is Status.CANCELLED:
             return Outcome.UNKNOWN
         return Outcome.PARTIALLY_SUCCESSFUL if self.answer.next_seq else Outcome.FAILED
-
-
-def seconds_of(time: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time; None for one that is none."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        return None
 
 
 def _ms(seconds: float) -> float:

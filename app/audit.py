@@ -50,6 +50,7 @@ class Audit:
         *,
         tenant: str,
         actor: str | None = None,
+        service: bool = False,
         resource_id: str | None = None,
         status: int | None = None,
         error_code: str | None = None,
@@ -63,17 +64,19 @@ class Audit:
             caller: through which door, from where.
             tenant: in whose name.
             actor: who, as the client said.
+            service: whether a program of the system did it for somebody.
             resource_id: to what.
             status: HTTP status of the answer, where there is one already.
             error_code: of what was refused.
             event_id: the same for the same thing told again.
             traceparent: W3C trace context.
         """
+        actor = None if actor is None else str(actor)  # a Kafka client may have written anything
         data = AuditRecorded(
             audit_type=action.kind,
             action=action.name,
             actor_id=actor,
-            actor_type=ActorType.ANONYMOUS if actor is None else ActorType.USER,
+            actor_type=_actor_type(actor, service=service),
             resource_type=action.resource,
             resource_id=resource_id,
             ingress=caller.ingress,
@@ -86,3 +89,9 @@ class Audit:
             error_code=error_code,
         )
         self._events.emit(data, tenant, event_id=event_id, traceparent=traceparent)
+
+
+def _actor_type(actor: str | None, *, service: bool) -> ActorType:
+    if service:
+        return ActorType.SERVICE
+    return ActorType.ANONYMOUS if actor is None else ActorType.USER

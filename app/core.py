@@ -179,8 +179,10 @@ class Weir(faust.App):
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
+        self.lineage_skipped: Callable[[], int] = lambda: 0
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None
-        self.canceller: Callable[[str], Awaitable[Json]] = _not_yet  # the web server's side, told when it is up
+        # The web server's side, told when it is up.
+        self.canceller: Callable[[str], Awaitable[tuple[str, Json]]] = _not_yet
         self.health: dict[str, Callable[[], str]] = {}  # what GET /ping says of what is connected, by its name
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -225,10 +227,8 @@ class Weir(faust.App):
             ApiError: it is not known, or its owner is away.
             LogError: it may or may not be cancelled.
         """
-        ended = await self.canceller(uid)
-        self.audit.record(
-            CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=self.settings.default_tenant, resource_id=uid
-        )
+        tenant, ended = await self.canceller(uid)
+        self.audit.record(CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=tenant, resource_id=uid)
         return ended
 
     async def tables_written(self) -> None:
@@ -292,7 +292,7 @@ class Weir(faust.App):
         await super().stop()
 
 
-async def _not_yet(_uid: str) -> Json:
+async def _not_yet(_uid: str) -> tuple[str, Json]:
     raise UnavailableError("This worker is starting; ask again.", code="worker_starting")
 
 

@@ -95,6 +95,12 @@ FEEDBACK = Spec(
     help="Feedback, by what became of it: received, joined, duplicate, expired, foreign, dead, moved, or made here: "
     "abandoned, retried.",
 )
+LINEAGE_SKIPPED = Spec(
+    name="weir_lineage_skipped_total",
+    kind="counter",
+    unit="answers",
+    help="Answers whose SQL was not looked at: it took too long, or too many waited.",
+)
 
 # -- requests
 

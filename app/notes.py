@@ -12,7 +12,7 @@ from typing import Any, Final
 from answers.envelope import Json
 
 CHARS_MAX: Final = 1_000_000  # of one answer; what comes after is counted only
-CALLS_MAX: Final = 128  # tool calls of one answer, likewise
+PASSAGES_MAX: Final = 128  # of one answer; then they are not told apart any more
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 
 
@@ -84,9 +84,12 @@ class Notes:
 
     def _run(self, part: Part) -> Passage:
         """The passage that goes on, or a new one."""
-        if not self.passages or self.passages[-1].part is not part:
+        if self.passages and self.passages[-1].part is part:
+            return self.passages[-1]
+        if len(self.passages) < PASSAGES_MAX:
             self.passages.append(Passage(part))
-        return self.passages[-1]
+            return self.passages[-1]
+        return next((each for each in reversed(self.passages) if each.part is part), self.passages[-1])
 
     def _say(self, passage: Passage, text: Any) -> None:
         if not isinstance(text, str):
@@ -103,7 +106,7 @@ class Notes:
                 continue
             passage = self._calls.get(call.get("index", 0))
             if passage is None:
-                if len(self._calls) >= CALLS_MAX:
+                if len(self.passages) >= PASSAGES_MAX:
                     continue
                 passage = self._calls[call.get("index", 0)] = Passage(Part.TOOL)
                 self.passages.append(passage)

@@ -3,7 +3,7 @@
 Requests lie in partitions by their uid, so those of one user are brought together here. A prompt itself never is.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from app import topics
 from app.publishing import Events
 from app.requests import ChatRequest
 from app.settings import Settings
+from app.thinking import last_user_text
 from events.base import EventData
 from feedback import similarity
 
@@ -59,7 +60,7 @@ class Prompts:
         """Tell of a request, if its user is known and there is enough of a prompt to tell it from others."""
         if not self._wanted or not request.username:
             return
-        fingerprint = similarity.fingerprint(last_user_text(request.body.get("messages")))
+        fingerprint = similarity.fingerprint(last_user_text(request.body))
         if fingerprint is not None:
             told = PromptAsked(
                 user=request.username,
@@ -68,15 +69,3 @@ class Prompts:
                 fingerprint=f"{fingerprint:016x}",
             )
             self._events.emit(told, request.tenant)
-
-
-def last_user_text(messages: Any) -> str:
-    """The text of the last message of the user; empty if there is none, or only pictures."""
-    for message in reversed(messages if isinstance(messages, list) else []):
-        if message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, str):
-                return content
-            parts = content if isinstance(content, list) else []
-            return "\n".join(part["text"] for part in parts if part.get("type") == "text")
-    return ""

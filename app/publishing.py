@@ -87,8 +87,12 @@ class Events:
 
     async def landed(self, seconds: float) -> None:
         """Wait until all that was emitted is in the log or is dropped, at most so long. Never raises."""
+        until = time.monotonic() + seconds
+        earlier = set(self._waiting)
         if self._round is not None:
             await asyncio.wait({self._round}, timeout=seconds)
+        if earlier := {landing for landing in earlier if not landing.done()}:
+            await asyncio.wait(earlier, timeout=max(0.0, until - time.monotonic()))
 
     async def publish(
         self, data: EventData, tenant: str, *, event_id: str | None = None, traceparent: str | None = None

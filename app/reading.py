@@ -5,6 +5,7 @@ begin mark of its own, an attach mark that names where the answer starts, or a c
 anything was begun is the end of all submissions.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from transports.tails import Tail, Tails
 
 SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
 SHARED_MAX_BYTES = 65_536  # of a frame that is kept
+RECORDS_AT_ONCE = 200  # decoded before the event loop gets a turn
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
@@ -200,7 +202,9 @@ async def recounted(
     """
     answer, chunks = Answer(rid=rid), list[Json]()
     async with tails.open(at, max(position, 0), key=uid.encode()) as tail:
-        for record in await tail.look():
+        for seen, record in enumerate(await tail.look()):
+            if seen % RECORDS_AT_ONCE == RECORDS_AT_ONCE - 1:
+                await asyncio.sleep(0)
             frame = decode(record) if record.offset <= upto else None
             if frame is not None:
                 folded = fold(answer, record.offset, frame)

@@ -27,6 +27,7 @@ class Readings:
             (metrics.LAG_KNOWN_AT, lambda: {(): self._lag.known_at}),
             (metrics.EVENTS_DROPPED, self._events_dropped),
             (metrics.FEEDBACK, lambda: {(what,): app.feedback_counts[what] for what in Count}),
+            (metrics.LINEAGE_SKIPPED, lambda: {(): app.lineage_skipped()}),
             (metrics.IN_FLIGHT, lambda: {(): app.in_flight()}),
             (metrics.READERS, lambda: {(): app.tails.readers}),
             (metrics.ASSIGNED, self._assigned),

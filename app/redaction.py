@@ -13,14 +13,15 @@ MARGIN: Final = 512  # characters behind the cut that are looked at, so that a s
 
 _SECRETS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # JSON Web Token, which may be cut
+    r"|\beyJ[\w-]{8,2000}\.[\w-]{8,8000}(?:\.[\w-]*)?"  # JSON Web Token, which may be cut
     r"|\b(?:sk|pk|rk)-[\w-]{16,}|\b(?:sk|pk|rk)_(?:live|test)_\w{16,}"  # OpenAI and its like, Stripe
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
     r"|\b(?:ghp|gho|ghu|ghs|ghr|github_pat|glpat|xox[abeoprs]|hf|AIza)[_-]?\w[\w-]{18,}"  # GitHub, GitLab, Slack, …
     r"|\b[Bb]earer\s+[\w.~+/-]{16,}=*"
+    r"|(?i:\bauthorization)[\"'\\]*\s*[:=]\s*[\"'\\]*(?:\w+\s+)?[\w.~+/-]{8,}=*"
     r"|(?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)"  # user and password in a URL
-    r"|(?i:(?<=password)|(?<=passwd)|(?<=secret)|(?<=api_key)|(?<=api-key)|(?<=apikey)|(?<=access_token))"
-    r"[\"']?\s*[:=]\s*[\"']?[^\s\"',;]{4,200}",
+    r"|(?i:(?<=password)|(?<=passwd)|(?<=secret)|(?<=api_key)|(?<=api-key)|(?<=apikey)|(?<=_token)|(?<=-token))"
+    r"\\?[\"']?\s*[:=]\s*\\?[\"']?[^\s\"',;\\]{4,200}",
     re.DOTALL,
 )
 # No secret without one of these: most texts are done with after looking for them.
@@ -35,12 +36,14 @@ _HINTS: Final = (
     "akia",
     "asia",
     "gh",
+    "github",
     "glpat",
     "xox",
     "hf_",
     "hf-",
     "aiza",
     "bearer",
+    "authorization",
     "://",
     "passw",
     "secret",
@@ -54,12 +57,14 @@ def redacted(text: str, limit: int) -> str:
     """At most ``limit`` characters of a text, without secrets; a cut one ends in an ellipsis."""
     if limit <= 0:
         return ""
-    clean = text[: limit + MARGIN]
+    clean, whole = text[: limit + MARGIN], len(text) <= limit + MARGIN
     lower = clean.lower()
     if any(hint in lower for hint in _HINTS):
         clean = _SECRETS.sub(HIDDEN, clean)
     clean = _CARD.sub(_card, clean)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+    if not whole:  # its end may be half a secret
+        clean = clean[: max(0, len(clean) - MARGIN)]
+    return clean if whole and len(clean) <= limit else clean[: limit - 1] + "…"
 
 
 def without_credentials(url: str) -> str:

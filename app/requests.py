@@ -137,7 +137,7 @@ def decode(value: bytes | None) -> ChatRequest:
             body=data["body"],
             fingerprint=str(data.get("fingerprint") or fingerprint(data["body"])),
             stream=bool(data.get("stream")),
-            username=data.get("username"),
+            username=None if data.get("username") is None else str(data["username"]),
             chunks_from=int(data.get("chunks_from", 0)),
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),

@@ -3,6 +3,7 @@
 The events of agent-thinking-events and GET /thinking are made by the same functions, so they cannot differ.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -15,9 +16,10 @@ from app.redaction import redacted
 from app.requests import ChatRequest
 from events.base import EventData
 from events.thinking import StepType, ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
+from lineage.dialects import DEFAULT, dialect_of
 
-SQL_FENCE: Final = "```sql"
-SQL_ARGUMENT: Final = '"sql"'
+_FENCE: Final = re.compile(r"(?:```|~~~)[ \t]*([\w-]+)")
+_SQL_ARGUMENT: Final = re.compile(r'"\s*(?:select|with|insert|update|delete|merge)\s', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,17 @@ class Teller:
             avg_confidence=sum(confidences) / len(confidences) if confidences else None,
         )
 
-    def ended(self, account: Account) -> list[tuple[str, EventData]]:
-        """All that is told at a trace's end, each with the id of its event."""
-        steps = list(self.steps(account.request.uid, account.notes))
-        told: list[tuple[str, EventData]] = [(account.event_id(step.EVENT_TYPE, step.index), step) for step in steps]
+    def ended(self, account: Account) -> Iterator[tuple[str, EventData]]:
+        """All that is told at a trace's end, each with the id of its event; made one by one."""
+        steps: list[ThinkingStep] = []
+        for step in self.steps(account.request.uid, account.notes):
+            steps.append(step)
+            yield account.event_id(step.EVENT_TYPE, step.index), step
         call = self.api_call(account)
         if call is not None:
-            told.append((account.event_id(call.EVENT_TYPE, call.call_id), call))
+            yield account.event_id(call.EVENT_TYPE, call.call_id), call
         end = self.completed(account, steps)
-        return [*told, (account.event_id(end.EVENT_TYPE), end)]
+        yield account.event_id(end.EVENT_TYPE), end
 
 
 def last_user_text(body: Json) -> str:
@@ -133,8 +137,13 @@ def _type(passage: Passage, text: str, *, first: bool) -> StepType:
     if passage.part is Part.THOUGHT:
         return StepType.INTENT_ANALYSIS if first else StepType.REFINEMENT
     if passage.part is Part.TOOL:
-        return StepType.SQL_GENERATION if SQL_ARGUMENT in text.lower() else StepType.TOOL_SELECTION
-    return StepType.SQL_GENERATION if SQL_FENCE in text.lower() else StepType.RESPONSE
+        return StepType.SQL_GENERATION if _SQL_ARGUMENT.search(text) else StepType.TOOL_SELECTION
+    fences = (found[1].lower() for found in _FENCE.finditer(text))
+    return StepType.SQL_GENERATION if any(map(_is_sql, fences)) else StepType.RESPONSE
+
+
+def _is_sql(language: str) -> bool:
+    return language in DEFAULT or dialect_of(language) is not None
 
 
 def _status(status: Status) -> Literal["completed", "failed", "cancelled"]:

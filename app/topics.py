@@ -38,7 +38,7 @@ AGENT_THINKING = TopicSpec(name="agent-thinking-events", partitions=CHAT_PARTITI
 """key trace id = uid; reasoning traces; chat agent"""
 
 AGENT_DECISIONS = TopicSpec(name="agent-decision-events", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
-"""key uid; which route and model, and why; router"""
+"""key uid; which route and model, and why; chat agent"""
 
 AGENT_TRACES = TopicSpec(name="agent-trace-events", partitions=CHAT_PARTITIONS, retention_s=7 * DAY)
 """key uid; a request's lifecycle with timings; doors and chat agent -> requests table"""
@@ -47,7 +47,7 @@ AGENT_METRICS = TopicSpec(name="agent-metrics-events", partitions=3, retention_s
 """key tenant:model; time to first token, tokens, cost; chat agent -> insights agent"""
 
 QUERY_LINEAGE = TopicSpec(name="query-lineage-events", partitions=3, retention_s=30 * DAY)
-"""key uid; lineage of the SQL in an answer; lineage agent"""
+"""key uid; lineage of the SQL in an answer; chat agent"""
 
 AUDIT = TopicSpec(name="audit-events", partitions=CHAT_PARTITIONS, retention_s=90 * DAY)
 """key tenant; who did what; doors, admin actions"""

@@ -46,7 +46,7 @@ class _Insight(EventData):
     recommendation: str | None = None
     value: float | None = Field(None, description="What was measured in the window.")
     threshold: float | None = Field(None, description="What it may be.")
-    previous: float | None = Field(None, description="What it was in the window before.")
+    previous: float | None = Field(None, description="What it was in INSIGHT_BASELINE_WINDOWS windows before.")
     unit: str = Field(description="Of the three: score, ratio, ms, USD, count.")
     count: int = Field(description="How many were measured.")
     window_start: str = Field(description="ISO 8601, UTC.")

@@ -22,9 +22,10 @@ def levenshtein(one: str, other: str) -> int:
     """The fewest characters to insert, delete or replace that make ``other`` of ``one``.
 
     A whole column of the usual matrix is two integers, one bit a row (Myers 1999, in Hyyrö's form of 2003), so it takes
-    len(other) steps on integers of len(one) bits: 20,000 characters against as many are a quarter of a second.
+    as many steps as the shorter text has characters, on integers of as many bits as the longer one has: 20,000
+    characters against as many are a quarter of a second.
     """
-    one, other = _differing(one, other)
+    one, other = sorted(_differing(one, other), key=len, reverse=True)  # fewer steps, on longer integers
     if not one or not other:
         return len(one) + len(other)
     where: dict[str, int] = {}

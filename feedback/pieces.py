@@ -6,10 +6,9 @@ A row is ``{"uid": …, "pieces": [piece, …]}`` in the order of arrival.
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 
-from answers.envelope import Json
+from answers.envelope import Json, seconds_of
 from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from feedback.scores import source_of
 
@@ -95,9 +94,9 @@ def row_of(uid: str, kept: Iterable[Piece]) -> Json | None:
     return {"uid": uid, "pieces": found} if found else None
 
 
-def waiting(row: Json | None, tenant: str | None = None) -> list[Piece]:
-    """The pieces that wait; only those of a tenant, if one is named."""
-    return [p for p in pieces(row) if p.state is Standing.WAITING and tenant in {None, p.tenant}]
+def waiting(row: Json | None) -> list[Piece]:
+    """The pieces that wait."""
+    return [p for p in pieces(row) if p.state is Standing.WAITING]
 
 
 def joined(row: Json | None, signals: dict[str, Json], session_id: str | None) -> list[Piece]:
@@ -146,7 +145,4 @@ def _older(piece: Piece, than: str) -> bool:
 
 def seconds(at: str) -> float:
     """Seconds since the epoch of an ISO 8601 time; 0 for what is none."""
-    try:
-        return datetime.fromisoformat(at).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
+    return seconds_of(at) or 0.0

@@ -61,7 +61,7 @@ class Auditing:
         """Tell what was done, when it is done."""
         resource = request.match_info.route.resource
         action = None if resource is None else ACTIONS.get((request.method, resource.canonical))
-        if action is None or FORWARDED in request.headers:  # of who was told already by the worker that asks
+        if action is None:
             return await handler(request)
         status = CLOSED
         try:
@@ -84,6 +84,7 @@ class Auditing:
             action,
             caller_of(http),
             tenant=tenant,
+            service=FORWARDED in http.headers,  # another worker asks for somebody, who was told there
             resource_id=name and name.removeprefix("chatcmpl-"),
             status=None if status == CLOSED else status,
             error_code=code,

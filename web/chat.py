@@ -174,10 +174,11 @@ class ChatView:
 
     async def cancel(self, http: web.Request) -> web.Response:
         """POST …/{id}/cancel: from any worker. Tells how it ended, which may be otherwise."""
-        return json_response(await self.cancelled(uid_of(http.match_info["id"])))
+        _, ended = await self.cancelled(uid_of(http.match_info["id"]))
+        return json_response(ended)
 
-    async def cancelled(self, uid: str) -> Json:
-        """Cancel a request; how it ended.
+    async def cancelled(self, uid: str) -> tuple[str, Json]:
+        """Cancel a request; whose it is, and how it ended.
 
         Raises:
             NotFoundError: nobody knows it.
@@ -198,7 +199,7 @@ class ChatView:
                 timeout_s=self._settings.accept_timeout_s,
             )
             status = answer.terminal.status if answer.terminal else status
-        return {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
+        return str(row["tenant"]), {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
 
 
 def _start(row: Json) -> int:

@@ -24,6 +24,7 @@ from transports.partitioner import partition_for
 from web.chat import JSON_TYPES
 from web.errors import json_response
 from web.everywhere import Everywhere
+from web.tenants import named_tenant
 
 ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
@@ -92,7 +93,7 @@ class FeedbackView:
     async def show(self, http: web.Request) -> web.Response:
         """Feedback and signals about one request, known or not."""
         uid = rules.uid_of(http.match_info["id"])
-        tenant = tenant_of(http.query.get("tenant") or http.headers.get("X-Tenant-ID"), self._app.settings)
+        tenant = tenant_of(named_tenant(http), self._app.settings)
         owner = self._owners.of("feedback", uid.encode())
         if owner is None:
             if self._app.rebalancing:
@@ -109,7 +110,7 @@ class FeedbackView:
 
     async def summary(self, http: web.Request) -> web.Response:
         """Feedback of a tenant added up, or of one of its sessions; over all workers."""
-        tenant, session = self._tenant(http), _session(http)
+        tenant, session = tenant_of(named_tenant(http), self._app.settings), _session(http)
         found = await self._own_summary(tenant, session)
         params = [("tenant", tenant), *([("session_id", session)] if session is not None else [])]
         bodies, told = await self._everywhere.others(http, params)
@@ -129,12 +130,6 @@ class FeedbackView:
                     if piece.tenant == tenant and session in {None, piece.session_id}:
                         found.add(piece)
         return found
-
-    def _tenant(self, http: web.Request) -> str:
-        named, header = http.query.get("tenant"), http.headers.get("X-Tenant-ID")
-        if named is not None and header not in {None, named}:
-            raise InvalidRequestError("'tenant' must be the tenant of X-Tenant-ID, or be left out.", param="tenant")
-        return tenant_of(named or header, self._app.settings)
 
 
 def _session(http: web.Request) -> str | None:

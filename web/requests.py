@@ -10,7 +10,7 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.core import Weir
-from app.errors import InvalidRequestError, UnavailableError, from_terminal
+from app.errors import InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL, State
 from app.reading import collect, decode, deliveries
 from app.validation import check_uid
@@ -63,8 +63,6 @@ class RequestsView:
         if row["state"] not in TERMINAL or row.get("last") is None:
             body = {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": row["state"]}
             return json_response(body, status=202, headers={"Retry-After": "1"})
-        if row.get("error"):
-            raise from_terminal(row["error"])
         return json_response(await self._stored(uid, row))
 
     async def _row(self, http: web.Request, uid: str) -> Json:

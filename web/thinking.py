@@ -9,11 +9,10 @@ import asyncio
 from aiohttp import web
 
 from answers import envelope
-from answers.envelope import Event, Json, MalformedRecordError
+from answers.envelope import Event, Json, MalformedRecordError, seconds_of
 from app import topics
-from app.account import seconds_of
 from app.core import Weir
-from app.errors import NotFoundError, UnavailableError
+from app.errors import UnavailableError
 from app.lifecycle import TERMINAL
 from app.notes import Notes
 from app.reading import recounted
@@ -87,16 +86,14 @@ class ThinkingView:
         try:
             async with asyncio.timeout(READ_S):
                 trace = folded(await self._events(uid, row))
-                if row["state"] not in TERMINAL:
+                if trace is None or "completed_at" not in trace:  # it lasts, or its end is not told yet
                     trace = {**(trace or {}), **await self._so_far(uid, row)}
         except TimeoutError:
             raise UnavailableError("The log does not give the trace now; ask again.", code="log_unavailable") from None
-        if trace is None:
-            raise NotFoundError(f"No trace of '{uid}' is kept.", code="trace_not_found")
         return {"tenant_id": row["tenant"], **trace}
 
     async def _so_far(self, uid: str, row: Json) -> Json:
-        """Of a request that is being answered."""
+        """From the answer itself."""
         chunks: list[Json] = []
         if first_known(row):
             at, log = self._app.door.chunks_of(uid), self._app.log_client
@@ -107,7 +104,7 @@ class ThinkingView:
         path = [step["step_type"] for step in steps]
         return {
             "trace_id": uid,
-            "status": "active",
+            "status": row["state"] if row["state"] in TERMINAL else "active",
             "started_at": row.get("accepted_at"),
             "steps": steps,
             "api_calls": [],

@@ -2,11 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from answers.envelope import Event, MalformedRecordError
+from answers.envelope import Event, MalformedRecordError, seconds_of
 from events.catalogue import data_of
 from events.metrics import MetricsRecorded, MetricsTick
 from events.signals import SignalRecorded, SignalsTick
@@ -76,11 +75,10 @@ def time_ms(field: str, value: str) -> int:
     Raises:
         MalformedRecordError: it is none.
     """
-    try:
-        found = datetime.fromisoformat(value)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise MalformedRecordError(f"`data.{field}`: not an ISO 8601 time") from None
+    found = seconds_of(value)
+    if found is None:
+        raise MalformedRecordError(f"`data.{field}`: not an ISO 8601 time")
+    return int(found * 1000)
 
 
 def _measured(event: Event, data: MetricsRecorded | SignalRecorded, at_ms: int) -> Measured:

@@ -15,9 +15,8 @@ import aiohttp
 import pytest
 
 from answers import envelope
-from answers.envelope import Event
+from answers.envelope import Event, seconds_of
 from app import topics
-from app.account import seconds_of
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import Worker

@@ -10,6 +10,7 @@ import pytest
 
 from agents.answering import Attempt, Claim, NotBegunError, Slot, Slots
 from agents.work import Work
+from answers import envelope, frames
 from answers.fold import Answer
 from answers.frames import Status, Terminal
 from app import requests
@@ -20,8 +21,10 @@ from app.requests import ChatRequest
 from app.thinking import Teller
 from app.traces import Traces
 from tables import terminals
+from tables.terminals import Ended
 from tests.unit.agents.helpers import REQUEST
-from tests.unit.app.memory_log import WAIT_S, MemoryLog
+from tests.unit.answers.helpers import begin, ends, says
+from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
 from transports.log import LogUnavailableError, Partition
 
 
@@ -239,3 +242,30 @@ async def test_places_are_given_in_turn_and_none_is_lost() -> None:
     slots.release()
     slots.release()
     assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
+
+
+async def test_one_that_was_settled_before_a_crash_is_told_again_and_acknowledged(app: Any, log: MemoryLog) -> None:
+    """Whatever its row shows: that is made of one event, and there are others."""
+    at = Partition("chat-chunks", 2)
+    for one in (begin("att-1"), says("att-1", 0, "x"), ends("att-1")):
+        last = log.put(at, REQUEST.key, frames.encode(one, event_id="e", tenant=REQUEST.tenant))
+    ended = Ended(
+        rid=REQUEST.event_id,
+        fingerprint=REQUEST.fingerprint,
+        tenant=REQUEST.tenant,
+        status=Status.COMPLETED,
+        first=0,
+        last=last,
+        ended_at=1.0,
+    )
+    terminals.put(REQUEST.uid, ended)
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    async with tails_of(log) as tails:
+        app.tails = tails
+        work = Work(app, answering)
+        await work.take(event(acknowledged))
+        await until_none(work)
+    told = [envelope.decode(value) for at in log.records if at.topic != "chat-chunks" for value in log.values(at)]
+    assert {"request.completed", "metrics.recorded", "thinking.completed"} <= {one.event_type for one in told}
+    assert (acknowledged, answering.asked) == ([7], 0)

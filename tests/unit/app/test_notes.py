@@ -71,8 +71,19 @@ def test_an_endless_answer_is_counted_and_not_kept(monkeypatch: pytest.MonkeyPat
 
 
 def test_endless_calls_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes, "CALLS_MAX", 3)
+    monkeypatch.setattr(notes, "PASSAGES_MAX", 3)
     assert len(Notes([chunk(call(n, "{}", f"f{n}")) for n in range(50)]).passages) == 3
+
+
+def test_an_llm_that_thinks_at_every_word_makes_no_endless_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "PASSAGES_MAX", 4)
+    one = Notes([chunk({"reasoning": "t", "content": "w"}) for _ in range(50)])
+    assert [(each.part, each.chars) for each in one.passages] == [
+        (Part.THOUGHT, 1),
+        (Part.TEXT, 1),
+        (Part.THOUGHT, 49),
+        (Part.TEXT, 49),
+    ]
 
 
 NONSENSE: tuple[Any, ...] = (None, 0, 1.5, "x", [], {}, [None], [{}], {"content": 7}, [{"index": "x", "function": {}}])

@@ -7,9 +7,10 @@ import pytest
 
 from answers import envelope
 from app import topics
-from app.prompts import Prompts, last_user_text
+from app.prompts import Prompts
 from app.publishing import Events
 from app.settings import Settings
+from app.thinking import last_user_text
 from feedback.similarity import fingerprint
 from tests.unit.agents.helpers import REQUEST
 from tests.unit.app.memory_log import WAIT_S, MemoryLog
@@ -59,4 +60,4 @@ async def test_without_a_user_a_text_or_a_window_nothing_is_told() -> None:
     ],
 )
 def test_the_last_text_of_the_user_counts(messages: Any, text: str) -> None:
-    assert last_user_text(messages) == text
+    assert last_user_text({"messages": messages}) == text

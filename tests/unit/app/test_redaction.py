@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from app.redaction import HIDDEN, redacted, without_credentials
@@ -15,6 +17,7 @@ LIMIT = 1000
         "github_pat_11ABCDEFG0123456789_abcdefghijklmnop",
         "xoxb-123456789012-abcdefghijklmnop",
         "hf_abcdefghijklmnopqrstuvwxyz",
+        "github_pat_22ABCDEFG0123456789_abcdefghijklmnop",
         "AIzaSyA1234567890abcdefghijklmnopqrstuv",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
         "4111 1111 1111 1111",
@@ -35,6 +38,9 @@ def test_a_secret_does_not_stay(secret: str) -> None:
         ("postgres://ada:hunter2@db/sales", "hunter2"),
         ('{"password": "hunter2!", "user": "ada"}', "hunter2"),
         ("api_key=0123456789", "0123456789"),
+        ('{\\"password\\": \\"hunter2!\\"}', "hunter2"),
+        ("auth_token=abcdef012345", "abcdef012345"),
+        ("Authorization: Basic YWRhOmh1bnRlcjI=", "YWRhOmh1bnRlcjI"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nxyz\n-----END RSA PRIVATE KEY-----", "MIIE"),
         ("-----BEGIN PRIVATE KEY-----\nMIIE that is cut off", "MIIE"),
     ],
@@ -72,7 +78,23 @@ def test_a_secret_across_the_cut_does_not_stay() -> None:
 
 
 def test_a_long_token_across_the_cut_does_not_stay() -> None:
-    assert redacted("x " + "eyJhbGciOiJIUzI1NiJ9." + "a" * 5000 + ".sig", 200) == f"x {HIDDEN}"
+    told = redacted("x " + "eyJhbGciOiJIUzI1NiJ9." + "a" * 5000 + ".sig", 200)
+    assert "eyJ" not in told
+    assert "aaa" not in told
+
+
+def test_a_long_secret_that_is_taken_out_does_not_pull_half_of_another_one_in() -> None:
+    key = "-----BEGIN PRIVATE KEY-----" + "M" * 800 + "-----END PRIVATE KEY----- "
+    for pad in range(0, 600, 7):
+        told = redacted(key + "x " * (pad // 2) + "sk-" + "Q" * 60 + " " + "y" * 2000, 500)
+        assert "QQQ" not in told
+
+
+def test_no_text_takes_long() -> None:
+    began = time.process_time()
+    for text in ("eyJ-" * 30_000, "eyJ-aaaaaaaaa." * 10_000, "1 " * 60_000, "ghp_" * 30_000, "password:" * 12_000):
+        redacted(text, 100_000)
+    assert time.process_time() - began < 20
 
 
 def test_a_megabyte_costs_no_more_than_its_beginning() -> None:

@@ -78,8 +78,3 @@ def test_what_waits_for_too_long_expires_and_what_is_known_for_too_long_leaves()
     assert pieces.overdue(row, **limits)
     assert not pieces.overdue(pieces.row_of("u", left), **limits)
     assert not pieces.overdue(None, **limits)
-
-
-def test_waiting_can_be_asked_for_one_tenant() -> None:
-    row = pieces.row_of("u", [PIECE, piece(feedback_id="evt-2", tenant="other")])
-    assert [one.feedback_id for one in pieces.waiting(row, "acme")] == ["evt-1"]

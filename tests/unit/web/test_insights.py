@@ -26,8 +26,10 @@ def test_a_limit_that_is_none_is_refused(limit: str) -> None:
 def test_the_tenant_is_told_by_the_query_or_else_by_its_header() -> None:
     headers = {"X-Tenant-ID": "acme"}
     assert _wanted(make_mocked_request("GET", "/insights", headers=headers), NAMES) == {"tenant": "acme"}
-    asked = make_mocked_request("GET", "/insights?tenant=other&type=cost&more=1", headers=headers)
+    asked = make_mocked_request("GET", "/insights?tenant=other&type=cost&more=1")
     assert _wanted(asked, NAMES) == {"tenant": "other", "type": "cost"}
+    with pytest.raises(InvalidRequestError):  # of whom a gateway says that he is of another tenant
+        _wanted(make_mocked_request("GET", "/insights?tenant=other", headers=headers), NAMES)
     assert _wanted(make_mocked_request("GET", "/insights"), NAMES) == {}
 
 

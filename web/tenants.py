@@ -1,0 +1,19 @@
+"""Whose data is asked for."""
+
+from aiohttp import web
+
+from app.errors import InvalidRequestError
+
+
+def named_tenant(http: web.Request) -> str | None:
+    """The tenant that a request names, by ``?tenant=`` or X-Tenant-ID; None if it names none.
+
+    A gateway that knows its users sets the header, so the query cannot say otherwise.
+
+    Raises:
+        InvalidRequestError: they differ.
+    """
+    named, header = http.query.get("tenant"), http.headers.get("X-Tenant-ID")
+    if named is not None and header not in {None, named}:
+        raise InvalidRequestError("'tenant' must be the tenant of X-Tenant-ID, or be left out.", param="tenant")
+    return named or header
