@@ -8,6 +8,7 @@ Only when the insight is in the log is the window written down as judged, and af
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from answers import envelope
@@ -22,13 +23,14 @@ from transports.log import LogClient, LogError, Partition, Record
 from transports.partitioner import partition_for
 from windows.judging import Limits
 from windows.reading import SOURCES, Source, read
-from windows.rows import Rows
+from windows.rows import Rows, Seen
 from windows.shard import Closing, Counts, Insight, Shard, Spans
 from windows.wording import event_id
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # pause before the log is tried again
+ROWS_AT_ONCE = 200  # looked at before the event loop gets a turn
 TICK_AGAIN_S = 60.0  # a tick that is not read yet waits behind a long backlog; another one would, too
 CLOCKS_MS = 60_000  # how far apart the clocks of producers, workers and brokers may be
 INPUTS = {source: topic for topic, source in SOURCES.items()}
@@ -79,6 +81,7 @@ class Watching:
         self._written = written
         self._generation: int | None = None
         self._shards: dict[int, Shard] = {}
+        self._making = asyncio.Lock()
         self._ticked_at: dict[tuple[int, Source], float] = {}
         self.ticks_written = 0
         self.counts = Counts()
@@ -98,7 +101,9 @@ class Watching:
         """
         if not still_own():
             raise GivenAwayError
-        shard = self._shard(record.partition, generation)
+        shard = await self._shard(record.partition, generation)
+        if not still_own():  # making a shard takes turns with the tokens
+            raise GivenAwayError
         try:
             self._fold(shard, record)
             await self._close(shard, record, still_own)  # and what a crash has left
@@ -119,18 +124,29 @@ class Watching:
             raise MalformedRecordError("`key`: another partition has the records of this tenant and model")
         shard.fold(SOURCES[record.topic], record.offset, int(record.timestamp * 1000), seen)
 
-    def _shard(self, number: int, generation: int) -> Shard:
+    async def _shard(self, number: int, generation: int) -> Shard:
         """The shard of a partition; made anew from the table whenever partitions were given out anew."""
-        if generation != self._generation:
-            self._generation = generation
-            self._shards.clear()
-        if number not in self._shards:
-            names = {*self._rows.names(), *(span.name for span, _, _ in self._rows.windows())}
-            own = {name for name in names if self._partition(name) == number}
-            self._shards[number] = Shard(
-                self._rows, number, own, spans=self._spans, limits=self._limits, counts=self.counts
-            )
-        return self._shards[number]
+        async with self._making:
+            if generation != self._generation:
+                self._generation = generation
+                self._shards.clear()
+            if number not in self._shards:
+                own = await self._own(number)
+                self._shards[number] = Shard(
+                    self._rows, number, own, spans=self._spans, limits=self._limits, counts=self.counts
+                )
+            return self._shards[number]
+
+    async def _own(self, number: int) -> dict[str, list[Seen]]:
+        """What there is of each tenant and model of a partition. Nobody changes it meanwhile: its records wait."""
+        own: dict[str, list[Seen]] = {}
+        mine = lru_cache(maxsize=None)(lambda name: self._partition(name) == number)
+        for place, (name, seen) in enumerate(self._rows.scan(mine)):
+            if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+                await asyncio.sleep(0)  # many rows must not hold up the tokens
+            if mine(name):
+                own.setdefault(name, []).extend([seen] if seen else ())
+        return own
 
     @staticmethod
     def _partition(name: str) -> int:
@@ -208,7 +224,7 @@ class Watching:
             now: by the clock, in seconds since the epoch.
         """
         for number in own:
-            shard = self._shard(number, generation)
+            shard = await self._shard(number, generation)
             for source in shard.behind(int(now * 1000)):
                 last = self._ticked_at.get((number, source), 0.0)
                 if now - last < TICK_AGAIN_S and shard.newest.get(source, 0) < int(last * 1000):

@@ -14,7 +14,7 @@ crash harmless.
 """
 
 import base64
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,6 +36,14 @@ class Span(NamedTuple):
     def path(self) -> str:
         """As part of a key."""
         return f"{self.start_ms}/{self.end_ms}/{self.name}"
+
+
+class Seen(NamedTuple):
+    """What is to be seen of a window without its figures."""
+
+    span: Span
+    newest: dict[str, int]  # event times, by source
+    closed: bool
 
 
 @dataclass(slots=True)
@@ -180,6 +188,20 @@ class Rows:
             kind, _, name = key.partition(b"/")
             if kind == b"model":
                 yield name.decode()
+
+    def scan(self, mine: Callable[[str], bool]) -> "Iterator[tuple[str, Seen | None]]":
+        """tenant:model of every row that has one, and of a window that is mine what is to be seen of it."""
+        for key, value in list(self._table.items()):
+            kind, _, rest = key.partition(b"/")
+            if kind == b"model":
+                yield rest.decode(), None
+            elif kind == b"window":
+                span = _span(key)
+                if mine(span.name):
+                    _, _, newest, _, _, closed = _loads(value)
+                    yield span.name, Seen(span, newest, closed)
+                else:
+                    yield span.name, None
 
     def windows(self) -> Iterator[tuple[Span, dict[str, int], bool]]:
         """Each window's place, the newest event times in it, and whether it is closed; also of others' partitions."""

@@ -22,6 +22,7 @@ partition is given away.
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,7 +32,7 @@ from events.metrics import MetricsRecorded
 from windows import wording
 from windows.judging import Breach, Closed, Limits, Verdict, judge, silent
 from windows.reading import Measured, Source, Ticked, time_ms
-from windows.rows import Judged, ModelRow, Rows, Span, WindowRow
+from windows.rows import Judged, ModelRow, Rows, Seen, Span, WindowRow
 
 HASH_BYTES: Final = 8  # among a million ids of a window, two are taken for one once in 37 million windows
 PAGE: Final = 64  # ids in a window's own row: half a kilobyte
@@ -82,13 +83,22 @@ class Closing:
 class Shard:
     """One partition of the quality table, in the hands of its owner."""
 
-    def __init__(self, rows: Rows, number: int, own: set[str], *, spans: Spans, limits: Limits, counts: Counts) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        number: int,
+        own: Mapping[str, Sequence[Seen]],
+        *,
+        spans: Spans,
+        limits: Limits,
+        counts: Counts,
+    ) -> None:
         """Read the rows.
 
         Args:
             rows: of the worker.
             number: of the partition.
-            own: the names (tenant:model) among the rows that belong to it.
+            own: the names (tenant:model) among the rows that belong to it, with their windows.
             spans: lengths.
             limits: for judging.
             counts: are counted up.
@@ -100,11 +110,11 @@ class Shard:
         self._open: defaultdict[str, set[Span]] = defaultdict(set)
         self._ids: dict[Span, set[bytes]] = {}
         self._noted = True  # whether the partition's row is as it should be
-        for span, newest, closed in rows.windows():
-            if span.name in own:
-                if not closed:
-                    self._open[span.name].add(span)
-                for source, at_ms in newest.items():
+        for name, windows in own.items():
+            for seen in windows:
+                if not seen.closed:
+                    self._open[name].add(seen.span)
+                for source, at_ms in seen.newest.items():
                     self._advance(Source(source), at_ms)
         self._pressing: dict[str, int] = {}  # when somebody waits for something of a name
         self._due: dict[str, int] = {}  # when there is something to do, waited for or not

@@ -10,7 +10,7 @@ import pytest
 from answers.envelope import Event, Json
 from tests.unit.windows.helpers import LIMITS, SPANS, T0, metrics, requests, seen, signal, signals, tick
 from windows.reading import Source
-from windows.rows import ModelRow, Rows, Span
+from windows.rows import ModelRow, Rows, Seen, Span
 from windows.shard import PAGE, Counts, Insight, Shard, Spans
 
 NAME = "acme:m"
@@ -30,8 +30,10 @@ class Partition:
         self.shard = self.restart()
 
     def restart(self) -> Shard:
-        names = {span.name for span, _, _ in self.rows.windows()} | set(self.rows.names())
-        self.shard = Shard(self.rows, 0, names, spans=self.spans, limits=LIMITS, counts=self.counts)
+        own: dict[str, list[Seen]] = {}
+        for name, window in self.rows.scan(lambda _: True):
+            own.setdefault(name, []).extend([window] if window else ())
+        self.shard = Shard(self.rows, 0, own, spans=self.spans, limits=LIMITS, counts=self.counts)
         return self.shard
 
     def put(self, *events: Event, source: Source | None = None, offset: int | None = None, logged_s: float = 0) -> None:
