@@ -31,6 +31,7 @@ watching = Watching(
     tenant=app.settings.default_tenant,
     written=app.tables_written,
 )
+app.window_events = watching.counts.events
 
 
 @app.agent(app.source(topics.AGENT_METRICS, topics.AI_LEARNING_SIGNALS), name="insights")

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 64  # events that wait for the log
 DRAIN_S = 5.0  # for what waits for it while the worker stops; the next owner does the rest again
 LATE_S = 60.0  # after which the word of an end counts as lost
+_COMPARING = asyncio.Semaphore(1)
 ENDS = frozenset({Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED, Happening.EXPIRED})
 
 
@@ -234,8 +235,10 @@ async def _edit_distance(data: FeedbackSubmitted) -> float | None:
         return data.edit_distance
     texts = data.original, data.corrected
     at_once = distance.cells(*texts) <= distance.AT_ONCE
-    found = distance.normalised(*texts) if at_once else await asyncio.to_thread(distance.normalised, *texts)
-    return round(found, 4)
+    if at_once:
+        return round(distance.normalised(*texts), 4)
+    async with _COMPARING:  # threads take turns with the tokens, so there is one
+        return round(await asyncio.to_thread(distance.normalised, *texts), 4)
 
 
 def is_left(uid: str) -> bool:

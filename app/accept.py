@@ -180,6 +180,12 @@ class Door:
         self._metrics.accepted(ingress)
         return request
 
+    def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
+        """Tell that a request was refused; a tenant that is none counts as not named."""
+        named = tenant if tenant is not None and _TENANT.fullmatch(tenant) else None
+        code = str(error.error.get("code") or error.error.get("type"))
+        self._audit.record(SUBMIT, caller, tenant=named or self._settings.default_tenant, error_code=code)
+
     def chunks_of(self, uid: str) -> Partition:
         """The partition of chat-chunks where the answer to ``uid`` stands."""
         return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))

@@ -180,6 +180,7 @@ class Weir(faust.App):
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
         self.lineage_skipped: Callable[[], int] = lambda: 0
+        self.window_events: Callable[[], dict[str, int]] = dict
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None
         # The web server's side, told when it is up.
         self.canceller: Callable[[str], Awaitable[tuple[str, Json]]] = _not_yet

@@ -95,6 +95,14 @@ FEEDBACK = Spec(
     help="Feedback, by what became of it: received, joined, duplicate, expired, foreign, dead, moved, or made here: "
     "abandoned, retried.",
 )
+WINDOW_EVENTS = Spec(
+    name="weir_window_events_total",
+    kind="counter",
+    unit="events",
+    labels=("what",),
+    help="Events of the insights' windows, by what became of them: folded, redelivered, repeated, late, ahead, "
+    "malformed.",
+)
 LINEAGE_SKIPPED = Spec(
     name="weir_lineage_skipped_total",
     kind="counter",

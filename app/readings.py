@@ -28,6 +28,7 @@ class Readings:
             (metrics.EVENTS_DROPPED, self._events_dropped),
             (metrics.FEEDBACK, lambda: {(what,): app.feedback_counts[what] for what in Count}),
             (metrics.LINEAGE_SKIPPED, lambda: {(): app.lineage_skipped()}),
+            (metrics.WINDOW_EVENTS, lambda: {(what,): count for what, count in app.window_events().items()}),
             (metrics.IN_FLIGHT, lambda: {(): app.in_flight()}),
             (metrics.READERS, lambda: {(): app.tails.readers}),
             (metrics.ASSIGNED, self._assigned),

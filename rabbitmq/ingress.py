@@ -21,6 +21,7 @@ from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
 from answers.envelope import Json
 from app import dead_letters, deliveries, topics
 from app.accept import Door, parse
+from app.audit import Caller
 from app.deliveries import Order
 from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
 from app.metrics import Metrics
@@ -301,6 +302,7 @@ class Intake:
         """Tell the sender, and put the message where it can be looked at."""
         logger.warning("a message from RabbitMQ is refused: %s", error)
         self._metrics.refused(Ingress.RABBITMQ, error_code=error.error["code"], error_type=error.error["type"])
+        self._door.refused(Caller(ingress=Ingress.RABBITMQ), error, tenant=contract.tenant_of(message))
         queues = self._queues()
         if queues is None:
             raise ConnectionError("RabbitMQ is away for sending")

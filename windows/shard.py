@@ -69,6 +69,11 @@ class Counts:
     cleared: Counter[str] = field(default_factory=Counter)
     found: int = 0  # insights that a crash had left in the log
 
+    def events(self) -> dict[str, int]:
+        """What became of events, by its name."""
+        counts = {"redelivered": self.redelivered, "repeated": self.repeated, "late": self.late}
+        return {"folded": self.folded.total(), **counts, "ahead": self.ahead, "malformed": self.malformed}
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:

@@ -9,7 +9,7 @@ from answers import envelope
 from answers.envelope import Json
 from app import requests, topics
 from app.accept import Door
-from app.audit import Audit
+from app.audit import Audit, Caller
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.metrics import Metrics
 from app.publishing import Events
@@ -235,3 +235,18 @@ async def test_only_what_nobody_else_can_have_sent_is_begun_ahead_of_the_topic(l
     minted = await ours.accept(BODY, ingress=Ingress.HTTP)
     await ours.accept({**BODY, "uid": "mine"}, ingress=Ingress.HTTP)
     assert begun == [(minted.uid, ours.chunks_of(minted.uid).partition)]
+
+
+@pytest.mark.parametrize(("named", "tenant"), [("acme", "acme"), ("no tenant!", "default"), (None, "default")])
+async def test_a_refusal_is_told_to_the_audit(log: MemoryLog, tails: Tails, named: str | None, tenant: str) -> None:
+    front = door(log, tails)
+    front.refused(Caller(ingress=Ingress.RABBITMQ), InvalidRequestError("no", code="missing_required"), tenant=named)
+    await front._traces._events.drain(WAIT_S)
+    values = [value for at in log.records if at.topic == topics.AUDIT.name for value in log.values(at)]
+    (event,) = map(envelope.decode, values)
+    assert event.tenant_id == tenant
+    assert (event.data["action"], event.data["success"], event.data["error_code"]) == (
+        "request.submit",
+        False,
+        "missing_required",
+    )
