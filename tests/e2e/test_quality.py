@@ -4,6 +4,7 @@ The whole way: doors, chat agent, figures, feedback before and after the answer,
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -52,17 +53,13 @@ class Play:
     session: aiohttp.ClientSession
     chance: random.Random
     given: Counter[str] = field(default_factory=Counter)  # pieces of feedback by model
-    bad_from: float = 0.0  # seconds since the epoch
-    bad_until: float = 0.0
+    bad_from: float = math.inf  # when the first word of the bad time was given, in seconds since the epoch
+    bad_until: float = 0.0  # and the last one
 
     async def run(self) -> None:
         users: set[asyncio.Task[None]] = set()
         began = time.monotonic()
         for number in range(REQUESTS):
-            if number == BAD_FROM:
-                self.bad_from = time.time()
-            if number == BAD_UNTIL:
-                self.bad_until = time.time()
             users.add(asyncio.create_task(self._user(number)))
             await asyncio.sleep(began + number / PER_S - time.monotonic())
         await asyncio.gather(*users)
@@ -70,18 +67,21 @@ class Play:
     async def _user(self, number: int) -> None:
         model = MODELS[number % len(MODELS)]
         uid = f"quality-{number}-{self.chance.getrandbits(48):012x}"
-        feedback = self._feedback(uid, number, model)
+        feedback = self._feedback(uid, number)
         ask = {"model": model, "messages": [{"role": "user", "content": f"question {number}"}], "uid": uid}
         steps = [("/v1/chat/completions", ask), ("/v1/feedback", feedback)]
         if number % 10 == 0:  # a client may be faster than the answer
             steps.reverse()
         for path, body in steps:
+            if body is feedback and is_bad(number):
+                self.bad_from = min(self.bad_from, time.time())
             await self._post(path, body)
+            if body is feedback and is_bad(number):
+                self.bad_until = max(self.bad_until, time.time())
         self.given[model] += 1
 
-    def _feedback(self, uid: str, number: int, model: str) -> dict[str, Any]:
-        bad = model == BAD and BAD_FROM <= number < BAD_UNTIL
-        content = self.chance.random() < (BAD_CHANCE if bad else GOOD_CHANCE)
+    def _feedback(self, uid: str, number: int) -> dict[str, Any]:
+        content = self.chance.random() < (BAD_CHANCE if is_bad(number) else GOOD_CHANCE)
         kinds: list[dict[str, Any]] = (
             [{"feedback_type": "thumbs_up"}, {"feedback_type": "rating", "rating": 5}]
             if content
@@ -102,6 +102,10 @@ class Play:
                 pass
             await asyncio.sleep(1)
         raise AssertionError(f"{path} was not taken")
+
+
+def is_bad(number: int) -> bool:
+    return MODELS[number % len(MODELS)] == BAD and BAD_FROM <= number < BAD_UNTIL
 
 
 async def insights(worker: Worker) -> list[Event]:
@@ -177,7 +181,7 @@ async def test_kill_9_in_between_changes_nothing_of_it(e2e_kafka: KafkaBroker, m
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         play = Play(lambda: chance.choice(workers).url, session, random.Random(9))
         playing = asyncio.create_task(play.run())
-        while not play.bad_from:
+        while math.isinf(play.bad_from):
             await asyncio.sleep(0.1)
         await asyncio.sleep(WINDOW_S)  # where windows close and insights are told
         workers[0].kill()
