@@ -74,12 +74,18 @@ class Story:
             prices=self._app.prices,
             text_max_chars=self._app.teller.text_max_chars,
         )
+        self._count(account)
         await self._tell(account)
+        if self._provenance is not None:
+            await self._provenance.tell(account)
         await self._app.events.landed(LANDED_S)
-        if self._provenance is not None and await self._provenance.tell(account):
-            await self._app.events.landed(LANDED_S)
+        # Last: a row that shows the end says that all of it was told.
+        self._app.traces.emit(
+            self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
+        )
+        await self._app.events.landed(LANDED_S)
 
-    async def _tell(self, account: Account) -> None:
+    def _count(self, account: Account) -> None:
         self._app.metrics.ended(
             model=account.model,
             status=account.status,
@@ -91,9 +97,8 @@ class Story:
             tokens=account.tokens,
             cost_usd=account.cost_usd,
         )
-        self._app.traces.emit(
-            self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
-        )
+
+    async def _tell(self, account: Account) -> None:
         outcome, metrics = account.outcome(), account.metrics()
         if outcome is not None:
             self._emit(outcome, account.event_id(outcome.EVENT_TYPE))

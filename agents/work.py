@@ -25,8 +25,10 @@ from answers.frames import Frame, Kind, Status
 from app import requests, topics
 from app.audit import SUBMIT, Caller
 from app.core import Weir
+from app.lifecycle import TERMINAL
 from app.requests import ChatRequest, Ingress, new_id
 from events.base import derived_id
+from tables import requests as rows
 from tables import terminals
 from tables.terminals import Ended
 from transports.log import LogError, Partition
@@ -281,12 +283,18 @@ class Work:
         return Story(self._app, request, _chunks_of(partition), self._provenance)
 
     async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
-        """The end of a request may not have been told before a crash; if it was, it has the same ids again."""
-        async with self._telling:
-            try:
-                await surely(lambda: self._story(request, event.message.partition).told_again(ended))
-            except Exception:  # its figures are missing then; the request has ended all the same
-                logger.exception("request %s: its end could not be told again", request.uid)
+        """The end of a request may not have been told before a crash: where its row does not show it.
+
+        After a rebalance everything comes again that ended since the oldest request which still runs, so most of it was
+        told. What is told twice has the same ids.
+        """
+        row = rows.get(request.uid)
+        if row is None or row.get("rid") != ended.rid or row.get("state") not in TERMINAL:
+            async with self._telling:
+                try:
+                    await surely(lambda: self._story(request, event.message.partition).told_again(ended))
+                except Exception:  # its figures are missing then; the request has ended all the same
+                    logger.exception("request %s: its end could not be told again", request.uid)
         event.ack()
 
     async def _answer_again(

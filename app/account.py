@@ -123,6 +123,7 @@ class Account:
         terminal, answer = self.terminal, self.answer
         return {
             "action": self.status,
+            "ended_at": utc_iso(self.ended_at),
             "attempt": answer.attempt or None,
             "attempts": answer.attempts,
             "finish_reason": terminal.finish_reason,

@@ -45,6 +45,7 @@ class AttemptStarted(_Trace):
 
 class _Ended(_Trace):
     action: Literal["completed", "failed", "cancelled", "expired"] = Field(description="How it ended.")
+    ended_at: str | None = Field(None, description="When; ISO 8601, UTC.")
     attempt: str | None = Field(None, description="The call that ended it.")
     attempts: int = Field(0, description="LLM calls that were begun for it.")
     finish_reason: str | None = Field(None, description="OpenAI's, of the first choice.")

@@ -87,7 +87,7 @@ def apply(row: Json | None, event: Event) -> Json | None:
         attempt["started_at"] = event.timestamp
         row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
     else:
-        row["ended_at"] = event.timestamp
+        row["ended_at"] = data.get("ended_at") or event.timestamp
         for name in _OF_END:
             row[name] = data.get(name)
     return row

@@ -26,6 +26,7 @@ from tables.terminals import Ended
 from tests.unit.agents.helpers import AT, REQUEST
 from tests.unit.answers.helpers import begin, chunk, ends, says, takeover
 from tests.unit.app.memory_log import MemoryLog, tails_of
+from transports.log import Partition
 from transports.tails import Tails
 
 ASKED: ChatRequest = replace(
@@ -171,6 +172,20 @@ async def test_its_end_in_the_trace() -> None:
         end = one.data("request.completed")
     assert (end["latency_ms"], end["tokens_input"], end["tokens_output"], end["cost_usd"]) == (1500.0, 100, 50, 0.0002)
     assert (end["session_id"], end["attempts"], end["first"], end["last"]) == ("s-1", 1, 3, 9)
+
+
+async def test_the_end_of_its_trace_comes_when_all_else_is_in_the_log() -> None:
+    async with desk() as one:
+        order: list[str] = []
+        types = ("request.completed", "metrics.recorded", "thinking.completed", "decision.outcome")
+
+        def noted(_at: Partition, value: bytes | None) -> None:
+            order.append(envelope.decode(value).event_type)
+
+        one.log.fail_append = noted
+        await whole(one)
+    assert order[-1] == "request.completed"
+    assert set(types) <= set(order)
 
 
 async def test_all_of_it_has_the_requests_trace_context_and_lies_where_its_key_says() -> None:

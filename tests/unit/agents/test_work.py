@@ -20,6 +20,7 @@ from app.publishing import Events
 from app.requests import ChatRequest
 from app.thinking import Teller
 from app.traces import Traces
+from tables import requests as rows
 from tables import terminals
 from tables.terminals import Ended
 from tests.unit.agents.helpers import REQUEST
@@ -244,8 +245,12 @@ async def test_places_are_given_in_turn_and_none_is_lost() -> None:
     assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
 
 
-async def test_one_that_was_settled_before_a_crash_is_told_again_and_acknowledged(app: Any, log: MemoryLog) -> None:
-    """Whatever its row shows: that is made of one event, and there are others."""
+@pytest.mark.parametrize("state", [None, "running", "completed"])
+async def test_one_that_was_settled_before_a_crash_is_told_again_unless_its_row_shows_the_end(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    row = None if state is None else {"rid": REQUEST.event_id, "state": state}
+    monkeypatch.setattr(rows, "get", lambda _: row)
     at = Partition("chat-chunks", 2)
     for one in (begin("att-1"), says("att-1", 0, "x"), ends("att-1")):
         last = log.put(at, REQUEST.key, frames.encode(one, event_id="e", tenant=REQUEST.tenant))
@@ -267,5 +272,7 @@ async def test_one_that_was_settled_before_a_crash_is_told_again_and_acknowledge
         await work.take(event(acknowledged))
         await until_none(work)
     told = [envelope.decode(value) for at in log.records if at.topic != "chat-chunks" for value in log.values(at)]
-    assert {"request.completed", "metrics.recorded", "thinking.completed"} <= {one.event_type for one in told}
+    types = [one.event_type for one in told]
+    assert {"request.completed", "metrics.recorded", "thinking.completed"} <= set(types) or state == "completed"
+    assert not types or state != "completed"
     assert (acknowledged, answering.asked) == ([7], 0)
