@@ -5,7 +5,7 @@ import logging
 import secrets
 import subprocess
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from transports.kafka.client import KafkaLog
 from transports.kafka.security import KafkaSecurity
 from transports.log import LogRefusedError, LogUnavailableError, Partition, TopicSpec
 
+GOODBYE_S = 0.2
 TLS = Listener(protocol="SSL")
 MUTUAL_TLS = Listener(protocol="SSL", client_certificates=True)
 SASL = Listener(protocol="SASL_PLAINTEXT")
@@ -70,6 +71,13 @@ def security(
 
 
 # -- the ways in
+
+
+@pytest.fixture(autouse=True)
+async def goodbyes() -> AsyncIterator[None]:
+    """TLS says goodbye to the other side before a connection is closed: the loop must not end before that."""
+    yield
+    await asyncio.sleep(GOODBYE_S)
 
 
 @pytest.mark.kafka

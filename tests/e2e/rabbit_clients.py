@@ -227,8 +227,12 @@ class RabbitClients:
             while self.under_way < under_way:
                 await asyncio.sleep(0.02)
 
-    async def finish(self, *, within_s: float = 90, repetitions: bool = False) -> None:
-        """Read all queues to their ends, and a while longer; fails unless every answer is as it should be."""
+    async def finish(self, *, within_s: float = 90, repetitions: bool = False, forgiven: int = 0) -> list[str]:
+        """Read all queues to their ends, and a while longer; fails unless every answer is as it should be.
+
+        Returns:
+            what is wrong with the answers that are forgiven.
+        """
         for ask in self.sent:
             if not ask.live:
                 ask.live = True
@@ -239,4 +243,6 @@ class RabbitClients:
         await asyncio.sleep(QUIET_S)
         await self.leave()
         problems = [problem for ask in self.asked if (problem := ask.problem(repetitions=repetitions))]
-        assert not problems, "\n".join([f"{len(problems)} of {len(self.asked)} are wrong:", *problems[:20]])
+        wrong = [f"{len(problems)} of {len(self.asked)} are wrong:", *problems[:20]]
+        assert len(problems) <= forgiven, "\n".join(wrong)
+        return problems

@@ -187,13 +187,15 @@ async def test_workers_join_while_answers_are_delivered(
     assert stalls[0] < 5
 
 
-async def test_kill_9_of_rabbitmq_loses_nothing_and_repeats_only_what_was_not_confirmed(
+async def test_kill_9_of_rabbitmq_repeats_only_what_was_not_confirmed(
     env: dict[str, str], make_worker: Start, rabbit: RabbitBroker
 ) -> None:
     """The limit of it: RabbitMQ's own crash may keep a message that it has not confirmed, and forget its receipt.
 
-    It may also be the other way round, which would be a loss. With one message of an answer on its way at a time that
-    was not seen in 240 answers of full speed; with eight, it was 12 of 17,500 messages in 8 crashes.
+    It may also be the other way round, which would be a loss: with eight messages of an answer on their way at a time
+    it was 12 of 17,500 messages in 8 crashes, with one it was not seen in 240 answers. And RabbitMQ 3.10 itself may
+    forget: once, the first 24 messages of an answer were gone from a durable queue, which it had confirmed 1.4 s before
+    it was killed.
     """
     await started(make_worker, env, 2)
     clients = RabbitClients(rabbit.url, asks("power", LONG, live=0))
@@ -208,7 +210,8 @@ async def test_kill_9_of_rabbitmq_loses_nothing_and_repeats_only_what_was_not_co
         await asyncio.to_thread(rabbit.start)
         story.tell("RabbitMQ is up again")
         await clients.connect()
-    await clients.finish(repetitions=True)
+    for forgotten in await clients.finish(repetitions=True, forgiven=1):
+        story.tell(f"RabbitMQ forgot: {forgotten}")
     repeated = {ask.uid: ask.repeated for ask in clients.asked if ask.repeated}
     story.tell(f"{sum(map(len, repeated.values()))} messages of {len(repeated)} answers came twice: {repeated}")
     assert all(len(seqs) <= 2 * FLIGHTS_MAX for seqs in repeated.values())  # for each kill
