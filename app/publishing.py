@@ -57,6 +57,7 @@ class Events:
         self._lingering: list[Outgoing] = []
         self._waiting: set[asyncio.Future[int]] = set()
         self._round: asyncio.Future[None] | None = None  # done when what lingers now is in the log, or is dropped
+        self._flying: set[asyncio.Future[None]] = set()  # earlier rounds that are on their way
         self._told_at = -TOLD_EVERY_S
         self.dropped: Counter[str] = Counter()  # by topic
 
@@ -87,12 +88,11 @@ class Events:
 
     async def landed(self, seconds: float) -> None:
         """Wait until all that was emitted is in the log or is dropped, at most so long. Never raises."""
-        until = time.monotonic() + seconds
-        earlier = set(self._waiting)
+        rounds = set(self._flying)  # a few, however many events there are
         if self._round is not None:
-            await asyncio.wait({self._round}, timeout=seconds)
-        if earlier := {landing for landing in earlier if not landing.done()}:
-            await asyncio.wait(earlier, timeout=max(0.0, until - time.monotonic()))
+            rounds.add(self._round)
+        if rounds:
+            await asyncio.wait(rounds, timeout=seconds)
 
     async def publish(
         self, data: EventData, tenant: str, *, event_id: str | None = None, traceparent: str | None = None
@@ -120,7 +120,12 @@ class Events:
             landing.add_done_callback(partial(self._landed, event.topic))
             landings.append(landing)
         if round_ is not None:
-            asyncio.gather(*landings, return_exceptions=True).add_done_callback(lambda _: round_.set_result(None))
+            self._flying.add(round_)
+            asyncio.gather(*landings, return_exceptions=True).add_done_callback(lambda _: self._ended(round_))
+
+    def _ended(self, round_: "asyncio.Future[None]") -> None:
+        self._flying.discard(round_)
+        round_.set_result(None)
 
     async def drain(self, seconds: float) -> None:
         """Flush, and wait for what is on its way, at most so long. Never raises."""
