@@ -16,7 +16,7 @@ _SECRETS: Final = re.compile(
     r"|\beyJ[\w-]{8,2000}\.[\w-]{8,8000}(?:\.[\w-]*)?"  # JSON Web Token, which may be cut
     r"|\b(?:sk|pk|rk)-[\w-]{16,}|\b(?:sk|pk|rk)_(?:live|test)_\w{16,}"  # OpenAI and its like, Stripe
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
-    r"|\b(?:ghp|gho|ghu|ghs|ghr|github_pat|glpat|xox[abeoprs]|hf|AIza)[_-]?\w[\w-]{18,}"  # GitHub, GitLab, Slack, …
+    r"|\b(?:gh[opusr]_|github_pat_|glpat-|xox[abeoprs]-|hf_|AIza)\w[\w-]{18,}"  # GitHub, GitLab, Slack, …
     r"|\b[Bb]earer\s+[\w.~+/-]{16,}=*"
     r"|(?i:\bauthorization)[\"'\\]*\s*[:=]\s*[\"'\\]*(?:\w+\s+)?[\w.~+/-]{8,}=*"
     r"|(?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)"  # user and password in a URL
@@ -33,23 +33,28 @@ _HINTS: Final = (
     "rk-",
     "k_live",
     "k_test",
-    "akia",
-    "asia",
-    "gh",
-    "github",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
     "glpat",
     "xox",
     "hf_",
-    "hf-",
     "aiza",
     "bearer",
     "authorization",
     "://",
     "passw",
     "secret",
-    "api",
-    "token",
+    "api_key",
+    "api-key",
+    "apikey",
+    "_token",
+    "-token",
 )
+_UPPER: Final = ("AKIA", "ASIA")
 _CARD: Final = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 
 
@@ -59,7 +64,7 @@ def redacted(text: str, limit: int) -> str:
         return ""
     clean, whole = text[: limit + MARGIN], len(text) <= limit + MARGIN
     lower = clean.lower()
-    if any(hint in lower for hint in _HINTS):
+    if any(hint in lower for hint in _HINTS) or any(hint in clean for hint in _UPPER):
         clean = _SECRETS.sub(HIDDEN, clean)
     clean = _CARD.sub(_card, clean)
     if not whole:  # its end may be half a secret
