@@ -436,7 +436,7 @@ class Answering:
             if give_up:
                 terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
             else:
-                await self._call(before, writer, told, does)
+                await self._call(request, before, writer, told, does)
                 terminal = told.terminal(does.error)
         except UpstreamUnavailableError as error:
             if self._can_go_on(before, told):
@@ -462,12 +462,12 @@ class Answering:
         without = {Continuation.RESTART, Continuation.FAIL}
         return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
 
-    async def _call(self, before: Answer, writer: FrameWriter, told: "_Told", does: Plan) -> None:
+    async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told", does: Plan) -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
         if does.body is None:
             return
         self._check_attempts(before)
-        with tracing.call(writer.request.traceparent, does.body, does.kind) as call:
+        with tracing.call(request.traceparent, does.body, does.kind) as call:
             async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
                 async for chunk in chunks:
                     await writer.say(chunk)

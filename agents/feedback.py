@@ -34,7 +34,7 @@ async def feedback(stream: StreamT[Any]) -> None:
         await joiner.take(event)
 
 
-@app.timer(min(SWEEP_S, app.settings.feedback_join_s / SWEEPS_IN_WAIT), name="feedback sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
+@app.timer(min(SWEEP_S, app.settings.feedback_join_s / SWEEPS_IN_WAIT), name="feedback sweep")
 async def sweep() -> None:
     """Ask, through the log, for what is overdue to be joined or given up: tables change under an event only."""
     own, now = app.own_partitions(topics.AI_FEEDBACK), time.time()

@@ -44,11 +44,6 @@ class FrameWriter:
         # Done when a frame did not reach the log for sure.
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    @property
-    def request(self) -> ChatRequest:
-        """What is answered."""
-        return self._request
-
     async def say(self, chunk: Json) -> None:
         """Send a chunk, now or with the next frame. Waits only while very many are waiting.
 

@@ -48,7 +48,7 @@ async def insights(stream: StreamT[Any]) -> None:
         event.ack()
 
 
-@app.timer(TICK_S, name="insights-tick")  # type: ignore[untyped-decorator]  # Faust gives it no types
+@app.timer(TICK_S, name="insights-tick")
 async def tick() -> None:
     """Close windows of partitions where nothing comes any more."""
     if app.tables.actives_ready and not app.draining:

@@ -30,11 +30,8 @@ class Provenance:
         self._text_max_chars = text_max_chars
         self.skipped = 0  # answers that could not be looked at
 
-    async def tell(self, account: Account) -> int:
-        """Emit the lineage of the queries in an answer; how many there are.
-
-        Never raises; takes as long as the parser does.
-        """
+    async def tell(self, account: Account) -> None:
+        """Emit the lineage of the queries in an answer. Never raises; takes as long as the parser does."""
         passages = account.notes.passages
         text = "\n".join(passage.text for passage in passages if passage.part is Part.TEXT)
         calls = [passage.text for passage in passages if passage.part is Part.TOOL]
@@ -42,7 +39,7 @@ class Provenance:
         if not any(fence in text for fence in _FENCES) or not _SQL.search(text):
             text = ""
         if not text and not calls:
-            return 0
+            return
         try:
             found = await self._parser.queries(text, calls)
             told = [self._event(account, query) for query in found]
@@ -51,7 +48,7 @@ class Provenance:
             logger.warning(
                 "request %s: its SQL was not looked at: %s", account.request.uid, str(error).partition("\n")[0]
             )
-            return 0
+            return
         for place, event in enumerate(told):
             self._events.emit(
                 event,
@@ -59,7 +56,6 @@ class Provenance:
                 event_id=account.event_id(event.EVENT_TYPE, place),
                 traceparent=account.request.traceparent,
             )
-        return len(told)
 
     def _event(self, account: Account, query: dict[str, object]) -> QueryLineage:
         event = QueryLineage.model_validate(

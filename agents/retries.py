@@ -32,7 +32,7 @@ async def retries(stream: StreamT[Any]) -> None:
         await watch.take(event)
 
 
-@app.timer(SWEEP_S, name="prompts sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
+@app.timer(SWEEP_S, name="prompts sweep")
 async def sweep() -> None:
     """Ask, through the log, for old rows to be removed: a table may be changed under an event only."""
     own, before = app.own_partitions(topics.CHAT_PROMPTS), time.time() - app.settings.retry_window_s

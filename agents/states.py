@@ -65,7 +65,7 @@ def forget(uid: str, rid: object) -> None:
         terminals.forget(uid)
 
 
-@app.timer(SWEEP_S, name="sweep")  # type: ignore[untyped-decorator]  # Faust gives it no types
+@app.timer(SWEEP_S, name="sweep")
 async def sweep() -> None:
     """Ask, through the log, for expired rows to be removed: a table may be changed under an event only."""
     own, now = app.own_partitions(), time.time()

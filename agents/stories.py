@@ -65,16 +65,34 @@ class Story:
 
     async def ended(self, answer: Answer, terminal: Terminal, ended_at: float) -> None:
         """The end was read out of the log; returns when all about it is in the log too, or has no hope to get there."""
-        account = Account(
+        account = self._account(answer, terminal, await self._all_notes(answer), ended_at)
+        self._count(account)
+        await self._tell_end(account)
+
+    async def told_again(self, ended: Ended) -> None:
+        """Tell the end of a request that was settled, and counted, before a crash: it may not have been told.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        answer, chunks = await recounted(
+            self._app.tails, self._at, self._request.uid, position=ended.first, rid=ended.rid, upto=ended.last
+        )
+        if answer.terminal is not None:
+            await self._tell_end(self._account(answer, answer.terminal, Notes(chunks), ended.ended_at))
+
+    def _account(self, answer: Answer, terminal: Terminal, notes: Notes, ended_at: float) -> Account:
+        return Account(
             request=self._request,
             answer=answer,
             terminal=terminal,
-            notes=await self._all_notes(answer),
+            notes=notes,
             ended_at=ended_at,
             prices=self._app.prices,
             text_max_chars=self._app.teller.text_max_chars,
         )
-        self._count(account)
+
+    async def _tell_end(self, account: Account) -> None:
         await self._tell(account)
         if self._provenance is not None:
             await self._provenance.tell(account)
@@ -107,15 +125,6 @@ class Story:
             if place % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
                 await asyncio.sleep(0)
             self._emit(told, event_id)
-
-    async def told_again(self, ended: Ended) -> None:
-        """Tell the end of a request that was settled before a crash: it may not have been told."""
-        answer, chunks = await recounted(
-            self._app.tails, self._at, self._request.uid, position=ended.first, rid=ended.rid, upto=ended.last
-        )
-        if answer.terminal is not None:
-            self._notes, self._whole, self._attempt = Notes(chunks), True, answer.attempt
-            await self.ended(answer, answer.terminal, ended.ended_at)
 
     async def _all_notes(self, answer: Answer) -> Notes:
         """Of all that counts: out of the log, where another worker has said some of it."""

@@ -35,7 +35,7 @@ class AboutRequest(EventData):
 
     uid: str
 
-    def record_key(self, tenant: str) -> str:  # noqa: ARG002 -- others need it
+    def record_key(self, tenant: str) -> str:
         """The uid."""
         return self.uid
 

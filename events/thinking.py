@@ -26,7 +26,7 @@ class _Thinking(EventData):
 
     trace_id: str = Field(description="The uid of the request.")
 
-    def record_key(self, tenant: str) -> str:  # noqa: ARG002 -- others need it
+    def record_key(self, tenant: str) -> str:
         """The trace id."""
         return self.trace_id
 

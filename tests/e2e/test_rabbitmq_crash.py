@@ -210,7 +210,7 @@ async def test_kill_9_of_rabbitmq_repeats_only_what_was_not_confirmed(
         await asyncio.to_thread(rabbit.start)
         story.tell("RabbitMQ is up again")
         await clients.connect()
-    for forgotten in await clients.finish(repetitions=True, forgiven=1):
+    for forgotten in await clients.finish(repetitions=True, beginnings_lost=1):
         story.tell(f"RabbitMQ forgot: {forgotten}")
     repeated = {ask.uid: ask.repeated for ask in clients.asked if ask.repeated}
     story.tell(f"{sum(map(len, repeated.values()))} messages of {len(repeated)} answers came twice: {repeated}")
