@@ -60,6 +60,7 @@ MODULES = (
     "agents.insights",
     "web.server",
     "commands.compact",
+    "commands.replay",
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles

@@ -52,6 +52,12 @@ QUERY_LINEAGE = TopicSpec(name="query-lineage-events", partitions=3, retention_s
 AUDIT = TopicSpec(name="audit-events", partitions=CHAT_PARTITIONS, retention_s=90 * DAY)
 """key tenant; who did what; doors, admin actions"""
 
+CHAT_REPLAYS = TopicSpec(name="chat-replays", partitions=3, retention_s=30 * DAY)
+"""key run; runs of a replay: what each takes from where, and how it ended; commands and POST /replays -> the same"""
+
+CHAT_REPLAY_RESULTS = TopicSpec(name="chat-replay-results", partitions=3, retention_s=30 * DAY)
+"""key run; what came of each thing that was processed again; commands -> reports"""
+
 TOPICS: tuple[TopicSpec, ...] = (
     CHAT_REQUESTS,
     CHAT_CHUNKS,
@@ -67,4 +73,6 @@ TOPICS: tuple[TopicSpec, ...] = (
     AGENT_METRICS,
     QUERY_LINEAGE,
     AUDIT,
+    CHAT_REPLAYS,
+    CHAT_REPLAY_RESULTS,
 )

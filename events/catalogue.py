@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from answers.envelope import Event, Json, MalformedRecordError
-from events import audit, decisions, feedback, insights, lineage, metrics, signals, thinking, traces
+from events import audit, decisions, feedback, insights, lineage, metrics, replays, signals, thinking, traces
 from events.base import EventData
 
 TYPES: Final[tuple[type[EventData], ...]] = (
@@ -33,6 +33,9 @@ TYPES: Final[tuple[type[EventData], ...]] = (
     metrics.MetricsTick,
     lineage.QueryLineage,
     audit.AuditRecorded,
+    replays.ReplayStarted,
+    replays.ReplayEnded,
+    replays.ReplayCompared,
 )
 
 BY_NAME: Final = {each.EVENT_TYPE: each for each in TYPES}

@@ -32,9 +32,11 @@ def test_the_nine_topics_are_the_seeds() -> None:
 
 
 @pytest.mark.parametrize("model", catalogue.TYPES, ids=lambda model: model.EVENT_TYPE)
-def test_a_type_belongs_to_one_of_the_nine_topics_and_has_a_schema_of_the_whole_record(model: type[EventData]) -> None:
+def test_a_type_belongs_to_a_topic_of_the_backbone_or_of_replays_and_has_a_schema_of_the_whole_record(
+    model: type[EventData],
+) -> None:
     schema = catalogue.schema(model)
-    assert model.TOPIC in SEEDS_TOPICS
+    assert model.TOPIC in {*SEEDS_TOPICS, topics.CHAT_REPLAYS.name, topics.CHAT_REPLAY_RESULTS.name}
     assert schema["properties"]["event_type"] == {"const": model.EVENT_TYPE}
     assert schema["properties"]["data"]["type"] == "object"
     assert schema["description"]

@@ -1,0 +1,54 @@
+"""chat-replays and chat-replay-results: what was processed again, and what came of it. Keyed by the run's id."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from events.base import EventData
+
+
+class _OfRun(EventData):
+    run: str = Field(description="The run's id; it begins with the time of its start.")
+
+    def record_key(self, tenant: str) -> str:
+        """The run."""
+        return self.run
+
+
+class ReplayStarted(_OfRun):
+    """A run is decided on: what it takes from where, so that whoever resumes it takes the same."""
+
+    EVENT_TYPE: ClassVar[str] = "replay.started"
+    TOPIC: ClassVar[str] = "chat-replays"
+
+    kind: str = Field(description="requests, feedback or dead-letters.")
+    parameters: dict[str, Any] = Field(description="As they were asked for.")
+    spans: list[dict[str, Any]] = Field(description="Offset ranges that it reads: topic, partition, start, end.")
+    ends: dict[str, list[int]] = Field(description="Where other topics ended when it started, by partition.")
+    started_at: str = Field(description="ISO 8601, UTC.")
+    by: str = Field(description="Who started it: cli, or http.")
+
+
+class ReplayEnded(_OfRun):
+    """A run is over."""
+
+    EVENT_TYPE: ClassVar[str] = "replay.ended"
+    TOPIC: ClassVar[str] = "chat-replays"
+
+    status: Literal["completed", "failed"]
+    summary: dict[str, Any] = Field(description="Its report, in total.")
+    ended_at: str = Field(description="ISO 8601, UTC.")
+
+
+class ReplayCompared(_OfRun):
+    """A request that was replayed, beside its original."""
+
+    EVENT_TYPE: ClassVar[str] = "replay.compared"
+    TOPIC: ClassVar[str] = "chat-replay-results"
+
+    uid: str = Field(description="Of the replay.")
+    replay_of: str = Field(description="Uid of the original.")
+    original: dict[str, Any] = Field(description="How it went: status, times in milliseconds, tokens, cost.")
+    replay: dict[str, Any] = Field(description="The same of the replay.")
+    similarity: float | None = Field(None, description="ROUGE-L F1 of the two texts, 0 to 1.")
+    identical: bool = Field(description="Whether the two texts are the same.")

@@ -1,0 +1,203 @@
+"""Runs: what is processed again is written down before it begins, so that whoever resumes it does the same.
+
+A run's id begins with the second of its start, so that its records are found without reading the topic from its start.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from answers import envelope
+from answers.envelope import Event, Json, MalformedRecordError, utc_iso
+from app import topics
+from app.publishing import Events
+from events.base import EventData
+from events.catalogue import data_of
+from events.replays import ReplayEnded, ReplayStarted
+from replays.errors import UsageError
+from replays.spans import Span, records, span_from
+from transports.log import LogClient, Partition
+from transports.partitioner import partition_for
+
+_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
+
+
+class Kind(StrEnum):
+    """What a run processes again."""
+
+    REQUESTS = "requests"
+    FEEDBACK = "feedback"
+    DEAD_LETTERS = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run, as it was decided on."""
+
+    id: str
+    kind: Kind
+    parameters: Json = field(default_factory=dict)
+    spans: Sequence[Span] = ()  # what it reads
+    ends: dict[str, list[int]] = field(default_factory=dict)  # where other topics ended when it started, by partition
+    started_at: str = ""  # ISO 8601, UTC
+    ended: ReplayEnded | None = None
+
+    def end_of(self, at: Partition) -> int:
+        """Where a partition ended when it started: nothing that it has caused is older."""
+        return self.ends[at.topic][at.partition]
+
+
+def new_run_id() -> str:
+    """A fresh id such as ``20261121T120000Z-3f2a91c4``."""
+    return f"{datetime.now(tz=UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def started_s(run_id: str) -> float:
+    """When a run was started, in seconds since the epoch.
+
+    Raises:
+        UsageError: it is no id of a run.
+    """
+    if not _ID.fullmatch(run_id):
+        raise UsageError(f"{run_id[:80]!r} is no id of a run: they look like 20261121T120000Z-3f2a91c4")
+    try:
+        return datetime.strptime(run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise UsageError(f"{run_id!r} is no id of a run: it begins with no time") from None
+
+
+class Runs:
+    """The runs in the log."""
+
+    def __init__(self, log: LogClient, events: Events, *, tenant: str) -> None:
+        self._log, self._events, self._tenant = log, events, tenant
+
+    async def begin(
+        self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = (), by: str
+    ) -> Run:
+        """Decide on a run.
+
+        Args:
+            kind: what it processes.
+            parameters: as they were asked for.
+            spans: what it reads.
+            watched: topics whose ends are noted.
+            by: ``cli`` or ``http``.
+
+        Raises:
+            LogError: it may or may not be written down; nothing has begun.
+        """
+        ends = {
+            topic: [(await self._log.bounds(Partition(topic, n))).end for n in range(self._log.partitions(topic))]
+            for topic in watched
+        }
+        run_id = new_run_id()
+        started = ReplayStarted(
+            run=run_id,
+            kind=kind,
+            parameters=parameters,
+            spans=[span.as_json() for span in spans],
+            ends=ends,
+            started_at=utc_iso(started_s(run_id)),
+            by=by,
+        )
+        await self._events.publish(started, self._tenant)
+        return _run(started, None)
+
+    async def end(self, run: Run, summary: Json, *, failed: bool = False) -> None:
+        """Write down that a run is over.
+
+        Raises:
+            LogError: it may or may not be written down.
+        """
+        status = "failed" if failed else "completed"
+        await self._events.publish(
+            ReplayEnded(run=run.id, status=status, summary=summary, ended_at=utc_iso()), self._tenant
+        )
+
+    async def find(self, run_id: str) -> Run:
+        """A run by its id.
+
+        Raises:
+            UsageError: there is none, or its records are gone.
+            LogError: the log cannot be read.
+        """
+        started: ReplayStarted | None = None
+        ended: ReplayEnded | None = None
+        for event in await self._told(topics.CHAT_REPLAYS.name, run_id):
+            if event.event_type == ReplayStarted.EVENT_TYPE:
+                started = started or data_of(event, ReplayStarted)
+            elif event.event_type == ReplayEnded.EVENT_TYPE:
+                ended = data_of(event, ReplayEnded)
+        if started is None:
+            raise UsageError(f"there is no run {run_id}, or it is older than {topics.CHAT_REPLAYS.name} keeps")
+        return _run(started, ended)
+
+    async def recent(self, since_s: float) -> list[Run]:
+        """The runs that were started since a time, newest first.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        started: dict[str, ReplayStarted] = {}
+        ended: dict[str, ReplayEnded] = {}
+        for event in await self._read(topics.CHAT_REPLAYS.name, None, since_s):
+            if event.event_type == ReplayStarted.EVENT_TYPE:
+                told = data_of(event, ReplayStarted)
+                started[told.run] = told
+            elif event.event_type == ReplayEnded.EVENT_TYPE:
+                over = data_of(event, ReplayEnded)
+                ended[over.run] = over
+        return [_run(started[name], ended.get(name)) for name in sorted(started, reverse=True)]
+
+    async def results(self, run_id: str, model: type[EventData]) -> list[Event]:
+        """What came of a run so far: the events of one type, each once, in the order in which they were told.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        told = await self._told(topics.CHAT_REPLAY_RESULTS.name, run_id)
+        return list({event.event_id: event for event in told if event.event_type == model.EVENT_TYPE}.values())
+
+    async def _told(self, topic: str, run_id: str) -> list[Event]:
+        return await self._read(topic, run_id.encode(), started_s(run_id))
+
+    async def _read(self, topic: str, key: bytes | None, since_s: float) -> list[Event]:
+        found: list[Event] = []
+        count = self._log.partitions(topic)
+        for number in range(count) if key is None else [partition_for(key, count)]:
+            at = Partition(topic, number)
+            span = Span(at, await self._log.offset_at(at, since_s - CLOCKS_S), (await self._log.bounds(at)).end)
+            async for page in records(self._log, span):
+                found += [event for record in page if key in {None, record.key} and (event := _event(record.value))]
+        return found
+
+
+def _event(value: bytes | None) -> Event | None:
+    try:
+        return envelope.decode(value)
+    except MalformedRecordError:  # somebody else's
+        return None
+
+
+def _run(started: ReplayStarted, ended: ReplayEnded | None) -> Run:
+    return Run(
+        id=started.run,
+        kind=Kind(started.kind),
+        parameters=started.parameters,
+        spans=[span_from(fields) for fields in started.spans],
+        ends=started.ends,
+        started_at=started.started_at,
+        ended=ended,
+    )
+
+
+def age_s(run: Run) -> float:
+    """Seconds since a run was started."""
+    return time.time() - started_s(run.id)
