@@ -12,6 +12,7 @@ COPY feedback feedback
 COPY lineage lineage
 COPY llm llm
 COPY rabbitmq rabbitmq
+COPY replays replays
 COPY tables tables
 COPY timing timing
 COPY transports transports
