@@ -181,7 +181,7 @@ class Answering:
         model: Model,
         rules: Rules,
         stopping: Callable[[], bool] = lambda: False,
-        on_handoff: Callable[[], None] = lambda: None,
+        on_handoff: Callable[[ChatRequest], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._tails = tails
@@ -411,7 +411,7 @@ class Answering:
         try:
             async with asyncio.timeout(HANDOFF_S):
                 await writer.hand_off()
-            self._on_handoff()
+            self._on_handoff(request)
         except (LogError, UpstreamError, TimeoutError) as error:
             logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
 
@@ -442,7 +442,7 @@ class Answering:
             if self._can_go_on(before, told):
                 logger.warning("request %s: goes on with a new call: %s", request.uid, error)
                 await writer.hand_off()
-                return self._on_handoff()
+                return self._on_handoff(request)
             terminal = told.terminal({**error.error, "status": error.status})
         except UpstreamError as error:
             terminal = told.terminal({**error.error, "status": error.status})

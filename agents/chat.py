@@ -28,7 +28,7 @@ answering = Answering(
         continuation=Continuation(settings.openai_continuation),
     ),
     stopping=lambda: app.draining,
-    on_handoff=lambda: app.metrics.attempted(Kind.HANDOFF),
+    on_handoff=lambda request: app.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None),
 )
 parser = SqlProcess(settings.lineage_dialect)
 provenance = Provenance(app.events, parser, text_max_chars=settings.event_text_max_chars)

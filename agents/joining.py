@@ -112,6 +112,8 @@ class Joiner:
         request = requests.get(data.uid)
         if request is not None and request["tenant"] != piece.tenant:
             self._counts[Count.FOREIGN] += 1
+        elif request is not None and request.get("replay") is not None:
+            raise InvalidRequestError("`data.uid`: this answer is a replay's, which takes no feedback")
         elif await still_ours(self._app, event):
             self._keep(data.uid, piece)
             await self._join_ended(event, data.uid, requests.get(data.uid))
@@ -177,6 +179,8 @@ class Joiner:
         uid = told.data.get("uid")
         request = requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
         if request is None or not isinstance(uid, str):
+            return False
+        if request.get("replay") is not None:
             return False
         left = told.event_type == Happening.CANCELLED == f"request.{request['state']}"
         if not left and not pieces.waiting(feedback.get(uid)):

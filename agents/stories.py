@@ -49,7 +49,8 @@ class Story:
         self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or (does.body is not None and not does.said)
         accepted = seconds_of(request.accepted_at)
         queue_s = None if accepted is None else max(0.0, time.time() - accepted)
-        self._app.metrics.attempted(does.kind, queue_s if does.kind is Kind.BEGIN else None)
+        begun_s = queue_s if does.kind is Kind.BEGIN else None
+        self._app.metrics.attempted(does.kind, begun_s, replay=request.replay is not None)
         details = {
             "attempt": attempt.id,
             "chunks_from": request.chunks_from,
@@ -94,7 +95,7 @@ class Story:
 
     async def _tell_end(self, account: Account) -> None:
         await self._tell(account)
-        if self._provenance is not None:
+        if self._provenance is not None and self._request.replay is None:  # nobody was given that SQL
             await self._provenance.tell(account)
         await self._app.events.landed(LANDED_S)
         # Last: a row that shows the end says that all of it was told.
@@ -114,6 +115,7 @@ class Story:
             tokens_per_second=account.tokens_per_second,
             tokens=account.tokens,
             cost_usd=account.cost_usd,
+            replay=account.request.replay is not None,
         )
 
     async def _tell(self, account: Account) -> None:
@@ -141,7 +143,9 @@ class Story:
 
     def _emit(self, data: EventData, event_id: str | None = None) -> None:
         request = self._request
-        self._app.events.emit(data, request.tenant, event_id=event_id, traceparent=request.traceparent)
+        self._app.events.emit(
+            data, request.tenant, event_id=event_id, traceparent=request.traceparent, replay=request.replay
+        )
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -239,6 +239,8 @@ class Work:
         terminal = answer.terminal
         if terminal is None or terminal.status not in {Status.FAILED, Status.EXPIRED}:
             return
+        if work.request.replay is not None:  # the replay's report tells; and sent again it would be nobody's
+            return
         error = terminal.error or {}
         reason = f"{terminal.status}: {error.get('message') or 'no reason was given'}"
         details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}

@@ -160,6 +160,7 @@ class Account:
             output_tokens=self.tokens.output,
             reasoning_tokens=self.tokens.reasoning,
             cost_usd=self.cost_usd,
+            replay=self.request.replay,
         )
 
     def outcome(self) -> DecisionOutcome | None:

@@ -23,6 +23,7 @@ CANCEL: Final = Action("request.cancel", AuditType.UPDATE, "request")
 READ: Final = Action("request.read", AuditType.DATA_ACCESS, "request")
 GIVE_FEEDBACK: Final = Action("feedback.submit", AuditType.CREATE, "feedback")
 READ_FEEDBACK: Final = Action("feedback.read", AuditType.DATA_ACCESS, "feedback")
+REPLAY: Final = Action("replay.start", AuditType.CREATE, "replay")
 LIST: Final = Action("request.list", AuditType.DATA_ACCESS, "request")
 
 

@@ -130,7 +130,7 @@ ENDED = Spec(
     name="weir_requests_ended_total",
     kind="counter",
     unit="requests",
-    labels=("model", "status", "error_code"),
+    labels=("model", "status", "error_code", "traffic"),
     help="Requests that this worker settled, by how they ended; error_code is empty where there was no error.",
 )
 ERRORS = Spec(
@@ -150,13 +150,14 @@ ATTEMPTS = Spec(
     name="weir_attempts_total",
     kind="counter",
     unit="attempts",
-    labels=("mark",),
+    labels=("mark", "traffic"),
     help="Attempts at an answer by their mark: begin, takeover, restart; and handoff, of those closed without an end.",
 )
 QUEUE_TIME = Spec(
     name="weir_request_queue_time_seconds",
     kind="histogram",
     unit="seconds",
+    labels=("traffic",),
     buckets=QUEUE_S,
     help="From the door to the first attempt.",
 )
@@ -170,7 +171,7 @@ FIRST_TOKEN = Spec(
     name="weir_time_to_first_token_seconds",
     kind="histogram",
     unit="seconds",
-    labels=("model",),
+    labels=("model", "traffic"),
     buckets=FIRST_TOKEN_S,
     help="From the call of the LLM to its first token.",
 )
@@ -178,7 +179,7 @@ DURATION = Spec(
     name="weir_request_duration_seconds",
     kind="histogram",
     unit="seconds",
-    labels=("model",),
+    labels=("model", "traffic"),
     buckets=ANSWER_S,
     help="From the door to the end of the answer.",
 )
@@ -186,7 +187,7 @@ SPEED = Spec(
     name="weir_output_tokens_per_second",
     kind="histogram",
     unit="tokens per second",
-    labels=("model",),
+    labels=("model", "traffic"),
     buckets=TOKENS_PER_SECOND,
     help="Output tokens of an answer by the time from its first token to its end.",
 )
@@ -194,14 +195,14 @@ TOKENS = Spec(
     name="weir_tokens_total",
     kind="counter",
     unit="tokens",
-    labels=("model", "kind"),
+    labels=("model", "kind", "traffic"),
     help="Tokens as the LLM counts them: input, of which cached; output, of which reasoning.",
 )
 COST = Spec(
     name="weir_cost_usd_total",
     kind="counter",
     unit="US dollars",
-    labels=("model",),
+    labels=("model", "traffic"),
     help="Cost by the price table; models without a price cost nothing here.",
 )
 
@@ -273,6 +274,7 @@ ALL: Final = tuple(spec for spec in list(globals().values()) if isinstance(spec,
 # -- values of labels
 
 INGRESSES = frozenset({"http", "rabbitmq", "kafka"})
+LIVE, REPLAY = "live", "replay"  # traffic: of clients, or of requests that are asked again (docs/replay.md)
 MARKS = frozenset({"begin", "takeover", "restart", "handoff"})
 STATUSES = frozenset({"completed", "failed", "cancelled", "expired"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -340,7 +342,7 @@ class Metrics:
         for ingress in ("http", "rabbitmq"):  # a rate needs a beginning
             self._accepted.labels(ingress)
         for mark in MARKS:
-            self._attempts.labels(mark)
+            self._attempts.labels(mark, LIVE)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -402,16 +404,17 @@ class Metrics:
         """A client was told an error."""
         self._errors.labels(_known(error_type, ERROR_TYPES)).inc()
 
-    def attempted(self, mark: str, queue_s: float | None = None) -> None:
+    def attempted(self, mark: str, queue_s: float | None = None, *, replay: bool = False) -> None:
         """An attempt begins (``begin``, ``takeover``, ``restart``), or is closed without an end (``handoff``).
 
         Args:
             mark: the kind of its mark.
             queue_s: from the door to now, of the first attempt at a request.
+            replay: whether the request is one of a replay.
         """
-        self._attempts.labels(_known(mark, MARKS)).inc()
+        self._attempts.labels(_known(mark, MARKS), _traffic(replay)).inc()
         if queue_s is not None:
-            self._queue_time.observe(max(0.0, queue_s))
+            self._queue_time.labels(_traffic(replay)).observe(max(0.0, queue_s))
 
     def retried(self) -> None:
         """A call of the LLM is repeated, before its first byte."""
@@ -429,6 +432,7 @@ class Metrics:
         tokens_per_second: float | None = None,
         tokens: Tokens = NO_TOKENS,
         cost_usd: float | None = None,
+        replay: bool = False,
     ) -> None:
         """A request ended, and this worker settles it: once for each request.
 
@@ -442,11 +446,13 @@ class Metrics:
             tokens_per_second: of the output; None where nobody counted.
             tokens: what the LLM counted.
             cost_usd: None where the model has no price.
+            replay: whether the request is one of a replay.
         """
+        traffic = _traffic(replay)
         label = self._models.label(model, admit=status == "completed")
         failed = error_code is not None or error_type is not None
-        self._ended.labels(label, _known(status, STATUSES), _code(error_code) if failed else "").inc()
-        if failed:
+        self._ended.labels(label, _known(status, STATUSES), _code(error_code) if failed else "", traffic).inc()
+        if failed and not replay:
             self.erred(error_type)
         for histogram, value in (
             (self._first_token, ttft_s),
@@ -454,13 +460,13 @@ class Metrics:
             (self._speed, tokens_per_second),
         ):
             if value is not None:
-                histogram.labels(label).observe(max(0.0, value))
+                histogram.labels(label, traffic).observe(max(0.0, value))
         for kind in Tokens.__slots__:
             count = getattr(tokens, kind)
             if count is not None and count >= 0:
-                self._tokens.labels(label, kind).inc(count)
+                self._tokens.labels(label, kind, traffic).inc(count)
         if cost_usd is not None and cost_usd >= 0:
-            self._cost.labels(label).inc(cost_usd)
+            self._cost.labels(label, traffic).inc(cost_usd)
 
     # -- HTTP
 
@@ -488,6 +494,10 @@ class Metrics:
 
 def _known(value: str | None, known: frozenset[str]) -> str:
     return value if value in known else OTHER
+
+
+def _traffic(replay: bool) -> str:
+    return REPLAY if replay else LIVE
 
 
 def _code(code: str | None) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from answers import envelope
 from app.requests import new_id
-from events.base import EVENT_TYPE, SCHEMA_VERSION, TRACEPARENT, EventData
+from events.base import EVENT_TYPE, REPLAY, SCHEMA_VERSION, TRACEPARENT, EventData
 from transports.log import Headers, LogClient, LogError
 from transports.partitioner import partition_for
 
@@ -34,7 +34,14 @@ class Outgoing(NamedTuple):
     headers: Headers
 
 
-def encode(data: EventData, tenant: str, *, event_id: str | None = None, traceparent: str | None = None) -> Outgoing:
+def encode(
+    data: EventData,
+    tenant: str,
+    *,
+    event_id: str | None = None,
+    traceparent: str | None = None,
+    replay: str | None = None,
+) -> Outgoing:
     """An event of now as a record.
 
     Raises:
@@ -43,6 +50,8 @@ def encode(data: EventData, tenant: str, *, event_id: str | None = None, tracepa
     headers = [(EVENT_TYPE, data.EVENT_TYPE.encode()), (SCHEMA_VERSION, b"%d" % data.VERSION)]
     if traceparent is not None:
         headers.append((TRACEPARENT, traceparent.encode()))
+    if replay is not None:
+        headers.append((REPLAY, replay.encode()))
     value = envelope.encode(
         event_id or new_id("evt"), data.EVENT_TYPE, tenant, data.model_dump(mode="json", warnings=False)
     )
@@ -62,7 +71,13 @@ class Events:
         self.dropped: Counter[str] = Counter()  # by topic
 
     def emit(
-        self, data: EventData, tenant: str, *, event_id: str | None = None, traceparent: str | None = None
+        self,
+        data: EventData,
+        tenant: str,
+        *,
+        event_id: str | None = None,
+        traceparent: str | None = None,
+        replay: str | None = None,
     ) -> None:
         """Tell something, without a wait. Never raises.
 
@@ -71,12 +86,13 @@ class Events:
             tenant: whose event it is.
             event_id: the same for the same thing told again (``events.base.derived_id``); a fresh one if None.
             traceparent: W3C trace context of what it is part of.
+            replay: the run, of something about a request that is asked again.
         """
         if len(self._waiting) + len(self._lingering) >= WAITING_MAX:
             self._drop(data.TOPIC, "too many wait already")
             return
         try:
-            event = encode(data, tenant, event_id=event_id, traceparent=traceparent)
+            event = encode(data, tenant, event_id=event_id, traceparent=traceparent, replay=replay)
         except Exception as error:  # noqa: BLE001 -- what others sent must not break an answer
             self._drop(data.TOPIC, f"it cannot be written: {error}")
             return

@@ -34,6 +34,8 @@ class Ingress(StrEnum):
     HTTP = "http"
     RABBITMQ = "rabbitmq"
     KAFKA = "kafka"
+    REPLAY = "replay"  # no door: taken out of the topic, and asked again
+    CLI = "cli"  # no door of requests: a command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class ChatRequest:
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
+    replay: str | None = None  # the run that asks it again: nobody waits for the answer, and nothing of it leaves
+    replay_of: str | None = None  # the uid of its original
 
     @property
     def key(self) -> bytes:
@@ -111,6 +115,9 @@ def encode(request: ChatRequest) -> bytes:
         data["on_disconnect"] = request.on_disconnect
     if request.traceparent is not None:
         data["traceparent"] = request.traceparent
+    if request.replay is not None:
+        data["replay"] = request.replay
+        data["replay_of"] = request.replay_of
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
@@ -143,6 +150,8 @@ def decode(value: bytes | None) -> ChatRequest:
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
             traceparent=None if place is None else str(place),
+            replay=None if data.get("replay") is None else str(data["replay"]),
+            replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None

@@ -38,6 +38,10 @@ class Traces:
             session_id=request.session_id,
             stream=request.stream,
             accepted_at=request.accepted_at,
+            replay=request.replay,
+            replay_of=request.replay_of,
             **details,
         )
-        self._events.emit(data, request.tenant, event_id=event_id, traceparent=request.traceparent)
+        self._events.emit(
+            data, request.tenant, event_id=event_id, traceparent=request.traceparent, replay=request.replay
+        )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 EVENT_TYPE = "event_type"
 SCHEMA_VERSION = "schema_version"
 TRACEPARENT = "traceparent"  # W3C Trace Context, level 1
+REPLAY = "replay"  # the run, of events about a request that is asked again: who adds up live traffic leaves them out
 """Names of record headers."""
 
 

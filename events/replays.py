@@ -52,3 +52,5 @@ class ReplayCompared(_OfRun):
     replay: dict[str, Any] = Field(description="The same of the replay.")
     similarity: float | None = Field(None, description="ROUGE-L F1 of the two texts, 0 to 1.")
     identical: bool = Field(description="Whether the two texts are the same.")
+    original_text: str | None = Field(None, description="What was said; only where the run was asked for texts.")
+    replay_text: str | None = Field(None, description="The same of the replay.")

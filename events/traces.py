@@ -20,6 +20,8 @@ class _Trace(AboutRequest):
     session_id: str | None = Field(None, description="The client's session (metadata.session_id).")
     stream: bool | None = Field(None, description="Whether the client reads tokens as they come.")
     accepted_at: str | None = Field(None, description="When a door took it; ISO 8601, UTC.")
+    replay: str | None = Field(None, description="The run that asks it again, of a request that is replayed.")
+    replay_of: str | None = Field(None, description="The uid of its original.")
     chunks_from: int | None = Field(None, description="No record about it in chat-chunks is older than this offset.")
 
 

@@ -93,22 +93,38 @@ class Runs:
         Raises:
             LogError: it may or may not be written down; nothing has begun.
         """
+        run = await self.draft(kind, parameters, spans, watched=watched)
+        started = ReplayStarted(
+            run=run.id,
+            kind=kind,
+            parameters=parameters,
+            spans=[span.as_json() for span in spans],
+            ends=run.ends,
+            started_at=run.started_at,
+            by=by,
+        )
+        await self._events.publish(started, self._tenant)
+        return run
+
+    async def draft(self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = ()) -> Run:
+        """What would be begun: a run that nobody can find.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
         ends = {
             topic: [(await self._log.bounds(Partition(topic, n))).end for n in range(self._log.partitions(topic))]
             for topic in watched
         }
         run_id = new_run_id()
-        started = ReplayStarted(
-            run=run_id,
+        return Run(
+            id=run_id,
             kind=kind,
             parameters=parameters,
-            spans=[span.as_json() for span in spans],
+            spans=list(spans),
             ends=ends,
             started_at=utc_iso(started_s(run_id)),
-            by=by,
         )
-        await self._events.publish(started, self._tenant)
-        return _run(started, None)
 
     async def end(self, run: Run, summary: Json, *, failed: bool = False) -> None:
         """Write down that a run is over.

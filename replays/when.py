@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from answers.envelope import seconds_of
+from answers.envelope import seconds_of, utc_iso
 from replays.errors import UsageError
 
 _AGO: Final = re.compile(r"-(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -45,6 +45,13 @@ class Offsets:
 
 
 When = Edge | Time | Offsets
+
+
+def written(when: When) -> str:
+    """The same place, so that it means the same later; the end of the log is now."""
+    if isinstance(when, Offsets):
+        return ",".join(f"{partition}:{offset}" for partition, offset in when.of.items())
+    return utc_iso(when.seconds) if isinstance(when, Time) else when.value
 
 
 def parse(text: str, *, now: float, option: str) -> When:

@@ -24,6 +24,7 @@ table = app.Table(
 )
 
 _CONSTANT = ("rid", "model", "username", "session_id", "ingress", "stream", "accepted_at")
+_OF_REPLAY = ("replay", "replay_of")
 _OF_END = ("timings", "latency_ms", "usage", "cost_usd", "chunks", "finish_reason", "error", "first", "last")
 _OF_FIRST = ("rid", "chunks_from")  # which submission of the uid came first, only the chat agent knows
 
@@ -73,6 +74,7 @@ def apply(row: Json | None, event: Event) -> Json | None:
     for name in _CONSTANT:
         if row.get(name) is None:
             row[name] = data.get(name)
+    row |= {name: data[name] for name in _OF_REPLAY if data.get(name) is not None}
     if row.get("session_id") is None and data.get("session_id") is not None:
         row["session_id"] = data["session_id"]
     if happening is Happening.ACCEPTED:

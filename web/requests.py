@@ -94,7 +94,7 @@ class RequestsView:
     # -- many requests
 
     async def index(self, http: web.Request) -> web.Response:
-        """Rows by ``?state=``, ``?tenant=``, newest first, at most ``?limit=``."""
+        """Rows by ``?state=``, ``?tenant=``, newest first, at most ``?limit=``; of a run by ``?replay=``."""
         limit, filters = _limit(http.query.get("limit")), _filters(http)
         rows = await self._own_rows(limit, filters)
         body: Json = {"object": "list", "in_flight": self._app.in_flight()}  # in flight on this worker
@@ -132,8 +132,9 @@ def _filters(http: web.Request) -> list[tuple[str, str]]:
     state = http.query.get("state")
     if state is not None and state not in set(State):
         raise InvalidRequestError(f"'state' must be one of {', '.join(State)}.", param="state")
-    return [(name, http.query[name]) for name in ("state", "tenant") if name in http.query]
+    return [(name, http.query[name]) for name in ("state", "tenant", "replay") if name in http.query]
 
 
 def _matches(row: Json, filters: Iterable[tuple[str, Any]]) -> bool:
-    return all(row.get(name) == value for name, value in filters)
+    wanted: dict[str, Any] = {"replay": None, **dict(filters)}  # clients look for what clients asked
+    return all(row.get(name) == value for name, value in wanted.items())

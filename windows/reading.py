@@ -48,7 +48,8 @@ class Ticked:
 def read(event: Event) -> Measured | Ticked | None:
     """What an event says; None where it is of no concern here.
 
-    ``metrics.quality`` is none: it says of a piece of feedback what its signal says, and would be counted twice.
+    What a replay took is none, for nobody was served. Nor is ``metrics.quality``: it says of a piece of feedback what
+    its signal says, and would be counted twice.
 
     Raises:
         MalformedRecordError: a field is wrong; the message names it.
@@ -56,6 +57,8 @@ def read(event: Event) -> Measured | Ticked | None:
     match event.event_type:
         case MetricsRecorded.EVENT_TYPE:
             metrics = data_of(event, MetricsRecorded)
+            if metrics.replay is not None:
+                return None
             _check_sums(metrics)
             return _measured(event, metrics, time_ms("ended_at", metrics.ended_at))
         case SignalRecorded.EVENT_TYPE:

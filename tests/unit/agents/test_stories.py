@@ -131,6 +131,7 @@ async def test_the_figures_of_an_answer() -> None:
         "output_tokens": 50,
         "reasoning_tokens": 20,
         "cost_usd": 0.0002,
+        "replay": None,
     }
 
 

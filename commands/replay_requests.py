@@ -1,0 +1,154 @@
+"""``faust -A app replay requests`` and ``report``: yesterday's requests, asked again."""
+
+import getpass
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from app import app
+from app.audit import REPLAY, Caller
+from app.requests import Ingress
+from commands.progress import Progress
+from commands.replay import replay
+from commands.running import connected, run
+from replays import requests
+from replays.errors import UsageError
+from replays.page import page
+from replays.plans import LIMIT_MAX, Plan, conditions, rate_of
+from replays.report import Report
+from replays.runs import Kind, Run
+from replays.text_report import text_report
+
+PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; then somebody should look
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a report goes."""
+    command = click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout, and nothing else.")(
+        command
+    )
+    return click.option(
+        "--report-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(),
+        help="Where replay-RUN.html and replay-RUN.json go.  [default: here]",
+    )(command)
+
+
+@replay.command(name="requests")
+@click.option("--from", "since", help="First request: 2026-11-20T08:00:00Z, -2h, earliest, or offsets 0:1200,1:88.")
+@click.option("--to", "until", default="now", show_default=True, help="End; written likewise.")
+@click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only these; may be given several times.")
+@click.option("--model", help="Ask this model instead of each request's own.")
+@click.option("--route", help="Ask by this route.")
+@click.option("--limit", type=int, default=LIMIT_MAX, show_default=True, help="The oldest so many.")
+@click.option("--rate", metavar="R/s", help="At most so many requests per second.")
+@click.option("--concurrency", type=int, default=8, show_default=True, help="Requests in flight.")
+@click.option("--texts", is_flag=True, help="Show in the report what was said, too.")
+@click.option(
+    "--patience", type=float, default=PATIENCE_S, show_default=True, help="Give up after s without an answer."
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be asked, and write nothing.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@report_options
+def replay_requests(resume: str | None, *, dry_run: bool, patience: float, **options: Any) -> None:
+    """Ask recorded requests again, as new ones, and compare.
+
+    Nobody is sent an answer. The report shows each original beside its replay: status, latency, time to first token,
+    tokens, cost, and how alike the texts are.
+    """
+    run(_requests(resume, dry_run=dry_run, patience_s=patience, **options))
+
+
+@replay.command(name="report")
+@click.argument("run_id", metavar="RUN")
+@report_options
+def replay_report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
+    """Make the report of a run again, as far as it has come."""
+    run(_report(run_id, report_dir, as_json=as_json))
+
+
+async def _requests(
+    resume: str | None, *, dry_run: bool, patience_s: float, report_dir: Path, as_json: bool, **options: Any
+) -> None:
+    plan = None if resume is not None else _plan(options)
+    async with connected(app):
+        if plan is not None and dry_run:
+            await _tell_draft(await requests.draft(app, plan))
+            return
+        begun = await _begun(plan, resume)
+        try:
+            made = await requests.carry_out(app, begun, Progress, patience_s=patience_s)
+        except BaseException:
+            _say(f"run {begun.id} has stopped; go on with: faust -A app replay requests --resume {begun.id}")
+            raise
+        _write(made, report_dir, as_json=as_json)
+
+
+async def _report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
+    async with connected(app):
+        _write(await requests.report(app, await _found(run_id)), report_dir, as_json=as_json)
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    if options["since"] is None:
+        raise UsageError("--from: say from when on, such as --from -2h")
+    given = {**options, "where": conditions(options["where"]), "rate": rate_of(options["rate"])}
+    return Plan(**given)
+
+
+async def _begun(plan: Plan | None, resume: str | None) -> Run:
+    if plan is None:
+        return await _found(str(resume))
+    begun = await requests.begin(app, plan, by="cli")
+    app.audit.record(
+        REPLAY,
+        Caller(ingress=Ingress.CLI),
+        tenant=app.settings.default_tenant,
+        actor=getpass.getuser(),
+        resource_id=begun.id,
+    )
+    _say(f"run {begun.id}")
+    return begun
+
+
+async def _found(run_id: str) -> Run:
+    found = await requests.runs_of(app).find(run_id)
+    if found.kind is not Kind.REQUESTS:
+        raise UsageError(f"run {run_id} is one of {found.kind}: see faust -A app replay {found.kind} --help")
+    return found
+
+
+async def _tell_draft(draft: Run) -> None:
+    """What would be asked, and what that took the first time."""
+    selection = await requests.chosen(app, draft, Progress)
+    ends = [one.ended.outcome for one in selection.originals if one.ended is not None]
+    known = [end.cost_usd for end in ends if end.cost_usd is not None]
+    tokens = [(end.input_tokens or 0, end.output_tokens or 0) for end in ends]
+    for why, count in selection.passed_over.items():
+        _say(f"{count} passed over: {why}")
+    sys.stdout.write(
+        f"{len(ends)} requests would be asked again; they took {sum(each for each, _ in tokens)} input and "
+        f"{sum(each for _, each in tokens)} output tokens, and cost ${sum(known):.4f} "
+        f"({len(ends) - len(known)} have no known cost)\n"
+    )
+
+
+def _write(report: Report, folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"replay-{report.facts.run_id}"
+    path.with_suffix(".json").write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
+    path.with_suffix(".html").write_text(page(report))
+    sys.stdout.write(text_report(report))
+    _say(f"written: {path.with_suffix('.html')} and .json")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -1,0 +1,159 @@
+"""A replay of requests from its beginning to its report: the command and POST /replays do the same."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Final, Protocol
+
+from answers.envelope import Event, utc_iso
+from app import topics
+from app.core import Weir
+from events.replays import ReplayCompared
+from replays import spans
+from replays.asking import Asking
+from replays.comparison import Compared, compared_from
+from replays.plans import Plan, plan_from
+from replays.report import Report, RunFacts, report_of
+from replays.runs import Kind, Run, Runs
+from replays.selecting import Selection, select
+from replays.when import Edge, parse, written
+
+WATCHED: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
+
+
+class Step(Protocol):
+    """Is told how far a step has come."""
+
+    def advance(self, count: int = 1, note: str = "", /) -> None:
+        """So much more is done."""
+
+
+Steps = Callable[[str, int], AbstractContextManager[Step]]
+"""Begins a step: its label, and how much there is."""
+
+
+def runs_of(app: Weir) -> Runs:
+    """The runs in the application's log."""
+    return Runs(app.log_client, app.events, tenant=app.settings.default_tenant)
+
+
+async def draft(app: Weir, plan: Plan) -> Run:
+    """What a plan would do, without doing it.
+
+    Raises:
+        ReplayError: it cannot be done; the message says why.
+        LogError: the log cannot be read.
+    """
+    fixed, found = await _range(app, plan)
+    return await runs_of(app).draft(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED)
+
+
+async def begin(app: Weir, plan: Plan, *, by: str) -> Run:
+    """Write down what a plan does; it is carried out by `carry_out`.
+
+    Args:
+        app: with a log that is open.
+        plan: what.
+        by: ``cli`` or ``http``.
+
+    Raises:
+        ReplayError: it cannot be done; the message says why.
+        LogError: it may or may not be written down.
+    """
+    fixed, found = await _range(app, plan)
+    return await runs_of(app).begin(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
+
+
+async def chosen(app: Weir, run: Run, steps: Steps) -> Selection:
+    """What a run replays.
+
+    Raises:
+        ReplayError: there is nothing, or too much, or it is gone.
+        LogError: the log cannot be read.
+    """
+    with (
+        steps("requests", spans.size(run.spans)) as scanning,
+        steps("their answers", sum(run.ends[topics.CHAT_CHUNKS.name])) as reading,
+    ):
+        return await select(app.log_client, run, app.prices, scanned=scanning.advance, read=reading.advance)
+
+
+async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> Report:
+    """Replay what is left of a run, and write down its report.
+
+    Args:
+        app: with a log that is open.
+        run: from `begin`, or found.
+        steps: are told how far it has come.
+        patience_s: without any answer for so long, it is given up.
+
+    Raises:
+        ReplayError: it could not be finished; the message says why.
+        LogError: the log refuses.
+    """
+    if run.ended is not None:
+        return await report(app, run)
+    selection = await chosen(app, run, steps)
+    known = await _compared(app, run)
+    with steps("replayed", len(selection.originals)) as replaying:
+        replaying.advance(len(known))
+        asking = Asking(
+            log=app.log_client,
+            events=app.events,
+            traces=app.traces,
+            prices=app.prices,
+            run=run,
+            originals=selection.originals,
+            patience_s=patience_s,
+            on_end=lambda _, in_flight: replaying.advance(1, f"{in_flight} in flight"),
+        )
+        compared = await asking.run(known)
+    made = report_of(_facts(run, len(selection.originals), ended_at=utc_iso()), compared)
+    await runs_of(app).end(run, made.as_json(rows=False))
+    return made
+
+
+async def report(app: Weir, run: Run) -> Report:
+    """The report of a run as far as it has come.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    compared = await _compared(app, run)
+    if run.ended is None:
+        return report_of(_facts(run, len(compared), ended_at=None), compared)
+    selected = int(run.ended.summary["run"]["selected"])
+    return report_of(_facts(run, selected, ended_at=run.ended.summary["run"]["ended_at"]), compared)
+
+
+async def _compared(app: Weir, run: Run) -> list[Compared]:
+    return [_pair(event) for event in await runs_of(app).results(run.id, ReplayCompared)]
+
+
+def _pair(event: Event) -> Compared:
+    return compared_from({**event.data, "tenant": event.tenant_id})
+
+
+def _facts(run: Run, selected: int, *, ended_at: str | None) -> RunFacts:
+    plan = plan_from(run.parameters)
+    return RunFacts(
+        run_id=run.id,
+        model=plan.model,
+        from_time=None if plan.since == Edge.EARLIEST.value else plan.since,
+        to_time=None if plan.until == Edge.LATEST.value else plan.until,
+        started_at=run.started_at,
+        ended_at=ended_at,
+        selected=selected,
+        status="running" if ended_at is None else "completed",
+        parameters={name: value for name, value in plan.as_json().items() if value not in (None, {}, False)},
+    )
+
+
+async def _range(app: Weir, plan: Plan) -> tuple[Plan, list[spans.Span]]:
+    """The plan with times in the place of ages, and the records that it means."""
+    now = time.time()
+    since = parse(plan.since, now=now, option="--from")
+    until = parse(plan.until, now=now, option="--to")
+    found = await spans.resolve(app.log_client, topics.CHAT_REQUESTS.name, since, until, now=now)
+    return replace(plan, since=written(since), until=written(until)), found
