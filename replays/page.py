@@ -20,15 +20,14 @@ from replays.judging import COMPLETED, UNCLEAR, Judged
 from replays.report import Report
 
 _HERE: Final = Path(__file__).parent
-_TEMPLATE: Final = Template((_HERE / "page.html").read_text())
-_STYLE: Final = (_HERE / "page.css").read_text()
-_SCRIPT: Final = (_HERE / "page.js").read_text()
+_TEMPLATE: Final = Template((_HERE / "page.html").read_text(encoding="utf-8"))
+_STYLE: Final = (_HERE / "page.css").read_text(encoding="utf-8")
+_SCRIPT: Final = (_HERE / "page.js").read_text(encoding="utf-8")
 
 _GOOD: Final = {"faster", "cheaper", "fewer errors"}
 _BAD: Final = {"slower", "dearer", "more errors"}  # longer and shorter answers may be either
-_UNSAFE: Final = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
-)  # in a script, `</script>` would end it
+# In a script `</script>` would end it, and `<!--` would hide it.
+_UNSAFE: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def page(report: Report) -> str:
@@ -166,8 +165,10 @@ def _matrix(report: Report) -> str:
 
 
 def _matrix_cell(pairs: int, then: str, now: str) -> str:
-    kind = "none" if not pairs or then == now != COMPLETED else "same" if then == now else ""
-    return f'<td class="{kind or {then: "bad", now: "good"}.get(COMPLETED, "none")}">{pairs:,}</td>'
+    kind = "none"
+    if pairs and COMPLETED in (then, now):
+        kind = "same" if then == now else "bad" if then == COMPLETED else "good"
+    return f'<td class="{kind}">{pairs:,}</td>'
 
 
 def _totals(report: Report) -> str:
