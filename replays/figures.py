@@ -3,6 +3,7 @@
 import math
 from typing import Final, NamedTuple
 
+from answers.envelope import seconds_of, utc_iso
 from replays.judging import COMPLETED, FAILED, PAIRS_MIN, Judged, JudgedErrors
 from replays.report import Report, Times
 
@@ -62,7 +63,14 @@ def probability(errors: JudgedErrors) -> str:
 
 def span(report: Report) -> str:
     """Of which time the originals are."""
-    return f"{report.facts.from_time or 'the beginning'} to {report.facts.to_time or 'the end'}"
+    begin, end = report.facts.from_time, report.facts.to_time
+    return f"{_when(begin) if begin else 'the beginning'} to {_when(end) if end else 'the end'}"
+
+
+def replayed(report: Report) -> str:
+    """When they were sent again."""
+    end = report.facts.ended_at
+    return f"{_when(report.facts.started_at)} to {_when(end) if end else 'now'}"
 
 
 def models(report: Report) -> str:
@@ -124,7 +132,13 @@ def _row(title: str, then: float | None, now: float | None, unit: str = "") -> R
 
 def _without(report: Report, name: str) -> str:
     left_out = report.unknown[name]
-    return f"without {left_out:,} pairs, not known" if left_out else ""
+    return f"{left_out:,} left out, not known" if left_out else ""
+
+
+def _when(time: str) -> str:
+    """As ``2026-01-31 12:00:00 UTC``; as it was given where it is no time."""
+    seconds = seconds_of(time)
+    return time if seconds is None else f"{utc_iso(seconds)[:19].replace('T', ' ')} UTC"
 
 
 def _ms(value: float) -> str:

@@ -29,7 +29,7 @@ def _head(report: Report) -> str:
         f"Replay {facts.run_id}: {facts.status}, {len(report.requests):,} of {facts.selected:,} requests compared",
         f"  models    {figures.models(report)}",
         f"  requests  {figures.span(report)}",
-        f"  replayed  {facts.started_at} to {facts.ended_at or 'now'}",
+        f"  replayed  {figures.replayed(report)}",
     )
 
 

@@ -96,7 +96,7 @@ def test_nothing_in_the_data_can_talk_to_the_terminal() -> None:
 
 def test_sums_say_what_they_leave_out() -> None:
     text = text_report(report_of(FACTS, [*pairs(8), pair(50, outcome(cost_usd=1.0))]))
-    assert line(text.split("TOTALS")[1], "cost").endswith("without 1 pairs, not known")
+    assert line(text.split("TOTALS")[1], "cost").endswith("1 left out, not known")
 
 
 def test_nothing_compared_is_a_report_too() -> None:
