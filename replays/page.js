@@ -28,7 +28,7 @@
   const grouped = new Intl.NumberFormat("en-US");
   const tenths = new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   const count = (value) => grouped.format(value);
-  const ms = (value) => (value >= 10000 ? `${tenths.format(value / 1000)} s` : `${grouped.format(Math.round(value))} ms`);
+  const ms = (value) => (value >= 10000 ? `${tenths.format(value / 1000)}\u00a0s` : `${grouped.format(Math.round(value))}\u00a0ms`);
   const usd = (value) => {
     const digits = value >= 1 || value <= 0 ? 2 : Math.max(2, 1 - Math.floor(Math.log10(value)));
     return `$${value.toFixed(Math.min(digits, 12))}`;
