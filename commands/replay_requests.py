@@ -16,7 +16,7 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import connected, run
 from replays import requests
-from replays.errors import UsageError
+from replays.errors import GoneError, NothingError, UsageError
 from replays.page import page
 from replays.plans import LIMIT_MAX, Plan, conditions, rate_of
 from replays.report import Report
@@ -83,6 +83,9 @@ async def _requests(
         begun = await _begun(plan, resume)
         try:
             made = await requests.carry_out(app, begun, Progress, patience_s=patience_s)
+        except (NothingError, UsageError, GoneError) as error:
+            await requests.runs_of(app).end(begun, {"error": str(error)}, failed=True)
+            raise
         except BaseException:
             _say(f"run {begun.id} has stopped; go on with: faust -A app replay requests --resume {begun.id}")
             raise

@@ -92,7 +92,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
         ReplayError: it could not be finished; the message says why.
         LogError: the log refuses.
     """
-    if run.ended is not None:
+    if run.ended is not None and run.ended.status == "completed":
         return await report(app, run)
     selection = await chosen(app, run, steps)
     known = await _compared(app, run)
@@ -121,7 +121,7 @@ async def report(app: Weir, run: Run) -> Report:
         LogError: the log cannot be read.
     """
     compared = await _compared(app, run)
-    if run.ended is None:
+    if run.ended is None or run.ended.status != "completed":
         return report_of(_facts(run, len(compared), ended_at=None), compared)
     selected = int(run.ended.summary["run"]["selected"])
     return report_of(_facts(run, selected, ended_at=run.ended.summary["run"]["ended_at"]), compared)

@@ -67,7 +67,7 @@ async def test_only_so_many_models_have_a_label_of_their_own() -> None:
         one.ended(model=model, status="completed", tokens=Tokens(output=1))
     found = await scraped(one)
     assert labels_of(found, "weir_requests_ended_total", "model") == {"a", "b", "other"}
-    assert value(found, "weir_tokens_total", model="other", kind="output") == 5
+    assert value(found, "weir_tokens_total", traffic="live", model="other", kind="output") == 5
 
 
 async def test_a_model_that_nobody_has_heard_an_answer_of_gets_no_label() -> None:
@@ -89,11 +89,14 @@ async def test_codes_types_marks_doors_and_methods_that_are_not_known_are_other(
     one.attempted("whatever")
     one.answered("BREW", "/coffee", 418, 0.1)
     found = await scraped(one)
-    assert value(found, "weir_requests_ended_total", model="other", status="failed", error_code="other") == 1
+    assert (
+        value(found, "weir_requests_ended_total", traffic="live", model="other", status="failed", error_code="other")
+        == 1
+    )
     assert value(found, "weir_requests_refused_total", ingress="other", error_code="other") == 1
     assert value(found, "weir_errors_total", type="other") == 2
-    assert value(found, "weir_attempts_total", mark="other") == 1
-    assert value(found, "weir_request_queue_time_seconds_count") == 1
+    assert value(found, "weir_attempts_total", traffic="live", mark="other") == 1
+    assert value(found, "weir_request_queue_time_seconds_count", traffic="live") == 1
     assert value(found, "weir_http_requests_total", method="other", route="/coffee", status="418") == 1
 
 
@@ -110,14 +113,26 @@ async def test_an_answer_is_told_with_its_times_tokens_and_cost() -> None:
     )
     one.ended(model="m", status="cancelled", ttft_s=-1.0, tokens=Tokens(output=-5), cost_usd=-1.0)
     found = await scraped(one)
-    assert value(found, "weir_requests_ended_total", model="m", status="completed", error_code="") == 1
-    assert value(found, "weir_time_to_first_token_seconds_bucket", model="m", le="0.5") == 2
-    assert value(found, "weir_time_to_first_token_seconds_bucket", model="m", le="0.25") == 1
-    assert value(found, "weir_request_duration_seconds_sum", model="m") == 4
-    assert value(found, "weir_output_tokens_per_second_count", model="m") == 1
-    kinds = {kind: value(found, "weir_tokens_total", model="m", kind=kind) for kind in Tokens.__slots__}
+    assert value(found, "weir_requests_ended_total", traffic="live", model="m", status="completed", error_code="") == 1
+    assert value(found, "weir_time_to_first_token_seconds_bucket", traffic="live", model="m", le="0.5") == 2
+    assert value(found, "weir_time_to_first_token_seconds_bucket", traffic="live", model="m", le="0.25") == 1
+    assert value(found, "weir_request_duration_seconds_sum", traffic="live", model="m") == 4
+    assert value(found, "weir_output_tokens_per_second_count", traffic="live", model="m") == 1
+    kinds = {kind: value(found, "weir_tokens_total", traffic="live", model="m", kind=kind) for kind in Tokens.__slots__}
     assert kinds == {"input": 10, "cached": 4, "output": 200, "reasoning": 50}
-    assert value(found, "weir_cost_usd_total", model="m") == 0.25
+    assert value(found, "weir_cost_usd_total", traffic="live", model="m") == 0.25
+
+
+async def test_what_a_replay_takes_is_apart_from_what_clients_asked() -> None:
+    one = Metrics(models=["m"])
+    one.attempted("begin", 0.2, replay=True)
+    one.ended(model="m", status="failed", error_type="server_error", ttft_s=1.0, cost_usd=2.0, replay=True)
+    found = await scraped(one)
+    replayed = {name for name, labels in found if ("traffic", "replay") in labels and found[name, labels]}
+    live = {name for name, labels in found if ("traffic", "live") in labels and found[name, labels]}
+    assert {"weir_attempts_total", "weir_requests_ended_total", "weir_cost_usd_total"} <= replayed
+    assert not live
+    assert labels_of(found, "weir_errors_total", "type") == set()  # no client was told
 
 
 async def test_topics_of_others_are_other_and_changelogs_are_our_own() -> None:

@@ -1,0 +1,328 @@
+"""Replays on both brokers: each request once, whatever is killed, and nothing of it leaves."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from answers import envelope
+from answers.envelope import MalformedRecordError
+from app import requests, topics
+from app.requests import ChatRequest
+from events.metrics import MetricsTick
+from events.signals import SignalsTick
+from tests.e2e.amqp import Client, new_name
+from tests.e2e.commands import Done, Running, faust
+from tests.e2e.conftest import Start
+from tests.e2e.test_streams import called, log_of
+from tests.e2e.workers import Worker, get_json
+from transports.log import LogClient, Partition, Record
+
+REQUESTS = 5000
+AT_ONCE = 48  # clients
+IN_FLIGHT = 32  # of a run
+OTHER = "demo:tokens=7"
+REFUSED_EVERY = 100  # requests that fail, both times
+OF_THE_CLOCK = {"latency_ms", "ttft_ms"}
+WITHIN_S = 240.0
+OUTWARD = (
+    topics.CHAT_DELIVERIES,
+    topics.CHAT_PROMPTS,
+    topics.CHAT_DEAD_LETTERS,
+    topics.AI_FEEDBACK,
+    topics.AI_LEARNING_SIGNALS,
+    topics.AI_INSIGHTS,
+    topics.QUERY_LINEAGE,
+)
+
+
+def question(n: int) -> dict[str, Any]:
+    model = "demo-refuse" if n % REFUSED_EVERY == 0 else f"demo:tokens={4 + n % 9}"
+    return {"model": model, "messages": [{"role": "user", "content": f"replay question {n}"}], "uid": f"original-{n}"}
+
+
+async def recorded(workers: list[Worker], count: int) -> None:
+    """Ask so many questions, as clients do."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(session: aiohttp.ClientSession, n: int) -> None:
+        url = f"{workers[n % len(workers)].url}/v1/chat/completions"
+        async with turns, session.post(url, json=question(n)) as answer:
+            assert answer.status == (400 if n % REFUSED_EVERY == 0 else 200), await answer.text()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session:
+        await asyncio.gather(*(ask(session, n) for n in range(count)))
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not await true():
+            await asyncio.sleep(0.1)
+
+
+async def read_all(log: LogClient, topic: str) -> list[Record]:
+    found: list[Record] = []
+    for number in range(log.partitions(topic)):
+        at = Partition(topic, number)
+        position, end = 0, (await log.bounds(at)).end
+        while position < end and (page := await log.read(at, position, limit=1000)):
+            found += page
+            position = page[-1].offset + 1
+    return found
+
+
+async def asked_again(log: LogClient, run: str) -> list[ChatRequest]:
+    """The requests that a run has put into the topic."""
+    found = [requests.decode(record.value) for record in await read_all(log, topics.CHAT_REQUESTS.name)]
+    return [request for request in found if request.replay == run]
+
+
+async def compared(log: LogClient, run: str) -> int:
+    return sum(record.key == run.encode() for record in await read_all(log, topics.CHAT_REPLAY_RESULTS.name))
+
+
+def run_id(text: str) -> str:
+    found = re.search(r"run (\S+)", text)
+    assert found is not None, text
+    return found.group(1)
+
+
+def pairs(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of a report, without what each run has of its own: names, and what the clock said of the replay."""
+    of_the_run = {*OF_THE_CLOCK, "attempts"}  # a killed worker's requests have one more
+    return [
+        {**pair, "uid": "", "replay": {name: value for name, value in pair["replay"].items() if name not in of_the_run}}
+        for pair in report["requests"]
+    ]
+
+
+def of_no_clock(report: dict[str, Any]) -> dict[str, Any]:
+    """What two runs must agree on, in total."""
+    totals = {
+        side: {name: value for name, value in report[side].items() if name not in OF_THE_CLOCK}
+        for side in ("original", "replay")
+    }
+    judged = {name: report["judged"][name] for name in report["judged"] if name in {"cost", "output_tokens"}}
+    rest = {name: report[name] for name in ("compared", "unknown", "statuses", "similarity", "errors")}
+    return {**totals, "judged": judged, **rest}
+
+
+async def test_5000_requests_are_replayed_once_each_though_the_command_and_a_worker_are_killed(
+    broker: dict[str, str], make_worker: Start, upstream: str, tmp_path: Path
+) -> None:
+    workers = [make_worker(broker) for _ in range(2 if broker else 1)]
+    await asyncio.gather(*(worker.start() for worker in workers))
+    await recorded(workers, REQUESTS)
+    options = ("--model", OTHER, "--concurrency", str(IN_FLIGHT), "--report-dir", str(tmp_path))
+
+    undisturbed = await faust(workers[0], "replay", "requests", "--from", "earliest", *options, "--json")
+    assert undisturbed.code == 0, undisturbed.err
+    expected = orjson.loads(undisturbed.out)
+    assert {pair["replay_of"] for pair in expected["requests"]} == {f"original-{n}" for n in range(REQUESTS)}
+    before = await called(upstream)
+    assert {before[f"replay question {n}"] for n in range(REQUESTS)} == {2}
+
+    output = tmp_path / "command.log"
+    first = Running(workers[0], ("replay", "requests", "--from", "earliest", *options), output)
+    async with log_of(workers[0]) as log:
+        await until(lambda: _told(output, "run "))
+        run = run_id(output.read_text())
+        await until(lambda: _at_least(log, run, REQUESTS // 5))
+        first.kill()
+        assert await compared(log, run) < REQUESTS
+        second = Running(workers[0], ("replay", "requests", "--resume", run, "--report-dir", str(tmp_path)), output)
+        await until(lambda: _at_least(log, run, REQUESTS // 2))
+        workers[-1].kill()
+        await workers[-1].start()
+        assert await second.ended() == 0, output.read_text()
+        again = await asked_again(log, run)
+    assert len(again) == REQUESTS
+    assert {request.replay_of for request in again} == {f"original-{n}" for n in range(REQUESTS)}
+
+    calls = await called(upstream)
+    times = Counter(calls[f"replay question {n}"] - before[f"replay question {n}"] for n in range(REQUESTS))
+    assert set(times) <= {1, 2}
+    assert times[2] <= IN_FLIGHT  # what the killed worker held
+    made = orjson.loads((await faust(workers[0], "replay", "report", run, "--json")).out)
+    assert pairs(made) == pairs(expected)
+    assert of_no_clock(made) == of_no_clock(expected)
+    assert orjson.loads((tmp_path / f"replay-{run}.json").read_bytes()) == made
+    assert (tmp_path / f"replay-{run}.html").read_text().startswith("<!doctype html>")
+
+
+async def _told(output: Path, word: str) -> bool:
+    return word in await asyncio.to_thread(output.read_text)
+
+
+async def _at_least(log: LogClient, run: str, count: int) -> bool:
+    return await compared(log, run) >= count
+
+
+# -- nothing leaves
+
+
+def is_tick(record: Record) -> bool:
+    try:
+        return envelope.decode(record.value).event_type in {MetricsTick.EVENT_TYPE, SignalsTick.EVENT_TYPE}
+    except MalformedRecordError:
+        return False
+
+
+async def live_counters(worker: Worker) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """All that is counted of clients."""
+    async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as answer:
+        families = text_string_to_metric_families(await answer.text())
+        samples = [sample for family in families for sample in family.samples]
+    live = ("traffic", "live")
+    of_doors = {"weir_requests_accepted_total", "weir_errors_total", "weir_feedback_total", "weir_window_events_total"}
+    return {
+        (each.name, frozenset(each.labels.items())): each.value
+        for each in samples
+        if (live in each.labels.items() or each.name in of_doors) and not each.name.endswith("_created")
+    }
+
+
+async def rows(worker: Worker, uids: list[str]) -> list[object]:
+    return [await get_json(f"{worker.url}/requests/{uid}") for uid in uids]
+
+
+@pytest.mark.rabbitmq
+async def test_the_originals_are_untouched_and_nothing_leaves(
+    broker: dict[str, str], make_worker: Start, rabbitmq_url: str
+) -> None:
+    queue, prefix = new_name("replay-in"), new_name("replay-out") + "-"
+    rabbit = {"RABBITMQ_URL": rabbitmq_url, "RABBITMQ_QUEUE": queue, "RESPONSE_QUEUE_PREFIX": prefix}
+    worker = await make_worker({**broker, **rabbit, "INSIGHT_WINDOW_S": "60"}).start()
+    await recorded([worker], 120)
+    names = [f"queued-{n}" for n in range(20)]
+    async with Client.connected(rabbitmq_url, queue) as client, log_of(worker) as log:
+        for name in names:
+            await client.send({**question(1), "uid": name, "stream": True, "username": "ann"})
+        for name in names:
+            await get_json(f"{worker.url}/v1/chat/completions/{name}", within_s=30)
+
+        async def waiting() -> list[int | None]:
+            answers = [await client.channel.declare_queue(f"{prefix}{name}", passive=True) for name in names]
+            return [answer.declaration_result.message_count for answer in answers]
+
+        async def settled() -> bool:
+            return all(await waiting()) and await _quiet(log)
+
+        await until(settled)
+        uids = [f"original-{n}" for n in range(120)] + names
+        queues, counters, told = await waiting(), await live_counters(worker), await rows(worker, uids)
+        quality = await get_json(f"{worker.url}/quality")
+        seen = {spec.name: set(map(_place, await read_all(log, spec.name))) for spec in OUTWARD}
+
+        done = await faust(worker, "replay", "requests", "--from", "earliest", "--json")
+        assert done.code == 0, done.err
+        report = orjson.loads(done.out)
+        assert report["compared"] == 140
+        assert report["similarity"]["identical"] == 138  # the same model says the same; two were refused
+        await until(lambda: _quiet(log))
+
+        assert await waiting() == queues
+        assert await live_counters(worker) == counters
+        assert await rows(worker, uids) == told
+        assert figures(await get_json(f"{worker.url}/quality")) == figures(quality)
+        for spec in OUTWARD:
+            new = [record for record in await read_all(log, spec.name) if _place(record) not in seen[spec.name]]
+            assert [record for record in new if not is_tick(record)] == [], spec.name
+        measured = await read_all(log, topics.AGENT_METRICS.name)
+        marked = [record for record in measured if ("replay", report["run"]["run_id"].encode()) in record.headers]
+        assert len(marked) == 140
+        listed: Any = await get_json(f"{worker.url}/requests?limit=1000")
+        assert {row["uid"] for row in listed["requests"]} == set(uids)
+
+
+async def _quiet(log: LogClient) -> bool:
+    """Whether nothing has been written for a moment, but for ticks."""
+
+    async def seen() -> int:
+        records = [record for spec in topics.TOPICS for record in await read_all(log, spec.name)]
+        return sum(not is_tick(record) for record in records)
+
+    before = await seen()
+    await asyncio.sleep(0.7)
+    return await seen() == before
+
+
+def _place(record: Record) -> tuple[int, int]:
+    return record.partition, record.offset
+
+
+def figures(quality: Any) -> dict[str, Any]:
+    """What each window says, whether it is open or has closed meanwhile."""
+    shown = {}
+    for window in quality["windows"]:
+        name = f"{window['tenant_id']} {window['model']} {window['window_start']}"
+        shown[name] = {key: value for key, value in window.items() if key != "closed"}
+    return shown
+
+
+# -- what cannot be
+
+
+@pytest.fixture
+async def served(broker: dict[str, str], make_worker: Start) -> Worker:
+    worker = await make_worker(broker).start()
+    await recorded([worker], 5)
+    return worker
+
+
+async def replayed(worker: Worker, *options: str) -> Done:
+    return await faust(worker, "replay", "requests", *options)
+
+
+async def test_what_cannot_be_replayed_is_told_in_one_line_with_its_exit_code(served: Worker) -> None:
+    wrong = {
+        ("--from", "yesterday"): (2, "--from"),
+        ("--from", "earliest", "--where", "colour=red"): (2, "--where"),
+        ("--from", "earliest", "--route", "two"): (2, "--route"),
+        ("--from", "earliest", "--concurrency", "0"): (2, "--concurrency"),
+        ("--from", "0:1,77:3"): (2, "no partition 77"),
+        ("--resume", "20260101T000000Z-00000000"): (2, "there is no run"),
+        ("--from", "latest"): (3, "no record in this range"),
+        ("--from", "earliest", "--where", "tenant=nobody"): (3, "--where"),
+    }
+    for options, (code, told) in wrong.items():
+        done = await replayed(served, *options)
+        assert done.code == code, (options, done)
+        last = done.err.splitlines()[-1]
+        assert last.startswith("weir: "), last
+        assert told in last
+
+
+async def test_a_dry_run_writes_nothing(served: Worker) -> None:
+    async with log_of(served) as log:
+        await until(lambda: _quiet(log))
+        before = {spec.name: len(await read_all(log, spec.name)) for spec in topics.TOPICS}
+        done = await replayed(served, "--from", "earliest", "--dry-run")
+        after = {spec.name: len(await read_all(log, spec.name)) for spec in topics.TOPICS}
+    assert done.code == 0
+    assert "5 requests would be asked again" in done.out
+    assert after == before
+
+
+async def test_conditions_choose_by_how_requests_ended(served: Worker) -> None:
+    done = await replayed(served, "--from", "earliest", "--where", "status=failed", "--json")
+    assert [pair["replay_of"] for pair in orjson.loads(done.out)["requests"]] == ["original-0"]
+
+
+async def test_a_run_that_no_worker_answers_gives_up_and_is_resumed_later(served: Worker, tmp_path: Path) -> None:
+    assert await served.stop() == 0
+    done = await replayed(served, "--from", "earliest", "--patience", "3", "--report-dir", str(tmp_path))
+    assert done.code == 5, done.err
+    run = run_id(done.err)
+    assert f"--resume {run}" in done.err
+    await served.start()
+    done = await replayed(served, "--resume", run, "--json")
+    assert done.code == 0, done.err
+    assert orjson.loads(done.out)["compared"] == 5
