@@ -18,6 +18,7 @@ from app import requests, topics
 from app.requests import ChatRequest
 from events.metrics import MetricsTick
 from events.signals import SignalsTick
+from rabbitmq.contract import TENANT_HEADER
 from tests.e2e.amqp import Client, new_name
 from tests.e2e.commands import Done, Running, faust
 from tests.e2e.conftest import Start
@@ -43,18 +44,18 @@ OUTWARD = (
 )
 
 
-def question(n: int) -> dict[str, Any]:
+def question(n: int, tenant: str) -> dict[str, Any]:
     model = "demo-refuse" if n % REFUSED_EVERY == 0 else f"demo:tokens={4 + n % 9}"
-    return {"model": model, "messages": [{"role": "user", "content": f"replay question {n}"}], "uid": f"original-{n}"}
+    return {"model": model, "messages": [{"role": "user", "content": f"{tenant} {n}"}], "uid": f"{tenant}-{n}"}
 
 
-async def recorded(workers: list[Worker], count: int) -> None:
-    """Ask so many questions, as clients do."""
+async def recorded(workers: list[Worker], count: int, tenant: str) -> None:
+    """Ask so many questions, as clients do; those of a test have a tenant, for its topics are not its own."""
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(session: aiohttp.ClientSession, n: int) -> None:
         url = f"{workers[n % len(workers)].url}/v1/chat/completions"
-        async with turns, session.post(url, json=question(n)) as answer:
+        async with turns, session.post(url, json=question(n, tenant), headers={"X-Tenant-ID": tenant}) as answer:
             assert answer.status == (400 if n % REFUSED_EVERY == 0 else 200), await answer.text()
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session:
@@ -119,18 +120,22 @@ async def test_5000_requests_are_replayed_once_each_though_the_command_and_a_wor
 ) -> None:
     workers = [make_worker(broker) for _ in range(2 if broker else 1)]
     await asyncio.gather(*(worker.start() for worker in workers))
-    await recorded(workers, REQUESTS)
+    tenant = new_name("many")
+    questions = [f"{tenant} {n}" for n in range(REQUESTS)]
+    uids = {f"{tenant}-{n}" for n in range(REQUESTS)}
+    await recorded(workers, REQUESTS, tenant)
+    chosen = ("--from", "earliest", "--where", f"tenant={tenant}")
     options = ("--model", OTHER, "--concurrency", str(IN_FLIGHT), "--report-dir", str(tmp_path))
 
-    undisturbed = await faust(workers[0], "replay", "requests", "--from", "earliest", *options, "--json")
+    undisturbed = await faust(workers[0], "replay", "requests", *chosen, *options, "--json")
     assert undisturbed.code == 0, undisturbed.err
     expected = orjson.loads(undisturbed.out)
-    assert {pair["replay_of"] for pair in expected["requests"]} == {f"original-{n}" for n in range(REQUESTS)}
+    assert {pair["replay_of"] for pair in expected["requests"]} == uids
     before = await called(upstream)
-    assert {before[f"replay question {n}"] for n in range(REQUESTS)} == {2}
+    assert {before[question] for question in questions} == {2}
 
     output = tmp_path / "command.log"
-    first = Running(workers[0], ("replay", "requests", "--from", "earliest", *options), output)
+    first = Running(workers[0], ("replay", "requests", *chosen, *options), output)
     async with log_of(workers[0]) as log:
         await until(lambda: _told(output, "run "))
         run = run_id(output.read_text())
@@ -144,10 +149,10 @@ async def test_5000_requests_are_replayed_once_each_though_the_command_and_a_wor
         assert await second.ended() == 0, output.read_text()
         again = await asked_again(log, run)
     assert len(again) == REQUESTS
-    assert {request.replay_of for request in again} == {f"original-{n}" for n in range(REQUESTS)}
+    assert {request.replay_of for request in again} == uids
 
     calls = await called(upstream)
-    times = Counter(calls[f"replay question {n}"] - before[f"replay question {n}"] for n in range(REQUESTS))
+    times = Counter(calls[question] - before[question] for question in questions)
     assert set(times) <= {1, 2}
     assert times[2] <= IN_FLIGHT  # what the killed worker held
     made = orjson.loads((await faust(workers[0], "replay", "report", run, "--json")).out)
@@ -200,11 +205,13 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
     queue, prefix = new_name("replay-in"), new_name("replay-out") + "-"
     rabbit = {"RABBITMQ_URL": rabbitmq_url, "RABBITMQ_QUEUE": queue, "RESPONSE_QUEUE_PREFIX": prefix}
     worker = await make_worker({**broker, **rabbit, "INSIGHT_WINDOW_S": "60"}).start()
-    await recorded([worker], 120)
-    names = [f"queued-{n}" for n in range(20)]
+    tenant = new_name("untouched")
+    await recorded([worker], 120, tenant)
+    names = [new_name("queued") for _ in range(20)]
     async with Client.connected(rabbitmq_url, queue) as client, log_of(worker) as log:
         for name in names:
-            await client.send({**question(1), "uid": name, "stream": True, "username": "ann"})
+            body = {**question(1, tenant), "uid": name, "stream": True, "username": "ann"}
+            await client.send(body, headers={TENANT_HEADER: tenant})
         for name in names:
             await get_json(f"{worker.url}/v1/chat/completions/{name}", within_s=30)
 
@@ -216,12 +223,13 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
             return all(await waiting()) and await _quiet(log)
 
         await until(settled)
-        uids = [f"original-{n}" for n in range(120)] + names
+        uids = [f"{tenant}-{n}" for n in range(120)] + names
         queues, counters, told = await waiting(), await live_counters(worker), await rows(worker, uids)
-        quality = await get_json(f"{worker.url}/quality")
+        quality = figures(await get_json(f"{worker.url}/quality?tenant={tenant}"))
+        assert quality
         seen = {spec.name: set(map(_place, await read_all(log, spec.name))) for spec in OUTWARD}
 
-        done = await faust(worker, "replay", "requests", "--from", "earliest", "--json")
+        done = await faust(worker, "replay", "requests", "--from", "earliest", "--where", f"tenant={tenant}", "--json")
         assert done.code == 0, done.err
         report = orjson.loads(done.out)
         assert report["compared"] == 140
@@ -231,14 +239,14 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
         assert await waiting() == queues
         assert await live_counters(worker) == counters
         assert await rows(worker, uids) == told
-        assert figures(await get_json(f"{worker.url}/quality")) == figures(quality)
+        assert figures(await get_json(f"{worker.url}/quality?tenant={tenant}")) == quality
         for spec in OUTWARD:
             new = [record for record in await read_all(log, spec.name) if _place(record) not in seen[spec.name]]
             assert [record for record in new if not is_tick(record)] == [], spec.name
         measured = await read_all(log, topics.AGENT_METRICS.name)
         marked = [record for record in measured if ("replay", report["run"]["run_id"].encode()) in record.headers]
         assert len(marked) == 140
-        listed: Any = await get_json(f"{worker.url}/requests?limit=1000")
+        listed: Any = await get_json(f"{worker.url}/requests?limit=1000&tenant={tenant}")
         assert {row["uid"] for row in listed["requests"]} == set(uids)
 
 
@@ -260,11 +268,11 @@ def _place(record: Record) -> tuple[int, int]:
 
 def figures(quality: Any) -> dict[str, Any]:
     """What each window says, whether it is open or has closed meanwhile."""
-    shown = {}
-    for window in quality["windows"]:
-        name = f"{window['tenant_id']} {window['model']} {window['window_start']}"
-        shown[name] = {key: value for key, value in window.items() if key != "closed"}
-    return shown
+    return {
+        f"{model['model']} {window['start']}": {key: value for key, value in window.items() if key != "status"}
+        for model in quality["quality"]
+        for window in model["windows"]
+    }
 
 
 # -- what cannot be
@@ -272,16 +280,23 @@ def figures(quality: Any) -> dict[str, Any]:
 
 @pytest.fixture
 async def served(broker: dict[str, str], make_worker: Start) -> Worker:
-    worker = await make_worker(broker).start()
-    await recorded([worker], 5)
-    return worker
+    return await make_worker(broker).start()
+
+
+@pytest.fixture
+async def tenant(served: Worker) -> str:
+    """Who has asked five questions."""
+    tenant = new_name("few")
+    await recorded([served], 5, tenant)
+    return tenant
 
 
 async def replayed(worker: Worker, *options: str) -> Done:
     return await faust(worker, "replay", "requests", *options)
 
 
-async def test_what_cannot_be_replayed_is_told_in_one_line_with_its_exit_code(served: Worker) -> None:
+async def test_what_cannot_be_replayed_is_told_in_one_line_with_its_exit_code(served: Worker, tenant: str) -> None:
+    assert tenant
     wrong = {
         ("--from", "yesterday"): (2, "--from"),
         ("--from", "earliest", "--where", "colour=red"): (2, "--where"),
@@ -300,25 +315,29 @@ async def test_what_cannot_be_replayed_is_told_in_one_line_with_its_exit_code(se
         assert told in last
 
 
-async def test_a_dry_run_writes_nothing(served: Worker) -> None:
+async def test_a_dry_run_writes_nothing(served: Worker, tenant: str) -> None:
     async with log_of(served) as log:
         await until(lambda: _quiet(log))
         before = {spec.name: len(await read_all(log, spec.name)) for spec in topics.TOPICS}
-        done = await replayed(served, "--from", "earliest", "--dry-run")
+        done = await replayed(served, "--from", "earliest", "--where", f"tenant={tenant}", "--dry-run")
         after = {spec.name: len(await read_all(log, spec.name)) for spec in topics.TOPICS}
     assert done.code == 0
     assert "5 requests would be asked again" in done.out
     assert after == before
 
 
-async def test_conditions_choose_by_how_requests_ended(served: Worker) -> None:
-    done = await replayed(served, "--from", "earliest", "--where", "status=failed", "--json")
-    assert [pair["replay_of"] for pair in orjson.loads(done.out)["requests"]] == ["original-0"]
+async def test_conditions_choose_by_how_requests_ended(served: Worker, tenant: str) -> None:
+    conditions = ("--where", "status=failed", "--where", f"tenant={tenant}")
+    done = await replayed(served, "--from", "earliest", *conditions, "--json")
+    assert [pair["replay_of"] for pair in orjson.loads(done.out)["requests"]] == [f"{tenant}-0"]
 
 
-async def test_a_run_that_no_worker_answers_gives_up_and_is_resumed_later(served: Worker, tmp_path: Path) -> None:
+async def test_a_run_that_no_worker_answers_gives_up_and_is_resumed_later(
+    served: Worker, tenant: str, tmp_path: Path
+) -> None:
     assert await served.stop() == 0
-    done = await replayed(served, "--from", "earliest", "--patience", "3", "--report-dir", str(tmp_path))
+    options = ("--where", f"tenant={tenant}", "--patience", "3", "--report-dir", str(tmp_path))
+    done = await replayed(served, "--from", "earliest", *options)
     assert done.code == 5, done.err
     run = run_id(done.err)
     assert f"--resume {run}" in done.err
