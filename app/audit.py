@@ -24,6 +24,7 @@ READ: Final = Action("request.read", AuditType.DATA_ACCESS, "request")
 GIVE_FEEDBACK: Final = Action("feedback.submit", AuditType.CREATE, "feedback")
 READ_FEEDBACK: Final = Action("feedback.read", AuditType.DATA_ACCESS, "feedback")
 REPLAY: Final = Action("replay.start", AuditType.CREATE, "replay")
+READ_REPLAY: Final = Action("replay.read", AuditType.DATA_ACCESS, "replay")
 LIST: Final = Action("request.list", AuditType.DATA_ACCESS, "request")
 
 

@@ -317,6 +317,15 @@ class Settings(BaseModel):
         "good enough. 0 turns it off.",
     )
 
+    # -- replays
+    replays_max: int = Field(
+        2,
+        ge=0,
+        le=16,
+        description="Replays begun by POST /replays that run beside one worker; each is a process of 150 MB, which "
+        "reads topics with all the processor time that it gets.",
+    )
+
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
     kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
         None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."

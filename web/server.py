@@ -26,6 +26,7 @@ from web.insights import InsightsView
 from web.metrics import MetricsView
 from web.models import ModelsView
 from web.readers import Readers
+from web.replays import ReplaysView
 from web.requests import RequestsView
 from web.thinking import ThinkingView
 from web.tracing import trace
@@ -72,7 +73,7 @@ class WebServer(Service):
         everywhere = Everywhere(app, owners)
         requests, thinking = RequestsView(app, everywhere, lookup), ThinkingView(app, lookup)
         feedback, insights = FeedbackView(app, owners, everywhere), InsightsView(app, everywhere)
-        metrics = MetricsView(app)
+        metrics, replays = MetricsView(app), ReplaysView(app, everywhere)
         app.canceller = chat.cancelled
         http = web.Application(
             middlewares=[metrics.measure, trace, self._track, Auditing(app).middleware, errors],
@@ -97,6 +98,11 @@ class WebServer(Service):
                 web.get("/thinking/{id}/steps", thinking.steps),
                 web.get("/thinking/{id}/api-calls", thinking.api_calls),
                 web.get("/thinking/{id}/metrics", thinking.metrics),
+                web.post("/replays", replays.create),
+                web.get("/replays", replays.index),
+                web.get("/replays/{id}", replays.show),
+                web.get("/replays/{id}/report", replays.page),
+                web.post("/replays/{id}/resume", replays.resume),
                 web.get("/schemas", schemas.index),
                 web.get("/schemas/{event_type}", schemas.show),
                 web.get("/insights", insights.insights),

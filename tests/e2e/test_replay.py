@@ -345,3 +345,78 @@ async def test_a_run_that_no_worker_answers_gives_up_and_is_resumed_later(
     done = await replayed(served, "--resume", run, "--json")
     assert done.code == 0, done.err
     assert orjson.loads(done.out)["compared"] == 5
+
+
+# -- over HTTP
+
+
+async def asked(worker: Worker, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+    url = f"{worker.url}{path}"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, json=body, headers=headers) as answer,
+    ):
+        kind = answer.content_type
+        return answer.status, await (answer.json() if kind == "application/json" else answer.text())
+
+
+async def over(worker: Worker, run: str) -> Any:
+    """A run, when it has ended."""
+    async with asyncio.timeout(60):
+        while True:
+            status, body = await asked(worker, "GET", f"/replays/{run}?requests=true")
+            assert status == 200, body
+            if body["status"] in {"completed", "failed"}:
+                return body
+            await asyncio.sleep(0.2)
+
+
+async def test_a_replay_that_was_begun_over_http_is_the_commands_own(served: Worker, tenant: str) -> None:
+    status, begun = await asked(
+        served, "POST", "/replays", {"from": "earliest", "where": {"tenant": tenant}, "model": OTHER}
+    )
+    assert status == 202, begun
+    assert begun["status"] == "running"
+    told = await over(served, begun["id"])
+    assert told["status"] == "completed"
+    made = orjson.loads((await faust(served, "replay", "report", begun["id"], "--json")).out)
+    assert told["report"] == made
+    assert {pair["replay_of"] for pair in made["requests"]} == {f"{tenant}-{n}" for n in range(5)}
+    status, page = await asked(served, "GET", f"/replays/{begun['id']}/report")
+    assert status == 200
+    assert begun["id"] in page
+    status, listed = await asked(served, "GET", "/replays", **{"X-Tenant-ID": tenant})
+    assert [run["id"] for run in listed["replays"]] == [begun["id"]]
+
+
+async def test_over_http_too_what_cannot_be_is_told_with_its_field(served: Worker, tenant: str) -> None:
+    whose = {"tenant": tenant}
+    wrong: list[tuple[object, int, str | None]] = [
+        ({"where": whose}, 400, "from"),
+        ({"from": "yesterday"}, 400, "from"),
+        ({"from": "earliest", "where": {"colour": "red"}}, 400, "where"),
+        ({"from": "earliest", "limit": "many"}, 400, "limit"),
+        ({"from": "earliest", "speed": 3}, 400, "speed"),
+        ({"from": "latest"}, 404, None),
+        ([], 400, None),
+    ]
+    for body, code, field in wrong:
+        status, answer = await asked(served, "POST", "/replays", body)
+        assert (status, answer["error"]["param"]) == (code, field), answer
+    status, answer = await asked(served, "POST", "/replays", {"from": "-1h", "where": whose}, **{"X-Tenant-ID": "b"})
+    assert (status, answer["error"]["param"]) == (400, "where")
+    status, _ = await asked(served, "GET", "/replays/20260101T000000Z-00000000")
+    assert status == 404
+
+
+async def test_a_run_whose_worker_dies_is_resumed_over_http(served: Worker, tenant: str, tmp_path: Path) -> None:
+    options = ("--where", f"tenant={tenant}", "--rate", "1", "--concurrency", "1", "--report-dir", str(tmp_path))
+    command = Running(served, ("replay", "requests", "--from", "earliest", *options), tmp_path / "command.log")
+    await until(lambda: _told(tmp_path / "command.log", "run "))
+    run = run_id((tmp_path / "command.log").read_text())
+    command.kill()
+    status, body = await asked(served, "GET", f"/replays/{run}")
+    assert (status, body["status"]) == (200, "unfinished")
+    status, body = await asked(served, "POST", f"/replays/{run}/resume")
+    assert (status, body["status"]) == (202, "running")
+    assert (await over(served, run))["report"]["compared"] == 5

@@ -1,0 +1,100 @@
+"""The processes beside a worker that carry out runs which were begun over HTTP."""
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+
+from app.errors import ApiError
+from replays.runs import Run
+
+logger = logging.getLogger(__name__)
+
+STOP_S = 5.0  # for a run to note that it is stopped
+LINE_MAX_BYTES = 64 * 1024
+
+
+class Processes:
+    """Of one worker; each is the command that resumes a run, which is stopped with the worker and can be resumed.
+
+    Args:
+        at_once: how many there may be.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._running: dict[str, asyncio.Task[None]] = {}  # by run
+
+    def runs(self, run_id: str) -> bool:
+        """Whether a run is carried out here."""
+        return run_id in self._running
+
+    def check_room(self) -> None:
+        """Whether one more may be started.
+
+        Raises:
+            ApiError: there are enough.
+        """
+        if len(self._running) >= self._at_once:
+            raise ApiError(
+                f"{self._at_once} replays run on this worker already; wait for one to end.",
+                status=429,
+                kind="rate_limit_error",
+                code="too_many_replays",
+            )
+
+    async def start(self, run: Run) -> None:
+        """Carry out a run."""
+        task = asyncio.get_running_loop().create_task(self._carry_out(run))
+        self._running[run.id] = task
+        task.add_done_callback(lambda _: self._running.pop(run.id, None))
+
+    async def close(self) -> None:
+        """Stop them all."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _carry_out(self, run: Run) -> None:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "faust", "-A", "app", "replay", run.kind, "--resume", run.id, "--json"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,  # its report is told out of the log
+                stderr=asyncio.subprocess.PIPE,
+                limit=LINE_MAX_BYTES,
+                start_new_session=True,  # Ctrl-C is the worker's to handle
+            )
+        except OSError as error:
+            logger.error("replay %s: not started: %s", run.id, error)  # noqa: TRY400 -- one line is enough
+            return
+        try:
+            last = await _last_line(process)
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _stop(process)
+            raise
+        log = logger.info if code == 0 else logger.warning
+        log("replay %s has ended with code %d: %s", run.id, code, last)
+
+
+async def _last_line(process: asyncio.subprocess.Process) -> str:
+    last = ""
+    if process.stderr is not None:
+        with suppress(ValueError):  # a line longer than that
+            async for line in process.stderr:
+                last = line.decode(errors="replace").strip() or last
+    return last
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.communicate()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
