@@ -216,8 +216,7 @@ class Asking:
         original = self._originals[request.uid]
         compared = compare(request, original, ended, texts=self._plan.texts)
         self.compared[request.uid] = compared
-        told = ReplayCompared(run=self._run.id, **compared.as_json())
-        self._events.emit(told, request.tenant, event_id=derived_id("replay.compared", self._run.id, request.uid))
+        self._events.emit(told(self._run, compared), request.tenant, event_id=told_id(self._run, compared))
         self._in_flight -= 1
         self._ended.set()
         self._on_end(compared, self._in_flight)
@@ -242,6 +241,16 @@ def again(original: ChatRequest, body: Json, *, uid: str, run: Run, plan: Plan, 
         replay=run.id,
         replay_of=original.uid,
     )
+
+
+def told(run: Run, compared: Compared) -> ReplayCompared:
+    """A pair as an event."""
+    return ReplayCompared(run=run.id, **compared.as_json())
+
+
+def told_id(run: Run, compared: Compared) -> str:
+    """The event's id: the same whoever tells it."""
+    return derived_id("replay.compared", run.id, compared.uid)
 
 
 def compare(replayed: ChatRequest, original: Original, ended: Ended, *, texts: bool) -> Compared:

@@ -11,7 +11,7 @@ from app import topics
 from app.core import Weir
 from events.replays import ReplayCompared
 from replays import spans
-from replays.asking import Asking
+from replays.asking import Asking, told, told_id
 from replays.comparison import Compared, compared_from
 from replays.plans import Plan, plan_from
 from replays.report import Report, RunFacts, report_of
@@ -109,6 +109,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
             on_end=lambda _, in_flight: replaying.advance(1, f"{in_flight} in flight"),
         )
         compared = await asking.run(known)
+    await _surely_told(app, run, compared)
     made = report_of(_facts(run, len(selection.originals), ended_at=utc_iso()), compared)
     await runs_of(app).end(run, made.as_json(rows=False))
     return made
@@ -125,6 +126,14 @@ async def report(app: Weir, run: Run) -> Report:
         return report_of(_facts(run, len(compared), ended_at=None), compared)
     selected = int(run.ended.summary["run"]["selected"])
     return report_of(_facts(run, selected, ended_at=run.ended.summary["run"]["ended_at"]), compared)
+
+
+async def _surely_told(app: Weir, run: Run, compared: list[Compared]) -> None:
+    """Have each pair in the log: while that is away, events may have been dropped."""
+    known = {pair.uid for pair in await _compared(app, run)}
+    for pair in compared:
+        if pair.uid not in known:
+            await app.events.publish(told(run, pair), pair.tenant, event_id=told_id(run, pair))
 
 
 async def _compared(app: Weir, run: Run) -> list[Compared]:
