@@ -43,6 +43,7 @@ class Ask:
     uid: str
     body: dict[str, Any]
     live: bool  # consumed from the start, as the seed's example does; else its queue is read at the end
+    removed: bool = False  # its queue was, with some of the answer in it: the rest has to come all the same
     got: list[Got] = field(default_factory=list)
 
     @property
@@ -63,28 +64,21 @@ class Ask:
         """Numbers of the messages that came more than once."""
         return [seq for seq, count in Counter(one.seq for one in self.got).items() if count > 1]
 
-    @property
-    def beginning_lost(self) -> bool:
-        """Whether nothing is wrong with it but that its queue has lost the first messages that were in it."""
-        got = list({one.seq: one for one in self.got}.values())
-        first = got[0].seq if got else 0
-        text = b"".join(one.body for one in got).decode("utf-8", "replace")
-        in_order = [one.seq for one in got] == list(range(first, first + len(got)))
-        return first > 0 and in_order and got[-1].status == "completed" and expected_content(self.body).endswith(text)
-
     def problem(self, *, repetitions: bool = False) -> str | None:
         """What is wrong with the answer, in one line; ``repetitions`` of the same message may be forgiven."""
         got = self.got
         if repetitions:
             got = list({one.seq: one for one in self.got}.values())
         expected, text = expected_content(self.body), b"".join(one.body for one in got).decode("utf-8", "replace")
+        first = got[0].seq if got and self.removed else 0
         wrong = [
             name
             for name, right in {
-                "seq": [one.seq for one in got] == list(range(len(got))),
+                "beginning": bool(first) == self.removed,
+                "seq": [one.seq for one in got] == list(range(first, first + len(got))),
                 "end": [one.done for one in got] == [False] * (len(got) - 1) + [True],
                 "status": bool(got) and got[-1].status == "completed",
-                "text": text == expected,
+                "text": bool(text) and expected.endswith(text) if self.removed else text == expected,
                 "empty": bool(got) and (not got[-1].body or not self.body["stream"]),
             }.items()
             if not right
@@ -161,6 +155,29 @@ class RabbitClients:
             await line.connection.close()
         self._lines.clear()
 
+    # -- queues
+
+    async def settle(self, *, but: Ask | None = None) -> None:
+        """Have RabbitMQ keep the queues of all answers, even if it is killed at once; remove one that has got some.
+
+        RabbitMQ on Mnesia (seen: 3.10.8, Erlang 25) may forget the queue that was declared last, with what it has
+        confirmed in it. It answers when Mnesia's log is on disk: "an attempt to minimise the risk of data loss", says
+        its `mnesia_sync.erl`. But that the declaration is committed is logged by a process of its own (a cast, in
+        `mnesia_recover:log_decision`), so perhaps later; and then it stays in the cache of `disk_log_1` until somebody
+        declares something else, or for 2 s. A declaration that the log does not call committed is undone at the start.
+        """
+        await asyncio.gather(*(self._declare(ask) for ask in self.sent if not ask.removed))  # if Weir has not yet
+        channel = self._lines[0].taking
+        if but is not None:
+            async with asyncio.timeout(60):
+                while not (await self._declare(but)).declaration_result.message_count:
+                    await asyncio.sleep(0.02)
+            await channel.queue_delete(but.queue)
+            but.removed = True
+        # Something else: each of the two waits until all that was logged before it is on disk.
+        await channel.declare_queue("settled", durable=True)
+        await channel.queue_delete("settled")
+
     # -- asking
 
     async def load(self, count: int, seconds: float) -> None:
@@ -202,9 +219,11 @@ class RabbitClients:
     # -- answers
 
     async def _consume(self, ask: Ask) -> None:
-        line = self._line(ask)
-        queue = await line.taking.declare_queue(ask.queue, durable=True, arguments=EXPIRES)
-        line.consuming[ask.uid] = (queue, await queue.consume(partial(self._note, ask), no_ack=True))
+        queue = await self._declare(ask)
+        self._line(ask).consuming[ask.uid] = (queue, await queue.consume(partial(self._note, ask), no_ack=True))
+
+    async def _declare(self, ask: Ask) -> AbstractQueue:
+        return await self._line(ask).taking.declare_queue(ask.queue, durable=True, arguments=EXPIRES)
 
     async def _note(self, ask: Ask, message: AbstractIncomingMessage) -> None:
         headers = message.headers
@@ -236,12 +255,8 @@ class RabbitClients:
             while self.under_way < under_way:
                 await asyncio.sleep(0.02)
 
-    async def finish(self, *, within_s: float = 90, repetitions: bool = False, beginnings_lost: int = 0) -> list[str]:
-        """Read all queues to their ends, and a while longer; fails unless every answer is as it should be.
-
-        Returns:
-            what is wrong with the answers that have lost their beginning, if so many may.
-        """
+    async def finish(self, *, within_s: float = 90, repetitions: bool = False) -> None:
+        """Read all queues to their ends, and a while longer; fails unless every answer is as it should be."""
         for ask in self.sent:
             if not ask.live:
                 ask.live = True
@@ -252,7 +267,4 @@ class RabbitClients:
         await asyncio.sleep(QUIET_S)
         await self.leave()
         problems = [problem for ask in self.asked if (problem := ask.problem(repetitions=repetitions))]
-        lost = sum(ask.beginning_lost for ask in self.asked)
-        wrong = [f"{len(problems)} of {len(self.asked)} are wrong:", *problems[:20]]
-        assert len(problems) == lost <= beginnings_lost, "\n".join(wrong)
-        return problems
+        assert not problems, "\n".join([f"{len(problems)} of {len(self.asked)} are wrong:", *problems[:20]])
