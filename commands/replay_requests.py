@@ -21,6 +21,7 @@ from replays.page import page
 from replays.plans import LIMIT_MAX, Plan, conditions, rate_of
 from replays.report import Report
 from replays.runs import Kind, Run
+from replays.selecting import select
 from replays.text_report import text_report
 
 PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; then somebody should look
@@ -128,7 +129,7 @@ async def _found(run_id: str) -> Run:
 
 async def _tell_draft(draft: Run) -> None:
     """What would be asked, and what that took the first time."""
-    selection = await requests.chosen(app, draft, Progress)
+    selection = await select(app.log_client, draft, app.prices, Progress)
     ends = [one.ended.outcome for one in selection.originals if one.ended is not None]
     known = [end.cost_usd for end in ends if end.cost_usd is not None]
     tokens = [(end.input_tokens or 0, end.output_tokens or 0) for end in ends]

@@ -1,10 +1,8 @@
 """A replay of requests from its beginning to its report: the command and POST /replays do the same."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from answers.envelope import Event, utc_iso
 from app import topics
@@ -16,21 +14,11 @@ from replays.comparison import Compared, compared_from
 from replays.plans import Plan, plan_from
 from replays.report import Report, RunFacts, report_of
 from replays.runs import Kind, Run, Runs
-from replays.selecting import Selection, select
+from replays.selecting import select
+from replays.steps import Steps
 from replays.when import Edge, parse, written
 
 WATCHED: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
-
-
-class Step(Protocol):
-    """Is told how far a step has come."""
-
-    def advance(self, count: int = 1, note: str = "", /) -> None:
-        """So much more is done."""
-
-
-Steps = Callable[[str, int], AbstractContextManager[Step]]
-"""Begins a step: its label, and how much there is."""
 
 
 def runs_of(app: Weir) -> Runs:
@@ -65,20 +53,6 @@ async def begin(app: Weir, plan: Plan, *, by: str) -> Run:
     return await runs_of(app).begin(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
 
 
-async def chosen(app: Weir, run: Run, steps: Steps) -> Selection:
-    """What a run replays.
-
-    Raises:
-        ReplayError: there is nothing, or too much, or it is gone.
-        LogError: the log cannot be read.
-    """
-    with (
-        steps("requests", spans.size(run.spans)) as scanning,
-        steps("their answers", sum(run.ends[topics.CHAT_CHUNKS.name])) as reading,
-    ):
-        return await select(app.log_client, run, app.prices, scanned=scanning.advance, read=reading.advance)
-
-
 async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> Report:
     """Replay what is left of a run, and write down its report.
 
@@ -94,7 +68,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
     """
     if run.ended is not None and run.ended.status == "completed":
         return await report(app, run)
-    selection = await chosen(app, run, steps)
+    selection = await select(app.log_client, run, app.prices, steps)
     known = await _compared(app, run)
     with steps("replayed", len(selection.originals)) as replaying:
         replaying.advance(len(known))

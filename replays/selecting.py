@@ -1,7 +1,7 @@
 """Which requests a run replays: the same ones whenever it is resumed, for its spans are offsets."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -13,13 +13,12 @@ from replays.answered import REPEATED, Answered, Ended
 from replays.errors import GoneError, NothingError, UsageError
 from replays.plans import LIMIT_MAX, OF_OUTCOME, OF_REQUEST, Plan, plan_from
 from replays.runs import Run
-from replays.spans import Span, records
+from replays.spans import Span, records, size
+from replays.steps import Step, Steps
 from transports.log import LogClient, Partition, Record
 from transports.partitioner import partition_for
 
 SEEN_MAX: Final = 5 * LIMIT_MAX  # requests in a range, of which a condition on their ends chooses
-
-Advance = Callable[[int], None]
 
 
 class Place(NamedTuple):
@@ -47,15 +46,14 @@ class Selection:
     passed_over: dict[str, int]  # why → records
 
 
-async def select(log: LogClient, run: Run, prices: Prices, *, scanned: Advance, read: Advance) -> Selection:
+async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Selection:
     """The requests of a run, oldest first, each with how it ended.
 
     Args:
         log: where they are.
         run: with its plan.
         prices: what tokens cost.
-        scanned: is told how many offsets of chat-requests are read.
-        read: likewise, of chat-chunks.
+        steps: are told how many offsets are read.
 
     Raises:
         NothingError: there are none.
@@ -64,12 +62,13 @@ async def select(log: LogClient, run: Run, prices: Prices, *, scanned: Advance, 
         LogError: the log cannot be read.
     """
     plan = plan_from(run.parameters)
-    selection = await _requests(log, run.spans, plan, scanned)
+    with steps("requests", size(run.spans)) as step:
+        selection = await _requests(log, run.spans, plan, step)
     if not plan.of_outcome:
         del selection.originals[plan.limit :]
     elif len(selection.originals) > SEEN_MAX:
         raise UsageError(f"more than {SEEN_MAX} requests are in this range: make it smaller")
-    await _ends(log, run, selection, prices, read)
+    await _ends(log, run, selection, prices, steps)
     _drop_repeated(selection)
     if plan.of_outcome:
         wanted = {name: value for name, value in plan.where.items() if name in OF_OUTCOME}
@@ -79,7 +78,7 @@ async def select(log: LogClient, run: Run, prices: Prices, *, scanned: Advance, 
     return selection
 
 
-async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, scanned: Advance) -> Selection:
+async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step) -> Selection:
     wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
     found: dict[str, Original] = {}
     passed_over = {"malformed": 0, "replays": 0, "sent twice": 0, "others": 0}
@@ -92,7 +91,7 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, scanned: 
                 why = _take(record, wanted, found)
                 if why is not None:
                     passed_over[why] += 1
-            scanned(page[-1].offset + 1 - position)
+            step.advance(page[-1].offset + 1 - position)
             position = page[-1].offset + 1
             await asyncio.sleep(0)
     return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
@@ -141,25 +140,31 @@ def _drop_repeated(selection: Selection) -> None:
         selection.originals = own
 
 
-async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, read: Advance) -> None:
+async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, steps: Steps) -> None:
     """How each went, in one pass over as much of chat-chunks as they fill."""
     ends: dict[str, Ended] = {}
-    by_partition: dict[Partition, list[ChatRequest]] = {}
+    asked: dict[Partition, list[ChatRequest]] = {}
     for original in selection.originals:
         number = partition_for(original.request.key, topics.CHAT_PARTITIONS)
-        by_partition.setdefault(Partition(topics.CHAT_CHUNKS.name, number), []).append(original.request)
-    for at, asked in by_partition.items():
-        answered = Answered(prices, lambda request, ended: ends.update({request.uid: ended}))
-        for request in asked:
-            answered.watch(request)
-        span = Span(at, min(request.chunks_from for request in asked), run.end_of(at))
-        position = span.start
-        async for page in records(log, span):
-            answered.take(page)
-            read(page[-1].offset + 1 - position)
-            position = page[-1].offset + 1
-            await asyncio.sleep(0)
-            if not answered.open:
-                break
-        ends.update({request.uid: ended for request, ended in answered.left()})
+        asked.setdefault(Partition(topics.CHAT_CHUNKS.name, number), []).append(original.request)
+    spans = [Span(at, min(request.chunks_from for request in some), run.end_of(at)) for at, some in asked.items()]
+    with steps("their answers", size(spans)) as step:
+        for span in spans:
+            answered = Answered(prices, lambda request, ended: ends.update({request.uid: ended}))
+            for request in asked[span.at]:
+                answered.watch(request)
+            await _read_ends(log, span, answered, step)
+            ends.update({request.uid: ended for request, ended in answered.left()})
     selection.originals = [replace(one, ended=ends[one.request.uid]) for one in selection.originals]
+
+
+async def _read_ends(log: LogClient, span: Span, answered: Answered, step: Step) -> None:
+    position = span.start
+    async for page in records(log, span):
+        answered.take(page)
+        step.advance(page[-1].offset + 1 - position)
+        position = page[-1].offset + 1
+        await asyncio.sleep(0)
+        if not answered.open:
+            break
+    step.advance(span.end - position)  # what is not about them

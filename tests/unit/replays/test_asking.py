@@ -25,7 +25,7 @@ from replays.selecting import select
 from replays.spans import resolve
 from replays.when import Edge
 from tests.unit.app.memory_log import AWAY, MemoryLog
-from tests.unit.replays.answering import Worker, place, recorded
+from tests.unit.replays.answering import Worker, place, recorded, steps
 from transports.log import Partition
 
 QUESTIONS = 30
@@ -51,8 +51,7 @@ class Desk:
         return await self.runs.begin(Kind.REQUESTS, parameters, spans, watched=WATCHED, by="cli")
 
     async def asking(self, run: Run, *, patience_s: float = 5.0, heard: Callable[[], None] = lambda: None) -> Asking:
-        nothing = lambda _count: None  # noqa: E731
-        selection = await select(self.log, run, Prices({}), scanned=nothing, read=nothing)
+        selection = await select(self.log, run, Prices({}), steps)
         return Asking(
             log=self.log,
             events=self.events,

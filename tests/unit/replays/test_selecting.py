@@ -17,7 +17,7 @@ from replays.selecting import Selection, select
 from replays.spans import resolve
 from replays.when import Edge
 from tests.unit.app.memory_log import MemoryLog
-from tests.unit.replays.answering import place, put, recorded, request_of
+from tests.unit.replays.answering import place, put, recorded, request_of, steps
 from transports.log import Partition
 
 
@@ -38,8 +38,7 @@ async def run_of(log: MemoryLog, **plan: Any) -> Run:
 
 
 async def chosen(log: MemoryLog, run: Run | None = None, **plan: Any) -> Selection:
-    nothing = lambda _count: None  # noqa: E731
-    return await select(log, run or await run_of(log, **plan), Prices({}), scanned=nothing, read=nothing)
+    return await select(log, run or await run_of(log, **plan), Prices({}), steps)
 
 
 def uids(selection: Selection) -> list[str]:

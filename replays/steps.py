@@ -1,0 +1,16 @@
+"""How far a run is: whoever carries it out is told of each step, and shows it as it likes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class Step(Protocol):
+    """Is told how far a step has come."""
+
+    def advance(self, count: int = 1, note: str = "", /) -> None:
+        """So much more is done."""
+
+
+Steps = Callable[[str, int], AbstractContextManager[Step]]
+"""Begins a step: its label, and how much there is."""
