@@ -15,7 +15,7 @@ BINS: Final = 20  # of similarity
 POINTS_MAX: Final = 1_500  # more are one blot, and make the page slow
 
 _WIDTH, _HEIGHT = 380, 300  # of a chart, in its own units; the page scales it
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 362, 14, 254  # of the area within its axes
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 362, 14, 254  # of the area within its axes
 
 
 class _Axis(NamedTuple):

@@ -8,6 +8,7 @@ from replays.judging import COMPLETED, FAILED, PAIRS_MIN, Judged, JudgedErrors
 from replays.report import Report, Times
 
 NONE: Final = "-"  # where nothing is known
+NAMED_MAX: Final = 3  # models; more are counted
 MINUS: Final = "\N{MINUS SIGN}"
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
@@ -74,10 +75,16 @@ def replayed(report: Report) -> str:
 
 
 def models(report: Report) -> str:
-    """What answered, then and now: ``a, b → c``."""
-    before = {each.original.model for each in report.requests}
+    """What answered, then and now: ``a, b → c``, or how many, where that would be a list."""
+    before = {each.original.model for each in report.requests} or {NONE}
     after = {each.replay.model for each in report.requests} or {report.facts.model or NONE}
-    return f"{', '.join(sorted(before)) or NONE} → {', '.join(sorted(after))}"
+    if before == after and len(before) > NAMED_MAX:
+        return f"{len(before):,} models, each again"
+    return f"{_named(before)} → {_named(after)}"
+
+
+def _named(models: set[str]) -> str:
+    return ", ".join(sorted(models)) if len(models) <= NAMED_MAX else f"{len(models):,} models"
 
 
 def similarity(report: Report) -> str:
@@ -116,7 +123,7 @@ def statuses(report: Report) -> list[str]:
     return [*(status for status in _STATUSES if status in found), *sorted(found - {*_STATUSES})]
 
 
-_STATUSES: Final = (COMPLETED, FAILED, "cancelled", "expired", "running")
+_STATUSES: Final = (COMPLETED, FAILED, "cancelled", "expired", "running", "unknown")
 
 
 def _times(title: str, then: Times | None, now: Times | None) -> list[Row]:

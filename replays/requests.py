@@ -18,6 +18,7 @@ from replays.selecting import select
 from replays.steps import Steps
 from replays.when import Edge, parse, written
 
+SHOWN: Final = ("where", "route", "limit", "rate", "concurrency")  # of a plan, beside what a report always tells
 WATCHED: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
 
 
@@ -129,7 +130,7 @@ def _facts(run: Run, selected: int, *, ended_at: str | None) -> RunFacts:
         ended_at=ended_at,
         selected=selected,
         status="running" if ended_at is None else "completed",
-        parameters={name: value for name, value in plan.as_json().items() if value not in (None, {}, False)},
+        parameters={name: value for name, value in plan.as_json().items() if name in SHOWN and value},
     )
 
 

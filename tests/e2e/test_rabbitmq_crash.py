@@ -21,7 +21,7 @@ from tests.services.rabbitmq import RabbitBroker
 
 MODELS = ("demo:tokens=30,delay_ms=50", "demo:tokens=60,delay_ms=50", "demo:tokens=80,delay_ms=60")
 LONG = ("demo:tokens=100,delay_ms=60",)
-LONGER = ("demo:tokens=400,delay_ms=60",)
+LONGER = ("demo:tokens=600,delay_ms=60",)
 
 pytestmark = pytest.mark.rabbitmq
 
