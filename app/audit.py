@@ -24,6 +24,7 @@ READ: Final = Action("request.read", AuditType.DATA_ACCESS, "request")
 GIVE_FEEDBACK: Final = Action("feedback.submit", AuditType.CREATE, "feedback")
 READ_FEEDBACK: Final = Action("feedback.read", AuditType.DATA_ACCESS, "feedback")
 LIST: Final = Action("request.list", AuditType.DATA_ACCESS, "request")
+EXPORT: Final = Action("topic.export", AuditType.DATA_ACCESS, "topic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
