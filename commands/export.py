@@ -24,6 +24,7 @@ from replays.errors import NothingError, UsageError
 from replays.exports import parquet
 from replays.exports.opinions import Opinions
 from replays.exports.output import Output
+from replays.exports.tally import Tally
 from replays.exports.where import Where
 from replays.exports.writing import Asked, Export, Format
 from replays.spans import Span
@@ -54,7 +55,9 @@ class Options:
 @click.argument("topic")
 @click.option("--from", "since", required=True, help="2026-11-20T08:00:00Z, -2h, earliest, or offsets (0:1200,3:88).")
 @click.option("--to", "until", default="now", show_default=True, help="The end, not in it; written like --from.")
-@click.option("--format", type=click.Choice([one.value for one in Format]), default=Format.JSONL, show_default=True)
+@click.option(
+    "--format", type=click.Choice([one.value for one in Format]), default=Format.JSONL.value, show_default=True
+)
 @click.option("--output", help="The file; - is standard output.  [default: named by topic and range]")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only these records; all conditions must hold.")
@@ -67,9 +70,8 @@ class Options:
 )
 @click.option("--all", "unrated", is_flag=True, help="openai-finetune: also answers without explicit feedback.")
 def export(**given: object) -> None:
-    r"""Write the records of TOPIC as a file.
+    """Write the records of TOPIC as a file.
 
-    \b
     Exit codes: 0 done; 1 the log is away or refuses, or the file cannot be written; 2 asked for what cannot be;
     3 nothing to export; 4 gone from the log; 130 stopped by Ctrl-C: there is no file.
     """
@@ -97,14 +99,15 @@ async def _export(options: Options) -> None:
         )
         try:
             with output:
-                told = await _written(app.log_client, asked, output)
+                tally = await _written(app.log_client, asked, output)
         except asyncio.CancelledError:
             _say(f"stopped: nothing whole was written to {options.output or _path(options)}")
             raise
-        _say(f"{options.topic}: {told}, in {', '.join(output.names) or 'standard output'}")
+        place = ", ".join(output.names) or "standard output"
+        _say(f"{options.topic}: {tally.written} records, {output.size} bytes, in {place}{tally.left_out()}")
 
 
-async def _written(log: LogClient, asked: Asked, output: Output) -> str:
+async def _written(log: LogClient, asked: Asked, output: Output) -> Tally:
     export, opinions = Export(log, asked, output), Opinions(log, app.settings)
     if asked.format is Format.FINETUNE:
         said = await opinions.spans(await _beginning(log, asked.spans))
@@ -112,11 +115,9 @@ async def _written(log: LogClient, asked: Asked, output: Output) -> str:
             await opinions.read(said, progress.advance)
     with Progress("records", spans.size(asked.spans)) as progress:
         await export.write(opinions, progress.advance)
-    tally = export.tally
-    left_out = f"; left out: {tally.reasons()}" if tally.skipped else ""
-    if not tally.written:
-        raise NothingError(f"nothing to export{left_out}")
-    return f"{tally.written} records, {output.size} bytes{left_out}"
+    if not export.tally.written:
+        raise NothingError(f"nothing to export{export.tally.left_out()}")
+    return export.tally
 
 
 async def _beginning(log: LogClient, found: list[Span]) -> float:

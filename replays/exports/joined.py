@@ -95,21 +95,27 @@ class Joining:
             LogError: the log cannot be read.
         """
         end = (await self._log.bounds(self._at)).end
-        while await self._fill(0):
-            position = self._least()
-            while self._open and position < end:
-                page = [one for one in await self._log.read(self._at, position, limit=PAGE) if one.offset < end]
-                if not page:
-                    break
-                for record in page:
-                    if (joined := self._fold(record)) is not None:
-                        yield joined
-                position = page[-1].offset + 1
-                await self._fill(position)
-                position = max(position, self._least())  # nobody waits for what lies between
+        await self._begin()
+        while self._open:
+            async for joined in self._pass(end):
+                yield joined
             for joined in list(self._open.values()):
                 self._leave(joined)
                 yield joined
+            await self._begin()
+
+    async def _pass(self, end: int) -> AsyncIterator[Joined]:
+        """Those that end below an offset."""
+        position = self._least()
+        while self._open and position < end:
+            page = [one for one in await self._log.read(self._at, position, limit=PAGE) if one.offset < end]
+            if not page:
+                return
+            for record in page:
+                if (joined := self._fold(record)) is not None:
+                    yield joined
+                    await self._fill(record.offset + 1)
+            position = max(page[-1].offset + 1, self._least())  # nobody waits for what lies between
 
     def _least(self) -> int:
         return min((joined.start for joined in self._open.values()), default=0)
@@ -132,15 +138,16 @@ class Joining:
         del self._open[joined.request.uid]
         self._size_bytes -= joined.size
 
-    async def _fill(self, position: int) -> bool:
-        """Take requests into the window, unless it is still half full; whether any is in it that was not."""
-        before = len(self._open)
-        if before > self._window_requests // 2 or self._size_bytes > self._window_bytes // 2:
-            return False
-        if position == 0 and self._late is not None:
-            self._enter(self._late)
-            self._late = None
-        while not self._exhausted and self._late is None and self._has_room():
+    async def _begin(self) -> None:
+        """Take requests for a pass that begins wherever they want."""
+        if self._late is not None:
+            late, self._late = self._late, None
+            self._enter(late)
+        await self._fill(0)
+
+    async def _fill(self, position: int) -> None:
+        """Take requests into the window of a pass that has reached a position, up to one that it has passed."""
+        while self._late is None and not self._exhausted and self._has_room():
             joined = await self._next()
             if joined is None:
                 self._exhausted = True
@@ -148,7 +155,6 @@ class Joining:
                 self._late = joined
             else:
                 self._enter(joined)
-        return len(self._open) > before
 
     def _has_room(self) -> bool:
         return len(self._open) < self._window_requests and self._size_bytes < self._window_bytes

@@ -39,6 +39,7 @@ class Tally:
         """One more is left out."""
         self.skipped[why] += 1
 
-    def reasons(self) -> str:
-        """``7 failed, 2 cancelled``; the most frequent first."""
-        return ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
+    def left_out(self) -> str:
+        """``; left out: 7 failed, 2 cancelled``, the most frequent first; nothing where nothing was."""
+        reasons = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
+        return reasons and f"; left out: {reasons}"
