@@ -6,6 +6,7 @@ is held is bounded by the window. Only where a window is full of requests that n
 answer begins before what was read already, is there another pass, over the rest.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -115,6 +116,7 @@ class Joining:
                 if (joined := self._fold(record)) is not None:
                     yield joined
                     await self._fill(record.offset + 1)
+            await asyncio.sleep(0)  # Ctrl-C is heard
             position = max(page[-1].offset + 1, self._least())  # nobody waits for what lies between
 
     def _least(self) -> int:

@@ -3,7 +3,7 @@
 Of each piece only figures are held, and of a correction where it stands: texts are read when they are needed.
 """
 
-import logging
+import asyncio
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -20,8 +20,6 @@ from replays.exports.submissions import Advance
 from replays.exports.tally import Skip
 from replays.spans import Span, records
 from transports.log import LogClient, Partition, Record
-
-logger = logging.getLogger(__name__)
 
 CLOCKS_S: Final = 120.0  # how far apart the clocks of workers may be
 
@@ -80,6 +78,7 @@ class Opinions:
                 for record in page:
                     self._take(record)
                 advance(len(page))
+                await asyncio.sleep(0)  # Ctrl-C is heard
 
     def _take(self, record: Record) -> None:
         event = _submitted(record.value)
