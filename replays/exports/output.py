@@ -143,12 +143,16 @@ class Output:
     def _commit(self) -> None:
         for sink, partial in self._parts:
             sink.finish(durable=partial is not None)
-        for number, (_, partial) in enumerate(self._parts, 1):
-            if self._path is not None and partial is not None:
-                path = _numbered(self._path, number, len(self._parts))
-                self._check(path)  # somebody may have made it meanwhile
-                partial.replace(path)
-                self.names.append(str(path))
+        moves = [
+            (partial, _numbered(self._path, number, len(self._parts)))
+            for number, (_, partial) in enumerate(self._parts, 1)
+            if self._path is not None and partial is not None
+        ]
+        for _, path in moves:
+            self._check(path)  # somebody may have made it meanwhile
+        for partial, path in moves:
+            partial.replace(path)
+            self.names.append(str(path))
 
     def _check(self, path: Path) -> None:
         if not path.parent.is_dir():

@@ -11,8 +11,8 @@ from replays.errors import UsageError
 from replays.exports.output import Output
 from transports.log import Record
 
-GROUP_ROWS: Final = 50_000
-GROUP_BYTES: Final = 32 << 20  # of keys and values: what is held before it is written; a record more may be in it
+GROUP_ROWS: Final = 20_000
+GROUP_BYTES: Final = 16 << 20  # of keys and values: what is held before it is written, and a record more
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 

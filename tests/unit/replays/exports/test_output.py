@@ -73,6 +73,16 @@ def test_a_file_that_somebody_made_meanwhile_is_kept(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"a": b"old"}
 
 
+def test_of_several_files_all_are_new_or_none_is(tmp_path: Path) -> None:
+    output = Output(tmp_path / "a")
+    for text in (b"1", b"2"):
+        output.open().write(text)
+    (tmp_path / "a-2-of-2").write_bytes(b"old")
+    with pytest.raises(UsageError, match="a-2-of-2 is there already"), output:
+        pass
+    assert files_of(tmp_path) == {"a-2-of-2": b"old"}
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no folder .*missing"):
         Output(tmp_path / "missing" / "a")
