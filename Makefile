@@ -24,7 +24,7 @@ $(USERS): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) '.[dev,otel,rocksdb]'
+	$(PIP) '.[dev,otel,parquet,rocksdb]'
 	@touch $@ $(USERS)
 
 install: $(USERS)

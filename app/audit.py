@@ -26,6 +26,7 @@ READ_FEEDBACK: Final = Action("feedback.read", AuditType.DATA_ACCESS, "feedback"
 REPLAY: Final = Action("replay.start", AuditType.CREATE, "replay")
 READ_REPLAY: Final = Action("replay.read", AuditType.DATA_ACCESS, "replay")
 LIST: Final = Action("request.list", AuditType.DATA_ACCESS, "request")
+EXPORT: Final = Action("topic.export", AuditType.DATA_ACCESS, "topic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

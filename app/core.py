@@ -60,6 +60,7 @@ MODULES = (
     "agents.insights",
     "web.server",
     "commands.compact",
+    "commands.export",
     "commands.replay",
     "commands.replay_requests",
 )

@@ -35,7 +35,7 @@ class Ingress(StrEnum):
     RABBITMQ = "rabbitmq"
     KAFKA = "kafka"
     REPLAY = "replay"  # no door: taken out of the topic, and asked again
-    CLI = "cli"  # no door of requests: a command
+    CLI = "cli"  # of commands: no request comes through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +133,8 @@ def decode(value: bytes | None) -> ChatRequest:
         raise MalformedRecordError(f"event_type is {event.event_type!r}, not {EVENT_TYPE!r}")
     if not isinstance(data.get("body"), dict):
         raise MalformedRecordError("`data.body` is not an object")
+    if data.get("ingress") == Ingress.CLI:
+        raise MalformedRecordError("`data.ingress` is cli, and no request comes through a command")
     place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
     try:
         return ChatRequest(

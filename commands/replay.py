@@ -5,9 +5,8 @@ from faust.cli.base import cli
 
 @cli.group(name="replay")
 def replay() -> None:
-    r"""Process again what stands in the topics.
+    """Process again what stands in the topics.
 
-    \b
     Exit codes: 0 done; 1 the log is away or refuses; 2 asked for what cannot be; 3 nothing in the range;
     4 gone from the log; 5 unfinished, can be resumed; 6 differences; 130 stopped by Ctrl-C, can be resumed.
     """

@@ -56,6 +56,7 @@ MALFORMED: dict[str, tuple[bytes | None, str]] = {
     "a body that is text": (data(body="Hello"), "`data.body`"),
     "no uid": (envelope.encode("e", requests.EVENT_TYPE, "t", {"body": {}}), "uid"),
     "a door that is unknown": (data(ingress="window"), "window"),
+    "a door that requests do not come through": (data(ingress="cli"), "cli"),
     "a position that is none": (data(chunks_from="far"), "far"),
     "a priority that is none": (data(priority="high"), "high"),
     "a position that is null": (data(chunks_from=None), "None"),

@@ -1,0 +1,109 @@
+"""``--format openai-finetune``: a request and its answer as an example for OpenAI's fine-tuning. Pure.
+
+What such an example may hold is in OpenAI's API reference (FineTuneChatRequestInput): messages of the roles system,
+user, assistant, tool and function, tools that are functions, and no field besides those that are known.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from answers.envelope import Json
+from answers.frames import Status
+from replays.exports.joined import Joined
+from replays.exports.tally import Skip
+
+# The fields of a message, by its role; others (thinking, for one) are left out.
+_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "system": frozenset({"role", "content", "name"}),
+    "user": frozenset({"role", "content", "name"}),
+    "assistant": frozenset({"role", "content", "name", "refusal", "tool_calls", "function_call", "weight"}),
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+    "function": frozenset({"role", "content", "name"}),
+}
+_BESIDE: Final = ("tools", "parallel_tool_calls", "functions")  # fields of a request that belong to the example
+_PARTS: Final = frozenset({"text", "image_url", "refusal"})
+_CUT_OFF: Final = frozenset({"length", "content_filter"})
+_ENDS: Final = {
+    Status.FAILED: Skip.FAILED,
+    Status.CANCELLED: Skip.CANCELLED,
+    Status.EXPIRED: Skip.EXPIRED,
+}
+
+
+def example(joined: Joined, corrected: str | None) -> bytes | Skip:
+    """A line with its line feed, or why there is none.
+
+    Args:
+        joined: the request and its answer.
+        corrected: what somebody said the answer should be; it is taken whatever the answer was.
+    """
+    if joined.again:
+        return Skip.AGAIN
+    said = _said(joined) if corrected is None else {"role": "assistant", "content": corrected}
+    if isinstance(said, Skip):
+        return said
+    messages = _messages(joined.request.body.get("messages"))
+    if isinstance(messages, Skip):
+        return messages
+    found = {name: joined.request.body[name] for name in _BESIDE if joined.request.body.get(name) is not None}
+    if any(not isinstance(tool, dict) or tool.get("type") != "function" for tool in found.get("tools", ())):
+        return Skip.TOOLS
+    return orjson.dumps({"messages": [*messages, said], **found}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _said(joined: Joined) -> Json | Skip:
+    """The answer's first choice as a message, without its thinking."""
+    answer = joined.answer
+    if answer.gap:
+        return Skip.BROKEN
+    if answer.terminal is None:
+        return Skip.UNFINISHED
+    if (skip := _ENDS.get(answer.terminal.status)) is not None:
+        return skip
+    if answer.finish_reasons.get(0) in _CUT_OFF:
+        return Skip.TRUNCATED
+    choices = joined.completion.result()["choices"]
+    message = choices[0]["message"] if choices and choices[0]["index"] == 0 else {}
+    said: Json = {"role": "assistant", "content": message.get("content")}
+    if message.get("tool_calls"):
+        said["tool_calls"] = message["tool_calls"]
+    return said if said["content"] or "tool_calls" in said else Skip.EMPTY
+
+
+def _messages(given: Any) -> list[Json] | Skip:
+    """What was asked, in the fields that are known; or what does not fit."""
+    if not isinstance(given, list) or not given or not all(isinstance(one, dict) for one in given):
+        return Skip.MALFORMED
+    # Newer models call the system's messages the developer's; the format of examples has the old name only.
+    asked = [{**one, "role": "system"} if one.get("role") == "developer" else one for one in given]
+    if any(one.get("role") not in _FIELDS for one in asked):
+        return Skip.ROLE
+    if any(not _known_parts(one.get("content")) for one in asked):
+        return Skip.CONTENT
+    if asked[-1]["role"] == "assistant":
+        return Skip.PREFIX
+    if not _answered(asked):
+        return Skip.CALLS
+    return [{name: value for name, value in one.items() if name in _FIELDS[one["role"]]} for one in asked]
+
+
+def _known_parts(content: Any) -> bool:
+    if isinstance(content, list):
+        return all(isinstance(part, dict) and part.get("type") in _PARTS for part in content)
+    return content is None or isinstance(content, str)
+
+
+def _answered(messages: list[Json]) -> bool:
+    """Whether all tool calls have their answers right behind them, and all such answers their calls."""
+    waiting: set[str] = set()
+    for message in messages:
+        if message["role"] == "tool":
+            if message.get("tool_call_id") not in waiting:
+                return False
+            waiting.discard(message["tool_call_id"])
+        elif waiting:
+            return False
+        else:
+            waiting = {str(call.get("id")) for call in message.get("tool_calls") or ()}
+    return not waiting

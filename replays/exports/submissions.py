@@ -1,0 +1,76 @@
+"""The requests of a range: each uid once, as it was submitted first."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from answers import envelope
+from answers.envelope import MalformedRecordError
+from app import requests
+from app.requests import ChatRequest
+from replays.exports.tally import Skip, Tally
+from replays.exports.where import Where
+from replays.spans import Span, records
+from transports.log import LogClient, Record
+
+Advance = Callable[[int], None]
+"""Told that so many more offsets are done."""
+
+
+async def matching(log: LogClient, span: Span, where: Where, tally: Tally, advance: Advance) -> AsyncIterator[Record]:
+    """The records of a span that are asked for, page by page.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    position = span.start
+    async for page in records(log, span):
+        for record in page:
+            if where.matches(record):
+                yield record
+            else:
+                tally.skip(Skip.FILTERED)
+        advance(page[-1].offset + 1 - position)
+        position = page[-1].offset + 1
+        await asyncio.sleep(0)  # Ctrl-C is heard between two pages, though a log need not wait for one
+    advance(span.end - position)  # compaction took them
+
+
+class Submissions:
+    """Reads requests.
+
+    Holds the uids that it has seen, about 100 bytes each.
+    """
+
+    def __init__(self, log: LogClient, where: Where, tally: Tally, advance: Advance) -> None:
+        self._log, self._where, self._tally, self._advance = log, where, tally, advance
+        self._seen: set[str] = set()
+
+    async def of(self, span: Span) -> AsyncIterator[tuple[Record, ChatRequest]]:
+        """The requests of a span, in the order of the log, without those that a replay made.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        async for record in matching(self._log, span, Where(), self._tally, self._advance):
+            request = self._request(record)
+            if isinstance(request, ChatRequest):
+                yield record, request
+            else:
+                self._tally.skip(request)
+
+    def _request(self, record: Record) -> ChatRequest | Skip:
+        try:
+            request = requests.decode(record.value)
+        except MalformedRecordError:
+            return Skip.MALFORMED
+        # Before any condition: the first one is answered, whoever sent it.
+        if request.uid in self._seen:
+            return Skip.AGAIN
+        self._seen.add(request.uid)
+        if not self._where.matches(record):
+            return Skip.FILTERED
+        return Skip.REPLAY if _is_replay(record.value or b"") else request
+
+
+def _is_replay(value: bytes) -> bool:
+    return b'"replay"' in value and bool(envelope.decode(value).data.get("replay"))

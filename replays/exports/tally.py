@@ -1,0 +1,45 @@
+"""What an export wrote, and what it left out and why."""
+
+from collections import Counter
+from enum import StrEnum
+
+
+class Skip(StrEnum):
+    """Why a record is not in an export; the words of the last line."""
+
+    FILTERED = "not asked for by --where"
+    MALFORMED = "no request"
+    AGAIN = "submitted again"
+    REPLAY = "replays"
+    UNRATED = "without explicit feedback"
+    LOW = "rated below --min-score"
+    GONE = "corrected, but the correction is gone from the log"
+    UNFINISHED = "without an end"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    BROKEN = "with a gap in the answer"
+    TRUNCATED = "with an answer that was cut off"
+    EMPTY = "with an empty answer"
+    PREFIX = "that begin the answer themselves"
+    ROLE = "with a role that fine-tuning does not know"
+    CONTENT = "with content other than text and images"
+    TOOLS = "with tools that are no functions"
+    CALLS = "with tool calls that nothing answers"
+
+
+class Tally:
+    """Counts of one export."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.skipped: Counter[Skip] = Counter()
+
+    def skip(self, why: Skip) -> None:
+        """One more is left out."""
+        self.skipped[why] += 1
+
+    def left_out(self) -> str:
+        """``; left out: 7 failed, 2 cancelled``, the most frequent first; nothing where nothing was."""
+        reasons = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
+        return reasons and f"; left out: {reasons}"

@@ -1,0 +1,149 @@
+"""One export: from the records of a range to the lines or rows of a format."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.requests import ChatRequest
+from replays.exports.batch import BatchWriter
+from replays.exports.finetune import example
+from replays.exports.joined import Joined, Joining
+from replays.exports.jsonl import JsonlWriter
+from replays.exports.opinions import Opinions, verdict
+from replays.exports.output import Output, Sink
+from replays.exports.parquet import ParquetWriter
+from replays.exports.submissions import Advance, Submissions, matching
+from replays.exports.tally import Skip, Tally
+from replays.exports.where import Where
+from replays.spans import Span
+from transports.log import LogClient, Record
+
+
+class Format(StrEnum):
+    """What a file is to be."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    FINETUNE = "openai-finetune"
+    BATCH = "openai-batch"
+
+    @property
+    def of_requests(self) -> bool:
+        """Whether it is made of chat-requests and of nothing else."""
+        return self in {Format.FINETUNE, Format.BATCH}
+
+    @property
+    def suffix(self) -> str:
+        """Of a file's name."""
+        kinds = {Format.FINETUNE: ".finetune.jsonl", Format.BATCH: ".batch.jsonl"}
+        return kinds.get(self, f".{self.value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is exported."""
+
+    format: Format
+    spans: list[Span]
+    where: Where = field(default_factory=Where)
+    limit: int | None = None  # records that are written
+    model: str | None = None  # of a batch
+    min_score: float = 0.5  # of an example
+    unrated: bool = False  # whether an answer without explicit feedback may be an example
+
+
+class Export:
+    """Writes what was asked for.
+
+    Args:
+        log: where it is.
+        asked: what.
+        output: where it goes.
+    """
+
+    def __init__(self, log: LogClient, asked: Asked, output: Output) -> None:
+        self.tally = Tally()
+        self._log, self._asked, self._output = log, asked, output
+
+    async def write(self, opinions: Opinions, advance: Advance) -> None:
+        """Write all of it, or as much as the limit allows.
+
+        Args:
+            opinions: for examples: what was said of answers.
+            advance: told how many offsets are done.
+
+        Raises:
+            ReplayError: it cannot be written, or not like this.
+            LogError: the log cannot be read.
+        """
+        if self._asked.format is Format.FINETUNE:
+            await self._examples(opinions, advance)
+        elif self._asked.format is Format.BATCH:
+            await self._batch(advance)
+        else:
+            await self._records(advance)
+
+    def _counted(self) -> bool:
+        """Count one more; whether the limit is reached."""
+        self.tally.written += 1
+        return self.tally.written == self._asked.limit
+
+    # -- any topic
+
+    async def _records(self, advance: Advance) -> None:
+        writer = ParquetWriter(self._output) if self._asked.format is Format.PARQUET else JsonlWriter(self._output)
+        async for record in self._matching(advance):
+            writer.add(record)
+            if self._counted():
+                break
+        writer.close()
+
+    async def _matching(self, advance: Advance) -> AsyncIterator[Record]:
+        for span in self._asked.spans:
+            async for record in matching(self._log, span, self._asked.where, self.tally, advance):
+                yield record
+
+    # -- chat-requests
+
+    async def _batch(self, advance: Advance) -> None:
+        submissions = self._submissions(advance)
+        writer = BatchWriter(self._output, model=self._asked.model)
+        for span in self._asked.spans:
+            async for _, request in submissions.of(span):
+                writer.add(request)
+                if self._counted():
+                    return
+
+    async def _examples(self, opinions: Opinions, advance: Advance) -> None:
+        submissions, sink = self._submissions(advance), self._output.open()
+        for span in self._asked.spans:
+            candidates = self._candidates(submissions, span, opinions)
+            async for joined in Joining(self._log, span.at.partition, candidates).all():
+                if await self._example(joined, opinions, sink) and self._counted():
+                    return
+
+    async def _candidates(
+        self, submissions: Submissions, span: Span, opinions: Opinions
+    ) -> AsyncIterator[tuple[Record, ChatRequest]]:
+        """The requests whose answers may be examples, as far as what was said of them tells."""
+        async for record, request in submissions.of(span):
+            opinion = opinions.of(request.tenant, request.uid)
+            why = verdict(opinion, min_score=self._asked.min_score, unrated=self._asked.unrated)
+            if why is None:
+                yield record, request
+            else:
+                self.tally.skip(why)
+
+    async def _example(self, joined: Joined, opinions: Opinions, sink: Sink) -> bool:
+        correction = opinions.of(joined.request.tenant, joined.request.uid).correction
+        corrected = None if correction is None else await opinions.corrected(correction)
+        gone = correction is not None and corrected is None
+        line = Skip.GONE if gone else example(joined, corrected)
+        if isinstance(line, Skip):
+            self.tally.skip(line)
+            return False
+        sink.write(line)
+        return True
+
+    def _submissions(self, advance: Advance) -> Submissions:
+        return Submissions(self._log, self._asked.where, self.tally, advance)
