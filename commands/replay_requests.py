@@ -85,7 +85,7 @@ async def _requests(
         try:
             made = await requests.carry_out(app, begun, Progress, patience_s=patience_s)
         except (NothingError, UsageError, GoneError) as error:
-            await requests.runs_of(app).end(begun, {"error": str(error)}, failed=True)
+            await requests.runs_of(app).end(begun, {"error": str(error)}, status="failed")
             raise
         except BaseException:
             _say(f"run {begun.id} has stopped; go on with: faust -A app replay requests --resume {begun.id}")

@@ -35,7 +35,7 @@ class ReplayEnded(_OfRun):
     EVENT_TYPE: ClassVar[str] = "replay.ended"
     TOPIC: ClassVar[str] = "chat-replays"
 
-    status: Literal["completed", "failed"]
+    status: Literal["completed", "failed", "cancelled"]
     summary: dict[str, Any] = Field(description="Its report, in total.")
     ended_at: str = Field(description="ISO 8601, UTC.")
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from answers.fold import Answer, fold
@@ -59,6 +59,16 @@ class Answered:
     def watch(self, request: ChatRequest) -> None:
         """Wait for the end of a request; records about it from before are missed."""
         self._open[request.key] = _Open(request, Answer(rid=request.event_id))
+
+    def accepted(self, request: ChatRequest) -> None:
+        """A request that is watched already was accepted: when, is told by its own record."""
+        known = self._open.get(request.key)
+        if known is not None:
+            known.request = replace(request, body={"model": request.body.get("model")})
+
+    def forget(self, uid: str) -> None:
+        """Wait for it no more."""
+        self._open.pop(uid.encode(), None)
 
     def take(self, records: Iterable[Record]) -> None:
         """The next records of any partition, in the order of each partition."""

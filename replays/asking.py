@@ -3,16 +3,18 @@
 What is asked again has a uid and an event id that are made from the run's and the original's. So a run that was killed
 between two records goes on where it was, and what it may have sent already is the same request, however often it is
 sent: the worker that owns it answers it once. What a run has done stands in the log: its requests in chat-requests,
-their answers in chat-chunks, and the pairs in chat-replay-results.
+their answers in chat-chunks, and the pairs in chat-replay-results. All three are followed from where the run began, so
+two who carry out one run see what the other one does, and do it once between them.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
+from answers import envelope
 from answers.envelope import Json, MalformedRecordError, utc_iso
 from app import requests, topics
 from app.lifecycle import Happening
@@ -23,16 +25,16 @@ from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from events.base import derived_id
-from events.replays import ReplayCompared
+from events.replays import ReplayCompared, ReplayEnded
 from replays.answered import Answered, Ended
-from replays.comparison import Compared
-from replays.errors import GoneError, UnfinishedError
+from replays.comparison import Compared, Outcome
+from replays.errors import GoneError, UnfinishedError, WithdrawnError
 from replays.likeness import likeness
 from replays.plans import Plan, plan_from
 from replays.runs import Run
 from replays.selecting import Original
 from replays.spans import Span, records
-from transports.log import LogClient, LogError, LogRefusedError, Partition, Record
+from transports.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record
 from transports.partitioner import partition_for
 
 T = TypeVar("T")
@@ -48,9 +50,10 @@ class Follower(Protocol):
         """One more has ended."""
 
 
-def replay_uid(run_id: str, original_event_id: str) -> str:
+def replay_uid(run_id: str, original: ChatRequest) -> str:
     """The uid under which a run asks a request again."""
-    return f"rpl-{run_id}-{hashlib.blake2b(original_event_id.encode(), digest_size=8).hexdigest()}"
+    name = f"{original.uid} {original.event_id}".encode()
+    return f"rpl-{run_id}-{hashlib.blake2b(name, digest_size=8).hexdigest()}"
 
 
 class Asking:
@@ -64,7 +67,7 @@ class Asking:
         run: with its plan.
         originals: what is replayed, in order.
         patience_s: without any end for so long, the run is given up; it can be resumed.
-        on_end: is told of each request that has ended.
+        on_end: is told of each request that has ended. Must not raise.
     """
 
     def __init__(
@@ -81,12 +84,13 @@ class Asking:
     ) -> None:
         self._log, self._events, self._traces = log, events, traces
         self._run, self._plan = run, plan_from(run.parameters)
-        self._originals = {replay_uid(run.id, one.request.event_id): one for one in originals}
+        self._originals = {replay_uid(run.id, one.request): one for one in originals}
         self._patience_s, self._on_end = patience_s, on_end
         self._answered = Answered(prices, self._end)
-        self._in_flight = 0
-        self._ended = asyncio.Event()  # something has, since it was last looked at
-        self._left: list[str] = []  # uids that are not asked yet
+        self._sent: set[str] = set()  # uids that stand in the topic, or are on their way to it
+        self._flying: set[str] = set()  # those of them that have not ended
+        self._news = asyncio.Event()  # something has ended since it was last looked at
+        self._withdrawn = asyncio.Event()
         self.compared: dict[str, Compared] = {}  # by uid of the replay
 
     async def run(self, known: Iterable[Compared]) -> list[Compared]:
@@ -97,15 +101,15 @@ class Asking:
 
         Raises:
             UnfinishedError: nothing has ended for as long as patience lasts.
-            GoneError: a request is not in the log any more.
+            WithdrawnError: somebody has cancelled the run.
             LogError: the log refuses.
         """
-        self.compared = {one.uid: one for one in known if one.uid in self._originals}
+        self.compared = {one.uid: one for one in known}
         followed: list[Partition] = []
         try:
-            await self._follow_sent(followed)
+            await self._catch_up(followed)
             await self._ask_rest()
-            while self._in_flight:
+            while self._flying:
                 await self._some_end()
         finally:
             for at in followed:
@@ -113,73 +117,124 @@ class Asking:
         await self._events.landed(self._patience_s)
         return list(self.compared.values())
 
-    # -- what was sent before
+    # -- what stands in the log
 
-    async def _follow_sent(self, followed: list[Partition]) -> None:
-        """Watch what this run has sent before, and then the answers from where it began."""
-        sent = set[str]()
-        for number in range(topics.CHAT_PARTITIONS):
-            at = Partition(topics.CHAT_REQUESTS.name, number)
-            span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-            async for page in records(self._log, span):
-                sent |= {uid for record in page if (uid := self._sent(record)) is not None}
-        self._in_flight = len(sent)
-        self._left = [uid for uid in self._originals if uid not in sent and uid not in self.compared]
-        for number in range(topics.CHAT_PARTITIONS):
-            at = Partition(topics.CHAT_CHUNKS.name, number)
-            await self._log.follow(at, self._run.end_of(at), self._answered.take)
-            followed.append(at)
+    async def _catch_up(self, followed: list[Partition]) -> None:
+        """See what of this run stands in the log, and from then on what comes."""
+        for uid, original in self._originals.items():
+            if uid not in self.compared:
+                body = {"model": self._plan.model or original.request.body.get("model")}
+                since = self._run.end_of(_place(topics.CHAT_CHUNKS.name, uid))
+                self._answered.watch(again(original.request, body, run=self._run, plan=self._plan, chunks_from=since))
+        runs = Partition(
+            topics.CHAT_REPLAYS.name,
+            partition_for(self._run.id.encode(), self._log.partitions(topics.CHAT_REPLAYS.name)),
+        )
+        await self._log.follow(runs, (await self._log.bounds(runs)).end, self._hear_of_run)
+        followed.append(runs)
+        hearers: list[tuple[str, Deliver]] = [
+            (topics.CHAT_REQUESTS.name, self._hear_requests),
+            (topics.CHAT_CHUNKS.name, self._answered.take),
+        ]
+        for topic, hear in hearers:
+            for number in range(topics.CHAT_PARTITIONS):
+                at = Partition(topic, number)
+                span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
+                async for page in records(self._log, span):
+                    hear(page)
+                    await asyncio.sleep(0)
+                await self._log.follow(at, span.end, hear)
+                followed.append(at)
 
-    def _sent(self, record: Record) -> str | None:
-        """The uid of a request that this run has sent and that it knows no end of."""
-        uid = (record.key or b"").decode(errors="replace")
-        if uid not in self._originals or uid in self.compared:
-            return None
-        try:
-            request = requests.decode(record.value)
-        except MalformedRecordError:
-            return None
-        if request.replay != self._run.id:
-            return None
-        self._watch(request)
-        return uid
+    def _hear_requests(self, found: Sequence[Record]) -> None:
+        """Requests of this run, whoever has sent them."""
+        for record in found:
+            uid = (record.key or b"").decode(errors="replace")
+            if uid not in self._originals:
+                continue
+            try:
+                request = requests.decode(record.value)
+            except MalformedRecordError:
+                continue
+            if request.replay == self._run.id:
+                self._is_sent(uid, request)
 
-    def _watch(self, request: ChatRequest) -> None:
-        self._answered.watch(replace(request, body={"model": request.body.get("model")}))
+    def _hear_of_run(self, found: Sequence[Record]) -> None:
+        for record in found:
+            try:
+                event = envelope.decode(record.value)
+            except MalformedRecordError:
+                continue
+            ours = record.key == self._run.id.encode() and event.event_type == ReplayEnded.EVENT_TYPE
+            if ours and event.data.get("status") == "cancelled":
+                self._withdrawn.set()
+                self._news.set()
+
+    def _is_sent(self, uid: str, request: ChatRequest) -> None:
+        if uid in self._sent:
+            return  # the first record tells when it was accepted
+        self._sent.add(uid)
+        if uid not in self.compared:
+            self._flying.add(uid)
+            self._answered.accepted(request)
 
     # -- asking
 
     async def _ask_rest(self) -> None:
         pause_s = 1 / self._plan.rate if self._plan.rate else 0.0
         due_at = time.monotonic()
-        for uid in self._left:
-            while self._in_flight >= self._plan.concurrency:
+        for uid, original in self._originals.items():
+            if uid in self._sent or uid in self.compared:
+                continue
+            while len(self._flying) >= self._plan.concurrency:
                 await self._some_end()
-            await asyncio.sleep(max(0.0, due_at - time.monotonic()))
+            await self._pause(due_at)
             due_at = max(due_at + pause_s, time.monotonic() - CATCH_UP_S)
-            await self._ask(uid, self._originals[uid])
+            if uid not in self._sent:  # by somebody else, meanwhile
+                await self._ask(uid, original)
+
+    async def _pause(self, until: float) -> None:
+        """Wait for the turn of the next one; cancelling a run does not wait for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._withdrawn.wait()
+        self._check_withdrawn()
 
     async def _ask(self, uid: str, original: Original) -> None:
-        at = Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
-        body = await self._surely(lambda: self._body(original))
-        chunks_from = await self._surely(lambda: self._log.bounds(at))
-        request = again(original.request, body, uid=uid, run=self._run, plan=self._plan, chunks_from=chunks_from.end)
-        self._in_flight += 1
-        self._watch(request)
-        value = requests.encode(request)
-        await self._surely(lambda: self._log.append(topics.CHAT_REQUESTS.name, at.partition, request.key, value))
+        try:
+            request = await self._again(original)
+        except GoneError:
+            self._answered.forget(uid)
+            unknown = Ended(Outcome(model=str(original.request.body.get("model")), status="unknown"))
+            self._tell(compare(uid, original, unknown, texts=False))
+            return
+        self._is_sent(uid, request)
+        await self._send(request)
         details = {"chunks_from": request.chunks_from, "prompt_chars": prompt_chars(request.body)}
         self._traces.emit(request, Happening.ACCEPTED, details)
 
+    async def _again(self, original: Original) -> ChatRequest:
+        body = await self._surely(lambda: self._body(original))
+        at = _place(topics.CHAT_CHUNKS.name, replay_uid(self._run.id, original.request))
+        chunks_from = (await self._surely(lambda: self._log.bounds(at))).end
+        return again(
+            original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from, accepted_at=utc_iso()
+        )
+
+    async def _send(self, request: ChatRequest) -> None:
+        at, value = _place(topics.CHAT_REQUESTS.name, request.uid), requests.encode(request)
+        await self._surely(lambda: self._log.append(*at, request.key, value))
+
     async def _body(self, original: Original) -> Json:
-        """What the request says: read again, for all of them would not fit into memory."""
+        """What the request says: read again, for all of them would not fit into memory.
+
+        Raises:
+            GoneError: retention has taken it since the run was started.
+        """
         place = original.place
         found = await self._log.read(place.at, place.offset, limit=1)
         if not found or found[0].offset != place.offset:
-            raise GoneError(
-                f"topic {place.at.topic}: offset {place.offset} of partition {place.at.partition} is gone, "
-                "retention has taken it since the run was started"
-            )
+            raise GoneError(f"topic {place.at.topic}: offset {place.offset} of {place.at.partition} is gone")
         return requests.decode(found[0].value).body
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -200,37 +255,73 @@ class Asking:
     async def _some_end(self) -> None:
         """Wait until something has ended.
 
+        In the middle of a long silence, what is in flight is sent again, which is harmless: a worker of a version that
+        knows no replays may have thrown it away.
+
         Raises:
             UnfinishedError: nothing has, for too long.
+            WithdrawnError: somebody has cancelled the run.
         """
-        self._ended.clear()
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._ended.wait()
-        except TimeoutError:
+        self._news.clear()
+        self._check_withdrawn()
+        if await self._heard(self._patience_s / 2):
+            return
+        for uid in sorted(self._flying):
+            await self._ask_anew(uid)
+        if not await self._heard(self._patience_s / 2):
             raise UnfinishedError(
-                f"no answer for {self._patience_s:g} s, {self._in_flight} are waited for: is a worker running?"
-            ) from None
+                f"no answer for {self._patience_s:g} s, {len(self._flying)} are waited for: is a worker running?"
+            )
+
+    async def _heard(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._check_withdrawn()
+        return True
+
+    async def _ask_anew(self, uid: str) -> None:
+        try:
+            request = await self._again(self._originals[uid])
+        except GoneError:
+            return
+        if uid in self._flying:
+            await self._send(request)
+
+    def _check_withdrawn(self) -> None:
+        if self._withdrawn.is_set():
+            raise WithdrawnError(f"run {self._run.id} was cancelled")
 
     def _end(self, request: ChatRequest, ended: Ended) -> None:
-        original = self._originals[request.uid]
-        compared = compare(request, original, ended, texts=self._plan.texts)
-        self.compared[request.uid] = compared
-        self._events.emit(told(self._run, compared), request.tenant, event_id=told_id(self._run, compared))
-        self._in_flight -= 1
-        self._ended.set()
-        self._on_end(compared, self._in_flight)
+        """Take an end; it may be of one that somebody else has sent, and whose record was not heard of yet."""
+        self._sent.add(request.uid)
+        self._tell(compare(request.uid, self._originals[request.uid], ended, texts=self._plan.texts))
+
+    def _tell(self, pair: Compared) -> None:
+        self.compared[pair.uid] = pair
+        self._events.emit(told(self._run, pair), pair.tenant, event_id=told_id(self._run, pair))
+        self._flying.discard(pair.uid)
+        self._news.set()
+        self._on_end(pair, len(self._flying))
 
 
-def again(original: ChatRequest, body: Json, *, uid: str, run: Run, plan: Plan, chunks_from: int) -> ChatRequest:
+def _place(topic: str, uid: str) -> Partition:
+    return Partition(topic, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+
+
+def again(
+    original: ChatRequest, body: Json, *, run: Run, plan: Plan, chunks_from: int, accepted_at: str = ""
+) -> ChatRequest:
     """A request as a run asks it: nobody waits for its answer, so it may be said anew, and may take its time."""
     asked = body if plan.model is None else {**body, "model": plan.model}
     return ChatRequest(
-        uid=uid,
-        event_id=derived_id("replay", run.id, original.event_id),
+        uid=replay_uid(run.id, original),
+        event_id=derived_id("replay", run.id, original.uid, original.event_id),
         tenant=original.tenant,
         ingress=Ingress.REPLAY,
-        accepted_at=utc_iso(),
+        accepted_at=accepted_at,
         body=asked,
         fingerprint=requests.fingerprint(asked),
         stream=False,
@@ -253,20 +344,27 @@ def told_id(run: Run, compared: Compared) -> str:
     return derived_id("replay.compared", run.id, compared.uid)
 
 
-def compare(replayed: ChatRequest, original: Original, ended: Ended, *, texts: bool) -> Compared:
+def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compared:
     """A pair."""
     before = original.ended
     if before is None:
         raise RuntimeError("compared before its end was looked for")
     left, right = before.text, ended.text
     return Compared(
-        uid=replayed.uid,
+        uid=uid,
         replay_of=original.request.uid,
-        tenant=replayed.tenant,
+        tenant=original.request.tenant,
         original=before.outcome,
         replay=ended.outcome,
-        similarity=likeness(left, right) if left and right else None,
+        similarity=_similarity(before, ended),
         identical=left == right,
         original_text=left if texts else None,
         replay_text=right if texts else None,
     )
+
+
+def _similarity(before: Ended, after: Ended) -> float | None:
+    """Of two answers that are whole; one that says nothing is unlike one that does."""
+    left, right = before.text, after.text
+    whole = {before.outcome.status, after.outcome.status} == {"completed"}
+    return likeness(left, right) if whole and (left or right) else None

@@ -33,6 +33,12 @@ class UnfinishedError(ReplayError):
     EXIT_CODE = 5
 
 
+class WithdrawnError(ReplayError):
+    """Somebody has cancelled it."""
+
+    EXIT_CODE = 7
+
+
 class DifferentError(ReplayError):
     """What was compared is not the same."""
 

@@ -91,8 +91,15 @@ def judged(measure: Measure, compared: Sequence[Compared]) -> Judged:
         difference=median(differences) if pairs else None,
         low=interval and interval[0],
         high=interval and interval[1],
-        verdict=_verdict(interval, measure),
+        verdict=_verdict(interval, measure) if _agree(measure, pairs, differences) else UNCLEAR,
     )
+
+
+def _agree(measure: Measure, pairs: Sequence[tuple[float, float]], differences: Sequence[float]) -> bool:
+    """Whether a total went where most of its pairs went: a few long answers may outweigh many short ones."""
+    if not measure.total or not pairs:
+        return True
+    return (math.fsum(right for _, right in pairs) - math.fsum(left for left, _ in pairs)) * median(differences) >= 0
 
 
 def judged_errors(compared: Sequence[Compared]) -> JudgedErrors:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError, utc_iso
@@ -126,13 +126,14 @@ class Runs:
             started_at=utc_iso(started_s(run_id)),
         )
 
-    async def end(self, run: Run, summary: Json, *, failed: bool = False) -> None:
+    async def end(
+        self, run: Run, summary: Json, *, status: Literal["completed", "failed", "cancelled"] = "completed"
+    ) -> None:
         """Write down that a run is over.
 
         Raises:
             LogError: it may or may not be written down.
         """
-        status = "failed" if failed else "completed"
         await self._events.publish(
             ReplayEnded(run=run.id, status=status, summary=summary, ended_at=utc_iso()), self._tenant
         )

@@ -18,7 +18,7 @@ from app.traces import Traces
 from events.replays import ReplayCompared
 from replays.asking import Asking, replay_uid
 from replays.comparison import Compared, compared_from
-from replays.errors import GoneError, UnfinishedError
+from replays.errors import UnfinishedError, WithdrawnError
 from replays.plans import Plan
 from replays.runs import Kind, Run, Runs
 from replays.selecting import select
@@ -38,8 +38,11 @@ class Desk:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.log.now = 1_800_000_000.0
-        for n in range(QUESTIONS):
+        asked = [
             recorded(self.log, f"q-{n}", "answer of m" if n % 3 else "something else", model="m")
+            for n in range(QUESTIONS)
+        ]
+        self.first = asked[0]
         self.events = Events(self.log)
         self.runs = Runs(self.log, self.events, tenant="default")
         self.worker = Worker(self.log)
@@ -122,7 +125,7 @@ async def test_what_is_asked_again_is_marked_and_says_the_same_but_for_the_model
     assert (asked.tenant, asked.stream, asked.deadline) == ("acme", False, None)
     assert asked.body == {"model": "other", "messages": [{"role": "user", "content": "about q-0"}]}
     assert asked.fingerprint == requests.fingerprint(asked.body)
-    assert asked.uid == replay_uid(run.id, "evt-q-0")
+    assert asked.uid == replay_uid(run.id, desk.first)
 
 
 async def test_so_many_are_in_flight_and_no_more(desk: Desk) -> None:
@@ -166,14 +169,56 @@ async def test_whoever_runs_it_may_be_killed_at_any_point(desk: Desk, seed: int)
     assert {pair.uid for pair in await desk.results(run)} == {pair.uid for pair in compared}
 
 
+async def test_two_who_carry_out_one_run_do_it_once_between_them(desk: Desk) -> None:
+    run = await desk.begin(concurrency=3)
+    working = asyncio.create_task(desk.working())
+    one = asyncio.create_task((await desk.asking(run)).run([]))
+    for _ in range(150):
+        await asyncio.sleep(0)
+    other = asyncio.create_task((await desk.asking(run)).run(await desk.results(run)))
+    try:
+        pairs = await asyncio.gather(one, other)
+    finally:
+        working.cancel()
+    for compared in pairs:
+        assert {pair.replay_of for pair in compared} == {f"q-{n}" for n in range(QUESTIONS)}
+    assert len(desk.worker.answered) == QUESTIONS
+    assert len(await desk.results(run)) == QUESTIONS
+
+
+async def test_a_request_that_a_worker_threw_away_is_sent_again(desk: Desk) -> None:
+    run = await desk.begin(limit=3)
+    asking = asyncio.create_task((await desk.asking(run, patience_s=0.4)).run([]))
+    await desk.log.until(lambda: len(desk.asked(run)) == 3)
+    desk.worker.skip()
+    working = asyncio.create_task(desk.working())
+    try:
+        compared = await asking
+    finally:
+        working.cancel()
+    assert {pair.replay.status for pair in compared} == {"completed"}
+    assert len({request.event_id for request in desk.asked(run)}) == 3
+
+
+async def test_a_run_that_is_cancelled_asks_no_more(desk: Desk) -> None:
+    run = await desk.begin(concurrency=2)
+    asking = asyncio.create_task((await desk.asking(run)).run([]))
+    await desk.log.until(lambda: len(desk.asked(run)) == 2)
+    await desk.runs.end(run, {}, status="cancelled")
+    desk.worker.work()
+    with pytest.raises(WithdrawnError):
+        await asking
+    assert len(desk.asked(run)) <= 3
+
+
 async def test_an_append_whose_fate_is_unknown_is_made_again_and_is_the_same_request(desk: Desk) -> None:
     run = await desk.begin(limit=1)
     failures = [True]
-    place_ = place(topics.CHAT_REQUESTS.name, replay_uid(run.id, "evt-q-0"))
+    place_ = place(topics.CHAT_REQUESTS.name, replay_uid(run.id, desk.first))
 
     def fail(at: Partition, value: bytes | None) -> Exception | None:
         if at == place_ and failures.pop():
-            desk.log.put(at, replay_uid(run.id, "evt-q-0").encode(), value)  # it is in the log all the same
+            desk.log.put(at, replay_uid(run.id, desk.first).encode(), value)  # it is in the log all the same
             return AWAY
         return None
 
@@ -191,12 +236,19 @@ async def test_without_an_answer_for_too_long_it_is_given_up(desk: Desk) -> None
         await (await desk.asking(run, patience_s=0.05)).run([])
 
 
-async def test_a_request_that_has_left_the_log_meanwhile_is_an_error(desk: Desk) -> None:
+async def test_a_request_that_has_left_the_log_meanwhile_is_told_and_holds_up_no_other(desk: Desk) -> None:
     run = await desk.begin()
     asking = await desk.asking(run)
-    desk.log.starts[place(topics.CHAT_REQUESTS.name, "q-0")] = 10_000
-    with pytest.raises(GoneError, match="retention has taken it"):
-        await asking.run([])
+    gone = place(topics.CHAT_REQUESTS.name, "q-0")
+    desk.log.starts[gone] = desk.log.records[gone][-1].offset
+    working = asyncio.create_task(desk.working())
+    try:
+        compared = await asking.run([])
+    finally:
+        working.cancel()
+    assert len(compared) == QUESTIONS
+    assert {pair.replay_of: pair.replay.status for pair in compared}["q-0"] == "unknown"
+    assert sum(pair.replay.status == "completed" for pair in compared) >= QUESTIONS // 2
 
 
 async def test_one_that_fails_is_a_result_as_any_other(desk: Desk) -> None:
