@@ -322,8 +322,8 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=16,
-        description="Replays begun by POST /replays that run beside one worker; each is a process of 150 MB, which "
-        "reads topics with all the processor time that it gets.",
+        description="Replays begun by POST /replays that run beside one worker; each is a process of 150 MB and "
+        "10 KB more for each request that is replayed, which reads topics with all the processor time that it gets.",
     )
 
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used

@@ -1,10 +1,7 @@
 """``faust -A app export TOPIC``: a topic, or a part of it, as a file for other programs. docs/export.md tells how."""
 
 import asyncio
-import getpass
-import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from app.audit import EXPORT, Caller
 from app.requests import Ingress
 from app.topics import CHAT_REQUESTS
 from commands.progress import Progress
-from commands.running import connected, run
+from commands.running import connected, os_user, run, say
 from replays import spans, when
 from replays.errors import NothingError, UsageError
 from replays.exports import parquet
@@ -101,10 +98,10 @@ async def _export(options: Options) -> None:
             with output:
                 tally = await _written(app.log_client, asked, output)
         except asyncio.CancelledError:
-            _say(f"stopped: nothing whole was written to {options.output or _path(options)}")
+            say(f"stopped: nothing whole was written to {options.output or _path(options)}")
             raise
         place = ", ".join(output.names) or "standard output"
-        _say(f"{options.topic}: {tally.written} records, {output.size} bytes, in {place}{tally.left_out()}")
+        say(f"{options.topic}: {tally.written} records, {output.size} bytes, in {place}{tally.left_out()}")
 
 
 async def _written(log: LogClient, asked: Asked, output: Output) -> Tally:
@@ -150,22 +147,6 @@ def _record(topic: str, where: Where) -> None:
         EXPORT,
         Caller(ingress=Ingress.CLI),
         tenant=where.tenant or app.settings.default_tenant,
-        actor=_os_user(),
+        actor=os_user(),
         resource_id=topic,
     )
-
-
-def _os_user() -> str:
-    """Who runs this, as the system says, and not the environment."""
-    try:
-        import pwd
-    except ImportError:  # Windows
-        return getpass.getuser()
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container
-        return str(os.getuid())
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"weir: {line}\n")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -46,10 +47,12 @@ class Progress:
         self.done += count
         self._note = note
         if self._tty:
-            self._bar.update(count)
+            with suppress(OSError):
+                self._bar.update(count)
         elif time.monotonic() - self._told_at >= LINE_EVERY_S:
             self._line()
 
     def _line(self) -> None:
         self._told_at = time.monotonic()
-        sys.stderr.write(f"{self._label}: {self.done} of {self._total}{f', {self._note}' if self._note else ''}\n")
+        with suppress(OSError):  # who reads it may be gone, and the work goes on
+            sys.stderr.write(f"{self._label}: {self.done} of {self._total}{f', {self._note}' if self._note else ''}\n")

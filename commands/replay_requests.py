@@ -1,6 +1,5 @@
 """``faust -A app replay requests`` and ``report``: yesterday's requests, asked again."""
 
-import getpass
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +9,21 @@ import click
 import orjson
 
 from app import app
-from app.audit import REPLAY, Caller
+from app.audit import CANCEL_REPLAY, REPLAY, Action, Caller
 from app.requests import Ingress
 from commands.progress import Progress
 from commands.replay import replay
-from commands.running import connected, run
+from commands.running import connected, os_user, run, say
 from replays import requests
-from replays.errors import GoneError, NothingError, UsageError
+from replays.errors import NothingError, UsageError, WithdrawnError
 from replays.page import page
-from replays.plans import LIMIT_MAX, Plan, conditions, rate_of
+from replays.plans import LIMIT_MAX, Plan, conditions, plan_from, rate_of
 from replays.report import Report
 from replays.runs import Kind, Run
 from replays.selecting import select
 from replays.text_report import text_report
 
+PATIENCE_MAX_S = 604_800.0
 PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; then somebody should look
 
 
@@ -55,14 +55,22 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be asked, and write nothing.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--attached", is_flag=True, hidden=True, help="Stop when standard input ends.")
 @report_options
-def replay_requests(resume: str | None, *, dry_run: bool, patience: float, **options: Any) -> None:
+def replay_requests(resume: str | None, *, dry_run: bool, patience: float, attached: bool, **options: Any) -> None:
     """Ask recorded requests again, as new ones, and compare.
 
     Nobody is sent an answer. The report shows each original beside its replay: status, latency, time to first token,
     tokens, cost, and how alike the texts are.
     """
-    run(_requests(resume, dry_run=dry_run, patience_s=patience, **options))
+    run(_requests(resume, dry_run=dry_run, patience_s=patience, **options), attached=attached)
+
+
+@replay.command(name="cancel")
+@click.argument("run_id", metavar="RUN")
+def replay_cancel(run_id: str) -> None:
+    """Cancel a run, wherever it runs: it asks no more, and cannot be resumed."""
+    run(_cancel(run_id))
 
 
 @replay.command(name="report")
@@ -76,6 +84,8 @@ def replay_report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
 async def _requests(
     resume: str | None, *, dry_run: bool, patience_s: float, report_dir: Path, as_json: bool, **options: Any
 ) -> None:
+    if not 1 <= patience_s <= PATIENCE_MAX_S:
+        raise UsageError(f"--patience: 1 to {PATIENCE_MAX_S:g} seconds")
     plan = None if resume is not None else _plan(options)
     async with connected(app):
         if plan is not None and dry_run:
@@ -84,13 +94,25 @@ async def _requests(
         begun = await _begun(plan, resume)
         try:
             made = await requests.carry_out(app, begun, Progress, patience_s=patience_s)
-        except (NothingError, UsageError, GoneError) as error:
+        except (NothingError, UsageError) as error:
             await requests.runs_of(app).end(begun, {"error": str(error)}, status="failed")
             raise
+        except WithdrawnError:
+            raise
         except BaseException:
-            _say(f"run {begun.id} has stopped; go on with: faust -A app replay requests --resume {begun.id}")
+            say(f"run {begun.id} has stopped; go on with: faust -A app replay requests --resume {begun.id}")
             raise
         _write(made, report_dir, as_json=as_json)
+
+
+async def _cancel(run_id: str) -> None:
+    async with connected(app):
+        found = await _found(run_id)
+        if await requests.cancel(app, found):
+            _audit(found, CANCEL_REPLAY)
+            say(f"run {run_id} is cancelled")
+        else:
+            say(f"run {run_id} is over")
 
 
 async def _report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
@@ -107,17 +129,23 @@ def _plan(options: dict[str, Any]) -> Plan:
 
 async def _begun(plan: Plan | None, resume: str | None) -> Run:
     if plan is None:
-        return await _found(str(resume))
+        found = await _found(str(resume))
+        _audit(found)
+        return found
     begun = await requests.begin(app, plan, by="cli")
-    app.audit.record(
-        REPLAY,
-        Caller(ingress=Ingress.CLI),
-        tenant=app.settings.default_tenant,
-        actor=getpass.getuser(),
-        resource_id=begun.id,
-    )
-    _say(f"run {begun.id}")
+    say(f"run {begun.id}")
+    _audit(begun)
     return begun
+
+
+def _audit(run: Run, action: Action = REPLAY) -> None:
+    app.audit.record(
+        action,
+        Caller(ingress=Ingress.CLI),
+        tenant=plan_from(run.parameters).where.get("tenant", app.settings.default_tenant),
+        actor=os_user(),
+        resource_id=run.id,
+    )
 
 
 async def _found(run_id: str) -> Run:
@@ -134,7 +162,7 @@ async def _tell_draft(draft: Run) -> None:
     known = [end.cost_usd for end in ends if end.cost_usd is not None]
     tokens = [(end.input_tokens or 0, end.output_tokens or 0) for end in ends]
     for why, count in selection.passed_over.items():
-        _say(f"{count} passed over: {why}")
+        say(f"{count} passed over: {why}")
     sys.stdout.write(
         f"{len(ends)} requests would be asked again; they took {sum(each for each, _ in tokens)} input and "
         f"{sum(each for _, each in tokens)} output tokens, and cost ${sum(known):.4f} "
@@ -149,10 +177,6 @@ def _write(report: Report, folder: Path, *, as_json: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"replay-{report.facts.run_id}"
     path.with_suffix(".json").write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
-    path.with_suffix(".html").write_text(page(report))
+    path.with_suffix(".html").write_text(page(report), encoding="utf-8")
     sys.stdout.write(text_report(report))
-    _say(f"written: {path.with_suffix('.html')} and .json")
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    say(f"written: {path.with_suffix('.html')} and .json")

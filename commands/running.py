@@ -1,11 +1,14 @@
 """Run a command beside the workers: the log without a consumer group, one line for an error, a telling exit code."""
 
 import asyncio
+import getpass
 import logging
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from io import TextIOWrapper
 from typing import NoReturn
 
 from app import topics
@@ -39,11 +42,19 @@ async def connected(app: Weir) -> AsyncIterator[Weir]:
         await app.log_client.stop()
 
 
-def run(main: Coroutine[object, object, None]) -> NoReturn:
-    """Run a command to its end; Ctrl-C and SIGTERM cancel it."""
+def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoReturn:
+    """Run a command to its end; Ctrl-C and SIGTERM cancel it.
+
+    Args:
+        main: the command.
+        attached: whether the end of standard input cancels it, too: who started it is gone then.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no arrows still gets its report
     try:
-        asyncio.run(_stoppable(main))
+        asyncio.run(_stoppable(main, attached=attached))
     except ReplayError as error:
         _end(str(error), error.EXIT_CODE)
     except (LogError, ApiError, OSError) as error:
@@ -53,7 +64,25 @@ def run(main: Coroutine[object, object, None]) -> NoReturn:
     sys.exit(0)
 
 
-async def _stoppable(main: Coroutine[object, object, None]) -> None:
+def os_user() -> str:
+    """Who runs this, as the system says, and not the environment."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container
+        return str(os.getuid())
+
+
+def say(line: str) -> None:
+    """Tell the person, beside what the command's output is."""
+    with suppress(OSError):  # who started it may be gone
+        sys.stderr.write(f"weir: {line}\n")
+
+
+async def _stoppable(main: Coroutine[object, object, None], *, attached: bool) -> None:
     """Both signals cancel the command, which lets go of what it holds; a second one ends it at once."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
 
@@ -65,9 +94,21 @@ async def _stoppable(main: Coroutine[object, object, None]) -> None:
     with suppress(NotImplementedError):  # Windows
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
+    if attached:
+        await loop.connect_read_pipe(lambda: _Ends(stop), sys.stdin)
     await task
 
 
+class _Ends(asyncio.Protocol):
+    """Watches for the end of a pipe."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+
+    def eof_received(self) -> None:
+        self._ended()
+
+
 def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"weir: {message}\n")
+    say(message)
     sys.exit(code)

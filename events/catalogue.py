@@ -34,6 +34,7 @@ TYPES: Final[tuple[type[EventData], ...]] = (
     lineage.QueryLineage,
     audit.AuditRecorded,
     replays.ReplayStarted,
+    replays.ReplaySelected,
     replays.ReplayEnded,
     replays.ReplayCompared,
 )

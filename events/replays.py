@@ -21,12 +21,22 @@ class ReplayStarted(_OfRun):
     EVENT_TYPE: ClassVar[str] = "replay.started"
     TOPIC: ClassVar[str] = "chat-replays"
 
-    kind: str = Field(description="requests, feedback or dead-letters.")
+    kind: Literal["requests", "feedback", "dead-letters"]
     parameters: dict[str, Any] = Field(description="As they were asked for.")
     spans: list[dict[str, Any]] = Field(description="Offset ranges that it reads: topic, partition, start, end.")
     ends: dict[str, list[int]] = Field(description="Where other topics ended when it started, by partition.")
     started_at: str = Field(description="ISO 8601, UTC.")
     by: str = Field(description="Who started it: cli, or http.")
+
+
+class ReplaySelected(_OfRun):
+    """A run has chosen what it processes."""
+
+    EVENT_TYPE: ClassVar[str] = "replay.selected"
+    TOPIC: ClassVar[str] = "chat-replay-results"
+
+    selected: int = Field(description="Requests.")
+    passed_over: dict[str, int] = Field(description="Records that are not among them, by the reason.")
 
 
 class ReplayEnded(_OfRun):

@@ -4,17 +4,19 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from answers.envelope import Event, utc_iso
+from answers.envelope import Json, utc_iso
 from app import topics
 from app.core import Weir
-from events.replays import ReplayCompared
+from events.base import derived_id
+from events.catalogue import data_of
+from events.replays import ReplayCompared, ReplaySelected
 from replays import spans
 from replays.asking import Asking, told, told_id
 from replays.comparison import Compared, compared_from
 from replays.plans import Plan, plan_from
 from replays.report import Report, RunFacts, report_of
 from replays.runs import Kind, Run, Runs
-from replays.selecting import select
+from replays.selecting import Selection, select
 from replays.steps import Steps
 from replays.when import Edge, parse, written
 
@@ -67,9 +69,10 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
         ReplayError: it could not be finished; the message says why.
         LogError: the log refuses.
     """
-    if run.ended is not None and run.ended.status == "completed":
+    if run.is_over:
         return await report(app, run)
     selection = await select(app.log_client, run, app.prices, steps)
+    await _tell_selected(app, run, selection)
     known = await _compared(app, run)
     with steps("replayed", len(selection.originals)) as replaying:
         replaying.advance(len(known))
@@ -85,42 +88,79 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
         )
         compared = await asking.run(known)
     await _surely_told(app, run, compared)
-    made = report_of(_facts(run, len(selection.originals), ended_at=utc_iso()), compared)
+    made = report_of(_facts(run, len(compared), selection.passed_over, ended_at=utc_iso()), compared)
     await runs_of(app).end(run, made.as_json(rows=False))
     return made
 
 
-async def report(app: Weir, run: Run) -> Report:
-    """The report of a run as far as it has come.
+async def count(app: Weir, run: Run) -> int:
+    """How many pairs a run has told.
 
     Raises:
         LogError: the log cannot be read.
     """
-    compared = await _compared(app, run)
-    if run.ended is None or run.ended.status != "completed":
-        return report_of(_facts(run, len(compared), ended_at=None), compared)
-    selected = int(run.ended.summary["run"]["selected"])
-    return report_of(_facts(run, selected, ended_at=run.ended.summary["run"]["ended_at"]), compared)
+    return len(await runs_of(app).results_as(run.id, ReplayCompared, lambda _: None))
+
+
+async def cancel(app: Weir, run: Run) -> bool:
+    """Have a run asked no further, whoever carries it out; False if it is over.
+
+    Raises:
+        LogError: it may or may not be cancelled.
+    """
+    if run.is_over:
+        return False
+    await runs_of(app).end(run, {}, status="cancelled")
+    return True
+
+
+async def report(app: Weir, run: Run, *, texts: bool = True) -> Report:
+    """The report of a run as far as it has come.
+
+    Args:
+        app: with a log that is open.
+        run: which.
+        texts: whether what was said is in it, where the run was asked for it.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    compared = await _compared(app, run, texts=texts)
+    chosen = [data_of(event, ReplaySelected) for event in await runs_of(app).results(run.id, ReplaySelected)]
+    selected = max([len(compared), *(each.selected for each in chosen)])
+    passed_over = chosen[-1].passed_over if chosen else {}
+    ended_at = None if run.ended is None else run.ended.summary.get("run", {}).get("ended_at", run.ended.ended_at)
+    return report_of(_facts(run, selected, passed_over, ended_at=ended_at), compared)
+
+
+async def _tell_selected(app: Weir, run: Run, selection: Selection) -> None:
+    """So that a report knows of how many, also while the run goes on."""
+    told = ReplaySelected(run=run.id, selected=len(selection.originals), passed_over=selection.passed_over)
+    tenant = app.settings.default_tenant
+    await app.events.publish(told, tenant, event_id=derived_id("replay.selected", run.id, told.model_dump_json()))
 
 
 async def _surely_told(app: Weir, run: Run, compared: list[Compared]) -> None:
     """Have each pair in the log: while that is away, events may have been dropped."""
-    known = {pair.uid for pair in await _compared(app, run)}
+    known = {pair.uid for pair in await _compared(app, run, texts=False)}
     for pair in compared:
         if pair.uid not in known:
             await app.events.publish(told(run, pair), pair.tenant, event_id=told_id(run, pair))
 
 
-async def _compared(app: Weir, run: Run) -> list[Compared]:
-    return [_pair(event) for event in await runs_of(app).results(run.id, ReplayCompared)]
+async def _compared(app: Weir, run: Run, *, texts: bool = True) -> list[Compared]:
+    without = {} if texts else {"original_text": None, "replay_text": None}
+    return await runs_of(app).results_as(
+        run.id, ReplayCompared, lambda event: compared_from({**event.data, "tenant": event.tenant_id, **without})
+    )
 
 
-def _pair(event: Event) -> Compared:
-    return compared_from({**event.data, "tenant": event.tenant_id})
-
-
-def _facts(run: Run, selected: int, *, ended_at: str | None) -> RunFacts:
+def _facts(run: Run, selected: int, passed_over: dict[str, int], *, ended_at: str | None) -> RunFacts:
     plan = plan_from(run.parameters)
+    shown: Json = {name: value for name, value in plan.as_json().items() if name in SHOWN and value}
+    if passed_over:
+        shown["passed_over"] = passed_over
+    status = "running" if run.ended is None else run.ended.status
     return RunFacts(
         run_id=run.id,
         model=plan.model,
@@ -129,8 +169,8 @@ def _facts(run: Run, selected: int, *, ended_at: str | None) -> RunFacts:
         started_at=run.started_at,
         ended_at=ended_at,
         selected=selected,
-        status="running" if ended_at is None else "completed",
-        parameters={name: value for name, value in plan.as_json().items() if name in SHOWN and value},
+        status="completed" if ended_at is not None and run.ended is None else status,
+        parameters=shown,
     )
 
 

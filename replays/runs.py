@@ -3,14 +3,15 @@
 A run's id begins with the second of its start, so that its records are found without reading the topic from its start.
 """
 
+import asyncio
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError, utc_iso
@@ -24,7 +25,11 @@ from replays.spans import Span, records, span_from
 from transports.log import LogClient, Partition
 from transports.partitioner import partition_for
 
+T = TypeVar("T")
+Told = TypeVar("Told", bound=EventData)
+
 _ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+EVENTS_AT_ONCE: Final = 100  # decoded before the event loop gets a turn
 CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
 
 
@@ -47,6 +52,11 @@ class Run:
     ends: dict[str, list[int]] = field(default_factory=dict)  # where other topics ended when it started, by partition
     started_at: str = ""  # ISO 8601, UTC
     ended: ReplayEnded | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it to be done; one that failed may be tried again."""
+        return self.ended is not None and self.ended.status != "failed"
 
     def end_of(self, at: Partition) -> int:
         """Where a partition ended when it started: nothing that it has caused is older."""
@@ -147,11 +157,11 @@ class Runs:
         """
         started: ReplayStarted | None = None
         ended: ReplayEnded | None = None
-        for event in await self._told(topics.CHAT_REPLAYS.name, run_id):
+        async for event in self._read(topics.CHAT_REPLAYS.name, run_id.encode(), started_s(run_id)):
             if event.event_type == ReplayStarted.EVENT_TYPE:
-                started = started or data_of(event, ReplayStarted)
+                started = started or _data_of(event, ReplayStarted)
             elif event.event_type == ReplayEnded.EVENT_TYPE:
-                ended = data_of(event, ReplayEnded)
+                ended = _data_of(event, ReplayEnded) or ended  # the last one: a failed run may be resumed
         if started is None:
             raise UsageError(f"there is no run {run_id}, or it is older than {topics.CHAT_REPLAYS.name} keeps")
         return _run(started, ended)
@@ -164,12 +174,10 @@ class Runs:
         """
         started: dict[str, ReplayStarted] = {}
         ended: dict[str, ReplayEnded] = {}
-        for event in await self._read(topics.CHAT_REPLAYS.name, None, since_s):
-            if event.event_type == ReplayStarted.EVENT_TYPE:
-                told = data_of(event, ReplayStarted)
-                started[told.run] = told
-            elif event.event_type == ReplayEnded.EVENT_TYPE:
-                over = data_of(event, ReplayEnded)
+        async for event in self._read(topics.CHAT_REPLAYS.name, None, since_s):
+            if event.event_type == ReplayStarted.EVENT_TYPE and (told := _data_of(event, ReplayStarted)) is not None:
+                started.setdefault(told.run, told)
+            elif event.event_type == ReplayEnded.EVENT_TYPE and (over := _data_of(event, ReplayEnded)) is not None:
                 ended[over.run] = over
         return [_run(started[name], ended.get(name)) for name in sorted(started, reverse=True)]
 
@@ -179,27 +187,45 @@ class Runs:
         Raises:
             LogError: the log cannot be read.
         """
-        told = await self._told(topics.CHAT_REPLAY_RESULTS.name, run_id)
-        return list({event.event_id: event for event in told if event.event_type == model.EVENT_TYPE}.values())
+        return await self.results_as(run_id, model, lambda event: event)
 
-    async def _told(self, topic: str, run_id: str) -> list[Event]:
-        return await self._read(topic, run_id.encode(), started_s(run_id))
+    async def results_as(self, run_id: str, model: type[EventData], take: Callable[[Event], T]) -> list[T]:
+        """What is taken of each of those events, as they are read: all of them as they are may be a lot.
 
-    async def _read(self, topic: str, key: bytes | None, since_s: float) -> list[Event]:
-        found: list[Event] = []
+        Raises:
+            LogError: the log cannot be read.
+        """
+        found: dict[str, T] = {}
+        async for event in self._read(topics.CHAT_REPLAY_RESULTS.name, run_id.encode(), started_s(run_id)):
+            if event.event_type == model.EVENT_TYPE and event.event_id not in found:
+                found[event.event_id] = take(event)
+        return list(found.values())
+
+    async def _read(self, topic: str, key: bytes | None, since_s: float) -> AsyncIterator[Event]:
         count = self._log.partitions(topic)
         for number in range(count) if key is None else [partition_for(key, count)]:
             at = Partition(topic, number)
             span = Span(at, await self._log.offset_at(at, since_s - CLOCKS_S), (await self._log.bounds(at)).end)
             async for page in records(self._log, span):
-                found += [event for record in page if key in {None, record.key} and (event := _event(record.value))]
-        return found
+                for place, record in enumerate(page):
+                    if place % EVENTS_AT_ONCE == 0:
+                        await asyncio.sleep(0)  # a worker asks this, too
+                    if key in {None, record.key} and (event := _event(record.value)) is not None:
+                        yield event
 
 
 def _event(value: bytes | None) -> Event | None:
     try:
         return envelope.decode(value)
     except MalformedRecordError:  # somebody else's
+        return None
+
+
+def _data_of(event: Event, model: type[Told]) -> Told | None:
+    """What an event of a run says; None for one that is not as it should be, which must not hide the others."""
+    try:
+        return data_of(event, model)
+    except MalformedRecordError:
         return None
 
 

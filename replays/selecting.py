@@ -10,7 +10,7 @@ from app import requests, topics
 from app.prices import Prices
 from app.requests import ChatRequest
 from replays.answered import REPEATED, Answered, Ended
-from replays.errors import GoneError, NothingError, UsageError
+from replays.errors import NothingError, UsageError
 from replays.plans import LIMIT_MAX, OF_OUTCOME, OF_REQUEST, Plan, plan_from
 from replays.runs import Run
 from replays.spans import Span, records, size
@@ -18,7 +18,7 @@ from replays.steps import Step, Steps
 from transports.log import LogClient, Partition, Record
 from transports.partitioner import partition_for
 
-SEEN_MAX: Final = 5 * LIMIT_MAX  # requests in a range, of which a condition on their ends chooses
+SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and what they were answered
 
 
 class Place(NamedTuple):
@@ -57,8 +57,7 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
 
     Raises:
         NothingError: there are none.
-        UsageError: there are too many.
-        GoneError: retention has taken some since the run was started.
+        UsageError: there are too many to choose from.
         LogError: the log cannot be read.
     """
     plan = plan_from(run.parameters)
@@ -66,8 +65,6 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
         selection = await _requests(log, run.spans, plan, step)
     if not plan.of_outcome:
         del selection.originals[plan.limit :]
-    elif len(selection.originals) > SEEN_MAX:
-        raise UsageError(f"more than {SEEN_MAX} requests are in this range: make it smaller")
     await _ends(log, run, selection, prices, steps)
     _drop_repeated(selection)
     if plan.of_outcome:
@@ -81,16 +78,19 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
 async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step) -> Selection:
     wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
     found: dict[str, Original] = {}
-    passed_over = {"malformed": 0, "replays": 0, "sent twice": 0, "others": 0}
+    passed_over = {"malformed": 0, "replays": 0, "sent twice": 0, "others": 0, "gone from the log": 0}
     for span in spans:
-        if (await log.bounds(span.at)).start > span.start:
-            raise GoneError(f"topic {span.at.topic}: the log has forgotten the beginning of what this run is about")
-        position = span.start
+        # Of a run that is resumed much later, retention may have taken what it has asked long ago.
+        position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
+        passed_over["gone from the log"] += position - span.start
+        step.advance(position - span.start)
         async for page in records(log, span):
             for record in page:
                 why = _take(record, wanted, found)
                 if why is not None:
                     passed_over[why] += 1
+            if len(found) > SEEN_MAX:
+                raise UsageError(f"--from: more than {SEEN_MAX} requests are to choose from: ask for a smaller range")
             step.advance(page[-1].offset + 1 - position)
             position = page[-1].offset + 1
             await asyncio.sleep(0)

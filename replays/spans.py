@@ -57,7 +57,7 @@ async def resolve(log: LogClient, topic: str, since: When, until: When, *, now: 
         if isinstance(given, Offsets) and (wrong := [number for number in given.of if number >= count]):
             raise UsageError(f"topic {topic} has no partition {wrong[0]}: they are 0 to {count - 1}")
     if isinstance(since, Time) and isinstance(until, Time) and until.seconds <= since.seconds:
-        raise UsageError(f"--to ({utc_iso(until.seconds)}) is not after --from ({utc_iso(since.seconds)})")
+        raise UsageError(f"--to: {utc_iso(until.seconds)} is not after --from, {utc_iso(since.seconds)}")
     spans: list[Span] = []
     for number in range(count):
         at = Partition(topic, number)

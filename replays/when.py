@@ -18,9 +18,9 @@ from typing import Final
 from answers.envelope import seconds_of, utc_iso
 from replays.errors import UsageError
 
-_AGO: Final = re.compile(r"-(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_AGO: Final = re.compile(r"-(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 _UNITS_S: Final = (86_400, 3_600, 60, 1)
-_OFFSETS: Final = re.compile(r"\d+:\d+(,\d+:\d+)*")
+_OFFSETS: Final = re.compile(r"\d{1,9}:\d{1,18}(,\d{1,9}:\d{1,18})*")
 
 
 class Edge(Enum):
@@ -75,8 +75,11 @@ def parse(text: str, *, now: float, option: str) -> When:
         return Offsets({int(partition): int(offset) for partition, offset in pairs})
     ago = _AGO.fullmatch(text)
     if ago is not None and any(ago.groups()):
-        return Time(now - sum(int(count or 0) * unit for count, unit in zip(ago.groups(), _UNITS_S, strict=True)))
-    seconds = seconds_of(text)
+        seconds: float | None = now - sum(int(n or 0) * unit for n, unit in zip(ago.groups(), _UNITS_S, strict=True))
+    else:
+        seconds = seconds_of(text)
+    if seconds is not None and seconds < 0:
+        raise UsageError(f"{option}: {text[:80]!r} is before 1970")
     if seconds is None:
         raise UsageError(
             f"{option}: {text[:80]!r} is no time: write it as 2026-11-20T08:00:00Z, -2h, earliest, latest, now, or "

@@ -31,6 +31,8 @@ ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("GET", "/api/v1/feedback/summary"): audit.READ_FEEDBACK,
     ("POST", "/replays"): audit.REPLAY,
     ("POST", "/replays/{id}/resume"): audit.REPLAY,
+    ("POST", "/replays/{id}/cancel"): audit.CANCEL_REPLAY,
+    ("GET", "/replays"): audit.READ_REPLAY,
     ("GET", "/replays/{id}"): audit.READ_REPLAY,
     ("GET", "/replays/{id}/report"): audit.READ_REPLAY,
     ("GET", "/thinking/{id}"): audit.READ,
@@ -39,6 +41,9 @@ ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("GET", "/thinking/{id}/metrics"): audit.READ,
 }
 """By method and path, as the router has it."""
+
+RESOURCE: Final = web.RequestKey("resource", str)
+"""What a request was about, where its path does not say: what it has made."""
 
 CLOSED: Final = 499  # nginx's word for a client that left before its answer
 
@@ -83,7 +88,7 @@ class Auditing:
             tenant = self._app.door.tenant(http.headers.get("X-Tenant-ID"))
         except InvalidRequestError:
             tenant = self._app.settings.default_tenant
-        name = http.match_info.get("id") or http.match_info.get("uid")
+        name = http.get(RESOURCE) or http.match_info.get("id") or http.match_info.get("uid")
         self._app.audit.record(
             action,
             caller_of(http),

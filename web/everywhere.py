@@ -17,10 +17,17 @@ class Everywhere:
         self._app = app
         self._owners = owners
 
-    async def others(self, http: web.Request, params: Iterable[tuple[str, str]]) -> tuple[list[Json], Json]:
+    async def others(
+        self, http: web.Request, params: Iterable[tuple[str, str]], *, path: str | None = None
+    ) -> tuple[list[Json], Json]:
         """What the other workers answer to the same question, and who was asked.
 
         Another worker that asks gets what this one knows only: no answers, and nobody was asked.
+
+        Args:
+            http: the question.
+            params: of its query.
+            path: where it is asked; its own by default.
 
         Returns:
             their bodies, and ``{workers, missing_workers}``: what is not whole says so.
@@ -30,7 +37,7 @@ class Everywhere:
         params, everybody = list(params), self._owners.all()
         others = sorted(everybody - {self._owners.own}, key=str)
         answers = await asyncio.gather(
-            *(self._owners.ask(other, http.path, params) for other in others), return_exceptions=True
+            *(self._owners.ask(other, path or http.path, params) for other in others), return_exceptions=True
         )
         bodies: list[Json] = []
         missing = [str(self._owners.own)] if self._app.rebalancing else []

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from app.errors import ApiError
 from replays.runs import Run
@@ -15,7 +16,7 @@ LINE_MAX_BYTES = 64 * 1024
 
 
 class Processes:
-    """Of one worker; each is the command that resumes a run, which is stopped with the worker and can be resumed.
+    """Of one worker; each is the command that resumes a run. It ends with the worker, and can be resumed.
 
     Args:
         at_once: how many there may be.
@@ -23,31 +24,33 @@ class Processes:
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
+        self._reserved = 0
         self._running: dict[str, asyncio.Task[None]] = {}  # by run
 
-    def runs(self, run_id: str) -> bool:
-        """Whether a run is carried out here."""
-        return run_id in self._running
+    @property
+    def runs(self) -> list[str]:
+        """The runs that are carried out here."""
+        return list(self._running)
 
-    def check_room(self) -> None:
-        """Whether one more may be started.
+    @contextmanager
+    def place(self) -> Iterator[Callable[[Run], None]]:
+        """A place for one more, and what starts it there. Starting a run that is carried out here changes nothing.
 
         Raises:
-            ApiError: there are enough.
+            ApiError: there is none.
         """
-        if len(self._running) >= self._at_once:
+        if len(self._running) + self._reserved >= self._at_once:
             raise ApiError(
                 f"{self._at_once} replays run on this worker already; wait for one to end.",
                 status=429,
                 kind="rate_limit_error",
                 code="too_many_replays",
             )
-
-    async def start(self, run: Run) -> None:
-        """Carry out a run."""
-        task = asyncio.get_running_loop().create_task(self._carry_out(run))
-        self._running[run.id] = task
-        task.add_done_callback(lambda _: self._running.pop(run.id, None))
+        self._reserved += 1
+        try:
+            yield self._start
+        finally:
+            self._reserved -= 1
 
     async def close(self) -> None:
         """Stop them all."""
@@ -56,11 +59,18 @@ class Processes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _start(self, run: Run) -> None:
+        if run.id not in self._running:
+            task = asyncio.get_running_loop().create_task(self._carry_out(run))
+            self._running[run.id] = task
+            task.add_done_callback(lambda _: self._running.pop(run.id, None))
+
     async def _carry_out(self, run: Run) -> None:
+        command = ("replay", run.kind, "--resume", run.id, "--json", "--attached")
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "faust", "-A", "app", "replay", run.kind, "--resume", run.id, "--json"),
-                stdin=asyncio.subprocess.DEVNULL,
+                *(sys.executable, "-m", "faust", "-A", "app", *command),
+                stdin=asyncio.subprocess.PIPE,  # it ends when this worker does, even if that is killed
                 stdout=asyncio.subprocess.DEVNULL,  # its report is told out of the log
                 stderr=asyncio.subprocess.PIPE,
                 limit=LINE_MAX_BYTES,
@@ -81,10 +91,14 @@ class Processes:
 
 async def _last_line(process: asyncio.subprocess.Process) -> str:
     last = ""
-    if process.stderr is not None:
-        with suppress(ValueError):  # a line longer than that
-            async for line in process.stderr:
-                last = line.decode(errors="replace").strip() or last
+    while process.stderr is not None:
+        try:
+            line = await process.stderr.readline()
+        except ValueError:  # a line longer than that; what follows it is read
+            continue
+        if not line:
+            break
+        last = line.decode(errors="replace").strip() or last
     return last
 
 

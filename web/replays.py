@@ -5,10 +5,11 @@ tokens takes processor time, and answers must not wait for it. Any worker tells 
 the log.
 """
 
+import asyncio
+import re
 import time
 from typing import Any, Literal
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,13 +22,17 @@ from replays import requests
 from replays.errors import GoneError, NothingError, ReplayError, UsageError
 from replays.page import page
 from replays.plans import LIMIT_MAX, Plan
+from replays.report import Report
 from replays.runs import Kind, Run
 from tables.owners import FORWARDED
+from web.auditing import RESOURCE
 from web.errors import json_response
 from web.everywhere import Everywhere
 from web.processes import Processes
 from web.tenants import named_tenant
 
+PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
+_OPTION = re.compile(r"--([a-z-]+): ")
 _STATUSES = {UsageError: (400, "invalid_replay"), NothingError: (404, "nothing_to_replay"), GoneError: (410, "gone")}
 
 
@@ -45,7 +50,6 @@ class _Body(BaseModel):
     limit: int = LIMIT_MAX
     rate: float | None = None
     concurrency: int = 8
-    texts: bool = False
 
 
 class ReplaysView:
@@ -58,39 +62,44 @@ class ReplaysView:
 
     async def create(self, http: web.Request) -> web.Response:
         """Begin a run; 202 and where it is told of."""
-        self._processes.check_room()
-        plan = _plan(await http.read(), named_tenant(http))
-        try:
-            run = await requests.begin(self._app, plan, by="http")
-        except ReplayError as error:
-            raise _api_error(error) from None
-        await self._processes.start(run)
-        return json_response(_run_json(run, "running"), status=202, headers={"Location": f"/replays/{run.id}"})
+        with self._processes.place() as start:
+            plan = _plan(await http.read(), self._tenant(http))
+            try:
+                run = await requests.begin(self._app, plan, by="http")
+            except ReplayError as error:
+                raise _api_error(error) from None
+            http[RESOURCE] = run.id
+            start(run)
+        return _accepted(run, "running")
 
     async def resume(self, http: web.Request) -> web.Response:
-        """Go on with a run that was stopped."""
+        """Go on with a run that was stopped, here, unless a worker does."""
         run = await self._run(http)
-        if run.ended is None and not await self._is_running(http, run):
-            self._processes.check_room()
-            await self._processes.start(run)
-        status = "running" if run.ended is None else run.ended.status
-        return json_response(_run_json(run, status), status=202, headers={"Location": f"/replays/{run.id}"})
+        if run.is_over:
+            return _accepted(run, _status(run, set()))
+        if run.id not in await self._running(http):
+            with self._processes.place() as start:
+                start(run)
+        return _accepted(run, "running")
+
+    async def cancel(self, http: web.Request) -> web.Response:
+        """Have a run asked no further, whoever carries it out."""
+        run = await self._run(http)
+        await requests.cancel(self._app, run)
+        return _accepted(run, _status(run, set()) if run.is_over else "cancelled")
 
     async def show(self, http: web.Request) -> web.Response:
-        """Where a run stands, with its report so far; ``?requests=true`` with each pair."""
-        if FORWARDED in http.headers:
-            return json_response({"running": self._processes.runs(http.match_info["id"])})
+        """Where a run stands, with its report when it is over; ``?requests=true`` with each pair."""
         run = await self._run(http)
-        if run.ended is None:
-            running = await self._is_running(http, run)
-            body = _run_json(run, "running" if running else "unfinished")  # a command may run it, elsewhere
-        else:
-            body = _run_json(run, run.ended.status)
+        body = _run_json(run, _status(run, await self._running(http)))
+        if run.ended is not None:
+            body["error"] = run.ended.summary.get("error")
+            body["report"] = run.ended.summary if run.ended.status == "completed" else None
         if run.kind is Kind.REQUESTS:
-            made = await requests.report(self._app, run)
-            body["report"] = made.as_json(rows=http.query.get("requests") in {"true", "1"})
-        elif run.ended is not None:
-            body["report"] = run.ended.summary
+            body["compared"] = await requests.count(self._app, run)
+            if http.query.get("requests") in {"true", "1"}:
+                made = await self._report(run, body["compared"])
+                body["report"] = await asyncio.to_thread(made.as_json)
         return json_response(body)
 
     async def page(self, http: web.Request) -> web.Response:
@@ -98,16 +107,22 @@ class ReplaysView:
         run = await self._run(http)
         if run.kind is not Kind.REQUESTS:
             raise NotFoundError("Only a replay of requests has a page.", code="no_page")
-        made = await requests.report(self._app, run)
-        return web.Response(text=page(made), content_type="text/html", charset="utf-8")
+        made = await self._report(run, await requests.count(self._app, run))
+        text = await asyncio.to_thread(page, made)  # answers take turns with it
+        return web.Response(text=text, content_type="text/html", charset="utf-8")
 
     async def index(self, http: web.Request) -> web.Response:
         """The runs that the log knows, newest first."""
+        if FORWARDED in http.headers:
+            return json_response({"running": self._processes.runs})
         since = time.time() - (topics.CHAT_REPLAYS.retention_s or 0.0)
-        tenant = named_tenant(http)
+        tenant, running = self._tenant(http), await self._running(http)
         runs = [run for run in await requests.runs_of(self._app).recent(since) if _is_of(run, tenant)]
-        listed = [_run_json(run, "unfinished" if run.ended is None else run.ended.status) for run in runs]
-        return json_response({"object": "list", "replays": listed})
+        return json_response({"object": "list", "replays": [_run_json(run, _status(run, running)) for run in runs]})
+
+    def _tenant(self, http: web.Request) -> str | None:
+        tenant = named_tenant(http)
+        return None if tenant is None else self._app.door.tenant(tenant)
 
     async def _run(self, http: web.Request) -> Run:
         name = http.match_info["id"]
@@ -115,16 +130,24 @@ class ReplaysView:
             run = await requests.runs_of(self._app).find(name)
         except UsageError as error:
             raise NotFoundError(f"No replay '{name[:100]}': {error}.", code="replay_not_found") from None
-        if not _is_of(run, named_tenant(http)):
+        if not _is_of(run, self._tenant(http)):
             raise NotFoundError(f"No replay '{name[:100]}' is known.", code="replay_not_found")
         return run
 
-    async def _is_running(self, http: web.Request, run: Run) -> bool:
-        """Whether a worker runs it."""
-        if self._processes.runs(run.id):
-            return True
-        bodies, _ = await self._everywhere.others(http, ())
-        return any(body.get("running") for body in bodies)
+    async def _running(self, http: web.Request) -> set[str]:
+        """The runs that workers carry out."""
+        bodies, _ = await self._everywhere.others(http, (), path="/replays")
+        return {*self._processes.runs, *(run for body in bodies for run in body.get("running", ()))}
+
+    async def _report(self, run: Run, pairs: int) -> Report:
+        if pairs > PAIRS_MAX:
+            raise InvalidRequestError(
+                f"This run has {pairs} pairs, more than a worker shows ({PAIRS_MAX}): "
+                f"faust -A app replay report {run.id}.",
+                code="too_many_pairs",
+                status=413,
+            )
+        return await requests.report(self._app, run, texts=False)
 
 
 def _plan(raw: bytes, tenant: str | None) -> Plan:
@@ -132,7 +155,7 @@ def _plan(raw: bytes, tenant: str | None) -> Plan:
     if not isinstance(body, dict):
         raise InvalidRequestError("The body must be a JSON object.")
     try:
-        given = _Body.model_validate_json(orjson.dumps(body)).model_dump(exclude={"kind"})
+        given = _Body.model_validate_json(raw).model_dump(exclude={"kind"})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = str(first["loc"][0]) if first["loc"] else None
@@ -147,17 +170,26 @@ def _plan(raw: bytes, tenant: str | None) -> Plan:
 
 def _api_error(error: ReplayError) -> ApiError:
     """As HTTP says it: fields have no dashes."""
-    message = str(error)
-    option, colon, rest = message.partition(":")
-    field = option.removeprefix("--") if colon and option.startswith("--") else None
+    option = _OPTION.match(str(error))
+    field = option and option.group(1)
     status, code = _STATUSES.get(type(error), (500, "replay_failed"))
-    text = f"'{field}':{rest}." if field else f"{message}."
+    text = f"'{field}': {str(error)[option.end() :]}." if option else f"{error}."
     return InvalidRequestError(text, param=field, code=code, status=status)
 
 
 def _is_of(run: Run, tenant: str | None) -> bool:
     where: dict[str, Any] = run.parameters.get("where") or {}
     return tenant is None or where.get("tenant") == tenant
+
+
+def _status(run: Run, running: set[str]) -> str:
+    if run.ended is not None and (run.is_over or run.id not in running):
+        return run.ended.status
+    return "running" if run.id in running else "unfinished"  # a command may carry it out, which nobody knows here
+
+
+def _accepted(run: Run, status: str) -> web.Response:
+    return json_response(_run_json(run, status), status=202, headers={"Location": f"/replays/{run.id}"})
 
 
 def _run_json(run: Run, status: str) -> Json:

@@ -103,6 +103,7 @@ class WebServer(Service):
                 web.get("/replays/{id}", replays.show),
                 web.get("/replays/{id}/report", replays.page),
                 web.post("/replays/{id}/resume", replays.resume),
+                web.post("/replays/{id}/cancel", replays.cancel),
                 web.get("/schemas", schemas.index),
                 web.get("/schemas/{event_type}", schemas.show),
                 web.get("/insights", insights.insights),

@@ -9,7 +9,7 @@ from answers.frames import Frame, Kind, Status
 from app import topics
 from app.prices import Prices
 from app.requests import Ingress
-from replays.errors import GoneError, NothingError
+from replays.errors import NothingError, UsageError
 from replays.plans import Plan
 from replays.runs import Kind as RunKind
 from replays.runs import Run
@@ -136,9 +136,20 @@ async def test_nothing_that_fits_is_an_error(log: MemoryLog) -> None:
         await chosen(log, where={"tenant": "nobody"})
 
 
-async def test_a_run_whose_records_are_gone_is_an_error(log: MemoryLog) -> None:
-    recorded(log, "a", "x")
+async def test_what_has_left_the_log_since_a_run_was_begun_is_counted_and_hides_nothing_else(log: MemoryLog) -> None:
+    for n in range(20):
+        recorded(log, f"q-{n}", "x")
     run = await run_of(log)
-    log.starts[place(topics.CHAT_REQUESTS.name, "a")] = 1
-    with pytest.raises(GoneError):
-        await chosen(log, run)
+    at = place(topics.CHAT_REQUESTS.name, "q-0")
+    log.starts[at] = 1
+    selection = await chosen(log, run)
+    assert uids(selection) == [f"q-{n}" for n in range(1, 20)]
+    assert selection.passed_over == {"gone from the log": 1}
+
+
+async def test_more_requests_than_fit_into_memory_are_refused(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(20):
+        recorded(log, f"q-{n}", "x")
+    monkeypatch.setattr("replays.selecting.SEEN_MAX", 2)
+    with pytest.raises(UsageError, match="smaller range"):
+        await chosen(log, limit=1)

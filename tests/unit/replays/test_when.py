@@ -28,6 +28,18 @@ def test_times_ages_edges_and_offsets_are_told_apart(text: str, meant: When) -> 
     assert parse(text, now=NOW, option="--from") == meant
 
 
+@pytest.mark.parametrize("text", ["-99999d", "0001-01-01T00:00:00+14:00", "1969-12-31"])
+def test_what_was_before_there_were_logs_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--from: .* is (before 1970|no time)"):
+        parse(text, now=NOW, option="--from")
+
+
+@pytest.mark.parametrize("text", ["-" + "9" * 400 + "d", "0:" + "9" * 5000])
+def test_numbers_without_end_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--from: .* is no time"):
+        parse(text, now=NOW, option="--from")
+
+
 @pytest.mark.parametrize(
     "text", ["", "-", "2h", "-2w", "-h", "yesterday", "2026-13-01", "0:", "0:1,", "1:-5", "-30m1h"]
 )
