@@ -54,11 +54,18 @@ class ChatRequest:
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
+    redriven: tuple[Json, ...] = ()  # how it came back from the dead letters, newest last: run, letter, at, reason, rid
 
     @property
     def key(self) -> bytes:
         """The record's key, in all topics around this request."""
         return self.uid.encode()
+
+    @property
+    def replaces(self) -> str | None:
+        """Of one that came back from the dead letters: the submission whose end its own is to replace."""
+        rid = self.redriven[-1].get("rid") if self.redriven else None
+        return rid if isinstance(rid, str) else None
 
     @property
     def session_id(self) -> str | None:
@@ -111,6 +118,8 @@ def encode(request: ChatRequest) -> bytes:
         data["on_disconnect"] = request.on_disconnect
     if request.traceparent is not None:
         data["traceparent"] = request.traceparent
+    if request.redriven:
+        data["redriven"] = request.redriven
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
@@ -143,6 +152,13 @@ def decode(value: bytes | None) -> ChatRequest:
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
             traceparent=None if place is None else str(place),
+            redriven=_history(data.get("redriven", [])),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None
+
+
+def _history(lives: Any) -> tuple[Json, ...]:
+    if not isinstance(lives, list) or not all(isinstance(life, dict) for life in lives):
+        raise TypeError("`redriven` is not an array of objects")
+    return tuple(lives)
