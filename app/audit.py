@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from app.publishing import Events
-from app.requests import Ingress
 from events.audit import ActorType, AuditRecorded, AuditType
 
 AGENT_MAX_CHARS: Final = 200  # of a client's name for itself
@@ -24,13 +23,14 @@ READ: Final = Action("request.read", AuditType.DATA_ACCESS, "request")
 GIVE_FEEDBACK: Final = Action("feedback.submit", AuditType.CREATE, "feedback")
 READ_FEEDBACK: Final = Action("feedback.read", AuditType.DATA_ACCESS, "feedback")
 LIST: Final = Action("request.list", AuditType.DATA_ACCESS, "request")
+REPLAY: Final = Action("replay.start", AuditType.CREATE, "replay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who called, as far as the door knows."""
 
-    ingress: Ingress
+    ingress: str  # of app.requests.Ingress, or cli
     ip_address: str | None = None
     user_agent: str | None = None
     method: str | None = None
