@@ -13,7 +13,7 @@ import pytest
 from answers.envelope import utc_iso
 from app.engine import log_client
 from app.settings import Settings
-from app.topics import TOPICS
+from app.topics import AGENT_METRICS, AI_LEARNING_SIGNALS, TOPICS
 from demo.model import serving
 from demo.text import expected_content
 from tests.e2e.amqp import Client, new_name, until_connected, values
@@ -74,11 +74,12 @@ class Log:
 
 
 async def ends_of(worker: Worker) -> dict[str, list[int]]:
-    """Where every topic ends."""
+    """Where every topic ends, but for those where workers write by the clock."""
     async with Log(worker) as log:
         return {
             spec.name: [(await log.bounds(Partition(spec.name, n))).end for n in range(spec.partitions)]
             for spec in TOPICS
+            if spec not in {AGENT_METRICS, AI_LEARNING_SIGNALS}
         }
 
 
@@ -89,6 +90,16 @@ async def failed_letters(worker: Worker, uids: set[str]) -> list[dict[str, Any]]
             found = [one for one in await values(worker, "chat-dead-letters") if one["data"].get("uid") in uids]
             if {one["data"]["uid"] for one in found} == uids:
                 return found
+            await asyncio.sleep(0.2)
+
+
+async def all_is_told(worker: Worker, uids: set[str]) -> None:
+    """Wait until workers have told the ends of these, which they do last."""
+    async with asyncio.timeout(60):
+        while True:
+            traces = await values(worker, "agent-trace-events")
+            if {one["data"]["uid"] for one in traces if one["event_type"] == "request.failed"} >= uids:
+                return
             await asyncio.sleep(0.2)
 
 
@@ -123,6 +134,7 @@ async def test_after_an_outage_all_is_answered_once_though_the_command_is_killed
         for uid in by_rabbitmq:
             assert (await client.answer(f"response_{uid}")).check(uid).last["status"] == "failed"
         await failed_letters(worker, set(bodies))
+        await all_is_told(worker, set(bodies))
 
         async with serving(port=outage.port):
             before = await ends_of(worker)
@@ -245,12 +257,8 @@ async def letters_with(worker: Worker, header: str, count: int) -> list[dict[str
 async def test_what_cannot_be_done_is_told_in_one_line(make_worker: Start) -> None:
     worker = await make_worker({}).start()
     for args, code, reason in (
-        ([], 2, "--from is missing"),
-        (["--from", "yesterday"], 2, "--from: 'yesterday' is no time"),
         (["--from", "earliest"], 3, "no record in this range"),
-        (["--from", "-1h", "--where", "mood=bad"], 2, "--where: 'mood=bad'"),
         (["--resume", "20261121T120000Z-3f2a91c4"], 2, "there is no run"),
-        (["--resume", "20261121T120000Z-3f2a91c4", "--from", "-1h"], 2, "--resume goes on"),
     ):
         told = await ran(worker, "replay", "dead-letters", *args, code=code)
         assert told.startswith("weir: ")
