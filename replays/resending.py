@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from answers.envelope import utc_iso
+from answers.envelope import MalformedRecordError, utc_iso
 from app import deliveries, requests, topics
 from app.deliveries import Order
 from app.publishing import Events
@@ -97,9 +97,13 @@ class Sender:
         if record.topic != chosen[name].topic:
             self.ordered.add(name)
             return
-        self.places[name] = Place(Partition(record.topic, record.partition), record.offset)
         if chosen[name].uid is not None:
-            self._note(name, requests.decode(record.value))
+            try:
+                request = requests.decode(record.value)
+            except MalformedRecordError:  # none of ours, whatever its header says
+                return
+            self.requests[name] = Sent(request.uid, request.event_id, request.chunks_from)
+        self.places[name] = Place(Partition(record.topic, record.partition), record.offset)
 
     # -- what is sent now
 
@@ -143,7 +147,7 @@ class Sender:
         offset = await self._log.append(*at, key, value, self._headers(letter.headers, chosen))
         self.places[chosen.id] = Place(at, offset)
         if request is not None:
-            self._note(chosen.id, request)
+            self.requests[chosen.id] = Sent(request.uid, request.event_id, request.chunks_from)
         return True
 
     def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[int]) -> ChatRequest:
@@ -171,9 +175,6 @@ class Sender:
         earlier = [header for header in kept if header[0] == HEADER][1 - HISTORY_MAX :]
         others = [header for header in kept if header[0] != HEADER]
         return [*others, *earlier, (HEADER, f"{self._run.id}/{chosen.id}".encode())]
-
-    def _note(self, letter: str, request: ChatRequest) -> None:
-        self.requests[letter] = Sent(request.uid, request.event_id, request.chunks_from)
 
     async def _order(self, chosen: Chosen) -> None:
         """Order the delivery of a request from RabbitMQ, after the request."""
