@@ -45,7 +45,7 @@ class Letter:
     @property
     def told(self) -> str:
         """The reason without what people or models wrote: fit for reports."""
-        text = f"{self.reason.partition(':')[0]}: {self.code}" if self.code else self.reason
+        text = f"{self.reason.partition(':')[0]}: {self.code}" if self.error else self.reason
         return redacted(text, SHORT_CHARS)
 
     @cached_property

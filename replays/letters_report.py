@@ -73,26 +73,29 @@ def _example(chosen: Chosen) -> Json:
 def as_text(report: Json) -> str:
     """A report for people."""
     dry = report["run"] is None
-    lines = [f"{'would be sent' if dry else 'sent':>13}  topic                reason"]
+    lines = [f"{'would be sent' if dry else 'sent':>13}  {'topic':<20} reason"]
     for group in report["by"]:
         count = group["letters"] if dry else group["sent"]
         lines.append(f"{count:>13}  {group['topic']:<20} {group['reason']}")
     lines += [f"{count:>13}  skipped: {why}" for why, count in report["skipped"].items()]
     if report["repeated"]:
-        lines.append(f"{report['repeated']:>13}  earlier letters about the same")
-    if dry:
-        lines += ["", "For example:"]
-        lines += [
-            f"  {one['at']}  {one['letter']}  {one['uid'] or one['topic']}: {one['reason']}"
-            for one in report["examples"]
-        ]
-        return "\n".join(lines)
-    lines += ["", f"run {report['run']}: {report['sent']} of {report['letters']} letters sent again"]
+        lines.append(f"{report['repeated']:>13}  skipped: a later letter is about the same")
+    return "\n".join([*lines, "", *(_examples(report) if dry else _totals(report))])
+
+
+def _examples(report: Json) -> Iterator[str]:
+    yield "For example:"
+    for one in report["examples"]:
+        yield f"  {one['at']}  {one['place']}  {one['letter']}  {one['uid'] or one['topic']}: {one['reason']}"
+
+
+def _totals(report: Json) -> Iterator[str]:
+    yield f"run {report['run']}: {report['sent']} of {report['letters']} letters sent again"
     requests, rabbitmq = report["requests"], report["rabbitmq"]
-    if requests.get("sent"):
-        ends = ", ".join(f"{count} {how}" for how, count in requests["ends"].items()) or "not waited for"
-        lines.append(f"{requests['sent']} requests: {ends}")
-    if rabbitmq:
-        gone = f", {rabbitmq['gone']} orders are gone from the log" if rabbitmq["gone"] else ""
-        lines.append(f"{rabbitmq['ordered']} answers ordered for RabbitMQ again{gone}")
-    return "\n".join(lines)
+    if requests["sent"] and requests["waited"]:
+        ends = ", ".join(f"{count} {how}" for how, count in requests["ends"].items())
+        yield f"{requests['sent']} requests: {ends}"
+    elif requests["sent"]:
+        yield f"{requests['sent']} requests: --resume {report['run']} tells how they end"
+    if any(rabbitmq.values()):
+        yield f"{rabbitmq['ordered']} answers ordered for RabbitMQ again; the orders of {rabbitmq['gone']} are gone"

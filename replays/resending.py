@@ -140,11 +140,12 @@ class Sender:
         else:
             request = self._again(request, chosen, ends)
             key, value = request.key, requests.encode(request)
-        if len(value) > self._value_max_bytes:
+        headers = self._headers(letter.headers, chosen)
+        if len(value) + sum(len(name) + len(text) for name, text in headers) > self._value_max_bytes:
             return False
         count = self._log.partitions(letter.topic)
         at = Partition(letter.topic, letter.partition % count if key is None else partition_for(key, count))
-        offset = await self._log.append(*at, key, value, self._headers(letter.headers, chosen))
+        offset = await self._log.append(*at, key, value, headers)
         self.places[chosen.id] = Place(at, offset)
         if request is not None:
             self.requests[chosen.id] = Sent(request.uid, request.event_id, request.chunks_from)

@@ -18,8 +18,9 @@ from demo.model import serving
 from demo.text import expected_content
 from tests.e2e.amqp import Client, new_name, until_connected, values
 from tests.e2e.commands import launched, ran, reported
-from tests.e2e.conftest import Start
+from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.workers import Worker, get_json
+from tests.services.kafka import KafkaBroker
 from tests.services.process import free_ports
 from tests.unit.demo.helpers import body_of, calls
 from transports.log import LogClient, Partition
@@ -221,6 +222,33 @@ async def test_a_worker_that_dies_while_it_answers_anew_leaves_that_to_the_next_
         assert orjson.loads(out)["requests"]["ends"] == {"completed": 1}
         assert await text_of(worker, uid) == expected_content(body)
         assert (await calls(outage.url))["by_key"] == {f"ask {uid}": 2}  # one before the crash, one after
+
+
+async def test_workers_that_come_while_it_is_answered_anew_follow_and_call_nobody(
+    e2e_kafka: KafkaBroker, make_worker: Start
+) -> None:
+    outage, since = Outage(), utc_iso()
+    env = {**kafka_env(e2e_kafka), **outage.env}
+    first, second = make_worker(env), make_worker(env)
+    await first.start()
+    bodies = {
+        uid: body_of("demo:tokens=60,delay_ms=100", f"ask {uid}", uid=uid) for uid in map(new_name, ["slow"] * 12)
+    }
+    assert set(await asyncio.gather(*(asked(first, body) for body in bodies.values()))) == {502}
+    await failed_letters(first, set(bodies))
+    async with serving(port=outage.port):
+        run = launched(first, "replay", "dead-letters", "--from", since, "--json")
+        async with asyncio.timeout(60):
+            while int(str((await calls(outage.url))["open"])) < len(bodies):
+                await asyncio.sleep(0.05)
+        await second.start()  # partitions move: it gets records again, old ones and new ones
+        out, err = await asyncio.to_thread(run.communicate, timeout=60)
+        assert run.returncode == 0, err
+        assert orjson.loads(out)["requests"]["ends"] == {"completed": len(bodies)}
+        assert (await calls(outage.url))["by_key"] == {f"ask {uid}": 1 for uid in bodies}
+    for uid, body in bodies.items():
+        assert await text_of(second, uid) == expected_content(body)
+        assert [life["state"] for life in (await row_of(second, uid))["history"]] == ["failed"]
 
 
 async def test_what_is_malformed_comes_back_once_and_is_a_letter_again_with_its_history(
