@@ -205,8 +205,6 @@ class Work:
 
     async def _run(self, work: InFlight, partition: int) -> None:
         try:
-            if work.request.redriven:
-                await self._tell_redriven(work.request)
             for tries_left in reversed(range(TRIES)):
                 try:
                     return await self._end(work, partition, give_up=tries_left == 0)
@@ -239,7 +237,8 @@ class Work:
     async def _end(self, work: InFlight, partition: int, *, give_up: bool) -> None:
         """Bring a request to its end, and settle it."""
         request = work.request
-
+        if request.redriven:
+            await self._tell_redriven(request)
         story = self._story(request, partition)
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(
