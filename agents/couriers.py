@@ -130,5 +130,6 @@ def _is_answered_by(before: Courier, order: Order) -> bool:
     It is that very order, given out again after a rebalance; or the same was asked meanwhile: two streams in one queue
     would be none. Who asks after the end may have read it, and gets the answer again.
     """
+    redriven = order.redriven or before.order.redriven  # for an answer of its own, or for none
     same = (order.fingerprint, order.tenant) == (before.order.fingerprint, before.order.tenant)
-    return order.submission == before.order.submission or (same and not before.ended)
+    return order.submission == before.order.submission or (same and not redriven and not before.ended)

@@ -178,8 +178,8 @@ class Joiner:
         """
         uid = told.data.get("uid")
         request = requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
-        if request is None or not isinstance(uid, str):
-            return False
+        if request is None or not isinstance(uid, str) or request["state"] not in TERMINAL:
+            return False  # the last one: the end of an earlier life of it, told again
         if request.get("replay") is not None:
             return False
         left = told.event_type == Happening.CANCELLED == f"request.{request['state']}"
@@ -254,7 +254,8 @@ def is_left(uid: str) -> bool:
 def _request(uid: str) -> Json | None:
     """A request's row; with what the terminals table knows of its end, if the word of it should have come by now."""
     row, end = requests.get(uid), terminals.get(uid)
-    if end is None or (row is not None and row["state"] in TERMINAL) or time.time() - end.ended_at < LATE_S:
+    known = (row is not None and row["state"] in TERMINAL) or (end is not None and requests.superseded(row, end.rid))
+    if end is None or known or time.time() - end.ended_at < LATE_S:
         return row
     return {"uid": uid, **(row or {}), "tenant": end.tenant, "state": end.status}
 

@@ -25,7 +25,7 @@ from answers.frames import Frame, Kind, Status
 from app import requests, topics
 from app.audit import SUBMIT, Caller
 from app.core import Weir
-from app.lifecycle import TERMINAL
+from app.lifecycle import TERMINAL, Happening
 from app.requests import ChatRequest, Ingress, new_id
 from events.base import derived_id
 from tables import requests as rows
@@ -113,6 +113,9 @@ class Work:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
         if self._app.draining:
             await self._never()
+        await self._take_or_bury(event)
+
+    async def _take_or_bury(self, event: "EventT[Any]") -> None:
         try:
             await self._take(event, requests.decode(event.message.value))
         except MalformedRecordError as error:
@@ -125,22 +128,30 @@ class Work:
     async def _take(self, event: "EventT[Any]", request: ChatRequest) -> None:
         known = self._in_flight.get(request.uid)
         ended = terminals.get(request.uid)
-        if known is not None:
-            if known.request.event_id == request.event_id:
-                known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
-            else:
-                first = known.request
-                same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
-                self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
-        elif ended is None:
+        if known is not None and known.request.event_id == request.event_id:
+            known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
+        elif ended is not None and ended.rid == request.event_id:
+            self._own(self._tell_again(event, request, ended))  # settled before a crash that came before the commit
+        elif known is not None and known.request.event_id == request.replaces:
+            self._own(self._take_after(known, event))  # that has failed, and is not through with telling it
+        elif known is not None:
+            first = known.request
+            same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
+            self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
+        elif ended is None or _begins_anew(request, ended):
             if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
                 self._audit(request)
             await self._start(event, request)
-        elif ended.rid == request.event_id:
-            self._own(self._tell_again(event, request, ended))  # settled before a crash that came before the commit
         else:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
             self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
+
+    async def _take_after(self, known: InFlight, event: "EventT[Any]") -> None:
+        """Take a request from the dead letters when the one whose end it is to replace is done with."""
+        if known.task is not None:
+            await asyncio.wait({known.task})
+        if not self._app.draining and event.message.partition in self._app.own_partitions():
+            await self._take_or_bury(event)  # else the next owner gets it again
 
     def _audit(self, request: ChatRequest) -> None:
         self._app.audit.record(
@@ -180,11 +191,11 @@ class Work:
         slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
         if self._app.draining:
-            slot.give_back()
-            await self._never()
+            return slot.give_back()
         work = InFlight(request, slot)
         work.deliver(event)
         self._launch(work, event.message.partition)
+        return None
 
     def _own(self, coroutine: "asyncio._CoroutineLike[None]") -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -210,10 +221,24 @@ class Work:
             work.slot.give_back()
             self._in_flight.pop(work.request.uid, None)
 
+    async def _tell_redriven(self, request: ChatRequest) -> None:
+        """Tell that a request begins anew, before anything else is told of that: its row shows an end."""
+        ended, last = terminals.get(request.uid), request.redriven[-1]
+        details = {
+            "replaces": request.replaces if ended is None else ended.rid,
+            "run": last.get("run"),
+            "letter": last.get("letter"),
+            "chunks_from": request.chunks_from,
+            "on_disconnect": request.on_disconnect,
+        }
+        event_id = derived_id(request.event_id, Happening.REDRIVEN)
+        await surely(lambda: self._app.traces.publish(request, Happening.REDRIVEN, details, event_id=event_id))
+
     async def _end(self, work: InFlight, partition: int, *, give_up: bool) -> None:
         """Bring a request to its end, and settle it."""
         request = work.request
-
+        if request.redriven:
+            await self._tell_redriven(request)
         story = self._story(request, partition)
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(
@@ -314,6 +339,19 @@ class Work:
         at = _chunks_of(event.message.partition)
         await surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
         event.ack()
+
+
+def _begins_anew(request: ChatRequest, ended: Ended) -> bool:
+    """Whether a request that failed or expired has come back from the dead letters since that end.
+
+    One that had come back before it, and is delivered again, was replaced by that end itself.
+    """
+    return (
+        bool(request.redriven)
+        and ended.status in {Status.FAILED, Status.EXPIRED}
+        and ended.last < request.chunks_from
+        and (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
+    )
 
 
 def _chunks_of(partition: int) -> Partition:

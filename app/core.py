@@ -63,6 +63,7 @@ MODULES = (
     "commands.export",
     "commands.replay",
     "commands.replay_requests",
+    "commands.replay_dead_letters",
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles

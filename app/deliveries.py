@@ -24,6 +24,7 @@ class Order:
     declare: bool  # the queue is ours to create; else it is the client's own
     again: bool  # the message may have been taken before, so that this may be the second order for one delivery
     correlation_id: str | None = None
+    redriven: bool = False  # its request came back from the dead letters: it is for what that begins, and nothing else
 
     @property
     def key(self) -> bytes:
@@ -61,6 +62,7 @@ def decode(value: bytes | None) -> Order:
             declare=bool(data["declare"]),
             again=bool(data["again"]),
             correlation_id=data.get("correlation_id"),
+            redriven=bool(data.get("redriven")),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not an order: {error!r}") from None

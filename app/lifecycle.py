@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a request stands. The last four are terminal: nothing leads out of them."""
+    """Where a request stands. The last four are terminal: of them, only what failed or expired can begin anew."""
 
     UNKNOWN = "unknown"  # nothing heard of it yet
     ACCEPTED = "accepted"
@@ -24,6 +24,7 @@ class Happening(StrEnum):
     FAILED = "request.failed"
     CANCELLED = "request.cancelled"
     EXPIRED = "request.expired"
+    REDRIVEN = "request.redriven"  # it came back from the dead letters, and is answered anew
     FORGOTTEN = "request.forgotten"  # past the tables' expiry: no step, its row is removed
 
 
@@ -43,6 +44,12 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     # A second attempt, after the worker of the first one died.
     (State.RUNNING, Happening.ATTEMPTED): State.RUNNING,
     **{(state, end): after for end, after in _ENDS.items() for state in (State.UNKNOWN, State.ACCEPTED, State.RUNNING)},
+    (State.FAILED, Happening.REDRIVEN): State.ACCEPTED,
+    (State.EXPIRED, Happening.REDRIVEN): State.ACCEPTED,
+    # The word of its end may come later, or never; its row may be gone.
+    (State.UNKNOWN, Happening.REDRIVEN): State.ACCEPTED,
+    (State.ACCEPTED, Happening.REDRIVEN): State.ACCEPTED,
+    (State.RUNNING, Happening.REDRIVEN): State.ACCEPTED,
 }
 
 TERMINAL = frozenset(_ENDS.values())

@@ -58,11 +58,18 @@ class ChatRequest:
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
     replay: str | None = None  # the run that asks it again: nobody waits for the answer, and nothing of it leaves
     replay_of: str | None = None  # the uid of its original
+    redriven: tuple[Json, ...] = ()  # how it came back from the dead letters, newest last: run, letter, at, reason, rid
 
     @property
     def key(self) -> bytes:
         """The record's key, in all topics around this request."""
         return self.uid.encode()
+
+    @property
+    def replaces(self) -> str | None:
+        """Of one that came back from the dead letters: the submission whose end its own is to replace."""
+        rid = self.redriven[-1].get("rid") if self.redriven else None
+        return rid if isinstance(rid, str) else None
 
     @property
     def session_id(self) -> str | None:
@@ -118,6 +125,8 @@ def encode(request: ChatRequest) -> bytes:
     if request.replay is not None:
         data["replay"] = request.replay
         data["replay_of"] = request.replay_of
+    if request.redriven:
+        data["redriven"] = request.redriven
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
@@ -154,6 +163,13 @@ def decode(value: bytes | None) -> ChatRequest:
             traceparent=None if place is None else str(place),
             replay=None if data.get("replay") is None else str(data["replay"]),
             replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),
+            redriven=_history(data.get("redriven", [])),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a request: {error!r}") from None
+
+
+def _history(lives: Any) -> tuple[Json, ...]:
+    if not isinstance(lives, list) or not all(isinstance(life, dict) for life in lives):
+        raise TypeError("`redriven` is not an array of objects")
+    return tuple(lives)

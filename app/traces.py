@@ -6,6 +6,7 @@ from app.lifecycle import Happening
 from app.publishing import Events
 from app.requests import ChatRequest
 from events import catalogue
+from events.base import EventData
 
 
 class Traces:
@@ -26,8 +27,25 @@ class Traces:
             details: the other fields of its model in ``events.traces``.
             event_id: the same for the same thing told again.
         """
+        data = self._data(request, happening, details)
+        self._events.emit(
+            data, request.tenant, event_id=event_id, traceparent=request.traceparent, replay=request.replay
+        )
+
+    async def publish(
+        self, request: ChatRequest, happening: Happening, details: dict[str, Any], *, event_id: str
+    ) -> None:
+        """The same, and wait until it is in the log.
+
+        Raises:
+            LogError: it may or may not be there.
+        """
+        data = self._data(request, happening, details)
+        await self._events.publish(data, request.tenant, event_id=event_id, traceparent=request.traceparent)
+
+    def _data(self, request: ChatRequest, happening: Happening, details: dict[str, Any]) -> EventData:
         # Not validated: all of it is ours, but for what the LLM sent, which is told as it is.
-        data = catalogue.BY_NAME[happening].model_construct(
+        return catalogue.BY_NAME[happening].model_construct(
             trace_id=request.uid,
             uid=request.uid,
             rid=request.event_id,
@@ -41,7 +59,4 @@ class Traces:
             replay=request.replay,
             replay_of=request.replay_of,
             **details,
-        )
-        self._events.emit(
-            data, request.tenant, event_id=event_id, traceparent=request.traceparent, replay=request.replay
         )

@@ -11,11 +11,10 @@ import click
 from faust.cli.base import cli
 
 from app import app
-from app.audit import EXPORT, Caller
-from app.requests import Ingress
+from app.audit import EXPORT
 from app.topics import CHAT_REQUESTS
 from commands.progress import Progress
-from commands.running import connected, os_user, run, say
+from commands.running import audit, connected, run, say
 from replays import spans, when
 from replays.errors import NothingError, UsageError
 from replays.exports import parquet
@@ -84,7 +83,7 @@ async def _export(options: Options) -> None:
     output = Output(_path(options), force=options.force)
     async with connected(app):
         found = await spans.resolve(app.log_client, options.topic, since, until, now=now)
-        _record(options.topic, where)
+        audit(app, options.topic, EXPORT, tenant=where.tenant)  # before it happens, so that a kill does not hide it
         asked = Asked(
             format=options.format,
             spans=found,
@@ -139,14 +138,3 @@ def _path(options: Options) -> Path | None:
         return None if options.output == STDOUT else Path(options.output)
     words = (re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-") for word in (options.since, options.until))
     return Path(f"{options.topic}_{'_'.join(words)}{options.format.suffix}")
-
-
-def _record(topic: str, where: Where) -> None:
-    """Tell that somebody reads what others wrote: before it happens, so that a kill does not hide it."""
-    app.audit.record(
-        EXPORT,
-        Caller(ingress=Ingress.CLI),
-        tenant=where.tenant or app.settings.default_tenant,
-        actor=os_user(),
-        resource_id=topic,
-    )

@@ -9,11 +9,10 @@ import click
 import orjson
 
 from app import app
-from app.audit import CANCEL_REPLAY, REPLAY, Action, Caller
-from app.requests import Ingress
+from app.audit import CANCEL_REPLAY, REPLAY, Action
 from commands.progress import Progress
 from commands.replay import replay
-from commands.running import connected, os_user, run, say
+from commands.running import audit, connected, run, say
 from replays import requests
 from replays.errors import NothingError, UsageError, WithdrawnError
 from replays.page import page
@@ -139,13 +138,7 @@ async def _begun(plan: Plan | None, resume: str | None) -> Run:
 
 
 def _audit(run: Run, action: Action = REPLAY) -> None:
-    app.audit.record(
-        action,
-        Caller(ingress=Ingress.CLI),
-        tenant=plan_from(run.parameters).where.get("tenant", app.settings.default_tenant),
-        actor=os_user(),
-        resource_id=run.id,
-    )
+    audit(app, run.id, action, tenant=plan_from(run.parameters).where.get("tenant"))
 
 
 async def _found(run_id: str) -> Run:

@@ -12,8 +12,10 @@ from io import TextIOWrapper
 from typing import NoReturn
 
 from app import topics
+from app.audit import Action, Caller
 from app.core import Weir
 from app.errors import ApiError
+from app.requests import Ingress
 from replays.errors import INTERRUPTED, ReplayError
 from transports.log import LogError
 
@@ -64,7 +66,13 @@ def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoR
     sys.exit(0)
 
 
-def os_user() -> str:
+def audit(app: Weir, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
+    """Tell that somebody does something by a command."""
+    caller, actor = Caller(ingress=Ingress.CLI), _os_user()
+    app.audit.record(action, caller, tenant=tenant or app.settings.default_tenant, actor=actor, resource_id=resource_id)
+
+
+def _os_user() -> str:
     """Who runs this, as the system says, and not the environment."""
     try:
         import pwd

@@ -38,7 +38,7 @@ class AuditRecorded(EventData):
     actor_type: ActorType
     resource_type: str = Field(description="request, feedback, …")
     resource_id: str | None = None
-    ingress: str = Field(description="The door: http, rabbitmq, kafka.")
+    ingress: str = Field(description="The door: http, rabbitmq, kafka; or cli.")
     ip_address: str | None = None
     user_agent: str | None = None
     request_method: str | None = None

@@ -27,6 +27,7 @@ TYPES: Final[tuple[type[EventData], ...]] = (
     traces.RequestFailed,
     traces.RequestCancelled,
     traces.RequestExpired,
+    traces.RequestRedriven,
     traces.RequestForgotten,
     metrics.MetricsRecorded,
     metrics.QualityMeasured,
@@ -37,6 +38,7 @@ TYPES: Final[tuple[type[EventData], ...]] = (
     replays.ReplaySelected,
     replays.ReplayEnded,
     replays.ReplayCompared,
+    replays.ReplayRedriven,
 )
 
 BY_NAME: Final = {each.EVENT_TYPE: each for each in TYPES}

@@ -64,3 +64,17 @@ class ReplayCompared(_OfRun):
     identical: bool = Field(description="Whether the two texts are the same.")
     original_text: str | None = Field(None, description="What was said; only where the run was asked for texts.")
     replay_text: str | None = Field(None, description="The same of the replay.")
+
+
+class ReplayRedriven(_OfRun):
+    """What a dead letter was about was sent again."""
+
+    EVENT_TYPE: ClassVar[str] = "replay.redriven"
+    TOPIC: ClassVar[str] = "chat-replay-results"
+
+    letter: str = Field(description="Event id of the dead letter.")
+    topic: str = Field(description="Where its record went.")
+    partition: int = Field(description="And where in that.")
+    offset: int = Field(description="And where in that.")
+    uid: str | None = Field(None, description="Of the request, if it is one.")
+    reason: str = Field(description="Why it was a dead letter, without what people or models wrote.")

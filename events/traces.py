@@ -89,6 +89,17 @@ class RequestExpired(_Ended):
     EVENT_TYPE: ClassVar[str] = "request.expired"
 
 
+class RequestRedriven(_Trace):
+    """It came back from the dead letters, and is answered anew: what its row told of its end is history."""
+
+    EVENT_TYPE: ClassVar[str] = "request.redriven"
+
+    replaces: str | None = Field(None, description="The submission of the uid whose end stood before.")
+    run: str | None = Field(None, description="The run that sent it again.")
+    letter: str | None = Field(None, description="The event id of its dead letter.")
+    on_disconnect: str | None = Field(None, description="What becomes of it when nobody reads it: continue, cancel.")
+
+
 class RequestForgotten(AboutRequest):
     """Its rows leave the tables: they are past their expiry."""
 

@@ -189,13 +189,23 @@ class Delivering:
             await asyncio.gather(making, return_exceptions=True)
 
     async def _make(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
-        if not await self._is_delivered(order, at, out.lane):
+        if not await self._is_void(order, at) and not await self._is_delivered(order, at, out.lane):
             await self._tell(order, at, out, on_end)
             await self._mark(order, at)
         await out.lane.forget(order.submission)
         out.queues.forget(order.queue)
 
     # -- done already?
+
+    async def _is_void(self, order: Order, at: Partition) -> bool:
+        """Whether a request from the dead letters had been answered already, or was by another: that has its order."""
+        if not order.redriven:
+            return False
+        try:
+            rid, _ = await origin(self._tails, at, order.uid, position=order.chunks_from, submission=order.submission)
+        except ApiError:  # another request has its uid now
+            return True
+        return rid != order.submission
 
     async def _is_delivered(self, order: Order, at: Partition, lane: Lane) -> bool:
         """Whether the log says so: of this order, or of another for the same answer in the same queue."""

@@ -70,7 +70,7 @@ class Lookup:
 def _own_row(uid: str) -> Json | None:
     """A row of this worker, with what the terminals table knows sooner than the trace events tell."""
     row, ended = requests.get(uid), terminals.get(uid)
-    if ended is None:
+    if ended is None or requests.superseded(row, ended.rid):
         return row
     known = {k: v for k, v in asdict(ended).items() if k in {"rid", "tenant", "first", "last"}}
     return {"uid": uid, "attempts": [], **(row or {}), **known, "state": State(ended.status)}

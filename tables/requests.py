@@ -14,6 +14,7 @@ from app.lifecycle import TERMINAL, Happening, State, transition
 from app.topics import CHAT_PARTITIONS
 
 ATTEMPTS_SHOWN = 20  # of one request; the log has them all
+HISTORY_SHOWN = 10  # earlier ends of one that came back from the dead letters
 
 table = app.Table(
     "requests",
@@ -56,6 +57,11 @@ def first_known(row: Json) -> bool:
     return bool(row["attempts"]) or row["state"] in TERMINAL
 
 
+def superseded(row: Json | None, rid: object) -> bool:
+    """Whether a request has come back from the dead letters since that submission of it ended."""
+    return row is not None and any(life["rid"] == rid for life in row.get("history", ()))
+
+
 def apply(row: Json | None, event: Event) -> Json | None:
     """The row after one trace event; None where the event is no legal step from where the row stands.
 
@@ -66,10 +72,14 @@ def apply(row: Json | None, event: Event) -> Json | None:
         happening = Happening(event.event_type)
     except ValueError:
         return None
+    if superseded(row, data.get("rid")):
+        return None
     row = dict(row or {"uid": data.get("uid"), "tenant": event.tenant_id, "state": State.UNKNOWN, "attempts": []})
     after = transition(State(row["state"]), happening)
-    if after is None:
+    if after is None or (happening is Happening.REDRIVEN and row.get("rid") == data.get("rid")):  # told again
         return None
+    if happening is Happening.REDRIVEN:
+        row = _anew(row, data)
     row["state"] = after
     for name in _CONSTANT:
         if row.get(name) is None:
@@ -84,12 +94,31 @@ def apply(row: Json | None, event: Event) -> Json | None:
         row.setdefault("prompt_chars", data.get("prompt_chars"))
         return row
     row |= {name: data[name] for name in _OF_FIRST if data.get(name) is not None}
+    return row if happening is Happening.REDRIVEN else _answered(row, happening, event)
+
+
+def _answered(row: Json, happening: Happening, event: Event) -> Json:
+    """The row after a call of the LLM began, or after its end."""
+    data = event.data
     if happening is Happening.ATTEMPTED:
         attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
         attempt["started_at"] = event.timestamp
-        row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
-    else:
-        row["ended_at"] = data.get("ended_at") or event.timestamp
-        for name in _OF_END:
-            row[name] = data.get(name)
-    return row
+        return row | {"attempts": [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]}
+    of_end = {name: data.get(name) for name in _OF_END}
+    return row | {"ended_at": data.get("ended_at") or event.timestamp, **of_end}
+
+
+def _anew(row: Json, data: Json) -> Json:
+    """The row of a request that is answered anew: what it told of its end is history."""
+    error = row.get("error") or {}
+    life = {
+        "rid": row["rid"] if first_known(row) else data.get("replaces"),
+        "state": row["state"],
+        "ended_at": row.get("ended_at"),
+        "error": error.get("code") or error.get("type"),
+        "attempts": len(row["attempts"]),
+    }
+    gone = {*_OF_END, *_OF_FIRST, "accepted_at", "ended_at"}
+    kept = {name: value for name, value in row.items() if name not in gone}
+    history = [*row.get("history", ()), life][-HISTORY_SHOWN:]
+    return kept | {"attempts": [], "history": history, "on_disconnect": data.get("on_disconnect")}

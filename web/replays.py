@@ -8,22 +8,25 @@ the log.
 import asyncio
 import re
 import time
-from typing import Any, Literal
+from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from answers.envelope import Json
 from app import topics
-from app.accept import parse
+from app.accept import parse as read_json
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, NotFoundError
 from replays import requests
+from replays.choosing import Wanted, condition
+from replays.dead_letters import UNSEEN, Redriving
 from replays.errors import GoneError, NothingError, ReplayError, UsageError
 from replays.page import page
 from replays.plans import LIMIT_MAX, Plan
 from replays.report import Report
 from replays.runs import Kind, Run
+from replays.when import parse
 from tables.owners import FORWARDED
 from web.auditing import RESOURCE
 from web.errors import json_response
@@ -31,6 +34,7 @@ from web.everywhere import Everywhere
 from web.processes import Processes
 from web.tenants import named_tenant
 
+REASON_MAX = 1000  # characters
 PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
 _OPTION = re.compile(r"--([a-z-]+): ")
 _STATUSES = {UsageError: (400, "invalid_replay"), NothingError: (404, "nothing_to_replay"), GoneError: (410, "gone")}
@@ -41,15 +45,36 @@ class _Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
-    kind: Literal["requests"] = "requests"
+    kind: Literal["requests", "dead-letters"] = "requests"
     since: str = Field(alias="from")
     until: str = Field("now", alias="to")
     where: dict[str, str] = Field(default_factory=dict)
+    limit: int = LIMIT_MAX
+
+
+class _Requests(_Body):
+    kind: Literal["requests"] = "requests"
     model: str | None = None
     route: str | None = None
-    limit: int = LIMIT_MAX
     rate: float | None = None
     concurrency: int = 8
+
+    async def begin(self, app: Weir) -> Run:
+        """Write it down."""
+        return await requests.begin(app, Plan(**self.model_dump(exclude={"kind"})), by="http")
+
+
+class _DeadLetters(_Body):
+    kind: Literal["dead-letters"]
+    reason: str | None = Field(None, max_length=REASON_MAX)
+    topic: str | None = None
+
+    async def begin(self, app: Weir) -> Run:
+        """Write it down."""
+        now, where = time.time(), [condition(f"{name}={value}") for name, value in self.where.items()]
+        since, until = parse(self.since, now=now, option="--from"), parse(self.until, now=now, option="--to")
+        wanted = Wanted(reason=self.reason, topic=self.topic, where=where, limit=self.limit)
+        return await Redriving(app, UNSEEN).begin(since, until, wanted, by="http")
 
 
 class ReplaysView:
@@ -63,9 +88,9 @@ class ReplaysView:
     async def create(self, http: web.Request) -> web.Response:
         """Begin a run; 202 and where it is told of."""
         with self._processes.place() as start:
-            plan = _plan(await http.read(), self._tenant(http))
+            body = _body(await http.read(), self._tenant(http))
             try:
-                run = await requests.begin(self._app, plan, by="http")
+                run = await body.begin(self._app)
             except ReplayError as error:
                 raise _api_error(error) from None
             http[RESOURCE] = run.id
@@ -150,22 +175,20 @@ class ReplaysView:
         return await requests.report(self._app, run, texts=False)
 
 
-def _plan(raw: bytes, tenant: str | None) -> Plan:
-    body = parse(raw)
+def _body(raw: bytes, tenant: str | None) -> _Requests | _DeadLetters:
+    body = read_json(raw)
     if not isinstance(body, dict):
         raise InvalidRequestError("The body must be a JSON object.")
+    model: type[_Requests | _DeadLetters] = _DeadLetters if body.get("kind") == "dead-letters" else _Requests
     try:
-        given = _Body.model_validate_json(raw).model_dump(exclude={"kind"})
+        given = model.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = str(first["loc"][0]) if first["loc"] else None
         raise InvalidRequestError(f"'{field}': {first['msg']}.", param=field) from None
-    if tenant is not None and given["where"].setdefault("tenant", tenant) != tenant:
+    if tenant is not None and given.where.setdefault("tenant", tenant) != tenant:
         raise InvalidRequestError("'where': 'tenant' must be the tenant of X-Tenant-ID.", param="where")
-    try:
-        return Plan(**given)
-    except UsageError as error:
-        raise _api_error(error) from None
+    return given
 
 
 def _api_error(error: ReplayError) -> ApiError:
@@ -178,7 +201,7 @@ def _api_error(error: ReplayError) -> ApiError:
 
 
 def _is_of(run: Run, tenant: str | None) -> bool:
-    where: dict[str, Any] = run.parameters.get("where") or {}
+    where = dict(run.parameters.get("where") or ())
     return tenant is None or where.get("tenant") == tenant
 
 

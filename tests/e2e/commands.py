@@ -1,13 +1,14 @@
-"""Commands beside the workers, started as people start them."""
+"""Commands beside the workers, started as people start them: ``faust -A app …``."""
 
 import asyncio
 import os
 import subprocess
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-from tests.e2e.workers import FAUST, Worker
-from tests.services.process import launch
+import orjson
+
+from tests.e2e.workers import FAUST, ROOT, Worker
 
 WITHIN_S = 300.0
 
@@ -21,51 +22,58 @@ class Done:
     err: str
 
 
-def env_of(worker: Worker) -> dict[str, str]:
-    """The environment that a worker's log is found with."""
-    return {
+def launched(worker: Worker, *arguments: str) -> "subprocess.Popen[str]":
+    """A command with the settings of a worker, on its log."""
+    env = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", ""),
         "WEIR_DATA_DIR": str(worker.folder / "data"),
         "RABBITMQ_URL": "",
         **worker.env,
     }
+    command = [str(FAUST), "-A", "app", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+async def ended(command: "subprocess.Popen[str]") -> Done:
+    """A command at its end; it does not outlive the test."""
+    try:
+        out, err = await asyncio.to_thread(command.communicate, timeout=WITHIN_S)
+    finally:
+        command.kill()
+    assert "Traceback" not in err, err
+    return Done(command.returncode, out, err)
 
 
 async def faust(worker: Worker, *arguments: str) -> Done:
-    """Run a command on a worker's log to its end."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [str(FAUST), "-A", "app", *arguments],
-        cwd=worker.folder,
-        env=env_of(worker),
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    """Run a command to its end, whatever that is."""
+    return await ended(launched(worker, *arguments))
 
 
-@dataclass
-class Running:
-    """A command that runs, and may be killed."""
+async def ran(worker: Worker, *arguments: str, code: int = 0) -> str:
+    """What a command wrote to stdout, or where it was to fail, to stderr."""
+    done = await faust(worker, *arguments)
+    assert done.code == code, done
+    return done.err if code else done.out
 
-    worker: Worker
-    arguments: tuple[str, ...]
-    log: Path
-    process: subprocess.Popen[bytes] = field(init=False)
 
-    def __post_init__(self) -> None:
-        command = [str(FAUST), "-A", "app", *self.arguments]
-        self.process = launch(command, env=env_of(self.worker), log=self.log)
+async def reported(worker: Worker, *arguments: str) -> dict[str, Any]:
+    """The report of a command, as JSON."""
+    report: dict[str, Any] = orjson.loads(await ran(worker, *arguments, "--json"))
+    return report
 
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.kill()
-        self.process.wait()
 
-    async def ended(self) -> int:
-        """Its exit code."""
-        return await asyncio.to_thread(self.process.wait, WITHIN_S)
+async def run_of(command: "subprocess.Popen[str]") -> str:
+    """The id of the run that a command has begun: it says so first."""
+    assert command.stderr is not None
+    async with asyncio.timeout(WITHIN_S):
+        line = await asyncio.to_thread(command.stderr.readline)
+    assert " run " in line, line
+    return line.split(" run ")[1].split()[0].rstrip(";:,.")
+
+
+def killed(command: "subprocess.Popen[str]") -> None:
+    """kill -9."""
+    command.kill()
+    command.communicate()

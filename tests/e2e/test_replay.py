@@ -20,7 +20,7 @@ from events.metrics import MetricsTick
 from events.signals import SignalsTick
 from rabbitmq.contract import TENANT_HEADER
 from tests.e2e.amqp import Client, new_name
-from tests.e2e.commands import Done, Running, faust
+from tests.e2e.commands import Done, ended, faust, killed, launched, run_of
 from tests.e2e.conftest import Start
 from tests.e2e.test_streams import called, log_of
 from tests.e2e.workers import Worker, get_json
@@ -134,19 +134,18 @@ async def test_5000_requests_are_replayed_once_each_though_the_command_and_a_wor
     before = await called(upstream)
     assert {before[question] for question in questions} == {2}
 
-    output = tmp_path / "command.log"
-    first = Running(workers[0], ("replay", "requests", *chosen, *options), output)
+    first = launched(workers[0], "replay", "requests", *chosen, *options)
+    run = await run_of(first)
     async with log_of(workers[0]) as log:
-        await until(lambda: _told(output, "run "))
-        run = run_id(output.read_text())
         await until(lambda: _at_least(log, run, REQUESTS // 5))
-        first.kill()
+        killed(first)
         assert await compared(log, run) < REQUESTS
-        second = Running(workers[0], ("replay", "requests", "--resume", run, "--report-dir", str(tmp_path)), output)
+        second = launched(workers[0], "replay", "requests", "--resume", run, "--report-dir", str(tmp_path))
         await until(lambda: _at_least(log, run, REQUESTS // 2))
         workers[-1].kill()
         await workers[-1].start()
-        assert await second.ended() == 0, output.read_text()
+        resumed = await ended(second)
+        assert resumed.code == 0, resumed.err
         again = await asked_again(log, run)
     assert len(again) == REQUESTS
     assert {request.replay_of for request in again} == uids
@@ -160,10 +159,6 @@ async def test_5000_requests_are_replayed_once_each_though_the_command_and_a_wor
     assert of_no_clock(made) == of_no_clock(expected)
     assert orjson.loads((tmp_path / f"replay-{run}.json").read_bytes()) == made
     assert (tmp_path / f"replay-{run}.html").read_text().startswith("<!doctype html>")
-
-
-async def _told(output: Path, word: str) -> bool:
-    return word in await asyncio.to_thread(output.read_text)
 
 
 async def _at_least(log: LogClient, run: str, count: int) -> bool:
@@ -246,6 +241,10 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
         measured = await read_all(log, topics.AGENT_METRICS.name)
         marked = [record for record in measured if ("replay", report["run"]["run_id"].encode()) in record.headers]
         assert len(marked) == 140
+        for spec in (topics.AGENT_TRACES, topics.AGENT_DECISIONS, topics.AGENT_THINKING):
+            about = [record for record in await read_all(log, spec.name) if (record.key or b"").startswith(b"rpl-")]
+            assert about
+            assert {dict(record.headers).get("replay") for record in about} == {report["run"]["run_id"].encode()}
         listed: Any = await get_json(f"{worker.url}/requests?limit=1000&tenant={tenant}")
         assert {row["uid"] for row in listed["requests"]} == set(uids)
 
@@ -397,6 +396,10 @@ async def test_over_http_too_what_cannot_be_is_told_with_its_field(served: Worke
         ({"from": "earliest", "where": {"colour": "red"}}, 400, "where"),
         ({"from": "earliest", "limit": "many"}, 400, "limit"),
         ({"from": "earliest", "speed": 3}, 400, "speed"),
+        ({"from": "earliest", "rate": 1e-9}, 400, "rate"),
+        ({"from": "earliest", "to": "2020-01-01", "where": {"tenant": "x" * 300}}, 400, "where"),
+        ({"from": "2026-11-20", "to": "2026-11-19"}, 400, "to"),
+        ({"from": "-99999d"}, 400, "from"),
         ({"from": "latest"}, 404, None),
         ([], 400, None),
     ]
@@ -409,14 +412,60 @@ async def test_over_http_too_what_cannot_be_is_told_with_its_field(served: Worke
     assert status == 404
 
 
-async def test_a_run_whose_worker_dies_is_resumed_over_http(served: Worker, tenant: str, tmp_path: Path) -> None:
-    options = ("--where", f"tenant={tenant}", "--rate", "1", "--concurrency", "1", "--report-dir", str(tmp_path))
-    command = Running(served, ("replay", "requests", "--from", "earliest", *options), tmp_path / "command.log")
-    await until(lambda: _told(tmp_path / "command.log", "run "))
-    run = run_id((tmp_path / "command.log").read_text())
-    command.kill()
+async def test_a_run_that_was_killed_is_resumed_over_http(served: Worker, tenant: str) -> None:
+    options = ("--where", f"tenant={tenant}", "--rate", "1", "--concurrency", "1")
+    command = launched(served, "replay", "requests", "--from", "earliest", *options)
+    run = await run_of(command)
+    killed(command)
     status, body = await asked(served, "GET", f"/replays/{run}")
     assert (status, body["status"]) == (200, "unfinished")
     status, body = await asked(served, "POST", f"/replays/{run}/resume")
     assert (status, body["status"]) == (202, "running")
     assert (await over(served, run))["report"]["compared"] == 5
+
+
+async def test_a_run_is_cancelled_wherever_it_runs(served: Worker, tenant: str) -> None:
+    slow = ("--where", f"tenant={tenant}", "--rate", "0.1", "--concurrency", "1")
+    command = launched(served, "replay", "requests", "--from", "earliest", *slow)
+    run = await run_of(command)
+    async with log_of(served) as log:
+        await until(lambda: _at_least(log, run, 1))
+    status, body = await asked(served, "POST", f"/replays/{run}/cancel")
+    assert (status, body["status"]) == (202, "cancelled")
+    done = await ended(command)
+    assert done.code == 7
+    assert done.err.splitlines()[-1] == f"weir: run {run} was cancelled"
+    status, body = await asked(served, "POST", f"/replays/{run}/resume")
+    assert (status, body["status"]) == (202, "cancelled")
+
+
+async def test_a_worker_carries_out_so_many_runs_and_they_end_with_it(
+    broker: dict[str, str], make_worker: Start
+) -> None:
+    worker = await make_worker({**broker, "REPLAYS_MAX": "1"}).start()
+    tenant = new_name("few")
+    await recorded([worker], 5, tenant)
+    body = {"from": "earliest", "where": {"tenant": tenant}, "rate": 0.02}
+    answers = await asyncio.gather(*(asked(worker, "POST", "/replays", body) for _ in range(4)))
+    assert sorted(status for status, _ in answers) == [202, 429, 429, 429]
+    (run,) = [answer["id"] for status, answer in answers if status == 202]
+    worker.kill()
+    await worker.start()
+    _, told = await asked(worker, "GET", f"/replays/{run}")
+    assert told["status"] == "unfinished"
+    async with asyncio.timeout(20):  # its process hears that the worker is gone
+        while await asyncio.to_thread(_is_carried_out, run):
+            await asyncio.sleep(0.2)
+
+
+def _is_carried_out(run: str) -> bool:
+    commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path))
+    return any(run.encode() in command for command in commands)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True

@@ -255,3 +255,24 @@ async def test_a_stopping_worker_takes_nothing_new(stage: Stage) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(stage.couriers.take(event_of(ORDER)), 0.05)
     assert stage.couriers.waiting == 0
+
+
+REDRIVEN = replace(ORDER, submission="evt-4", redriven=True)
+
+
+async def test_what_came_back_from_the_dead_letters_is_delivered_after_what_waits_for_the_same_queue(
+    stage: Stage,
+) -> None:
+    """That may be the error with which it had failed, while RabbitMQ was away."""
+    first, again = event_of(ORDER), event_of(REDRIVEN)
+    await stage.take(first, again)
+    assert stage.begun == ["evt-1"]
+    await stage.end("evt-1")
+    assert (stage.begun, first.acks, again.acks) == (["evt-1", "evt-4"], 1, 0)
+
+
+async def test_nobody_relies_on_a_delivery_that_may_turn_out_to_be_none(stage: Stage) -> None:
+    again, asked = event_of(REDRIVEN), event_of(replace(ORDER, submission="evt-5"))
+    await stage.take(again, event_of(REDRIVEN), asked)
+    await stage.end("evt-4")
+    assert (stage.begun, again.acks, asked.acks) == (["evt-4", "evt-5"], 1, 0)

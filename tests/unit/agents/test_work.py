@@ -116,9 +116,9 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     )
 
 
-def event(acknowledged: list[int]) -> Any:
-    message = SimpleNamespace(value=requests.encode(REQUEST), partition=2, offset=7)
-    return SimpleNamespace(message=message, ack=lambda: acknowledged.append(7))
+def event(acknowledged: list[int], request: ChatRequest = REQUEST, offset: int = 7) -> Any:
+    message = SimpleNamespace(value=requests.encode(request), partition=2, offset=offset)
+    return SimpleNamespace(message=message, ack=lambda: acknowledged.append(offset))
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -276,3 +276,132 @@ async def test_one_that_was_settled_before_a_crash_is_told_again_unless_its_row_
     assert {"request.completed", "metrics.recorded", "thinking.completed"} <= set(types) or state == "completed"
     assert not types or state != "completed"
     assert (acknowledged, answering.asked) == ([7], 0)
+
+
+# -- from the dead letters
+
+
+def life(number: int, chunks_from: int = 20) -> ChatRequest:
+    """The request, sent again for the so-many-th time."""
+    rids = ("evt-1", *(f"evt-again-{n}" for n in range(1, number)))
+    return replace(
+        REQUEST,
+        event_id=f"evt-again-{number}",
+        chunks_from=chunks_from,
+        redriven=tuple({"run": "r", "letter": "l", "rid": rid} for rid in rids),
+    )
+
+
+def end_of(request: ChatRequest, status: Status, last: int = 9) -> Ended:
+    return Ended(
+        rid=request.event_id,
+        fingerprint=request.fingerprint,
+        tenant=request.tenant,
+        status=status,
+        first=3,
+        last=last,
+        ended_at=1.0,
+    )
+
+
+def told_of(log: MemoryLog, topic: str) -> list[envelope.Event]:
+    return [envelope.decode(value) for at in log.records if at.topic == topic for value in log.values(at)]
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.EXPIRED])
+async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears_of_it_first(
+    app: Any, log: MemoryLog, status: Status
+) -> None:
+    terminals.put(REQUEST.uid, end_of(REQUEST, status))
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    await work.take(event(acknowledged, life(1)))
+    await log.until(lambda: bool(told_of(log, "agent-trace-events")))
+    (again,) = told_of(log, "agent-trace-events")
+    assert (again.event_type, again.data["rid"], again.data["replaces"]) == ("request.redriven", "evt-again-1", "evt-1")
+    before = terminals.get(REQUEST.uid)
+    assert before is not None
+    assert before.rid == "evt-1"  # until there is another end
+    answering.done.set()
+    await until_none(work)
+    ended = terminals.get(REQUEST.uid)
+    assert ended is not None
+    assert (ended.rid, ended.status, answering.asked, acknowledged) == ("evt-again-1", Status.COMPLETED, 1, [7])
+
+
+@pytest.mark.parametrize(
+    ("ended", "request_", "mark"),
+    [
+        (end_of(REQUEST, Status.COMPLETED), life(1), "chat.attach"),
+        (end_of(REQUEST, Status.CANCELLED), life(1), "chat.attach"),
+        # An earlier life, delivered again after a later one has failed, too.
+        (end_of(life(2), Status.FAILED, last=25), life(1), "chat.attach"),
+        (end_of(REQUEST, Status.FAILED), replace(life(1), tenant="other"), "chat.conflict"),
+        (end_of(REQUEST, Status.FAILED), replace(life(1), fingerprint="other"), "chat.conflict"),
+        (end_of(REQUEST, Status.FAILED), replace(REQUEST, event_id="evt-5", chunks_from=20), "chat.attach"),
+    ],
+    ids=["completed", "cancelled", "an earlier one again", "another tenant", "another body", "a client's"],
+)
+async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
+    app: Any, log: MemoryLog, ended: Ended, request_: ChatRequest, mark: str
+) -> None:
+    app.log_client = log
+    terminals.put(REQUEST.uid, ended)
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    await work.take(event(acknowledged, request_))
+    await until_none(work)
+    (told,) = told_of(log, "chat-chunks")
+    assert (told.event_type, told.data["rid"], told.data["submission"]) == (mark, ended.rid, request_.event_id)
+    assert (answering.asked, acknowledged, terminals.get(REQUEST.uid)) == (0, [7], ended)
+
+
+async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(app: Any, log: MemoryLog) -> None:
+    """Its letter is written before its end is settled and told."""
+    app.log_client, app.settings.max_in_flight = log, 2
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    await work.take(event(acknowledged, REQUEST, 1))
+    await work.take(event(acknowledged, life(1), 2))
+    await work.take(event(acknowledged, life(2), 3))  # replaces another: attaches to the one that runs
+    await asyncio.sleep(0.02)
+    assert (acknowledged, answering.asked) == ([3], 1)
+    answering.done.set()
+    await until_none(work)
+    assert acknowledged == [3, 1, 2]  # that one completed, in this test: nothing to answer anew
+    assert answering.asked == 1
+
+
+async def test_one_that_waits_is_left_to_the_next_owner_where_the_partition_goes_away(app: Any, log: MemoryLog) -> None:
+    app.log_client = log
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    await work.take(event(acknowledged, REQUEST, 1))
+    await work.take(event(acknowledged, life(1), 2))
+    app.own_partitions = set
+    answering.done.set()
+    await until_none(work)
+    assert acknowledged == []
+
+
+async def test_an_end_that_was_replaced_is_still_its_own_submissions_while_the_next_one_runs(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rebalance the old record comes again: it is told again, and attaches to nothing."""
+    monkeypatch.setattr(rows, "get", lambda _: {"rid": "evt-1", "state": "failed"})
+    terminals.put(REQUEST.uid, end_of(REQUEST, Status.FAILED))
+    acknowledged: list[int] = []
+    answering: Any = Answered()
+    work = Work(app, answering)
+    await work.take(event(acknowledged, life(1), 2))
+    await work.take(event(acknowledged, REQUEST, 1))
+    await asyncio.sleep(0.02)
+    assert (acknowledged, told_of(log, "chat-chunks")) == ([1], [])
+    await work.take(event(acknowledged, life(1), 2))  # and the new one, too
+    answering.done.set()
+    await until_none(work)
+    assert (acknowledged, answering.asked) == ([1, 2, 2], 1)

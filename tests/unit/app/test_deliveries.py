@@ -1,5 +1,7 @@
 """The record of chat-deliveries."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -26,6 +28,12 @@ ORDER = Order(
 def test_an_order_is_read_as_it_was_written() -> None:
     assert deliveries.decode(deliveries.encode(ORDER)) == ORDER
     assert ORDER.key == b"u-1"
+    again = replace(ORDER, redriven=True)
+    assert deliveries.decode(deliveries.encode(again)) == again
+
+
+def test_an_order_of_an_earlier_version_is_for_any_answer() -> None:
+    assert not deliveries.decode(changed(redriven="gone")).redriven
 
 
 def changed(**fields: object) -> bytes:

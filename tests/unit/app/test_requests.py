@@ -35,6 +35,14 @@ def test_priority_and_deadline_travel_with_it() -> None:
     assert requests.decode(requests.encode(urgent)) == urgent
 
 
+def test_how_it_came_back_from_the_dead_letters_travels_with_it() -> None:
+    lives = ({"run": "r-1", "rid": "evt-0"}, {"run": "r-2", "letter": "evt-l", "rid": "evt-1"})
+    again = requests.decode(requests.encode(replace(REQUEST, redriven=lives)))
+    assert (again.redriven, again.replaces) == (lives, "evt-1")
+    assert REQUEST.replaces is None
+    assert replace(REQUEST, redriven=({"rid": 5},)).replaces is None  # a Kafka client's
+
+
 def test_a_request_that_a_kafka_client_wrote_needs_a_uid_and_a_body_only() -> None:
     request = requests.decode(envelope.encode("evt-2", requests.EVENT_TYPE, "acme", {"uid": "u", "body": BODY}))
     assert (request.ingress, request.stream, request.username, request.chunks_from) == (Ingress.KAFKA, False, None, 0)
@@ -59,6 +67,8 @@ MALFORMED: dict[str, tuple[bytes | None, str]] = {
     "a door that requests do not come through": (data(ingress="cli"), "cli"),
     "a position that is none": (data(chunks_from="far"), "far"),
     "a priority that is none": (data(priority="high"), "high"),
+    "a history that is none": (data(redriven={"rid": "evt-0"}), "redriven"),
+    "a history of text": (data(redriven=["evt-0"]), "redriven"),
     "a position that is null": (data(chunks_from=None), "None"),
     "a body too deep to be written again": (
         data().replace(b'"body":{}', b'"body":{"a":' + b"[" * 400 + b"]" * 400 + b"}"),

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -18,7 +19,7 @@ from rabbitmq.delivering import FLIGHTS_MAX, Delivering
 from rabbitmq.lane import Lane, LaneLostError
 from rabbitmq.outlets import Outlet
 from rabbitmq.queues import Queues
-from tests.unit.answers.helpers import RID, UID, begin, ends, restart, says
+from tests.unit.answers.helpers import RID, UID, begin, ends, frame, restart, says
 from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
 from transports.log import Partition
 
@@ -198,3 +199,22 @@ async def test_a_wait_that_aiormq_cancels_is_no_end_of_the_delivery(log: MemoryL
         delivering = Delivering(log=log, tails=tails, settings=Settings())
         await done(asyncio.ensure_future(delivering.deliver(ORDER, AT, rabbit.outlet)), log, rabbit)
     assert rabbit.asked == 3
+
+
+@pytest.mark.parametrize("kind", [Kind.ATTACH, Kind.CONFLICT])
+async def test_an_order_for_what_came_back_from_the_dead_letters_is_void_where_that_was_answered_already(
+    log: MemoryLog, rabbit: FakeRabbit, kind: Kind
+) -> None:
+    write(log, frame(kind, rid="evt-0", submission=RID, first=0))
+    async with tails_of(log) as tails, asyncio.timeout(WAIT_S):
+        order = replace(ORDER, redriven=True)
+        await Delivering(log=log, tails=tails, settings=Settings()).deliver(order, AT, rabbit.outlet)
+    assert (rabbit.messages, rabbit.asked) == ([], 0)
+
+
+async def test_an_order_for_what_came_back_and_was_begun_is_delivered(log: MemoryLog, rabbit: FakeRabbit) -> None:
+    write(log, begin("a"), *SAID, ends("a"))
+    async with tails_of(log) as tails:
+        order = replace(ORDER, redriven=True)
+        delivering = Delivering(log=log, tails=tails, settings=Settings())
+        await done(asyncio.ensure_future(delivering.deliver(order, AT, rabbit.outlet)), log, rabbit)

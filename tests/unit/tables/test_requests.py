@@ -7,7 +7,7 @@ import pytest
 
 from answers.envelope import Event, Json
 from app.lifecycle import Happening
-from tables.requests import ATTEMPTS_SHOWN, apply, first_known
+from tables.requests import ATTEMPTS_SHOWN, HISTORY_SHOWN, apply, first_known, superseded
 
 NAMES = {"uid": "req-1", "rid": "evt-1", "model": "m", "username": "ada", "ingress": "http", "stream": True}
 
@@ -118,3 +118,68 @@ def test_apply_leaves_the_row_as_it_was() -> None:
     apply(row, event(Happening.ATTEMPTED, attempt="att-2"))
     apply(row, COMPLETED)
     assert row == before
+
+
+FAILED = event(
+    Happening.FAILED,
+    "12:02",
+    attempt="att-1",
+    chunks=0,
+    error={"message": "no", "code": "upstream_unavailable"},
+    latency_ms=9.0,
+    first=41,
+    last=42,
+)
+
+
+def redriven(rid: str, replaces: str, chunks_from: int = 60) -> Event:
+    fields = {"rid": rid, "replaces": replaces, "chunks_from": chunks_from, "accepted_at": "13:00"}
+    return event(Happening.REDRIVEN, "13:01", on_disconnect="continue", **fields)
+
+
+AGAIN = redriven("evt-2", "evt-1")
+
+
+def test_one_that_comes_back_from_the_dead_letters_begins_anew_and_its_end_is_history() -> None:
+    row = folded(ACCEPTED, ATTEMPTED, FAILED, AGAIN)
+    life = {"rid": "evt-1", "state": "failed", "ended_at": "12:02", "error": "upstream_unavailable", "attempts": 1}
+    assert row == {
+        **folded(ACCEPTED),
+        "state": "accepted",
+        "rid": "evt-2",
+        "accepted_at": "13:00",
+        "chunks_from": 60,
+        "on_disconnect": "continue",
+        "history": [life],
+    }
+    assert not first_known(row)
+    done = folded(ACCEPTED, ATTEMPTED, FAILED, AGAIN, event(Happening.COMPLETED, rid="evt-2", first=61, last=70))
+    assert (done["state"], done["first"], done["error"], done["history"]) == ("completed", 61, None, [life])
+
+
+@pytest.mark.parametrize(
+    "late",
+    [AGAIN, FAILED, ATTEMPTED, ACCEPTED, event(Happening.CANCELLED)],
+    ids=["the same", "its end", "its call", "the door", "its other end"],
+)
+def test_what_is_told_again_of_its_earlier_life_changes_nothing(late: Event) -> None:
+    assert apply(folded(ACCEPTED, FAILED, AGAIN), late) is None
+
+
+def test_it_begins_anew_where_the_word_of_its_end_comes_later_or_its_row_is_gone() -> None:
+    for row in (folded(ACCEPTED, ATTEMPTED, AGAIN), folded(AGAIN)):
+        assert (row["state"], row["rid"], row["attempts"]) == ("accepted", "evt-2", [])
+        assert superseded(row, "evt-1")
+        assert apply(row, FAILED) is None
+
+
+def test_which_end_is_replaced_is_the_agents_word_and_not_a_doors() -> None:
+    other = event(Happening.ACCEPTED, chunks_from=90, rid="evt-9")
+    assert superseded(folded(other, AGAIN), "evt-1")
+
+
+def test_only_its_last_ends_are_kept() -> None:
+    lives = [redriven(f"evt-{n + 1}", f"evt-{n}") for n in range(1, HISTORY_SHOWN + 4)]
+    row = folded(ACCEPTED, FAILED, *lives)
+    assert len(row["history"]) == HISTORY_SHOWN
+    assert row["rid"] == f"evt-{HISTORY_SHOWN + 4}"
