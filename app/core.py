@@ -61,6 +61,7 @@ MODULES = (
     "web.server",
     "commands.compact",
     "commands.replay",
+    "commands.replay_feedback",
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles

@@ -48,7 +48,8 @@ class Ticked:
 def read(event: Event) -> Measured | Ticked | None:
     """What an event says; None where it is of no concern here.
 
-    ``metrics.quality`` is none: it says of a piece of feedback what its signal says, and would be counted twice.
+    ``metrics.quality`` is none: it says of a piece of feedback what its signal says, and would be counted twice. So
+    would a signal that was told anew.
 
     Raises:
         MalformedRecordError: a field is wrong; the message names it.
@@ -60,6 +61,8 @@ def read(event: Event) -> Measured | Ticked | None:
             return _measured(event, metrics, time_ms("ended_at", metrics.ended_at))
         case SignalRecorded.EVENT_TYPE:
             signal = data_of(event, SignalRecorded)
+            if signal.rebuilt is not None:
+                return None
             return _measured(event, signal, time_ms("given_at", signal.given_at))
         case MetricsTick.EVENT_TYPE:
             return Ticked(time_ms("at", data_of(event, MetricsTick).at))
