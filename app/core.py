@@ -62,6 +62,7 @@ MODULES = (
     "commands.compact",
     "commands.replay",
     "commands.replay_feedback",
+    "commands.replay_table",
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles

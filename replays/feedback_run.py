@@ -13,7 +13,7 @@ from replays.handing import Handing, Tables
 from replays.history import History
 from replays.live import changelog_of
 from replays.planning import PARTITIONS, Plan, plan, plan_of
-from replays.rebuilding import Rebuilding, Rebuilt, formula_of
+from replays.rebuilding import Rebuilding, Rebuilt, read_feedback
 from replays.report_rebuild import Report
 from replays.rescoring import Formula
 from replays.rewindowing import Judging
@@ -115,8 +115,9 @@ class FeedbackRun:
 
     async def _prepare(self, planned: Plan) -> tuple[Formula, Rebuilding, History]:
         formula = Formula(self._app.settings, topics.AI_FEEDBACK.partitions, planned.from_ms)
-        with self._steps("feedback", size(planned.of(topics.AI_FEEDBACK.name))) as step:
-            await formula_of(self._log, planned, formula, step.advance)
+        found = planned.of(topics.AI_FEEDBACK.name)
+        with self._steps("feedback", size(found)) as step:
+            await read_feedback(self._log, found, formula, step.advance)
         history = await History().read(self._log)
         return formula, Rebuilding(self._log, self._tables.quality, formula, self._judging, history), history
 

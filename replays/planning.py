@@ -102,11 +102,15 @@ async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int
     await live.read()
     closed_ms = Rows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
     wanted_ms = min(max(0, from_ms - spans.kept * spans.size_ms), closed_ms)
-    return max(wanted_ms, await _whole_ms(log, number, spans, now))
+    return max(wanted_ms, await whole_ms(log, number, spans, now))
 
 
-async def _whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int:
-    """The start of the first window that has all its records in both topics; 0 where nothing is gone."""
+async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int:
+    """The start of the first window that has all its records in both topics; 0 where nothing is gone.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
     found_ms = 0
     for topic in INPUTS:
         at = Partition(topic, number)

@@ -1,10 +1,9 @@
 """One partition of the windows, rebuilt beside the live one: its rows, what they tell, and what is different."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from app import topics
 from app.folding import partition_of
 from events.insights import InsightRaised
 from replays import seeding
@@ -14,7 +13,7 @@ from replays.merging import merged
 from replays.planning import Plan
 from replays.rescoring import Counted, Formula
 from replays.rewindowing import Folding, Judging
-from replays.spans import records
+from replays.spans import Span, records
 from transports.log import LogClient
 from windows.rows import Rows
 from windows.shard import Closing, Insight
@@ -111,16 +110,17 @@ class Rebuilding:
                     found.withdrawn[event_id(end)] = (tenant, end)
 
 
-async def formula_of(log: LogClient, plan: Plan, formula: Formula, advance: Callable[[int], None]) -> Formula:
-    """Read the feedback of a plan into a formula.
+async def read_feedback(
+    log: LogClient, spans: Sequence[Span], formula: Formula, advance: Callable[[int], None] = lambda _: None
+) -> None:
+    """Read feedback into a formula.
 
     Raises:
         LogError: the log cannot be read.
     """
-    for span in plan.of(topics.AI_FEEDBACK.name):
+    for span in spans:
         async for page in records(log, span):
             for record in page:
                 formula.add(record)
             advance(len(page))
             await asyncio.sleep(0)
-    return formula

@@ -1,14 +1,15 @@
-"""Real workers that have scored by a wrong formula; the right one; and windows as if it had been right from the start."""
+"""Workers that scored by a wrong formula, and then windows as if the right one had been there from the start."""
 
 import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import orjson
 
 from answers import envelope
 from answers.envelope import Event
@@ -57,17 +58,20 @@ SETTLED_S = 60.0
 class Load:
     """Users who ask and say something of the answer, for as long as it lasts, whatever the worker does."""
 
-    def __init__(self, worker: Callable[[], Worker], seed: int) -> None:
+    def __init__(self, worker: Worker, seed: int, *, users: bool = False) -> None:
         self.given: dict[str, FeedbackType] = {}  # by uid
         self._worker, self._dice, self._seed = worker, random.Random(seed), seed
+        self._over, self._users = False, users
 
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session:
             users = [asyncio.create_task(self._user(session, number)) for number in range(3)]
-            yield
-            self._worker = lambda: None  # type: ignore[assignment,return-value]
-            await asyncio.gather(*users)
+            try:
+                yield
+            finally:
+                self._over = True
+                await asyncio.gather(*users)
 
     async def until(self, count: int) -> None:
         async with asyncio.timeout(SETTLED_S):
@@ -76,20 +80,22 @@ class Load:
 
     async def _user(self, session: aiohttp.ClientSession, user: int) -> None:
         number = 0
-        while self._worker() is not None:
+        while not self._over:
             number += 1
             uid, kind = f"rebuild-{self._seed}-{user}-{number}", self._dice.choice(list(KINDS))
             model = self._dice.choice(MODELS)
-            ask = {"model": model, "messages": [{"role": "user", "content": uid}], "uid": uid}
+            ask: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": uid}], "uid": uid}
+            if self._users:
+                ask["username"] = f"user-{user}"
             await self._post(session, "/v1/chat/completions", ask)
             body = {"response_id": f"chatcmpl-{uid}", "feedback_id": uid, "feedback_type": kind}
             if await self._post(session, "/v1/feedback", body):
                 self.given[uid] = kind
 
     async def _post(self, session: aiohttp.ClientSession, path: str, body: Any) -> bool:
-        while (worker := self._worker()) is not None:
+        while not self._over:
             try:
-                async with asyncio.timeout(20), session.post(worker.url + path, json=body) as answer:
+                async with asyncio.timeout(20), session.post(self._worker.url + path, json=body) as answer:
                     await answer.read()
                     if answer.status < 300:
                         return True
@@ -179,10 +185,10 @@ async def test_a_wrong_formula_is_undone_beside_the_load_as_if_it_had_never_been
     broker: dict[str, str], make_worker: Start
 ) -> None:
     worker = await make_worker(broker, **ENV).start()
-    load = Load(lambda: worker, 1)
+    load = Load(worker, 1)
     async with load.going_on(), log_of(worker) as log:
         await load.until(40)
-        assert await worker.stop() == 0
+        assert await worker.stop() == 0, worker.log_end()
         worker.app = OTHER
         await worker.start()
         await load.until(60)
@@ -210,3 +216,51 @@ async def test_a_wrong_formula_is_undone_beside_the_load_as_if_it_had_never_been
         assert all(one.data["score"] == KINDS[load.given[one.data["uid"]]][0] for one in signals)
         told = await events(log, topics.AI_INSIGHTS.name)
         assert set(Counter(one.event_id for one in told).values()) <= {1}
+
+
+TABLES = ("terminals", "requests", "feedback", "prompts", "quality")
+CHANGED = {"terminals": "last", "requests": "model", "feedback": "pieces", "prompts": "prompts"}  # by the tamperer
+
+
+async def test_tables_are_what_their_topics_say_and_what_is_not_is_found(
+    broker: dict[str, str], make_worker: Start
+) -> None:
+    worker = await make_worker(broker, **{**ENV, "RETRY_WINDOW_S": "120"}).start()
+    load = Load(worker, 2, users=True)
+    async with load.going_on():
+        await load.until(30)
+        for name in TABLES:
+            done = await replay(worker, "table", name, "--verify")
+            assert (done.code, "no difference" in done.out) == (0, True), done.out + done.err
+        worker.kill()
+        await worker.start()
+        await load.until(50)
+    for name in TABLES:
+        told = (await replay(worker, "table", name, "--verify", "--json")).json
+        assert (told["differences"], told["moving"], told["cannot_be_verified"]) == ([], 0, 0)
+        assert told["rows"] >= len(MODELS)
+    assert await worker.stop() == 0, worker.log_end()
+    async with log_of(worker) as log:
+        keys = {name: await tamper(log, name) for name in CHANGED}
+    for name, key in keys.items():
+        done = await replay(worker, "table", name, "--verify", "--json", "--limit-shown", "1")
+        assert done.code == 6, done.err
+        (one,) = done.json["differences"]
+        assert (one["key"], one["field"].partition("[")[0], done.json["count"]) == (key, CHANGED[name], 1)
+
+
+async def tamper(log: LogClient, name: str) -> str:
+    """Write a wrong value into a row; its key."""
+    for number in range(topics.CHAT_PARTITIONS):
+        changelog = f"weir-{name}-changelog"
+        changes = Changes(log, changelog, number)
+        await changes.read()
+        for key, value in sorted(changes.rows.items()):
+            row = orjson.loads(value)
+            if isinstance(row[CHANGED[name]], list):
+                row[CHANGED[name]][0]["uid" if name == "prompts" else "severity"] = "WRONG"
+            else:
+                row[CHANGED[name]] = "wrong"
+            await log.append(changelog, number, key, orjson.dumps(row))
+            return key.decode()
+    raise AssertionError(f"{name} has no rows")

@@ -26,7 +26,7 @@ from events.feedback import FeedbackRescored, FeedbackSource, FeedbackSubmitted,
 from events.metrics import MetricsRecorded, MetricsTick
 from events.signals import SignalsTick
 from feedback import joining, pieces, scores
-from replays import feedback_run, handing
+from replays import handing
 from replays.feedback_run import FeedbackRun
 from replays.report_rebuild import Report
 from replays.rewindowing import Judging
@@ -43,7 +43,7 @@ QUALITY, FEEDBACK = "weir-quality-changelog", "weir-feedback-changelog"
 PARTITIONS = range(topics.AGENT_METRICS.partitions)
 JUDGING = Judging(spans=SPANS, limits=replace(LIMITS, requests_min=4, signals_min=3, errors_min=1, drought_expected=3))
 MODELS = [(tenant, model) for tenant in ("acme", "beta") for model in ("m0", "m1", "org/m2", "m3:7b")]
-KINDS = [
+KINDS: list[tuple[FeedbackType, FeedbackSource, dict[str, Any]]] = [
     (FeedbackType.THUMBS_UP, FeedbackSource.EXPLICIT, {}),
     (FeedbackType.THUMBS_DOWN, FeedbackSource.EXPLICIT, {}),
     (FeedbackType.RATING, FeedbackSource.EXPLICIT, {"rating": 2}),
@@ -239,7 +239,7 @@ class World:
 
     def request(self, tenant: str, model: str, **more: Any) -> None:
         status = "failed" if self.dice.random() < 0.15 else "completed"
-        data = {"latency_ms": self.dice.uniform(10, 9000), "cost_usd": 0.01, "status": status, **more}
+        data: dict[str, Any] = {"latency_ms": self.dice.uniform(10, 9000), "cost_usd": 0.01, "status": status, **more}
         self._tell(
             MetricsRecorded(model=model, uid=self._uid(), ended_at=utc_iso(self.at_s()), attempts=1, **data), tenant
         )
@@ -301,7 +301,8 @@ class World:
         """Run the command, while the worker goes on."""
         command = self.command()
         planned = await command.plan(since, emit=emit, now=self.log.now)
-        return await self.beside(command.do(await command.begin(planned), planned))
+        report: Report = await self.beside(command.do(await command.begin(planned), planned))
+        return report
 
     async def beside(self, work: Awaitable[Any], meanwhile: Callable[[], None] = lambda: None) -> Any:
         """Let the worker go on while something runs."""
@@ -369,4 +370,3 @@ def quiet(label: str, total: int) -> Iterator[_Quiet]:
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(handing, "LOOK_S", 0.0)
-    assert feedback_run
