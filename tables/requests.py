@@ -85,7 +85,8 @@ def apply(row: Json | None, event: Event) -> Json | None:
     if happening is Happening.ATTEMPTED:
         attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
         attempt["started_at"] = event.timestamp
-        row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
+        if attempt not in row["attempts"]:  # after a crash the same event may come again
+            row["attempts"] = [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]
     else:
         row["ended_at"] = data.get("ended_at") or event.timestamp
         for name in _OF_END:

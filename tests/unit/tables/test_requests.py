@@ -118,3 +118,7 @@ def test_apply_leaves_the_row_as_it_was() -> None:
     apply(row, event(Happening.ATTEMPTED, attempt="att-2"))
     apply(row, COMPLETED)
     assert row == before
+
+
+def test_an_attempt_that_is_told_again_after_a_crash_is_listed_once() -> None:
+    assert folded(ACCEPTED, ATTEMPTED, ATTEMPTED) == folded(ACCEPTED, ATTEMPTED)
