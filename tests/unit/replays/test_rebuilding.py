@@ -77,6 +77,12 @@ async def test_without_emit_nothing_is_told_of_the_past_and_with_it_everything_o
     assert len(more) == emitted.emitted_insights >= len(silent.more)
     ids = [event.event_id for event in world.insights()]
     assert len(set(ids)) == len(ids)
+    rows = Rows(world.owner.table)
+    active = {one["insight_id"] for name in rows.names() if (row := rows.model(name)) for one in row.active.values()}
+    raised = {one.data["insight_id"] for one in world.insights() if one.event_type == "insight.raised"}
+    cleared = {one.data["insight_id"] for one in world.insights() if one.event_type == "insight.cleared"}
+    assert active <= raised
+    assert raised - cleared <= active
     anew = [event for event in world.signals() if event.data.get("rebuilt")]
     assert len({event.data["feedback_id"] for event in anew}) == len(anew) == emitted.emitted_signals
     today = world.today()
