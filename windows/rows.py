@@ -117,8 +117,9 @@ class PartitionRow:
     swapping: str = ""  # the run whose rows are being put in their place: until then they are of no use
 
     def encode(self) -> bytes:
-        """As the table keeps it."""
-        return dumps([self.newest, self.closed_ms, self.folded, self.rebuilt, self.swapping])
+        """As the table keeps it; without what most partitions never have."""
+        rebuilt = [self.folded, self.rebuilt, self.swapping]
+        return dumps([self.newest, self.closed_ms, *(rebuilt if any(rebuilt) else ())])
 
     @classmethod
     def decode(cls, value: bytes) -> "PartitionRow":

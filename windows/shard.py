@@ -129,7 +129,10 @@ class Shard:
     # -- rebuilt
 
     def has(self, run: str) -> bool:
-        """Whether the rows are those of a run that rebuilt them, or of a later one: a run's id begins with its time."""
+        """Whether the rows are those of a run that rebuilt them, or of a later one.
+
+        Ids of runs begin with their time, and a run takes more than a second; of two at once, one is enough.
+        """
         return self._partition.rebuilt >= run
 
     @property

@@ -26,7 +26,7 @@ from events.feedback import FeedbackRescored, FeedbackSource, FeedbackSubmitted,
 from events.metrics import MetricsRecorded, MetricsTick
 from events.signals import SignalsTick
 from feedback import joining, pieces, scores
-from replays import handing
+from replays import handing, runs
 from replays.feedback_run import FeedbackRun
 from replays.report_rebuild import Report
 from replays.rewindowing import Judging
@@ -369,4 +369,7 @@ def quiet(label: str, total: int) -> Iterator[_Quiet]:
 
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
+    """No waits; and runs of a test, which begin in the same second, come one after the other."""
     patch.setattr(handing, "LOOK_S", 0.0)
+    numbers = itertools.count()
+    patch.setattr(runs, "new_run_id", lambda: f"20261121T120000Z-{next(numbers):08x}")
