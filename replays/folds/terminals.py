@@ -128,4 +128,6 @@ class Terminals:
 
     def whole(self, key: bytes, live: Json) -> bool:
         """Its request came before its end; how long before, only the request tells."""
-        return key in self._uids and bool(self._uids[key].asked) and not before(live["ended_at"], self._oldest_s)
+        if not self._oldest_s:
+            return True
+        return bool(self._uids.get(key, _Uid()).asked) and not before(live["ended_at"], self._oldest_s)

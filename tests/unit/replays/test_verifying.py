@@ -126,6 +126,13 @@ async def test_terminals_are_folded_out_of_frames() -> None:
     assert await desk.wrong("terminals") == []
 
 
+async def test_a_row_that_no_record_tells_of_is_a_difference() -> None:
+    desk = Desk()
+    row = {"rid": "r", "fingerprint": "f", "tenant": "t", "status": "failed", "first": 1, "last": 2, "ended_at": 1e9}
+    desk.live("terminals", row)
+    assert await desk.wrong("terminals") == [("row", row, None)]
+
+
 async def test_requests_are_folded_out_of_trace_events() -> None:
     desk = Desk()
     desk.trace(Happening.ACCEPTED, accepted_at="2027-01-15T08:00:00Z")
