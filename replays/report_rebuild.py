@@ -75,7 +75,11 @@ def _line(tenant: str, insight: Insight) -> Json:
 
 
 def _text(one: Json) -> str:
+    where = f"{one['tenant']}:{one['model']}, window of {one['window_start']}"
     return (
-        f"{one['event']} {one['insight_type']} of {one['tenant']}:{one['model']}, window of {one['window_start']}: "
-        f"{one['value']}, limit {one['threshold']}"
+        f"{one['event']} {one['insight_type']} of {where}: {_number(one['value'])}, limit {_number(one['threshold'])}"
     )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
