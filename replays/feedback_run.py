@@ -15,7 +15,7 @@ from replays.live import changelog_of
 from replays.planning import PARTITIONS, Plan, plan, plan_of
 from replays.rebuilding import Rebuilding, Rebuilt, read_feedback
 from replays.report_rebuild import Report
-from replays.rescoring import Formula
+from replays.rescoring import Formula, fingerprint
 from replays.rewindowing import Judging
 from replays.runs import Kind, Run, Runs
 from replays.spans import size
@@ -57,17 +57,20 @@ class FeedbackRun:
 
     async def begin(self, planned: Plan) -> Run:
         """Write down what was decided on."""
-        return await self._runs.begin(Kind.FEEDBACK, planned.as_json(), planned.spans, by="cli")
+        parameters = {**planned.as_json(), "formula": fingerprint(self._judging)}
+        return await self._runs.begin(Kind.FEEDBACK, parameters, planned.spans, by="cli")
 
     async def find(self, run_id: str) -> tuple[Run, Plan]:
         """A run that was begun, and its plan.
 
         Raises:
-            UsageError: there is none, or it is another kind of run.
+            UsageError: there is none, or it is another kind of run, or it was begun with another formula.
         """
         run = await self._runs.find(run_id)
         if run.kind is not Kind.FEEDBACK:
             raise UsageError(f"run {run.id} is no run of replay feedback but of {run.kind}")
+        if run.parameters["formula"] != fingerprint(self._judging):
+            raise UsageError(f"run {run.id} was begun with another formula or INSIGHT_* settings: begin a new one")
         return run, plan_of(run)
 
     async def look(self, planned: Plan) -> Report:

@@ -1,6 +1,7 @@
 """What feedback is worth by today's formula: the numbers of each piece, and signals with these at their place."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 
 from answers import envelope
@@ -9,10 +10,11 @@ from app import feedback as rules
 from app.errors import InvalidRequestError
 from app.settings import Settings
 from events.catalogue import data_of
-from events.feedback import FeedbackSubmitted
+from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from events.signals import SignalRecorded
-from feedback import joining, pieces
+from feedback import joining, pieces, scores
 from feedback.joining import Worth
+from feedback.scores import Said
 from transports.log import Record
 from transports.partitioner import partition_for
 from windows.reading import Measured
@@ -105,3 +107,15 @@ class Formula:
 
 def _key(tenant: str, uid: str, feedback_id: str) -> bytes:
     return hashlib.blake2b(repr((tenant, uid, feedback_id)).encode(), digest_size=KEY_BYTES).digest()
+
+
+def fingerprint(*more: object) -> str:
+    """A digest of the formula, and of what else decides: whoever goes on with a run must have the same.
+
+    Args:
+        more: whose ``repr`` tells all of it.
+    """
+    said = itertools.product(FeedbackType, FeedbackSource, (None, 1, 2, 3, 4, 5), (None, 0.0, 0.3, 1.0))
+    worth = [scores.score_of(Said(*one)) for one in said]
+    told = repr((worth, sorted(scores.WEIGHTS.items()), more))
+    return hashlib.blake2b(told.encode(), digest_size=KEY_BYTES).hexdigest()

@@ -7,7 +7,7 @@ import pytest
 
 from app import topics
 from events.feedback import FeedbackType
-from replays.errors import UnfinishedError
+from replays.errors import UnfinishedError, UsageError
 from replays.when import Edge, Time
 from tests.unit.replays.world import (
     METRICS,
@@ -206,6 +206,10 @@ async def test_an_owner_that_is_away_leaves_a_run_that_can_be_resumed(monkeypatc
     with pytest.raises(UnfinishedError, match=f"--resume {run.id}"):
         await command.do(run, planned)
     await world.owner.drain()
+    with monkeypatch.context() as patch:
+        use(patch, {FeedbackType.ESCALATION: 0.0})
+        with pytest.raises(UsageError, match="another formula"):
+            await command.find(run.id)
     report = await world.beside(world.command().do(*await command.find(run.id)))
     assert report.taken == [0]
     assert world.owner.state() == (await world.scratch()).state()
