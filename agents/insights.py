@@ -10,12 +10,13 @@ from typing import Any, cast
 
 from faust.types import EventT, StreamT
 
-from agents.watching import GivenAwayError, Watching
+from agents.swapping import GivenAwayError
+from agents.watching import Watching
 from app import app, topics
 from app.core import unacknowledged
 from app.insights import limits, spans
 from tables import quality
-from transports.log import Record
+from transports.log import Record, header_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,15 @@ async def tick() -> None:
 
 def _record(event: "EventT[Any]") -> Record:
     message = event.message
-    return Record(message.topic, message.partition, message.offset, message.timestamp, message.key, message.value, ())
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.timestamp,
+        message.key,
+        message.value,
+        header_pairs(message.headers),
+    )
 
 
 def _generation(event: "EventT[Any]") -> int:

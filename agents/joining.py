@@ -27,7 +27,7 @@ from app.lifecycle import TERMINAL, Happening
 from app.validation import check_uid
 from events import catalogue
 from events.base import derived_id
-from events.feedback import FeedbackExpired, FeedbackSource, FeedbackSubmitted, FeedbackType
+from events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSource, FeedbackSubmitted, FeedbackType
 from events.signals import SignalRecorded
 from feedback import distance, joining, pieces
 from feedback.pieces import Piece
@@ -92,6 +92,8 @@ class Joiner:
             await self._move(event, uid)
         elif told.event_type == FeedbackExpired.EVENT_TYPE:
             await self._expire(event, uid, catalogue.data_of(told, FeedbackExpired))
+        elif told.event_type == FeedbackRescored.EVENT_TYPE:
+            await self._rescored(event, uid, catalogue.data_of(told, FeedbackRescored))
         else:
             await self._submitted(event, told, catalogue.data_of(told, FeedbackSubmitted))
 
@@ -167,6 +169,11 @@ class Joiner:
         self._counts[Count.EXPIRED] += _expired(left) - _expired(pieces.pieces(row))
         feedback.put(uid, pieces.row_of(uid, left))
 
+    async def _rescored(self, event: "EventT[Any]", uid: str, data: FeedbackRescored) -> None:
+        if feedback.get(uid) is not None and await still_ours(self._app, event):
+            numbers = {feedback_id: one.model_dump() for feedback_id, one in data.signals.items()}
+            feedback.put(uid, pieces.row_of(uid, pieces.rescored(feedback.get(uid), numbers)))
+
     # -- requests
 
     def ended(self, event: "EventT[Any]", told: Event) -> bool:
@@ -235,14 +242,11 @@ async def _piece(event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> 
 
 
 async def _edit_distance(data: FeedbackSubmitted) -> float | None:
-    if data.edit_distance is not None or data.original is None or data.corrected is None:
-        return data.edit_distance
-    texts = data.original, data.corrected
-    at_once = distance.cells(*texts) <= distance.AT_ONCE
-    if at_once:
-        return round(distance.normalised(*texts), 4)
+    given = data.edit_distance is not None or data.original is None or data.corrected is None
+    if given or distance.cells(str(data.original), str(data.corrected)) <= distance.AT_ONCE:
+        return joining.edit_distance(data)
     async with _COMPARING:  # threads take turns with the tokens, so there is one
-        return round(await asyncio.to_thread(distance.normalised, *texts), 4)
+        return await asyncio.to_thread(joining.edit_distance, data)
 
 
 def is_left(uid: str) -> bool:

@@ -12,13 +12,10 @@ from answers.envelope import Event, MalformedRecordError
 from app import topics
 from app.core import Weir
 from app.feedback import Count
-from app.prompts import PromptAsked, PromptsForgotten, user_key
-from events import catalogue
+from app.prompts import after, key_of
 from events.base import derived_id
 from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from feedback import retries
-from feedback.pieces import seconds
-from feedback.retries import Prompt
 from tables import prompts
 from transports.partitioner import partition_for
 
@@ -44,23 +41,15 @@ class Watch:
         event.ack()
 
     async def _take(self, event: "EventT[Any]", told: Event) -> None:
-        if told.event_type == PromptsForgotten.EVENT_TYPE:
-            data = catalogue.data_of(told, PromptsForgotten)
-            key = self._key(told.tenant_id, data.user, event.message.partition)
-            kept = [prompt for prompt in retries.prompts(prompts.get(key)) if prompt.at >= seconds(data.before)]
-            prompts.put(key, retries.row_of(kept) if kept else None)
-        else:
-            await self._asked(event, told.tenant_id, catalogue.data_of(told, PromptAsked))
-
-    async def _asked(self, event: "EventT[Any]", tenant: str, data: PromptAsked) -> None:
-        key = self._key(tenant, data.user, event.message.partition)
-        new = Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint)
+        key = key_of(told)
+        if partition_for(key.encode(), topics.CHAT_PROMPTS.partitions) != event.message.partition:
+            raise MalformedRecordError("it is in the wrong partition")
         known = retries.prompts(prompts.get(key))
-        step = retries.asked(known, new, window_s=self._app.settings.retry_window_s)
+        step = after(known, told, window_s=self._app.settings.retry_window_s)
         if step.retried is not None:
-            await self._tell(tenant, data.user, step.retried, str(step.by))
+            await self._tell(told.tenant_id, key.partition(":")[2], step.retried, str(step.by))
         if step.kept != known and await still_ours(self._app, event):
-            prompts.put(key, retries.row_of(step.kept))
+            prompts.put(key, retries.row_of(step.kept) if step.kept else None)
 
     async def _tell(self, tenant: str, user: str, uid: str, by: str) -> None:
         """Once for each request, however often it is asked again."""
@@ -75,10 +64,3 @@ class Watch:
         feedback_id = derived_id("retry", tenant, uid)
         await surely(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
         self._app.feedback_counts[Count.RETRIED] += 1
-
-    @staticmethod
-    def _key(tenant: str, user: str, partition: int) -> str:
-        key = user_key(tenant, user)
-        if partition_for(key.encode(), topics.CHAT_PROMPTS.partitions) != partition:
-            raise MalformedRecordError("it is in the wrong partition")
-        return key

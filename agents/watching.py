@@ -8,29 +8,29 @@ Only when the insight is in the log is the window written down as judged, and af
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import NamedTuple
 
+from agents.swapping import GivenAwayError, Swapping
 from answers import envelope
 from answers.envelope import MalformedRecordError, utc_iso
-from app import topics
+from app import folding, topics
 from app.publishing import Events, encode
-from events.base import EventData
+from events.base import EVENT_TYPE, EventData
 from events.catalogue import data_of
-from events.metrics import MetricsTick
+from events.metrics import MetricsTick, QualityRebuilt
 from events.signals import SignalsTick
+from replays.rewindowing import Judging
 from transports.log import LogClient, LogError, Partition, Record
 from transports.partitioner import partition_for
 from windows.judging import Limits
-from windows.reading import SOURCES, Source, read
-from windows.rows import Rows, Seen
+from windows.reading import SOURCES, Source
+from windows.rows import Rows
 from windows.shard import Closing, Counts, Insight, Shard, Spans
 from windows.wording import event_id
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # pause before the log is tried again
-ROWS_AT_ONCE = 200  # looked at before the event loop gets a turn
 TICK_AGAIN_S = 60.0  # a tick that is not read yet waits behind a long backlog; another one would, too
 CLOCKS_MS = 60_000  # how far apart the clocks of producers, workers and brokers may be
 INPUTS = {source: topic for topic, source in SOURCES.items()}
@@ -38,10 +38,6 @@ TICKS: dict[Source, Callable[[str], EventData]] = {
     Source.METRICS: lambda at: MetricsTick(at=at),
     Source.SIGNALS: lambda at: SignalsTick(at=at),
 }
-
-
-class GivenAwayError(Exception):
-    """The partition was given away meanwhile: its next owner gets the record again, and nothing more may be written."""
 
 
 class Told(NamedTuple):
@@ -79,6 +75,7 @@ class Watching:
         self._log, self._events, self._rows = log, events, rows
         self._spans, self._limits, self._tenant = spans, limits, tenant
         self._written = written
+        self._swapping = Swapping(log, rows, Judging(spans=spans, limits=limits))
         self._generation: int | None = None
         self._shards: dict[int, Shard] = {}
         self._making = asyncio.Lock()
@@ -105,8 +102,11 @@ class Watching:
         if not still_own():  # making a shard takes turns with the tokens
             raise GivenAwayError
         try:
-            self._fold(shard, record)
-            await self._close(shard, record, still_own)  # and what a crash has left
+            if (rebuilt := _rebuilt(record)) is not None:
+                await self._swap(shard, rebuilt, still_own)
+            elif not shard.swapping:  # else the swap folds it, when its event comes again
+                self._fold(shard, record)
+                await self._close(shard, record, still_own)  # and what a crash has left
         except MalformedRecordError as error:
             self.counts.malformed += 1
             logger.warning("%s %d at %d is passed over: %s", record.topic, record.partition, record.offset, error)
@@ -114,15 +114,29 @@ class Watching:
             self._shards.clear()  # what a shard remembers may differ from its rows now
             raise
 
-    def _fold(self, shard: Shard, record: Record) -> None:
-        event = envelope.decode(record.value)
-        seen = read(event)
-        if seen is None:
-            return
-        name = getattr(seen, "name", None)
-        if name is not None and self._partition(name) != record.partition:
-            raise MalformedRecordError("`key`: another partition has the records of this tenant and model")
-        shard.fold(SOURCES[record.topic], record.offset, int(record.timestamp * 1000), seen)
+    async def _swap(self, shard: Shard, told: QualityRebuilt, still_own: Callable[[], bool]) -> None:
+        """Put rebuilt rows in the place of a partition's; once, however often it is asked for."""
+
+        async def tell(closing: Closing, run: str | None) -> tuple[Insight, ...]:
+            return await self._told(closing, still_own, run)
+
+        while not shard.has(told.run):
+            if not still_own():
+                raise GivenAwayError
+            try:
+                await self._swapping.swap(shard.number, told, tell, still_own)
+                await self._written()
+                break
+            except LogError as error:
+                logger.warning("waiting for the log: %s", error)
+                await asyncio.sleep(RETRY_S)
+        self._shards.pop(shard.number, None)  # it remembers the rows that were there
+
+    @staticmethod
+    def _fold(shard: Shard, record: Record) -> None:
+        seen = folding.said(record)
+        if seen is not None:
+            folding.fold(shard, record, seen)
 
     async def _shard(self, number: int, generation: int) -> Shard:
         """The shard of a partition; made anew from the table whenever partitions were given out anew."""
@@ -131,26 +145,11 @@ class Watching:
                 self._generation = generation
                 self._shards.clear()
             if number not in self._shards:
-                own = await self._own(number)
+                own = await folding.own(self._rows, number)  # nobody changes it meanwhile: its records wait
                 self._shards[number] = Shard(
                     self._rows, number, own, spans=self._spans, limits=self._limits, counts=self.counts
                 )
             return self._shards[number]
-
-    async def _own(self, number: int) -> dict[str, list[Seen]]:
-        """What there is of each tenant and model of a partition. Nobody changes it meanwhile: its records wait."""
-        own: dict[str, list[Seen]] = {}
-        mine = lru_cache(maxsize=None)(lambda name: self._partition(name) == number)
-        for place, (name, seen) in enumerate(self._rows.scan(mine)):
-            if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
-                await asyncio.sleep(0)  # many rows must not hold up the tokens
-            if mine(name):
-                own.setdefault(name, []).extend([seen] if seen else ())
-        return own
-
-    @staticmethod
-    def _partition(name: str) -> int:
-        return partition_for(name.encode(), topics.AGENT_METRICS.partitions)
 
     # -- windows
 
@@ -163,17 +162,17 @@ class Watching:
                 shard.settle(closing, told)
         shard.note()
 
-    async def _told(self, closing: Closing, still_own: Callable[[], bool]) -> tuple[Insight, ...]:
+    async def _told(
+        self, closing: Closing, still_own: Callable[[], bool], run: str | None = None
+    ) -> tuple[Insight, ...]:
         tenant = closing.span.name.partition(":")[0]
+        marked = [data.model_copy(update={"rebuilt": run}) for data in closing.insights]
         return tuple(
-            [
-                await self._surely(Told(event_id(data), tenant, data), closing.span.end_ms, still_own)
-                for data in closing.insights
-            ]
+            [await self._surely(Told(event_id(data), tenant, data), closing.span.end_ms, still_own) for data in marked]
         )
 
     async def _surely(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
-        """Have an insight in the log, once; as it stands there."""
+        """Have an insight in the log, once; as it stands there, where it says the same."""
         while True:
             if not still_own():
                 raise GivenAwayError
@@ -182,7 +181,8 @@ class Watching:
                 found = await self._find(insight, end_ms)
                 if found is not None:
                     self.counts.found += 1
-                    return found
+                    # By another formula the same insight may have shown in other figures: the rows' own are right.
+                    return found if _alike(found, insight.data) else insight.data
                 if not still_own():
                     raise GivenAwayError
                 await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
@@ -246,3 +246,16 @@ def _as(insight: Told, record: Record) -> Insight | None:
         return data_of(event, type(insight.data)) if event.event_id == insight.event_id else None
     except MalformedRecordError:
         return None
+
+
+def _alike(one: Insight, other: Insight) -> bool:
+    """Whether two insights say the same, whenever it was seen, and whoever saw it."""
+    aside = {"detected_at", "rebuilt"}
+    return one.model_dump(exclude=aside) == other.model_dump(exclude=aside)
+
+
+def _rebuilt(record: Record) -> QualityRebuilt | None:
+    """A record that asks for a swap; None for all others."""
+    if (EVENT_TYPE, QualityRebuilt.EVENT_TYPE.encode()) not in record.headers:
+        return None
+    return data_of(envelope.decode(record.value), QualityRebuilt)

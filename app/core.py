@@ -64,6 +64,8 @@ MODULES = (
     "commands.replay",
     "commands.replay_requests",
     "commands.replay_dead_letters",
+    "commands.replay_feedback",
+    "commands.replay_table",
 )
 
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles

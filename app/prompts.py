@@ -7,13 +7,17 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from answers.envelope import Event
 from app import topics
 from app.publishing import Events
 from app.requests import ChatRequest
 from app.settings import Settings
 from app.thinking import last_user_text
 from events.base import EventData
+from events.catalogue import data_of
 from feedback import similarity
+from feedback.pieces import seconds
+from feedback.retries import Prompt, Step, asked
 
 
 class _OfUser(EventData):
@@ -69,3 +73,26 @@ class Prompts:
                 fingerprint=f"{fingerprint:016x}",
             )
             self._events.emit(told, request.tenant)
+
+
+def key_of(told: Event) -> str:
+    """Whose prompts an event is about.
+
+    Raises:
+        MalformedRecordError: it is no such event.
+    """
+    model = PromptsForgotten if told.event_type == PromptsForgotten.EVENT_TYPE else PromptAsked
+    return user_key(told.tenant_id, data_of(told, model).user)
+
+
+def after(known: list[Prompt], told: Event, *, window_s: float) -> Step:
+    """What an event means to the prompts that are known of its user.
+
+    Raises:
+        MalformedRecordError: it is no such event.
+    """
+    if told.event_type == PromptsForgotten.EVENT_TYPE:
+        before = seconds(data_of(told, PromptsForgotten).before)
+        return Step([prompt for prompt in known if prompt.at >= before], None, None)
+    data = data_of(told, PromptAsked)
+    return asked(known, Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint), window_s=window_s)

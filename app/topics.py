@@ -58,6 +58,9 @@ CHAT_REPLAYS = TopicSpec(name="chat-replays", partitions=3, retention_s=30 * DAY
 CHAT_REPLAY_RESULTS = TopicSpec(name="chat-replay-results", partitions=3, retention_s=30 * DAY)
 """key run; what came of each thing that was processed again; commands -> reports"""
 
+CHAT_REBUILDS = TopicSpec(name="chat-rebuilds", partitions=AGENT_METRICS.partitions, retention_s=DAY)
+"""key row; rows of windows that were rebuilt, until their owner has taken them; commands -> insights agent"""
+
 TOPICS: tuple[TopicSpec, ...] = (
     CHAT_REQUESTS,
     CHAT_CHUNKS,
@@ -75,4 +78,5 @@ TOPICS: tuple[TopicSpec, ...] = (
     AUDIT,
     CHAT_REPLAYS,
     CHAT_REPLAY_RESULTS,
+    CHAT_REBUILDS,
 )

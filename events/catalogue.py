@@ -11,6 +11,7 @@ from events.base import EventData
 TYPES: Final[tuple[type[EventData], ...]] = (
     feedback.FeedbackSubmitted,
     feedback.FeedbackExpired,
+    feedback.FeedbackRescored,
     signals.SignalRecorded,
     signals.SignalsTick,
     insights.InsightRaised,
@@ -32,6 +33,7 @@ TYPES: Final[tuple[type[EventData], ...]] = (
     metrics.MetricsRecorded,
     metrics.QualityMeasured,
     metrics.MetricsTick,
+    metrics.QualityRebuilt,
     lineage.QueryLineage,
     audit.AuditRecorded,
     replays.ReplayStarted,

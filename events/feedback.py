@@ -7,7 +7,7 @@ feedback scoring service.
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from events.base import AboutRequest
 
@@ -54,6 +54,28 @@ class FeedbackExpired(AboutRequest):
 
     waiting_before: str = Field(description="What waits since before this time is given up; ISO 8601, UTC.")
     known_before: str = Field(description="What is known since before this time is forgotten; ISO 8601, UTC.")
+
+
+class Rescored(BaseModel):
+    """What a piece of feedback is worth by another formula."""
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float = Field(ge=-1, le=1)
+    weight: float = Field(gt=0, le=1)
+
+
+class FeedbackRescored(AboutRequest):
+    """The formula was changed: the signals in a request's row get other numbers.
+
+    Weir's own: a table is changed under an event only.
+    """
+
+    EVENT_TYPE: ClassVar[str] = "feedback.rescored"
+    TOPIC: ClassVar[str] = "ai-feedback-events"
+
+    run: str = Field(description="The run that found them.")
+    signals: dict[str, Rescored] = Field(description="By the event id of the feedback.")
 
 
 class FeedbackSubmitted(AboutRequest):

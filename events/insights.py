@@ -52,6 +52,7 @@ class _Insight(EventData):
     window_start: str = Field(description="ISO 8601, UTC.")
     window_end: str = Field(description="ISO 8601, UTC.")
     detected_at: str = Field(description="When it was first seen; ISO 8601, UTC.")
+    rebuilt: str | None = Field(None, description="The run that found it when it rebuilt windows of the past.")
 
     def record_key(self, tenant: str) -> str:
         """The tenant."""

@@ -43,6 +43,28 @@ class QualityMeasured(AboutModel):
     feedback_type: str
 
 
+class QualityRebuilt(EventData):
+    """The windows of a partition were rebuilt beside the live ones: its owner puts them in their place, once.
+
+    A record of the partition that it is about, for a table is changed under an event only.
+    """
+
+    EVENT_TYPE: ClassVar[str] = "quality.rebuilt"
+    TOPIC: ClassVar[str] = "agent-metrics-events"
+
+    run: str = Field(description="The run that rebuilt them.")
+    first: int = Field(description="Offset of the first of the rows, in this partition of chat-rebuilds.")
+    end: int = Field(description="Offset behind the last one.")
+    count: int = Field(description="How many rows of the run lie between.")
+    metrics: int = Field(description="Records of agent-metrics-events before this offset are in the rows.")
+    signals: int = Field(description="Records of ai-learning-signals before this offset are in the rows.")
+    emit: bool = Field(description="Whether insights of windows that were judged before are told, too.")
+
+    def record_key(self, tenant: str) -> str:
+        """The run; it is written to a partition, whatever its key."""
+        return self.run
+
+
 class MetricsTick(EventData):
     """The clock says that nothing older will come: windows that end before it may close, where nobody sends events.
 

@@ -28,6 +28,9 @@ class SignalRecorded(AboutModel):
     features: dict[str, float | int | str | bool | None] = Field(
         default_factory=dict, description="Of the request: prompt_chars, tokens, latency_ms, attempts, stream, ingress."
     )
+    rebuilt: str | None = Field(
+        None, description="The run that told the signal anew, by a changed formula: it takes an earlier one's place."
+    )
 
 
 class SignalsTick(EventData):

@@ -3,12 +3,14 @@
 Ids are made from the id of the feedback, so who tells it again tells the same.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from answers.envelope import Json
 from events.base import derived_id
+from events.feedback import FeedbackSubmitted
 from events.metrics import QualityMeasured
 from events.signals import SignalRecorded
+from feedback import distance
 from feedback.pieces import Piece
 from feedback.scores import WEIGHTS, Said, score_of
 
@@ -25,6 +27,26 @@ def quality_id(piece: Piece) -> str:
     return derived_id("metrics.quality", piece.tenant, piece.feedback_id)
 
 
+class Worth(NamedTuple):
+    """What a piece of feedback is worth."""
+
+    score: float
+    weight: float
+
+
+def worth_of(piece: Piece) -> Worth:
+    """By the formula of ``feedback.scores``."""
+    said = Said(piece.feedback_type, piece.feedback_source, piece.rating, piece.edit_distance)
+    return Worth(score_of(said), WEIGHTS[piece.feedback_source])
+
+
+def edit_distance(data: FeedbackSubmitted) -> float | None:
+    """Of a correction: as it was told, else computed from its two texts; None of anything else."""
+    if data.edit_distance is not None or data.original is None or data.corrected is None:
+        return data.edit_distance
+    return round(distance.normalised(data.original, data.corrected), 4)
+
+
 def signal_of(piece: Piece, request: Json) -> SignalRecorded:
     """What a piece of feedback says of a request that has ended.
 
@@ -32,13 +54,13 @@ def signal_of(piece: Piece, request: Json) -> SignalRecorded:
         piece: the feedback.
         request: the row of its request.
     """
-    said = Said(piece.feedback_type, piece.feedback_source, piece.rating, piece.edit_distance)
+    worth = worth_of(piece)
     return SignalRecorded(
         uid=str(request["uid"]),
         model=str(request.get("model") or UNKNOWN_MODEL),
         route=str(request.get("route") or "default"),
-        score=score_of(said),
-        weight=WEIGHTS[piece.feedback_source],
+        score=worth.score,
+        weight=worth.weight,
         feedback_id=piece.feedback_id,
         feedback_type=piece.feedback_type,
         feedback_source=piece.feedback_source,

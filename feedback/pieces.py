@@ -4,7 +4,7 @@ A piece holds what a signal is made of and no text: comments and corrections sta
 A row is ``{"uid": …, "pieces": [piece, …]}`` in the order of arrival.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
@@ -112,6 +112,21 @@ def joined(row: Json | None, signals: dict[str, Json], session_id: str | None) -
             session_id=piece.session_id or session_id,
         )
         if piece.feedback_id in signals
+        else piece
+        for piece in pieces(row)
+    ]
+
+
+def rescored(row: Json | None, numbers: Mapping[str, Json]) -> list[Piece]:
+    """The pieces of a row after another formula gave their signals other numbers.
+
+    Args:
+        row: of a request.
+        numbers: score and weight by the id of the feedback.
+    """
+    return [
+        replace(piece, signal={**piece.signal, **numbers[piece.feedback_id]})
+        if piece.signal is not None and piece.feedback_id in numbers
         else piece
         for piece in pieces(row)
     ]

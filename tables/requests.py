@@ -103,6 +103,8 @@ def _answered(row: Json, happening: Happening, event: Event) -> Json:
     if happening is Happening.ATTEMPTED:
         attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
         attempt["started_at"] = event.timestamp
+        if attempt in row["attempts"]:  # after a crash the same event may come again
+            return row
         return row | {"attempts": [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]}
     of_end = {name: data.get(name) for name in _OF_END}
     return row | {"ended_at": data.get("ended_at") or event.timestamp, **of_end}

@@ -22,10 +22,12 @@ from replays import requests
 from replays.choosing import Wanted, condition
 from replays.dead_letters import UNSEEN, Redriving
 from replays.errors import GoneError, NothingError, ReplayError, UsageError
+from replays.feedback_run import FeedbackRun
 from replays.page import page
 from replays.plans import LIMIT_MAX, Plan
 from replays.report import Report
 from replays.runs import Kind, Run
+from replays.steps import unseen
 from replays.when import parse
 from tables.owners import FORWARDED
 from web.auditing import RESOURCE
@@ -41,11 +43,10 @@ _STATUSES = {UsageError: (400, "invalid_replay"), NothingError: (404, "nothing_t
 
 
 class _Body(BaseModel):
-    """The body of POST /replays; the command's options, by their names."""
+    """What the bodies of POST /replays share; the options of the commands, by their names."""
 
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
-    kind: Literal["requests", "dead-letters"] = "requests"
     since: str = Field(alias="from")
     until: str = Field("now", alias="to")
     where: dict[str, str] = Field(default_factory=dict)
@@ -65,7 +66,7 @@ class _Requests(_Body):
 
 
 class _DeadLetters(_Body):
-    kind: Literal["dead-letters"]
+    kind: Literal["dead-letters"] = "dead-letters"
     reason: str | None = Field(None, max_length=REASON_MAX)
     topic: str | None = None
 
@@ -75,6 +76,23 @@ class _DeadLetters(_Body):
         since, until = parse(self.since, now=now, option="--from"), parse(self.until, now=now, option="--to")
         wanted = Wanted(reason=self.reason, topic=self.topic, where=where, limit=self.limit)
         return await Redriving(app, UNSEEN).begin(since, until, wanted, by="http")
+
+
+class _Feedback(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+    kind: Literal["feedback"]
+    since: str = Field(alias="from")
+    emit: bool = False
+
+    async def begin(self, app: Weir) -> Run:
+        """Write it down."""
+        now, work = time.time(), FeedbackRun(app, unseen, 0.0)
+        planned = await work.plan(parse(self.since, now=now, option="--from"), emit=self.emit, now=now)
+        return await work.begin(planned, by="http")
+
+
+_BODIES: dict[str, type[_Requests | _DeadLetters | _Feedback]] = {"dead-letters": _DeadLetters, "feedback": _Feedback}
 
 
 class ReplaysView:
@@ -175,18 +193,21 @@ class ReplaysView:
         return await requests.report(self._app, run, texts=False)
 
 
-def _body(raw: bytes, tenant: str | None) -> _Requests | _DeadLetters:
+def _body(raw: bytes, tenant: str | None) -> _Requests | _DeadLetters | _Feedback:
     body = read_json(raw)
     if not isinstance(body, dict):
         raise InvalidRequestError("The body must be a JSON object.")
-    model: type[_Requests | _DeadLetters] = _DeadLetters if body.get("kind") == "dead-letters" else _Requests
+    model = _BODIES.get(str(body.get("kind")), _Requests)
     try:
         given = model.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = str(first["loc"][0]) if first["loc"] else None
         raise InvalidRequestError(f"'{field}': {first['msg']}.", param=field) from None
-    if tenant is not None and given.where.setdefault("tenant", tenant) != tenant:
+    if isinstance(given, _Feedback):
+        if tenant is not None:
+            raise InvalidRequestError("A rebuild is of all tenants: leave X-Tenant-ID out.", param="X-Tenant-ID")
+    elif tenant is not None and given.where.setdefault("tenant", tenant) != tenant:
         raise InvalidRequestError("'where': 'tenant' must be the tenant of X-Tenant-ID.", param="where")
     return given
 

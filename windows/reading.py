@@ -49,16 +49,16 @@ def read(event: Event) -> Measured | Ticked | None:
     """What an event says; None where it is of no concern here.
 
     What a replay took is none, for nobody was served. Nor is ``metrics.quality``: it says of a piece of feedback what
-    its signal says, and would be counted twice.
+    its signal says, and would be counted twice. So would a signal that was told anew.
 
     Raises:
         MalformedRecordError: a field is wrong; the message names it.
     """
+    if event.data.get("replay") is not None or event.data.get("rebuilt") is not None:
+        return None
     match event.event_type:
         case MetricsRecorded.EVENT_TYPE:
             metrics = data_of(event, MetricsRecorded)
-            if metrics.replay is not None:
-                return None
             _check_sums(metrics)
             return _measured(event, metrics, time_ms("ended_at", metrics.ended_at))
         case SignalRecorded.EVENT_TYPE:

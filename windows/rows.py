@@ -6,7 +6,7 @@
 | ``ids/{page}/{start}/{end}/{tenant}:{model}`` | hashes of event ids that are in an open window, when they are many |
 | ``model/{tenant}:{model}`` | which windows are judged, what is wrong now, what came too late |
 | ``over/{tenant}:{model}`` | the last insights that are over, for people |
-| ``partition/{number}`` | how far event time has come, where no window of the partition tells |
+| ``partition/{number}`` | how far event time has come, where no window of the partition tells; what was rebuilt last |
 
 Times are milliseconds since the epoch. All rows of one event go to one partition of one changelog, so a crash leaves
 the first of them and not the last, never the other way round: the order in which ``shard`` writes them is what makes a
@@ -112,6 +112,19 @@ class PartitionRow:
 
     newest: dict[str, int] = field(default_factory=dict)  # event time, by source
     closed_ms: int = 0  # windows that end by then are closed
+    folded: dict[str, int] = field(default_factory=dict)  # records before these offsets are in the rows, by source
+    rebuilt: str = ""  # the run whose rows these are
+    swapping: str = ""  # the run whose rows are being put in their place: until then they are of no use
+
+    def encode(self) -> bytes:
+        """As the table keeps it; without what most partitions never have."""
+        rebuilt = [self.folded, self.rebuilt, self.swapping]
+        return dumps([self.newest, self.closed_ms, *(rebuilt if any(rebuilt) else ())])
+
+    @classmethod
+    def decode(cls, value: bytes) -> "PartitionRow":
+        """From what ``encode`` gave. Fields that came later are at the end, and empty."""
+        return cls(*orjson.loads(value))
 
 
 class Rows:
@@ -173,14 +186,28 @@ class Rows:
 
     def partition(self, number: int) -> PartitionRow:
         """How far a partition has come."""
-        value = self._table.get(_key("partition", str(number)))
-        return PartitionRow() if value is None else PartitionRow(*orjson.loads(value))
+        value = self._table.get(partition_key(number))
+        return PartitionRow() if value is None else PartitionRow.decode(value)
 
     def put_partition(self, number: int, row: PartitionRow) -> None:
         """Write it."""
-        self._table[_key("partition", str(number))] = dumps([row.newest, row.closed_ms])
+        self._table[partition_key(number)] = row.encode()
 
     # -- all
+
+    def raw(self, mine: Callable[[str], bool]) -> Iterator[tuple[bytes, bytes]]:
+        """The rows of each tenant and model that is mine, as the table keeps them."""
+        for key, value in list(self._table.items()):
+            name = name_of(key)
+            if name is not None and mine(name):
+                yield key, value
+
+    def put_raw(self, key: bytes, value: bytes | None) -> None:
+        """Write a row as the table keeps it, or remove it."""
+        if value is None:
+            self._table.pop(key, None)
+        else:
+            self._table[key] = value
 
     def names(self) -> Iterator[str]:
         """tenant:model of every row of a model, also of partitions that others own."""
@@ -209,6 +236,19 @@ class Rows:
             if key.startswith(b"window/"):
                 _, _, newest, _, _, closed = _loads(value)
                 yield _span(key), newest, closed
+
+
+def name_of(key: bytes) -> str | None:
+    """Whose row a key is of: tenant:model; None of a partition's own."""
+    kind, _, rest = key.decode().partition("/")
+    if kind == "partition":
+        return None
+    return rest.split("/", {"window": 2, "ids": 3}.get(kind, 0))[-1]
+
+
+def partition_key(number: int) -> bytes:
+    """The key of a partition's own row."""
+    return _key("partition", str(number))
 
 
 def _key(kind: str, path: str) -> bytes:

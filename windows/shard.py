@@ -126,6 +126,20 @@ class Shard:
         for name in own:
             self._set_due(name)
 
+    # -- rebuilt
+
+    def has(self, run: str) -> bool:
+        """Whether the rows are those of a run that rebuilt them, or of a later one.
+
+        Ids of runs begin with their time, and a run takes more than a second; of two at once, one is enough.
+        """
+        return self._partition.rebuilt >= run
+
+    @property
+    def swapping(self) -> bool:
+        """Whether other rows are being put in the place of these."""
+        return bool(self._partition.swapping)
+
     # -- time
 
     @property
@@ -158,7 +172,9 @@ class Shard:
             logged_ms: the record's own time in the log.
             seen: what it says.
         """
-        if seen.at_ms > logged_ms + self._spans.ahead_ms:
+        if offset < self._partition.folded.get(source, 0):
+            self._counts.redelivered += 1
+        elif seen.at_ms > logged_ms + self._spans.ahead_ms:
             self._counts.ahead += 1
             if isinstance(seen, Measured):
                 self._count_apart(seen.name, source, offset, logged_ms, ahead=1)

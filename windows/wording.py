@@ -96,6 +96,19 @@ def cleared(verdict: Verdict, since: InsightRaised, start_ms: int, end_ms: int) 
         "count": verdict.count,
         "window_start": _iso(start_ms),
         "window_end": _iso(end_ms),
+        "rebuilt": None,
+    }
+    return InsightCleared.model_validate(told)
+
+
+def withdrawn(since: InsightRaised) -> InsightCleared:
+    """The insight that it never was, by what is known now."""
+    told = since.model_dump()
+    told |= {
+        "status": InsightStatus.RESOLVED,
+        "title": f"Withdrawn: {since.title}",
+        "description": "The window was rebuilt, and does not show it any more.",
+        "recommendation": None,
     }
     return InsightCleared.model_validate(told)
 

@@ -1,19 +1,19 @@
 """Commands beside the workers, started as people start them: ``faust -A app …``."""
 
 import asyncio
-import os
 import subprocess
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from answers.envelope import Json
 from tests.e2e.workers import FAUST, ROOT, Worker
 
 WITHIN_S = 300.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Done:
     """A command that has ended."""
 
@@ -21,19 +21,18 @@ class Done:
     out: str
     err: str
 
+    @property
+    def json(self) -> Json:
+        """Its report, if it made one."""
+        assert self.code in {0, 6}, self.err
+        found: Json = orjson.loads(self.out)
+        return found
+
 
 def launched(worker: Worker, *arguments: str) -> "subprocess.Popen[str]":
     """A command with the settings of a worker, on its log."""
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", ""),
-        "WEIR_DATA_DIR": str(worker.folder / "data"),
-        "RABBITMQ_URL": "",
-        **worker.env,
-    }
-    command = [str(FAUST), "-A", "app", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+    command, pipe = [str(FAUST), "-A", worker.app, *arguments], subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=worker.environment, stdout=pipe, stderr=pipe, text=True)
 
 
 async def ended(command: "subprocess.Popen[str]") -> Done:
@@ -60,17 +59,16 @@ async def ran(worker: Worker, *arguments: str, code: int = 0) -> str:
 
 async def reported(worker: Worker, *arguments: str) -> dict[str, Any]:
     """The report of a command, as JSON."""
-    report: dict[str, Any] = orjson.loads(await ran(worker, *arguments, "--json"))
-    return report
+    return (await faust(worker, *arguments, "--json")).json
 
 
 async def run_of(command: "subprocess.Popen[str]") -> str:
-    """The id of the run that a command has begun: it says so first."""
+    """The id of the run that a command has begun: it says so before it does anything."""
     assert command.stderr is not None
     async with asyncio.timeout(WITHIN_S):
-        line = await asyncio.to_thread(command.stderr.readline)
-    assert " run " in line, line
-    return line.split(" run ")[1].split()[0].rstrip(";:,.")
+        while not (line := await asyncio.to_thread(command.stderr.readline)).startswith("weir: run "):
+            assert line, "it ended before it began"
+    return line.split()[2].rstrip(";:,.")
 
 
 def killed(command: "subprocess.Popen[str]") -> None:

@@ -29,6 +29,7 @@ class Worker:
     folder: Path
     port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
+    app: str = "app"  # a module that makes something else of Weir, where a test needs that
     _client: AsyncOpenAI | None = None
 
     @property
@@ -57,8 +58,10 @@ class Worker:
         if client is not None:
             await client.close()
 
-    def launch(self) -> None:
-        env = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its process, and of commands that are run beside it."""
+        return {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", ""),
             "RESTAPI_PORT": str(self.port),
@@ -68,7 +71,9 @@ class Worker:
             "RABBITMQ_URL": "",  # off, unless a test turns it on
             **self.env,
         }
-        self.process = launch([str(FAUST), "-A", "app", "worker"], env=env, log=self.log)
+
+    def launch(self) -> None:
+        self.process = launch([str(FAUST), "-A", self.app, "worker"], env=self.environment, log=self.log)
 
     async def start(self) -> "Worker":
         self.launch()

@@ -21,7 +21,7 @@ from app.core import Weir
 from app.lifecycle import Happening
 from app.publishing import Events
 from app.settings import Settings
-from events.feedback import FeedbackExpired, FeedbackSubmitted
+from events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSubmitted
 from feedback import pieces
 from tables import feedback, requests, terminals
 from tables.terminals import Ended
@@ -73,6 +73,11 @@ def submitted(
 def expiry(waiting_before: str, known_before: str = LONG_AGO) -> Any:
     data = {"uid": UID, "waiting_before": waiting_before, "known_before": known_before}
     return FakeEvent(envelope.encode("evt-x", FeedbackExpired.EVENT_TYPE, "acme", data))
+
+
+def rescored(signals: Json, *, generation: int = 1) -> Any:
+    data = {"uid": UID, "run": "20261121T120000Z-3f2a91c4", "signals": signals}
+    return FakeEvent(envelope.encode("evt-y", FeedbackRescored.EVENT_TYPE, "acme", data), generation=generation)
 
 
 def trace(happening: str) -> Event:
@@ -218,6 +223,23 @@ async def test_a_log_that_is_away_is_waited_for(stage: Stage, monkeypatch: pytes
     event = submitted()
     await stage.take(event)
     assert (len(stage.signals), len(stage.told(topics.AGENT_METRICS.name)), event.acks) == (1, 1, 1)
+
+
+async def test_another_formula_gives_signals_other_numbers_and_nothing_else(stage: Stage) -> None:
+    await stage.take(submitted("evt-2"))
+    await stage.take(rescored({"evt-2": {"score": 0.5, "weight": 0.5}}))
+    assert stage.states == ["waiting"]  # it gets its numbers when it is joined
+    await stage.end()
+    before = pieces.pieces(feedback.get(UID))
+    event = rescored({"evt-2": {"score": 0.25, "weight": 0.5}, "evt-gone": {"score": 1.0, "weight": 1.0}})
+    await stage.take(event, rescored({"evt-2": {"score": 0.25, "weight": 0.5}}))
+    (piece,) = pieces.pieces(feedback.get(UID))
+    assert piece.signal is not None
+    assert before == [replace(piece, signal={**piece.signal, "score": 1.0, "weight": 1.0})]
+    assert (piece.signal["score"], piece.signal["weight"], event.acks) == (0.25, 0.5, 1)
+    assert len(stage.signals) == 1
+    await stage.take(rescored({"evt-2": {"score": -1.0, "weight": 0.5}}, generation=0))  # a former owner
+    assert pieces.pieces(feedback.get(UID)) == [piece]
 
 
 async def test_a_former_owner_writes_no_row(stage: Stage) -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from agents import watching as module
-from agents.watching import GivenAwayError, Watching
+from agents.swapping import GivenAwayError
+from agents.watching import Watching
 from answers import envelope
 from answers.envelope import Event, utc_iso
 from app import topics

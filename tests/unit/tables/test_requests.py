@@ -183,3 +183,7 @@ def test_only_its_last_ends_are_kept() -> None:
     row = folded(ACCEPTED, FAILED, *lives)
     assert len(row["history"]) == HISTORY_SHOWN
     assert row["rid"] == f"evt-{HISTORY_SHOWN + 4}"
+
+
+def test_an_attempt_that_is_told_again_after_a_crash_is_listed_once() -> None:
+    assert folded(ACCEPTED, ATTEMPTED, ATTEMPTED) == folded(ACCEPTED, ATTEMPTED)

@@ -1,0 +1,62 @@
+"""What a rebuild begins with: the live windows that end before it, and what was wrong then.
+
+Where the log still has everything, there is nothing to begin with, and no need of it.
+"""
+
+from collections.abc import Mapping
+
+from answers.envelope import Json
+from app import folding
+from windows.reading import time_ms
+from windows.rows import ModelRow, PartitionRow, Rows, Span, name_of
+
+
+def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes, bytes]:
+    """The rows of a partition as they were when all windows that end by a time were closed, and none after it.
+
+    What was wrong then is what is wrong now or is over, if it was raised before and cleared after.
+
+    Args:
+        live: the rows of the partition.
+        number: of the partition.
+        since_ms: the time, milliseconds since the epoch; 0 for nothing at all.
+    """
+    table: dict[bytes, bytes] = {}
+    if since_ms:
+        then, now = Rows(table), Rows(dict(live))
+        for name in {name for key in live if (name := name_of(key)) and folding.partition_of(name) == number}:
+            _model(now, then, name, since_ms)
+        then.put_partition(number, PartitionRow(closed_ms=since_ms))
+    return table
+
+
+def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
+    model, over = now.model(name) or ModelRow(), now.over(name)
+    kept = [one for one in model.kept if one.end_ms <= since_ms]
+    for one in kept:
+        span = Span(name, one.start_ms, one.end_ms)
+        if (row := now.window(span)) is not None:
+            then.put_window(span, row)
+    raised = [*model.active.values(), *(one["raised"] for one in over if _start_ms(one) >= since_ms)]
+    active = {one["insight_type"]: one for one in raised if _start_ms(one) < since_ms}
+    past = [one for one in over if _start_ms(one) < since_ms]
+    if past:
+        then.put_over(name, past)
+    if kept or active or past:
+        # Where the windows are gone, what is wrong was so in the last one before.
+        judged_ms = kept[-1].end_ms if kept else since_ms
+        then.put_model(name, ModelRow(judged_until_ms=judged_ms, kept=kept, active=active))
+
+
+def keep(live: Mapping[bytes, bytes], table: dict[bytes, bytes], before_ms: int) -> None:
+    """Leave the closed windows that begin before a time as the live table has them."""
+    rebuilt = Rows(table)
+    for span, _, closed in Rows(dict(live)).windows():
+        row = rebuilt.window(span) if closed and span.start_ms < before_ms else None
+        if row is not None and row.closed:
+            key = f"window/{span.path}".encode()
+            table[key] = live[key]
+
+
+def _start_ms(insight: Json) -> int:
+    return time_ms("window_start", insight["window_start"])
