@@ -469,3 +469,32 @@ def _readable(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+async def test_dead_letters_are_sent_again_over_http(served: Worker, tenant: str) -> None:
+    """One of the five was refused, and is again."""
+    letters = {"kind": "dead-letters", "from": "earliest", "where": {"tenant": tenant}}
+    status, begun = await asked(served, "POST", "/replays", letters)
+    assert (status, begun["kind"]) == (202, "dead-letters"), begun
+    told = await over(served, begun["id"])
+    assert (told["status"], told["report"]["sent"]) == ("completed", 1)
+    assert told["report"]["requests"]["ends"] == {"failed": 1}
+    status, answer = await asked(served, "GET", f"/replays/{begun['id']}/report")
+    assert status == 404, answer
+
+
+async def test_feedback_is_rebuilt_over_http_and_of_all_tenants_only(served: Worker, tenant: str) -> None:
+    given = {"response_id": f"{tenant}-1", "feedback_type": "thumbs_up"}
+    status, _ = await asked(served, "POST", "/v1/feedback", given, **{"X-Tenant-ID": tenant})
+    assert status == 202
+    async with log_of(served) as log:
+        await until(lambda: _quiet(log))
+    rebuild = {"kind": "feedback", "from": "earliest"}
+    status, answer = await asked(served, "POST", "/replays", rebuild, **{"X-Tenant-ID": tenant})
+    assert (status, answer["error"]["param"]) == (400, "X-Tenant-ID")
+    status, begun = await asked(served, "POST", "/replays", rebuild)
+    assert (status, begun["kind"]) == (202, "feedback"), begun
+    told = await over(served, begun["id"])
+    assert told["status"] == "completed"
+    assert told["report"]["signals"]["seen"] >= 1
+    assert told["report"]["signals"]["changed"] == 0
