@@ -16,9 +16,9 @@ from functools import lru_cache
 from app import folding, topics
 from app.folding import ROWS_AT_ONCE
 from events.metrics import QualityRebuilt
-from replays import rebuilds
-from replays.merging import merged
-from replays.rewindowing import Folding, Judging
+from replays.rebuild import rebuilds
+from replays.rebuild.merging import merged
+from replays.rebuild.rewindowing import Folding, Judging
 from replays.spans import Span
 from transports.log import LogClient, Partition
 from windows.reading import Source

@@ -19,7 +19,7 @@ from events.base import EVENT_TYPE, EventData
 from events.catalogue import data_of
 from events.metrics import MetricsTick, QualityRebuilt
 from events.signals import SignalsTick
-from replays.rewindowing import Judging
+from replays.rebuild.rewindowing import Judging
 from transports.log import LogClient, LogError, Partition, Record
 from transports.partitioner import partition_for
 from windows.judging import Limits

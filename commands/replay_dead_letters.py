@@ -15,11 +15,11 @@ from app.audit import REPLAY
 from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
-from replays.choosing import FIELDS, Wanted, condition
-from replays.dead_letters import Pace, Redriving, Steps
+from replays.chat.requests import runs_of
 from replays.errors import UsageError
-from replays.letters_report import as_text
-from replays.requests import runs_of
+from replays.letters.choosing import FIELDS, Wanted, condition
+from replays.letters.dead_letters import Pace, Redriving, Steps
+from replays.letters.letters_report import as_text
 from replays.runs import Run
 from replays.when import When, parse
 

@@ -14,8 +14,8 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
 from replays.errors import UsageError
-from replays.feedback_run import FeedbackRun
-from replays.report_rebuild import Report
+from replays.rebuild.feedback_run import FeedbackRun
+from replays.rebuild.report_rebuild import Report
 from replays.when import parse
 
 PATIENCE_S = 60.0

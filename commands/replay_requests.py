@@ -13,14 +13,14 @@ from app.audit import CANCEL_REPLAY, REPLAY, Action
 from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
-from replays import requests
+from replays.chat import requests
+from replays.chat.plans import LIMIT_MAX, Plan, conditions, plan_from, rate_of
+from replays.chat.selecting import select
 from replays.errors import NothingError, UsageError, WithdrawnError
-from replays.page import page
-from replays.plans import LIMIT_MAX, Plan, conditions, plan_from, rate_of
-from replays.report import Report
+from replays.reports.page import page
+from replays.reports.report import Report
+from replays.reports.text_report import text_report
 from replays.runs import Kind, Run
-from replays.selecting import select
-from replays.text_report import text_report
 
 PATIENCE_MAX_S = 604_800.0
 PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; then somebody should look

@@ -10,8 +10,8 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import connected, run
 from replays.errors import DifferentError, UsageError
-from replays.verifiable import Verifiable
-from replays.verifying import Verified, verify
+from replays.verify.verifiable import Verifiable
+from replays.verify.verifying import Verified, verify
 
 SHOWN = 20
 

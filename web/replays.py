@@ -18,14 +18,14 @@ from app import topics
 from app.accept import parse as read_json
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, NotFoundError
-from replays import requests
-from replays.choosing import Wanted, condition
-from replays.dead_letters import UNSEEN, Redriving
+from replays.chat import requests
+from replays.chat.plans import LIMIT_MAX, Plan
 from replays.errors import GoneError, NothingError, ReplayError, UsageError
-from replays.feedback_run import FeedbackRun
-from replays.page import page
-from replays.plans import LIMIT_MAX, Plan
-from replays.report import Report
+from replays.letters.choosing import Wanted, condition
+from replays.letters.dead_letters import UNSEEN, Redriving
+from replays.rebuild.feedback_run import FeedbackRun
+from replays.reports.page import page
+from replays.reports.report import Report
 from replays.runs import Kind, Run
 from replays.steps import unseen
 from replays.when import parse

@@ -18,9 +18,9 @@ from app.insights import limits, spans
 from app.settings import load_settings
 from events.feedback import FeedbackType
 from events.signals import SignalRecorded
-from replays.live import Changes
-from replays.merging import merged
-from replays.rewindowing import Folding, Judging
+from replays.rebuild.live import Changes
+from replays.rebuild.merging import merged
+from replays.rebuild.rewindowing import Folding, Judging
 from replays.spans import Span
 from tests.e2e.commands import faust, killed, launched, run_of
 from tests.e2e.conftest import Start

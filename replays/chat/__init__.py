@@ -1,0 +1,1 @@
+"""Requests, asked again as new ones, and compared with what they got before."""

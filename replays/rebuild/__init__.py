@@ -1,0 +1,1 @@
+"""Scores and windows by today's formula, beside the live ones."""

@@ -1,0 +1,1 @@
+"""Tables, made anew from their topics, beside the live ones."""

@@ -1,0 +1,101 @@
+"""The tables that can be verified, and what each is made of."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from app import topics
+from app.core import Weir
+from app.insights import limits, spans
+from replays.errors import UsageError
+from replays.rebuild.live import Changes, changelog_of
+from replays.rebuild.planning import INPUTS, whole_ms
+from replays.rebuild.rebuilding import read_feedback
+from replays.rebuild.rescoring import Formula
+from replays.rebuild.rewindowing import Judging
+from replays.runs import Runs
+from replays.spans import Span
+from replays.verify.folds.base import Fold
+from replays.verify.folds.feedback import Feedback
+from replays.verify.folds.prompts import Prompts
+from replays.verify.folds.quality import Quality
+from replays.verify.folds.requests import Requests
+from replays.verify.folds.terminals import Terminals
+from replays.verify.verifying import Table, oldest_s
+from tables import feedback, prompts, quality, requests, terminals
+from transports.log import Partition, TopicSpec
+from windows.rows import Rows
+
+NAMES: Final = ("terminals", "requests", "feedback", "prompts", "quality")
+
+
+class Verifiable:
+    """The tables of an application."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app, self._log = app, app.log_client
+        self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
+
+    def table(self, name: str) -> Table:
+        """A table by its name.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        found = self._all().get(name)
+        if found is None:
+            raise UsageError(f"there is no table {name[:80]!r}: {', '.join(NAMES)}")
+        return found
+
+    def _all(self) -> dict[str, Table]:
+        window_s = self._app.settings.retry_window_s
+        requests_, chunks, traces = topics.CHAT_REQUESTS, topics.CHAT_CHUNKS, topics.AGENT_TRACES
+        return {
+            "terminals": self._table(terminals, (requests_, chunks, traces), Terminals),
+            "requests": self._table(requests, (traces,), Requests),
+            "feedback": self._table(
+                feedback, (traces, topics.AI_FEEDBACK), lambda old: Feedback(old, self._app.settings)
+            ),
+            "prompts": self._table(prompts, (topics.CHAT_PROMPTS,), lambda old: Prompts(old, window_s)),
+            "quality": Table(
+                name="quality",
+                changelog=changelog_of(quality.table),
+                inputs=INPUTS,
+                partitions=topics.AGENT_METRICS.partitions,
+                make=self._quality,
+            ),
+        }
+
+    def _table(self, module: Any, inputs: tuple[TopicSpec, ...], make: Callable[[float], Fold]) -> Table:
+        names = tuple(spec.name for spec in inputs)
+
+        async def made(changes: Changes, number: int) -> Fold:
+            del changes
+            return make(await oldest_s(self._log, names, number, time.time()))
+
+        return Table(
+            name=module.table.name,
+            changelog=changelog_of(module.table),
+            inputs=names,
+            partitions=inputs[0].partitions,
+            make=made,
+        )
+
+    async def _quality(self, changes: Changes, number: int) -> Fold:
+        since_ms = await whole_ms(self._log, number, self._judging.spans, time.time())
+        fold = await Quality.of(changes.rows, number, self._judging, since_ms)
+        run = Rows(changes.rows).partition(number).rebuilt
+        if run:
+            fold.change = (await self._formula(run)).rescored
+        return fold
+
+    async def _formula(self, run_id: str) -> Formula:
+        """What windows that were rebuilt hold: the numbers of that run, which signals in the log do not have."""
+        runs = Runs(self._log, self._app.events, tenant=self._app.settings.default_tenant)
+        from_ms = (await runs.find(run_id)).parameters["from_ms"]
+        formula = Formula(self._app.settings, topics.AI_FEEDBACK.partitions, from_ms)
+        for number in range(topics.AI_FEEDBACK.partitions):
+            at = Partition(topics.AI_FEEDBACK.name, number)
+            bounds = await self._log.bounds(at)
+            await read_feedback(self._log, [Span(at, bounds.start, bounds.end)], formula)
+        return formula
