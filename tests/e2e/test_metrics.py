@@ -97,12 +97,10 @@ async def test_what_was_done_is_counted_and_an_idle_group_has_no_lag(
     assert grown("weir_http_requests_total", method="GET", route="other", status="404") == 1
     assert grown("weir_attempts_total", traffic="live", mark="begin") == REQUESTS
     assert grown("weir_request_queue_time_seconds_count", traffic="live") == REQUESTS
-    assert (
-        one(after, "weir_requests_ended_total", traffic="live", model="demo", status="completed", error_code="")
-        == REQUESTS
-    )
+    well = {"traffic": "live", "model": "demo", "status": "completed", "error_code": ""}
+    assert one(after, "weir_requests_ended_total", **well) == REQUESTS
     for name in ("time_to_first_token", "request_duration"):
-        assert one(after, f"weir_{name}_seconds_count", model="demo") == REQUESTS
+        assert one(after, f"weir_{name}_seconds_count", traffic="live", model="demo") == REQUESTS
     assert one(after, "weir_tokens_total", traffic="live", model="demo", kind="output") > REQUESTS
     assert one(after, "weir_cost_usd_total", traffic="live", model="demo") > 0
     assert one(after, "weir_requests_in_flight") == one(after, "weir_streams_open") == 0
