@@ -14,8 +14,9 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
 from replays.chat import requests
-from replays.chat.plans import LIMIT_MAX, Plan, conditions, plan_from, rate_of
+from replays.chat.plans import LIMIT_MAX, Plan, plan_from, rate_of
 from replays.chat.selecting import select
+from replays.conditions import conditions
 from replays.errors import NothingError, UsageError, WithdrawnError
 from replays.reports.page import page
 from replays.reports.report import Report
