@@ -80,6 +80,8 @@ def partitions_of(log: LogClient, topic: str) -> int:
     try:
         return log.partitions(topic)
     except LogRefusedError:
+        if topic in _RETENTION_S:
+            raise UsageError(f"there is no {topic} here: no worker has run on this log, or it is not the one") from None
         names = ", ".join(sorted(_RETENTION_S))
         raise UsageError(f"there is no topic {topic!r}; those of Weir are {names}") from None
 
