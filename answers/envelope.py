@@ -87,11 +87,8 @@ def decode(value: bytes | None) -> Event:
     for name in ("event_id", "event_type", "tenant_id"):
         if not isinstance(fields.get(name), str):
             raise MalformedRecordError(f"not an event: `{name}` is not a string")
-    return Event(
-        fields["event_id"],
-        fields["event_type"],
-        fields["tenant_id"],
-        str(fields.get("timestamp", "")),
-        str(fields.get("source", "")),
-        fields["data"],
-    )
+    try:
+        timestamp, source = str(fields.get("timestamp", "")), str(fields.get("source", ""))
+    except RecursionError:  # lists within lists within lists
+        raise MalformedRecordError("not an event: what it says of itself is nested too deeply") from None
+    return Event(fields["event_id"], fields["event_type"], fields["tenant_id"], timestamp, source, fields["data"])

@@ -76,23 +76,53 @@ class Audit:
             traceparent: W3C trace context.
         """
         actor = None if actor is None else str(actor)  # a Kafka client may have written anything
-        data = AuditRecorded(
-            audit_type=action.kind,
-            action=action.name,
-            actor_id=actor,
-            actor_type=_actor_type(actor, service=service),
-            resource_type=action.resource,
-            resource_id=resource_id,
-            ingress=caller.ingress,
-            ip_address=caller.ip_address,
-            user_agent=caller.user_agent and caller.user_agent[:AGENT_MAX_CHARS],
-            request_method=caller.method,
-            request_path=caller.path,
-            response_status=status,
-            success=error_code is None and (status is None or status < 400),
-            error_code=error_code,
+        data = _recorded(
+            action, caller, actor, service=service, resource_id=resource_id, status=status, error_code=error_code
         )
         self._events.emit(data, tenant, event_id=event_id, traceparent=traceparent)
+
+    async def publish(self, action: Action, caller: Caller, *, tenant: str, actor: str, resource_id: str) -> None:
+        """Tell that somebody is about to do something, and wait until that is in the log.
+
+        Args:
+            action: what.
+            caller: through which door, from where.
+            tenant: in whose name.
+            actor: who.
+            resource_id: to what.
+
+        Raises:
+            LogError: it may or may not be in the log.
+        """
+        await self._events.publish(_recorded(action, caller, actor, resource_id=resource_id), tenant)
+
+
+def _recorded(
+    action: Action,
+    caller: Caller,
+    actor: str | None,
+    *,
+    service: bool = False,
+    resource_id: str | None = None,
+    status: int | None = None,
+    error_code: str | None = None,
+) -> AuditRecorded:
+    return AuditRecorded(
+        audit_type=action.kind,
+        action=action.name,
+        actor_id=actor,
+        actor_type=_actor_type(actor, service=service),
+        resource_type=action.resource,
+        resource_id=resource_id,
+        ingress=caller.ingress,
+        ip_address=caller.ip_address,
+        user_agent=caller.user_agent and caller.user_agent[:AGENT_MAX_CHARS],
+        request_method=caller.method,
+        request_path=caller.path,
+        response_status=status,
+        success=error_code is None and (status is None or status < 400),
+        error_code=error_code,
+    )
 
 
 def _actor_type(actor: str | None, *, service: bool) -> ActorType:

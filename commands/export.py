@@ -68,8 +68,8 @@ class Options:
 def export(**given: object) -> None:
     """Write the records of TOPIC as a file.
 
-    Exit codes: 0 done; 1 the log is away or refuses, or the file cannot be written; 2 asked for what cannot be;
-    3 nothing to export; 4 gone from the log; 130 stopped by Ctrl-C: there is no file.
+    Exit codes: 0 done; 1 the log is away or refuses, the file cannot be written, or a defect; 2 asked for what cannot
+    be; 3 nothing to export; 4 gone from the log; 130 stopped by Ctrl-C: there is no file.
     """
     options = {**given, "format": Format(str(given["format"]))}
     run(_export(Options(**options)))  # type: ignore[arg-type]  # as click has checked them
@@ -81,9 +81,9 @@ async def _export(options: Options) -> None:
     since = when.parse(options.since, now=now, option="--from")
     until = when.parse(options.until, now=now, option="--to")
     output = Output(_path(options), force=options.force)
-    async with connected(app):
+    async with connected(app, create=False):
         found = await spans.resolve(app.log_client, options.topic, since, until, now=now)
-        audit(app, options.topic, EXPORT, tenant=where.tenant)  # before it happens, so that a kill does not hide it
+        await audit(app, options.topic, EXPORT, tenant=where.tenant)  # before it happens: a kill does not hide it
         asked = Asked(
             format=options.format,
             spans=found,

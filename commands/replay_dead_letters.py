@@ -141,7 +141,7 @@ async def _report(asked: Asked, steps: Steps) -> Json:
         async with connected(app):
             return await _carried_out(await runs_of(app).find(asked.resume), asked, steps)
     wanted, (since, until) = asked.wanted, asked.range
-    async with connected(app):
+    async with connected(app, create=not asked.dry_run):
         redriving = Redriving(app, steps)
         if asked.dry_run:
             return await redriving.look(since, until, wanted)
@@ -149,5 +149,5 @@ async def _report(asked: Asked, steps: Steps) -> Json:
 
 
 async def _carried_out(begun: Run, asked: Asked, steps: Steps) -> Json:
-    audit(app, begun.id, REPLAY)
+    await audit(app, begun.id, REPLAY)
     return await Redriving(app, steps).carry_out(begun, asked.pace)

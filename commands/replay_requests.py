@@ -14,8 +14,9 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
 from replays.chat import requests
-from replays.chat.plans import LIMIT_MAX, Plan, conditions, plan_from, rate_of
+from replays.chat.plans import LIMIT_MAX, Plan, plan_from, rate_of
 from replays.chat.selecting import select
+from replays.conditions import conditions
 from replays.errors import NothingError, UsageError, WithdrawnError
 from replays.reports.page import page
 from replays.reports.report import Report
@@ -86,7 +87,7 @@ async def _requests(
     if not 1 <= patience_s <= PATIENCE_MAX_S:
         raise UsageError(f"--patience: 1 to {PATIENCE_MAX_S:g} seconds")
     plan = None if resume is not None else _plan(options)
-    async with connected(app):
+    async with connected(app, create=not dry_run):
         if plan is not None and dry_run:
             await _tell_draft(await requests.draft(app, plan))
             return
@@ -108,14 +109,14 @@ async def _cancel(run_id: str) -> None:
     async with connected(app):
         found = await _found(run_id)
         if await requests.cancel(app, found):
-            _audit(found, CANCEL_REPLAY)
+            await _audit(found, CANCEL_REPLAY)
             say(f"run {run_id} is cancelled")
         else:
             say(f"run {run_id} is over")
 
 
 async def _report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
-    async with connected(app):
+    async with connected(app, create=False):
         _write(await requests.report(app, await _found(run_id)), report_dir, as_json=as_json)
 
 
@@ -129,16 +130,16 @@ def _plan(options: dict[str, Any]) -> Plan:
 async def _begun(plan: Plan | None, resume: str | None) -> Run:
     if plan is None:
         found = await _found(str(resume))
-        _audit(found)
+        await _audit(found)
         return found
     begun = await requests.begin(app, plan, by="cli")
     say(f"run {begun.id}")
-    _audit(begun)
+    await _audit(begun)
     return begun
 
 
-def _audit(run: Run, action: Action = REPLAY) -> None:
-    audit(app, run.id, action, tenant=plan_from(run.parameters).where.get("tenant"))
+async def _audit(run: Run, action: Action = REPLAY) -> None:
+    await audit(app, run.id, action, tenant=plan_from(run.parameters).where.get("tenant"))
 
 
 async def _found(run_id: str) -> Run:

@@ -31,7 +31,7 @@ async def _main(name: str, *, wanted: bool, as_json: bool, shown: int) -> None:
     if not wanted:
         raise UsageError(f"say what to do with table {name}: --verify")
     found = Verified(table=name)
-    async with connected(app):
+    async with connected(app, create=False):
         with Progress(f"{name}, partitions", chosen.partitions) as progress:
             for number in range(chosen.partitions):
                 await verify(app.log_client, chosen, found, number)

@@ -11,20 +11,29 @@ from contextlib import asynccontextmanager, suppress
 from io import TextIOWrapper
 from typing import NoReturn
 
+from app import app as weir
 from app import topics
 from app.audit import Action, Caller
 from app.core import Weir
 from app.errors import ApiError
 from app.requests import Ingress
 from replays.errors import INTERRUPTED, ReplayError
-from transports.log import LogError
+from transports.log import LogError, LogUnavailableError
 
 EVENTS_S = 10.0  # for the last events to get into the log
+AUDIT_S = 30.0  # for the log to take that something is about to be done
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def connected(app: Weir) -> AsyncIterator[Weir]:
+async def connected(app: Weir, *, create: bool = True) -> AsyncIterator[Weir]:
     """The application's log client and its tails, for as long as a command runs.
+
+    Args:
+        app: the application.
+        create: whether topics that are missing are created. Who only reads may not be allowed to, and may have been
+            pointed at a cluster that has none of them.
 
     Raises:
         ReplayError: there is no embedded log yet.
@@ -35,7 +44,8 @@ async def connected(app: Weir) -> AsyncIterator[Weir]:
         raise ReplayError(f"there is no embedded log at {settings.embedded_path}; WEIR_DATA_DIR names its folder")
     await app.log_client.start()
     try:
-        await app.log_client.create_topics(topics.TOPICS, replication=settings.kafka_replication_factor)
+        if create:
+            await app.log_client.create_topics(topics.TOPICS, replication=settings.kafka_replication_factor)
         await app.tails.start()
         yield app
     finally:
@@ -63,13 +73,25 @@ def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoR
         _end(str(error), ReplayError.EXIT_CODE)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(INTERRUPTED)
+    except Exception as error:  # a person reads one line, and whoever looks for the defect reads more
+        logger.setLevel(weir.settings.log_level.upper())
+        logger.debug("the defect:", exc_info=True)
+        _end(" ".join(f"a defect: {error!r}; LOG_LEVEL=debug shows where".split()), ReplayError.EXIT_CODE)
     sys.exit(0)
 
 
-def audit(app: Weir, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
-    """Tell that somebody does something by a command."""
-    caller, actor = Caller(ingress=Ingress.CLI), _os_user()
-    app.audit.record(action, caller, tenant=tenant or app.settings.default_tenant, actor=actor, resource_id=resource_id)
+async def audit(app: Weir, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
+    """Tell that somebody does something by a command, and wait until that is in the log: what is not is not done.
+
+    Raises:
+        LogError: audit-events does not take it.
+    """
+    caller, actor, tenant = Caller(ingress=Ingress.CLI), _os_user(), tenant or app.settings.default_tenant
+    try:
+        async with asyncio.timeout(AUDIT_S):
+            await app.audit.publish(action, caller, tenant=tenant, actor=actor, resource_id=resource_id)
+    except TimeoutError:
+        raise LogUnavailableError(f"{topics.AUDIT.name} has not taken within {AUDIT_S:g} s who does this") from None
 
 
 def _os_user() -> str:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from answers.envelope import Json, utc_iso
 from app.topics import TOPICS
 from replays.errors import GoneError, NothingError, UsageError
-from replays.when import Edge, Offsets, Time, When
+from replays.when import Edge, Offsets, Time, When, told
 from transports.log import Bounds, LogClient, LogRefusedError, Partition, Record
 
 PAGE: Final = 1000  # records of one read
@@ -80,6 +80,8 @@ def partitions_of(log: LogClient, topic: str) -> int:
     try:
         return log.partitions(topic)
     except LogRefusedError:
+        if topic in _RETENTION_S:
+            raise UsageError(f"there is no {topic} here: no worker has run on this log, or it is not the one") from None
         names = ", ".join(sorted(_RETENTION_S))
         raise UsageError(f"there is no topic {topic!r}; those of Weir are {names}") from None
 
@@ -98,7 +100,8 @@ async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, now
     if bounds.start and retention_s is not None and now - since.seconds > retention_s:
         oldest = await log.read(at, bounds.start, limit=1)
         if not oldest or oldest[0].timestamp > since.seconds:
-            left = f"the oldest record left is of {utc_iso(oldest[0].timestamp)}" if oldest else "nothing is left"
+            time = told(oldest[0].timestamp) or "no time" if oldest else ""
+            left = f"the oldest record left is of {time}" if oldest else "nothing is left"
             raise GoneError(
                 f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than what is kept; of partition "
                 f"{at.partition} {left}. Use --from earliest for all there is"

@@ -54,6 +54,14 @@ def written(when: When) -> str:
     return utc_iso(when.seconds) if isinstance(when, Time) else when.value
 
 
+def told(seconds: float) -> str | None:
+    """The time of a record; None where no calendar has it, for whoever writes to Kafka sets it."""
+    try:
+        return utc_iso(seconds)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def parse(text: str, *, now: float, option: str) -> When:
     """What was written.
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from answers.envelope import Json
 from app.account import ROUTE
+from replays.conditions import check_text
 from replays.errors import UsageError
 
 OF_REQUEST: Final = ("uid", "tenant", "model", "ingress", "username", "session_id", "stream")
@@ -77,27 +78,7 @@ def plan_from(fields: Mapping[str, Any]) -> Plan:
 def _check_text(option: str, text: str) -> None:
     if not 1 <= len(text) <= TEXT_MAX:
         raise UsageError(f"{option}: 1 to {TEXT_MAX} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # bytes of a command line that are no text
-        raise UsageError(f"{option}: {text!a} is no text") from None
-
-
-def conditions(given: tuple[str, ...]) -> dict[str, str]:
-    """``field=value`` each, as options have them.
-
-    Raises:
-        UsageError: one has no ``=``.
-    """
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--where: {text[:80]!r} is not field=value")
-        if name.strip() in found:
-            raise UsageError(f"--where: {name.strip()[:40]!r} is asked for twice, and all conditions must hold")
-        found[name.strip()] = value
-    return found
+    check_text(option, text)
 
 
 def rate_of(text: str | None) -> float | None:

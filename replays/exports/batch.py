@@ -40,8 +40,8 @@ class BatchWriter:
         self._count = 0  # in this file
         self._asked: str | None = model
 
-    def add(self, request: ChatRequest) -> None:
-        """Write one.
+    def add(self, request: ChatRequest) -> bool:
+        """Write one; False if it cannot be, as it is nested too deeply: a client of the Kafka door may write anything.
 
         Raises:
             UsageError: it is for another model than the one before, which a batch cannot be; or it is too much for
@@ -49,15 +49,17 @@ class BatchWriter:
             ReplayError: the file cannot be written.
         """
         body = self._body(request)
+        asked = {"custom_id": request.uid, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        try:
+            line = orjson.dumps(asked, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:
+            return False
         self._same_model(str(body.get("model")))
-        line = orjson.dumps(
-            {"custom_id": request.uid, "method": "POST", "url": "/v1/chat/completions", "body": body},
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
         if self._count and (self._count >= self._requests_max or self._sink.size + len(line) > self._bytes_max):
             self._next()
         self._sink.write(line)
         self._count += 1
+        return True
 
     def _body(self, request: ChatRequest) -> Json:
         body = {name: value for name, value in request.body.items() if name not in _NOT_ASKED}

@@ -1,9 +1,12 @@
 """``--format openai-finetune``: a request and its answer as an example for OpenAI's fine-tuning. Pure.
 
+A body is what a client of the Kafka door wrote, and may hold anything anywhere.
+
 What such an example may hold is in OpenAI's API reference (FineTuneChatRequestInput): messages of the roles system,
 user, assistant, tool and function, tools that are functions, and no field besides those that are known.
 """
 
+from collections.abc import Container
 from typing import Any, Final
 
 import orjson
@@ -47,9 +50,12 @@ def example(joined: Joined, corrected: str | None) -> bytes | Skip:
     if isinstance(messages, Skip):
         return messages
     found = {name: joined.request.body[name] for name in _BESIDE if joined.request.body.get(name) is not None}
-    if any(not isinstance(tool, dict) or tool.get("type") != "function" for tool in found.get("tools", ())):
+    if not _functions(found.get("tools", [])):
         return Skip.TOOLS
-    return orjson.dumps({"messages": [*messages, said], **found}, option=orjson.OPT_APPEND_NEWLINE)
+    try:
+        return orjson.dumps({"messages": [*messages, said], **found}, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # nested deeper than can be written again
+        return Skip.MALFORMED
 
 
 def _said(joined: Joined) -> Json | Skip:
@@ -61,7 +67,7 @@ def _said(joined: Joined) -> Json | Skip:
         return Skip.UNFINISHED
     if (skip := _ENDS.get(answer.terminal.status)) is not None:
         return skip
-    if answer.finish_reasons.get(0) in _CUT_OFF:
+    if _known(answer.finish_reasons.get(0), _CUT_OFF):
         return Skip.TRUNCATED
     choices = joined.completion.result()["choices"]
     message = choices[0]["message"] if choices and choices[0]["index"] == 0 else {}
@@ -77,7 +83,7 @@ def _messages(given: Any) -> list[Json] | Skip:
         return Skip.MALFORMED
     # Newer models call the system's messages the developer's; the format of examples has the old name only.
     asked = [{**one, "role": "system"} if one.get("role") == "developer" else one for one in given]
-    if any(one.get("role") not in _FIELDS for one in asked):
+    if not all(_known(one.get("role"), _FIELDS) for one in asked):
         return Skip.ROLE
     if any(not _known_parts(one.get("content")) for one in asked):
         return Skip.CONTENT
@@ -88,10 +94,18 @@ def _messages(given: Any) -> list[Json] | Skip:
     return [{name: value for name, value in one.items() if name in _FIELDS[one["role"]]} for one in asked]
 
 
+def _known(word: Any, words: Container[str]) -> bool:
+    return isinstance(word, str) and word in words
+
+
 def _known_parts(content: Any) -> bool:
     if isinstance(content, list):
-        return all(isinstance(part, dict) and part.get("type") in _PARTS for part in content)
+        return all(isinstance(part, dict) and _known(part.get("type"), _PARTS) for part in content)
     return content is None or isinstance(content, str)
+
+
+def _functions(tools: Any) -> bool:
+    return isinstance(tools, list) and all(isinstance(one, dict) and one.get("type") == "function" for one in tools)
 
 
 def _answered(messages: list[Json]) -> bool:
@@ -99,11 +113,18 @@ def _answered(messages: list[Json]) -> bool:
     waiting: set[str] = set()
     for message in messages:
         if message["role"] == "tool":
-            if message.get("tool_call_id") not in waiting:
+            if not _known(message.get("tool_call_id"), waiting):
                 return False
             waiting.discard(message["tool_call_id"])
         elif waiting:
             return False
         else:
-            waiting = {str(call.get("id")) for call in message.get("tool_calls") or ()}
+            calls = message.get("tool_calls") or []
+            if not isinstance(calls, list) or not all(_has_id(call) for call in calls):
+                return False
+            waiting = {call["id"] for call in calls}
     return not waiting
+
+
+def _has_id(call: Any) -> bool:
+    return isinstance(call, dict) and isinstance(call.get("id"), str)

@@ -7,7 +7,7 @@ answer begins before what was read already, is there another pass, over the rest
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,7 +37,7 @@ class Joined:
     start: int  # nothing about its answer is older
     answer: Answer
     completion: Completion = field(init=False)
-    again: bool = False  # it is not the first submission of its uid: another one has the answer
+    again: bool = False  # another submission of its uid has the answer
 
     def __post_init__(self) -> None:
         self.completion = Completion(self.request.uid)
@@ -67,7 +67,7 @@ class Joining:
     Args:
         log: where the answers are.
         partition: of chat-requests, and so of chat-chunks.
-        requests: what is to be joined.
+        requests: what is to be joined; of a uid several, if it was answered anew.
         window_requests: how many may wait for their end at once.
         window_bytes: and how many bytes of them.
     """
@@ -84,7 +84,8 @@ class Joining:
         self._log, self._requests = log, requests
         self._at = Partition(CHAT_CHUNKS.name, partition)
         self._window_requests, self._window_bytes = window_requests, window_bytes
-        self._open: dict[str, Joined] = {}
+        self._open: dict[str, dict[str, Joined]] = {}  # by uid: its lives, by their event id
+        self._count = 0
         self._size_bytes = 0
         self._late: Joined | None = None  # what it waits for is behind the pass: the next pass begins with it
         self._exhausted = False
@@ -100,7 +101,7 @@ class Joining:
         while self._open:
             async for joined in self._pass(end):
                 yield joined
-            for joined in list(self._open.values()):
+            for joined in list(self._waiting()):
                 self._leave(joined)
                 yield joined
             await self._begin()
@@ -113,31 +114,39 @@ class Joining:
             if not page:
                 return
             for record in page:
-                if (joined := self._fold(record)) is not None:
+                for joined in self._fold(record):
                     yield joined
                     await self._fill(record.offset + 1)
             await asyncio.sleep(0)  # Ctrl-C is heard
             position = max(page[-1].offset + 1, self._least())  # nobody waits for what lies between
 
-    def _least(self) -> int:
-        return min((joined.start for joined in self._open.values()), default=0)
+    def _waiting(self) -> Iterator[Joined]:
+        return (joined for lives in self._open.values() for joined in lives.values())
 
-    def _fold(self, record: Record) -> Joined | None:
-        """Take a record of chat-chunks into the answer of whoever waits for it; its request, if that is the end."""
-        joined = self._open.get(record.key.decode(errors="replace")) if record.key else None
-        if joined is None or record.offset < joined.start:
-            return None
+    def _least(self) -> int:
+        return min((joined.start for joined in self._waiting()), default=0)
+
+    def _fold(self, record: Record) -> list[Joined]:
+        """Take a record of chat-chunks into the answers of those who wait for it; those whose end it is."""
+        lives = self._open.get(record.key.decode(errors="replace"), {}) if record.key else {}
+        waiting = [joined for joined in lives.values() if record.offset >= joined.start]
+        if not waiting:
+            return []
         try:
-            over = joined.take(record.offset, frames.decode(record.value))
+            frame = frames.decode(record.value)
         except MalformedRecordError:
-            return None
-        if not over:
-            return None
-        self._leave(joined)
-        return joined
+            return []
+        over = [joined for joined in waiting if joined.take(record.offset, frame)]
+        for joined in over:
+            self._leave(joined)
+        return over
 
     def _leave(self, joined: Joined) -> None:
-        del self._open[joined.request.uid]
+        lives = self._open[joined.request.uid]
+        del lives[joined.request.event_id]
+        if not lives:
+            del self._open[joined.request.uid]
+        self._count -= 1
         self._size_bytes -= joined.size
 
     async def _begin(self) -> None:
@@ -159,10 +168,11 @@ class Joining:
                 self._enter(joined)
 
     def _has_room(self) -> bool:
-        return len(self._open) < self._window_requests and self._size_bytes < self._window_bytes
+        return self._count < self._window_requests and self._size_bytes < self._window_bytes
 
     def _enter(self, joined: Joined) -> None:
-        self._open[joined.request.uid] = joined
+        self._open.setdefault(joined.request.uid, {})[joined.request.event_id] = joined
+        self._count += 1
         self._size_bytes += joined.size
 
     async def _next(self) -> Joined | None:
@@ -171,6 +181,6 @@ class Joining:
             return None
         record, request = found
         start = request.chunks_from
-        if not start:  # not told, by whoever wrote to the topic past the doors: then by the clock
+        if start <= 0:  # not told, by whoever wrote to the topic past the doors: then by the clock
             start = await self._log.offset_at(self._at, record.timestamp - CLOCKS_S)
         return Joined(record=record, request=request, start=start, answer=Answer(rid=request.event_id))

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import orjson
 
-from answers.envelope import utc_iso
 from replays.exports.output import Output
+from replays.when import told
 from transports.log import Record
 
 HALF_MICROSECOND: Final = 5e-7  # times are cut off at microseconds, and a float may lie just below its own
@@ -41,7 +41,7 @@ def line(record: Record) -> bytes:
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "timestamp": utc_iso(record.timestamp + HALF_MICROSECOND),
+            "timestamp": told(record.timestamp + HALF_MICROSECOND),
             "key": text_of(record.key),
             "headers": [[name, text_of(value)] for name, value in record.headers],
             "value": _value(record.value),

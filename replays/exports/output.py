@@ -91,7 +91,7 @@ class Output:
         force: whether a file that is there may be replaced.
 
     Raises:
-        UsageError: the file is there, or its folder is not.
+        UsageError: the file is there, its folder is not, or its name is that of something else.
     """
 
     def __init__(self, path: Path | None, *, force: bool = False) -> None:
@@ -153,12 +153,17 @@ class Output:
         for partial, path in moves:
             partial.replace(path)
             self.names.append(str(path))
+        if self._path is not None:
+            _keep_names(self._path.parent)
 
     def _check(self, path: Path) -> None:
         if not path.parent.is_dir():
             raise UsageError(f"--output: there is no folder {path.parent}")
         if path.is_dir():
             raise UsageError(f"--output: {path} is a folder")
+        # What takes its name replaces it, and nothing comes to where it leads.
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UsageError(f"--output: {path} is no plain file; use - and a redirection")
         if path.exists() and not self._force:
             raise UsageError(f"{path} is there already; --force replaces it")
 
@@ -170,6 +175,16 @@ def _temporary(path: Path) -> tuple[Sink, Path]:
     except OSError as error:
         raise ReplayError(f"cannot write {path}: {error.strerror}") from None
     return Sink(os.fdopen(number, "wb", BUFFER_BYTES), str(path)), Path(name)
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the names in a folder on the disk, too. What a system or a folder does not let us do, it does by itself."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:

@@ -15,6 +15,8 @@ GROUP_ROWS: Final = 20_000
 GROUP_BYTES: Final = 16 << 20  # of keys and values: what is held before it is written, and a record more
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 class ParquetWriter:
@@ -129,8 +131,10 @@ def _key(key: bytes | None) -> dict[str, Any]:
         return {"key_raw": key}
 
 
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)
+def _microseconds(seconds: float) -> int | None:
+    """None where no calendar has it: whoever writes to Kafka sets the time of a record."""
+    found = round(seconds * 1e6)
+    return found if _FIRST <= found <= _LAST else None
 
 
 def _time(written: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The requests of a range: each uid once, as it was submitted first."""
+"""The requests of a range: each uid once, as it was submitted first, and where it is asked for, each of its lives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -38,12 +38,18 @@ async def matching(log: LogClient, span: Span, where: Where, tally: Tally, advan
 class Submissions:
     """Reads requests.
 
-    Holds the uids that it has seen, about 100 bytes each.
+    Args:
+        log: where they are.
+        where: which are meant.
+        tally: counts what is left out.
+        advance: told how many offsets are done.
+        redriven: whether one that was sent again from the dead letters comes, too: it may have an answer of its own.
     """
 
-    def __init__(self, log: LogClient, where: Where, tally: Tally, advance: Advance) -> None:
+    def __init__(self, log: LogClient, where: Where, tally: Tally, advance: Advance, *, redriven: bool = False) -> None:
         self._log, self._where, self._tally, self._advance = log, where, tally, advance
-        self._seen: set[str] = set()
+        self._redriven = redriven
+        self._seen: set[int] = set()  # hashes of uids and of (uid, event id), about 130 bytes for each request
 
     async def of(self, span: Span) -> AsyncIterator[tuple[Record, ChatRequest]]:
         """The requests of a span, in the order of the log, without those that a replay made.
@@ -64,12 +70,18 @@ class Submissions:
         except MalformedRecordError:
             return Skip.MALFORMED
         # Before any condition: the first one is answered, whoever sent it.
-        if request.uid in self._seen:
+        if self._is_known(request):
             return Skip.AGAIN
-        self._seen.add(request.uid)
         if not self._where.matches(record):
             return Skip.FILTERED
         return Skip.REPLAY if _is_replay(record.value or b"") else request
+
+    def _is_known(self, request: ChatRequest) -> bool:
+        """Whether it came before; it is held from now on."""
+        first, life = hash(request.uid), hash((request.uid, request.event_id))
+        known = life in self._seen or (first in self._seen and not (self._redriven and request.redriven))
+        self._seen |= {first, life}
+        return known
 
 
 def _is_replay(value: bytes) -> bool:

@@ -8,7 +8,7 @@ class Skip(StrEnum):
     """Why a record is not in an export; the words of the last line."""
 
     FILTERED = "not asked for by --where"
-    MALFORMED = "no request"
+    MALFORMED = "malformed"
     AGAIN = "submitted again"
     REPLAY = "replays"
     UNRATED = "without explicit feedback"

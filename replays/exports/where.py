@@ -1,12 +1,13 @@
 """``--where field=value``: which records of a range are meant."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import orjson
 
 from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError
+from replays.conditions import conditions
 from replays.errors import UsageError
 from transports.log import Record
 
@@ -41,30 +42,22 @@ class Where:
     """Conditions that must all hold.
 
     Args:
-        conditions: each ``field=value``, as it was written. Numbers, true, false and null are meant by their JSON.
+        given: each ``field=value``, as it was written. Numbers, true, false and null are meant by their JSON.
 
     Raises:
-        UsageError: there is no such field; the message names those that are.
+        UsageError: one is no condition, or there is no such field; the message names those that are.
     """
 
-    def __init__(self, conditions: Sequence[str] = ()) -> None:
-        self._key: list[bytes] = []
-        self._fields: list[tuple[Callable[[Event], Any], str]] = []
-        self.tenant: str | None = None  # where only one is asked for
-        for condition in conditions:
-            self._add(*_parsed(condition))
-
-    def _add(self, field: str, value: str) -> None:
-        if field == "key":
-            self._key.append(value.encode())
-            return
-        if field == "tenant":
-            self.tenant = value
-        self._fields.append((_first(field.removeprefix(DATA)) if field.startswith(DATA) else FIELDS[field], value))
+    def __init__(self, given: Iterable[str] = ()) -> None:
+        asked = conditions(given)
+        key = asked.pop("key", None)
+        self._key = None if key is None else key.encode()
+        self._fields = [(_field(name), value) for name, value in asked.items()]
+        self.tenant = asked.get("tenant")  # where only one is asked for
 
     def matches(self, record: Record) -> bool:
         """Whether a record is meant. One that is no event has a key and nothing else."""
-        if any(record.key != key for key in self._key):
+        if self._key is not None and record.key != self._key:
             return False
         if not self._fields:
             return True
@@ -75,16 +68,20 @@ class Where:
         return all(_text(field(event)) == value for field, value in self._fields)
 
 
-def _parsed(condition: str) -> tuple[str, str]:
-    field, equals, value = condition.partition("=")
-    field = field.strip()
-    if not equals:
-        raise UsageError(f"--where: {condition[:80]!r} is no condition: write it as field=value")
-    if field != "key" and field not in FIELDS and not (field.startswith(DATA) and len(field) > len(DATA)):
+def _field(name: str) -> Callable[[Event], Any]:
+    if name.startswith(DATA) and len(name) > len(DATA):
+        return _first(name.removeprefix(DATA))
+    if name not in FIELDS:
         names = ", ".join(["key", *FIELDS])
-        raise UsageError(f"--where: there is no field {field[:80]!r}; there are {names}, and data.… for any other")
-    return field, value
+        raise UsageError(f"--where: there is no field {name[:80]!r}; there are {names}, and data.… for any other")
+    return FIELDS[name]
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+def _text(value: Any) -> str | None:
+    """None of what is nested deeper than can be written: it is nobody's value."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return None

@@ -64,6 +64,7 @@ class Export:
     def __init__(self, log: LogClient, asked: Asked, output: Output) -> None:
         self.tally = Tally()
         self._log, self._asked, self._output = log, asked, output
+        self._examples_of: set[str] = set()  # uids: of an answer and of the one that replaced it, one is an example
 
     async def write(self, opinions: Opinions, advance: Advance) -> None:
         """Write all of it, or as much as the limit allows.
@@ -106,16 +107,19 @@ class Export:
     # -- chat-requests
 
     async def _batch(self, advance: Advance) -> None:
-        submissions = self._submissions(advance)
+        submissions = Submissions(self._log, self._asked.where, self.tally, advance)
         writer = BatchWriter(self._output, model=self._asked.model)
         for span in self._asked.spans:
             async for _, request in submissions.of(span):
-                writer.add(request)
-                if self._counted():
+                if not writer.add(request):
+                    self.tally.skip(Skip.MALFORMED)
+                elif self._counted():
                     return
 
     async def _examples(self, opinions: Opinions, advance: Advance) -> None:
-        submissions, sink = self._submissions(advance), self._output.open()
+        # One that failed, and was answered when it came back from the dead letters, is an example by its second life.
+        submissions = Submissions(self._log, self._asked.where, self.tally, advance, redriven=True)
+        sink = self._output.open()
         for span in self._asked.spans:
             candidates = self._candidates(submissions, span, opinions)
             async for joined in Joining(self._log, span.at.partition, candidates).all():
@@ -135,15 +139,19 @@ class Export:
                 self.tally.skip(why)
 
     async def _example(self, joined: Joined, opinions: Opinions, sink: Sink) -> bool:
-        correction = opinions.of(joined.request.tenant, joined.request.uid).correction
-        corrected = None if correction is None else await opinions.corrected(correction)
-        gone = correction is not None and corrected is None
-        line = Skip.GONE if gone else example(joined, corrected)
+        line = await self._line(joined, opinions)
         if isinstance(line, Skip):
             self.tally.skip(line)
             return False
+        self._examples_of.add(joined.request.uid)
         sink.write(line)
         return True
 
-    def _submissions(self, advance: Advance) -> Submissions:
-        return Submissions(self._log, self._asked.where, self.tally, advance)
+    async def _line(self, joined: Joined, opinions: Opinions) -> bytes | Skip:
+        if joined.request.uid in self._examples_of:
+            return Skip.AGAIN
+        correction = opinions.of(joined.request.tenant, joined.request.uid).correction
+        if correction is None:
+            return example(joined, None)
+        corrected = await opinions.corrected(correction)
+        return Skip.GONE if corrected is None else example(joined, corrected)

@@ -17,6 +17,16 @@ def at(number: int) -> Partition:
     return Partition(TOPIC, number)
 
 
+async def test_a_record_of_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
+    log = MemoryLog()
+    log.put(at(0), b"k", b"taken")
+    log.now = 1e13  # whoever writes to Kafka sets it
+    log.put(at(0), b"k", b"left")
+    log.starts[at(0)] = 1
+    with pytest.raises(GoneError, match="the oldest record left is of no time"):
+        await resolve(log, TOPIC, Time(0.0), Edge.LATEST, now=NOW)
+
+
 @pytest.fixture
 def log() -> MemoryLog:
     """Partition 0 has a record each hour since a day ago, partition 1 one of two days ago."""

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from answers import envelope, frames
 from answers.envelope import Json
 from answers.frames import Frame
@@ -45,11 +47,11 @@ def ask(log: MemoryLog, uid: str, **more: Any) -> ChatRequest:
     return request
 
 
-def say(log: MemoryLog, uid: str, *said: Frame) -> None:
-    """Frames of an answer, written for ``answers.helpers.UID`` and put under another one."""
+def say(log: MemoryLog, uid: str, *said: Frame, life: str = "") -> None:
+    """Frames of an answer, written for ``answers.helpers.UID`` and put under another one, or under a later life."""
     for frame in said:
         fields = {name: getattr(frame, name) for name in Frame.__dataclass_fields__}
-        own = Frame(**{**fields, "uid": uid, "rid": fields["rid"].replace("evt-1", f"evt-{uid}")})
+        own = Frame(**{**fields, "uid": uid, "rid": fields["rid"].replace("evt-1", f"evt-{uid}{life}")})
         log.put(CHUNKS, uid.encode(), frames.encode(own, event_id="evt-x", tenant="default"))
 
 
@@ -83,6 +85,9 @@ def record_of(value: bytes | None, *, key: bytes | None = b"k", **more: Any) -> 
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+DEEP = orjson.loads(b"[" * 600 + b"]" * 600)  # can be read, and not be written again
 
 
 def output_of(folder: Path, name: str = "out.jsonl") -> Output:

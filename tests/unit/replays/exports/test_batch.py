@@ -15,6 +15,7 @@ from replays.exports.tally import Skip, Tally
 from replays.exports.where import Where
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.exports.helpers import (
+    DEEP,
     REQUESTS,
     ask,
     body_of,
@@ -61,6 +62,14 @@ def test_a_batch_has_one_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"several models \(m, b\).*--where model=m.*--model"), output:
         writer.add(request_of("2", body={**body_of(), "model": "b"}))
     assert files_of(tmp_path) == {}
+
+
+def test_what_is_nested_too_deeply_is_left_out(tmp_path: Path) -> None:
+    with (output := output_of(tmp_path)):
+        writer = BatchWriter(output)
+        added = [writer.add(request_of("1", body={"model": DEEP})), writer.add(request_of("2"))]
+    assert added == [False, True]
+    assert [line["custom_id"] for line in lines((tmp_path / "out.jsonl").read_bytes())] == ["2"]
 
 
 @pytest.mark.parametrize("limits", [{"requests_max": 2}, {"bytes_max": 300}])

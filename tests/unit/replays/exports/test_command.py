@@ -1,15 +1,21 @@
 """What is asked wrongly is refused before anything is read."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import export as command
 from commands.export import Options, _export, _path
 from replays.errors import UsageError
 from replays.exports.where import FIELDS
 from replays.exports.writing import Format
+from tests.unit.app.memory_log import AWAY, MemoryLog
+from tests.unit.commands.helpers import app_of
+from tests.unit.replays.exports.helpers import ask, files_of
+from transports.log import LogRefusedError, LogUnavailableError, Partition, Record
 
 
 def options(**given: Any) -> Options:
@@ -46,6 +52,66 @@ def options(**given: Any) -> Options:
 async def test_what_cannot_be_is_named(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         await _export(options(**given))
+
+
+class Reading(MemoryLog):
+    """Knows which records were there when those of a topic were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: list[set[str]] = []
+
+    async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
+        self.known.append({place.topic for place in self.records})
+        return await super().read(at, position, limit=limit)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Reading:
+    log = Reading()
+    ask(log, "req-1")
+    log.now = time.time()
+    monkeypatch.setattr(command, "app", app_of(log, KAFKA_BOOTSTRAP_SERVERS="here:9092"))
+    return log
+
+
+async def test_who_takes_records_is_in_the_log_before_they_are_read(log: Reading, tmp_path: Path) -> None:
+    await _export(options(since="earliest", output=str(tmp_path / "a.jsonl")))
+    assert [sorted(known) for known in log.known] == [["audit-events", "chat-requests"]]
+    assert len((tmp_path / "a.jsonl").read_bytes().splitlines()) == 1
+
+
+async def test_where_that_cannot_be_told_nothing_is_exported(log: Reading, tmp_path: Path) -> None:
+    log.fail_append = lambda *_: AWAY
+    with pytest.raises(LogUnavailableError):
+        await _export(options(since="earliest", output=str(tmp_path / "a.jsonl")))
+    assert (log.known, files_of(tmp_path)) == ([], {})
+
+
+async def test_an_export_creates_no_topic(log: Reading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: Any, **_options: Any) -> Any:
+        raise LogRefusedError("this principal may only read")
+
+    monkeypatch.setattr(log, "create_topics", refuse)
+    await _export(options(since="earliest", output=str(tmp_path / "a.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        ("chat-requests", "there is no chat-requests here: no worker has run on this log, or it is not the one"),
+        ("nope", "there is no topic 'nope'; those of Weir are "),
+    ],
+)
+async def test_a_log_that_is_not_of_weir_is_answered_in_one_line(
+    log: Reading, topic: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str) -> int:
+        raise LogRefusedError(f"Kafka has no topic {name}")
+
+    monkeypatch.setattr(log, "partitions", none)
+    with pytest.raises(UsageError, match=f"^{message}"):
+        await _export(options(topic=topic, output="-"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from answers.frames import Status, Terminal
 from replays.exports.finetune import example
 from replays.exports.joined import Joined
 from replays.exports.tally import Skip
-from tests.unit.replays.exports.helpers import body_of, record_of, request_of
+from tests.unit.replays.exports.helpers import DEEP, body_of, record_of, request_of
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -128,6 +128,17 @@ def test_what_fine_tuning_knows_stays_as_it_is(messages: list[Json]) -> None:
         ({"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}, USER]}, Skip.CALLS),
         ({"messages": [USER, {"role": "tool", "tool_call_id": "c1", "content": "1"}]}, Skip.CALLS),
         ({"messages": [USER], "tools": [{"type": "custom"}]}, Skip.TOOLS),
+        # of clients who may write anything
+        ({"messages": [{"role": ["user"], "content": "Hi"}]}, Skip.ROLE),
+        ({"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}, Skip.CONTENT),
+        ({"messages": [USER, {"role": "tool", "tool_call_id": {}, "content": "1"}]}, Skip.CALLS),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": ["x"]}, USER]}, Skip.CALLS),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": 5}, USER]}, Skip.CALLS),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": [{"id": []}]}, USER]}, Skip.CALLS),
+        ({"messages": [USER], "tools": 5}, Skip.TOOLS),
+        ({"messages": [USER], "tools": {}}, Skip.TOOLS),
+        ({"messages": [{**USER, "name": DEEP}]}, Skip.MALFORMED),
+        ({"messages": [USER], "functions": DEEP}, Skip.MALFORMED),
     ],
 )
 def test_what_fine_tuning_does_not_take_is_left_out(body: Json, why: Skip) -> None:

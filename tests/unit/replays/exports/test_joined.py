@@ -181,15 +181,47 @@ async def test_a_request_that_began_behind_the_pass_gets_a_pass_of_its_own(monke
     }
 
 
-async def test_a_request_that_does_not_say_where_its_answer_begins_is_found_by_the_clock() -> None:
+@pytest.mark.parametrize("chunks_from", [0, -1e19])
+async def test_a_request_that_does_not_say_where_its_answer_begins_is_found_by_the_clock(chunks_from: float) -> None:
     log = Watched()
     for _ in range(100):
         say(log, "old", says("x", 0, "old"))
     log.now = 10_000.0
-    ask(log, "a", chunks_from=0)
+    ask(log, "a", chunks_from=chunks_from)
     say(log, "a", begin("x"), says("x", 0, "A"), ends("x"))
     assert [text_of(one) for one in await joined(log)] == ["A"]
     assert min(log.seen) == 100
+
+
+async def test_lives_of_a_uid_are_told_apart_though_all_are_waited_for() -> None:
+    log = MemoryLog()
+    ask(log, "a")
+    say(log, "a", begin("x"), says("x", 0, "lost"))
+    ask(log, "a", event_id="evt-a2", redriven=({},))
+    say(log, "a", begin("y"), says("y", 0, "found"), life="2")
+    ask(log, "b")
+    say(log, "b", begin("z"), says("z", 0, "B"), ends("z"))
+    say(log, "a", ends("y"), life="2")
+    requests = Submissions(log, Where(), Tally(), nothing, redriven=True).of(whole(log))
+    found = await counted(Joining(log, 0, requests).all())
+    assert [(one.request.event_id, text_of(one), end_of(one)) for one in found] == [
+        ("evt-b", "B", Status.COMPLETED),
+        ("evt-a2", "found", Status.COMPLETED),
+        ("evt-a", "lost", None),
+    ]
+
+
+async def test_an_end_that_anybody_may_write_is_that_of_all_lives() -> None:
+    log = MemoryLog()
+    ask(log, "a")
+    ask(log, "a", event_id="evt-a2", redriven=({},))
+    say(log, "a", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    requests = Submissions(log, Where(), Tally(), nothing, redriven=True).of(whole(log))
+    found = await counted(Joining(log, 0, requests).all())
+    assert [(one.request.event_id, end_of(one)) for one in found] == [
+        ("evt-a", Status.CANCELLED),
+        ("evt-a2", Status.CANCELLED),
+    ]
 
 
 async def test_nothing_is_asked_where_there_are_no_requests() -> None:

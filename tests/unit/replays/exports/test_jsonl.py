@@ -62,6 +62,11 @@ def test_a_key_may_be_anything(key: bytes | None, shown: Any) -> None:
     assert orjson.loads(line(record_of(b"1", key=key)))["key"] == shown
 
 
+@pytest.mark.parametrize("milliseconds", [10**15, 10**16, 2**63 - 1, -(2**63)])
+def test_a_time_that_no_calendar_has_is_null(milliseconds: int) -> None:
+    assert orjson.loads(line(record_of(b"1", timestamp=milliseconds / 1000)))["timestamp"] is None
+
+
 @pytest.mark.parametrize("milliseconds", range(0, 1000, 37))
 def test_a_time_is_not_cut_below_its_millisecond(milliseconds: int) -> None:
     written = orjson.loads(line(record_of(b"1", timestamp=1_763_740_173 + milliseconds / 1000)))

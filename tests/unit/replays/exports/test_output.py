@@ -90,6 +90,41 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         Output(tmp_path, force=True)
 
 
+def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "link", tmp_path / "dangling", tmp_path / "fifo", Path(os.devnull)):
+        for force in (True, False):
+            with pytest.raises(UsageError, match=f"{path} is no plain file; use - and a redirection"):
+                Output(path, force=force)
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_a_link_that_somebody_made_meanwhile_is_kept(tmp_path: Path) -> None:
+    output = Output(tmp_path / "a", force=True)
+    output.open().write(b"new")
+    (tmp_path / "a").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="is no plain file"), output:
+        pass
+    assert (tmp_path / "a").is_symlink()
+
+
+def test_its_name_is_on_the_disk_when_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def watching(number: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(number).st_mode), (tmp_path / "a").exists()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", watching)
+    with (output := Output(tmp_path / "a")):
+        output.open().write(b"text")
+    assert synced == [(False, False), (True, True)]
+
+
 def test_a_full_disk_is_one_line() -> None:
     sink = Sink(cast("BinaryIO", Full()), "a.jsonl")
     with pytest.raises(ReplayError, match=r"^cannot write a\.jsonl: No space left on device$"):

@@ -70,6 +70,12 @@ def test_an_event_of_no_time_has_none(tmp_path: Path) -> None:
     assert (row["event_time"], row["data"]) == (None, "{}")
 
 
+@pytest.mark.parametrize("milliseconds", [10**15, 10**16, 2**63 - 1, -(2**63)])
+def test_a_time_that_no_calendar_has_is_null(tmp_path: Path, milliseconds: int) -> None:
+    table = written(tmp_path, record_of(EVENT, timestamp=milliseconds / 1000), record_of(EVENT))
+    assert [row["timestamp"] is None for row in table.to_pylist()] == [True, False]
+
+
 def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "GROUP_ROWS", 3)
     monkeypatch.setattr(parquet, "GROUP_BYTES", 100)

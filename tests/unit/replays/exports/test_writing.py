@@ -6,15 +6,28 @@ from typing import Any
 import orjson
 import pytest
 
+from answers.frames import Kind
+from app import requests
 from app.settings import load_settings
 from replays.exports.opinions import Opinions
 from replays.exports.tally import Skip, Tally
 from replays.exports.where import Where
 from replays.exports.writing import Asked, Export, Format
 from replays.spans import Span
-from tests.unit.answers.helpers import FAILED, begin, ends, says
+from tests.unit.answers.helpers import FAILED, begin, ends, frame, says
 from tests.unit.app.memory_log import AWAY, MemoryLog
-from tests.unit.replays.exports.helpers import FEEDBACK, REQUESTS, ask, files_of, nothing, output_of, rate, say, whole
+from tests.unit.replays.exports.helpers import (
+    FEEDBACK,
+    REQUESTS,
+    ask,
+    files_of,
+    nothing,
+    output_of,
+    rate,
+    request_of,
+    say,
+    whole,
+)
 from transports.log import LogUnavailableError, Partition
 
 
@@ -74,6 +87,52 @@ async def test_examples_are_answers_that_were_said_to_be_good(tmp_path: Path) ->
     (tmp_path / "out.jsonl").unlink()
     lines, _ = await exported(log, tmp_path, Format.FINETUNE, unrated=True, min_score=-1, limit=3)
     assert [line["messages"][1]["content"] for line in lines] == ["of good", "of bad", "better"]
+
+
+@pytest.mark.parametrize("format_", [Format.BATCH, Format.FINETUNE])
+async def test_a_client_that_writes_anything_is_counted_and_hides_nobody(tmp_path: Path, format_: Format) -> None:
+    log = MemoryLog()
+    value = requests.encode(request_of("deep"))
+    value = value.replace(b'"role":"user"', b'"role":"user","name":' + b"[" * 600 + b"]" * 600)
+    for field in (b'"uid":"deep"', b'"source":"weir"'):
+        name = field.partition(b":")[0]
+        log.put(REQUESTS, b"deeper", value.replace(field, name + b":" + b"[" * 1000 + b"]" * 1000))
+    log.put(REQUESTS, b"deep", value)
+    ask(log, "good")
+    for uid in ("deep", "good"):
+        say(log, uid, begin("x", after=-1), says("x", 0, f"of {uid}"), ends("x"))
+    lines, tally = await exported(log, tmp_path, format_, unrated=True)
+    assert (len(lines), tally.skipped) == (1, {Skip.MALFORMED: 3})
+
+
+def redriven(log: MemoryLog, uid: str) -> None:
+    """It failed, and came back from the dead letters, twice: whoever resumed that run sent it again."""
+    ask(log, uid)
+    say(log, uid, begin("x"), ends("x", FAILED))
+    for _ in range(2):
+        ask(log, uid, event_id=f"evt-{uid}-2", redriven=({"run": "r", "rid": f"evt-{uid}"},))
+
+
+async def test_a_request_that_was_answered_when_it_came_back_is_an_example_once(tmp_path: Path) -> None:
+    log = MemoryLog()
+    for uid in ("good", "corrected", "attached"):
+        redriven(log, uid)
+    for uid in ("good", "corrected"):
+        say(log, uid, begin("y"), says("y", 0, "at last"), ends("y"), life="-2")
+    say(log, "attached", frame(Kind.ATTACH, submission="evt-attached-2", first=0))
+    rate(log, "good", "thumbs_up")
+    rate(log, "attached", "thumbs_up")
+    rate(log, "corrected", "correction", original="at last", corrected="right")
+    lines, tally = await exported(log, tmp_path, Format.FINETUNE)
+    assert sorted([message["content"] for message in line["messages"]] for line in lines) == [
+        ["ask corrected", "right"],
+        ["ask good", "at last"],
+    ]
+    assert tally.skipped == {Skip.FAILED: 2, Skip.AGAIN: 5}
+    (tmp_path / "out.jsonl").unlink()
+    lines, tally = await exported(log, tmp_path, Format.BATCH)
+    assert [line["custom_id"] for line in lines] == ["good", "corrected", "attached"]
+    assert tally.skipped == {Skip.AGAIN: 6}
 
 
 async def test_a_correction_that_retention_took_meanwhile_is_told(tmp_path: Path) -> None:
