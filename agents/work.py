@@ -19,7 +19,7 @@ from agents.burial import bury, mourn, surely
 from agents.provenance import Provenance
 from agents.stories import Story
 from answers import frames
-from answers.envelope import MalformedRecordError
+from answers.envelope import MalformedRecordError, utc_iso
 from answers.fold import Answer
 from answers.frames import Frame, Kind, Status
 from app import requests, topics
@@ -192,7 +192,7 @@ class Work:
         if self._app.draining:
             return slot.give_back()
         if request.uid in self._in_flight or terminals.get(request.uid) != ended:
-            # Two that come back from the dead letters wait side by side, each in a task of its own: the other was first.
+            # Who comes back from the dead letters waits in a task of its own: another one was first.
             slot.give_back()
             return await self._take(event, request)
         if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
@@ -231,6 +231,8 @@ class Work:
         ended, last = terminals.get(request.uid), request.redriven[-1]
         details = {
             "replaces": request.replaces if ended is None else ended.rid,
+            "replaced_status": None if ended is None else ended.status,
+            "replaced_ended_at": None if ended is None else utc_iso(ended.ended_at),
             "run": last.get("run"),
             "letter": last.get("letter"),
             "chunks_from": request.chunks_from,

@@ -321,6 +321,7 @@ async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears
     await log.until(lambda: bool(told_of(log, "agent-trace-events")))
     (again,) = told_of(log, "agent-trace-events")
     assert (again.event_type, again.data["rid"], again.data["replaces"]) == ("request.redriven", "evt-again-1", "evt-1")
+    assert (again.data["replaced_status"], again.data["replaced_ended_at"]) == (status, "1970-01-01T00:00:01.000000Z")
     before = terminals.get(REQUEST.uid)
     assert before is not None
     assert before.rid == "evt-1"  # until there is another end
