@@ -27,7 +27,7 @@ from replays.letters.letters import Letter
 from replays.spans import Span
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.letters.letters import LETTERS, REQUESTS, a_request, bury, bury_request, by_rabbitmq
-from transports.log import LogRefusedError, Partition
+from transports.log import Bounds, LogRefusedError, Partition, Record
 
 
 @pytest.fixture
@@ -152,14 +152,20 @@ async def test_a_record_that_is_no_letter_is_not_meant(log: MemoryLog) -> None:
 async def test_a_letter_from_a_place_that_the_log_does_not_have_is_skipped_alone(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, partition: int, offset: int
 ) -> None:
-    read = log.read
+    read, bounds = log.read, log.bounds
 
-    async def strict(at: Partition, position: int, *, limit: int = 500) -> list[Any]:
-        if not 0 <= at.partition < 6 or position > 1000:
-            raise LogRefusedError(f"no partition {at}")
+    async def strict_read(at: Partition, position: int, *, limit: int = 500) -> list[Record]:
+        if position > 1000:
+            raise LogRefusedError(f"no offset {position}")
         return await read(at, position, limit=limit)
 
-    monkeypatch.setattr(log, "read", strict)
+    async def strict_bounds(at: Partition) -> Bounds:
+        if not 0 <= at.partition < 6:
+            raise LogRefusedError(f"no partition {at}")
+        return await bounds(at)
+
+    monkeypatch.setattr(log, "read", strict_read)
+    monkeypatch.setattr(log, "bounds", strict_bounds)
     await bury(log, b"x" * 100, value_max_bytes=50, partition=partition, offset=offset)
     other = await bury(log, b"no JSON")
     choice = await chosen(log)
