@@ -32,7 +32,16 @@ async def mourn(
     tenant: str | None = None,
     details: Json | None = None,
 ) -> None:
-    """Put an event's record among the dead letters; ``told`` stands in the log in the place of the reason."""
+    """Put an event's record among the dead letters.
+
+    Args:
+        app: with a log that is open.
+        event: its record.
+        reason: one line for a person.
+        told: what stands in the log in the place of the reason.
+        tenant: whose it is; None: the record's own, or the default one where that says nothing.
+        details: what else is known.
+    """
     message = event.message
     record = Record(
         message.topic,
@@ -52,7 +61,7 @@ async def mourn(
             app.log_client,
             record,
             reason=reason,
-            tenant=tenant or settings.default_tenant,
+            tenant=tenant or dead_letters.tenant_of(record.value) or settings.default_tenant,
             value_max_bytes=settings.kafka_max_message_bytes // 2,
             details=details,
         )

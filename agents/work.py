@@ -19,7 +19,7 @@ from agents.burial import bury, mourn, surely
 from agents.provenance import Provenance
 from agents.stories import Story
 from answers import frames
-from answers.envelope import MalformedRecordError
+from answers.envelope import MalformedRecordError, utc_iso
 from answers.fold import Answer
 from answers.frames import Frame, Kind, Status
 from app import requests, topics
@@ -139,9 +139,7 @@ class Work:
             same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
             self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
         elif ended is None or _begins_anew(request, ended):
-            if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
-                self._audit(request)
-            await self._start(event, request)
+            await self._start(event, request, ended)
         else:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
             self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
@@ -187,11 +185,18 @@ class Work:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self, event: "EventT[Any]", request: ChatRequest) -> None:
+    async def _start(self, event: "EventT[Any]", request: ChatRequest, ended: Ended | None) -> None:
+        """Begin a request whose uid is not in flight, and has ended like this, or never."""
         slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
         if self._app.draining:
             return slot.give_back()
+        if request.uid in self._in_flight or terminals.get(request.uid) != ended:
+            # Who comes back from the dead letters waits in a task of its own: another one was first.
+            slot.give_back()
+            return await self._take(event, request)
+        if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
+            self._audit(request)
         work = InFlight(request, slot)
         work.deliver(event)
         self._launch(work, event.message.partition)
@@ -226,6 +231,8 @@ class Work:
         ended, last = terminals.get(request.uid), request.redriven[-1]
         details = {
             "replaces": request.replaces if ended is None else ended.rid,
+            "replaced_status": None if ended is None else ended.status,
+            "replaced_ended_at": None if ended is None else utc_iso(ended.ended_at),
             "run": last.get("run"),
             "letter": last.get("letter"),
             "chunks_from": request.chunks_from,

@@ -3,7 +3,7 @@
 import base64
 
 from answers import envelope
-from answers.envelope import Json
+from answers.envelope import Json, MalformedRecordError
 from app import requests, topics
 from transports.log import LogClient, Record
 from transports.partitioner import partition_for
@@ -55,3 +55,11 @@ async def bury(
     value = envelope.encode(requests.new_id("evt"), EVENT_TYPE, tenant, data)
     partition = partition_for(record.key or b"", topics.CHAT_DEAD_LETTERS.partitions)
     await log.append(topics.CHAT_DEAD_LETTERS.name, partition, (record.key or b"")[:KEY_BYTES], value)
+
+
+def tenant_of(value: bytes | None) -> str | None:
+    """Whose a record is, as it says itself; None of one that is no event."""
+    try:
+        return envelope.decode(value).tenant_id
+    except MalformedRecordError:
+        return None

@@ -64,5 +64,5 @@ def decode(value: bytes | None) -> Order:
             correlation_id=data.get("correlation_id"),
             redriven=bool(data.get("redriven")),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise MalformedRecordError(f"not an order: {error!r}") from None

@@ -165,7 +165,7 @@ def decode(value: bytes | None) -> ChatRequest:
             replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),
             redriven=_history(data.get("redriven", [])),
         )
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:  # a uid may be nested deeper than str() goes
         raise MalformedRecordError(f"not a request: {error!r}") from None
 
 

@@ -16,8 +16,9 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
 from replays.chat.requests import runs_of
+from replays.checks import conditions
 from replays.errors import UsageError
-from replays.letters.choosing import FIELDS, Wanted, condition
+from replays.letters.choosing import FIELDS, Wanted
 from replays.letters.dead_letters import Pace, Redriving, Steps
 from replays.letters.letters_report import as_text
 from replays.runs import Run
@@ -46,10 +47,9 @@ class Asked:
         """Which letters.
 
         Raises:
-            UsageError: a condition is none.
+            UsageError: there are no such letters.
         """
-        where = [condition(text) for text in self.where]
-        return Wanted(reason=self.reason, topic=self.topic, where=where, limit=self.limit)
+        return Wanted(reason=self.reason, topic=self.topic, where=conditions(self.where), limit=self.limit)
 
     @property
     def range(self) -> tuple[When, When]:
@@ -115,7 +115,7 @@ class Bars:
 @click.option("--reason", metavar="TEXT", help="Only letters whose reason has this in it, in upper or lower case.")
 @click.option("--topic", metavar="NAME", help="Only letters whose records came from this topic.")
 @click.option("--where", metavar="FIELD=VALUE", multiple=True, help=f"Only these; fields are {', '.join(FIELDS)}.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many, the oldest ones.")
+@click.option("--limit", metavar="N", type=int, help="At most so many, the oldest ones.")
 @click.option("--rate", metavar="R", type=click.FloatRange(min=0, min_open=True), help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be sent, and write nothing.")
 @click.option("--resume", metavar="RUN", help="Bring a run to its end that was stopped before.")

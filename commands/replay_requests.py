@@ -14,9 +14,9 @@ from commands.progress import Progress
 from commands.replay import replay
 from commands.running import audit, connected, run, say
 from replays.chat import requests
-from replays.chat.plans import LIMIT_MAX, Plan, plan_from, rate_of
+from replays.chat.plans import Plan, rate_of
 from replays.chat.selecting import select
-from replays.conditions import conditions
+from replays.checks import LIMIT_MAX, conditions
 from replays.errors import NothingError, UsageError, WithdrawnError
 from replays.reports.page import page
 from replays.reports.report import Report
@@ -107,7 +107,9 @@ async def _requests(
 
 async def _cancel(run_id: str) -> None:
     async with connected(app):
-        found = await _found(run_id)
+        found = await requests.runs_of(app).find(run_id)
+        if found.kind not in {Kind.REQUESTS, Kind.DEAD_LETTERS}:
+            raise UsageError(f"run {run_id} is one of {found.kind}, which nobody can cancel: stop its command")
         if await requests.cancel(app, found):
             await _audit(found, CANCEL_REPLAY)
             say(f"run {run_id} is cancelled")
@@ -139,7 +141,7 @@ async def _begun(plan: Plan | None, resume: str | None) -> Run:
 
 
 async def _audit(run: Run, action: Action = REPLAY) -> None:
-    await audit(app, run.id, action, tenant=plan_from(run.parameters).where.get("tenant"))
+    await audit(app, run.id, action, tenant=run.tenant)
 
 
 async def _found(run_id: str) -> Run:

@@ -3,7 +3,6 @@
 A run's id begins with the second of its start, so that its records are found without reading the topic from its start.
 """
 
-import asyncio
 import re
 import secrets
 import time
@@ -21,7 +20,7 @@ from events.base import EventData
 from events.catalogue import data_of
 from events.replays import ReplayEnded, ReplayStarted
 from replays.errors import UsageError
-from replays.spans import Span, records, span_from
+from replays.spans import Span, each, span_from
 from transports.log import LogClient, Partition
 from transports.partitioner import partition_for
 
@@ -29,7 +28,6 @@ T = TypeVar("T")
 Told = TypeVar("Told", bound=EventData)
 
 _ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-EVENTS_AT_ONCE: Final = 100  # decoded before the event loop gets a turn
 CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
 
 
@@ -57,6 +55,12 @@ class Run:
     def is_over(self) -> bool:
         """Whether nothing is left of it to be done; one that failed may be tried again."""
         return self.ended is not None and self.ended.status != "failed"
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose records alone it processes; None: everybody's."""
+        tenant = dict(self.parameters.get("where") or ()).get("tenant")
+        return None if tenant is None else str(tenant)
 
     def end_of(self, at: Partition) -> int:
         """Where a partition ended when it started: nothing that it has caused is older."""
@@ -206,12 +210,9 @@ class Runs:
         for number in range(count) if key is None else [partition_for(key, count)]:
             at = Partition(topic, number)
             span = Span(at, await self._log.offset_at(at, since_s - CLOCKS_S), (await self._log.bounds(at)).end)
-            async for page in records(self._log, span):
-                for place, record in enumerate(page):
-                    if place % EVENTS_AT_ONCE == 0:
-                        await asyncio.sleep(0)  # a worker asks this, too
-                    if key in {None, record.key} and (event := _event(record.value)) is not None:
-                        yield event
+            async for record in each(self._log, span):
+                if key in {None, record.key} and (event := _event(record.value)) is not None:
+                    yield event
 
 
 def _event(value: bytes | None) -> Event | None:

@@ -1,5 +1,6 @@
 """Which records of a topic are meant: from two places in time to an offset range of each partition."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
@@ -10,6 +11,7 @@ from replays.when import Edge, Offsets, Time, When, told
 from transports.log import Bounds, LogClient, LogRefusedError, Partition, Record
 
 PAGE: Final = 1000  # records of one read
+AT_ONCE: Final = 100  # records that are looked at before the event loop gets a turn
 _RETENTION_S: Final = {topic.name: topic.retention_s for topic in TOPICS}
 
 
@@ -130,6 +132,19 @@ async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncItera
             return
         yield found
         position = found[-1].offset + 1
+
+
+async def each(log: LogClient, span: Span, *, page: int = PAGE, at_once: int = AT_ONCE) -> AsyncIterator[Record]:
+    """The records of a span, in order, one by one; others get their turn, for a worker reads like this, too.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    async for found in records(log, span, page=page):
+        for place, record in enumerate(found):
+            if place % at_once == 0:
+                await asyncio.sleep(0)
+            yield record
 
 
 def size(spans: Sequence[Span]) -> int:

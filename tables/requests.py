@@ -111,12 +111,16 @@ def _answered(row: Json, happening: Happening, event: Event) -> Json:
 
 
 def _anew(row: Json, data: Json) -> Json:
-    """The row of a request that is answered anew: what it told of its end is history."""
+    """The row of a request that is answered anew: what it told of its end is history.
+
+    After a crash the word of that end may not have come: then its worker's word counts, by the table of ends.
+    """
     error = row.get("error") or {}
+    told = row["state"] in TERMINAL
     life = {
         "rid": row["rid"] if first_known(row) else data.get("replaces"),
-        "state": row["state"],
-        "ended_at": row.get("ended_at"),
+        "state": row["state"] if told else data.get("replaced_status") or row["state"],
+        "ended_at": row.get("ended_at") if told else data.get("replaced_ended_at"),
         "error": error.get("code") or error.get("type"),
         "attempts": len(row["attempts"]),
     }

@@ -19,9 +19,10 @@ from app.accept import parse as read_json
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, NotFoundError
 from replays.chat import requests
-from replays.chat.plans import LIMIT_MAX, Plan
+from replays.chat.plans import Plan
+from replays.checks import LIMIT_MAX
 from replays.errors import GoneError, NothingError, ReplayError, UsageError
-from replays.letters.choosing import Wanted, condition
+from replays.letters.choosing import Wanted
 from replays.letters.dead_letters import UNSEEN, Redriving
 from replays.rebuild.feedback_run import FeedbackRun
 from replays.reports.page import page
@@ -36,7 +37,6 @@ from web.everywhere import Everywhere
 from web.processes import Processes
 from web.tenants import named_tenant
 
-REASON_MAX = 1000  # characters
 PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
 _OPTION = re.compile(r"--([a-z-]+): ")
 _STATUSES = {UsageError: (400, "invalid_replay"), NothingError: (404, "nothing_to_replay"), GoneError: (410, "gone")}
@@ -67,14 +67,14 @@ class _Requests(_Body):
 
 class _DeadLetters(_Body):
     kind: Literal["dead-letters"] = "dead-letters"
-    reason: str | None = Field(None, max_length=REASON_MAX)
+    reason: str | None = None
     topic: str | None = None
 
     async def begin(self, app: Weir) -> Run:
         """Write it down."""
-        now, where = time.time(), [condition(f"{name}={value}") for name, value in self.where.items()]
+        now = time.time()
         since, until = parse(self.since, now=now, option="--from"), parse(self.until, now=now, option="--to")
-        wanted = Wanted(reason=self.reason, topic=self.topic, where=where, limit=self.limit)
+        wanted = Wanted(reason=self.reason, topic=self.topic, where=self.where, limit=self.limit)
         return await Redriving(app, UNSEEN).begin(since, until, wanted, by="http")
 
 
@@ -222,8 +222,7 @@ def _api_error(error: ReplayError) -> ApiError:
 
 
 def _is_of(run: Run, tenant: str | None) -> bool:
-    where = dict(run.parameters.get("where") or ())
-    return tenant is None or where.get("tenant") == tenant
+    return tenant is None or run.tenant == tenant
 
 
 def _status(run: Run, running: set[str]) -> str:

@@ -6,15 +6,13 @@ from typing import Any, Final
 
 from answers.envelope import Json
 from app.account import ROUTE
-from replays.conditions import check_text
+from replays.checks import LIMIT_MAX, check_limit, check_text, check_where
 from replays.errors import UsageError
 
 OF_REQUEST: Final = ("uid", "tenant", "model", "ingress", "username", "session_id", "stream")
 OF_OUTCOME: Final = ("status", "finish_reason", "error_code")
 CONCURRENCY_MAX: Final = 256  # a run shares the LLM with clients
 RATE_MIN, RATE_MAX = 0.01, 10_000.0  # requests per second; more slowly, a run would outlive what it reads
-TEXT_MAX: Final = 256  # characters of a model's name, or of what a field must be
-LIMIT_MAX: Final = 100_000  # of one run: what is known of each is held in memory, some kilobytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +35,12 @@ class Plan:
         Raises:
             UsageError: the first thing that is wrong, with its option.
         """
-        for name in self.where:
-            if name not in {*OF_REQUEST, *OF_OUTCOME}:
-                raise UsageError(f"--where: there is no field {name[:40]!r}; {', '.join((*OF_REQUEST, *OF_OUTCOME))}")
+        check_where(self.where, (*OF_REQUEST, *OF_OUTCOME))
         if self.route not in {None, ROUTE}:
             raise UsageError(f"--route: there is no route {str(self.route)[:40]!r}; there is {ROUTE}")
-        for value in self.where.values():
-            _check_text("--where", value)
         if self.model is not None:
-            _check_text("--model", self.model)
-        if not 1 <= self.limit <= LIMIT_MAX:
-            raise UsageError(f"--limit: 1 to {LIMIT_MAX}")
+            check_text("--model", self.model)
+        check_limit(self.limit)
         if not 1 <= self.concurrency <= CONCURRENCY_MAX:
             raise UsageError(f"--concurrency: 1 to {CONCURRENCY_MAX}")
         if self.rate is not None and not RATE_MIN <= self.rate <= RATE_MAX:
@@ -73,12 +66,6 @@ def plan_from(fields: Mapping[str, Any]) -> Plan:
         return Plan(**{name: value for name, value in fields.items() if name in Plan.__dataclass_fields__})
     except TypeError as error:
         raise UsageError(f"not the plan of a replay: {error}") from None
-
-
-def _check_text(option: str, text: str) -> None:
-    if not 1 <= len(text) <= TEXT_MAX:
-        raise UsageError(f"{option}: 1 to {TEXT_MAX} characters")
-    check_text(option, text)
 
 
 def rate_of(text: str | None) -> float | None:

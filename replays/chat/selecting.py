@@ -10,7 +10,8 @@ from app import requests, topics
 from app.prices import Prices
 from app.requests import ChatRequest
 from replays.chat.answered import REPEATED, Answered, Ended
-from replays.chat.plans import LIMIT_MAX, OF_OUTCOME, OF_REQUEST, Plan, plan_from
+from replays.chat.plans import OF_OUTCOME, OF_REQUEST, Plan, plan_from
+from replays.checks import LIMIT_MAX
 from replays.errors import NothingError, UsageError
 from replays.runs import Run
 from replays.spans import Span, records, size

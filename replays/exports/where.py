@@ -7,7 +7,7 @@ import orjson
 
 from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError
-from replays.conditions import conditions
+from replays.checks import conditions
 from replays.errors import UsageError
 from transports.log import Record
 

@@ -1,18 +1,22 @@
 """Which dead letters are meant, and what of them can be sent again."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from answers.envelope import Json, MalformedRecordError, seconds_of
 from app.requests import ChatRequest, Ingress
+from replays.checks import check_limit, check_text, check_where
 from replays.errors import NothingError, UsageError
 from replays.letters.letters import SOURCES, Letter, completed, parse
-from replays.spans import Span, records
+from replays.spans import Span, each
 from transports.log import LogClient, Partition, Record
 
 PAGE: Final = 100  # letters of one read: each may hold megabytes
+AT_ONCE: Final = 5  # letters that are looked at before the event loop gets a turn
+REASON_MAX: Final = 1000  # characters
 FIELDS: Final = ("uid", "tenant", "model", "username", "ingress", "code")
 """What ``--where`` knows: of the request that a letter is about, and the code of the error that it ended with."""
 
@@ -22,6 +26,8 @@ ELSEWHERE: Final = "it came from RabbitMQ, or from no topic whose records can be
 CUT: Final = "it was too large to be kept whole, and the log does not have it any more"
 """Why a letter is not sent again."""
 
+NOTHING: Final = "no dead letter in this range is meant"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -29,13 +35,26 @@ class Wanted:
 
     reason: str | None = None  # a part of it, in upper or lower case
     topic: str | None = None  # where its record came from
-    where: Sequence[tuple[str, str]] = ()
+    where: Mapping[str, str] = field(default_factory=dict)  # field → value that it must have
     limit: int | None = None  # the oldest ones
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            UsageError: the first thing that is wrong, with its option.
+        """
+        check_where(self.where, FIELDS)
+        if self.reason is not None:
+            check_text("--reason", self.reason, REASON_MAX)
+        if self.topic is not None and self.topic not in SOURCES:
+            raise UsageError(f"--topic: no dead letter of {self.topic[:80]!r} can be sent again; {', '.join(SOURCES)}")
+        if self.limit is not None:
+            check_limit(self.limit)
 
     def as_json(self) -> Json:
         """For the record of a run."""
-        where = [list(pair) for pair in self.where]
-        return {"reason": self.reason, "topic": self.topic, "where": where, "limit": self.limit}
+        return {"reason": self.reason, "topic": self.topic, "where": dict(self.where), "limit": self.limit}
 
     def has(self, letter: Letter) -> bool:
         """Whether a letter is meant."""
@@ -43,26 +62,14 @@ class Wanted:
             return False
         if self.topic is not None and self.topic != letter.topic:
             return False
-        known = _fields(letter)
-        return all(known[name] == value for name, value in self.where)
+        known = _fields(letter) if self.where else {}
+        return all(known[name] == value for name, value in self.where.items())
 
 
 def wanted_from(fields: Json) -> Wanted:
     """What ``Wanted.as_json`` gave."""
-    where = [(name, value) for name, value in fields["where"]]
+    where = dict(fields["where"])  # runs of older versions have pairs
     return Wanted(reason=fields["reason"], topic=fields["topic"], where=where, limit=fields["limit"])
-
-
-def condition(text: str) -> tuple[str, str]:
-    """A field and its value.
-
-    Raises:
-        UsageError: it is no condition, or there is no such field.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or name not in FIELDS:
-        raise UsageError(f"--where: {text[:80]!r} is not field=value with a field of {', '.join(FIELDS)}")
-    return name, value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +96,16 @@ class Choice:
     repeated: int = 0  # letters about the same as a later one
 
 
+class _Read(NamedTuple):
+    record: Record
+    letter: Letter
+    whole: Letter | None  # with its record to the byte; None if it cannot go back to where that stood
+
+    @property
+    def best(self) -> Letter:
+        return self.whole or self.letter
+
+
 async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choice:
     """Look through letters; the same for whoever looks again.
 
@@ -99,20 +116,15 @@ async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choic
         NothingError: none is meant.
         LogError: the log cannot be read.
     """
-    choice, last, earlier = Choice(), dict[object, Chosen | str | None](), set[str]()
-    for span in spans:
-        async for page in records(log, span, page=PAGE):
-            for record in page:
-                try:
-                    letter = parse(record)
-                except MalformedRecordError:
-                    choice.skipped[NONE] += 1
-                    continue
-                whole = await completed(log, letter) if _is_ours(letter) else None
-                name = _name(whole or letter)
-                choice.repeated += last.pop(name, None) is not None
-                last[name] = _chosen(record, letter, whole) if wanted.has(whole or letter) else None
-                earlier.update(letter.earlier)
+    choice, last, earlier, strange = Choice(), dict[object, Chosen | str | None](), set[str](), 0
+    async for read in _letters(log, spans):
+        if read is None:
+            strange += 1
+            continue
+        name = _name(read.best)
+        choice.repeated += last.pop(name, None) is not None
+        last[name] = _chosen(read) if wanted.has(read.best) else None
+        earlier.update(read.letter.earlier)
     for found in last.values():
         if isinstance(found, str):
             choice.skipped[found] += 1
@@ -121,10 +133,37 @@ async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choic
         elif found is not None:
             choice.repeated += 1
     if not choice.chosen and not choice.skipped:
-        raise NothingError("no dead letter in this range is meant")
+        raise NothingError(NOTHING)
+    choice.skipped += Counter({NONE: strange})
     choice.chosen.sort(key=lambda one: (one.written_at, one.id))
     choice.chosen = choice.chosen[: wanted.limit]
     return choice
+
+
+async def look_for_one(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> None:
+    """Whether it is worth while to choose: one letter is meant, unless a later one about the same is not.
+
+    Raises:
+        NothingError: none is meant.
+        LogError: the log cannot be read.
+    """
+    async with aclosing(_letters(log, spans)) as letters:
+        async for read in letters:
+            if read is not None and wanted.has(read.best):
+                return
+    raise NothingError(NOTHING)
+
+
+async def _letters(log: LogClient, spans: Sequence[Span]) -> AsyncGenerator[_Read | None]:
+    """What stands among the letters; None for what is none."""
+    for span in spans:
+        async for record in each(log, span, page=PAGE, at_once=AT_ONCE):
+            try:
+                letter = parse(record)
+            except MalformedRecordError:
+                yield None
+            else:
+                yield _Read(record, letter, await completed(log, letter) if _is_ours(letter) else None)
 
 
 def _is_ours(letter: Letter) -> bool:
@@ -139,8 +178,9 @@ def _name(letter: Letter) -> object:
     return letter.id if letter.offset < 0 else (letter.topic, letter.partition, letter.offset)
 
 
-def _chosen(record: Record, letter: Letter, whole: Letter | None) -> Chosen | str:
+def _chosen(read: _Read) -> Chosen | str:
     """It, or why it cannot be sent."""
+    record, letter, whole = read
     if not _is_ours(letter):
         return ELSEWHERE
     if whole is None:
@@ -172,6 +212,6 @@ def _fields(letter: Letter) -> dict[str, str | None]:
     known |= {"tenant": letter.tenant, "code": letter.code}
     if request is not None:
         model = request.body.get("model")
-        known |= {"uid": request.uid, "tenant": request.tenant, "ingress": request.ingress}
-        known |= {"username": request.username, "model": None if model is None else str(model)}
+        known |= {"uid": request.uid, "ingress": request.ingress, "username": request.username}
+        known["model"] = model if isinstance(model, str) else None
     return known

@@ -10,19 +10,20 @@ from answers.envelope import Json
 from app import topics
 from app.core import Weir
 from events.replays import ReplayRedriven
-from replays.errors import UnfinishedError, UsageError
-from replays.letters.choosing import PAGE, Choice, Chosen, Wanted, choose, wanted_from
+from replays.errors import NothingError, UnfinishedError, UsageError, WithdrawnError
+from replays.letters.choosing import AT_ONCE, PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
 from replays.letters.letters import SOURCES
 from replays.letters.letters_report import report_of
 from replays.letters.orders import orders_of
 from replays.letters.outcomes import Outcomes
 from replays.letters.resending import Sender
 from replays.runs import Kind, Run, Runs
-from replays.spans import Span, records, resolve
+from replays.spans import Span, each, resolve, size
 from replays.when import When
-from transports.log import LogError, Partition, Record
+from transports.log import LogError, Record
 
 BATCH: Final = 50  # letters on their way at the same time
+RANGE_MAX: Final = 250_000  # letters to choose from: what is known of each is held in memory, a kilobyte or less
 LETTERS: Final = topics.CHAT_DEAD_LETTERS.name
 
 
@@ -63,8 +64,7 @@ class Redriving:
             ReplayError: there is no such thing.
             LogError: the log cannot be read.
         """
-        spans = await resolve(self._log, LETTERS, since, until, now=time.time())
-        return report_of(await choose(self._log, spans, wanted))
+        return report_of(await choose(self._log, await self._spans(since, until), wanted))
 
     async def begin(self, since: When, until: When, wanted: Wanted, *, by: str) -> Run:
         """Decide on a run; `carry_out` brings it to its end.
@@ -79,9 +79,15 @@ class Redriving:
             ReplayError: there is no such thing.
             LogError: the log is away; nothing has begun.
         """
-        spans = await resolve(self._log, LETTERS, since, until, now=time.time())
-        await choose(self._log, spans, wanted)  # there is something
+        spans = await self._spans(since, until)
+        await look_for_one(self._log, spans, wanted)
         return await self._runs.begin(Kind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
+
+    async def _spans(self, since: When, until: When) -> list[Span]:
+        spans = await resolve(self._log, LETTERS, since, until, now=time.time())
+        if size(spans) > RANGE_MAX:
+            raise UsageError(f"--from: {size(spans)} letters are to choose from: ask for a smaller range ({RANGE_MAX})")
+        return spans
 
     async def carry_out(self, run: Run, pace: Pace) -> Json:
         """Bring a run to its end, from where it stands; of one that has ended, its report.
@@ -91,24 +97,41 @@ class Redriving:
             pace: how it is done.
 
         Raises:
+            WithdrawnError: somebody has cancelled it.
             ReplayError: it is no run over dead letters; or it stopped before its end.
             LogError: the log is away.
         """
         if run.kind is not Kind.DEAD_LETTERS:
             raise UsageError(f"run {run.id} is no run over dead letters: it is of {run.kind}")
-        if run.ended is not None:
+        _check(run)
+        if run.ended is not None and run.is_over:
             return run.ended.summary
-        choice = await choose(self._log, run.spans, wanted_from(run.parameters))
+        choice = await self._choice(run)
         self._steps.began(run.id, len(choice.chosen))
         try:
             return await self._run(run, choice, pace)
         except (UnfinishedError, LogError) as error:
             raise UnfinishedError(f"{error} (go on with --resume {run.id})") from error
 
+    async def _choice(self, run: Run) -> Choice:
+        try:
+            return await choose(self._log, run.spans, wanted_from(run.parameters))
+        except (NothingError, UsageError) as error:
+            await self._runs.end(run, {"error": str(error)}, status="failed")
+            raise
+
+    async def _still_wanted(self, run: Run) -> None:
+        _check(await self._runs.find(run.id))
+
     async def _run(self, run: Run, choice: Choice, pace: Pace) -> Json:
         sender = await self._sender(run, choice)
         await self._send(run, choice, sender, pace)
-        outcomes = Outcomes(self._app.tails, patience_s=pace.patience_s, on_end=self._steps.ended)
+        outcomes = Outcomes(
+            self._app.tails,
+            patience_s=pace.patience_s,
+            on_end=self._steps.ended,
+            still_wanted=lambda: self._still_wanted(run),
+        )
         if pace.wait:
             self._steps.waits(len(sender.requests))
             await outcomes.follow(list(sender.requests.values()))
@@ -122,6 +145,7 @@ class Redriving:
             requests={"sent": len(sender.requests), "waited": pace.wait, "ends": dict(outcomes.counts.most_common())},
         )
         if pace.wait or not sender.requests:
+            await self._still_wanted(run)
             await self._runs.end(run, report)
         return report
 
@@ -144,6 +168,7 @@ class Redriving:
         began, count = time.monotonic(), 0
         batch_max = BATCH if pace.rate is None else max(1, min(BATCH, int(pace.rate)))
         async for batch in self._batches(run.spans, choice.chosen, batch_max):
+            await self._still_wanted(run)
             fresh = sum(one.id not in sender.places for one, _ in batch)
             await sender.send(batch)
             self._steps.sent(len(batch))
@@ -156,9 +181,24 @@ class Redriving:
     ) -> AsyncIterator[list[tuple[Chosen, Record]]]:
         """The chosen letters, as they stand in the log."""
         wanted = {(one.at, one.offset): one for one in chosen}
+        batch: list[tuple[Chosen, Record]] = []
         for span in spans:
-            async for page in records(self._log, span, page=PAGE):
-                places = [((Partition(record.topic, record.partition), record.offset), record) for record in page]
-                found = [(wanted[place], record) for place, record in places if place in wanted]
-                for start in range(0, len(found), batch_max):
-                    yield found[start : start + batch_max]
+            async for record in each(self._log, span, page=PAGE, at_once=AT_ONCE):
+                one = wanted.get((span.at, record.offset))
+                if one is not None:
+                    batch.append((one, record))
+                if len(batch) == batch_max:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+
+def _check(run: Run) -> None:
+    """Whether a run is still wanted.
+
+    Raises:
+        WithdrawnError: it is not.
+    """
+    if run.ended is not None and run.ended.status == "cancelled":
+        raise WithdrawnError(f"run {run.id} was cancelled")

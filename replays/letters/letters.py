@@ -9,7 +9,7 @@ from typing import Any, Final
 from answers import envelope
 from answers.envelope import Json, MalformedRecordError
 from app import requests, topics
-from app.dead_letters import EVENT_TYPE, HEADER_CHARS, HEADERS, KEY_BYTES
+from app.dead_letters import EVENT_TYPE, HEADER_CHARS, HEADERS, KEY_BYTES, tenant_of
 from app.redaction import redacted
 from app.requests import ChatRequest
 from transports.log import Headers, LogClient, Partition, Record
@@ -25,7 +25,7 @@ class Letter:
     """One of chat-dead-letters."""
 
     id: str  # event id of the letter
-    tenant: str
+    buried_for: str  # a tenant: the default one where nothing was known
     reason: str
     topic: str  # where its record stood; or a queue of RabbitMQ, with an offset below 0
     partition: int
@@ -40,7 +40,7 @@ class Letter:
     def code(self) -> str | None:
         """OpenAI's code of that error."""
         found = self.error.get("code") or self.error.get("type")
-        return None if found is None else str(found)
+        return str(found) if isinstance(found, str | int) else None
 
     @property
     def told(self) -> str:
@@ -57,6 +57,13 @@ class Letter:
             return requests.decode(self.value)
         except MalformedRecordError:
             return None
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose its record is; None where that does not say it: then it is nobody's."""
+        if self.error:  # of a request that was understood
+            return self.buried_for
+        return tenant_of(self.value)
 
     @property
     def earlier(self) -> list[str]:
@@ -88,7 +95,7 @@ def parse(record: Record) -> Letter:
     try:
         return Letter(
             id=event.event_id,
-            tenant=event.tenant_id,
+            buried_for=event.tenant_id,
             reason=str(data["reason"]),
             topic=str(data["topic"]),
             partition=int(data["partition"]),
@@ -118,7 +125,12 @@ async def completed(log: LogClient, letter: Letter) -> Letter | None:
     """
     if letter.is_whole:
         return letter
-    found = await log.read(Partition(letter.topic, letter.partition), letter.offset, limit=1)
+    at = Partition(letter.topic, letter.partition)
+    if not 0 <= at.partition < log.partitions(at.topic):  # of another cluster, or not our word
+        return None
+    bounds = await log.bounds(at)
+    there = bounds.start <= letter.offset < bounds.end
+    found = await log.read(at, letter.offset, limit=1) if there else []
     record = found[0] if found and found[0].offset == letter.offset else None
     if record is None or len(record.value or b"") != letter.size_bytes or not _starts(record.key, letter.key):
         return None

@@ -8,7 +8,7 @@ from app import deliveries, topics
 from app.deliveries import Order
 from replays.letters.outcomes import Sent
 from replays.runs import CLOCKS_S
-from replays.spans import Span, records
+from replays.spans import Span, each
 from transports.log import LogClient, Partition
 
 
@@ -28,14 +28,13 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
     for number in range(log.partitions(topic)) if submissions else ():
         at = Partition(topic, number)
         span = Span(at, await log.offset_at(at, since_s - CLOCKS_S), (await log.bounds(at)).end)
-        async for page in records(log, span):
-            for record in page:
-                try:
-                    order = deliveries.decode(record.value)
-                except MalformedRecordError:
-                    continue
-                if order.submission in submissions:
-                    found[order.submission] = order
+        async for record in each(log, span):
+            try:
+                order = deliveries.decode(record.value)
+            except MalformedRecordError:
+                continue
+            if order.submission in submissions:
+                found[order.submission] = order
     return found
 
 

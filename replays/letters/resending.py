@@ -6,6 +6,7 @@ earlier runs the headers stay, as far as there is room.
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +24,15 @@ from replays.letters.letters import HEADER, SOURCES, Letter, completed, parse
 from replays.letters.orders import order_again
 from replays.letters.outcomes import Sent
 from replays.runs import Run
-from replays.spans import Span, records
-from transports.log import Headers, LogClient, Partition, Record
+from replays.spans import Span, each
+from transports.log import Headers, LogClient, LogRefusedError, Partition, Record
 from transports.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
 
 HISTORY_MAX: Final = 10  # runs that a record tells of, this one included
 TOO_LARGE: Final = "with the mark of the run it fits into no record"
+UNWRITABLE: Final = "it cannot be written again"
 
 
 class Place(NamedTuple):
@@ -47,7 +51,7 @@ class Sender:
         run: which one.
         tenant: of the events.
         orders: of RabbitMQ, by the submission whose answer was ordered.
-        value_max_bytes: what the log takes.
+        value_max_bytes: what the log takes, with its key and headers.
     """
 
     def __init__(
@@ -83,9 +87,8 @@ class Sender:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
                 span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-                async for page in records(self._log, span):
-                    for record in page:
-                        self._recall(record, chosen)
+                async for record in each(self._log, span):
+                    self._recall(record, chosen)
         for name in self.places.keys() - set(told):
             await self._tell(chosen[name])
 
@@ -124,32 +127,36 @@ class Sender:
             if letter is None:  # retention was faster
                 self.skipped[CUT] += 1
                 return
-            if not await self._append(letter, chosen, ends):
-                self.skipped[TOO_LARGE] += 1
+            why_not = await self._append(letter, chosen, ends)
+            if why_not is not None:
+                self.skipped[why_not] += 1
                 return
             await self._order(chosen)
             await self._tell(chosen)
         else:
             await self._order(chosen)
 
-    async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[int]) -> bool:
-        """Whether it fits into a record; then it is in the log."""
-        request = letter.request
-        if request is None:
-            key, value = letter.key or None, letter.value or b""
-        else:
-            request = self._again(request, chosen, ends)
-            key, value = request.key, requests.encode(request)
+    async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[int]) -> str | None:
+        """Write what it is about to the log; or say why that cannot be."""
+        request = None if letter.request is None else self._again(letter.request, chosen, ends)
         headers = self._headers(letter.headers, chosen)
-        if len(value) + sum(len(name) + len(text) for name, text in headers) > self._value_max_bytes:
-            return False
+        try:
+            key, value = _record(letter) if request is None else (request.key, requests.encode(request))
+        except TypeError:  # nested deeper than we can write; it could be read all the same
+            return UNWRITABLE
+        if _size(key, value, headers) > self._value_max_bytes:
+            return TOO_LARGE
         count = self._log.partitions(letter.topic)
         at = Partition(letter.topic, letter.partition % count if key is None else partition_for(key, count))
-        offset = await self._log.append(*at, key, value, headers)
+        try:
+            offset = await self._log.append(*at, key, value, headers)
+        except LogRefusedError as error:  # for good: asking again would stop all the others
+            logger.warning("letter %s: %s", chosen.id, error)
+            return UNWRITABLE
         self.places[chosen.id] = Place(at, offset)
         if request is not None:
             self.requests[chosen.id] = Sent(request.uid, request.event_id, request.chunks_from)
-        return True
+        return None
 
     def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[int]) -> ChatRequest:
         """The request as a new submission, which is the same one whoever resumes the run."""
@@ -201,3 +208,12 @@ class Sender:
         )
         event_id = derived_id(self._run.id, chosen.id, told.EVENT_TYPE)
         await self._events.publish(told, self._tenant, event_id=event_id)
+
+
+def _record(letter: Letter) -> tuple[bytes | None, bytes]:
+    """The key and the value of what is no request, as they were."""
+    return letter.key or None, letter.value or b""
+
+
+def _size(key: bytes | None, value: bytes, headers: Headers) -> int:
+    return len(key or b"") + len(value) + sum(len(name.encode()) + len(text) for name, text in headers)

@@ -117,7 +117,8 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def event(acknowledged: list[int], request: ChatRequest = REQUEST, offset: int = 7) -> Any:
-    message = SimpleNamespace(value=requests.encode(request), partition=2, offset=offset)
+    place = {"topic": "chat-requests", "partition": 2, "offset": offset, "timestamp": 1.0, "headers": ()}
+    message = SimpleNamespace(key=request.key, value=requests.encode(request), **place)
     return SimpleNamespace(message=message, ack=lambda: acknowledged.append(offset))
 
 
@@ -320,6 +321,7 @@ async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears
     await log.until(lambda: bool(told_of(log, "agent-trace-events")))
     (again,) = told_of(log, "agent-trace-events")
     assert (again.event_type, again.data["rid"], again.data["replaces"]) == ("request.redriven", "evt-again-1", "evt-1")
+    assert (again.data["replaced_status"], again.data["replaced_ended_at"]) == (status, "1970-01-01T00:00:01.000000Z")
     before = terminals.get(REQUEST.uid)
     assert before is not None
     assert before.rid == "evt-1"  # until there is another end
@@ -373,6 +375,50 @@ async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(app: Any,
     await until_none(work)
     assert acknowledged == [3, 1, 2]  # that one completed, in this test: nothing to answer anew
     assert answering.asked == 1
+
+
+class InTurn:
+    """Follows the first submission to its failure; all others ask the LLM, and are done when they are let."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failed, self.done = asyncio.Event(), asyncio.Event()
+
+    async def answer(self, request: ChatRequest, _at: Partition, *, slot: Slot, **_: Any) -> Answer:
+        if request.event_id == REQUEST.event_id:
+            slot.give_back()
+            await self.failed.wait()
+            return Answer(rid=request.event_id, first=3, last=9, terminal=Terminal(status=Status.FAILED))
+        self.asked.append(request.event_id)
+        await self.done.wait()
+        return Answer(rid=request.event_id, first=21, last=29, terminal=Terminal(status=Status.COMPLETED))
+
+
+async def test_of_two_lives_that_wait_for_a_place_one_is_answered_and_the_other_attaches(
+    app: Any, log: MemoryLog
+) -> None:
+    """Two runs have sent the same letter; both wait for its end to be told, and then for the only place."""
+    app.log_client, app.settings.default_tenant, app.settings.kafka_max_message_bytes = log, "default", 1 << 20
+    acknowledged: list[int] = []
+    answering: Any = InTurn()
+    work = Work(app, answering)
+    other = replace(REQUEST, uid="other", event_id="evt-b")
+    lives = [life(1), replace(life(1), event_id="evt-of-run-2")]
+    for offset, request in enumerate([REQUEST, other, *lives]):
+        await work.take(event(acknowledged, request, offset))
+        await asyncio.sleep(0)
+    answering.failed.set()
+    async with asyncio.timeout(WAIT_S):
+        while acknowledged != [0]:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)
+    assert answering.asked == ["evt-b"]
+    answering.done.set()
+    await until_none(work)
+    assert answering.asked == ["evt-b", "evt-again-1"]
+    (told,) = told_of(log, "chat-chunks")
+    assert (told.data["rid"], told.data["submission"]) == ("evt-again-1", "evt-of-run-2")
+    assert sorted(acknowledged) == [0, 1, 2, 3]
 
 
 async def test_one_that_waits_is_left_to_the_next_owner_where_the_partition_goes_away(app: Any, log: MemoryLog) -> None:

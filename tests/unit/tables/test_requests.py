@@ -173,6 +173,21 @@ def test_it_begins_anew_where_the_word_of_its_end_comes_later_or_its_row_is_gone
         assert apply(row, FAILED) is None
 
 
+@pytest.mark.parametrize("before", [[ACCEPTED, ATTEMPTED], [ACCEPTED], []], ids=["running", "accepted", "gone"])
+def test_an_end_that_the_row_has_not_heard_of_is_history_by_the_word_of_the_worker(before: list[Event]) -> None:
+    """A worker that died between settling an end and telling it: what is sent again overtakes that end."""
+    known = {"replaces": "evt-1", "replaced_status": "failed", "replaced_ended_at": "12:02"}
+    row = folded(*before, event(Happening.REDRIVEN, "13:01", rid="evt-2", **known))
+    (life,) = row["history"]
+    assert (life["rid"], life["state"], life["ended_at"]) == ("evt-1", "failed", "12:02")
+
+
+def test_what_the_row_has_heard_of_an_end_counts() -> None:
+    later = event(Happening.REDRIVEN, rid="evt-2", replaces="evt-1", replaced_status="expired", replaced_ended_at="9")
+    (life,) = folded(ACCEPTED, FAILED, later)["history"]
+    assert (life["state"], life["ended_at"]) == ("failed", "12:02")
+
+
 def test_which_end_is_replaced_is_the_agents_word_and_not_a_doors() -> None:
     other = event(Happening.ACCEPTED, chunks_from=90, rid="evt-9")
     assert superseded(folded(other, AGAIN), "evt-1")

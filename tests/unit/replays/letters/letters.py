@@ -29,15 +29,17 @@ async def bury(
     topic: str = REQUESTS,
     key: bytes = b"k",
     headers: Headers = (),
+    partition: int = 1,
     offset: int | None = None,
     reason: str = "not JSON",
+    tenant: str = "acme",
     value_max_bytes: int = 1 << 20,
     details: Json | None = None,
 ) -> str:
     """A letter about a record; its id."""
     log.now = time.time()
-    record = Record(topic, 1, next(_offsets) if offset is None else offset, log.now, key, value, headers)
-    await dead_letters.bury(log, record, reason=reason, tenant="acme", value_max_bytes=value_max_bytes, details=details)
+    record = Record(topic, partition, next(_offsets) if offset is None else offset, log.now, key, value, headers)
+    await dead_letters.bury(log, record, reason=reason, tenant=tenant, value_max_bytes=value_max_bytes, details=details)
     at = Partition(LETTERS, partition_for(key, topics.CHAT_DEAD_LETTERS.partitions))
     return envelope.decode(log.records[at][-1].value).event_id
 

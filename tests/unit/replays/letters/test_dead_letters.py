@@ -1,5 +1,6 @@
 """A run over the dead letters: each is sent once, whatever fails; dry, nothing is written."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,16 +18,17 @@ from app.audit import Audit
 from app.publishing import Events
 from app.requests import OnDisconnect
 from events.replays import ReplayRedriven
-from replays.errors import UnfinishedError, UsageError
-from replays.letters import dead_letters
+from replays.errors import NothingError, UnfinishedError, UsageError, WithdrawnError
+from replays.letters import dead_letters, outcomes
 from replays.letters.choosing import CUT, Wanted
 from replays.letters.dead_letters import Pace, Redriving, Steps
 from replays.letters.letters_report import as_text
-from replays.letters.resending import HISTORY_MAX, TOO_LARGE
+from replays.letters.outcomes import Outcomes
+from replays.letters.resending import HISTORY_MAX, TOO_LARGE, UNWRITABLE, Sender
 from replays.runs import Kind, Runs
 from replays.when import Edge
 from tests.unit.answers.helpers import begin, ends, frame
-from tests.unit.app.memory_log import MemoryLog, tails_of
+from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
 from tests.unit.replays.letters.letters import (
     AWAY,
     LETTERS,
@@ -42,7 +44,7 @@ from tests.unit.replays.letters.letters import (
     orders_in,
     requests_in,
 )
-from transports.log import LogUnavailableError, Partition
+from transports.log import LogRefusedError, LogUnavailableError, Partition
 from transports.partitioner import partition_for
 
 CHUNKS = topics.CHAT_CHUNKS.name
@@ -324,6 +326,132 @@ async def test_a_run_of_another_kind_is_not_resumed(app: Any, log: MemoryLog) ->
     run = await Runs(log, app.events, tenant="default").begin(Kind.FEEDBACK, {}, [], by="cli")
     with pytest.raises(UsageError, match="it is of feedback"):
         await resumed(app, run.id)
+
+
+async def cancel(app: Any, run_id: str) -> None:
+    runs = Runs(app.log_client, app.events, tenant="default")
+    await runs.end(await runs.find(run_id), {}, status="cancelled")
+
+
+async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    for number in range(4):
+        await bury_request(log, a_request(number))
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    send = Sender.send
+
+    async def and_cancelled(sender: Sender, batch: Any) -> None:
+        await send(sender, batch)
+        await cancel(app, run.id)
+
+    monkeypatch.setattr(Sender, "send", and_cancelled)
+    for go_on in (redriving(app).carry_out(run, LEAVE), resumed(app, run.id)):
+        with pytest.raises(WithdrawnError, match=f"run {run.id} was cancelled") as stopped:
+            await go_on
+        assert stopped.value.EXIT_CODE == 7
+    assert len(requests_in(log)) == 2
+    found = await Runs(log, app.events, tenant="default").find(run.id)
+    assert found.ended is not None
+    assert found.ended.status == "cancelled"
+
+
+async def test_who_cancels_a_run_that_waits_stops_that(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "ASK_S", 0.05)
+    await bury_request(log, a_request(1))
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    task = asyncio.create_task(redriving(app).carry_out(run, Pace(patience_s=60)))
+    await log.until(lambda: bool(requests_in(log)))
+    await cancel(app, run.id)
+    with pytest.raises(WithdrawnError):
+        await asyncio.wait_for(task, WAIT_S)
+
+
+async def test_a_run_that_is_cancelled_after_its_last_letter_is_not_completed(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury(log, b"no JSON")
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    follow = Outcomes.follow
+
+    async def and_cancelled(waiting: Outcomes, sent: Any) -> None:
+        await follow(waiting, sent)
+        await cancel(app, run.id)
+
+    monkeypatch.setattr(Outcomes, "follow", and_cancelled)
+    with pytest.raises(WithdrawnError):
+        await redriving(app).carry_out(run, Pace(patience_s=5))
+
+
+async def test_a_run_that_failed_can_be_resumed(app: Any, log: MemoryLog) -> None:
+    await bury_request(log, a_request(1))
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    await Runs(log, app.events, tenant="default").end(run, {"error": "no"}, status="failed")
+    assert (await resumed(app, run.id))["sent"] == 1
+
+
+async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_it_failed(
+    app: Any, log: MemoryLog
+) -> None:
+    await bury_request(log, a_request(1))
+    await bury_request(log, a_request(1, event_id="evt-2"), error={"message": "no", "code": "other"})
+    log.now = time.time()
+    wanted = Wanted(reason="connection")
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, wanted, by="http")
+    with pytest.raises(NothingError):
+        await redriving(app).carry_out(run, LEAVE)
+    ended = (await Runs(log, app.events, tenant="default").find(run.id)).ended
+    assert ended is not None
+    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range is meant"})
+
+
+async def test_more_letters_than_can_be_held_are_too_many(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "RANGE_MAX", 3)
+    for number in range(4):
+        await bury_request(log, a_request(number))
+    for decide in (
+        redriving(app).look(Edge.EARLIEST, Edge.LATEST, Wanted()),
+        redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="http"),
+    ):
+        with pytest.raises(UsageError, match=r"^--from: 4 letters .* smaller range"):
+            await decide
+
+
+def nested(levels: int) -> bytes:
+    """A request that can be read, and not written, if it has levels enough."""
+    value = requests.encode(a_request(1, body={"model": "m", "messages": "DEEP"}))
+    return value.replace(b'"DEEP"', b"[" * levels + b"]" * levels)
+
+
+async def test_a_letter_that_cannot_be_written_again_is_skipped_and_no_other_one_suffers(
+    app: Any, log: MemoryLog
+) -> None:
+    await bury_request(log, a_request(1), value=nested(900))
+    await bury(log, b"refused")
+    await bury_request(log, a_request(2))
+    await bury(log, b"fine")
+    log.fail_append = lambda _, value: LogRefusedError("too large") if value == b"refused" else None
+    report = await started(app)
+    assert (report["letters"], report["sent"], report["skipped"]) == (4, 2, {UNWRITABLE: 2})
+    assert {record.value for record in all_records(log, REQUESTS)} >= {b"fine"}
+    run = await Runs(log, app.events, tenant="default").find(report["run"])
+    assert run.ended is None  # the end of the one request is still open
+
+
+async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(app: Any, log: MemoryLog) -> None:
+    await bury(log, b"x" * 700, key=b"k" * 300)
+    app.settings.record_value_max_bytes = 1000
+    report = await started(app)
+    assert (report["sent"], report["skipped"]) == (0, {TOO_LARGE: 1})
 
 
 async def test_no_more_are_sent_in_a_second_than_was_asked_for(app: Any, log: MemoryLog) -> None:

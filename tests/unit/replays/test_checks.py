@@ -2,7 +2,7 @@
 
 import pytest
 
-from replays.conditions import conditions
+from replays.checks import conditions
 from replays.errors import UsageError
 
 

@@ -1,0 +1,65 @@
+"""``faust -A app replay cancel``: of every kind of run that looks whether it is still wanted."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from app.audit import Audit
+from app.publishing import Events
+from commands import replay_requests
+from commands.replay import replay
+from replays.runs import Kind, Run, Runs
+from tests.unit.app.memory_log import MemoryLog
+
+
+class World:
+    """An application whose log is in memory."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.log.now = time.time()
+
+    def app(self) -> Any:
+        events = Events(self.log)
+        settings = SimpleNamespace(default_tenant="default")
+        return SimpleNamespace(log_client=self.log, events=events, settings=settings, audit=Audit(events))
+
+    def runs(self) -> Runs:
+        return Runs(self.log, Events(self.log), tenant="default")
+
+    async def begun(self, kind: Kind) -> Run:
+        return await self.runs().begin(kind, {"where": {"tenant": "acme"}}, [], by="cli")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+
+    @asynccontextmanager
+    async def connected(app: Any) -> AsyncIterator[Any]:
+        yield app
+        await app.events.drain(5)
+
+    monkeypatch.setattr(replay_requests, "connected", connected)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status"),
+    [(Kind.REQUESTS, 0, "cancelled"), (Kind.DEAD_LETTERS, 0, "cancelled"), (Kind.FEEDBACK, 2, None)],
+)
+def test_a_run_is_cancelled_by_its_id(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: Kind, code: int, status: str | None
+) -> None:
+    run = asyncio.run(world.begun(kind))
+    monkeypatch.setattr(replay_requests, "app", world.app())
+    done = CliRunner().invoke(replay, ["cancel", run.id])
+    assert done.exit_code == code
+    ended = asyncio.run(world.runs().find(run.id)).ended
+    assert (None if ended is None else ended.status) == status

@@ -1,0 +1,52 @@
+"""POST /replays: what is refused names its field."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from answers.envelope import Json
+from app.errors import InvalidRequestError
+from app.publishing import Events
+from replays.checks import TEXT_MAX
+from replays.letters.choosing import REASON_MAX
+from tests.unit.app.memory_log import MemoryLog
+from tests.unit.replays.letters.letters import bury
+from web.replays import ReplaysView
+
+
+async def created(body: Json) -> None:
+    log = MemoryLog()
+    await bury(log, b"no JSON")
+    app: Any = SimpleNamespace(
+        log_client=log,
+        events=Events(log),
+        settings=SimpleNamespace(replays_max=1, default_tenant="default"),
+        on_stopped=lambda _: None,
+    )
+    everywhere: Any = None
+    view = ReplaysView(app, everywhere)
+
+    async def read() -> bytes:
+        return orjson.dumps({"kind": "dead-letters", "from": "earliest", **body})
+
+    http: Any = SimpleNamespace(read=read, query={}, headers={})
+    await view.create(http)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": -1}, "limit"),
+        ({"reason": "x" * (REASON_MAX + 1)}, "reason"),
+        ({"topic": "chat-request"}, "topic"),
+        ({"where": {"uid": "x" * (TEXT_MAX + 1)}}, "where"),
+        ({"where": {"uid=a": "b"}}, "where"),
+    ],
+)
+async def test_dead_letters_that_nobody_can_mean_are_a_bad_request_that_names_the_field(body: Json, field: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        await created(body)
+    assert (refused.value.status, refused.value.error["param"]) == (400, field)
