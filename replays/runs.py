@@ -17,10 +17,10 @@ from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError, utc_iso
 from app import topics
 from app.publishing import Events
-from events.base import EventData
+from events.base import RUN_ID, EventData
 from events.catalogue import data_of
 from events.replays import ReplayEnded, ReplayStarted
-from replays.errors import UsageError
+from replays.errors import UsageError, WithdrawnError
 from replays.spans import Span, records, span_from
 from transports.log import LogClient, Partition
 from transports.partitioner import partition_for
@@ -28,7 +28,7 @@ from transports.partitioner import partition_for
 T = TypeVar("T")
 Told = TypeVar("Told", bound=EventData)
 
-_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_ID: Final = re.compile(RUN_ID)
 EVENTS_AT_ONCE: Final = 100  # decoded before the event loop gets a turn
 CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
 
@@ -147,6 +147,17 @@ class Runs:
         await self._events.publish(
             ReplayEnded(run=run.id, status=status, summary=summary, ended_at=utc_iso()), self._tenant
         )
+
+    async def still_wanted(self, run: Run) -> None:
+        """Look whether a run was cancelled meanwhile.
+
+        Raises:
+            WithdrawnError: it was.
+            LogError: the log cannot be read.
+        """
+        ended = (await self.find(run.id)).ended
+        if ended is not None and ended.status == "cancelled":
+            raise WithdrawnError(f"run {run.id} was cancelled")
 
     async def find(self, run_id: str) -> Run:
         """A run by its id.

@@ -84,7 +84,7 @@ class Verifiable:
     async def _quality(self, changes: Changes, number: int) -> Fold:
         since_ms = await whole_ms(self._log, number, self._judging.spans, time.time())
         fold = await Quality.of(changes.rows, number, self._judging, since_ms)
-        run = Rows(changes.rows).partition(number).rebuilt
+        run = Rows(changes.rows).rebuilt(number).run
         if run:
             fold.change = (await self._formula(run)).rescored
         return fold
