@@ -8,6 +8,7 @@ import pytest
 
 from replays.errors import UnfinishedError, WithdrawnError
 from replays.rebuild import handing, rebuilds
+from replays.rebuild.feedback_run import FeedbackRun
 from replays.runs import Run
 from replays.when import Edge, Time
 from tests.unit.replays.rebuild.test_rebuilding import BAD, windows
@@ -26,6 +27,11 @@ async def begun(world: World, *, emit: bool = False) -> Run:
     """A run that was written down, and killed before it did anything."""
     command = world.command()
     return await command.begin(await command.plan(Edge.EARLIEST, emit=emit, now=world.log.now), by="cli")
+
+
+async def status(command: FeedbackRun, run: Run) -> str | None:
+    ended = (await command._runs.find(run.id)).ended
+    return None if ended is None else ended.status
 
 
 async def test_a_wide_run_is_not_done_because_a_narrower_one_has_begun_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +185,7 @@ async def test_a_run_that_was_cancelled_does_nothing_and_stays_cancelled(monkeyp
     with pytest.raises(WithdrawnError, match="was cancelled"):
         await world.beside(command.do(*await command.find(run.id)))
     assert (world.owner.state(), world.signals(), world.scorer.worth()) == (before, signals, worth)
-    assert (await command._runs.find(run.id)).ended.status == "cancelled"
+    assert await status(command, run) == "cancelled"
 
 
 @pytest.mark.parametrize("where", ["while it waits for the owner", "before the feedback table", "at its very end"])
@@ -220,4 +226,4 @@ async def test_a_run_that_is_cancelled_meanwhile_stops_there(where: str, monkeyp
             await world.beside(command.do(*await command.find(run.id)))
         rescored = world.scorer.worth() == world.today()
         assert rescored == (where == "at its very end")
-    assert (await command._runs.find(run.id)).ended.status == "cancelled"
+    assert await status(command, run) == "cancelled"
