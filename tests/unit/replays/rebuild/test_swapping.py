@@ -1,5 +1,6 @@
 """The owner's side of a rebuild: what it takes, what it passes over, and what becomes of it when something fails."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -237,6 +238,18 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
     await world.beside(world.command().do(*await world.command().find(run.id)))
     assert world.owner.state() == (await world.scratch()).state()
     return given_away, marked
+
+
+async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at() -> None:
+    rows, turns = Rows({}), 0
+    for number in range(folding.ROWS_AT_ONCE * 5):
+        rows.put_window(Span(f"acme:m{number}", 0, 1000), WindowRow())
+    looking = asyncio.ensure_future(folding.raw(rows, 0))
+    while not looking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert 0 < len(await looking) < folding.ROWS_AT_ONCE * 5
+    assert turns > 4
 
 
 async def test_the_row_that_tells_of_a_rebuild_is_one_that_other_versions_pass_over(
