@@ -60,9 +60,9 @@ class Swapping:
         self._log, self._rows, self._judging, self._written = log, rows, judging, written
 
     def has(self, asked: Asked) -> bool:
-        """Whether the rows are those of the event, or of a later one in the log; or it was passed over."""
+        """Whether the rows are those of the event or its run, or of a later one in the log; or it was passed over."""
         row = self._rows.rebuilt(asked.number)
-        return asked.offset <= max(row.at, row.passed)
+        return asked.offset <= max(row.at, row.passed) or row.run == asked.told.run
 
     async def swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> None:
         """Swap the rows of a partition, or pass the event over. Must run under the event.

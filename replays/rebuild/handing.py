@@ -105,7 +105,7 @@ class Handing:
 
         def done() -> bool:
             row = _rebuilt(changes, number)
-            if row.at >= offset:
+            if row.at >= offset or row.run == run.id:  # it was resumed, and the event of before has come through
                 return True
             why = row.why if row.passed >= offset else "it is of a version that knows of none" if beyond else None
             if why is not None:

@@ -63,6 +63,27 @@ async def test_a_run_whose_clock_is_behind_is_taken_all_the_same(monkeypatch: py
     assert world.owner.state() == (await world.scratch()).state()
 
 
+async def test_a_run_that_is_resumed_while_its_first_event_is_on_its_way_is_taken_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(random.Random(5))
+    world.load(200)
+    await world.owner.drain()
+    use(monkeypatch, BAD)
+    run, command = await world.asked(), world.command()
+    changes = world.owner.table.changes(0)
+    before = len(changes)
+    doing = asyncio.ensure_future(command.do(*await command.find(run.id)))
+    at = Partition(METRICS, 0)
+    while sum(b"quality.rebuilt" in (one.value or b"") for one in world.log.records[at]) < 2:
+        await asyncio.sleep(0)
+    await world.beside(doing)
+    row = Rows(world.owner.table).rebuilt(0)
+    assert (row.run, row.passed) == (run.id, -1)
+    assert sum((one.key or b"").startswith(b"rebuilt/") for one in changes[before:]) == 2
+    assert world.owner.state() == (await world.scratch()).state()
+
+
 async def test_of_two_at_once_the_one_that_did_not_see_the_other_is_not_taken_for_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -209,7 +209,7 @@ async def test_changes_of_a_swap_wait_for_the_log_batch_by_batch(monkeypatch: py
 
 async def test_a_partition_may_be_given_away_at_any_time_of_a_swap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swapping, "ROWS_AT_ONCE", 7)
-    found = [await _given_away(seed, monkeypatch) for seed in range(12)]
+    found = [await _given_away(seed, monkeypatch) for seed in range(6)]
     assert all(given_away for given_away, _ in found)
     assert any(marked for _, marked in found)  # in the middle of the rows
 
