@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from app import topics
 from replays.errors import UnfinishedError, WithdrawnError
 from replays.rebuild import handing, rebuilds
 from replays.rebuild.feedback_run import FeedbackRun
@@ -245,6 +246,7 @@ async def test_a_run_that_is_cancelled_meanwhile_stops_there(where: str, monkeyp
         monkeypatch.setattr(command._handing, name, then)
         with pytest.raises(WithdrawnError):
             await world.beside(command.do(*await command.find(run.id)))
-        rescored = world.scorer.worth() == world.today()
-        assert rescored == (where == "at its very end")
+        told = [records for at, records in world.log.records.items() if at.topic == topics.AI_FEEDBACK.name]
+        rescored = [one for records in told for one in records if b"feedback.rescored" in (one.value or b"")]
+        assert bool(rescored) == (where == "at its very end")
     assert await status(command, run) == "cancelled"
