@@ -133,7 +133,9 @@ class Joiner:
 
     async def _join_ended(self, event: "EventT[Any]", uid: str, request: Json | None) -> bool:
         """Join what waits for a request, if that has ended. Whether its row is still this worker's."""
-        return request is None or request["state"] not in TERMINAL or await self._join(event, uid, request)
+        if request is None or request["state"] not in TERMINAL or request.get("replay") is not None:
+            return True
+        return await self._join(event, uid, request)
 
     async def _join(self, event: "EventT[Any]", uid: str, request: Json) -> bool:
         """Send the signals of all that waits for a request that has ended. Whether its row is still this worker's."""
@@ -229,13 +231,12 @@ class Joiner:
 
 async def _piece(event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> Piece:
     """What is kept of it, with the edit distance of a correction that brought none."""
-    given_at, now = pieces.seconds(told.timestamp), time.time()
     return pieces.piece_of(
         data,
         feedback_id=told.event_id,
         tenant=told.tenant_id,
-        given_at=utc_iso(given_at if 0 < given_at <= now else now),
-        received_at=utc_iso(now),
+        given_at=pieces.given_at(told.timestamp, event.message.timestamp),
+        received_at=utc_iso(),
         offset=event.message.offset,
         edit_distance=await _edit_distance(data),
     )

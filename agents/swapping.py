@@ -4,25 +4,28 @@ The rows hold the records of both topics before the cut. What came after it is f
 code, up to the ends of both topics: what is delivered of that later is known by its offset. So the new rows are those
 of a run from scratch, in the middle of a life that goes on.
 
-A crash anywhere is harmless. The partition's own row is written first (its rows are of no use until the swap is over:
-records are passed over, for they are folded out of the log when the event comes again), and last (it is over).
+A crash anywhere is harmless. The row of what was rebuilt is written first (the others are of no use until the swap is
+over: records are passed over, for they are folded out of the log when the event comes again), and last (it is over).
+What is passed over is noted there, too, with the reason: the command that waits for it reads that.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from typing import NamedTuple
 
+from answers.envelope import MalformedRecordError
 from app import folding, topics
 from app.folding import ROWS_AT_ONCE
 from events.metrics import QualityRebuilt
 from replays.rebuild import rebuilds
 from replays.rebuild.merging import merged
+from replays.rebuild.rescoring import fingerprint
 from replays.rebuild.rewindowing import Folding, Judging
 from replays.spans import Span
 from transports.log import LogClient, Partition
 from windows.reading import Source
-from windows.rows import Rows, partition_key
+from windows.rows import RebuiltRow, Rows, partition_key
 from windows.shard import Closing, Insight
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,14 @@ class GivenAwayError(Exception):
     """The partition was given away meanwhile: its next owner gets the record again, and nothing more may be written."""
 
 
+class Asked(NamedTuple):
+    """A swap that is asked for: of which partition, by the event at which offset, and what that says."""
+
+    number: int
+    offset: int
+    told: QualityRebuilt
+
+
 class Swapping:
     """The swaps of one worker.
 
@@ -42,32 +53,71 @@ class Swapping:
         log: where the rows and both topics are.
         rows: of the quality table.
         judging: how windows are folded and judged.
+        written: waits until the table changes so far are in the log; raises LogError.
     """
 
-    def __init__(self, log: LogClient, rows: Rows, judging: Judging) -> None:
-        self._log, self._rows, self._judging = log, rows, judging
+    def __init__(self, log: LogClient, rows: Rows, judging: Judging, written: Callable[[], Awaitable[None]]) -> None:
+        self._log, self._rows, self._judging, self._written = log, rows, judging, written
 
-    async def swap(self, number: int, told: QualityRebuilt, tell: Tell, still_own: Callable[[], bool]) -> None:
-        """Swap the rows of a partition. Must run under the event. Does nothing where the rows are gone.
+    def has(self, asked: Asked) -> bool:
+        """Whether the rows are those of the event or its run, or of a later one in the log; or it was passed over."""
+        row = self._rows.rebuilt(asked.number)
+        return asked.offset <= max(row.at, row.passed) or row.run == asked.told.run
+
+    async def swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> None:
+        """Swap the rows of a partition, or pass the event over. Must run under the event.
 
         Raises:
             LogError: the log is away; nothing was changed, or a part: try again.
             GivenAwayError: the partition has another owner now.
+            MalformedRecordError: the event tells of records that are not there.
         """
-        table = await rebuilds.load(self._log, number, told)
+        await self._check(asked)
+        table, why = await self._load(asked)
         if table is None:
-            logger.warning(
-                "run %s: windows of partition %d stay as they are: the rebuilt rows are gone", told.run, number
-            )
-            if still_own():
-                self._mark(number, "")
+            self.pass_over(asked, why, still_own)
             return
-        await self._catch_up(number, table, told, tell)
-        await self._replace(number, table, told.run, still_own)
-        logger.info("run %s: the windows of partition %d are the rebuilt ones, %d rows", told.run, number, len(table))
+        folded = await self._catch_up(asked, table, tell, still_own)
+        await self._replace(asked, table, folded, still_own)
+        run, number = asked.told.run, asked.number
+        logger.info("run %s: the windows of partition %d are the rebuilt ones, %d rows", run, number, len(table))
 
-    async def _catch_up(self, number: int, table: dict[bytes, bytes], told: QualityRebuilt, tell: Tell) -> None:
-        """Fold what came after the cut. What was judged before is told again only where that was asked for."""
+    def pass_over(self, asked: Asked, why: str, still_own: Callable[[], bool]) -> None:
+        """Leave the rows as they are, and note why. Must run under the event.
+
+        Raises:
+            GivenAwayError: the partition has another owner now.
+        """
+        if not still_own():
+            raise GivenAwayError
+        number = asked.number
+        logger.warning("run %s: windows of partition %d stay as they are: %s", asked.told.run, number, why)
+        row = self._rows.rebuilt(number)
+        row.swapping, row.passed, row.why = "", asked.offset, why
+        self._rows.put_rebuilt(number, row)
+
+    async def _check(self, asked: Asked) -> None:
+        """Whoever can write to the topic could have all later records passed over as folded."""
+        if asked.told.metrics > asked.offset:
+            raise MalformedRecordError("`data.metrics`: an offset behind the event itself")
+        ends = {topics.AI_LEARNING_SIGNALS.name: asked.told.signals, topics.CHAT_REBUILDS.name: asked.told.end}
+        for topic, offset in ends.items():
+            if offset > (await self._log.bounds(Partition(topic, asked.number))).end:
+                raise MalformedRecordError(f"an offset behind the end of {topic}")
+
+    async def _load(self, asked: Asked) -> tuple[dict[bytes, bytes] | None, str]:
+        """The rows to be put in, or why there are none."""
+        if asked.told.formula != fingerprint(self._judging):
+            return None, "they were rebuilt by another formula, or other INSIGHT_* settings, than this worker's"
+        if asked.told.after != self._rows.rebuilt(asked.number).at:
+            return None, "another run has rebuilt them meanwhile"
+        return await rebuilds.load(self._log, asked.number, asked.told), "the rebuilt rows are gone"
+
+    async def _catch_up(
+        self, asked: Asked, table: dict[bytes, bytes], tell: Tell, still_own: Callable[[], bool]
+    ) -> dict[str, int]:
+        """Fold what came after the cut; up to which offsets. What was judged before is told again only where asked."""
+        number, told = asked.number, asked.told
         judged_ms = self._rows.partition(number).closed_ms
 
         async def told_of(closing: Closing) -> tuple[Insight, ...]:
@@ -85,34 +135,40 @@ class Swapping:
             place += 1
             if place % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        row = windows.rows.partition(number)
-        row.folded = {source.value: span.end for source, span in zip(Source, spans, strict=True)}
-        row.rebuilt = told.run
-        windows.rows.put_partition(number, row)
+                if not still_own():
+                    raise GivenAwayError
+        return {source.value: span.end for source, span in zip(Source, spans, strict=True)}
 
     async def _since(self, topic: str, number: int, cut: int) -> Span:
         at = Partition(topic, number)
         return Span(at, cut, max(cut, (await self._log.bounds(at)).end))
 
-    async def _replace(self, number: int, table: dict[bytes, bytes], run: str, still_own: Callable[[], bool]) -> None:
-        mine = lru_cache(maxsize=None)(lambda name: folding.partition_of(name) == number)
-        last = partition_key(number)
-        live = dict(self._rows.raw(mine))
-        changes: dict[bytes, bytes | None] = {key: None for key in live if key not in table}
-        changes |= {key: value for key, value in table.items() if key != last and live.get(key) != value}
+    async def _replace(
+        self, asked: Asked, table: dict[bytes, bytes], folded: dict[str, int], still_own: Callable[[], bool]
+    ) -> None:
+        number, last = asked.number, partition_key(asked.number)
+        live = await folding.raw(self._rows, number)
         if not still_own():
             raise GivenAwayError
-        self._mark(number, run)
-        for place, (key, value) in enumerate(changes.items()):
+        self._mark(number, asked.told.run)
+        changed = True
+        for place, key in enumerate([*(key for key in live if key not in table), *table]):
             if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
                 await asyncio.sleep(0)
+                if changed:
+                    await self._written()  # no more of them on their way than the log takes
+                    changed = False
                 if not still_own():
                     raise GivenAwayError
-            self._rows.put_raw(key, value)
+            value = table.get(key)
+            if key != last and live.get(key) != value:
+                self._rows.put_raw(key, value)
+                changed = True
         self._rows.put_raw(last, table[last])
+        self._rows.put_rebuilt(number, RebuiltRow(run=asked.told.run, at=asked.offset, folded=folded))
 
     def _mark(self, number: int, run: str) -> None:
-        row = self._rows.partition(number)
+        row = self._rows.rebuilt(number)
         if row.swapping != run:
             row.swapping = run
-            self._rows.put_partition(number, row)
+            self._rows.put_rebuilt(number, row)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from agents.swapping import GivenAwayError, Swapping
+from agents.swapping import Asked, GivenAwayError, Swapping
 from answers import envelope
 from answers.envelope import MalformedRecordError, utc_iso
 from app import folding, topics
@@ -31,6 +31,7 @@ from windows.wording import event_id
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # pause before the log is tried again
+DEFECTS_MAX = 5  # tries of a swap that fails, and not for the log: a partition that waits for it counts nothing
 TICK_AGAIN_S = 60.0  # a tick that is not read yet waits behind a long backlog; another one would, too
 CLOCKS_MS = 60_000  # how far apart the clocks of producers, workers and brokers may be
 INPUTS = {source: topic for topic, source in SOURCES.items()}
@@ -75,7 +76,7 @@ class Watching:
         self._log, self._events, self._rows = log, events, rows
         self._spans, self._limits, self._tenant = spans, limits, tenant
         self._written = written
-        self._swapping = Swapping(log, rows, Judging(spans=spans, limits=limits))
+        self._swapping = Swapping(log, rows, Judging(spans=spans, limits=limits), written)
         self._generation: int | None = None
         self._shards: dict[int, Shard] = {}
         self._making = asyncio.Lock()
@@ -103,7 +104,7 @@ class Watching:
             raise GivenAwayError
         try:
             if (rebuilt := _rebuilt(record)) is not None:
-                await self._swap(shard, rebuilt, still_own)
+                await self._swap(shard, Asked(record.partition, record.offset, rebuilt), still_own)
             elif not shard.swapping:  # else the swap folds it, when its event comes again
                 self._fold(shard, record)
                 await self._close(shard, record, still_own)  # and what a crash has left
@@ -114,22 +115,38 @@ class Watching:
             self._shards.clear()  # what a shard remembers may differ from its rows now
             raise
 
-    async def _swap(self, shard: Shard, told: QualityRebuilt, still_own: Callable[[], bool]) -> None:
-        """Put rebuilt rows in the place of a partition's; once, however often it is asked for."""
+    async def _swap(self, shard: Shard, asked: Asked, still_own: Callable[[], bool]) -> None:
+        """Put rebuilt rows in the place of a partition's; once, however often it is asked for.
+
+        Raises:
+            MalformedRecordError: the event tells of what is not there.
+            GivenAwayError: the partition has another owner now.
+        """
 
         async def tell(closing: Closing, run: str | None) -> tuple[Insight, ...]:
             return await self._told(closing, still_own, run)
 
-        while not shard.has(told.run):
+        defects = 0
+        while True:
             if not still_own():
                 raise GivenAwayError
             try:
-                await self._swapping.swap(shard.number, told, tell, still_own)
+                if not self._swapping.has(asked):
+                    await self._swapping.swap(asked, tell, still_own)
                 await self._written()
                 break
             except LogError as error:
                 logger.warning("waiting for the log: %s", error)
-                await asyncio.sleep(RETRY_S)
+            except (GivenAwayError, MalformedRecordError):
+                raise
+            except Exception:
+                defects += 1
+                logger.exception("run %s: windows of partition %d", asked.told.run, asked.number)
+                if defects == DEFECTS_MAX:
+                    self._swapping.pass_over(asked, "a defect, which the worker's log tells of", still_own)
+                elif defects > DEFECTS_MAX:
+                    raise
+            await asyncio.sleep(RETRY_S)
         self._shards.pop(shard.number, None)  # it remembers the rows that were there
 
     @staticmethod

@@ -9,7 +9,7 @@ from app import topics
 from transports.log import Record
 from transports.partitioner import partition_for
 from windows.reading import SOURCES, Measured, Ticked, read
-from windows.rows import Rows, Seen
+from windows.rows import Rows, Seen, name_of
 from windows.shard import Shard
 
 ROWS_AT_ONCE = 200  # looked at before the event loop gets a turn
@@ -35,6 +35,18 @@ def said(record: Record) -> Measured | Ticked | None:
 def fold(shard: Shard, record: Record, seen: Measured | Ticked) -> None:
     """Fold what a record says into its shard."""
     shard.fold(SOURCES[record.topic], record.offset, int(record.timestamp * 1000), seen)
+
+
+async def raw(rows: Rows, number: int) -> dict[bytes, bytes]:
+    """The rows of a partition as the table keeps them, but for its own. Nobody may change them meanwhile."""
+    found: dict[bytes, bytes] = {}
+    mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)
+    for place, (key, value) in enumerate(rows.raw()):
+        if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        if (name := name_of(key)) is not None and mine(name):
+            found[key] = value
+    return found
 
 
 async def own(rows: Rows, number: int) -> dict[str, list[Seen]]:

@@ -108,8 +108,6 @@ async def _requests(
 async def _cancel(run_id: str) -> None:
     async with connected(app):
         found = await requests.runs_of(app).find(run_id)
-        if found.kind not in {Kind.REQUESTS, Kind.DEAD_LETTERS}:
-            raise UsageError(f"run {run_id} is one of {found.kind}, which nobody can cancel: stop its command")
         if await requests.cancel(app, found):
             await _audit(found, CANCEL_REPLAY)
             say(f"run {run_id} is cancelled")

@@ -15,6 +15,8 @@ SCHEMA_VERSION = "schema_version"
 TRACEPARENT = "traceparent"  # W3C Trace Context, level 1
 REPLAY = "replay"  # the run, of events about a request that is asked again: who adds up live traffic leaves them out
 """Names of record headers."""
+RUN_ID = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
+"""What the id of a run looks like."""
 
 
 class EventData(BaseModel):

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from events.base import AboutModel, EventData
+from events.base import RUN_ID, AboutModel, EventData
 
 
 class MetricsRecorded(AboutModel):
@@ -52,12 +52,14 @@ class QualityRebuilt(EventData):
     EVENT_TYPE: ClassVar[str] = "quality.rebuilt"
     TOPIC: ClassVar[str] = "agent-metrics-events"
 
-    run: str = Field(description="The run that rebuilt them.")
-    first: int = Field(description="Offset of the first of the rows, in this partition of chat-rebuilds.")
-    end: int = Field(description="Offset behind the last one.")
-    count: int = Field(description="How many rows of the run lie between.")
-    metrics: int = Field(description="Records of agent-metrics-events before this offset are in the rows.")
-    signals: int = Field(description="Records of ai-learning-signals before this offset are in the rows.")
+    run: str = Field(pattern=RUN_ID, description="The run that rebuilt them.")
+    first: int = Field(ge=0, description="Offset of the first of the rows, in this partition of chat-rebuilds.")
+    end: int = Field(ge=0, description="Offset behind the last one.")
+    count: int = Field(ge=1, description="How many rows of the run lie between.")
+    metrics: int = Field(ge=0, description="Records of agent-metrics-events before this offset are in the rows.")
+    signals: int = Field(ge=0, description="Records of ai-learning-signals before this offset are in the rows.")
+    after: int = Field(ge=-1, description="Offset of the rebuild that these rows were made beside; -1 for none.")
+    formula: str = Field(description="Digest of the formula and the settings by which they were made.")
     emit: bool = Field(description="Whether insights of windows that were judged before are told, too.")
 
     def record_key(self, tenant: str) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from answers.envelope import Json, seconds_of
+from answers.envelope import Json, seconds_of, utc_iso
 from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from feedback.scores import source_of
+
+CLOCKS_S = 1.0  # by which the clock of who gives feedback may be ahead of the log
 
 
 class Standing(StrEnum):
@@ -156,6 +158,17 @@ def overdue(row: Json | None, *, waiting_before: str, known_before: str) -> bool
 
 def _older(piece: Piece, than: str) -> bool:
     return seconds(piece.received_at) < seconds(than)
+
+
+def given_at(said: str, logged_s: float) -> str:
+    """When feedback was given: as its client says, unless that is no time, or later than the log took it.
+
+    Args:
+        said: by the client.
+        logged_s: the record's time in the log, which whoever reads it again finds there, too.
+    """
+    said_s = seconds(said)
+    return utc_iso(said_s if 0 < said_s <= logged_s + CLOCKS_S else logged_s)
 
 
 def seconds(at: str) -> float:

@@ -16,10 +16,10 @@ from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError, utc_iso
 from app import topics
 from app.publishing import Events
-from events.base import EventData
+from events.base import RUN_ID, EventData
 from events.catalogue import data_of
 from events.replays import ReplayEnded, ReplayStarted
-from replays.errors import UsageError
+from replays.errors import UsageError, WithdrawnError
 from replays.spans import Span, each, span_from
 from transports.log import LogClient, Partition
 from transports.partitioner import partition_for
@@ -27,7 +27,7 @@ from transports.partitioner import partition_for
 T = TypeVar("T")
 Told = TypeVar("Told", bound=EventData)
 
-_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_ID: Final = re.compile(RUN_ID)
 CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
 
 
@@ -152,6 +152,15 @@ class Runs:
             ReplayEnded(run=run.id, status=status, summary=summary, ended_at=utc_iso()), self._tenant
         )
 
+    async def still_wanted(self, run: Run) -> None:
+        """Look whether a run was cancelled meanwhile.
+
+        Raises:
+            WithdrawnError: it was.
+            LogError: the log cannot be read.
+        """
+        check_wanted(await self.find(run.id))
+
     async def find(self, run_id: str) -> Run:
         """A run by its id.
 
@@ -213,6 +222,16 @@ class Runs:
             async for record in each(self._log, span):
                 if key in {None, record.key} and (event := _event(record.value)) is not None:
                     yield event
+
+
+def check_wanted(run: Run) -> None:
+    """Whether a run, as it was found, is still wanted.
+
+    Raises:
+        WithdrawnError: it was cancelled.
+    """
+    if run.ended is not None and run.ended.status == "cancelled":
+        raise WithdrawnError(f"run {run.id} was cancelled")
 
 
 def _event(value: bytes | None) -> Event | None:

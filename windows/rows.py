@@ -6,7 +6,8 @@
 | ``ids/{page}/{start}/{end}/{tenant}:{model}`` | hashes of event ids that are in an open window, when they are many |
 | ``model/{tenant}:{model}`` | which windows are judged, what is wrong now, what came too late |
 | ``over/{tenant}:{model}`` | the last insights that are over, for people |
-| ``partition/{number}`` | how far event time has come, where no window of the partition tells; what was rebuilt last |
+| ``partition/{number}`` | how far event time has come, where no window of the partition tells |
+| ``rebuilt/{number}`` | which run the rows of the partition are of, where they were rebuilt |
 
 Times are milliseconds since the epoch. All rows of one event go to one partition of one changelog, so a crash leaves
 the first of them and not the last, never the other way round: the order in which ``shard`` writes them is what makes a
@@ -112,18 +113,36 @@ class PartitionRow:
 
     newest: dict[str, int] = field(default_factory=dict)  # event time, by source
     closed_ms: int = 0  # windows that end by then are closed
-    folded: dict[str, int] = field(default_factory=dict)  # records before these offsets are in the rows, by source
-    rebuilt: str = ""  # the run whose rows these are
-    swapping: str = ""  # the run whose rows are being put in their place: until then they are of no use
 
     def encode(self) -> bytes:
-        """As the table keeps it; without what most partitions never have."""
-        rebuilt = [self.folded, self.rebuilt, self.swapping]
-        return dumps([self.newest, self.closed_ms, *(rebuilt if any(rebuilt) else ())])
+        """As the table keeps it."""
+        return dumps([self.newest, self.closed_ms])
 
     @classmethod
     def decode(cls, value: bytes) -> "PartitionRow":
-        """From what ``encode`` gave. Fields that came later are at the end, and empty."""
+        """From what ``encode`` gave; what another version may have added at the end is none of ours."""
+        newest, closed_ms, *_ = orjson.loads(value)
+        return cls(newest, closed_ms)
+
+
+@dataclass(slots=True)
+class RebuiltRow:
+    """What became of rebuilt rows; a row of its own, which versions that know of none pass over."""
+
+    run: str = ""  # whose rows these are
+    at: int = -1  # offset of the event that gave them: of two, the later one in the log counts
+    folded: dict[str, int] = field(default_factory=dict)  # records before these offsets are in the rows, by source
+    swapping: str = ""  # the run whose rows are being put in their place: until then they are of no use
+    passed: int = -1  # offset of the last event that was passed over
+    why: str = ""  # it was
+
+    def encode(self) -> bytes:
+        """As the table keeps it."""
+        return dumps([self.run, self.at, self.folded, self.swapping, self.passed, self.why])
+
+    @classmethod
+    def decode(cls, value: bytes) -> "RebuiltRow":
+        """From what ``encode`` gave."""
         return cls(*orjson.loads(value))
 
 
@@ -193,14 +212,20 @@ class Rows:
         """Write it."""
         self._table[partition_key(number)] = row.encode()
 
+    def rebuilt(self, number: int) -> RebuiltRow:
+        """What became of the rows that were rebuilt of a partition."""
+        value = self._table.get(_key("rebuilt", str(number)))
+        return RebuiltRow() if value is None else RebuiltRow.decode(value)
+
+    def put_rebuilt(self, number: int, row: RebuiltRow) -> None:
+        """Write it."""
+        self._table[_key("rebuilt", str(number))] = row.encode()
+
     # -- all
 
-    def raw(self, mine: Callable[[str], bool]) -> Iterator[tuple[bytes, bytes]]:
-        """The rows of each tenant and model that is mine, as the table keeps them."""
-        for key, value in list(self._table.items()):
-            name = name_of(key)
-            if name is not None and mine(name):
-                yield key, value
+    def raw(self) -> Iterator[tuple[bytes, bytes]]:
+        """All rows as the table keeps them, also of partitions that others own."""
+        yield from list(self._table.items())
 
     def put_raw(self, key: bytes, value: bytes | None) -> None:
         """Write a row as the table keeps it, or remove it."""
@@ -241,7 +266,7 @@ class Rows:
 def name_of(key: bytes) -> str | None:
     """Whose row a key is of: tenant:model; None of a partition's own."""
     kind, _, rest = key.decode().partition("/")
-    if kind == "partition":
+    if kind in {"partition", "rebuilt"}:
         return None
     return rest.split("/", {"window": 2, "ids": 3}.get(kind, 0))[-1]
 

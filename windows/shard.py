@@ -110,7 +110,7 @@ class Shard:
         """
         self.number = number
         self._rows, self._spans, self._limits, self._counts = rows, spans, limits, counts
-        self._partition = rows.partition(number)
+        self._partition, self._rebuilt = rows.partition(number), rows.rebuilt(number)
         self.newest = {Source(source): at_ms for source, at_ms in self._partition.newest.items()}
         self._open: defaultdict[str, set[Span]] = defaultdict(set)
         self._ids: dict[Span, set[bytes]] = {}
@@ -128,17 +128,10 @@ class Shard:
 
     # -- rebuilt
 
-    def has(self, run: str) -> bool:
-        """Whether the rows are those of a run that rebuilt them, or of a later one.
-
-        Ids of runs begin with their time, and a run takes more than a second; of two at once, one is enough.
-        """
-        return self._partition.rebuilt >= run
-
     @property
     def swapping(self) -> bool:
         """Whether other rows are being put in the place of these."""
-        return bool(self._partition.swapping)
+        return bool(self._rebuilt.swapping)
 
     # -- time
 
@@ -172,7 +165,7 @@ class Shard:
             logged_ms: the record's own time in the log.
             seen: what it says.
         """
-        if offset < self._partition.folded.get(source, 0):
+        if offset < self._rebuilt.folded.get(source, 0):
             self._counts.redelivered += 1
         elif seen.at_ms > logged_ms + self._spans.ahead_ms:
             self._counts.ahead += 1

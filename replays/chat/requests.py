@@ -16,7 +16,7 @@ from replays.chat.plans import Plan, plan_from
 from replays.chat.selecting import Selection, select
 from replays.reports.comparison import Compared, compared_from
 from replays.reports.report import Report, RunFacts, report_of
-from replays.runs import Kind, Run, Runs
+from replays.runs import Kind, Run, Runs, check_wanted
 from replays.steps import Steps
 from replays.when import Edge, parse, written
 
@@ -69,6 +69,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
         ReplayError: it could not be finished; the message says why.
         LogError: the log refuses.
     """
+    check_wanted(run)
     if run.is_over:
         return await report(app, run)
     selection = await select(app.log_client, run, app.prices, steps)

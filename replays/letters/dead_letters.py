@@ -10,14 +10,14 @@ from answers.envelope import Json
 from app import topics
 from app.core import Weir
 from events.replays import ReplayRedriven
-from replays.errors import NothingError, UnfinishedError, UsageError, WithdrawnError
+from replays.errors import NothingError, UnfinishedError, UsageError
 from replays.letters.choosing import AT_ONCE, PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
 from replays.letters.letters import SOURCES
 from replays.letters.letters_report import report_of
 from replays.letters.orders import orders_of
 from replays.letters.outcomes import Outcomes
 from replays.letters.resending import Sender
-from replays.runs import Kind, Run, Runs
+from replays.runs import Kind, Run, Runs, check_wanted
 from replays.spans import Span, each, resolve, size
 from replays.when import When
 from transports.log import LogError, Record
@@ -103,7 +103,7 @@ class Redriving:
         """
         if run.kind is not Kind.DEAD_LETTERS:
             raise UsageError(f"run {run.id} is no run over dead letters: it is of {run.kind}")
-        _check(run)
+        check_wanted(run)
         if run.ended is not None and run.is_over:
             return run.ended.summary
         choice = await self._choice(run)
@@ -120,9 +120,6 @@ class Redriving:
             await self._runs.end(run, {"error": str(error)}, status="failed")
             raise
 
-    async def _still_wanted(self, run: Run) -> None:
-        _check(await self._runs.find(run.id))
-
     async def _run(self, run: Run, choice: Choice, pace: Pace) -> Json:
         sender = await self._sender(run, choice)
         await self._send(run, choice, sender, pace)
@@ -130,7 +127,7 @@ class Redriving:
             self._app.tails,
             patience_s=pace.patience_s,
             on_end=self._steps.ended,
-            still_wanted=lambda: self._still_wanted(run),
+            still_wanted=lambda: self._runs.still_wanted(run),
         )
         if pace.wait:
             self._steps.waits(len(sender.requests))
@@ -145,7 +142,7 @@ class Redriving:
             requests={"sent": len(sender.requests), "waited": pace.wait, "ends": dict(outcomes.counts.most_common())},
         )
         if pace.wait or not sender.requests:
-            await self._still_wanted(run)
+            await self._runs.still_wanted(run)
             await self._runs.end(run, report)
         return report
 
@@ -168,7 +165,7 @@ class Redriving:
         began, count = time.monotonic(), 0
         batch_max = BATCH if pace.rate is None else max(1, min(BATCH, int(pace.rate)))
         async for batch in self._batches(run.spans, choice.chosen, batch_max):
-            await self._still_wanted(run)
+            await self._runs.still_wanted(run)
             fresh = sum(one.id not in sender.places for one, _ in batch)
             await sender.send(batch)
             self._steps.sent(len(batch))
@@ -192,13 +189,3 @@ class Redriving:
                     batch = []
         if batch:
             yield batch
-
-
-def _check(run: Run) -> None:
-    """Whether a run is still wanted.
-
-    Raises:
-        WithdrawnError: it is not.
-    """
-    if run.ended is not None and run.ended.status == "cancelled":
-        raise WithdrawnError(f"run {run.id} was cancelled")

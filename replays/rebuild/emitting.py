@@ -1,6 +1,11 @@
-"""Tells what a rebuild has found, where that is asked for: each signal and each insight once, marked with the run."""
+"""Tells what a rebuild has found, where that is asked for, marked with the run: what is not told yet.
+
+What stands in the log decides: a signal whose last numbers are not today's, an insight whose id is not there. So
+whoever resumes a run, or runs it again, tells the rest; and where a formula goes back, its numbers are told again.
+"""
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from answers import envelope
@@ -8,10 +13,14 @@ from answers.envelope import MalformedRecordError
 from app import folding, topics
 from app.publishing import Events
 from events.base import derived_id
+from events.catalogue import data_of
+from events.signals import SignalRecorded
+from feedback.joining import Worth
+from replays.rebuild.history import History
 from replays.rebuild.planning import INPUTS, Plan
 from replays.rebuild.rebuilding import Rebuilt
 from replays.rebuild.rescoring import Formula
-from replays.runs import CLOCKS_S, Run, started_s
+from replays.runs import Run
 from replays.spans import Span, records
 from transports.log import LogClient, Record
 from windows.reading import Measured
@@ -34,74 +43,76 @@ class Emitting:
     async def insights(self, found: Rebuilt) -> int:
         """Tell the insights of a partition that are not in ai-insights, and withdraw what should not be.
 
+        Its owner has gone on since the rebuild was begun, and told what it came to itself.
+
         Raises:
             LogError: some may be told, and are not told again by who resumes the run.
         """
         anew = {name: found.insights[name] for name in found.more} | found.withdrawn
-        for name, (tenant, insight) in sorted(anew.items()):
+        told = (await History().read(self._log)).told
+        left = sorted((name, *entry) for name, entry in anew.items() if name not in told)
+        for name, tenant, insight in left:
             marked = insight.model_copy(update={"rebuilt": self._run.id})
             await self._events.publish(marked, tenant, event_id=name)
-        return len(anew)
+        return len(left)
 
     async def signals(self, plan: Plan, number: int, formula: Formula) -> int:
-        """Tell the signals of a partition that have other numbers now.
+        """Tell the signals of a partition that have other numbers now than were told last.
 
         Raises:
             LogError: as above.
         """
         span = plan.inputs(number)[INPUTS.index(topics.AI_LEARNING_SIGNALS.name)]
-        told, count = await self._told(span), 0
-        waiting: list[tuple[Measured, str]] = []
+        last, count = await self._last(span), 0
         async for page in records(self._log, span):
+            waiting: list[Measured] = []
             for record in page:
-                signal = _changed(record, formula)
-                if signal is not None and (name := self._name(signal)) not in told:
-                    told.add(name)
-                    waiting.append((signal, name))
-                    count += 1
+                signal = _signal(record)
+                now = None if signal is None else formula.today(signal)
+                if signal is None or now is None or not isinstance(signal.data, SignalRecorded):
+                    continue
+                key = signal.name.partition(":")[0], signal.data.feedback_id
+                if last.get(key, Worth(signal.data.score, signal.data.weight)) != now:
+                    last[key] = now
+                    marks = {**now._asdict(), "rebuilt": self._run.id}
+                    waiting.append(replace(signal, data=signal.data.model_copy(update=marks)))
             await self._publish(waiting)
+            count += len(waiting)
         return count
 
-    async def _publish(self, waiting: list[tuple[Measured, str]]) -> None:
-        while waiting:
-            part = [waiting.pop() for _ in range(min(AT_ONCE, len(waiting)))]
+    async def _publish(self, signals: list[Measured]) -> None:
+        for place in range(0, len(signals), AT_ONCE):
             await asyncio.gather(
                 *(
                     self._events.publish(
-                        signal.data.model_copy(update={"rebuilt": self._run.id}),
+                        signal.data,
                         signal.name.partition(":")[0],
-                        event_id=name,
+                        event_id=derived_id("signal.rebuilt", self._run.id, signal.event_id),
                     )
-                    for signal, name in part
+                    for signal in signals[place : place + AT_ONCE]
                 )
             )
 
-    async def _told(self, span: Span) -> set[str]:
-        """What the run has told already, if it is resumed."""
-        at = span.at
-        start = await self._log.offset_at(at, started_s(self._run.id) - CLOCKS_S)
-        found: set[str] = set()
-        async for page in records(self._log, Span(at, start, (await self._log.bounds(at)).end)):
+    async def _last(self, span: Span) -> dict[tuple[str, str], Worth]:
+        """The numbers that were told anew last, by tenant and feedback: they stand behind the signal's own ones."""
+        found: dict[tuple[str, str], Worth] = {}
+        async for page in records(self._log, Span(span.at, span.start, (await self._log.bounds(span.at)).end)):
             for record in page:
                 try:
                     event = envelope.decode(record.value)
+                    if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:
+                        data = data_of(event, SignalRecorded)
+                        found[event.tenant_id, data.feedback_id] = Worth(data.score, data.weight)
                 except MalformedRecordError:
                     continue
-                if event.data.get("rebuilt") == self._run.id:
-                    found.add(event.event_id)
+            await asyncio.sleep(0)
         return found
 
-    def _name(self, signal: Measured) -> str:
-        return derived_id("signal.rebuilt", self._run.id, signal.event_id)
 
-
-def _changed(record: Record, formula: Formula) -> Measured | None:
-    """A signal with today's numbers, if those are others."""
+def _signal(record: Record) -> Measured | None:
+    """What a record says of feedback, as it was told first."""
     try:
         seen = folding.said(record)
     except MalformedRecordError:
         return None
-    if not isinstance(seen, Measured):
-        return None
-    now = formula.rescored(seen)
-    return None if now is seen else now
+    return seen if isinstance(seen, Measured) else None

@@ -35,7 +35,7 @@ class FeedbackRun:
         self._tables = Tables(quality=changelog_of(quality.table), feedback=changelog_of(feedback.table))
         self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
         self._runs = Runs(self._log, app.events, tenant=tenant)
-        self._handing = Handing(self._log, app.events, self._tables, tenant=tenant, patience_s=patience_s)
+        self._handing = Handing(self._log, app.events, self._tables, self._runs, tenant=tenant, patience_s=patience_s)
 
     async def plan(self, since: When, *, emit: bool, now: float) -> Plan:
         """Decide what is read. Raises as ``planning.plan``."""
@@ -75,11 +75,13 @@ class FeedbackRun:
         Raises:
             UnfinishedError: the owners of the tables have not taken what was handed to them.
             LogError: the log is away. Either way, the run can be resumed.
+            WithdrawnError: somebody has cancelled the run.
         """
         formula, rebuilding, history = await self._prepare(planned)
         report = Report(run=run.id, from_ms=planned.from_ms)
         emitting = Emitting(self._log, self._app.events, run)
         for number in PARTITIONS:
+            await self._runs.still_wanted(run)
             if await self._handing.taken(run, number):
                 report.taken.append(number)
                 continue
@@ -88,9 +90,11 @@ class FeedbackRun:
             if planned.emit:  # before the rows: who takes a partition for done would not tell the rest of it
                 report.emitted_signals += await emitting.signals(planned, number, formula)
                 report.emitted_insights += await emitting.insights(found)
-            await self._handing.windows(run, planned, found)
-            await self._handing.windows_taken(run, number)
+            offset = await self._handing.windows(run, planned, found, fingerprint(self._judging))
+            await self._handing.windows_taken(run, number, offset)
+        await self._runs.still_wanted(run)
         await self._rescore(run, formula, report)
+        await self._runs.still_wanted(run)
         if run.ended is None:
             await self._runs.end(run, report.as_json())
         return report

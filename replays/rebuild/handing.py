@@ -20,12 +20,13 @@ from replays.rebuild.live import Changes
 from replays.rebuild.planning import Plan
 from replays.rebuild.rebuilding import Rebuilt
 from replays.rebuild.rescoring import Formula
-from replays.runs import Run
+from replays.runs import Run, Runs
 from transports.log import LogClient, Record
-from windows.reading import time_ms
-from windows.rows import Rows
+from windows.reading import Source, time_ms
+from windows.rows import RebuiltRow, Rows, WindowRow
 
 LOOK_S: Final = 0.2  # between two looks at a changelog
+WANTED_S: Final = 2.0  # between two looks whether the run was cancelled
 AT_ONCE: Final = 200  # events on their way to the log
 
 
@@ -44,13 +45,16 @@ class Handing:
         log: where.
         events: how events are written.
         tables: where the owners' changes are.
+        runs: tell whether a run is still wanted.
         tenant: of events that are nobody's.
         patience_s: without any change, after which the owners count as away.
     """
 
-    def __init__(self, log: LogClient, events: Events, tables: Tables, *, tenant: str, patience_s: float) -> None:
-        self._log, self._events, self._tables, self._tenant = log, events, tables, tenant
-        self._patience_s = patience_s
+    def __init__(
+        self, log: LogClient, events: Events, tables: Tables, runs: Runs, *, tenant: str, patience_s: float
+    ) -> None:
+        self._log, self._events, self._tables, self._runs = log, events, tables, runs
+        self._tenant, self._patience_s = tenant, patience_s
 
     # -- windows
 
@@ -60,10 +64,10 @@ class Handing:
         Raises:
             LogError: the log cannot be read.
         """
-        return _has(await self._read(self._tables.quality, number), number, run)
+        return _rebuilt(await self._read(self._tables.quality, number), number).run == run.id
 
-    async def windows(self, run: Run, plan: Plan, found: Rebuilt) -> None:
-        """Give a partition's rows to its owner; it takes them when it comes to the event.
+    async def windows(self, run: Run, plan: Plan, found: Rebuilt, formula: str) -> int:
+        """Give a partition's rows to its owner; it takes them when it comes to the event, whose offset is returned.
 
         Raises:
             LogError: they may or may not be there.
@@ -77,22 +81,40 @@ class Handing:
             count=written.rows,
             metrics=metrics.end,
             signals=signals.end,
+            after=found.after,
+            formula=formula,
             emit=plan.emit,
         )
         event = publishing.encode(told, self._tenant)
-        await self._log.append(event.topic, found.number, event.key, event.value, event.headers)
+        return await self._log.append(event.topic, found.number, event.key, event.value, event.headers)
 
-    async def windows_taken(self, run: Run, number: int) -> None:
+    async def windows_taken(self, run: Run, number: int, offset: int) -> None:
         """Wait for that.
 
         Raises:
-            UnfinishedError: nothing has happened for too long.
+            UnfinishedError: nothing has happened for too long, or the owner has passed the event over.
+            WithdrawnError: the run was cancelled.
             LogError: the log cannot be read.
         """
-        changes = await self._read(self._tables.quality, number)
-        await self._until(
-            changes, lambda: _has(changes, number, run), run, f"partition {number} of the windows has not been taken"
-        )
+        changes = Changes(self._log, self._tables.quality, number)
+        beyond = False
+
+        def seen(record: Record) -> None:
+            nonlocal beyond
+            beyond = beyond or (_folded_behind(record, offset) and not _rebuilt(changes, number).swapping)
+
+        def done() -> bool:
+            row = _rebuilt(changes, number)
+            if row.at >= offset or row.run == run.id:  # it was resumed, and the event of before has come through
+                return True
+            why = row.why if row.passed >= offset else "it is of a version that knows of none" if beyond else None
+            if why is not None:
+                raise UnfinishedError(f"partition {number} of the windows: its owner has passed the rows over: {why}")
+            return False
+
+        await changes.read(seen)
+        what = f"partition {number} of the windows has not been taken"
+        await self._until(changes, done, run, what, heard=lambda: changes.position, seen=seen)
 
     # -- feedback
 
@@ -110,6 +132,7 @@ class Handing:
 
         Raises:
             UnfinishedError: nothing has happened for too long.
+            WithdrawnError: the run was cancelled.
             LogError: the log is away.
         """
         changes = await self._read(self._tables.feedback, number)
@@ -126,7 +149,8 @@ class Handing:
             if record.key in left and not (record.value and wrong_in(record.value, formula)):
                 left.discard(record.key)
 
-        await self._until(changes, lambda: not left, run, "feedback has not been rescored", seen)
+        what = "feedback has not been rescored"
+        await self._until(changes, lambda: not left, run, what, heard=lambda: len(left), seen=seen)
         return len(wrong)
 
     @staticmethod
@@ -148,18 +172,26 @@ class Handing:
         done: Callable[[], bool],
         run: Run,
         what: str,
-        seen: Callable[[Record], None] = lambda _: None,
+        *,
+        heard: Callable[[], int],
+        seen: Callable[[Record], None],
     ) -> None:
-        heard_at = time.monotonic()
+        """Wait until it is done, for as long as what ``heard`` tells goes on changing."""
+        asked_at = heard_at = time.monotonic()
+        last = heard()
         while not done():
-            if await changes.read(seen):
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > self._patience_s:
+            await changes.read(seen)
+            now = time.monotonic()
+            if (found := heard()) != last:
+                last, heard_at = found, now
+            elif now - heard_at > self._patience_s:
                 raise UnfinishedError(
                     f"{what}: its worker is away, or far behind. --resume {run.id} goes on when it is back"
                 )
-            else:
-                await asyncio.sleep(LOOK_S)
+            if now - asked_at >= WANTED_S:
+                await self._runs.still_wanted(run)
+                asked_at = now
+            await asyncio.sleep(LOOK_S)
 
 
 def wrong_in(value: bytes, formula: Formula) -> dict[str, Rescored]:
@@ -182,5 +214,12 @@ def _worth(piece: Piece, uid: str, formula: Formula) -> Rescored | None:
     return Rescored(score=worth.score, weight=worth.weight)
 
 
-def _has(changes: Changes, number: int, run: Run) -> bool:
-    return Rows(changes.rows).partition(number).rebuilt >= run.id
+def _rebuilt(changes: Changes, number: int) -> RebuiltRow:
+    return Rows(changes.rows).rebuilt(number)
+
+
+def _folded_behind(record: Record, offset: int) -> bool:
+    """Whether a change is that of a window by a record that stands behind an event in the log."""
+    if record.key is None or record.value is None or not record.key.startswith(b"window/"):
+        return False
+    return WindowRow.decode(record.value).offsets.get(Source.METRICS, -1) > offset

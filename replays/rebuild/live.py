@@ -18,7 +18,7 @@ class Changes:
 
     def __init__(self, log: LogClient, changelog: str, number: int) -> None:
         self._log, self._at = log, Partition(changelog, number)
-        self._position = 0
+        self.position = 0  # up to which they were read
         self.rows: dict[bytes, bytes] = {}
 
     async def read(self, seen: Callable[[Record], None] = lambda _: None) -> int:
@@ -36,12 +36,12 @@ class Changes:
         except LogRefusedError as error:
             raise ReplayError(f"the table has no changelog yet: {error}") from None
         count = 0
-        async for page in records(self._log, Span(self._at, self._position, end)):
+        async for page in records(self._log, Span(self._at, self.position, end)):
             for record in page:
                 self._take(record)
                 seen(record)
             count += len(page)
-        self._position = max(self._position, end)
+        self.position = max(self.position, end)
         return count
 
     def _take(self, record: Record) -> None:

@@ -102,7 +102,8 @@ async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int
     await live.read()
     closed_ms = Rows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
     wanted_ms = min(max(0, from_ms - spans.kept * spans.size_ms), closed_ms)
-    return max(wanted_ms, await whole_ms(log, number, spans, now))
+    # Windows that are open are folded out of what is left: none of them may be taken for closed.
+    return max(wanted_ms, min(await whole_ms(log, number, spans, now), closed_ms))
 
 
 async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int:

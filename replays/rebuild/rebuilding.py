@@ -28,6 +28,7 @@ class Rebuilt:
 
     number: int
     rows: dict[bytes, bytes]
+    after: int  # offset of the rebuild that the live rows are of; -1 for none
     insights: dict[str, tuple[str, Insight]]  # tenant and insight by event id: of the windows that were rebuilt
     signals: Counted = field(default_factory=Counted)
     windows: int = 0
@@ -65,12 +66,15 @@ class Rebuilding:
         """
         live = Changes(self._log, self._changelog, number)
         await live.read()
-        found = Rebuilt(number, seeding.seed(live.rows, number, plan.since_ms[number]), {})
+        old = Rows(live.rows)
+        rows = seeding.seed(live.rows, number, plan.since_ms[number])
+        found = Rebuilt(number, rows, old.rebuilt(number).at, {})
 
         async def note(closing: Closing) -> tuple[Insight, ...]:
-            if closing.span.start_ms >= plan.from_ms:
-                tenant = closing.span.name.partition(":")[0]
-                found.insights |= {event_id(one): (tenant, one) for one in closing.insights}
+            if closing.span.start_ms < plan.from_ms:
+                return seeding.as_it_was(old, Rows(rows), closing)
+            tenant = closing.span.name.partition(":")[0]
+            found.insights |= {event_id(one): (tenant, one) for one in closing.insights}
             return closing.insights
 
         since_ms = plan.since_ms[number]
@@ -84,7 +88,6 @@ class Rebuilding:
                 pending = 0
                 await asyncio.sleep(0)
         advance(pending)
-        seeding.keep(live.rows, found.rows, plan.from_ms)
         self._compare(found, live.rows, plan.from_ms, windows.shard.watermark_ms)
         return found
 

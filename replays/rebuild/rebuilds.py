@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from app import topics
+from app.folding import partition_of
 from events.metrics import QualityRebuilt
 from replays.spans import Span, records
 from transports.log import LogClient, Partition
+from windows.rows import name_of, partition_key
 
 RUN: Final = "run"  # the header that says whose a row is: several runs may write at the same time
 AT_ONCE: Final = 500  # rows on their way to the log
@@ -36,7 +38,7 @@ async def write(log: LogClient, number: int, run: str, rows: Mapping[bytes, byte
 
 
 async def load(log: LogClient, number: int, told: QualityRebuilt) -> dict[bytes, bytes] | None:
-    """The rows that an event tells of; None where retention has taken some.
+    """The rows that an event tells of; None where some are gone, or they are not those of the partition.
 
     Raises:
         LogError: the log cannot be read.
@@ -48,4 +50,15 @@ async def load(log: LogClient, number: int, told: QualityRebuilt) -> dict[bytes,
             if (RUN, told.run.encode()) in record.headers and record.key and record.value is not None:
                 found[record.key] = record.value
         await asyncio.sleep(0)  # an owner has tokens to hand on meanwhile
-    return found if len(found) == told.count else None
+    return found if len(found) == told.count and await _are_of(number, found) else None
+
+
+async def _are_of(number: int, rows: Mapping[bytes, bytes]) -> bool:
+    """Whether rows are a partition's: its own one, and no other partition's."""
+    for place, key in enumerate(rows):
+        if place % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
+        name = name_of(key)
+        if key != partition_key(number) if name is None else partition_of(name) != number:
+            return False
+    return partition_key(number) in rows

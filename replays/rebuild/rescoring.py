@@ -88,12 +88,19 @@ class Formula:
         """What a piece is worth; None where it is not in the log."""
         return self._worth.get(_key(tenant, uid, feedback_id))
 
+    def today(self, measured: Measured) -> Worth | None:
+        """What a signal is worth today; None where it keeps its numbers, and for anything else."""
+        data = measured.data
+        if not isinstance(data, SignalRecorded) or measured.at_ms < self.from_ms:
+            return None
+        return self.worth(measured.name.partition(":")[0], data.uid, data.feedback_id)
+
     def rescored(self, measured: Measured, counted: Counted | None = None) -> Measured:
         """A signal with the numbers of today; anything else as it is."""
         data = measured.data
         if not isinstance(data, SignalRecorded) or measured.at_ms < self.from_ms:
             return measured
-        found = self.worth(measured.name.partition(":")[0], data.uid, data.feedback_id)
+        found = self.today(measured)
         now = found or Worth(data.score, data.weight)
         changed = now != (data.score, data.weight)
         if counted is not None:

@@ -1,4 +1,4 @@
-"""What a rebuild begins with: the live windows that end before it, and what was wrong then.
+"""What a rebuild takes from the live table: the windows that end before it, and what was wrong then.
 
 Where the log still has everything, there is nothing to begin with, and no need of it.
 """
@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from answers.envelope import Json
 from app import folding
+from events.insights import InsightCleared, InsightRaised
 from windows.reading import time_ms
 from windows.rows import ModelRow, PartitionRow, Rows, Span, name_of
+from windows.shard import Closing, Insight
 
 
 def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes, bytes]:
@@ -26,7 +28,7 @@ def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes,
         then, now = Rows(table), Rows(dict(live))
         for name in {name for key in live if (name := name_of(key)) and folding.partition_of(name) == number}:
             _model(now, then, name, since_ms)
-        then.put_partition(number, PartitionRow(closed_ms=since_ms))
+    Rows(table).put_partition(number, PartitionRow(closed_ms=since_ms))
     return table
 
 
@@ -44,18 +46,32 @@ def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
         then.put_over(name, past)
     if kept or active or past:
         # Where the windows are gone, what is wrong was so in the last one before.
-        judged_ms = kept[-1].end_ms if kept else since_ms
+        judged_ms = kept[-1].end_ms if kept else min(since_ms, model.judged_until_ms)
         then.put_model(name, ModelRow(judged_until_ms=judged_ms, kept=kept, active=active))
 
 
-def keep(live: Mapping[bytes, bytes], table: dict[bytes, bytes], before_ms: int) -> None:
-    """Leave the closed windows that begin before a time as the live table has them."""
-    rebuilt = Rows(table)
-    for span, _, closed in Rows(dict(live)).windows():
-        row = rebuilt.window(span) if closed and span.start_ms < before_ms else None
-        if row is not None and row.closed:
-            key = f"window/{span.path}".encode()
-            table[key] = live[key]
+def as_it_was(now: Rows, then: Rows, closing: Closing) -> tuple[Insight, ...]:
+    """What was wrong in a window that is not rebuilt; it gets the figures that it has in the live table.
+
+    Folded with the numbers of the log, it may look other than it does by an earlier rebuild, and later windows are
+    compared with it. Where the live table has dropped the window, there are only these numbers.
+
+    Args:
+        now: the live rows.
+        then: those that are folded.
+        closing: the window; its row is changed.
+    """
+    if closing.row is None:
+        return closing.insights  # nothing came, whatever the formula
+    name, start_ms = closing.span.name, closing.span.start_ms
+    live = now.window(closing.span)
+    if live is not None and live.closed:
+        closing.row.window, closing.row.newest, closing.row.offsets = live.window, live.newest, live.offsets
+    wrong, over = (now.model(name) or ModelRow()).active, now.over(name)
+    raised = [one for one in (*wrong.values(), *(one["raised"] for one in over)) if _start_ms(one) == start_ms]
+    active = (then.model(name) or ModelRow()).active
+    cleared = [one for one in over if _start_ms(one) == start_ms and one["insight_type"] in active]
+    return (*map(InsightRaised.model_validate, raised), *map(InsightCleared.model_validate, cleared))
 
 
 def _start_ms(insight: Json) -> int:

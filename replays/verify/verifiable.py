@@ -84,15 +84,21 @@ class Verifiable:
     async def _quality(self, changes: Changes, number: int) -> Fold:
         since_ms = await whole_ms(self._log, number, self._judging.spans, time.time())
         fold = await Quality.of(changes.rows, number, self._judging, since_ms)
-        run = Rows(changes.rows).partition(number).rebuilt
-        if run:
-            fold.change = (await self._formula(run)).rescored
+        run = Rows(changes.rows).rebuilt(number).run
+        if run and (formula := await self._formula(run)) is not None:
+            fold.change = formula.rescored
         return fold
 
-    async def _formula(self, run_id: str) -> Formula:
-        """What windows that were rebuilt hold: the numbers of that run, which signals in the log do not have."""
+    async def _formula(self, run_id: str) -> Formula | None:
+        """What windows that were rebuilt hold: the numbers of that run, which signals in the log do not have.
+
+        None where the run is forgotten: its signals have gone long before it.
+        """
         runs = Runs(self._log, self._app.events, tenant=self._app.settings.default_tenant)
-        from_ms = (await runs.find(run_id)).parameters["from_ms"]
+        try:
+            from_ms = (await runs.find(run_id)).parameters["from_ms"]
+        except UsageError:
+            return None
         formula = Formula(self._app.settings, topics.AI_FEEDBACK.partitions, from_ms)
         for number in range(topics.AI_FEEDBACK.partitions):
             at = Partition(topics.AI_FEEDBACK.name, number)

@@ -76,18 +76,17 @@ class Feedback:
         known = pieces.pieces(self._known.get(data.uid.encode()))
         request = self._requests.row(data.uid.encode())
         foreign = request is not None and request["tenant"] != told.tenant_id
-        if foreign or max(len(told.event_id), len(told.tenant_id)) > ID_MAX:
+        if foreign or _is_replay(request) or max(len(told.event_id), len(told.tenant_id)) > ID_MAX:
             return
         if any(one.feedback_id == told.event_id for one in known):
             return
         if len(known) >= self._settings.feedback_per_request_max:
             return
-        given_at = pieces.seconds(told.timestamp)
         piece = pieces.piece_of(
             data,
             feedback_id=told.event_id,
             tenant=told.tenant_id,
-            given_at=utc_iso(given_at if 0 < given_at <= record.timestamp + 1 else record.timestamp),
+            given_at=pieces.given_at(told.timestamp, record.timestamp),
             received_at=utc_iso(record.timestamp),
             offset=record.offset,
             edit_distance=joining.edit_distance(data),
@@ -97,7 +96,7 @@ class Feedback:
 
     def _join(self, uid: str) -> None:
         request, row = self._requests.row(uid.encode()), self._known.get(uid.encode())
-        if request is None or request["state"] not in TERMINAL or not pieces.waiting(row):
+        if request is None or request["state"] not in TERMINAL or _is_replay(request) or not pieces.waiting(row):
             return
         tenant = request["tenant"]
         signals = {
@@ -135,3 +134,8 @@ class Feedback:
         if request is not None:
             times.append(request.get("accepted_at"))
         return not any(before(time, self._oldest_s) for time in times)
+
+
+def _is_replay(request: Json | None) -> bool:
+    """Whether an answer is a replay's, which takes no feedback."""
+    return request is not None and request.get("replay") is not None

@@ -5,12 +5,14 @@ import random
 
 import pytest
 
+from answers.envelope import Json
 from app import topics
 from events.feedback import FeedbackType
 from replays.errors import UnfinishedError, UsageError
 from replays.when import Edge, Time
 from tests.unit.replays.rebuild.world import (
     METRICS,
+    MODELS,
     PARTITIONS,
     SIGNALS,
     Owner,
@@ -156,6 +158,53 @@ async def test_what_retention_has_taken_is_kept_as_the_live_table_has_it(monkeyp
     assert all(figures == scratch[span] for span, figures in after.items() if span.start_ms >= whole_ms)
 
 
+@pytest.mark.parametrize("seed", range(6))
+async def test_since_the_middle_again_by_the_same_formula_changes_nothing(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(random.Random(seed))
+    world.load(500)
+    middle = world.log.now
+    world.load(150)
+    world.end(10)
+    await world.owner.drain()
+    use(monkeypatch, BAD)
+    await world.rebuild()
+    before = without_apart(world.owner.state())
+    report = await world.rebuild(Time(middle))
+    assert without_apart(world.owner.state()) == before
+    assert report.changed == 0
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_open_windows_stay_open_where_retention_has_emptied_a_topic(
+    left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(random.Random(5))
+    world.load(400)
+    world.end(60)
+    await world.owner.drain()
+    for number in PARTITIONS:
+        at = Partition(SIGNALS, number)
+        if left:
+            world.tick(number)
+        world.log.starts[at] = len(world.log.records[at]) - left
+    for _ in range(40):
+        world.log.now += 0.05
+        world.request(*world.dice.choice(MODELS))
+    await world.owner.drain()
+    before, late = open_windows(world.owner), world.owner.watching.counts.late
+    assert before
+    use(monkeypatch, BAD)
+    await world.rebuild()
+    assert open_windows(world.owner) == before
+    for _ in range(40):
+        world.request(*world.dice.choice(MODELS), status="completed")
+    await world.owner.drain()
+    assert world.owner.watching.counts.late == late
+    assert all(Rows(world.owner.table).partition(number).closed_ms < world.log.now * 1000 for number in PARTITIONS)
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_an_owner_that_is_killed_between_any_two_writes_comes_to_the_same(
     seed: int, monkeypatch: pytest.MonkeyPatch
@@ -179,7 +228,7 @@ async def test_an_owner_that_is_killed_between_any_two_writes_comes_to_the_same(
     position, keep = dict(world.owner.position), len(world.owner.table.changes(number))
     insights = len(world.insights())
     await world.owner.drain()
-    assert Rows(world.owner.table).partition(number).rebuilt == run.id
+    assert Rows(world.owner.table).rebuilt(number).run == run.id
     told = len(world.insights())
     for _ in range(8):
         changes = len(world.owner.table.changes(number))
@@ -238,3 +287,13 @@ def windows(owner: Owner) -> dict[Span, list[int | list[int]]]:
     """The figures of closed windows."""
     rows = Rows(owner.table)
     return {span: row.window.flat() for span, _, closed in rows.windows() if closed and (row := rows.window(span))}
+
+
+def without_apart(state: Json) -> Json:
+    """Without what was late or ahead: that is counted from the first record on that is read."""
+    return {name: row[:3] + row[5:] if len(row) == 6 else row for name, row in state.items()}
+
+
+def open_windows(owner: Owner) -> dict[Span, list[int | list[int]]]:
+    rows = Rows(owner.table)
+    return {span: row.window.flat() for span, _, closed in rows.windows() if not closed and (row := rows.window(span))}

@@ -26,10 +26,12 @@ from events.metrics import MetricsRecorded, MetricsTick
 from events.signals import SignalsTick
 from feedback import joining, pieces, scores
 from replays import runs
+from replays.errors import UnfinishedError
 from replays.rebuild import handing
 from replays.rebuild.feedback_run import FeedbackRun
 from replays.rebuild.report_rebuild import Report
 from replays.rebuild.rewindowing import Judging
+from replays.runs import Run
 from replays.steps import unseen
 from replays.when import Edge, When
 from tests.unit.app.memory_log import MemoryLog
@@ -106,6 +108,8 @@ class Owner:
     def __init__(self, log: MemoryLog, *, judging: Judging = JUDGING) -> None:
         self.log, self.judging = log, judging
         self.table = Table(log, QUALITY)
+        self.owns: Callable[[], bool] = lambda: True
+        self.written: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
         self.position = {Partition(topic, number): 0 for topic in (METRICS, SIGNALS) for number in PARTITIONS}
         self.watching = self.restart()
 
@@ -117,7 +121,7 @@ class Owner:
             spans=self.judging.spans,
             limits=self.judging.limits,
             tenant="default",
-            written=lambda: asyncio.sleep(0),
+            written=self.written,
         )
         return self.watching
 
@@ -137,7 +141,7 @@ class Owner:
 
     async def take(self, record: Record) -> None:
         self.table.number = record.partition
-        await self.watching.take(record, 1, lambda: True)
+        await self.watching.take(record, 1, self.owns)
 
     async def drain(self) -> None:
         while await self.step():
@@ -160,7 +164,7 @@ def state_of(table: dict[bytes, bytes]) -> Json:
         found[name] = (model.judged_until_ms, model.kept, model.active, model.late, model.ahead, rows.over(name))
     for number in PARTITIONS:
         partition = rows.partition(number)
-        found[f"partition {number}"] = (partition.newest, partition.closed_ms, partition.swapping)
+        found[f"partition {number}"] = (partition.newest, partition.closed_ms, rows.rebuilt(number).swapping)
     return found
 
 
@@ -296,6 +300,15 @@ class World:
         )
         run = FeedbackRun(cast("Weir", app), unseen, patience_s)
         run._judging = self.judging
+        return run
+
+    async def asked(self, since: When = Edge.EARLIEST) -> Run:
+        """Run the command up to where it waits for the first owner, and kill it there."""
+        command = self.command(patience_s=0.0)
+        planned = await command.plan(since, emit=False, now=self.log.now)
+        run = await command.begin(planned, by="cli")
+        with pytest.raises(UnfinishedError):
+            await command.do(run, planned)
         return run
 
     async def rebuild(self, since: When = Edge.EARLIEST, *, emit: bool = False) -> Report:

@@ -165,6 +165,17 @@ async def test_feedback_is_joined_with_the_ends_of_requests() -> None:
     assert [(field, rebuilt) for field, _, rebuilt in await desk.wrong("feedback")] == [("row", None)]
 
 
+async def test_feedback_on_a_replays_answer_is_none() -> None:
+    desk = Desk()
+    early = FeedbackSubmitted(uid=UID, response_id=UID, feedback_type=FeedbackType.THUMBS_UP)
+    desk.tell(early)
+    desk.trace(Happening.ACCEPTED, accepted_at="2027-01-15T08:00:00Z", replay="20261121T120000Z-00000001")
+    desk.tell(early, event_id="evt-2")
+    desk.trace(Happening.COMPLETED)
+    (_, _, row) = (await desk.wrong("feedback"))[0]
+    assert [(piece["feedback_id"], piece["state"]) for piece in row["pieces"]] == [("evt-1", "waiting")]
+
+
 async def test_prompts_are_kept_until_they_are_forgotten() -> None:
     desk = Desk()
     at = "2027-01-15T08:00:00Z"
@@ -225,6 +236,19 @@ async def test_windows_that_were_rebuilt_agree_with_the_formula_that_they_were_r
     await world.owner.drain()
     use(monkeypatch, BAD)
     await world.rebuild()
+    assert (await world.beside(desk.verify("quality"))).differences == []
+
+
+async def test_windows_whose_rebuild_is_forgotten_are_compared_with_the_numbers_of_the_log() -> None:
+    world = World(random.Random(1))
+    desk = Desk(world.log)
+    world.load(200)
+    await world.owner.drain()
+    await world.rebuild()
+    assert Rows(world.owner.table).rebuilt(0).run
+    for at in world.log.records:
+        if at.topic == topics.CHAT_REPLAYS.name:
+            world.log.starts[at] = len(world.log.records[at])
     assert (await world.beside(desk.verify("quality"))).differences == []
 
 
