@@ -225,7 +225,9 @@ class Rows:
 
     def raw(self) -> Iterator[tuple[bytes, bytes]]:
         """All rows as the table keeps them, also of partitions that others own."""
-        yield from list(self._table.items())
+        for key in list(self._table):  # a list of pairs takes 0.1 s for 98,000 rows, without a turn
+            if (value := self._table.get(key)) is not None:
+                yield key, value
 
     def put_raw(self, key: bytes, value: bytes | None) -> None:
         """Write a row as the table keeps it, or remove it."""
@@ -243,7 +245,7 @@ class Rows:
 
     def scan(self, mine: Callable[[str], bool]) -> "Iterator[tuple[str, Seen | None]]":
         """tenant:model of every row that has one, and of a window that is mine what is to be seen of it."""
-        for key, value in list(self._table.items()):
+        for key, value in self.raw():
             kind, _, rest = key.partition(b"/")
             if kind == b"model":
                 yield rest.decode(), None
@@ -257,7 +259,7 @@ class Rows:
 
     def windows(self) -> Iterator[tuple[Span, dict[str, int], bool]]:
         """Each window's place, the newest event times in it, and whether it is closed; also of others' partitions."""
-        for key, value in list(self._table.items()):
+        for key, value in self.raw():
             if key.startswith(b"window/"):
                 _, _, newest, _, _, closed = _loads(value)
                 yield _span(key), newest, closed
