@@ -50,16 +50,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-@pytest.mark.parametrize(
-    ("kind", "code", "status"),
-    [(Kind.REQUESTS, 0, "cancelled"), (Kind.DEAD_LETTERS, 0, "cancelled"), (Kind.FEEDBACK, 2, None)],
-)
-def test_a_run_is_cancelled_by_its_id(
-    world: World, monkeypatch: pytest.MonkeyPatch, kind: Kind, code: int, status: str | None
-) -> None:
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_run_is_cancelled_by_its_id(world: World, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     run = asyncio.run(world.begun(kind))
     monkeypatch.setattr(replay_requests, "app", world.app())
     done = CliRunner().invoke(replay, ["cancel", run.id])
-    assert done.exit_code == code
+    assert done.exit_code == 0
     ended = asyncio.run(world.runs().find(run.id)).ended
-    assert (None if ended is None else ended.status) == status
+    assert ended is not None
+    assert ended.status == "cancelled"
