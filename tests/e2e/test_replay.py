@@ -250,9 +250,10 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
         marked = [record for record in measured if ("replay", report["run"]["run_id"].encode()) in record.headers]
         assert len(marked) == 140
         for spec in (topics.AGENT_TRACES, topics.AGENT_DECISIONS, topics.AGENT_THINKING):
-            about = [record for record in await read_all(log, spec.name) if (record.key or b"").startswith(b"rpl-")]
+            run = report["run"]["run_id"].encode()
+            about = [one for one in await read_all(log, spec.name) if (one.key or b"").startswith(b"rpl-" + run)]
             assert about
-            assert {dict(record.headers).get("replay") for record in about} == {report["run"]["run_id"].encode()}
+            assert {dict(one.headers).get("replay") for one in about} == {run}
         listed: Any = await get_json(f"{worker.url}/requests?limit=1000&tenant={tenant}")
         assert {row["uid"] for row in listed["requests"]} == set(uids)
 
