@@ -10,7 +10,7 @@ from faust.types import EventT
 from answers.envelope import Json
 from app import dead_letters
 from app.core import Weir
-from transports.log import LogError, LogRefusedError, Record, header_pairs
+from transports.log import LogError, LogRefusedError, record_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +42,7 @@ async def mourn(
         tenant: whose it is; None: the record's own, or the default one where that says nothing.
         details: what else is known.
     """
-    message = event.message
-    record = Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.timestamp,
-        message.key,
-        message.value,
-        header_pairs(message.headers),
-    )
+    record = record_of(event.message)
     logger.warning(
         "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
     )

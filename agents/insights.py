@@ -16,7 +16,7 @@ from app import app, topics
 from app.core import unacknowledged
 from app.insights import limits, spans
 from tables import quality
-from transports.log import Record, header_pairs
+from transports.log import record_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ async def insights(stream: StreamT[Any]) -> None:
     """Fold each record into its window; acknowledged when all that follows from it is written."""
     async for event in unacknowledged(stream):
         try:
-            await watching.take(_record(event), _generation(event), partial(_owns, event))
+            await watching.take(record_of(event.message), _generation(event), partial(_owns, event))
         except GivenAwayError:
             continue  # the next owner gets it again
         except Exception:
@@ -54,19 +54,6 @@ async def tick() -> None:
     """Close windows of partitions where nothing comes any more."""
     if app.tables.actives_ready and not app.draining:
         await watching.tick(app.own_partitions(topics.AGENT_METRICS), app.consumer_generation_id, time.time())
-
-
-def _record(event: "EventT[Any]") -> Record:
-    message = event.message
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.timestamp,
-        message.key,
-        message.value,
-        header_pairs(message.headers),
-    )
 
 
 def _generation(event: "EventT[Any]") -> int:

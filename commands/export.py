@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from faust.cli.base import cli
@@ -65,14 +66,13 @@ class Options:
     help=f"openai-finetune: the least mean score of explicit feedback.  [default: {MIN_SCORE}]",
 )
 @click.option("--all", "unrated", is_flag=True, help="openai-finetune: also answers without explicit feedback.")
-def export(**given: object) -> None:
+def export(**given: Any) -> None:
     """Write the records of TOPIC as a file.
 
     Exit codes: 0 done; 1 the log is away or refuses, the file cannot be written, or a defect; 2 asked for what cannot
     be; 3 nothing to export; 4 gone from the log; 130 stopped by Ctrl-C: there is no file.
     """
-    options = {**given, "format": Format(str(given["format"]))}
-    run(_export(Options(**options)))  # type: ignore[arg-type]  # as click has checked them
+    run(_export(Options(**{**given, "format": Format(given["format"])})))
 
 
 async def _export(options: Options) -> None:

@@ -5,7 +5,6 @@ A run's id begins with the second of its start, so that its records are found wi
 
 import re
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -259,8 +258,3 @@ def _run(started: ReplayStarted, ended: ReplayEnded | None) -> Run:
         started_at=started.started_at,
         ended=ended,
     )
-
-
-def age_s(run: Run) -> float:
-    """Seconds since a run was started."""
-    return time.time() - started_s(run.id)

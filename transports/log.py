@@ -39,6 +39,19 @@ class Record(NamedTuple):
     headers: Headers
 
 
+def record_of(message: Any) -> Record:
+    """The record that a message of Faust was made of."""
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.timestamp,
+        message.key,
+        message.value,
+        header_pairs(message.headers),
+    )
+
+
 class Bounds(NamedTuple):
     """Where a partition starts and ends: ``start <= any readable offset < end``."""
 

@@ -77,7 +77,7 @@ class Processes:
                 start_new_session=True,  # Ctrl-C is the worker's to handle
             )
         except OSError as error:
-            logger.error("replay %s: not started: %s", run.id, error)  # noqa: TRY400 -- one line is enough
+            logger.warning("replay %s: not started: %s", run.id, error)
             return
         try:
             last = await _last_line(process)

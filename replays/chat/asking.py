@@ -32,7 +32,7 @@ from replays.chat.selecting import Original
 from replays.errors import GoneError, UnfinishedError, WithdrawnError
 from replays.reports.comparison import Compared, Outcome
 from replays.reports.likeness import likeness
-from replays.runs import Run
+from replays.runs import CLOCKS_S, Run, started_s
 from replays.spans import Span, records
 from transports.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record
 from transports.partitioner import partition_for
@@ -130,7 +130,9 @@ class Asking:
             topics.CHAT_REPLAYS.name,
             partition_for(self._run.id.encode(), self._log.partitions(topics.CHAT_REPLAYS.name)),
         )
-        await self._log.follow(runs, (await self._log.bounds(runs)).end, self._hear_of_run)
+        # From where it began: it may have been cancelled while its requests were looked for.
+        began = await self._log.offset_at(runs, started_s(self._run.id) - CLOCKS_S)
+        await self._log.follow(runs, began, self._hear_of_run)
         followed.append(runs)
         hearers: list[tuple[str, Deliver]] = [
             (topics.CHAT_REQUESTS.name, self._hear_requests),

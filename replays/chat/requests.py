@@ -90,6 +90,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
         compared = await asking.run(known)
     await _surely_told(app, run, compared)
     made = report_of(_facts(run, len(compared), selection.passed_over, ended_at=utc_iso()), compared)
+    await runs_of(app).still_wanted(run)
     await runs_of(app).end(run, made.as_json(rows=False))
     return made
 

@@ -26,7 +26,7 @@ from replays.spans import resolve
 from replays.when import Edge
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.replays.chat.answering import Worker, place, recorded, steps
-from transports.log import Partition
+from transports.log import LogError, Partition
 
 QUESTIONS = 30
 WATCHED = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
@@ -211,18 +211,27 @@ async def test_a_run_that_is_cancelled_asks_no_more(desk: Desk) -> None:
     assert len(desk.asked(run)) <= 3
 
 
+async def test_a_run_that_was_cancelled_before_it_was_carried_out_asks_nothing(desk: Desk) -> None:
+    run = await desk.begin()
+    asking = await desk.asking(run)
+    await desk.runs.end(run, {}, status="cancelled")
+    with pytest.raises(WithdrawnError):
+        await asking.run([])
+    assert not desk.asked(run)
+
+
 async def test_an_append_whose_fate_is_unknown_is_made_again_and_is_the_same_request(desk: Desk) -> None:
     run = await desk.begin(limit=1)
     failures = [True]
     place_ = place(topics.CHAT_REQUESTS.name, replay_uid(run.id, desk.first))
 
-    def fail(at: Partition, value: bytes | None) -> Exception | None:
-        if at == place_ and failures.pop():
+    def fail(at: Partition, value: bytes | None) -> LogError | None:
+        if at == place_ and failures and failures.pop():
             desk.log.put(at, replay_uid(run.id, desk.first).encode(), value)  # it is in the log all the same
             return AWAY
         return None
 
-    desk.log.fail_append = lambda at, value: fail(at, value) if failures else None  # type: ignore[assignment,return-value]
+    desk.log.fail_append = fail
     (pair,) = await carried_out(desk, run, [])
     assert pair.replay.status == "completed"
     assert len(desk.asked(run)) == 2
