@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -29,10 +30,11 @@ class Done:
         return found
 
 
-def launched(worker: Worker, *arguments: str) -> "subprocess.Popen[str]":
+def launched(worker: Worker, *arguments: str, cwd: Path = ROOT, **env: str) -> "subprocess.Popen[str]":
     """A command with the settings of a worker, on its log."""
     command, pipe = [str(FAUST), "-A", worker.app, *arguments], subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=worker.environment, stdout=pipe, stderr=pipe, text=True)
+    environment = {"PYTHONPATH": str(ROOT), **worker.environment, **env}
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 async def ended(command: "subprocess.Popen[str]") -> Done:
@@ -45,9 +47,9 @@ async def ended(command: "subprocess.Popen[str]") -> Done:
     return Done(command.returncode, out, err)
 
 
-async def faust(worker: Worker, *arguments: str) -> Done:
+async def faust(worker: Worker, *arguments: str, cwd: Path = ROOT, **env: str) -> Done:
     """Run a command to its end, whatever that is."""
-    return await ended(launched(worker, *arguments))
+    return await ended(launched(worker, *arguments, cwd=cwd, **env))
 
 
 async def ran(worker: Worker, *arguments: str, code: int = 0) -> str:

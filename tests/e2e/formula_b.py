@@ -1,5 +1,6 @@
 """Another formula for signals; ``tests.e2e.other_formula`` is Weir with it."""
 
+from collections.abc import Callable
 from typing import Final
 
 from events.feedback import FeedbackSource, FeedbackType
@@ -9,8 +10,13 @@ SCORES: Final = {FeedbackType.THUMBS_UP: 0.25, FeedbackType.THUMBS_DOWN: -0.125,
 WEIGHT: Final = 0.875  # of what is implicit
 
 
+def always(score: float) -> Callable[[scores.Said], float]:
+    """The same, whatever was said."""
+    return lambda _: score
+
+
 def use() -> None:
     """Score by it from now on."""
     for kind, score in SCORES.items():
-        scores.SCORES[kind] = lambda _, score=score: score  # type: ignore[misc]
+        scores.SCORES[kind] = always(score)
     scores.WEIGHTS[FeedbackSource.IMPLICIT] = WEIGHT

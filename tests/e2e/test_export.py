@@ -4,7 +4,6 @@ import asyncio
 import os
 import pwd
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ from answers.envelope import utc_iso
 from app.settings import load_settings
 from app.topics import AUDIT
 from tests.e2e.amqp import values
+from tests.e2e.commands import Done, ended, faust, launched
 from tests.e2e.conftest import Start
 from tests.e2e.test_feedback import give
 from tests.e2e.test_streams import log_of
-from tests.e2e.workers import FAUST, ROOT, Worker
+from tests.e2e.workers import ROOT, Worker
 from tests.unit.demo.helpers import TOOLS, body_of
 from transports.log import LogClient, Partition, Record, TopicSpec
 
@@ -53,37 +53,15 @@ class Asked:
         return {"messages": [*self.body["messages"], message], **tools}
 
 
-def command(*args: str) -> list[str]:
-    return [str(FAUST), "-A", "app", "export", *args]
-
-
-def environment(worker: Worker) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "WEIR_DATA_DIR": str(worker.folder / "data"),
-        **worker.env,
-    }
-
-
-async def export(worker: Worker, *args: str, cwd: Path, **env: str) -> "subprocess.CompletedProcess[str]":
-    return await asyncio.to_thread(
-        subprocess.run,
-        command(*args),
-        cwd=cwd,
-        env={**environment(worker), **env},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
+async def export(worker: Worker, *args: str, cwd: Path, **env: str) -> Done:
+    return await faust(worker, "export", *args, cwd=cwd, **env)
 
 
 async def exported(worker: Worker, path: Path, *args: str) -> str:
     """Its last line, of one that went well."""
     done = await export(worker, *args, "--output", str(path), cwd=path.parent)
-    assert done.returncode == 0, done.stderr
-    return done.stderr.splitlines()[-1]
+    assert done.code == 0, done.err
+    return done.err.splitlines()[-1]
 
 
 def lines(path: Path) -> list[Any]:
@@ -249,7 +227,7 @@ async def test_every_format_says_what_was_asked_and_answered(
         ]
     )
     few = await export(worker, "chat-requests", *since, "--format", "openai-batch", cwd=tmp_path)
-    assert (few.returncode, "ask for several models" in few.stderr) == (2, True)
+    assert (few.code, "ask for several models" in few.err) == (2, True)
 
     # what can be learned from
     tuned = ("chat-requests", *since, *until, "--format", "openai-finetune")
@@ -278,7 +256,7 @@ async def test_every_format_says_what_was_asked_and_answered(
         await exported(worker, tmp_path / f"alone-{name}", *args)
         assert (tmp_path / f"alone-{name}").read_bytes() == (tmp_path / name).read_bytes()
     out = await export(worker, *tuned, "--output", "-", cwd=tmp_path)
-    assert out.stdout.encode() == (tmp_path / "good.jsonl").read_bytes()
+    assert out.out.encode() == (tmp_path / "good.jsonl").read_bytes()
 
 
 async def test_where_there_is_nothing_to_export_one_line_says_so(
@@ -296,20 +274,19 @@ async def test_where_there_is_nothing_to_export_one_line_says_so(
     ]
     for code, message, args in wrong:
         done = await export(worker, *args, cwd=out)
-        assert (done.returncode, done.stdout) == (code, ""), done.stderr
-        last = done.stderr.splitlines()[-1]
+        assert (done.code, done.out) == (code, ""), done.err
+        last = done.err.splitlines()[-1]
         assert last.startswith("weir: ")
         assert message in last
-        assert "Traceback" not in done.stderr
         assert list(out.iterdir()) == []
 
     # by its own name, and once
     here = ("chat-requests", "--from", start, "--to", "latest")
-    assert (await export(worker, *here, cwd=out)).returncode == 0
+    assert (await export(worker, *here, cwd=out)).code == 0
     (path,) = out.iterdir()
     assert path.name == f"chat-requests_{start.replace(':', '-')}_latest.jsonl"
     again = await export(worker, *here, cwd=out)
-    assert (again.returncode, "--force replaces it" in again.stderr) == (2, True)
+    assert (again.code, "--force replaces it" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -324,34 +301,27 @@ async def test_what_is_stopped_in_the_middle_leaves_nothing_that_looks_whole(
         await log.create_topics([TopicSpec(name="large", partitions=2), AUDIT], replication=1)
         if (await log.bounds(Partition("large", 0))).end == 0:
             await asyncio.gather(*(log.append("large", 0, None, b"%d" % n + bytes(2000)) for n in range(LARGE)))
-    process = subprocess.Popen(  # noqa: ASYNC220 -- it starts in no time
-        command("large", "--from", "earliest", "--output", "large.jsonl"),
-        cwd=out,
-        env=environment(worker),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = launched(worker, "export", "large", "--from", "earliest", "--output", "large.jsonl", cwd=out)
     deadline = time.monotonic() + WITHIN_S
     while not any(path.stat().st_size > 1 << 20 for path in out.glob("*.partial")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         await asyncio.sleep(0.005)
     process.send_signal(how)
-    _, told = await asyncio.to_thread(process.communicate, timeout=WITHIN_S)
+    done = await ended(process)
     assert not (out / "large.jsonl").exists()
     if how is not signal.SIGKILL:
-        assert (process.returncode, list(out.iterdir())) == (130, [])
-        assert told.decode().splitlines()[-1] == "weir: stopped: nothing whole was written to large.jsonl"
-        assert b"Traceback" not in told
+        assert (done.code, list(out.iterdir())) == (130, [])
+        assert done.err.splitlines()[-1] == "weir: stopped: nothing whole was written to large.jsonl"
 
 
 async def test_without_a_log_or_pyarrow_one_line_says_so(make_worker: Start, tmp_path: Path) -> None:
     worker = make_worker({})
     done = await export(worker, "chat-requests", "--from", "earliest", cwd=tmp_path)
-    assert (done.returncode, "there is no embedded log at" in done.stderr) == (1, True)
+    assert (done.code, "there is no embedded log at" in done.err) == (1, True)
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "pyarrow.py").write_text("raise ImportError\n")
     table = ("chat-requests", "--from", "earliest", "--format", "parquet")
     done = await export(worker, *table, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}:{ROOT}")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "pip install 'weir[parquet]'" in done.stderr
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "pip install 'weir[parquet]'" in done.err

@@ -34,6 +34,7 @@ from replays.rebuild.rewindowing import Judging
 from replays.runs import Run
 from replays.steps import unseen
 from replays.when import Edge, When
+from tests.e2e.formula_b import always
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.windows.helpers import LIMITS, SPANS, T0
 from transports.log import Partition, Record
@@ -61,7 +62,7 @@ Formula = Mapping[FeedbackType, float]
 def use(patch: pytest.MonkeyPatch, formula: Formula) -> None:
     """Another formula, for whoever scores from now on."""
     for kind, score in formula.items():
-        patch.setitem(scores.SCORES, kind, lambda _, score=score: score)  # type: ignore[misc]
+        patch.setitem(scores.SCORES, kind, always(score))
     patch.setitem(scores.WEIGHTS, FeedbackSource.IMPLICIT, 0.9)
 
 
