@@ -1,4 +1,4 @@
-"""Make the parts of the docs that are made from the code: settings, topics, lifecycle, metrics, schemas.
+"""Make the parts of the docs that are made from the code: settings, topics, lifecycle, metrics, compatibility, schemas.
 
 ``python -m scripts.docs`` writes them; ``--check`` fails where they differ from the code.
 """
@@ -20,6 +20,7 @@ from app.lifecycle import TERMINAL, TRANSITIONS, State
 from app.settings import Settings
 from events import catalogue
 from events.base import EventData
+from tests.compatibility.cases import all_sheets
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- made by `make docs` from {source}; do not edit -->"
@@ -214,11 +215,31 @@ def _schema(model: type[EventData]) -> str:
     return json.dumps(catalogue.schema(model), indent=2) + "\n"
 
 
+COMPATIBLE = """
+What servers, clients and brokers of other people do, and what Weir makes of it. Each row is a case of a test that runs
+on every path that applies: a stream, one JSON object, the stored answer, a resumed stream, RabbitMQ, on both logs.
+"""
+
+
+def compatibility_page() -> str:
+    """docs/compatibility.md."""
+    lines = ["# Compatibility", "", MADE.format(source="`tests/compatibility/`"), COMPATIBLE]
+    for sheet in all_sheets().values():
+        rows = [f"| {_cell(case.peer)} | {_cell(case.does)} | {_cell(case.gets)} |" for case in sheet.cases]
+        lines += [f"## {sheet.title}", "", sheet.about, "", "| who | does | and gets |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "topics.md": topics_page,
     "lifecycle.md": lifecycle_page,
     "metrics.md": metrics_page,
+    "compatibility.md": compatibility_page,
     "schemas/README.md": events_page,
     **{f"schemas/{model.EVENT_TYPE}.json": partial(_schema, model) for model in catalogue.TYPES},
 }
