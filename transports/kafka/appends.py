@@ -31,7 +31,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, UnknownTopicOrPartitionError
 
 from transports.kafka.errors import log_error
-from transports.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition
+from transports.log import (
+    Headers,
+    LogError,
+    LogRefusedError,
+    LogUnavailableError,
+    Partition,
+    RecordTooLargeError,
+)
 
 __all__ = ["Appends"]
 
@@ -133,7 +140,7 @@ class Appends:
         if self._closed:
             return LogUnavailableError("cannot append: the log client was stopped")
         if size_bytes > self._max_request_bytes:
-            return LogRefusedError(
+            return RecordTooLargeError(
                 f"cannot append a record of {size_bytes} bytes: the limit is {self._max_request_bytes}"
             )
         if self._waiting_bytes + size_bytes > self._max_waiting_bytes:
