@@ -11,7 +11,9 @@ import orjson
 
 from answers.envelope import Json
 
-NAME_CHARS: Final = 256  # of a name: a model, a user, a session, a tool, a finish_reason, an error's type, code and param
+NAME_CHARS: Final = (
+    256  # of a name: a model, a user, a session, a tool, a finish_reason, an error's type, code and param
+)
 UID_CHARS: Final = 128  # of a request's uid
 TIME_CHARS: Final = 64  # of an ISO 8601 time
 MESSAGE_CHARS: Final = 2000  # of an error's message: enough to act on, too little to flood a log
@@ -36,8 +38,9 @@ def name(value: Any) -> str | None:
 
 
 def error_object(error: Json) -> Json:
-    """An error object (OpenAI's, with an HTTP ``status`` perhaps) whose members are cut, and which fits into a record."""
-    members = {**{key: error[key] for key in _FIRST if key in error}, **error}
+    """An error object (OpenAI's, with an HTTP ``status`` perhaps), cut so that it fits into a record."""
+    members: Json = {key: error[key] for key in _FIRST if key in error}
+    members |= error
     message = members.get("message")
     if message is not None:
         members["message"] = cut(message if isinstance(message, str) else _text(message), MESSAGE_CHARS)
