@@ -1,0 +1,223 @@
+"""Ask a worker through every path on which an answer comes out, and tell what each client got.
+
+| path | how |
+|---|---|
+| stream | POST with ``stream``, added up by the openai client's own accumulator |
+| again | GET …/stream of that answer, from its start |
+| resumed | GET …/stream of that answer after its first event, added up with that first event |
+| stored | GET of that answer |
+| json | POST without ``stream`` |
+| rabbitmq | a RabbitMQ request with ``stream`` |
+| rabbitmq-whole | a RabbitMQ request without it |
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
+
+from answers.envelope import Json
+from tests.compatibility.upstream import ScriptedUpstream
+from tests.e2e.amqp import Client, new_name, until_connected
+from tests.e2e.workers import Worker
+
+WITHIN_S = 60.0
+QUESTION = [{"role": "user", "content": "Say it."}]
+AS_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+FINISHED_S = 15.0  # for a stored answer whose stream has ended
+
+PathName = Literal["stream", "again", "resumed", "stored", "json", "rabbitmq", "rabbitmq-whole"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What the client of one path got."""
+
+    status: int = 200  # HTTP; 200 for RabbitMQ
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; of HTTP
+    message: Json = field(default_factory=dict)  # of choice 0, as the openai client or a reader of queues sees it
+    finish_reason: str | None = None  # of choice 0
+    usage: Json | None = None
+    error: Json | None = None  # OpenAI's error object
+    ended: bool = True  # [DONE] came, or the message that says that it is the last
+    body: Json = field(default_factory=dict)  # json, stored: the whole object
+    events: list[Json] = field(default_factory=list)  # stream, again, resumed: every data event but [DONE]
+
+    @property
+    def text(self) -> str:
+        """The content, "" for none."""
+        return self.message.get("content") or ""
+
+    @property
+    def thinking(self) -> str:
+        """The thinking, under whichever name it came, "" for none."""
+        return self.message.get("reasoning_content") or self.message.get("reasoning") or ""
+
+    @property
+    def tool_calls(self) -> list[tuple[str | None, str | None, str | None]]:
+        """(id, name, arguments) of each call."""
+        calls = self.message.get("tool_calls") or []
+        return [(c.get("id"), c["function"].get("name"), c["function"].get("arguments")) for c in calls]
+
+
+@dataclass
+class Lab:
+    """One worker with a scripted LLM behind it, which takes requests from RabbitMQ as well."""
+
+    worker: Worker
+    upstream: ScriptedUpstream
+    rabbitmq: str
+    queue: str
+
+    async def ask_everywhere(self, model: str, only: Iterable[PathName] | None = None, **more: Any) -> dict[str, Heard]:
+        """Ask ``model`` through each path, side by side; ``more`` are fields of the request."""
+        wanted: set[str] = set(only or ("stream", "again", "resumed", "stored", "json", "rabbitmq", "rabbitmq-whole"))
+        async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
+            tasks = []
+            if wanted & {"stream", "again", "resumed", "stored"}:
+                tasks.append(group.create_task(self._streams(model, wanted, more)))
+            if "json" in wanted:
+                tasks.append(group.create_task(self._json(model, more)))
+            for path, stream in (("rabbitmq", True), ("rabbitmq-whole", False)):
+                if path in wanted:
+                    tasks.append(group.create_task(self._rabbitmq(path, model, stream, more)))
+        found = {name: heard for task in tasks for name, heard in task.result().items()}
+        return {name: heard for name, heard in found.items() if name in wanted}
+
+    async def _streams(self, model: str, wanted: set[str], more: Json) -> dict[str, Heard]:
+        """One streamed request, and the three ways in which its answer is read later."""
+        uid = f"path-{uuid.uuid4().hex}"
+        url = f"{self.worker.url}/v1/chat/completions"
+        body = {
+            "model": model,
+            "messages": QUESTION,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "uid": uid,
+        }
+        async with aiohttp.ClientSession() as session:
+            first_ids: list[str] = []
+            found = {"stream": await _sse(session.post(url, json={**body, **more}), first_ids)}
+            if wanted & {"stored"}:
+                found["stored"] = await self._stored(session, f"{url}/chatcmpl-{uid}")
+            if wanted & {"again"}:
+                found["again"] = await _sse(session.get(f"{url}/chatcmpl-{uid}/stream?include_usage=true"))
+            if wanted & {"resumed"} and len(found["stream"].events) > 1 and first_ids:
+                after = {"Last-Event-ID": first_ids[0]}
+                request = session.get(f"{url}/chatcmpl-{uid}/stream?include_usage=true", headers=after)
+                found["resumed"] = await _sse(request, before=found["stream"].events[:1])
+            return found
+
+    @staticmethod
+    async def _stored(session: aiohttp.ClientSession, url: str) -> Heard:
+        """The stored answer; its row follows the end of the stream by moments."""
+        async with asyncio.timeout(FINISHED_S):
+            while True:
+                async with session.get(url) as answer:
+                    if answer.status not in {202, 404}:
+                        return _whole(answer, await answer.read())
+                await asyncio.sleep(0.05)
+
+    async def _json(self, model: str, more: Json) -> dict[str, Heard]:
+        url, body = f"{self.worker.url}/v1/chat/completions", {"model": model, "messages": QUESTION, **more}
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+            return {"json": _whole(answer, await answer.read())}
+
+    async def _rabbitmq(self, path: str, model: str, stream: bool, more: Json) -> dict[str, Heard]:
+        uid = f"path-{uuid.uuid4().hex}"
+        body = {"model": model, "messages": QUESTION, "stream": stream, "username": "lab", "uid": uid, **more}
+        async with Client.connected(self.rabbitmq, self.queue) as client:
+            await client.send(body)
+            answer = await client.answer(f"response_{uid}")
+        last = answer.check(uid).last
+        message = {"content": answer.text, "tool_calls": last.get("tool_calls")}
+        heard = Heard(
+            message=message,
+            finish_reason=last.get("finish_reason"),
+            usage=last.get("usage"),
+            error=last.get("error"),
+            ended=last["done"],
+        )
+        return {path: heard}
+
+
+@contextmanager
+def opened(folder: Path, rabbitmq_url: str, env: Mapping[str, str]) -> Iterator[Lab]:
+    """A worker that has begun to take requests, with a scripted LLM; both end with the context."""
+    queue = new_name("lab")
+    with ScriptedUpstream() as upstream:
+        more = {"OPENAI_URL": upstream.url, "RABBITMQ_URL": rabbitmq_url, "RABBITMQ_QUEUE": queue}
+        worker = Worker(env={**more, **env}, folder=folder)
+        try:
+            asyncio.run(until_connected(worker))
+            yield Lab(worker, upstream, rabbitmq_url, queue)
+        finally:
+            worker.kill()
+
+
+async def _sse(request: Any, ids: list[str] | None = None, before: Iterable[Json] = ()) -> Heard:
+    """Read a stream to its end, with the id of each event into ``ids``."""
+    async with request as answer:
+        raw = await answer.read()
+    if answer.content_type != "text/event-stream":
+        return _whole(answer, raw)
+    events, ended = list(before), False
+    for block in raw.decode().split("\n\n"):
+        fields = [line.partition(": ")[::2] for line in block.split("\n") if not line.startswith(":")]
+        data = "\n".join(value for name, value in fields if name == "data")
+        if ids is not None:
+            ids += [value for name, value in fields if name == "id"]
+        if data == "[DONE]":
+            ended = True
+        elif data:
+            events.append(orjson.loads(data))
+    return _added_up(events, ended, answer)
+
+
+def _added_up(events: list[Json], ended: bool, answer: aiohttp.ClientResponse) -> Heard:
+    """What the openai client makes of the events of a stream."""
+    state = ChatCompletionStreamState()
+    error: Json | None = None
+    for each in events:
+        if each.get("error"):
+            error = each["error"]
+        else:
+            state.handle_chunk(ChatCompletionChunk.model_validate(each))
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    if not any(each.get("choices") for each in events):
+        return Heard(status=answer.status, headers=headers, error=error, ended=ended, events=events)
+    completion = state.current_completion_snapshot.model_dump()
+    first: Json = next((choice for choice in completion["choices"] if choice["index"] == 0), {"message": {}})
+    return Heard(
+        status=answer.status,
+        headers=headers,
+        message=first["message"],
+        finish_reason=first.get("finish_reason"),
+        usage=completion.get("usage"),
+        error=error,
+        ended=ended,
+        events=events,
+    )
+
+
+def _whole(answer: aiohttp.ClientResponse, raw: bytes) -> Heard:
+    body: Json = orjson.loads(raw)
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    choice: Json = next((each for each in body.get("choices") or () if each.get("index") == 0), {})
+    return Heard(
+        status=answer.status,
+        headers=headers,
+        message=choice.get("message") or {},
+        finish_reason=choice.get("finish_reason"),
+        usage=body.get("usage"),
+        error=body.get("error"),
+        body=body,
+    )
