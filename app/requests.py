@@ -1,6 +1,7 @@
 """An accepted request: the record of chat-requests."""
 
 import hashlib
+import re
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,12 +21,21 @@ OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cance
 # How the client wants to read the answer, which is not what the LLM is asked.
 READING_FIELDS = frozenset({"stream", "stream_options"})
 
+_MINTED = re.compile(r"req-[0-9a-f]{32}")
+
 
 class OnDisconnect(StrEnum):
-    """What becomes of a request that nobody reads any more."""
+    """What becomes of a request when its last reader has left."""
 
+    AUTO = "auto"  # one of the others, by whether its client can find the answer again; no record has it
     CONTINUE = "continue"
     CANCEL = "cancel"  # after a time of grace
+
+    def resolved(self, *, findable: bool) -> "OnDisconnect":
+        """The value that a record keeps. ``findable``: the client has a name for its request, or no connection."""
+        if self is not OnDisconnect.AUTO:
+            return self
+        return OnDisconnect.CONTINUE if findable else OnDisconnect.CANCEL
 
 
 class Ingress(StrEnum):
@@ -87,6 +97,16 @@ class ChatRequest:
 def new_id(prefix: str) -> str:
     """A fresh id such as ``evt-3f2a…``."""
     return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def mint_uid() -> str:
+    """A uid for a request that its client has not named."""
+    return new_id("req")
+
+
+def is_minted(uid: str) -> bool:
+    """Whether a uid was made by a door. A client that brings it sends such a request again, or repeats its uid."""
+    return _MINTED.fullmatch(uid) is not None
 
 
 def fingerprint(body: Json) -> str:
@@ -159,7 +179,7 @@ def decode(value: bytes | None) -> ChatRequest:
             chunks_from=int(data.get("chunks_from", 0)),
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
-            on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
+            on_disconnect=OnDisconnect(data.get("on_disconnect") or OnDisconnect.AUTO).resolved(findable=True),
             traceparent=None if place is None else str(place),
             replay=None if data.get("replay") is None else str(data["replay"]),
             replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),

@@ -70,7 +70,7 @@ def check_uid(uid: Any) -> None:
 def _check_waiting(body: Json) -> None:
     """How long anybody waits for the answer."""
     on_disconnect, deadline_s = body.get("on_disconnect"), body.get("deadline_s")
-    if on_disconnect is not None and on_disconnect not in set(OnDisconnect):
+    if on_disconnect is not None and on_disconnect not in list(OnDisconnect):  # a list: what is sent may not hash
         raise InvalidRequestError(f"'on_disconnect' must be one of {', '.join(OnDisconnect)}.", param="on_disconnect")
     if deadline_s is None:
         return
