@@ -21,7 +21,7 @@ from app.reading import Delivery, collect, deliveries, resumed
 from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
-from tables.requests import first_known
+from tables.requests import first_known, has_ended
 from transports.log import Partition
 from web.auditing import caller_of
 from web.errors import json_response
@@ -180,7 +180,7 @@ class ChatView:
                 row = row or await self._lookup.fresh(uid)
         except (ApiError, TimeoutError):  # the row's owner is away: the request must not be cancelled while it is read
             return Reader(uid=uid, name=name, tenant=self._settings.default_tenant, submission="", leaves=False)
-        if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
+        if row.get("on_disconnect") != OnDisconnect.CANCEL or has_ended(row):
             return None
         return Reader(
             uid=uid,

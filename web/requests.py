@@ -11,7 +11,7 @@ from aiohttp import web
 from answers.envelope import Json
 from app.core import Weir
 from app.errors import InvalidRequestError, UnavailableError
-from app.lifecycle import TERMINAL, State
+from app.lifecycle import State
 from app.reading import collect, decode, deliveries
 from app.validation import check_uid
 from tables import requests
@@ -60,7 +60,7 @@ class RequestsView:
         """The stored answer as a chat.completion; 202 while it is not finished; the error it ended with."""
         uid = uid_of(http.match_info["id"])
         row = await self._row(http, uid)
-        if row["state"] not in TERMINAL or row.get("last") is None:
+        if row.get("last") is None:
             body = {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": row["state"]}
             return json_response(body, status=202, headers={"Retry-After": "1"})
         return json_response(await self._stored(uid, row))
