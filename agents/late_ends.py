@@ -8,9 +8,9 @@ stays unknown.
 from answers.envelope import Json, utc_iso
 from answers.frames import Terminal
 from app import topics
+from app.decoding import decode
 from app.lifecycle import TERMINAL
 from app.publishing import Events
-from app.reading import decode
 from app.redaction import redacted
 from events.base import derived_id
 from events.traces import ENDS

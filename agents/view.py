@@ -4,7 +4,7 @@ import time
 
 from answers import fold
 from answers.fold import Answer
-from app.reading import decode
+from app.decoding import decode
 from transports.log import LogUnavailableError, Record
 from transports.tails import Tail
 

@@ -43,7 +43,7 @@ from app.traces import Traces
 from app.tracing import tracing
 from llm.upstream import Timeouts, Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
-from transports.tails import Tails
+from transports.tails import TailLimits, Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = (
@@ -150,7 +150,7 @@ class Weir(faust.App):
             changelogs=f"{settings.kafka_consumer_group}-",
         )
         self.log_client: LogClient = Observed(log_client(settings), self.metrics)
-        self.tails = Tails(self.log_client)
+        self.tails = Tails(self.log_client, TailLimits(memory_bytes=settings.readers_memory_bytes))
         self.events = Events(self.log_client, max_bytes=settings.record_value_max_bytes)
         self.traces = Traces(self.events, worker=self.worker_name)
         self.audit = Audit(self.events)

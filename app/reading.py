@@ -7,23 +7,24 @@ anything was begun is the end of all submissions.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
-from functools import lru_cache
+from contextlib import aclosing, closing
+from dataclasses import dataclass, replace
 
-from answers import frames
 from answers.completion import Completion
-from answers.envelope import Json, MalformedRecordError
+from answers.envelope import Json
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
+from app.decoding import decode
 from app.errors import ApiError, InvalidRequestError, from_terminal
+from app.restarts import restarts_of
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
-SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
-SHARED_MAX_BYTES = 65_536  # of a frame that is kept
-RECORDS_AT_ONCE = 200  # decoded before the event loop gets a turn
+PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, about 64 KiB
+LARGE_PAGE_BYTES = 256 << 10  # a page beyond it is counted in the memory of all readers
+COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
@@ -37,6 +38,8 @@ class Delivery:
     first_n: int = 0  # place of chunks[0] in its frame
     restarted: bool = False  # the answer is said again from its start
     terminal: Terminal | None = None
+    more: bool = False  # the next delivery is there already: what is sent of both may go together
+    size_bytes: int = 0  # of its record
 
 
 IDLE = Delivery()
@@ -47,23 +50,6 @@ class BrokenStreamError(ApiError):
 
     def __init__(self, uid: str) -> None:
         super().__init__(f"The stored answer of {uid} has a gap.", status=500, kind="server_error", code="stream_gap")
-
-
-def decode(record: Record) -> Frame | None:
-    """The frame in a record; None for a record that is no frame, which must not stop a reader."""
-    value = record.value
-    return _decode(value) if value is None or len(value) > SHARED_MAX_BYTES else _decode_once(value)
-
-
-def _decode(value: bytes | None) -> Frame | None:
-    try:
-        return frames.decode(value)
-    except MalformedRecordError:
-        return None
-
-
-# Whoever generates an answer reads it beside whoever delivers it, within the same turn of the event loop mostly.
-_decode_once = lru_cache(maxsize=SHARED_FRAMES)(_decode)
 
 
 async def deliveries(
@@ -94,7 +80,7 @@ async def deliveries(
         BrokenStreamError: chunks are missing in the log.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode()) as tail:
+    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
         known: list[Record] = []
         if rid is None:
             async for found in _identify(tail, submission, idle_s, own=own):
@@ -103,13 +89,14 @@ async def deliveries(
                 else:
                     rid, position, known = found
         if rid is not None and (known or not submission):
-            async for delivery in _follow(tail, Answer(rid=rid), known, idle_s=idle_s):
+            async for delivery in _follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s):
                 yield delivery
             return
     if rid is None:
         return
-    async with tails.open(at, position, key=uid.encode()) as tail:  # the answer was begun by an earlier submission
-        async for delivery in _follow(tail, Answer(rid=rid), [], idle_s=idle_s):
+    # The answer was begun by an earlier submission.
+    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+        async for delivery in _follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s):
             yield delivery
 
 
@@ -150,8 +137,8 @@ async def resumed(
 async def _going_on(
     tails: Tails, at: Partition, uid: str, known: Answer, idle_s: float
 ) -> AsyncGenerator[Delivery, None]:
-    async with tails.open(at, known.last, key=uid.encode()) as tail:
-        async for delivery in _follow(tail, known, [], idle_s=idle_s):
+    async with tails.open(at, known.last, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+        async for delivery in _follow(tails, tail, known, [], idle_s=idle_s):
             yield delivery
 
 
@@ -201,18 +188,33 @@ async def recounted(
         LogError: the log cannot be read.
     """
     answer, chunks = Answer(rid=rid), list[Json]()
-    async with tails.open(at, max(position, 0), key=uid.encode()) as tail:
-        for seen, record in enumerate(await tail.look()):
-            if seen % RECORDS_AT_ONCE == RECORDS_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            frame = decode(record) if record.offset <= upto else None
-            if frame is not None:
-                folded = fold(answer, record.offset, frame)
-                if folded.answer.restarts > answer.restarts:
-                    chunks.clear()
-                chunks += folded.chunks
-                answer = folded.answer
+    async for record in stored(tails, at, uid, position=max(position, 0)):
+        frame = decode(record) if record.offset <= upto else None
+        if frame is not None:
+            folded = fold(answer, record.offset, frame)
+            if folded.answer.restarts > answer.restarts:
+                chunks.clear()
+            chunks += folded.chunks
+            answer = folded.answer
     return answer, chunks
+
+
+async def stored(tails: Tails, at: Partition, uid: str, *, position: int) -> AsyncGenerator[Record, None]:
+    """The records about a request from ``position`` to the log's end, page by page, with turns for others between.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    end = (await tails.client.bounds(at)).end
+    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+        while tail.position < end and (records := await tail.page()):
+            for record in records:
+                yield record
+            await asyncio.sleep(0)
+        # What the live feed has not seen, or all of it while the feed is stuck.
+        for record in await tail.look() if tail.position < end else ():
+            if record.offset < end:
+                yield record
 
 
 async def marks(tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind) -> list[tuple[int, Frame]]:
@@ -221,9 +223,12 @@ async def marks(tails: Tails, at: Partition, uid: str, *, position: int, kind: K
     Raises:
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode()) as tail:
-        found = [(record.offset, decode(record)) for record in await tail.look()]
-    return [(offset, frame) for offset, frame in found if frame is not None and frame.kind is kind]
+    needle, found = b'"%b"' % kind.encode(), list[tuple[int, Frame]]()
+    async for record in stored(tails, at, uid, position=position):
+        frame = decode(record) if needle in (record.value or b"") else None
+        if frame is not None and frame.kind is kind:
+            found.append((record.offset, frame))
+    return found
 
 
 def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
@@ -281,31 +286,88 @@ async def _next(tail: Tail, idle_s: float) -> list[Record]:
 
 
 async def _follow(
-    tail: Tail, answer: Answer, records: list[Record], *, idle_s: float
+    tails: Tails, tail: Tail, answer: Answer, records: list[Record], *, idle_s: float
 ) -> AsyncGenerator[Delivery, None]:
     """Fold what the tail gives, after the ``records`` that it has given already."""
-    quiet_since = time.monotonic()
-    # All that is there, at once: what was said and then said again is nothing to a reader who comes later.
-    records = records + await tail.catch_up()
-    while True:
-        answer, news = _news(answer, records, tail.at.partition)
-        for delivery in news:
-            quiet_since = time.monotonic()
-            yield delivery
-        if answer.gap:
-            raise BrokenStreamError((tail.key or b"").decode())
-        if answer.terminal is not None:
-            return
-        # Heartbeats of the generator are news to us, not to the reader.
-        if time.monotonic() - quiet_since >= idle_s:
-            quiet_since = time.monotonic()
-            yield IDLE
-        records = await _next(tail, idle_s)
+    quiet_since, upto = time.monotonic(), tail.feed.position
+    with closing(_Pages(tails, tail)) as pages:
+        if not tail.caught_up:
+            records = records + await pages.more(idle_s)
+        # What was said and then said again, before this reader came, is nothing to it.
+        taken_back = -1 if tail.caught_up else await _taken_back(tails, tail, answer, records, upto)
+        while True:
+            answer, news = _news(answer, records, tail.at.partition, taken_back)
+            del records
+            while news:
+                quiet_since = time.monotonic()
+                yield news.popleft()
+            if answer.gap:
+                raise BrokenStreamError((tail.key or b"").decode())
+            if answer.terminal is not None:
+                return
+            # Heartbeats of the generator are news to us, not to the reader.
+            if time.monotonic() - quiet_since >= idle_s:
+                quiet_since = time.monotonic()
+                yield IDLE
+            records = await pages.more(idle_s)
 
 
-def _news(answer: Answer, records: list[Record], partition: int) -> tuple[Answer, list[Delivery]]:
-    """What records add for a reader, up to a gap or the terminal: nothing that a restart among them takes back."""
-    news: list[Delivery] = []
+class _Pages:
+    """What a reader reads, a page at a time, so that it holds one page at most.
+
+    The page is gone when the next one is asked for. So a client that does not read costs a place in the log, and what
+    its connection buffers. Readers that are behind take turns; and a page that is large is taken out of the memory of
+    all readers: while there is no room for it, its reader waits, and holds none of it.
+    """
+
+    def __init__(self, tails: Tails, tail: Tail) -> None:
+        self._turns, self._memory, self._tail = tails.turns, tails.memory, tail
+        self._held_bytes = 0
+        self._wanted_bytes = 0  # of a page that there was no room for
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._memory.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+    async def more(self, idle_s: float) -> list[Record]:
+        """The next records; none where none came, or none could be held, within ``idle_s`` seconds.
+
+        Raises:
+            LogError: the log cannot be read, or the tails were stopped.
+        """
+        self.close()
+        if not self._memory.has_room(self._wanted_bytes):
+            await self._memory.freed(idle_s)
+            return []
+        records = await _next(self._tail, idle_s) if self._tail.caught_up else await self._page()
+        size_bytes = sum(len(record.value or b"") for record in records)
+        self._wanted_bytes = COPIES * size_bytes if size_bytes > LARGE_PAGE_BYTES else 0
+        if self._memory.take(self._wanted_bytes):
+            self._held_bytes, self._wanted_bytes = self._wanted_bytes, 0
+            return records
+        self._tail.give_back(records)
+        return []
+
+    async def _page(self) -> list[Record]:
+        async with self._turns:
+            await asyncio.sleep(0)  # a page of recent records costs no wait, and those of other readers come between
+            records = await self._tail.page()
+        if self._tail.closed:
+            raise LogUnavailableError("the tails were stopped")
+        return records
+
+
+async def _taken_back(tails: Tails, tail: Tail, answer: Answer, records: list[Record], upto: int) -> int:
+    """Offset below which nothing is news: the last restart that counts, of all that was there; -1 for none."""
+    position = records[0].offset if records else tail.position
+    key = tail.key or b""
+    return await restarts_of(tails).last(tail.at, key, answer.rid, position=position, upto=upto)
+
+
+def _news(answer: Answer, records: list[Record], partition: int, taken_back: int) -> tuple[Answer, deque[Delivery]]:
+    """What records add for a reader, up to a gap or the terminal: nothing that a restart takes back."""
+    news: deque[Delivery] = deque()
     for record in records:
         frame = decode(record)
         if frame is None:
@@ -317,7 +379,22 @@ def _news(answer: Answer, records: list[Record], partition: int) -> tuple[Answer
             break
         if restarted:
             news.clear()
+        if record.offset < taken_back:
+            continue
         if folded.chunks or restarted or (folded.counts and answer.terminal):
             chunks = (*folded.chunks, *_last_words(frame, record))
-            news.append(Delivery(partition, record.offset, chunks, folded.skipped, restarted, answer.terminal))
+            news.append(
+                Delivery(
+                    partition,
+                    record.offset,
+                    chunks,
+                    folded.skipped,
+                    restarted,
+                    answer.terminal,
+                    more=True,
+                    size_bytes=len(record.value or b""),
+                )
+            )
+    if news:
+        news.append(replace(news.pop(), more=False))
     return answer, news

@@ -5,7 +5,7 @@ import asyncio
 from answers import frames
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.reading import decode
+from app.decoding import decode
 from app.requests import new_id
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tails

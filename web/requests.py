@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -10,9 +11,10 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.core import Weir
+from app.decoding import decode
 from app.errors import InvalidRequestError, UnavailableError
 from app.lifecycle import State
-from app.reading import collect, decode, deliveries
+from app.reading import collect, deliveries, stored
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
@@ -24,6 +26,7 @@ LIST_MAX = 1000
 ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 LIST_DEFAULT = 100
 FRAMES_MAX = 5000  # frames shown of one request
+FRAMES_MAX_BYTES = 8 << 20  # as they stand in the log; the first frame is shown whatever its size
 READ_S = 30.0  # time to read one stored answer
 
 
@@ -72,12 +75,15 @@ class RequestsView:
         at, first = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from"))
         if first is None:
             return []
-        frames: list[Json] = []
-        async with self._app.tails.open(at, int(first), key=uid.encode()) as tail:
-            records = await tail.look()
-        for record in records[:FRAMES_MAX]:
-            frame = decode(record)
-            if frame is not None:
+        frames, size_bytes = list[Json](), 0
+        async with aclosing(stored(self._app.tails, at, uid, position=int(first))) as records:
+            async for record in records:
+                frame = decode(record)
+                if frame is None:
+                    continue
+                size_bytes += len(record.value or b"")
+                if len(frames) >= FRAMES_MAX or (frames and size_bytes > FRAMES_MAX_BYTES):
+                    break
                 shown = {k: v for k, v in asdict(frame).items() if v not in ("", [], None)}
                 frames.append({"offset": record.offset, "timestamp": record.timestamp, **shown})
         return frames

@@ -14,7 +14,8 @@ from answers.completion import Completion
 from answers.envelope import utc_iso
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, ASIDE, Frame, Kind, Status
-from app import reading, requests, topics
+from app import requests, topics
+from app.decoding import decode
 from tests.fleet.seen import Seen
 from transports.kafka.client import KafkaLog
 from transports.log import Partition, Record, TopicSpec
@@ -52,7 +53,7 @@ class Told:
 
     def take(self, record: Record, uid: str) -> None:
         """Fold the next record."""
-        frame = reading.decode(record)
+        frame = decode(record)
         if frame is None or frame.uid != uid or record.partition != partition_for(uid.encode(), topics.CHAT_PARTITIONS):
             self.problems.append(f"no frame of its key in partition {record.partition} at {record.offset}")
             return
