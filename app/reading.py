@@ -17,13 +17,15 @@ from answers.envelope import Json
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from app.decoding import decode
-from app.errors import ApiError, InvalidRequestError, from_terminal
+from app.errors import ApiError, InvalidRequestError, UnavailableError, from_terminal
 from app.restarts import restarts_of
 from transports.log import LogClient, LogUnavailableError, Partition, Record
+from transports.memory import Memory
 from transports.tails import Tail, Tails
 
 PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, about 64 KiB
 LARGE_PAGE_BYTES = 256 << 10  # a page beyond it is counted in the memory of all readers
+FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks, roughly
 COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
@@ -159,6 +161,30 @@ async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
             if delivery.terminal is not None and delivery.terminal.error is not None:
                 raise from_terminal(delivery.terminal.error)
     return completion.result()
+
+
+async def counted(news: AsyncGenerator[Delivery, None], memory: Memory) -> AsyncGenerator[Delivery, None]:
+    """The same deliveries, for who keeps all of them: as much as is large is taken out of the memory of all readers.
+
+    Raises:
+        UnavailableError: there is no room for the answer; what is read of it is let go.
+    """
+    large_bytes = held_bytes = 0
+    try:
+        async with aclosing(news):
+            async for delivery in news:
+                large_bytes += max(0, delivery.size_bytes - FRAME_BYTES - CHUNK_BYTES * len(delivery.chunks))
+                more_bytes = large_bytes - held_bytes
+                if more_bytes > LARGE_PAGE_BYTES:
+                    if not memory.take(more_bytes):
+                        raise UnavailableError(
+                            "Too much is being read by other clients to hold this answer as well; fetch it later.",
+                            code="readers_memory",
+                        )
+                    held_bytes = large_bytes
+                yield delivery
+    finally:
+        memory.give_back(held_bytes)
 
 
 async def origin(

@@ -17,7 +17,7 @@ from app.accept import parse
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
-from app.reading import Delivery, collect, deliveries, resumed
+from app.reading import Delivery, collect, counted, deliveries, resumed
 from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
@@ -114,7 +114,8 @@ class ChatView:
         wait_s = self._settings.answer_timeout_s
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
-                return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
+                news = counted(self._deliveries(request, wait_s), self._app.tails.memory)
+                return json_response(await collect(news, request.uid), headers=headers)
 
     @staticmethod
     def _reader(request: ChatRequest, *, named: bool) -> Reader | None:

@@ -14,7 +14,7 @@ from app.core import Weir
 from app.decoding import decode
 from app.errors import InvalidRequestError, UnavailableError
 from app.lifecycle import State
-from app.reading import collect, deliveries, stored
+from app.reading import collect, counted, deliveries, stored
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
@@ -93,7 +93,7 @@ class RequestsView:
         news = deliveries(self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]))
         try:
             async with asyncio.timeout(READ_S):
-                return await collect(news, uid)
+                return await collect(counted(news, self._app.tails.memory), uid)
         except TimeoutError:
             raise UnavailableError("The log does not give the answer now; ask again.", code="log_unavailable") from None
 

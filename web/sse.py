@@ -37,16 +37,16 @@ class SlowClientError(ConnectionResetError):
     """The client left its socket full for too long."""
 
 
-class EventStream:
-    """The response side of one stream. Headers leave with the first bytes, so that an early failure has a status."""
+class Paced:
+    """A response that is written no faster than its client takes it, and buffers little meanwhile."""
 
-    def __init__(self, request: web.Request, headers: dict[str, str], write_timeout_s: float) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, write_timeout_s: float) -> None:
         self._request = request
-        self._response = web.StreamResponse(headers={**HEADERS, **headers})
+        self._response = response
         self._write_timeout_s = write_timeout_s
         self._patience = Patience()
         self._clock = asyncio.get_running_loop().time
-        keep_little(request)
+        _keep_little(request)
 
     def close(self) -> None:
         """Let go of the timer."""
@@ -59,11 +59,11 @@ class EventStream:
 
     @property
     def started(self) -> bool:
-        """Whether status 200 is sent."""
+        """Whether the status is sent."""
         return self._response.prepared
 
     async def write(self, data: bytes) -> None:
-        """Send bytes, after the headers if they are not sent yet.
+        """Send bytes, after the headers if they are not sent yet. Returns when the connection has little left to send.
 
         Raises:
             SlowClientError: the client does not read.
@@ -73,7 +73,7 @@ class EventStream:
             if not self._response.prepared:
                 with self._patience.until(self._clock() + self._write_timeout_s):
                     await self._response.prepare(self._request)
-            for piece in pieces(data):
+            for piece in _pieces(data):
                 with self._patience.until(self._clock() + self._write_timeout_s):
                     await self._response.write(piece)
                     await self._request.writer.drain()  # write() waits only now and then
@@ -81,7 +81,14 @@ class EventStream:
             raise SlowClientError(f"nothing read for {self._write_timeout_s:g} s") from None
 
 
-def keep_little(request: web.Request) -> None:
+class EventStream(Paced):
+    """The response side of one stream. Headers leave with the first bytes, so that an early failure has a status."""
+
+    def __init__(self, request: web.Request, headers: dict[str, str], write_timeout_s: float) -> None:
+        super().__init__(request, web.StreamResponse(headers={**HEADERS, **headers}), write_timeout_s)
+
+
+def _keep_little(request: web.Request) -> None:
     """Bound what the connection of a request buffers: in this process, and in the kernel."""
     transport = request.transport
     if not isinstance(transport, asyncio.WriteTransport):
@@ -92,7 +99,7 @@ def keep_little(request: web.Request) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
-def pieces(data: bytes) -> Iterator[bytes | memoryview]:
+def _pieces(data: bytes) -> Iterator[bytes | memoryview]:
     """The bytes in pieces that are small enough to be written at once, without copies of the larger ones."""
     if len(data) <= PIECE_BYTES:
         yield data

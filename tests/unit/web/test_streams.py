@@ -11,6 +11,7 @@ from app.errors import ApiError
 from app.reading import Delivery, collect
 from llm.sse import SseDecoder
 from tests.unit.answers.helpers import DONE, FAILED, chunk
+from web.sse import PIECE_BYTES
 from web.streams import Teller
 
 
@@ -19,9 +20,11 @@ class Client:
 
     def __init__(self) -> None:
         self.data = b""
+        self.writes: list[int] = []
 
     async def write(self, data: bytes) -> None:
         self.data += data
+        self.writes.append(len(data))
 
     @property
     def events(self) -> list[bytes]:
@@ -38,9 +41,14 @@ def teller(client: Client, *, include_usage: bool = False, told: bool = False) -
 
 
 def delivery(
-    *chunks: Json, offset: int = 7, first_n: int = 0, restarted: bool = False, end: Terminal | None = None
+    *chunks: Json,
+    offset: int = 7,
+    first_n: int = 0,
+    restarted: bool = False,
+    end: Terminal | None = None,
+    more: bool = False,
 ) -> Delivery:
-    return Delivery(3, offset, chunks, first_n, restarted, end)
+    return Delivery(3, offset, chunks, first_n, restarted, end, more=more)
 
 
 async def test_each_chunk_has_the_id_of_its_place_in_the_log() -> None:
@@ -112,3 +120,29 @@ async def test_an_answer_that_failed_is_no_completion() -> None:
     assert caught.value.status == 502
     whole = await collect(news(said, Delivery(0, 2, terminal=DONE)), "req-1")
     assert (whole["id"], whole["choices"][0]["message"]["content"]) == ("chatcmpl-req-1", "x")
+
+
+async def test_what_is_there_together_leaves_together_and_in_bounded_pieces() -> None:
+    client = Client()
+    one = teller(client)
+    for n in range(9):
+        await one.tell(delivery(chunk("a"), offset=n, more=True))
+    assert client.writes == []
+    await one.tell(delivery(chunk("a"), offset=9))
+    assert len(client.writes) == 1
+    for n in range(10, 20):
+        await one.tell(delivery(chunk("b" * 10_000), offset=n, more=True))
+    assert len(client.writes) == 3
+    assert max(client.writes) < PIECE_BYTES + 11_000
+    await one.tell(delivery(offset=20, end=DONE))
+    assert client.ids == [f"3-{n}-0" for n in range(21)]
+
+
+@pytest.mark.parametrize("last", [delivery(restarted=True), delivery(offset=8, end=FAILED)])
+async def test_what_waits_leaves_before_an_error(last: Delivery) -> None:
+    client = Client()
+    one = teller(client)
+    await one.tell(delivery(chunk("a"), more=True))
+    with pytest.raises(ApiError):
+        await one.tell(last)
+    assert client.ids[0] == "3-7-0"
