@@ -27,7 +27,7 @@ from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, LogRefusedError, Partition
+from transports.log import LogClient, LogError, LogRefusedError, Partition, Place
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -140,9 +140,9 @@ class Door:
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
-                chunks_from = await self._tails.end(at)
+                end = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, chunks_from),
+                    self._request(checked, uid, tenant, ingress, end),
                     priority=priority,
                     deadline=deadline,
                     traceparent=traceparent or str(mint()),
@@ -208,7 +208,7 @@ class Door:
             uid = requests.new_id("req")
         return uid
 
-    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
+    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)
         try:
             digest = requests.fingerprint(upstream_body)
@@ -224,7 +224,8 @@ class Door:
             fingerprint=digest,
             stream=bool(body.get("stream")),
             username=body.get("username"),
-            chunks_from=chunks_from,
+            chunks_from=end.offset,
+            chunks_topic_id=end.topic_id,
             on_disconnect=OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect),
         )
 

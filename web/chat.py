@@ -14,7 +14,7 @@ from answers.envelope import Json
 from answers.frames import ANYBODY
 from app.accept import parse
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
 from app.reading import Delivery, collect, deliveries, resumed
 from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
@@ -91,6 +91,7 @@ class ChatView:
             position=request.chunks_from,
             idle_s=idle_s,
             submission=request.event_id,
+            topic_id=request.chunks_topic_id,
         )
 
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
@@ -136,6 +137,7 @@ class ChatView:
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
                 own=False,
+                ended=row["state"] in TERMINAL,
             )
         else:
             offset, place = _event_id(after, at)
@@ -153,7 +155,7 @@ class ChatView:
     async def _still_kept(self, at: Partition, row: Json) -> None:
         first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
         if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
-            raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
+            raise AnswerGoneError
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
         """Who reads an old request, where that matters to anybody."""

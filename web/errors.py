@@ -8,8 +8,8 @@ import orjson
 from aiohttp import web
 
 from answers.envelope import Json
-from app.errors import ApiError, InvalidRequestError, UnavailableError
-from transports.log import LogError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from transports.log import LogError, LogReplacedError
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ def as_api_error(error: Exception) -> ApiError:
     """What a client is told of an exception; a defect is logged, and its details stay here."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, LogReplacedError):
+        return AnswerGoneError()
     if isinstance(error, LogError):
         return UnavailableError(f"The log cannot be read now: {error}", code="log_unavailable")
     logger.error("a defect", exc_info=error)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from transports.embedded.file import LogFile, Watch
 from transports.embedded.schema import Synchronous
@@ -102,6 +102,15 @@ class EmbeddedLog:
             raise LogRefusedError(f"log {self._path} has no topic {topic}")
         return count
 
+    async def topic_id(self, topic: str) -> str:
+        """Empty: all topics are in one file, so none is made anew without the others.
+
+        Raises:
+            LogRefusedError: no such topic.
+        """
+        self.partitions(topic)
+        return ""
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -143,7 +152,13 @@ class EmbeddedLog:
             file.bounds(at)  # another process may have appended
         return file.read(at, position, limit)
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self,
+        at: Partition,
+        position: int,
+        deliver: Deliver,
+        on_replaced: Callable[[], None] = lambda: None,  # noqa: ARG002 - a file that is open stays what it is
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
         Raises:
