@@ -5,6 +5,8 @@ import base64
 from answers import envelope
 from answers.envelope import Json, MalformedRecordError
 from app import requests, topics
+from events.base import derived_id
+from transports.kafka.batches import Unreadable
 from transports.log import LogClient, Record
 from transports.partitioner import partition_for
 
@@ -55,6 +57,30 @@ async def bury(
     value = envelope.encode(requests.new_id("evt"), EVENT_TYPE, tenant, data)
     partition = partition_for(record.key or b"", topics.CHAT_DEAD_LETTERS.partitions)
     await log.append(topics.CHAT_DEAD_LETTERS.name, partition, (record.key or b"")[:KEY_BYTES], value)
+
+
+async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> None:
+    """Write down that records were passed over because they cannot be read; the log itself keeps what is left of them.
+
+    The same batch has the same event id, whichever worker meets it.
+
+    Raises:
+        LogError: it may not be there.
+    """
+    event_id = derived_id("unreadable", *batch.at, batch.first)
+    data = {
+        "reason": f"unreadable: {batch.reason}",
+        "topic": batch.at.topic,
+        "partition": batch.at.partition,
+        "offset": batch.first,
+        "last_offset": batch.last,
+        "key": "",
+        "value": None,
+        "size_bytes": 0,
+        "headers": [],
+    }
+    value = envelope.encode(event_id, EVENT_TYPE, tenant, data)
+    await log.append(topics.CHAT_DEAD_LETTERS.name, partition_for(b"", topics.CHAT_DEAD_LETTERS.partitions), b"", value)
 
 
 def tenant_of(value: bytes | None) -> str | None:
