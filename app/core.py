@@ -156,7 +156,7 @@ class Weir(faust.App):
         )
         self.log_client: LogClient = Observed(log_client(settings), self.metrics)
         self.tails = Tails(self.log_client)
-        self.events = Events(self.log_client)
+        self.events = Events(self.log_client, max_bytes=settings.record_value_max_bytes)
         self.traces = Traces(self.events, worker=self.worker_name)
         self.audit = Audit(self.events)
         self.prices = load_prices(settings.prices_file)
