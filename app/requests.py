@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from answers import envelope
+from answers import envelope, limits
 from answers.envelope import Json, MalformedRecordError
 from app import traceparent
 
@@ -86,7 +86,7 @@ class ChatRequest:
         """The client's session, where OpenAI's ``metadata`` names one."""
         metadata = self.body.get("metadata")
         session = metadata.get("session_id") if isinstance(metadata, dict) else None
-        return session if isinstance(session, str) else None
+        return limits.cut(session) if isinstance(session, str) else None
 
     @property
     def include_usage(self) -> bool:
@@ -166,7 +166,7 @@ def decode(value: bytes | None) -> ChatRequest:
         raise MalformedRecordError("`data.ingress` is cli, and no request comes through a command")
     place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
     try:
-        return ChatRequest(
+        request = ChatRequest(
             uid=str(data["uid"]),
             event_id=event.event_id,
             tenant=event.tenant_id,
@@ -187,6 +187,27 @@ def decode(value: bytes | None) -> ChatRequest:
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # a uid may be nested deeper than str() goes
         raise MalformedRecordError(f"not a request: {error!r}") from None
+    _check_sizes(request)
+    return request
+
+
+def _check_sizes(request: ChatRequest) -> None:
+    """A Kafka client may write a megabyte into any field, and most of them get into marks, events and rows."""
+    model = request.body.get("model")
+    for field, value, chars in (
+        ("event_id", request.event_id, limits.NAME_CHARS),
+        ("tenant_id", request.tenant, limits.NAME_CHARS),
+        ("data.uid", request.uid, limits.UID_CHARS),
+        ("data.username", request.username, limits.NAME_CHARS),
+        ("data.body.model", model if isinstance(model, str) else None, limits.NAME_CHARS),
+        ("data.fingerprint", request.fingerprint, limits.NAME_CHARS),
+        ("data.accepted_at", request.accepted_at, limits.TIME_CHARS),
+        ("data.deadline", request.deadline, limits.TIME_CHARS),
+        ("data.replay", request.replay, limits.NAME_CHARS),
+        ("data.replay_of", request.replay_of, limits.NAME_CHARS),
+    ):
+        if value is not None and len(value) > chars:
+            raise MalformedRecordError(f"`{field}` is longer than {chars} characters")
 
 
 def _history(lives: Any) -> tuple[Json, ...]:
