@@ -17,7 +17,7 @@ import orjson
 from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
@@ -75,6 +75,18 @@ def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
     return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
 
 
+def _findable(named: str | None, ingress: Ingress) -> bool:
+    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
+    return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
+
+
+def _fingerprint(upstream_body: Json) -> str:
+    try:
+        return requests.fingerprint(upstream_body)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
+
+
 class Door:
     """Takes requests in for one worker."""
 
@@ -128,27 +140,28 @@ class Door:
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
             ApiError: the log refuses it for good.
-            UnavailableError: the log did not confirm it in time. It may have been taken all the same, so a client
+            InDoubtError: the log did not confirm it in time. It may have been taken all the same, so a client
                 that sends it again should send the same uid.
         """
         checked = check_body(body)
         tenant = self.tenant(tenant)
-        brought = _brought_uid(checked, tenant, idempotency_key)
+        named = _brought_uid(checked, tenant, idempotency_key)
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = utc_iso(time.time() + checked["deadline_s"])
-        uid = brought or self.mint_uid()
+        uid = named or self.mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 end = await self._tails.end(at)
                 request = replace(
                     self._request(checked, uid, tenant, ingress, end),
+                    on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
                     traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
-                if not brought:
+                if named is None:
                     self._begin(request, at.partition, published)
                 await published
         except LogRefusedError as error:
@@ -157,9 +170,8 @@ class Door:
             ) from error
         except (LogError, TimeoutError) as error:
             reason = "not in time" if isinstance(error, TimeoutError) else str(error)
-            raise UnavailableError(
-                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
-                code="log_unavailable",
+            raise InDoubtError(
+                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.", uid=uid
             ) from error
         details = {
             "chunks_from": request.chunks_from,
@@ -179,6 +191,15 @@ class Door:
             self._prompts.emit(request)
         self._metrics.accepted(ingress)
         return request
+
+    def identity(self, body: Any, *, tenant: str | None) -> tuple[str, str]:
+        """The tenant and the fingerprint that `accept` would give to a request.
+
+        Raises:
+            InvalidRequestError: the request is wrong.
+        """
+        checked = check_body(body)
+        return self.tenant(tenant), _fingerprint(requests.upstream_body(checked, self._settings.openai_model))
 
     def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
         """Tell that a request was refused; a tenant that is none counts as not named."""
@@ -201,19 +222,15 @@ class Door:
     def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
         own = self._own_partitions()
-        uid = requests.new_id("req")
+        uid = requests.mint_uid()
         for _ in range(_MINT_TRIES):
             if not own or self.chunks_of(uid).partition in own:
                 break
-            uid = requests.new_id("req")
+            uid = requests.mint_uid()
         return uid
 
     def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)
-        try:
-            digest = requests.fingerprint(upstream_body)
-        except TypeError:  # orjson reads deeper nesting than it writes
-            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
         return ChatRequest(
             uid=uid,
             event_id=requests.new_id("evt"),
@@ -221,13 +238,16 @@ class Door:
             ingress=ingress,
             accepted_at=utc_iso(),
             body=upstream_body,
-            fingerprint=digest,
+            fingerprint=_fingerprint(upstream_body),
             stream=bool(body.get("stream")),
             username=body.get("username"),
             chunks_from=end.offset,
             chunks_topic_id=end.topic_id,
-            on_disconnect=OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect),
         )
+
+    def _on_disconnect(self, body: Json, *, findable: bool) -> OnDisconnect:
+        wanted = OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect)
+        return wanted.resolved(findable=findable)
 
     def _publish(self, request: ChatRequest, partition: int) -> "asyncio.Future[int]":
         value = self._encode(request)

@@ -1,6 +1,7 @@
 """Errors that a client sees, in OpenAI's shape: ``{"error": {message, type, param, code}}`` and an HTTP status."""
 
 from answers.envelope import Json
+from answers.limits import MESSAGE_CHARS, cut
 
 
 class ApiError(Exception):
@@ -9,6 +10,7 @@ class ApiError(Exception):
     def __init__(
         self, message: str, *, status: int, kind: str, param: str | None = None, code: str | None = None
     ) -> None:
+        message = cut(message, MESSAGE_CHARS)  # it may quote what a client sent
         super().__init__(message)
         self.status = status
         self.error: Json = {"message": message, "type": kind, "param": param, "code": code}
@@ -45,6 +47,14 @@ class UnavailableError(ApiError):
 
     def __init__(self, message: str, *, code: str = "service_unavailable", status: int = 503) -> None:
         super().__init__(message, status=status, kind="service_unavailable_error", code=code)
+
+
+class InDoubtError(UnavailableError):
+    """A request may be in the log, or not. Sent again under its uid, it is answered once."""
+
+    def __init__(self, message: str, *, uid: str) -> None:
+        super().__init__(message, code="log_unavailable")
+        self.uid = uid
 
 
 def from_terminal(error: Json) -> ApiError:

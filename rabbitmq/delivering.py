@@ -25,7 +25,14 @@ from rabbitmq.lane import Lane, LaneLostError, RefusedError
 from rabbitmq.link import LINK_ERRORS
 from rabbitmq.outlets import Outlet
 from rabbitmq.text import Ahead, DivergedError, Text
-from transports.log import LogClient, LogError, LogReplacedError, LogUnavailableError, Partition
+from transports.log import (
+    LogClient,
+    LogError,
+    LogReplacedError,
+    LogUnavailableError,
+    Partition,
+    RecordTooLargeError,
+)
 from transports.tails import Tails
 
 logger = logging.getLogger(__name__)
@@ -74,7 +81,7 @@ class _Way:
         while self._pending:
             await self._land()
         self._raise()
-        headers = contract.ended(self.order.name, self.place.seq, end.terminal, end.tool_calls)
+        headers = contract.ended(self.order.name, self.place.seq, end.terminal, end.beside)
         self._launch(end.body, headers, ended=True)
         while self._flights:
             await self._land()
@@ -163,12 +170,12 @@ class Delivering:
                 return await self._deliver(order, at, out, on_end)
             except LaneLostError as error:
                 logger.debug("delivery of %s: the lane is lost (%s)", order.uid, error)
+            except (RefusedError, RecordTooLargeError) as error:
+                await out.lane.forget(order.submission)
+                raise UndeliverableError(str(error)) from None
             except LogError as error:
                 logger.warning("delivery of %s waits for the log: %s", order.uid, error)
                 await asyncio.sleep(RETRY_S)
-            except RefusedError as error:
-                await out.lane.forget(order.submission)
-                raise UndeliverableError(str(error)) from None
             except _NotThereError as error:
                 tries += 1
                 if tries > self._settings.response_queue_retries:
@@ -275,12 +282,12 @@ class Delivering:
     async def _read(self, order: Order, at: Partition, way: _Way) -> "_End":
         """Send what the log says, up to the last message, which is returned."""
         inline = self._settings.response_thinking == "inline"
-        text, ahead, whole = Text(thinking=inline), way.again(), bytearray()
+        text, ahead, whole = Text(order.uid, thinking=inline), way.again(), bytearray()
         try:
             async with aclosing(self._news(order, at)) as news:
                 async for delivery in news:
                     if delivery.restarted:
-                        text, ahead, whole = Text(thinking=inline), way.again(), bytearray()
+                        text, ahead, whole = Text(order.uid, thinking=inline), way.again(), bytearray()
                     said, terminal = text.add(delivery.chunks), delivery.terminal
                     if terminal is not None:
                         said += text.end()
@@ -293,7 +300,7 @@ class Delivering:
                     if terminal is not None:
                         if terminal.status is Status.COMPLETED:
                             ahead.end()
-                        return _End(terminal, bytes(whole), text.tool_calls)
+                        return _End(terminal, bytes(whole), text.beside)
         except ApiError as error:
             return _End(contract.failed(error))
         except DivergedError:
@@ -318,7 +325,7 @@ class _End:
 
     terminal: Terminal
     body: bytes = b""
-    tool_calls: list[Json] | None = None
+    beside: Json | None = None
 
 
 class _NotThereError(Exception):

@@ -13,13 +13,12 @@ passed over, and the log ends where the oldest open one begins (Kafka's last sta
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     BrokerNotAvailableError,
-    CorruptRecordException,
     KafkaError,
     LeaderNotAvailableError,
     NoError,
@@ -32,9 +31,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from transports.kafka.batches import Batch, Batches, PassedOver, Unreadable
 from transports.kafka.errors import log_error
 from transports.kafka.topic_ids import TopicIdRequest, topic_id_in
-from transports.kafka.transactions import Transactions
 from transports.log import Partition, Record
 
 __all__ = ["Asker", "Page", "may_pass"]
@@ -67,10 +66,14 @@ class Asker:
         client: not started yet; used for nothing else.
         timeout_s: limit for each question, its repetitions included.
         partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
+        passed_over: told of batches that cannot be read; None says so in the log.
     """
 
-    def __init__(self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int) -> None:
+    def __init__(
+        self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int, passed_over: PassedOver | None = None
+    ) -> None:
         self._client = client
+        self._batches = Batches(passed_over or _tell)
         self._timeout_s = timeout_s
         self._partition_bytes = partition_bytes
 
@@ -179,12 +182,28 @@ class Asker:
                 if (kind := for_code(code)) is not NoError:
                     answers[at] = kind()
                     continue
-                try:
-                    aborted = next((field for field in more if isinstance(field, list)), [])
-                    answers[at] = _unpack(at, positions[at], _Fetched(end, aborted, data or b""), limit)
-                except KafkaError as error:
-                    answers[at] = error
+                aborted = next((field for field in more if isinstance(field, list)), [])
+                batches = self._batches.decoded(at, positions[at], MemoryRecords(data or b""), aborted)
+                answers[at] = self._page(at, Page([], positions[at], end, len(data or b"")), batches, limit)
         return answers
+
+    @staticmethod
+    def _page(at: Partition, asked: Page, batches: Iterator[Batch], limit: int | None) -> Page:
+        """What is in the batches of an answer; ``asked`` is the page before anything of it is taken."""
+        records, position = asked.records, asked.position
+        for batch in batches:
+            for record in batch.records:
+                if record.offset < position:
+                    continue  # a batch is sent whole, also when the position lies in its middle
+                if limit is not None and len(records) >= limit:
+                    return asked._replace(position=position)
+                timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
+                headers = tuple((name, content or b"") for name, content in record.headers) if record.headers else ()
+                records.append(Record(*at, record.offset, timestamp, record.key, record.value, headers))
+                position = record.offset + 1
+            # Batches keep their last offset when compaction takes their last record, so this skips the hole.
+            position = max(position, batch.next_offset)
+        return asked._replace(position=position)
 
     async def _offset(self, at: Partition, timestamp: int) -> int:
         async def ask(node: int) -> int:
@@ -232,36 +251,5 @@ def may_pass(error: KafkaError) -> bool:
     )
 
 
-class _Fetched(NamedTuple):
-    """What a broker sent of one partition."""
-
-    end: int
-    aborted: list[tuple[int, int]]
-    data: bytes
-
-
-def _unpack(at: Partition, position: int, fetched: _Fetched, limit: int | None) -> Page:
-    end, data, transactions = fetched.end, fetched.data, Transactions(fetched.aborted)
-    batches = MemoryRecords(data)
-    records: list[Record] = []
-    for batch in _batches(batches):
-        if not batch.validate_crc():
-            raise CorruptRecordException(f"invalid CRC in {at.topic}-{at.partition} after {position}")
-        if transactions.counts(batch):
-            for record in batch:
-                if record.offset < position:
-                    continue  # a batch is sent whole, also when the position lies in its middle
-                if limit is not None and len(records) >= limit:
-                    return Page(records, position, end, len(data))
-                timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
-                headers = tuple((name, content or b"") for name, content in record.headers) if record.headers else ()
-                records.append(Record(*at, record.offset, timestamp, record.key, record.value, headers))
-                position = record.offset + 1
-        # Batches keep their last offset when compaction takes their last record, so this skips the hole.
-        position = max(position, batch.next_offset)
-    return Page(records, position, end, len(data))
-
-
-def _batches(records: MemoryRecords) -> Iterator[Any]:  # aiokafka's batches share no base class
-    while records.has_next():
-        yield records.next_batch()
+def _tell(batch: Unreadable) -> None:
+    logger.error("%s; reading goes on behind them", batch)

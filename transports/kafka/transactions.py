@@ -11,17 +11,20 @@ from typing import Any
 
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 
-__all__ = ["Transactions"]
+__all__ = ["Aborted", "Transactions"]
+
+Aborted = tuple[int, int]
+"""A transaction that was aborted: the id of its producer, and the offset at which it begins."""
 
 
 class Transactions:
     """The transactions of one fetch of one partition.
 
     Args:
-        aborted: (producer id, first offset) of each aborted one, as the broker sends it.
+        aborted: those that were aborted, as the broker sends them.
     """
 
-    def __init__(self, aborted: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, aborted: Iterable[Aborted]) -> None:
         self._to_come = deque(sorted(aborted, key=lambda one: one[1]))
         self._aborted: set[int] = set()  # producers whose batches do not count here
 
