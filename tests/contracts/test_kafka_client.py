@@ -93,6 +93,7 @@ async def test_the_log_ends_where_the_oldest_open_transaction_begins(
     collected = Collected()
     await client.follow(at, 0, collected)
     assert await client.append(*at, b"k", b"before") == 0
+    await collected.reach(at, 0)
     await transactional.begin_transaction()
     await transactional.send_and_wait(at.topic, b"inside", key=b"k", partition=at.partition)
     assert await client.append(*at, b"k", b"behind") == 2
