@@ -41,7 +41,8 @@ from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
 from app.tracing import tracing
-from llm.upstream import Timeouts, Upstream
+from llm.calls import Timeouts
+from llm.upstream import Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
 
