@@ -8,6 +8,7 @@ died, or to one that is alive and only lost the partition. So it
 3. *marks*: appends a begin mark (nothing happened before), a takeover mark (to go on where the answer stands) or a
    restart mark (to say it again), which counts only if nothing else landed in between, and *reads it back*. Void: back
    to 1. `agents.continuing` has the choice;
+   A mark that is read back late, because the log is slow, is not made again: it is called for as soon as it is seen;
 4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
 5. returns only when a terminal was read out of the log, whoever wrote it.
 
@@ -42,7 +43,6 @@ from transports.tails import Tails
 
 logger = logging.getLogger(__name__)
 
-READ_BACK_S = 10.0  # a mark that was confirmed and cannot be read for so long: look again
 LOG_RETRY_S = (
     0.1,
     0.3,
@@ -82,6 +82,7 @@ class Rules:
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
     frame_max_bytes: int  # the largest record that the log takes
+    read_back_s: float = 10.0  # a record that was confirmed and cannot be read for so long: look again
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
     continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
 
@@ -170,6 +171,30 @@ class Attempt:
     notes: Notes = field(default_factory=Notes)  # of what it says, while it says it
 
 
+class Marks:
+    """The marks that this worker has made for one request."""
+
+    def __init__(self) -> None:
+        self._unused: dict[str, Plan] = {}
+        self.used: set[str] = set()
+
+    def add(self, attempt: str, does: Plan) -> None:
+        """Note a mark that is about to be appended."""
+        self._unused[attempt] = does
+
+    def use(self, known: Answer) -> Attempt | None:
+        """Take the attempt that may speak now, if this worker marked it and has not called the LLM for it yet.
+
+        The log may have been too slow to show the mark in time. No other worker calls for it, so a second mark would
+        only count as one more of the request's attempts.
+        """
+        does = self._unused.pop(known.attempt, None)
+        if does is None:
+            return None
+        self.used.add(known.attempt)
+        return Attempt(known.attempt, does)
+
+
 class Answering:
     """Answers requests one by one; the caller runs many at once."""
 
@@ -232,23 +257,18 @@ class Answering:
         Raises:
             NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
-        failures, over = 0, set[str]()
-
-        def begun(attempt: Attempt) -> Attempt:
-            over.add(attempt.id)  # and over by the time that anybody looks again
-            on_attempt(attempt)
-            return attempt
-
+        failures, marks = 0, Marks()
         while True:
             try:
                 async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
                     claimed, claim = claim, None
-                    if claimed is not None and await self._redeem(view, at, claimed):
-                        first = begun(Attempt(claimed.attempt, Plan(Kind.BEGIN, request.body)))
-                        await self._speak_and_watch(request, at, view, first, give_up=give_up)
-                    return await self._until_terminal(request, at, view, slot, begun=begun, over=over, give_up=give_up)
+                    if claimed is not None:
+                        await self._redeem(request, at, view, claimed, marks)
+                    return await self._until_terminal(
+                        request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
+                    )
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
                 failures += 1
@@ -262,13 +282,18 @@ class Answering:
         view: View,
         slot: Slot,
         *,
-        begun: Callable[[Attempt], Attempt],
-        over: set[str],
+        on_attempt: Callable[[Attempt], None],
+        marks: Marks,
         give_up: bool,
     ) -> Answer:
         while view.answer.terminal is None:
             known = view.answer
-            theirs = known.attempt and known.attempt not in over and not known.closed and not self._rules.alone
+            attempt = None if known.closed else marks.use(known)
+            if attempt is not None:
+                on_attempt(attempt)
+                await self._speak_and_watch(request, at, view, attempt, give_up=give_up)
+                continue
+            theirs = known.attempt and known.attempt not in marks.used and not known.closed and not self._rules.alone
             if theirs and view.silent_s < self._rules.lease_s:
                 slot.give_back()
                 await self._follow(view)
@@ -281,9 +306,7 @@ class Answering:
                 await self._expire(request, at, view, late)
                 continue
             does = await self._plan(request, at, view.answer)
-            marked = await self._mark(request, at, view, does)
-            if marked is not None:
-                await self._speak_and_watch(request, at, view, begun(Attempt(marked, does)), give_up=give_up)
+            await self._mark(request, at, view, does, marks)
         return view.answer
 
     async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> Plan:
@@ -332,11 +355,11 @@ class Answering:
         else:
             await view.listen(lease_s / 6)
 
-    async def _mark(self, request: ChatRequest, at: Partition, view: View, does: Plan) -> str | None:
-        """Ask for the request. The attempt's id if the mark counts, None if somebody else was faster."""
+    async def _mark(self, request: ChatRequest, at: Partition, view: View, does: Plan, marks: Marks) -> None:
+        """Ask for the request, and read on to the mark. Another worker's counts where that landed first."""
         attempt = new_id("att")
-        offset = await self._append_mark(request, at, view.answer, attempt, does.kind)
-        return attempt if await self._counts(view, at, attempt, offset) else None
+        marks.add(attempt, does)
+        await self._read_up_to(view, at, await self._append_mark(request, at, view.answer, attempt, does.kind))
 
     def _append_mark(
         self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: Kind
@@ -352,20 +375,16 @@ class Answering:
         value = frames.encode(mark, event_id=attempt, tenant=request.tenant)
         return self._log.append(at.topic, at.partition, request.key, value)
 
-    async def _redeem(self, view: View, at: Partition, claim: Claim) -> bool:
-        """Whether a claim counts, its request being in the log."""
+    async def _redeem(self, request: ChatRequest, at: Partition, view: View, claim: Claim, marks: Marks) -> None:
+        """Read on to a mark that was appended with its request, if the request is in the log."""
         if not await claim.accepted():
             raise NotBegunError
-        return await self._counts(view, at, claim.attempt, await claim.landing)
-
-    async def _counts(self, view: View, at: Partition, attempt: str, offset: int) -> bool:
-        """Read back the mark of an attempt at an offset: whether it may speak."""
-        await self._read_up_to(view, at, offset)
-        return view.answer.attempt == attempt and view.answer.terminal is None
+        marks.add(claim.attempt, Plan(Kind.BEGIN, request.body))
+        await self._read_up_to(view, at, await claim.landing)
 
     async def _read_up_to(self, view: View, at: Partition, offset: int) -> None:
         """Fold everything up to a record that was confirmed."""
-        deadline = time.monotonic() + READ_BACK_S
+        deadline = time.monotonic() + self._rules.read_back_s
         while view.position < offset:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -393,7 +412,7 @@ class Answering:
             if not watching.done():
                 writer.check()  # raises LogError: everything is in doubt, and what the LLM says now is lost
                 speaking.result()
-                async with asyncio.timeout(READ_BACK_S):
+                async with asyncio.timeout(self._rules.read_back_s):
                     await asyncio.wait({watching})
             watching.result()
         except TimeoutError:

@@ -60,7 +60,7 @@ async def mourn(
 
 
 async def surely(write: Callable[[], Awaitable[object]]) -> None:
-    """Write until the log has it. What the log refuses for good is only told: it must not block the others."""
+    """Write until the log has it. What the log refuses for good is told once: it must not block the others."""
     while True:
         try:
             await write()

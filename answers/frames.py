@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from answers import envelope
+from answers import envelope, limits
 from answers.envelope import Json, MalformedRecordError
 
 
@@ -154,20 +154,26 @@ def _chunks(chunks: Any) -> list[Json]:
 
 
 def _terminal_fields(terminal: Terminal) -> dict[str, Any]:
+    """A terminal as a record holds it: cut, so that it always fits into one."""
     return {
         "status": terminal.status,
-        "finish_reason": terminal.finish_reason,
-        "usage": terminal.usage,
-        "error": terminal.error,
-        "timings": terminal.timings,
+        "finish_reason": limits.name(terminal.finish_reason),
+        "usage": limits.small_object(terminal.usage),
+        "error": _error(terminal.error),
+        "timings": limits.small_object(terminal.timings),
     }
 
 
 def _terminal(data: Json) -> Terminal:
     return Terminal(
         status=Status(data["status"]),
-        finish_reason=data.get("finish_reason"),
-        usage=data.get("usage"),
-        error=data.get("error"),
-        timings=data.get("timings") or {},
+        # Cut here as well: a log may hold terminals that were written before there were limits.
+        finish_reason=limits.name(data.get("finish_reason")),
+        usage=limits.small_object(data.get("usage")),
+        error=_error(data.get("error")),
+        timings=limits.small_object(data.get("timings")) or {},
     )
+
+
+def _error(error: Any) -> Json | None:
+    return limits.error_object(error) if isinstance(error, dict) else None

@@ -75,6 +75,11 @@ def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
     return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
 
 
+def _findable(named: str | None, ingress: Ingress) -> bool:
+    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
+    return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
+
+
 class Door:
     """Takes requests in for one worker."""
 
@@ -133,22 +138,23 @@ class Door:
         """
         checked = check_body(body)
         tenant = self.tenant(tenant)
-        brought = _brought_uid(checked, tenant, idempotency_key)
+        named = _brought_uid(checked, tenant, idempotency_key)
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = utc_iso(time.time() + checked["deadline_s"])
-        uid = brought or self.mint_uid()
+        uid = named or self.mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 chunks_from = await self._tails.end(at)
                 request = replace(
                     self._request(checked, uid, tenant, ingress, chunks_from),
+                    on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
                     traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
-                if not brought:
+                if named is None:
                     self._begin(request, at.partition, published)
                 await published
         except LogRefusedError as error:
@@ -201,11 +207,11 @@ class Door:
     def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
         own = self._own_partitions()
-        uid = requests.new_id("req")
+        uid = requests.mint_uid()
         for _ in range(_MINT_TRIES):
             if not own or self.chunks_of(uid).partition in own:
                 break
-            uid = requests.new_id("req")
+            uid = requests.mint_uid()
         return uid
 
     def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
@@ -225,8 +231,11 @@ class Door:
             stream=bool(body.get("stream")),
             username=body.get("username"),
             chunks_from=chunks_from,
-            on_disconnect=OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect),
         )
+
+    def _on_disconnect(self, body: Json, *, findable: bool) -> OnDisconnect:
+        wanted = OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect)
+        return wanted.resolved(findable=findable)
 
     def _publish(self, request: ChatRequest, partition: int) -> "asyncio.Future[int]":
         value = self._encode(request)

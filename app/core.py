@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from answers.envelope import Json
 from app import logs, topics
 from app.accept import Door
 from app.audit import CANCEL, Audit, Caller
+from app.dead_letters import bury_unreadable
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
 from app.metrics import Metrics
@@ -87,6 +89,9 @@ class Outside(Service):
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         await self._connect()
+        if app.settings.on_kafka:
+            transport: Any = app.transport  # Faust's type lacks what our driver has
+            transport.unreadable = partial(bury_unreadable, app.log_client, tenant=app.settings.default_tenant)
         await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
         await app.tails.start()
         self.add_future(app.metrics.sample_loop(asyncio.sleep))
@@ -152,7 +157,7 @@ class Weir(faust.App):
         )
         self.log_client: LogClient = Observed(log_client(settings), self.metrics)
         self.tails = Tails(self.log_client)
-        self.events = Events(self.log_client)
+        self.events = Events(self.log_client, max_bytes=settings.record_value_max_bytes)
         self.traces = Traces(self.events, worker=self.worker_name)
         self.audit = Audit(self.events)
         self.prices = load_prices(settings.prices_file)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from answers import envelope
+from answers import envelope, limits
 from answers.envelope import MalformedRecordError
 from app.requests import new_id
 
@@ -50,7 +50,7 @@ def decode(value: bytes | None) -> Order:
     if event.event_type != EVENT_TYPE:
         raise MalformedRecordError(f"event_type is {event.event_type!r}, not {EVENT_TYPE!r}")
     try:
-        return Order(
+        order = Order(
             uid=str(data["uid"]),
             submission=str(data["submission"]),
             tenant=event.tenant_id,
@@ -61,8 +61,12 @@ def decode(value: bytes | None) -> Order:
             queue=str(data["queue"]),
             declare=bool(data["declare"]),
             again=bool(data["again"]),
-            correlation_id=data.get("correlation_id"),
+            correlation_id=limits.name(data.get("correlation_id")),
             redriven=bool(data.get("redriven")),
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise MalformedRecordError(f"not an order: {error!r}") from None
+    for field in ("uid", "submission", "tenant", "fingerprint", "name", "queue"):  # a delivered mark holds them
+        if len(getattr(order, field)) > limits.NAME_CHARS:
+            raise MalformedRecordError(f"`data.{field}` is longer than {limits.NAME_CHARS} characters")
+    return order

@@ -1,6 +1,7 @@
 """Errors that a client sees, in OpenAI's shape: ``{"error": {message, type, param, code}}`` and an HTTP status."""
 
 from answers.envelope import Json
+from answers.limits import MESSAGE_CHARS, cut
 
 
 class ApiError(Exception):
@@ -9,6 +10,7 @@ class ApiError(Exception):
     def __init__(
         self, message: str, *, status: int, kind: str, param: str | None = None, code: str | None = None
     ) -> None:
+        message = cut(message, MESSAGE_CHARS)  # it may quote what a client sent
         super().__init__(message)
         self.status = status
         self.error: Json = {"message": message, "type": kind, "param": param, "code": code}

@@ -146,13 +146,15 @@ class Settings(BaseModel):
     answer_timeout_s: Seconds = Field(
         3600.0, description="Longest that a door waits for one answer to end, in seconds."
     )
-    on_disconnect: Literal["continue", "cancel"] = Field(
-        "continue",
-        description="What becomes of a request that nobody reads any more, where it does not say so itself: its answer "
-        "goes on into the log, or it is cancelled after DISCONNECT_GRACE_S.",
+    on_disconnect: Literal["auto", "continue", "cancel"] = Field(
+        "auto",
+        description="What becomes of a request whose last reader has left, where it does not say so itself: its answer "
+        "goes on into the log (continue), or it is cancelled after DISCONNECT_GRACE_S (cancel). auto: a request that "
+        "its client named (uid, Idempotency-Key), or that came by RabbitMQ or Kafka, goes on; any other is cancelled.",
     )
     disconnect_grace_s: Seconds = Field(
-        30.0, description="How long a request to be cancelled waits for its reader to come back, in seconds."
+        30.0,
+        description="How long a request to be cancelled waits for a reader, in seconds, after the last one has left.",
     )
     models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from answers.envelope import Json
+from answers.limits import MESSAGE_CHARS, cut, error_object
 
 SHOULD_RETRY = "x-should-retry"  # the header by which OpenAI's clients are told whether to ask again
 NAMED_TIMES = ("retry-after", "retry-after-ms")  # headers by which a server says when to ask again
@@ -14,6 +15,8 @@ class UpstreamError(Exception):
     ``error`` is OpenAI's error object with all members that the LLM gave it, ``status`` the HTTP status for the client,
     ``headers`` the HTTP headers that belong to the error: when and whether to ask again. ``transient``: the same call
     may succeed a moment later.
+
+    What the LLM sent as its error is cut here, before it gets into a terminal, an event, a row or a dead letter.
     """
 
     def __init__(
@@ -28,11 +31,12 @@ class UpstreamError(Exception):
         headers: Mapping[str, str] | None = None,
         transient: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(cut(message, MESSAGE_CHARS))
         self.status = status
         self.headers = dict(headers or {})
         self.transient = transient
-        self.error: Json = {**(members or {}), "message": message, "type": kind, "param": param, "code": code}
+        own = {"message": message, "type": kind, "param": param, "code": code}
+        self.error: Json = error_object({**(members or {}), **own})
 
     @property
     def terminal_error(self) -> Json:
@@ -41,8 +45,10 @@ class UpstreamError(Exception):
         for name in ("status", "headers"):  # a terminal has these for itself
             if name in error:
                 error[f"upstream_{name}"] = error.pop(name)
-        error["status"] = self.status
-        return error | {"headers": dict(self.headers)} if self.headers else error
+        own: Json = {"status": self.status}
+        if self.headers:
+            own["headers"] = dict(self.headers)
+        return own | error  # in this order, so that a cut takes what the LLM added
 
 
 class UpstreamRefusedError(UpstreamError):

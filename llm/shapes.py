@@ -19,7 +19,6 @@ from answers.envelope import Json
 from llm.errors import UpstreamRefusedError
 from llm.lenient import loads
 
-MESSAGE_CHARS = 2000  # of an error's message: enough to act on, too little to flood a log
 PAGE_CHARS = 300  # of a page of HTML, which is made for people
 _OWN = frozenset({"message", "type", "param", "code"})  # the members that OpenAI's error object has
 _TRANSIENT = frozenset({408, 409, 425, 429})  # what OpenAI's clients try again, besides 500 and above
@@ -81,7 +80,7 @@ def refusal(
     """
     named, google = _named_status(error), error.get("status")
     return UpstreamRefusedError(
-        (_text(error.get("message")) or _NO_TEXT)[:MESSAGE_CHARS],
+        _text(error.get("message")) or _NO_TEXT,
         status=status or named or 502,
         kind=_text(error.get("type")) or (google if isinstance(google, str) and google else "upstream_error"),
         code=_text(error.get("code")),

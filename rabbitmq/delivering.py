@@ -25,7 +25,7 @@ from rabbitmq.lane import Lane, LaneLostError, RefusedError
 from rabbitmq.link import LINK_ERRORS
 from rabbitmq.outlets import Outlet
 from rabbitmq.text import Ahead, DivergedError, Text
-from transports.log import LogClient, LogError, LogUnavailableError, Partition
+from transports.log import LogClient, LogError, LogUnavailableError, Partition, RecordTooLargeError
 from transports.tails import Tails
 
 logger = logging.getLogger(__name__)
@@ -163,12 +163,12 @@ class Delivering:
                 return await self._deliver(order, at, out, on_end)
             except LaneLostError as error:
                 logger.debug("delivery of %s: the lane is lost (%s)", order.uid, error)
+            except (RefusedError, RecordTooLargeError) as error:
+                await out.lane.forget(order.submission)
+                raise UndeliverableError(str(error)) from None
             except LogError as error:
                 logger.warning("delivery of %s waits for the log: %s", order.uid, error)
                 await asyncio.sleep(RETRY_S)
-            except RefusedError as error:
-                await out.lane.forget(order.submission)
-                raise UndeliverableError(str(error)) from None
             except _NotThereError as error:
                 tries += 1
                 if tries > self._settings.response_queue_retries:

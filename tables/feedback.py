@@ -11,6 +11,7 @@ import orjson
 from answers.envelope import Json, dumps
 from app import app
 from app.topics import CHAT_PARTITIONS
+from tables import values
 
 table = app.Table(
     "feedback",
@@ -32,7 +33,7 @@ def put(uid: str, row: Json | None) -> None:
     if row is None:
         table.pop(uid.encode(), None)
     else:
-        table[uid.encode()] = dumps(row)
+        values.put(table, uid.encode(), dumps(row))
 
 
 def rows() -> Iterator[Json]:

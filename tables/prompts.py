@@ -8,6 +8,7 @@ import orjson
 from answers.envelope import Json, dumps
 from app import app
 from app.topics import CHAT_PARTITIONS
+from tables import values
 
 table = app.Table(
     "prompts",
@@ -29,7 +30,7 @@ def put(key: str, row: Json | None) -> None:
     if row is None:
         table.pop(key.encode(), None)
     else:
-        table[key.encode()] = dumps(row)
+        values.put(table, key.encode(), dumps(row))
 
 
 def rows() -> Iterator[tuple[str, Json]]:

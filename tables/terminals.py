@@ -12,6 +12,7 @@ import orjson
 from answers.envelope import dumps
 from app import app
 from app.topics import CHAT_PARTITIONS
+from tables import values
 
 table = app.Table(
     "terminals",
@@ -49,7 +50,7 @@ def rows() -> Iterator[tuple[str, Ended]]:
 
 def put(uid: str, ended: Ended) -> None:
     """Write an entry. Must run under an event of the uid's partition: its changelog goes to the same one."""
-    table[uid.encode()] = dumps(asdict(ended))
+    values.put(table, uid.encode(), dumps(asdict(ended)))
 
 
 def forget(uid: str) -> None:

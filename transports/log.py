@@ -96,6 +96,10 @@ class LogRefusedError(LogError):
     """The broker answered no: wrong credentials, too few brokers, no such topic. Asking again will not help."""
 
 
+class RecordTooLargeError(LogRefusedError):
+    """The record is larger than the client or the topic takes. It is not in the log; a smaller one may get there."""
+
+
 class LogClient(Protocol):
     """Appends and reads, outside any consumer group. All times are seconds; every call has a time limit.
 
@@ -146,8 +150,9 @@ class LogClient(Protocol):
         Cancelling the result keeps the record out of the log if it has not left yet (Kafka: while the broker is away).
 
         Raises (when awaited):
-            LogRefusedError: the record, with its key and headers, is larger than the client's limit, or there is no
-                such topic or partition. It is not in the log, and no other record suffers.
+            RecordTooLargeError: the record, with its key and headers, is larger than the client's limit or the topic's.
+                It is not in the log, and no other record suffers.
+            LogRefusedError: there is no such topic or partition. It is not in the log, and no other record suffers.
             LogUnavailableError: too much waits to be written already; known at once, and not in the log.
             LogError: the record may or may not be in the log; read to know. A record without a key in a compacted
                 topic ends like this, too.

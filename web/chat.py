@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from aiohttp import web
 
@@ -30,7 +31,7 @@ from web.streams import Streams
 from web.tracing import TRACEPARENT
 
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
-ROW_WAIT_S = 0.5  # a reader who comes back does not wait longer to hear whether anybody counts readers
+ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted
 JSON_TYPES = frozenset({"application/json", "text/json"})
 EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 
@@ -57,26 +58,42 @@ class ChatView:
                 status=415,
             )
         body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
-        request = await self._app.door.accept(
-            body,
-            ingress=Ingress.HTTP,
-            tenant=http.headers.get("X-Tenant-ID"),
-            idempotency_key=key,
-            caller=caller_of(http),
-            traceparent=http.get(TRACEPARENT),
-        )
+        request = await self._accepted(http, body, key)
         http[UID] = request.uid  # for a stopping server
         headers = {"X-Request-ID": request.uid}
         with _keys_conflict(key):
-            # Of a uid that a client brings, this need not be the first submission.
-            minted = key is None and body.get("uid") is None
-            async with self._readers.reading(self._reader(request, first=minted)):
+            async with self._readers.reading(self._reader(request, named=_named(body, key))):
                 if not request.stream:
                     return await self._whole(request, headers)
                 news = self._deliveries(request, self._streams.idle_s)
                 return await self._streams.send(
                     http, request.uid, news, headers=headers, include_usage=request.include_usage
                 )
+
+    async def _accepted(self, http: web.Request, body: Any, key: str | None) -> ChatRequest:
+        """Take a request, to the end: one whose client leaves meanwhile is in the log, and has lost its reader."""
+        accepting = asyncio.ensure_future(
+            self._app.door.accept(
+                body,
+                ingress=Ingress.HTTP,
+                tenant=http.headers.get("X-Tenant-ID"),
+                idempotency_key=key,
+                caller=caller_of(http),
+                traceparent=http.get(TRACEPARENT),
+            )
+        )
+        try:
+            return await asyncio.shield(accepting)
+        except asyncio.CancelledError:
+            accepting.add_done_callback(self._left_early)
+            raise
+
+    def _left_early(self, accepting: "asyncio.Future[ChatRequest]") -> None:
+        if accepting.cancelled() or accepting.exception() is not None:
+            return  # it is not in the log
+        request = accepting.result()
+        if (reader := self._reader(request, named=True)) is not None:
+            self._readers.left(reader)
 
     def _check_stopping(self) -> None:
         """A worker that stops serves nobody new: it could not serve them to the end."""
@@ -100,8 +117,8 @@ class ChatView:
                 return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
 
     @staticmethod
-    def _reader(request: ChatRequest, *, first: bool) -> Reader | None:
-        """Who reads a new request, where that matters to anybody."""
+    def _reader(request: ChatRequest, *, named: bool) -> Reader | None:
+        """The reader of a new request, where its leaving matters. Of a named one, there may be earlier submissions."""
         if request.on_disconnect is OnDisconnect.CONTINUE:
             return None
         return Reader(
@@ -110,7 +127,7 @@ class ChatView:
             tenant=request.tenant,
             submission=request.event_id,
             position=request.chunks_from,
-            first=first,
+            first=not named,
         )
 
     # -- an old one
@@ -156,17 +173,18 @@ class ChatView:
             raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
-        """Who reads an old request, where that matters to anybody."""
+        """The reader of an old request, where its coming and leaving may matter."""
+        name = new_id("reader")
         try:
             async with asyncio.timeout(ROW_WAIT_S):
                 row = row or await self._lookup.fresh(uid)
-        except (ApiError, TimeoutError):
-            return None  # whoever knows is away; then nobody cancels on this reader's account
+        except (ApiError, TimeoutError):  # the row's owner is away: the request must not be cancelled while it is read
+            return Reader(uid=uid, name=name, tenant=self._settings.default_tenant, submission="", leaves=False)
         if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
             return None
         return Reader(
             uid=uid,
-            name=new_id("reader"),
+            name=name,
             tenant=str(row["tenant"]),
             submission=str(row["rid"]),
             position=_start(row),
@@ -200,6 +218,11 @@ class ChatView:
             )
             status = answer.terminal.status if answer.terminal else status
         return str(row["tenant"]), {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
+
+
+def _named(body: Json, key: str | None) -> bool:
+    """Whether a client has named its request."""
+    return key is not None or body.get("uid") is not None
 
 
 def _start(row: Json) -> int:

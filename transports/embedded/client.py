@@ -18,6 +18,7 @@ from transports.log import (
     LogUnavailableError,
     Partition,
     Record,
+    RecordTooLargeError,
     TopicSpec,
 )
 
@@ -112,7 +113,7 @@ class EmbeddedLog:
             size_bytes += len(name) + len(content)
         refusal: LogError | None = None
         if size_bytes > self._max_request_size:
-            refusal = LogRefusedError(
+            refusal = RecordTooLargeError(
                 f"cannot append a record of {size_bytes} bytes: the limit is {self._max_request_size}"
             )
         elif file.waiting_bytes + size_bytes > self._max_waiting_bytes:

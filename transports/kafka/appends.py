@@ -31,7 +31,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, UnknownTopicOrPartitionError
 
 from transports.kafka.errors import log_error
-from transports.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition
+from transports.log import (
+    Headers,
+    LogError,
+    LogRefusedError,
+    LogUnavailableError,
+    Partition,
+    RecordTooLargeError,
+)
 
 __all__ = ["Appends"]
 
@@ -133,7 +140,7 @@ class Appends:
         if self._closed:
             return LogUnavailableError("cannot append: the log client was stopped")
         if size_bytes > self._max_request_bytes:
-            return LogRefusedError(
+            return RecordTooLargeError(
                 f"cannot append a record of {size_bytes} bytes: the limit is {self._max_request_bytes}"
             )
         if self._waiting_bytes + size_bytes > self._max_waiting_bytes:
@@ -206,12 +213,16 @@ class Appends:
     def _give_up(self, lane: _Lane, batch: list[_Waiting], error: BaseException) -> None:
         topic, partition = lane.at
         failed = log_error(error, f"append to {topic}-{partition}")
-        batch = [*batch, *lane.waiting]
-        self._waiting_bytes -= sum(record.size_bytes for record in lane.waiting)
+        waiting = list(lane.waiting)
+        self._waiting_bytes -= sum(record.size_bytes for record in waiting)
         lane.waiting.clear()
-        logger.warning("%s; %d records are in doubt", failed, len(batch))
+        logger.warning("%s; %d records are in doubt", failed, len(batch) + len(waiting))
+        # Each its own: a raised exception grows a traceback. Those behind a record that is too large are not.
+        behind = LogUnavailableError if isinstance(failed, RecordTooLargeError) else type(failed)
         for record in batch:
-            _fail(record.done, type(failed)(str(failed)))  # its own: a raised exception grows a traceback
+            _fail(record.done, type(failed)(str(failed)))
+        for record in waiting:
+            _fail(record.done, behind(str(failed)))
 
     # -- the producer
 

@@ -15,6 +15,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from transports.kafka.appends import Appends
+from transports.kafka.batches import check_codecs
 from transports.kafka.errors import log_error
 from transports.kafka.feed import Feeds
 from transports.kafka.fetches import Asker, Page
@@ -87,6 +88,7 @@ class KafkaLog:
         """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
         if self._appends is not None:
             return
+        check_codecs()
         limit_s = self._request_timeout_s
         brokers = await reach(
             self._bootstrap_servers, self._security, client_id=f"{self._client_id}-look", limit_s=limit_s

@@ -11,14 +11,13 @@ Records of transactions that were aborted are read, too: nothing here writes in 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     BrokerNotAvailableError,
-    CorruptRecordException,
     KafkaError,
     LeaderNotAvailableError,
     NoError,
@@ -31,6 +30,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from transports.kafka.batches import Batches, PassedOver, Unreadable
 from transports.kafka.errors import log_error
 from transports.log import Partition, Record
 
@@ -64,10 +64,14 @@ class Asker:
         client: not started yet; used for nothing else.
         timeout_s: limit for each question, its repetitions included.
         partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
+        passed_over: told of batches that cannot be read; None says so in the log.
     """
 
-    def __init__(self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int) -> None:
+    def __init__(
+        self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int, passed_over: PassedOver | None = None
+    ) -> None:
         self._client = client
+        self._batches = Batches(passed_over or _tell)
         self._timeout_s = timeout_s
         self._partition_bytes = partition_bytes
 
@@ -155,11 +159,24 @@ class Asker:
                 if (kind := for_code(code)) is not NoError:
                     answers[at] = kind()
                     continue
-                try:
-                    answers[at] = _unpack(at, positions[at], end, data or b"", limit)
-                except KafkaError as error:
-                    answers[at] = error
+                answers[at] = self._page(at, positions[at], end, data or b"", limit)
         return answers
+
+    def _page(self, at: Partition, position: int, end: int, data: bytes, limit: int | None) -> Page:
+        records: list[Record] = []
+        for batch in self._batches.decoded(at, position, MemoryRecords(data)):
+            for record in batch.records:
+                if record.offset < position:
+                    continue  # a batch is sent whole, also when the position lies in its middle
+                if limit is not None and len(records) >= limit:
+                    return Page(records, position, end, len(data))
+                timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
+                headers = tuple((name, content or b"") for name, content in record.headers) if record.headers else ()
+                records.append(Record(*at, record.offset, timestamp, record.key, record.value, headers))
+                position = record.offset + 1
+            # Batches keep their last offset when compaction takes their last record, so this skips the hole.
+            position = max(position, batch.next_offset)
+        return Page(records, position, end, len(data))
 
     async def _offset(self, at: Partition, timestamp: int) -> int:
         async def ask(node: int) -> int:
@@ -207,27 +224,5 @@ def may_pass(error: KafkaError) -> bool:
     )
 
 
-def _unpack(at: Partition, position: int, end: int, data: bytes, limit: int | None) -> Page:
-    batches = MemoryRecords(data)
-    records: list[Record] = []
-    for batch in _batches(batches):
-        if not batch.validate_crc():
-            raise CorruptRecordException(f"invalid CRC in {at.topic}-{at.partition} after {position}")
-        if not batch.is_control_batch:
-            for record in batch:
-                if record.offset < position:
-                    continue  # a batch is sent whole, also when the position lies in its middle
-                if limit is not None and len(records) >= limit:
-                    return Page(records, position, end, len(data))
-                timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
-                headers = tuple((name, content or b"") for name, content in record.headers) if record.headers else ()
-                records.append(Record(*at, record.offset, timestamp, record.key, record.value, headers))
-                position = record.offset + 1
-        # Batches keep their last offset when compaction takes their last record, so this skips the hole.
-        position = max(position, batch.next_offset)
-    return Page(records, position, end, len(data))
-
-
-def _batches(records: MemoryRecords) -> Iterator[Any]:  # aiokafka's batches share no base class
-    while records.has_next():
-        yield records.next_batch()
+def _tell(batch: Unreadable) -> None:
+    logger.error("%s; reading goes on behind them", batch)

@@ -121,6 +121,7 @@ async def stage(
     log: MemoryLog | None = None,
     lease_s: float = LONG_LEASE_S,
     attempts_max: int = 5,
+    read_back_s: float = 10.0,
     alone: bool = False,
     continuation: Continuation = Continuation.RESTART,
 ) -> AsyncIterator[Stage]:
@@ -131,6 +132,7 @@ async def stage(
             lease_s=lease_s,
             attempts_max=attempts_max,
             frame_max_bytes=1 << 20,
+            read_back_s=read_back_s,
             alone=alone,
             continuation=continuation,
         )

@@ -14,7 +14,7 @@ from agents.answering import NotBegunError
 from agents.continuing import Continuation
 from agents.view import View
 from answers.envelope import Json
-from answers.frames import Kind, Status, Terminal
+from answers.frames import Frame, Kind, Status, Terminal
 from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
 from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
@@ -255,6 +255,35 @@ async def test_of_many_workers_that_start_at_once_one_calls(seed: int) -> None:
     assert sum(len(s.model.asked) for s in stages) == 1
     assert len({(a.attempt, a.last, a.terminal is None) for a in answers}) == 1
     assert told(one) == "xy"
+
+
+# -- a log that is slow to show what was written
+
+
+@pytest.mark.parametrize("looks", [1, 3], ids=["once", "again and again"])
+@pytest.mark.parametrize("before", [(), (begin("dead"), says("dead", 0, "x"))], ids=["new", "half-said"])
+async def test_a_mark_that_is_read_back_late_is_no_takeover(looks: int, before: tuple[Frame, ...]) -> None:
+    """A broker that throttles readers shows a mark seconds after it was written."""
+    async with stage(words("A", "B"), alone=True, read_back_s=0.05) as one:
+        one.write(*before)
+        one.log.showing = asyncio.Event()
+        waiting = asyncio.create_task(one.answer())
+        await one.log.until(lambda: len(one.log.values(AT)) >= len(before) + looks)
+        one.log.show()
+        answer = await waiting
+    assert answer.attempts == len([frame for frame in before if frame.kind is Kind.BEGIN]) + 1
+    assert (told(one), len(one.model.asked), len(one.attempts)) == ("AB", 1, 1)
+
+
+async def test_a_mark_that_another_worker_has_replaced_meanwhile_is_not_called_for() -> None:
+    async with stage(read_back_s=0.05) as one:
+        one.log.showing = asyncio.Event()
+        waiting = asyncio.create_task(one.answer())
+        await one.log.until(lambda: bool(one.log.values(AT)))
+        one.write(restart("theirs", after=0), says("theirs", 0, "x"), ends("theirs"))
+        one.log.show()
+        answer = await waiting
+    assert (answer.attempt, one.model.asked, one.attempts) == ("theirs", [], [])
 
 
 # -- a model that fails

@@ -21,9 +21,11 @@ class MemoryLog:
         self.fail_append: Callable[[Partition, bytes | None], LogError | None] = lambda *_: None
         self.appending: asyncio.Event | None = None  # appends land when it is set
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
+        self.showing: asyncio.Event | None = None  # until it is set, records are written and not delivered
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
         self.now = 0.0  # the time of records that are written
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
+        self._withheld: list[Record] = []
         self._changed = asyncio.Event()
 
     # -- for tests
@@ -33,10 +35,23 @@ class MemoryLog:
         log = self.records.setdefault(at, [])
         record = Record(at.topic, at.partition, len(log), self.now, key, value, tuple(headers))
         log.append(record)
-        for deliver in self._followers.get(at, ()):
-            deliver([record])
+        if self.showing is None or self.showing.is_set():
+            self._deliver(record)
+        else:
+            self._withheld.append(record)
         self._changed.set()
         return record.offset
+
+    def show(self) -> None:
+        """Deliver what was withheld."""
+        if self.showing is not None:
+            self.showing.set()
+        while self._withheld:
+            self._deliver(self._withheld.pop(0))
+
+    def _deliver(self, record: Record) -> None:
+        for deliver in self._followers.get(Partition(record.topic, record.partition), ()):
+            deliver([record])
 
     def values(self, at: Partition) -> list[bytes | None]:
         return [record.value for record in self.records.get(at, [])]

@@ -250,3 +250,34 @@ async def test_a_refusal_is_told_to_the_audit(log: MemoryLog, tails: Tails, name
         False,
         "missing_required",
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "ingress", "setting", "expected"),
+    [
+        ({}, Ingress.HTTP, "", "cancel"),
+        ({"uid": "mine"}, Ingress.HTTP, "", "continue"),
+        ({"uid": f"req-{'0' * 32}"}, Ingress.HTTP, "", "cancel"),  # as this request is, whose uid a door minted
+        ({}, Ingress.RABBITMQ, "", "continue"),  # no connection reads its answer
+        ({"on_disconnect": "auto"}, Ingress.HTTP, "continue", "cancel"),
+        ({"on_disconnect": "auto", "uid": "mine"}, Ingress.HTTP, "cancel", "continue"),
+        ({"on_disconnect": "continue"}, Ingress.HTTP, "", "continue"),
+        ({"on_disconnect": "cancel", "uid": "mine"}, Ingress.HTTP, "", "cancel"),
+        ({"on_disconnect": None}, Ingress.HTTP, "auto", "cancel"),
+        ({}, Ingress.HTTP, "continue", "continue"),
+        ({"uid": "mine"}, Ingress.HTTP, "cancel", "cancel"),
+        ({}, Ingress.RABBITMQ, "cancel", "cancel"),
+    ],
+)
+async def test_a_record_says_what_becomes_of_a_request_without_a_reader(
+    log: MemoryLog, more: Json, ingress: Ingress, setting: str, expected: str
+) -> None:
+    async with tails_of(log) as tails:
+        request = await door(log, tails, on_disconnect=setting).accept({**BODY, **more}, ingress=ingress)
+    assert request.on_disconnect == expected
+    assert published(log) == [request]
+
+
+async def test_a_request_with_an_idempotency_key_goes_on_without_a_reader(log: MemoryLog, tails: Tails) -> None:
+    request = await door(log, tails).accept(BODY, ingress=Ingress.HTTP, idempotency_key="k")
+    assert request.on_disconnect == "continue"
