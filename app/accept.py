@@ -21,12 +21,13 @@ from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
-from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
+from llm.calls import ThinkTags
 from transports.log import LogClient, LogError, LogRefusedError, Partition
 from transports.partitioner import partition_for
 from transports.tails import Tails
@@ -75,6 +76,18 @@ def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
     return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
 
 
+def _think_tags(given: str | None) -> ThinkTags | None:
+    """The choice that a client makes in a header."""
+    if given is None:
+        return None
+    try:
+        return ThinkTags(given.strip().lower())
+    except ValueError:
+        raise InvalidRequestError(
+            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
+        ) from None
+
+
 def _findable(named: str | None, ingress: Ingress) -> bool:
     """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
     return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
@@ -117,6 +130,7 @@ class Door:
         idempotency_key: str | None = None,
         caller: Caller | None = None,
         traceparent: str | None = None,
+        think_tags: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -129,6 +143,7 @@ class Door:
             idempotency_key: names the request within its tenant, instead of a ``uid``.
             caller: who asks, as far as the door knows.
             traceparent: the door's place in a trace (W3C); None begins one that nobody records.
+            think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -139,6 +154,7 @@ class Door:
         checked = check_body(body)
         tenant = self.tenant(tenant)
         named = _brought_uid(checked, tenant, idempotency_key)
+        wanted_tags = _think_tags(think_tags) or self._settings.think_tags
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = utc_iso(time.time() + checked["deadline_s"])
         uid = named or self.mint_uid()
@@ -151,6 +167,7 @@ class Door:
                     on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
+                    think_tags=wanted_tags,
                     traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)

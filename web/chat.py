@@ -18,7 +18,7 @@ from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
 from app.reading import Delivery, collect, deliveries, resumed
-from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
 from tables.requests import first_known
@@ -80,6 +80,7 @@ class ChatView:
                 idempotency_key=key,
                 caller=caller_of(http),
                 traceparent=http.get(TRACEPARENT),
+                think_tags=http.headers.get(THINK_TAGS_HEADER),
             )
         )
         try:
