@@ -27,7 +27,7 @@ from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, LogRefusedError, Partition
+from transports.log import LogClient, LogError, LogRefusedError, Partition, RecordTooLargeError, value_max_bytes
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -157,6 +157,8 @@ class Door:
                 if named is None:
                     self._begin(request, at.partition, published)
                 await published
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
@@ -246,6 +248,14 @@ class Door:
             value = requests.encode(request)
         except TypeError:
             raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
-        if len(value) > self._settings.record_value_max_bytes:
-            raise InvalidRequestError("The request does not fit into one record.", code="request_too_large", status=413)
+        log_max_bytes = value_max_bytes(self._log, topics.CHAT_REQUESTS.name, request.key)
+        max_bytes = min(self._settings.record_value_max_bytes, log_max_bytes)
+        if len(value) > max_bytes:
+            raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
         return value
+
+
+def _too_large(reason: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
+    )

@@ -365,7 +365,10 @@ class Settings(BaseModel):
         "killed and starts again waits for so long; one that was only slow loses no stream by it.",
     )
     kafka_max_message_bytes: int = Field(
-        8 * MIB + 65536, ge=1024, description="Largest record, in bytes: a whole request must fit into one."
+        8 * MIB + 65536,
+        ge=1024,
+        description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as much; "
+        "one that exists takes its own `max.message.bytes`, and what is larger than that is refused (413).",
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)
