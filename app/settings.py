@@ -156,6 +156,14 @@ class Settings(BaseModel):
         30.0,
         description="How long a request to be cancelled waits for a reader, in seconds, after the last one has left.",
     )
+    retry_attach_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="How long a request without a name, whose client has left, is kept for a retry that an openai "
+        "client marks, in seconds: the retry reads its answer and calls no LLM. The clients wait a minute at most "
+        "between two tries. 0: each retry is a request of its own.",
+    )
     models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
 
     # -- metrics

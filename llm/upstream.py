@@ -5,6 +5,7 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ import orjson
 from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 
 from answers.envelope import Json
+from answers.shape import Shape
 from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
 from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
@@ -147,13 +149,14 @@ class Upstream:
         if "json" in response.headers.get("content-type", ""):
             yield _as_chunk(_loads(await self._whole(response)))
             return
-        splitter, begun, ended = ThinkingSplitter(), set[int](), set[int]()
+        shape, splitter, begun, ended = _new_shape(), ThinkingSplitter(), set[int](), set[int]()
         async for data in self._events(response, began):
             if data == b"[DONE]":
                 break
             chunk = _loads(data)
             if chunk.get("error"):
                 raise _refused(chunk["error"], status=502)
+            chunk = shape.chunk(chunk)
             for choice in chunk.get("choices") or ():
                 (ended if choice.get("finish_reason") else begun).add(choice.get("index", 0))
             yield splitter.split(chunk)
@@ -241,13 +244,25 @@ def _as_chunk(completion: Json) -> Json:
     if not completion.get("choices"):
         raise _not_understood("something that is not a chat completion")
     choices = [
-        {**{k: v for k, v in choice.items() if k != "message"}, "delta": choice.get("message") or {}}
+        {**{k: v for k, v in choice.items() if k != "message"}, "delta": _numbered(choice.get("message") or {})}
         for choice in completion.get("choices") or ()
     ]
-    for choice in choices:
-        for index, call in enumerate(choice["delta"].get("tool_calls") or ()):
-            call.setdefault("index", index)
-    return ThinkingSplitter().split({**completion, "object": "chat.completion.chunk", "choices": choices})
+    chunk = _new_shape().chunk({**completion, "object": "chat.completion.chunk", "choices": choices})
+    return ThinkingSplitter().split(chunk)
+
+
+def _numbered(message: Json) -> Json:
+    """A whole message, whose tool calls are told apart by their places."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    numbered = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
+    return {**message, "tool_calls": numbered}
+
+
+def _new_shape() -> Shape:
+    """For the chunks of one answer; ids of tool calls that have none are made up."""
+    return Shape(lambda *_: f"call_{secrets.token_hex(12)}")
 
 
 def _timed_out(what: str, seconds: float) -> UpstreamError:
