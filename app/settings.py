@@ -375,8 +375,8 @@ class Settings(BaseModel):
     kafka_max_message_bytes: int = Field(
         8 * MIB + 65536,
         ge=1024,
-        description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as much; "
-        "one that exists takes its own `max.message.bytes`, and what is larger than that is refused (413).",
+        description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as "
+        "much; one that exists takes its own `max.message.bytes`, and what is larger than that is refused (413).",
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)
