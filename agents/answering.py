@@ -41,7 +41,7 @@ from app.tracing import tracing
 from llm.calls import Call
 from llm.choices import mark_of
 from llm.errors import UpstreamError, UpstreamUnavailableError
-from transports.log import LogClient, LogError, Partition
+from transports.log import LogClient, LogError, Partition, value_max_bytes
 from transports.tails import Tails
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Rules:
 
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
-    frame_max_bytes: int  # the largest record that the log takes
+    frame_max_bytes: int  # the largest value of a record, where the topic takes no less
     read_back_s: float = 10.0  # a record that was confirmed and cannot be read for so long: look again
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
     continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
@@ -405,7 +405,7 @@ class Answering:
             view.answer.rid,
             attempt.id,
             view.answer.next_seq,
-            max_bytes=self._rules.frame_max_bytes,
+            max_bytes=min(self._rules.frame_max_bytes, value_max_bytes(self._log, at.topic, request.key)),
         )
         speaking = asyncio.create_task(
             self._speak(request, view, writer, attempt, give_up), name=f"speak-{request.uid}"

@@ -48,6 +48,7 @@ app.on_drain(work.drain)
 app.on_stopped(parser.close)
 app.lineage_skipped = lambda: provenance.skipped
 app.in_flight = lambda: work.in_flight
+app.generated = work.generated
 app.begin = work.begin
 
 

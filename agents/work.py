@@ -50,6 +50,7 @@ class InFlight:
     events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
     in_log: asyncio.Event = field(default_factory=asyncio.Event)  # or known not to be
+    ended: bool = False  # its answer is in the log; what is left is to settle it
     claim: Claim | None = None  # of one that is begun ahead of its event
     context: Context | None = None  # of its first delivery: a table is changed under an event
     task: "asyncio.Task[None] | None" = None
@@ -108,6 +109,12 @@ class Work:
     def in_flight(self) -> int:
         """Requests that are being answered or followed."""
         return len(self._in_flight) - self._ended
+
+    def generated(self, tenant: str, fingerprint: str) -> list[str]:
+        """The requests with a tenant and body that came by HTTP without a name, and are being answered here."""
+        running = [one.request for one in self._in_flight.values() if not one.ended]
+        asked = [one for one in running if (one.tenant, one.fingerprint) == (tenant, fingerprint)]
+        return [one.uid for one in asked if one.ingress is Ingress.HTTP and requests.is_minted(one.uid)]
 
     async def take(self, event: "EventT[Any]") -> None:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
@@ -252,6 +259,7 @@ class Work:
             request, _chunks_of(partition), slot=work.slot, on_attempt=story.attempted, give_up=give_up, claim=claim
         )
         work.slot.give_back()
+        work.ended = True
         context = await self._delivery(work, partition)
         if context is None or partition not in self._app.own_partitions():
             return

@@ -17,7 +17,7 @@ import orjson
 from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
@@ -28,7 +28,7 @@ from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
 from llm.calls import ThinkTags
-from transports.log import LogClient, LogError, LogRefusedError, Partition
+from transports.log import LogClient, LogError, LogRefusedError, Partition, RecordTooLargeError, value_max_bytes
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -93,6 +93,13 @@ def _findable(named: str | None, ingress: Ingress) -> bool:
     return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
 
 
+def _fingerprint(upstream_body: Json) -> str:
+    try:
+        return requests.fingerprint(upstream_body)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
+
+
 class Door:
     """Takes requests in for one worker."""
 
@@ -148,7 +155,7 @@ class Door:
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
             ApiError: the log refuses it for good.
-            UnavailableError: the log did not confirm it in time. It may have been taken all the same, so a client
+            InDoubtError: the log did not confirm it in time. It may have been taken all the same, so a client
                 that sends it again should send the same uid.
         """
         checked = check_body(body)
@@ -174,15 +181,16 @@ class Door:
                 if named is None:
                     self._begin(request, at.partition, published)
                 await published
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
             ) from error
         except (LogError, TimeoutError) as error:
             reason = "not in time" if isinstance(error, TimeoutError) else str(error)
-            raise UnavailableError(
-                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
-                code="log_unavailable",
+            raise InDoubtError(
+                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.", uid=uid
             ) from error
         details = {
             "chunks_from": request.chunks_from,
@@ -202,6 +210,15 @@ class Door:
             self._prompts.emit(request)
         self._metrics.accepted(ingress)
         return request
+
+    def identity(self, body: Any, *, tenant: str | None) -> tuple[str, str]:
+        """The tenant and the fingerprint that `accept` would give to a request.
+
+        Raises:
+            InvalidRequestError: the request is wrong.
+        """
+        checked = check_body(body)
+        return self.tenant(tenant), _fingerprint(requests.upstream_body(checked, self._settings.openai_model))
 
     def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
         """Tell that a request was refused; a tenant that is none counts as not named."""
@@ -233,10 +250,6 @@ class Door:
 
     def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)
-        try:
-            digest = requests.fingerprint(upstream_body)
-        except TypeError:  # orjson reads deeper nesting than it writes
-            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
         return ChatRequest(
             uid=uid,
             event_id=requests.new_id("evt"),
@@ -244,7 +257,7 @@ class Door:
             ingress=ingress,
             accepted_at=utc_iso(),
             body=upstream_body,
-            fingerprint=digest,
+            fingerprint=_fingerprint(upstream_body),
             stream=bool(body.get("stream")),
             username=body.get("username"),
             chunks_from=chunks_from,
@@ -263,6 +276,14 @@ class Door:
             value = requests.encode(request)
         except TypeError:
             raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
-        if len(value) > self._settings.record_value_max_bytes:
-            raise InvalidRequestError("The request does not fit into one record.", code="request_too_large", status=413)
+        log_max_bytes = value_max_bytes(self._log, topics.CHAT_REQUESTS.name, request.key)
+        max_bytes = min(self._settings.record_value_max_bytes, log_max_bytes)
+        if len(value) > max_bytes:
+            raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
         return value
+
+
+def _too_large(reason: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
+    )

@@ -65,6 +65,14 @@ class UnavailableError(ApiError):
         super().__init__(message, status=status, kind="service_unavailable_error", code=code, headers=headers)
 
 
+class InDoubtError(UnavailableError):
+    """A request may be in the log, or not. Sent again under its uid, it is answered once."""
+
+    def __init__(self, message: str, *, uid: str) -> None:
+        super().__init__(message, code="log_unavailable")
+        self.uid = uid
+
+
 def from_terminal(error: Json) -> ApiError:
     """The error that a terminal frame carries.
 

@@ -185,6 +185,14 @@ class Settings(BaseModel):
         30.0,
         description="How long a request to be cancelled waits for a reader, in seconds, after the last one has left.",
     )
+    retry_attach_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="How long a request without a name, whose client has left, is kept for a retry that an openai "
+        "client marks, in seconds: the retry reads its answer and calls no LLM. The clients wait a minute at most "
+        "between two tries. 0: each retry is a request of its own.",
+    )
     models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
 
     # -- metrics
@@ -394,7 +402,10 @@ class Settings(BaseModel):
         "killed and starts again waits for so long; one that was only slow loses no stream by it.",
     )
     kafka_max_message_bytes: int = Field(
-        8 * MIB + 65536, ge=1024, description="Largest record, in bytes: a whole request must fit into one."
+        8 * MIB + 65536,
+        ge=1024,
+        description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as "
+        "much; one that exists takes its own `max.message.bytes`, and what is larger than that is refused (413).",
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)

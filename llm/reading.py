@@ -6,6 +6,7 @@ by its first byte: servers stream under ``application/json``, and send one JSON 
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from typing import Any, Final
@@ -15,6 +16,7 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
 from answers.envelope import Json
+from answers.shape import Shape
 from llm.calls import Call, ThinkTags, Timeouts
 from llm.choices import Choices
 from llm.errors import AnswerTooLongError, UpstreamError, broke_off, not_understood
@@ -62,6 +64,7 @@ class Reading:
         self._choices = Choices(wanted)
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
         self._halves = Halves()
+        self._shape = Shape(lambda *_: f"call_{secrets.token_hex(12)}")  # ids of tool calls that have none are made up
         self._broken: Exception | None = None
         self._stopped_by: str | None = None  # the limit that stopped the answer
         self._heard = False  # any bytes
@@ -162,7 +165,7 @@ class Reading:
                 chunk = self._chunk(data, decoder.name)
                 if chunk is None and block is None:
                     break  # the connection ended within an event
-                chunk = _checked(chunk, event_name=decoder.name)
+                chunk = self._shape.chunk(_checked(chunk, event_name=decoder.name))
                 if choices.add(chunk):
                     self._tokens_left -= 1
                 yield self._shown(chunk)
@@ -218,7 +221,7 @@ class Reading:
             self._check_whole_body()
             raise not_understood("something that is not a JSON object") from None
         self._broken = self._stopped_by = None  # what came is all
-        chunk = _as_chunk(value)
+        chunk = self._shape.chunk(_as_chunk(value))
         self._choices.add(chunk)
         return self._shown(chunk)
 
@@ -333,10 +336,16 @@ def _as_chunk(completion: Any) -> Json:
     if not completion.get("choices"):
         raise not_understood("something that is not a chat completion")
     choices = [
-        {**{k: v for k, v in choice.items() if k != "message"}, "delta": choice.get("message") or {}}
+        {**{k: v for k, v in choice.items() if k != "message"}, "delta": _numbered(choice.get("message") or {})}
         for choice in completion.get("choices") or ()
     ]
-    for choice in choices:
-        for index, call in enumerate(choice["delta"].get("tool_calls") or ()):
-            call.setdefault("index", index)
     return {**completion, "object": "chat.completion.chunk", "choices": choices}
+
+
+def _numbered(message: Json) -> Json:
+    """A whole message, whose tool calls are told apart by their places."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    numbered = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
+    return {**message, "tool_calls": numbered}

@@ -74,7 +74,7 @@ class _Way:
         while self._pending:
             await self._land()
         self._raise()
-        headers = contract.ended(self.order.name, self.place.seq, end.terminal, end.tool_calls)
+        headers = contract.ended(self.order.name, self.place.seq, end.terminal, end.beside)
         self._launch(end.body, headers, ended=True)
         while self._flights:
             await self._land()
@@ -251,12 +251,12 @@ class Delivering:
     async def _read(self, order: Order, at: Partition, way: _Way) -> "_End":
         """Send what the log says, up to the last message, which is returned."""
         inline = self._settings.response_thinking == "inline"
-        text, ahead, whole = Text(thinking=inline), way.again(), bytearray()
+        text, ahead, whole = Text(order.uid, thinking=inline), way.again(), bytearray()
         try:
             async with aclosing(self._news(order, at)) as news:
                 async for delivery in news:
                     if delivery.restarted:
-                        text, ahead, whole = Text(thinking=inline), way.again(), bytearray()
+                        text, ahead, whole = Text(order.uid, thinking=inline), way.again(), bytearray()
                     said, terminal = text.add(delivery.chunks), delivery.terminal
                     if terminal is not None:
                         said += text.end()
@@ -269,7 +269,7 @@ class Delivering:
                     if terminal is not None:
                         if terminal.status is Status.COMPLETED:
                             ahead.end()
-                        return _End(terminal, bytes(whole), text.tool_calls)
+                        return _End(terminal, bytes(whole), text.beside)
         except ApiError as error:
             return _End(contract.failed(error))
         except DivergedError:
@@ -288,7 +288,7 @@ class _End:
 
     terminal: Terminal
     body: bytes = b""
-    tool_calls: list[Json] | None = None
+    beside: Json | None = None
 
 
 class _NotThereError(Exception):
