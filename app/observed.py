@@ -22,7 +22,7 @@ class Observed:
         self._latencies: dict[str, Latency] = {}  # by topic
         # As they are: nothing is to be counted of them.
         self.start, self.stop, self.unfollow = log.start, log.stop, log.unfollow
-        self.partitions, self.topic_id = log.partitions, log.topic_id
+        self.partitions, self.topic_id, self.record_max_bytes = log.partitions, log.topic_id, log.record_max_bytes
         self.bounds, self.offset_at = log.bounds, log.offset_at
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:

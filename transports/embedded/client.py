@@ -112,6 +112,11 @@ class EmbeddedLog:
         self.partitions(topic)
         return ""
 
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record; the same for all topics."""
+        del topic
+        return self._max_request_size
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
