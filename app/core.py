@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from answers.envelope import Json
 from app import logs, topics
 from app.accept import Door
 from app.audit import CANCEL, Audit, Caller
+from app.dead_letters import bury_unreadable
 from app.engine import faust_settings, log_client
 from app.errors import UnavailableError
 from app.metrics import Metrics
@@ -41,7 +43,8 @@ from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
 from app.tracing import tracing
-from llm.upstream import Timeouts, Upstream
+from llm.calls import Timeouts
+from llm.upstream import Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import TailLimits, Tails
 
@@ -86,10 +89,23 @@ class Outside(Service):
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         await self._connect()
+        if app.settings.on_kafka:
+            transport: Any = app.transport  # Faust's type lacks what our driver has
+            transport.unreadable = partial(bury_unreadable, app.log_client, tenant=app.settings.default_tenant)
         await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
+        self._tell_limits()
         await app.tails.start()
         self.add_future(app.metrics.sample_loop(asyncio.sleep))
         _collect_garbage_less()
+
+    def _tell_limits(self) -> None:
+        """Warn of topics that take less than a whole request, or one large chunk of an answer."""
+        for topic in (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name):
+            if (limit := self._app.log_client.record_max_bytes(topic)) < self._app.settings.request_max_bytes:
+                self.log.warning(
+                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: what is larger "
+                    "is refused", topic, limit, self._app.settings.request_max_bytes,
+                )  # fmt: skip
 
     async def _connect(self) -> None:
         """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
@@ -185,6 +201,7 @@ class Weir(faust.App):
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
+        self.generated: Callable[[str, str], list[str]] = lambda *_: []
         self.lineage_skipped: Callable[[], int] = lambda: 0
         self.window_events: Callable[[], dict[str, int]] = dict
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None

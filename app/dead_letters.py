@@ -5,6 +5,8 @@ import base64
 from answers import envelope, limits
 from answers.envelope import Json, MalformedRecordError
 from app import requests, topics
+from events.base import derived_id
+from transports.kafka.batches import Unreadable
 from transports.log import LogClient, Record, RecordTooLargeError
 from transports.partitioner import partition_for
 
@@ -43,7 +45,7 @@ async def bury(
         LogError: it may not be there; do not acknowledge the record.
     """
     value_bytes = record.value or b""
-    kept = len(value_bytes) <= value_max_bytes
+    kept = len(value_bytes) <= min(value_max_bytes, log.record_max_bytes(topics.CHAT_DEAD_LETTERS.name) // 2)
     headers = [[name[:HEADER_CHARS], base64.b64encode(value[:HEADER_CHARS]).decode()] for name, value in record.headers]
     data = {
         "reason": limits.cut(reason, limits.MESSAGE_CHARS),
@@ -65,6 +67,30 @@ async def bury(
             raise
         bare = envelope.encode(event_id, EVENT_TYPE, limits.cut(tenant), {**data, "value": None})
         await log.append(*at, key[:KEY_BYTES], bare)
+
+
+async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> None:
+    """Write down that records were passed over because they cannot be read; the log itself keeps what is left of them.
+
+    The same batch has the same event id, whichever worker meets it.
+
+    Raises:
+        LogError: it may not be there.
+    """
+    event_id = derived_id("unreadable", *batch.at, batch.first)
+    data = {
+        "reason": f"unreadable: {batch.reason}",
+        "topic": batch.at.topic,
+        "partition": batch.at.partition,
+        "offset": batch.first,
+        "last_offset": batch.last,
+        "key": "",
+        "value": None,
+        "size_bytes": 0,
+        "headers": [],
+    }
+    value = envelope.encode(event_id, EVENT_TYPE, tenant, data)
+    await log.append(topics.CHAT_DEAD_LETTERS.name, partition_for(b"", topics.CHAT_DEAD_LETTERS.partitions), b"", value)
 
 
 def tenant_of(value: bytes | None) -> str | None:

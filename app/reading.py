@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from answers.completion import Completion
 from answers.envelope import Json
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from app.decoding import decode
-from app.errors import ApiError, InvalidRequestError, UnavailableError, from_terminal
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError, from_terminal
 from app.restarts import restarts_of
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.memory import Memory
@@ -64,6 +65,8 @@ async def deliveries(
     rid: str | None = None,
     submission: str = "",
     own: bool = True,
+    topic_id: str = "",
+    ended: bool = False,
 ) -> AsyncGenerator[Delivery, None]:
     """What a reader gets, in order and each once, until the terminal, which comes last.
 
@@ -76,29 +79,33 @@ async def deliveries(
         rid: the request's identity, where it is known; else ``submission`` finds it.
         submission: the event id of the reader's own submission, or of any.
         own: whether it is the reader's own: with another body than the first one, it is an error.
+        topic_id: of the chat-chunks in which the position was found, where that is known.
+        ended: whether the request of ``rid`` has ended, so that the log must hold its end.
 
     Raises:
         InvalidRequestError: another request has this uid (409).
+        AnswerGoneError: the request has ended, and the log does not hold its end any more.
+        LogReplacedError: the log is another one than that of the position.
         BrokenStreamError: chunks are missing in the log.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
         known: list[Record] = []
         if rid is None:
             async for found in _identify(tail, submission, idle_s, own=own):
                 if found is None:
                     yield IDLE
                 else:
-                    rid, position, known = found
+                    rid, position, known, ended = found
         if rid is not None and (known or not submission):
-            async for delivery in _follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s):
+            async for delivery in _follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended):
                 yield delivery
             return
     if rid is None:
         return
     # The answer was begun by an earlier submission.
     async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
-        async for delivery in _follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s):
+        async for delivery in _follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended):
             yield delivery
 
 
@@ -124,8 +131,9 @@ async def resumed(
         LogError: the log cannot be read.
     """
     records = await log.read(at, offset, limit=1)
-    if (await log.bounds(at)).start > offset:
-        raise InvalidRequestError("The log does not keep this part of the answer any more.", code="gone", status=410)
+    bounds = await log.bounds(at)
+    if not bounds.start <= offset < bounds.end:  # behind the end: of a log that was there before this one
+        raise AnswerGoneError("The log does not keep this part of the answer any more.")
     frame = decode(records[0]) if records and records[0].offset == offset else None
     known_place = frame is not None and (place < len(frame.chunks) or frame.terminal is not None)
     if frame is None or frame.uid != uid or not known_place:
@@ -188,7 +196,7 @@ async def counted(news: AsyncGenerator[Delivery, None], memory: Memory) -> Async
 
 
 async def origin(
-    tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True
+    tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True, topic_id: str = ""
 ) -> tuple[str, int]:
     """The rid of a submission's request, and the offset where its answer starts.
 
@@ -196,9 +204,10 @@ async def origin(
 
     Raises:
         InvalidRequestError: another request has this uid (409).
+        LogReplacedError: the log is another one than that of the position.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode()) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
         async for found in _identify(tail, submission, ORIGIN_IDLE_S, own=own):
             if found is not None:
                 return found[:2]
@@ -225,14 +234,17 @@ async def recounted(
     return answer, chunks
 
 
-async def stored(tails: Tails, at: Partition, uid: str, *, position: int) -> AsyncGenerator[Record, None]:
+async def stored(
+    tails: Tails, at: Partition, uid: str, *, position: int, topic_id: str = ""
+) -> AsyncGenerator[Record, None]:
     """The records about a request from ``position`` to the log's end, page by page, with turns for others between.
 
     Raises:
+        LogReplacedError: the log is another one than that of the position.
         LogError: the log cannot be read.
     """
-    end = (await tails.client.bounds(at)).end
-    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
+        end = (await tails.client.bounds(at)).end
         while tail.position < end and (records := await tail.page()):
             for record in records:
                 yield record
@@ -243,14 +255,17 @@ async def stored(tails: Tails, at: Partition, uid: str, *, position: int) -> Asy
                 yield record
 
 
-async def marks(tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind) -> list[tuple[int, Frame]]:
+async def marks(
+    tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind, topic_id: str = ""
+) -> list[tuple[int, Frame]]:
     """Marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 
     Raises:
+        LogReplacedError: the log is another one than that of the position.
         LogError: the log cannot be read.
     """
     needle, found = b'"%b"' % kind.encode(), list[tuple[int, Frame]]()
-    async for record in stored(tails, at, uid, position=position):
+    async for record in stored(tails, at, uid, position=position, topic_id=topic_id):
         frame = decode(record) if needle in (record.value or b"") else None
         if frame is not None and frame.kind is kind:
             found.append((record.offset, frame))
@@ -273,10 +288,19 @@ def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
     )
 
 
+class _Identified(NamedTuple):
+    """Whose answer a submission gets."""
+
+    rid: str
+    position: int  # where the answer starts
+    known: list[Record]  # what of it was read
+    ended: bool  # before the submission
+
+
 async def _identify(
     tail: Tail, submission: str, idle_s: float, *, own: bool
-) -> AsyncGenerator[tuple[str, int, list[Record]] | None, None]:
-    """Yields None while nothing is known, then (rid, where its answer starts, what of it was read), and ends."""
+) -> AsyncGenerator[_Identified | None, None]:
+    """Yields None while nothing is known, then whose answer it is, and ends."""
     begun, quiet_since = False, time.monotonic()
     while True:
         records = await _next(tail, idle_s)
@@ -287,12 +311,12 @@ async def _identify(
             begun = begun or bool(frame.attempt)  # of an earlier submission: then a mark is to come that names it
             first = frame.rid == submission or (frame.rid == ANYBODY and not begun)
             if first and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
-                yield submission, record.offset, records[place:]
+                yield _Identified(submission, record.offset, records[place:], ended=False)
                 return
             if frame.submission != submission or frame.kind not in {Kind.ATTACH, Kind.CONFLICT}:
                 continue
             if frame.kind is Kind.ATTACH or not own:
-                yield frame.rid, frame.first, []
+                yield _Identified(frame.rid, frame.first, [], ended=frame.ended)
                 return
             raise InvalidRequestError(
                 "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
@@ -312,10 +336,15 @@ async def _next(tail: Tail, idle_s: float) -> list[Record]:
 
 
 async def _follow(
-    tails: Tails, tail: Tail, answer: Answer, records: list[Record], *, idle_s: float
+    tails: Tails, tail: Tail, answer: Answer, records: list[Record], *, idle_s: float, ended: bool = False
 ) -> AsyncGenerator[Delivery, None]:
-    """Fold what the tail gives, after the ``records`` that it has given already."""
+    """Fold what the tail gives, after the ``records`` that it has given already.
+
+    Raises:
+        AnswerGoneError: an answer that has ``ended`` has no end in the log.
+    """
     quiet_since, upto = time.monotonic(), tail.feed.position
+    end = (await tails.client.bounds(tail.at)).end if ended else 0
     with closing(_Pages(tails, tail)) as pages:
         if not tail.caught_up:
             records = records + await pages.more(idle_s)
@@ -331,11 +360,13 @@ async def _follow(
                 raise BrokenStreamError((tail.key or b"").decode())
             if answer.terminal is not None:
                 return
+            if ended and tail.position >= end:  # nothing more will come of it
+                raise AnswerGoneError
             # Heartbeats of the generator are news to us, not to the reader.
             if time.monotonic() - quiet_since >= idle_s:
                 quiet_since = time.monotonic()
                 yield IDLE
-            records = await pages.more(idle_s)
+            records = await (tail.look() if ended and tail.caught_up else pages.more(idle_s))
 
 
 class _Pages:

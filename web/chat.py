@@ -5,9 +5,7 @@ And what can be done with an answer later: resume its stream, cancel it.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
@@ -15,20 +13,19 @@ from answers.envelope import Json
 from answers.frames import ANYBODY
 from app.accept import parse
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
 from app.reading import Delivery, collect, counted, deliveries, resumed
-from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
+from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
 from tables.requests import first_known, has_ended
 from transports.log import Partition
-from web.auditing import caller_of
+from web.asking import Asking
 from web.errors import json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
-from web.tracing import TRACEPARENT
 
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
 ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted
@@ -39,11 +36,12 @@ EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 class ChatView:
     """The chat completions endpoints of one worker."""
 
-    def __init__(self, app: Weir, lookup: Lookup, readers: Readers) -> None:
+    def __init__(self, app: Weir, lookup: Lookup, readers: Readers, asking: Asking) -> None:
         self._app = app
         self._settings = app.settings
         self._lookup = lookup
         self._readers = readers
+        self._asking = asking
         self._streams = Streams(app)
 
     # -- a new request
@@ -58,42 +56,15 @@ class ChatView:
                 status=415,
             )
         body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
-        request = await self._accepted(http, body, key)
-        http[UID] = request.uid  # for a stopping server
-        headers = {"X-Request-ID": request.uid}
-        with _keys_conflict(key):
-            async with self._readers.reading(self._reader(request, named=_named(body, key))):
-                if not request.stream:
-                    return await self._whole(request, headers)
-                news = self._deliveries(request, self._streams.idle_s)
-                return await self._streams.send(
-                    http, request.uid, news, headers=headers, include_usage=request.include_usage
-                )
-
-    async def _accepted(self, http: web.Request, body: Any, key: str | None) -> ChatRequest:
-        """Take a request, to the end: one whose client leaves meanwhile is in the log, and has lost its reader."""
-        accepting = asyncio.ensure_future(
-            self._app.door.accept(
-                body,
-                ingress=Ingress.HTTP,
-                tenant=http.headers.get("X-Tenant-ID"),
-                idempotency_key=key,
-                caller=caller_of(http),
-                traceparent=http.get(TRACEPARENT),
+        async with self._asking.asked(http, body, key) as request:
+            http[UID] = request.uid  # for a stopping server
+            headers = {"X-Request-ID": request.uid}
+            if not request.stream:
+                return await self._whole(request, headers)
+            news = self._deliveries(request, self._streams.idle_s)
+            return await self._streams.send(
+                http, request.uid, news, headers=headers, include_usage=request.include_usage
             )
-        )
-        try:
-            return await asyncio.shield(accepting)
-        except asyncio.CancelledError:
-            accepting.add_done_callback(self._left_early)
-            raise
-
-    def _left_early(self, accepting: "asyncio.Future[ChatRequest]") -> None:
-        if accepting.cancelled() or accepting.exception() is not None:
-            return  # it is not in the log
-        request = accepting.result()
-        if (reader := self._reader(request, named=True)) is not None:
-            self._readers.left(reader)
 
     def _check_stopping(self) -> None:
         """A worker that stops serves nobody new: it could not serve them to the end."""
@@ -108,6 +79,7 @@ class ChatView:
             position=request.chunks_from,
             idle_s=idle_s,
             submission=request.event_id,
+            topic_id=request.chunks_topic_id,
         )
 
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
@@ -116,20 +88,6 @@ class ChatView:
             async with asyncio.timeout(wait_s):
                 news = counted(self._deliveries(request, wait_s), self._app.tails.memory)
                 return json_response(await collect(news, request.uid), headers=headers)
-
-    @staticmethod
-    def _reader(request: ChatRequest, *, named: bool) -> Reader | None:
-        """The reader of a new request, where its leaving matters. Of a named one, there may be earlier submissions."""
-        if request.on_disconnect is OnDisconnect.CONTINUE:
-            return None
-        return Reader(
-            uid=request.uid,
-            name=request.event_id,
-            tenant=request.tenant,
-            submission=request.event_id,
-            position=request.chunks_from,
-            first=not named,
-        )
 
     # -- an old one
 
@@ -154,6 +112,7 @@ class ChatView:
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
                 own=False,
+                ended=row["state"] in TERMINAL,
             )
         else:
             offset, place = _event_id(after, at)
@@ -171,7 +130,7 @@ class ChatView:
     async def _still_kept(self, at: Partition, row: Json) -> None:
         first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
         if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
-            raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
+            raise AnswerGoneError
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
         """The reader of an old request, where its coming and leaving may matter."""
@@ -221,11 +180,6 @@ class ChatView:
         return str(row["tenant"]), {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
 
 
-def _named(body: Json, key: str | None) -> bool:
-    """Whether a client has named its request."""
-    return key is not None or body.get("uid") is not None
-
-
 def _start(row: Json) -> int:
     """An offset that nothing about a request is older than."""
     known = [row[name] for name in ("first", "chunks_from") if row.get(name) is not None]
@@ -238,19 +192,3 @@ def _event_id(given: str, at: Partition) -> tuple[int, int]:
     if found is None or int(found[1]) != at.partition:
         raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
     return int(found[2]), int(found[3])
-
-
-@contextmanager
-def _keys_conflict(key: str | None) -> Iterator[None]:
-    """Another body under the same idempotency key is a 422, as the IETF draft has it."""
-    try:
-        yield
-    except InvalidRequestError as error:
-        if key is None or error.error.get("code") != "uid_conflict":
-            raise
-        raise InvalidRequestError(
-            "Another request with a different body has this Idempotency-Key.",
-            param="Idempotency-Key",
-            code="idempotency_key_reused",
-            status=422,
-        ) from None
