@@ -25,7 +25,7 @@ from transports.memory import Memory
 from transports.tails import Tail, Tails
 
 PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, about 64 KiB
-LARGE_PAGE_BYTES = 256 << 10  # a page beyond it is counted in the memory of all readers
+LARGE_PAGE_BYTES = 128 << 10  # a page beyond it is counted in the memory of all readers
 FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks, roughly
 COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission

@@ -177,7 +177,7 @@ class Settings(BaseModel):
         ge=10,
         le=100_000,
         description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping and "
-        "GET /metrics. Each costs about 150 KiB of memory, also where its client does not read.",
+        "GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not read.",
     )
     readers_memory_bytes: int = Field(
         256 * MIB,
