@@ -440,6 +440,9 @@ def _news(answer: Answer, records: list[Record], partition: int, taken_back: int
             continue
         if folded.chunks or restarted or (folded.counts and answer.terminal):
             chunks = (*folded.chunks, *_last_words(frame, record))
+            if news:  # seldom, while an answer is written: then a record comes at a time
+                news.append(replace(news.pop(), more=True))
+            size_bytes = len(record.value or b"")
             news.append(
                 Delivery(
                     partition,
@@ -448,10 +451,7 @@ def _news(answer: Answer, records: list[Record], partition: int, taken_back: int
                     folded.skipped,
                     restarted,
                     answer.terminal,
-                    more=True,
-                    size_bytes=len(record.value or b""),
+                    size_bytes=size_bytes,
                 )
             )
-    if news:
-        news.append(replace(news.pop(), more=False))
     return answer, news

@@ -42,6 +42,9 @@ async def withdraw(
     answer = Answer(rid=rid)
     try:
         async with asyncio.timeout(timeout_s), tails.open(at, position, key=uid.encode()) as tail:
+            while records := await tail.page():  # an answer may be long
+                answer = _folded(answer, records)
+                await asyncio.sleep(0)
             answer = _folded(answer, await tail.look())
             if answer.terminal is None:
                 terminal = Terminal(status=status, finish_reason=status)
