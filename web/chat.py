@@ -15,7 +15,7 @@ from answers.frames import ANYBODY
 from app import topics
 from app.accept import parse
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
 from app.reading import Delivery, collect, deliveries, repeated, resumed, uid_at
 from app.requests import ChatRequest, OnDisconnect, new_id
@@ -108,6 +108,7 @@ class ChatView:
                 offset=offset,
                 place=place,
                 idle_s=idle_s,
+                topic_id=request.chunks_topic_id,
             )
         return deliveries(
             self._app.tails,
@@ -116,6 +117,7 @@ class ChatView:
             position=request.chunks_from,
             idle_s=idle_s,
             submission=request.event_id,
+            topic_id=request.chunks_topic_id,
         )
 
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
@@ -147,6 +149,7 @@ class ChatView:
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
                 own=False,
+                ended=row["state"] in TERMINAL,
             )
         else:
             _, offset, place = _event_id(after, at)
@@ -164,7 +167,7 @@ class ChatView:
     async def _still_kept(self, at: Partition, row: Json) -> None:
         first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
         if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
-            raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
+            raise AnswerGoneError
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
         """The reader of an old request, where its coming and leaving may matter."""

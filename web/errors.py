@@ -8,9 +8,10 @@ import orjson
 from aiohttp import web
 
 from answers.envelope import Json
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.requests import new_id
-from transports.log import LogError
+from llm.errors import SHOULD_RETRY
+from transports.log import LogError, LogReplacedError
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,9 @@ def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | No
 
 def error_response(error: ApiError, request_id: str) -> web.Response:
     """An error as a response."""
-    headers = {"X-Request-ID": request_id}
-    if error.status in {429, 503}:
-        headers["Retry-After"] = "1"
+    headers = {"X-Request-ID": request_id, **error.headers}
     if error.status == web.HTTPConflict.status_code:
-        headers["x-should-retry"] = "false"  # the openai clients would, and it would conflict again
+        headers[SHOULD_RETRY] = "false"  # the openai clients would, and it would conflict again
     return json_response(error.body, status=error.status, headers=headers)
 
 
@@ -68,6 +67,8 @@ def as_api_error(error: Exception, request_id: str) -> ApiError:
     """What a client is told of an exception; a defect is logged under the id, and its details stay here."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, LogReplacedError):
+        return AnswerGoneError()
     if isinstance(error, LogError):
         return UnavailableError(f"The log cannot be read now: {error}", code="log_unavailable")
     logger.error("a defect (%s)", request_id, exc_info=error)

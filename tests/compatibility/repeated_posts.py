@@ -86,13 +86,12 @@ SHEET = Sheet(
         RepeatCase(
             id="post-again-with-an-id-of-no-event",
             peer="any",
-            does="sends the id of an event that does not exist",
-            gets="400 that names `Last-Event-ID`",
+            does="sends the id of an event behind the end of the log",
+            gets="410: it was one of another log",
             named="not",
             event_id="0-999999999-0",
-            status=400,
-            code="unknown_event",
-            calls=1,
+            status=410,
+            code="gone",
         ),
         RepeatCase(
             id="post-again-with-an-id-past-64-bits",

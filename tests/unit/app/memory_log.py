@@ -6,7 +6,18 @@ from contextlib import asynccontextmanager
 
 from answers import frames
 from answers.frames import Frame
-from transports.log import Bounds, Deliver, Headers, LogError, LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import (
+    RECORD_OVERHEAD_BYTES,
+    Bounds,
+    Deliver,
+    Headers,
+    LogError,
+    LogUnavailableError,
+    Partition,
+    Record,
+    RecordTooLargeError,
+    TopicSpec,
+)
 from transports.tails import Tails
 
 WAIT_S = 10.0  # for what must come, on a loaded machine
@@ -23,8 +34,11 @@ class MemoryLog:
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
         self.showing: asyncio.Event | None = None  # until it is set, records are written and not delivered
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
+        self.topic_ids: dict[str, str] = {}
+        self.limits: dict[str, int] = {}  # the largest record of a topic; others take any
         self.now = 0.0  # the time of records that are written
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
+        self._on_replaced: dict[Partition, list[Callable[[], None]]] = {}
         self._withheld: list[Record] = []
         self._changed = asyncio.Event()
 
@@ -53,6 +67,14 @@ class MemoryLog:
         for deliver in self._followers.get(Partition(record.topic, record.partition), ()):
             deliver([record])
 
+    def replace(self, at: Partition, topic_id: str) -> None:
+        """The topic is deleted and created anew."""
+        self.records.pop(at, None)
+        self.topic_ids[at.topic] = topic_id
+        self._followers.pop(at, None)
+        for replaced in self._on_replaced.pop(at, []):
+            replaced()
+
     def values(self, at: Partition) -> list[bytes | None]:
         return [record.value for record in self.records.get(at, [])]
 
@@ -78,6 +100,13 @@ class MemoryLog:
         del topic
         return 6
 
+    async def topic_id(self, topic: str) -> str:
+        await self._reachable()
+        return self.topic_ids.get(topic, "")
+
+    def record_max_bytes(self, topic: str) -> int:
+        return self.limits.get(topic, 1 << 30)
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -87,6 +116,9 @@ class MemoryLog:
         if self.appending is not None:
             await self.appending.wait()
         error = self.broken or self.fail_append(at, value)
+        size_bytes = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
+        if error is None and size_bytes > self.record_max_bytes(at.topic):
+            error = RecordTooLargeError(f"a record of {size_bytes} bytes for {at.topic}")
         if error is not None:
             raise error
         return self.put(at, key, value, headers)
@@ -105,14 +137,18 @@ class MemoryLog:
         position = max(position, self.starts.get(at, 0))
         return self.records.get(at, [])[position : position + limit]
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         await self._reachable()
         self._followers.setdefault(at, []).append(deliver)
+        self._on_replaced.setdefault(at, []).append(on_replaced)
         deliver(self.records.get(at, [])[position:])
 
     async def unfollow(self, at: Partition) -> None:
         """Of all workers: a test ends them together."""
         self._followers.pop(at, None)
+        self._on_replaced.pop(at, None)
 
     async def _reachable(self) -> None:
         await asyncio.sleep(0)
