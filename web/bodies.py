@@ -9,9 +9,10 @@ import logging
 from aiohttp import hdrs, web
 
 from app.errors import UnavailableError
+from app.requests import new_id
 from transports.memory import Memory
 from web import sse
-from web.errors import Handler, error_response
+from web.errors import REQUEST_ID, Handler, error_response
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Bodies:
         if not isinstance(body, bytes) or len(body) <= sse.PIECE_BYTES or request.method == hdrs.METH_HEAD:
             return response
         if not self._memory.take(len(body)):
-            return error_response(no_room())
+            return error_response(_no_room(), request.get(REQUEST_ID) or new_id("err"))
         try:
             return await self._send(request, response, body)
         except ConnectionError as error:
@@ -59,7 +60,7 @@ class Bodies:
         return response
 
 
-def no_room() -> UnavailableError:
+def _no_room() -> UnavailableError:
     """What a client is told whose answer cannot be held now."""
     return UnavailableError(
         "Too much is being sent to other clients to hold this answer as well; ask again, or read its stream.",

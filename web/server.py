@@ -14,6 +14,7 @@ from mode import Service
 
 from app import app
 from app.errors import UnavailableError
+from app.requests import new_id
 from tables import terminals
 from tables.lookup import Lookup
 from tables.owners import Owners
@@ -55,7 +56,12 @@ class WebServer(Service):
         self._readers = Readers(app)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
         self._runner = web.AppRunner(
-            self._routes(), handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None
+            self._routes(),
+            handler_cancellation=True,
+            shutdown_timeout=STOP_S,
+            access_log=None,
+            max_field_size=app.settings.request_header_max,
+            max_line_size=app.settings.request_header_max,
         )
         await self._runner.setup()
         host, port = app.settings.restapi_host, app.settings.restapi_port
@@ -131,7 +137,8 @@ class WebServer(Service):
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if len(self._open) >= app.settings.http_requests_max and request.path not in ALWAYS:
-            return error_response(UnavailableError("Too many requests are open here; ask again.", code="worker_full"))
+            full = UnavailableError("Too many requests are open here; ask again.", code="worker_full")
+            return error_response(full, new_id("err"))
         task = asyncio.current_task()
         if task is not None:
             self._open[task] = request
