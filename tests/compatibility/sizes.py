@@ -11,6 +11,7 @@ from tests.compatibility.paths import PathName
 from tests.compatibility.upstream import Script, chunk, event, head, said, whole
 
 LONG = "x" * 400_000
+HTTP_CHARS = 50_000  # of the body of an HTTP error no more is read than 64 KiB
 HUGE = "y" * 1_000_000
 TEXT = "It is 2."
 SAYS = chunk({"role": "assistant", "content": TEXT})
@@ -39,15 +40,15 @@ def _errors() -> tuple[SizeCase, ...]:
     """An error with one large field, as an HTTP error and in the middle of a stream."""
     cases: list[SizeCase] = []
     for field, chars in CHARS.items():
-        large = {**ERROR, field: LONG}
-        for name, does, script in (
-            ("http", "answers 400 with an error", (whole({"error": large}, "400 Bad Request"),)),
-            ("stream", "ends a stream with an error", (head(), event(SAYS), event({"error": large}))),
+        body, streamed = {**ERROR, field: LONG[:HTTP_CHARS]}, {**ERROR, field: LONG}
+        for name, does, size, script in (
+            ("http", "answers 400 with an error", HTTP_CHARS, (whole({"error": body}, "400 Bad Request"),)),
+            ("stream", "ends a stream with an error", len(LONG), (head(), event(SAYS), event({"error": streamed}))),
         ):
             case = SizeCase(
                 id=f"size-error-{name}-{field}",
                 peer="gateways that quote what they were sent",
-                does=f"{does} whose `{field}` has {len(LONG):,} characters",
+                does=f"{does} whose `{field}` has {size:,} characters",
                 gets=f"that error, with {chars} characters of its `{field}`",
                 script=script,
                 error={**ERROR, field: _cut(LONG, chars)},
@@ -73,17 +74,17 @@ SHEET = Sheet(
         SizeCase(
             id="size-error-all-fields",
             peer="gateways that quote what they were sent",
-            does="answers 500 with 400,000 characters in each field of the error",
+            does="answers 500 with 15,000 characters in each field of the error",
             gets="that error, each field cut",
-            script=(whole({"error": dict.fromkeys(ERROR, LONG)}, "500 Internal Server Error"),),
+            script=(whole({"error": dict.fromkeys(ERROR, LONG[:15_000])}, "500 Internal Server Error"),),
             error={field: _cut(LONG, chars) for field, chars in CHARS.items()},
         ),
         SizeCase(
             id="size-error-nested-code",
             peer="gateways that hand on the error of another",
-            does="answers 400 with an object of 400,000 characters as `code`",
+            does="answers 400 with an object of 50,000 characters as `code`",
             gets="the error, its `code` as text, cut",
-            script=(whole({"error": {**ERROR, "code": {"inner": LONG}}}, "400 Bad Request"),),
+            script=(whole({"error": {**ERROR, "code": {"inner": LONG[:HTTP_CHARS]}}}, "400 Bad Request"),),
             error={"message": "no", "type": "t"},
         ),
         _completed("finish-reason", "ends with a `finish_reason` of 1 MB", WHOLE, SAYS, chunk({}, HUGE), paths=UNTYPED),
