@@ -17,6 +17,8 @@ _OF_CALLS: Final = frozenset({"name", "arguments", "input"})
 """Fields that are text, so that their pieces are joined; of any other field one value counts."""
 
 _NAMES: Final = frozenset({"id", "type", "role"})  # of these, the first value that means something stays
+_FIRST: Final = frozenset({"model", "created"})  # and of these, at the top of the object
+_OURS: Final = frozenset({"id", "object", "choices"})
 _CALLS: Final = frozenset({"function", "custom", "function_call"})
 _UNNUMBERED: Final = frozenset({"tool_calls"})  # OpenAI gives no index where it does not stream
 
@@ -116,7 +118,7 @@ class Completion:
         """Take one chunk object into the answer."""
         chunk = self._shape.chunk(chunk)
         for key, value in chunk.items():
-            if key not in {"id", "object", "choices"} and value is not None and not (value == "" and key in self._top):
+            if key not in _OURS and value is not None and _counts(key, value, self._top.get(key)):
                 self._top[key] = value
         for choice in chunk.get("choices") or ():
             self._add_choice(choice)
@@ -138,6 +140,11 @@ class Completion:
         """The chat.completion object; its choices in order of their index."""
         choices = [_built(self._choices[index]) for index in sorted(self._choices)]
         return {**self._top, "choices": [{**c, "message": _finished(c["message"])} for c in choices]}
+
+
+def _counts(key: str, value: Any, old: Any) -> bool:
+    """Whether a value at the top of a chunk counts beside the one before it."""
+    return not old or (value != "" and key not in _FIRST)
 
 
 def _finished(message: Json) -> Json:

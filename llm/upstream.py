@@ -6,6 +6,7 @@ stream's bytes are parsed here with orjson, because one pydantic object per toke
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
 from contextvars import ContextVar
@@ -102,7 +103,7 @@ class Upstream:
             raise _not_understood("a list of models that is not JSON") from error
 
     async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
-        """Chunk objects of one answer, as the upstream sent them, thinking split from content.
+        """Chunk objects of one answer, as the upstream sent them but for their shape, thinking split from content.
 
         Closing the iterator closes the call. A stream that ends without a finish reason raises after its last chunk.
 
@@ -117,7 +118,7 @@ class Upstream:
         began = asyncio.get_running_loop().time()
         response = await self._open(request)
         try:
-            async for chunk in self._chunks(response, began):
+            async for chunk in self._chunks(response, began, _shape_for(body)):
                 yield chunk
         finally:
             # Closing must not hang on a peer that no longer reads.
@@ -145,11 +146,11 @@ class Upstream:
         except TimeoutError:
             raise _timed_out("gave no answer", self._timeouts.first_token_s) from None
 
-    async def _chunks(self, response: "AsyncAPIResponse[Any]", began: float) -> AsyncIterator[Json]:
+    async def _chunks(self, response: "AsyncAPIResponse[Any]", began: float, shape: Shape) -> AsyncIterator[Json]:
         if "json" in response.headers.get("content-type", ""):
-            yield _as_chunk(_loads(await self._whole(response)))
+            yield _as_chunk(_loads(await self._whole(response)), shape)
             return
-        shape, splitter, begun, ended = _new_shape(), ThinkingSplitter(), set[int](), set[int]()
+        splitter, begun, ended = ThinkingSplitter(), set[int](), set[int]()
         async for data in self._events(response, began):
             if data == b"[DONE]":
                 break
@@ -237,7 +238,7 @@ def _is_choice(choice: object) -> bool:
     return isinstance(choice, dict) and isinstance(choice.get("delta") or choice.get("message") or {}, dict)
 
 
-def _as_chunk(completion: Json) -> Json:
+def _as_chunk(completion: Json, shape: Shape) -> Json:
     """A whole chat.completion, from a server that does not stream, as one chunk."""
     if completion.get("error"):
         raise _refused(completion["error"], status=502)
@@ -247,7 +248,7 @@ def _as_chunk(completion: Json) -> Json:
         {**{k: v for k, v in choice.items() if k != "message"}, "delta": _numbered(choice.get("message") or {})}
         for choice in completion.get("choices") or ()
     ]
-    chunk = _new_shape().chunk({**completion, "object": "chat.completion.chunk", "choices": choices})
+    chunk = shape.chunk({**completion, "object": "chat.completion.chunk", "choices": choices})
     return ThinkingSplitter().split(chunk)
 
 
@@ -260,9 +261,10 @@ def _numbered(message: Json) -> Json:
     return {**message, "tool_calls": numbered}
 
 
-def _new_shape() -> Shape:
-    """For the chunks of one answer; ids of tool calls that have none are made up."""
-    return Shape(lambda *_: f"call_{secrets.token_hex(12)}")
+def _shape_for(body: Json) -> Shape:
+    """For the chunks of the answer to a request; ids of tool calls that have none are made up."""
+    without: Json = {"model": body.get("model"), "created": int(time.time())}
+    return Shape(lambda *_: f"call_{secrets.token_hex(12)}", without)
 
 
 def _timed_out(what: str, seconds: float) -> UpstreamError:
