@@ -26,6 +26,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agents.calling import CallRules, call_of
 from agents.continuing import Continuation, Plan, plan, plan_without_text, spoken
 from agents.frame_writer import FrameWriter
 from agents.view import View
@@ -37,8 +38,10 @@ from app.notes import Notes
 from app.reading import recounted
 from app.requests import ChatRequest, new_id
 from app.tracing import tracing
+from llm.calls import Call
+from llm.choices import mark_of
 from llm.errors import UpstreamError, UpstreamUnavailableError
-from transports.log import LogClient, LogError, Partition
+from transports.log import LogClient, LogError, Partition, value_max_bytes
 from transports.tails import Tails
 
 logger = logging.getLogger(__name__)
@@ -71,7 +74,7 @@ INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": 
 class Model(Protocol):
     """What answers: ``llm.upstream.Upstream`` or a stand-in."""
 
-    def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+    def stream(self, body: Json, call: Call) -> AsyncGenerator[Json, None]:
         """Chunk objects of one answer; raises UpstreamError."""
 
 
@@ -81,10 +84,11 @@ class Rules:
 
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
-    frame_max_bytes: int  # the largest record that the log takes
+    frame_max_bytes: int  # the largest value of a record, where the topic takes no less
     read_back_s: float = 10.0  # a record that was confirmed and cannot be read for so long: look again
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
     continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
+    calls: CallRules = field(default_factory=CallRules)  # how the LLM is asked
 
 
 class NotBegunError(Exception):
@@ -401,10 +405,10 @@ class Answering:
             view.answer.rid,
             attempt.id,
             view.answer.next_seq,
-            max_bytes=self._rules.frame_max_bytes,
+            max_bytes=min(self._rules.frame_max_bytes, value_max_bytes(self._log, at.topic, request.key)),
         )
         speaking = asyncio.create_task(
-            self._speak(request, view.answer, writer, attempt, give_up), name=f"speak-{request.uid}"
+            self._speak(request, view, writer, attempt, give_up), name=f"speak-{request.uid}"
         )
         watching = asyncio.create_task(self._watch(view, attempt.id, writer), name=f"watch-{request.uid}")
         try:
@@ -443,28 +447,29 @@ class Answering:
                 writer.beat()
 
     async def _speak(
-        self, request: ChatRequest, before: Answer, writer: FrameWriter, attempt: Attempt, give_up: bool
+        self, request: ChatRequest, view: View, writer: FrameWriter, attempt: Attempt, give_up: bool
     ) -> None:
         """One LLM call, from its first chunk to the terminal frame.
 
         Raises:
             LogError: what was said may or may not be in the log.
         """
-        told, does = _Told(before, attempt.notes), attempt.does
+        before, does = view.answer, attempt.does
+        told = _Told(before, attempt.notes)
         try:
             if give_up:
                 terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
             else:
-                await self._call(request, before, writer, told, does)
+                await self._call(request, view, writer, told, does)
                 terminal = told.terminal(does.error)
         except UpstreamUnavailableError as error:
             if self._can_go_on(before, told):
                 logger.warning("request %s: goes on with a new call: %s", request.uid, error)
                 await writer.hand_off()
                 return self._on_handoff(request)
-            terminal = told.terminal({**error.error, "status": error.status})
+            terminal = told.terminal(error.terminal_error)
         except UpstreamError as error:
-            terminal = told.terminal({**error.error, "status": error.status})
+            terminal = told.terminal(error.terminal_error)
         except LogError:
             raise
         except Exception:
@@ -473,7 +478,7 @@ class Answering:
         try:
             await writer.end(terminal)
         except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
-            await writer.end(Terminal(status=Status.FAILED, error={**error.error, "status": error.status}))
+            await writer.end(Terminal(status=Status.FAILED, error=error.terminal_error))
         return None
 
     def _can_go_on(self, before: Answer, told: "_Told") -> bool:
@@ -481,13 +486,14 @@ class Answering:
         without = {Continuation.RESTART, Continuation.FAIL}
         return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
 
-    async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told", does: Plan) -> None:
+    async def _call(self, request: ChatRequest, view: View, writer: FrameWriter, told: "_Told", does: Plan) -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
         if does.body is None:
             return
-        self._check_attempts(before)
+        self._check_attempts(view.answer)
+        how = call_of(request, self._rules.calls, view)
         with tracing.call(request.traceparent, does.body, does.kind) as call:
-            async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
+            async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
                 async for chunk in chunks:
                     await writer.say(chunk)
                     told.chunk(chunk)
@@ -530,6 +536,7 @@ class _Told:
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
+        self._weir_finish: str | None = None
 
     @property
     def began(self) -> bool:
@@ -540,7 +547,10 @@ class _Told:
         if self._first is None:
             self._first = time.monotonic()
         self._usage = chunk.get("usage") or self._usage
-        self._reasons |= finish_reasons([chunk])
+        reasons = finish_reasons([chunk])
+        if reasons:
+            self._reasons |= reasons
+            self._weir_finish = mark_of([chunk]) or self._weir_finish
         self._notes.add(chunk)
 
     def terminal(self, error: Json | None = None) -> Terminal:
@@ -549,6 +559,7 @@ class _Told:
         return Terminal(
             status=Status.COMPLETED if error is None else Status.FAILED,
             finish_reason=self._reasons.get(0) if error is None else None,
+            weir_finish=self._weir_finish if error is None else None,
             usage=self._usage,
             error=error,
             timings={"first_chunk_ms": first_ms, "total_ms": total_ms},

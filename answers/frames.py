@@ -70,6 +70,7 @@ class Terminal:
 
     status: Status
     finish_reason: str | None = None  # of choice 0
+    weir_finish: str | None = None  # who set that, if the model did not: `inferred`, or the name of a limit
     usage: Json | None = None  # OpenAI's usage object, as the upstream counted
     error: Json | None = None  # OpenAI's error object plus `status`, the HTTP status it would have had
     timings: Json = field(default_factory=dict)  # milliseconds since the attempt began, by name
@@ -158,6 +159,7 @@ def _terminal_fields(terminal: Terminal) -> dict[str, Any]:
     return {
         "status": terminal.status,
         "finish_reason": limits.name(terminal.finish_reason),
+        **({} if terminal.weir_finish is None else {"weir_finish": limits.name(terminal.weir_finish)}),
         "usage": limits.small_object(terminal.usage),
         "error": _error(terminal.error),
         "timings": limits.small_object(terminal.timings),
@@ -169,6 +171,7 @@ def _terminal(data: Json) -> Terminal:
         status=Status(data["status"]),
         # Cut here as well: a log may hold terminals that were written before there were limits.
         finish_reason=limits.name(data.get("finish_reason")),
+        weir_finish=limits.name(data.get("weir_finish")),
         usage=limits.small_object(data.get("usage")),
         error=_error(data.get("error")),
         timings=limits.small_object(data.get("timings")) or {},

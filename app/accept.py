@@ -21,13 +21,14 @@ from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
-from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, LogRefusedError, Partition
+from llm.calls import ThinkTags
+from transports.log import LogClient, LogError, LogRefusedError, Partition, RecordTooLargeError, value_max_bytes
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -73,6 +74,18 @@ def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
             f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters.", param="Idempotency-Key"
         )
     return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
+
+
+def _think_tags(given: str | None) -> ThinkTags | None:
+    """The choice that a client makes in a header."""
+    if given is None:
+        return None
+    try:
+        return ThinkTags(given.strip().lower())
+    except ValueError:
+        raise InvalidRequestError(
+            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
+        ) from None
 
 
 def _findable(named: str | None, ingress: Ingress) -> bool:
@@ -124,6 +137,7 @@ class Door:
         idempotency_key: str | None = None,
         caller: Caller | None = None,
         traceparent: str | None = None,
+        think_tags: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -136,6 +150,7 @@ class Door:
             idempotency_key: names the request within its tenant, instead of a ``uid``.
             caller: who asks, as far as the door knows.
             traceparent: the door's place in a trace (W3C); None begins one that nobody records.
+            think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -146,6 +161,7 @@ class Door:
         checked = check_body(body)
         tenant = self.tenant(tenant)
         named = _brought_uid(checked, tenant, idempotency_key)
+        wanted_tags = _think_tags(think_tags) or self._settings.think_tags
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = utc_iso(time.time() + checked["deadline_s"])
         uid = named or self.mint_uid()
@@ -158,12 +174,15 @@ class Door:
                     on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
+                    think_tags=wanted_tags,
                     traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
                 if named is None:
                     self._begin(request, at.partition, published)
                 await published
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
@@ -257,6 +276,14 @@ class Door:
             value = requests.encode(request)
         except TypeError:
             raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
-        if len(value) > self._settings.record_value_max_bytes:
-            raise InvalidRequestError("The request does not fit into one record.", code="request_too_large", status=413)
+        log_max_bytes = value_max_bytes(self._log, topics.CHAT_REQUESTS.name, request.key)
+        max_bytes = min(self._settings.record_value_max_bytes, log_max_bytes)
+        if len(value) > max_bytes:
+            raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
         return value
+
+
+def _too_large(reason: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
+    )

@@ -128,6 +128,7 @@ class Account:
             "attempt": answer.attempt or None,
             "attempts": answer.attempts,
             "finish_reason": terminal.finish_reason,
+            "weir_finish": terminal.weir_finish,
             "usage": terminal.usage,
             "chunks": answer.next_seq,
             "error": self.error,

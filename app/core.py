@@ -43,7 +43,8 @@ from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
 from app.tracing import tracing
-from llm.upstream import Timeouts, Upstream
+from llm.calls import Timeouts
+from llm.upstream import Upstream
 from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from transports.tails import Tails
 
@@ -92,9 +93,19 @@ class Outside(Service):
             transport: Any = app.transport  # Faust's type lacks what our driver has
             transport.unreadable = partial(bury_unreadable, app.log_client, tenant=app.settings.default_tenant)
         await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
+        self._tell_limits()
         await app.tails.start()
         self.add_future(app.metrics.sample_loop(asyncio.sleep))
         _collect_garbage_less()
+
+    def _tell_limits(self) -> None:
+        """Warn of topics that take less than a whole request, or one large chunk of an answer."""
+        for topic in (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name):
+            if (limit := self._app.log_client.record_max_bytes(topic)) < self._app.settings.request_max_bytes:
+                self.log.warning(
+                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: what is larger "
+                    "is refused", topic, limit, self._app.settings.request_max_bytes,
+                )  # fmt: skip
 
     async def _connect(self) -> None:
         """Brokers and workers are often started together, so a broker that is not there yet is waited for."""

@@ -45,7 +45,7 @@ async def bury(
         LogError: it may not be there; do not acknowledge the record.
     """
     value_bytes = record.value or b""
-    kept = len(value_bytes) <= value_max_bytes
+    kept = len(value_bytes) <= min(value_max_bytes, log.record_max_bytes(topics.CHAT_DEAD_LETTERS.name) // 2)
     headers = [[name[:HEADER_CHARS], base64.b64encode(value[:HEADER_CHARS]).decode()] for name, value in record.headers]
     data = {
         "reason": limits.cut(reason, limits.MESSAGE_CHARS),

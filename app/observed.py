@@ -23,6 +23,7 @@ class Observed:
         # As they are: nothing is to be counted of them.
         self.start, self.stop, self.unfollow = log.start, log.stop, log.unfollow
         self.partitions, self.bounds, self.offset_at = log.partitions, log.bounds, log.offset_at
+        self.record_max_bytes = log.record_max_bytes
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:
         """Create what is missing; see `LogClient.create_topics`."""

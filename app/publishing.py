@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 WAITING_MAX = 20_000  # events on their way to the log; a request has about a dozen
 LINGER_S = 0.05  # how long an event waits for others: together they cost the log and its readers little more than one
 VALUE_MAX_BYTES = 8 << 20  # of one event, unless the log takes less
-ENVELOPE_BYTES = 2048  # of that, for the envelope around the data
+ENVELOPE_BYTES = 2048  # of that, for the envelope around the data; and of a record, for its key and headers
+ROOM_MIN_BYTES = 2 * ENVELOPE_BYTES  # a topic that takes less takes no events
 TOLD_EVERY_S = 10.0  # between two lines about events that were dropped
 
 
@@ -100,7 +101,7 @@ class Events:
             return
         try:
             event = encode(
-                data, tenant, event_id=event_id, traceparent=traceparent, replay=replay, max_bytes=self._max_bytes
+                data, tenant, event_id=event_id, traceparent=traceparent, replay=replay, max_bytes=self._room(data)
             )
         except Exception as error:  # noqa: BLE001 -- what others sent must not break an answer
             self._drop(data.TOPIC, f"it cannot be written: {error}")
@@ -128,8 +129,12 @@ class Events:
             LogError: it may or may not be in the log.
             TypeError: it holds something that is not JSON.
         """
-        event = encode(data, tenant, event_id=event_id, traceparent=traceparent, max_bytes=self._max_bytes)
+        event = encode(data, tenant, event_id=event_id, traceparent=traceparent, max_bytes=self._room(data))
         return await self._append(event)
+
+    def _room(self, data: EventData) -> int:
+        """Bytes for the value of an event, in its topic."""
+        return min(self._max_bytes, max(ROOM_MIN_BYTES, self._log.record_max_bytes(data.TOPIC) - ENVELOPE_BYTES))
 
     def flush(self) -> None:
         """Append what lingers, now. Never raises and never waits."""

@@ -12,11 +12,15 @@ import orjson
 from answers import envelope, limits
 from answers.envelope import Json, MalformedRecordError
 from app import traceparent
+from llm.calls import ThinkTags
 
 EVENT_TYPE = "chat.requested"
 
 # Weir's own fields in a client's body; the LLM never sees them.
 OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cancel"})
+
+THINK_TAGS_HEADER = "X-Think-Tags"
+"""Of an HTTP request or a RabbitMQ message: what becomes of ``<think>`` tags in its answer."""
 
 # How the client wants to read the answer, which is not what the LLM is asked.
 READING_FIELDS = frozenset({"stream", "stream_options"})
@@ -65,6 +69,7 @@ class ChatRequest:
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    think_tags: ThinkTags | None = None  # what becomes of <think> tags; None: as the worker that asks has it
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
     replay: str | None = None  # the run that asks it again: nobody waits for the answer, and nothing of it leaves
     replay_of: str | None = None  # the uid of its original
@@ -140,6 +145,8 @@ def encode(request: ChatRequest) -> bytes:
         data["deadline"] = request.deadline
     if request.on_disconnect is not OnDisconnect.CONTINUE:
         data["on_disconnect"] = request.on_disconnect
+    if request.think_tags is not None:
+        data["think_tags"] = request.think_tags
     if request.traceparent is not None:
         data["traceparent"] = request.traceparent
     if request.replay is not None:
@@ -180,6 +187,7 @@ def decode(value: bytes | None) -> ChatRequest:
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect") or OnDisconnect.AUTO).resolved(findable=True),
+            think_tags=None if data.get("think_tags") is None else ThinkTags(data["think_tags"]),
             traceparent=None if place is None else str(place),
             replay=None if data.get("replay") is None else str(data["replay"]),
             replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),

@@ -252,6 +252,7 @@ class Intake:
                         priority=message.priority or 0,
                         deadline=deadline,
                         traceparent=traceparent,
+                        think_tags=contract.think_tags_of(message),
                     )
                 # A worker that was frozen for so long has lost its connection, and the message went to another one.
                 late = time.monotonic() - taken_at > HEARTBEAT_S

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 _TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka's rule
 
+RECORD_OVERHEAD_BYTES: Final = 100  # of a record in a batch of its own, over its key, value and headers
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -142,6 +144,13 @@ class LogClient(Protocol):
             LogRefusedError: no such topic, as far as is known.
         """
 
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record that a topic takes: key, value and headers, and ``RECORD_OVERHEAD_BYTES``.
+
+        Of a topic whose limit is not known it is the client's own. Known after ``create_topics``; a limit that is
+        changed later is known after the next start, or once a record was refused.
+        """
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -187,6 +196,11 @@ class LogClient(Protocol):
 
     async def unfollow(self, at: Partition) -> None:
         """Stop the feed of a partition, if there is one; nothing is delivered after the call."""
+
+
+def value_max_bytes(log: LogClient, topic: str, key: bytes) -> int:
+    """The largest value that a topic takes under a key, without headers."""
+    return log.record_max_bytes(topic) - len(key) - RECORD_OVERHEAD_BYTES
 
 
 class Deliver(Protocol):

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from app.core import Weir
 from app.errors import InDoubtError, InvalidRequestError, UnavailableError
-from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from transports.log import LogError
 from web.auditing import caller_of
 from web.client_retries import ClientRetries, is_retry
@@ -82,6 +82,7 @@ class Asking:
                 idempotency_key=call.key,
                 caller=caller_of(call.http),
                 traceparent=call.http.get(TRACEPARENT),
+                think_tags=call.http.headers.get(THINK_TAGS_HEADER),
             )
         )
         try:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.errors import ApiError, InvalidRequestError, UnavailableError
+from llm.errors import SHOULD_RETRY
 from transports.log import LogError
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | No
 
 def error_response(error: ApiError) -> web.Response:
     """An error as a response."""
-    headers = {"Retry-After": "1"} if error.status in {429, 503} else {}
+    headers = error.headers
     if error.status == web.HTTPConflict.status_code:
-        headers["x-should-retry"] = "false"  # the openai clients would, and it would conflict again
+        headers = {**headers, SHOULD_RETRY: "false"}  # the openai clients would, and it would conflict again
     return json_response(error.body, status=error.status, headers=headers)
 
 

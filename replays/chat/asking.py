@@ -330,6 +330,7 @@ def again(
         username=original.username,
         chunks_from=chunks_from,
         on_disconnect=OnDisconnect.CONTINUE,
+        think_tags=original.think_tags,
         traceparent=str(mint()),
         replay=run.id,
         replay_of=original.uid,

@@ -103,6 +103,11 @@ class EmbeddedLog:
             raise LogRefusedError(f"log {self._path} has no topic {topic}")
         return count
 
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record; the same for all topics."""
+        del topic
+        return self._max_request_size
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:

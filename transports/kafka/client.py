@@ -21,6 +21,7 @@ from transports.kafka.feed import Feeds
 from transports.kafka.fetches import Asker, Page
 from transports.kafka.logins import watch
 from transports.kafka.reasons import reach, try_broker
+from transports.kafka.record_limits import RecordLimits
 from transports.kafka.security import KafkaSecurity
 from transports.kafka.topics import create_topics
 from transports.log import (
@@ -53,8 +54,7 @@ class KafkaLog:
         client_id: shown in the broker's logs and metrics.
         request_timeout_s: limit for each question to Kafka, its repetitions included.
         delivery_timeout_s: limit for an append to become durable, and for `stop` to wait for appends.
-        max_request_size: bytes of the largest record, with key and headers. The brokers' ``message.max.bytes`` (1 MiB
-            as shipped) must allow it.
+        max_request_size: bytes of the largest record, with key and headers, where its topic does not take less.
         max_waiting_bytes: bytes that may wait to be appended; more is refused at once.
     """
 
@@ -76,6 +76,7 @@ class KafkaLog:
         self._request_timeout_s = request_timeout_s
         self._delivery_timeout_s = delivery_timeout_s
         self._max_request_size = max_request_size
+        self._limits = RecordLimits(max_request_size)
         self._max_waiting_bytes = max_waiting_bytes
         self._appends: Appends | None = None
         self._asker: Asker | None = None
@@ -99,7 +100,7 @@ class KafkaLog:
         self._feeds = Feeds(self._poller, self._asker)
         self._appends = Appends(
             self._new_producer,
-            max_request_bytes=self._max_request_size,
+            limits=self._limits,
             max_waiting_bytes=self._max_waiting_bytes,
             delivery_s=self._delivery_timeout_s,
         )
@@ -139,6 +140,7 @@ class KafkaLog:
             try:
                 await admin.start()
                 await create_topics(admin, topics, replication, self._max_request_size)
+                await self._limits.read(admin, [topic.name for topic in topics])
             finally:
                 await admin.close()
             while not all(asker.partitions(topic.name) for topic in topics):
@@ -161,6 +163,10 @@ class KafkaLog:
         return count
 
     # -- records
+
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record that a topic takes; see `transports.log.LogClient.record_max_bytes`."""
+        return self._limits.of_record(topic)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()

@@ -19,7 +19,7 @@ from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
 from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
-from transports.log import LogError, Partition
+from transports.log import LogError, Partition, RecordTooLargeError
 
 
 def told(one: Stage) -> str:
@@ -255,6 +255,34 @@ async def test_of_many_workers_that_start_at_once_one_calls(seed: int) -> None:
     assert sum(len(s.model.asked) for s in stages) == 1
     assert len({(a.attempt, a.last, a.terminal is None) for a in answers}) == 1
     assert told(one) == "xy"
+
+
+# -- a topic that takes less than the settings say
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "lowered meanwhile"])
+async def test_a_chunk_that_the_topic_does_not_take_costs_one_call(*, known: bool) -> None:
+    log = MemoryLog()
+    if known:
+        log.limits[AT.topic] = 4000
+    else:
+        log.fail_append = lambda _, value: RecordTooLargeError("4000") if len(value or b"") > 4000 else None
+    async with stage(words("a", "x" * 5000, "b"), log=log) as one:
+        answer = await one.answer()
+    assert answer.terminal is not None
+    assert answer.terminal.error is not None
+    assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.FAILED, "upstream_invalid_response")
+    assert (told(one), len(one.model.asked), answer.attempts) == ("a", 1, 1)
+
+
+async def test_chunks_that_wait_together_are_shared_out_over_frames_that_the_topic_takes() -> None:
+    log = MemoryLog()
+    log.limits[AT.topic] = 4000
+    text = ["x" * 1000, *("y" * 500 for _ in range(20))]
+    async with stage(words(*text), log=log) as one:
+        answer = await one.answer()
+    assert answer.terminal is not None
+    assert (answer.terminal.status, told(one)) == (Status.COMPLETED, "".join(text))
 
 
 # -- a log that is slow to show what was written

@@ -6,7 +6,18 @@ from contextlib import asynccontextmanager
 
 from answers import frames
 from answers.frames import Frame
-from transports.log import Bounds, Deliver, Headers, LogError, LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import (
+    RECORD_OVERHEAD_BYTES,
+    Bounds,
+    Deliver,
+    Headers,
+    LogError,
+    LogUnavailableError,
+    Partition,
+    Record,
+    RecordTooLargeError,
+    TopicSpec,
+)
 from transports.tails import Tails
 
 WAIT_S = 10.0  # for what must come, on a loaded machine
@@ -23,6 +34,7 @@ class MemoryLog:
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
         self.showing: asyncio.Event | None = None  # until it is set, records are written and not delivered
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
+        self.limits: dict[str, int] = {}  # the largest record of a topic; others take any
         self.now = 0.0  # the time of records that are written
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
         self._withheld: list[Record] = []
@@ -78,6 +90,9 @@ class MemoryLog:
         del topic
         return 6
 
+    def record_max_bytes(self, topic: str) -> int:
+        return self.limits.get(topic, 1 << 30)
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -87,6 +102,9 @@ class MemoryLog:
         if self.appending is not None:
             await self.appending.wait()
         error = self.broken or self.fail_append(at, value)
+        size_bytes = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
+        if error is None and size_bytes > self.record_max_bytes(at.topic):
+            error = RecordTooLargeError(f"a record of {size_bytes} bytes for {at.topic}")
         if error is not None:
             raise error
         return self.put(at, key, value, headers)

@@ -18,7 +18,7 @@ from app.settings import Settings, load_settings
 from app.traces import Traces
 from app.validation import CHOICES_MAX
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
-from transports.log import LogRefusedError, Partition
+from transports.log import LogRefusedError, Partition, RecordTooLargeError
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -168,6 +168,19 @@ async def test_a_request_that_fits_into_no_record_is_refused(log: MemoryLog, tai
     large = {"messages": [{"role": "user", "content": "\x01" * 4000}]}  # six bytes each, once they are escaped
     with pytest.raises(InvalidRequestError, match="one record") as caught:
         await front.accept(large, ingress=Ingress.RABBITMQ)
+    assert (caught.value.status, caught.value.error["code"]) == (413, "request_too_large")
+    assert published(log) == []
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "lowered meanwhile"])
+async def test_a_request_that_its_topic_does_not_take_is_refused(log: MemoryLog, tails: Tails, *, known: bool) -> None:
+    if known:
+        log.limits[topics.CHAT_REQUESTS.name] = 3000
+    else:
+        log.fail_append = lambda *_: RecordTooLargeError("chat-requests takes 3000")
+    large = {"messages": [{"role": "user", "content": "x" * 3000}]}
+    with pytest.raises(InvalidRequestError, match=r"one record: .*(3000|takes 2)") as caught:
+        await door(log, tails).accept(large, ingress=Ingress.HTTP)
     assert (caught.value.status, caught.value.error["code"]) == (413, "request_too_large")
     assert published(log) == []
 

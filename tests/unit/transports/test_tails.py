@@ -56,6 +56,10 @@ class MemoryLog:
         del topic
         return 1
 
+    def record_max_bytes(self, topic: str) -> int:
+        del topic
+        return 1 << 20
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
