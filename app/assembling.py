@@ -19,6 +19,7 @@ from app.reading import Delivery
 
 TURN_S: Final = 0.003  # of the event loop that one answer may take before others have theirs
 LOOK_EVERY: Final = 32  # chunks between two looks at the clock
+KEPT_S: Final = 600.0  # at most: how long an answer can be had is up to the log's retention
 BESIDE_CHARS: Final = 262_144  # an answer with more is encoded on a thread: a millisecond and more
 
 
@@ -55,10 +56,11 @@ class _Making:
 class Assembled:
     """Answers that were put together, those that were asked for last; and those that are being put together."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """``max_bytes`` of JSON are kept."""
+    def __init__(self, max_bytes: int, max_age_s: float = KEPT_S) -> None:
+        """``max_bytes`` of JSON are kept, each answer for ``max_age_s`` since it was made."""
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[object, bytes] = OrderedDict()
+        self._max_age_s = max_age_s
+        self._kept: OrderedDict[object, tuple[bytes, float]] = OrderedDict()  # with the time at which each was made
         self._kept_bytes = 0
         self._making: dict[object, _Making] = {}
 
@@ -68,9 +70,8 @@ class Assembled:
         Raises:
             Exception: what ``make`` raises, which is not kept.
         """
-        kept = self._kept.get(key)
+        kept = self._of_late(key)
         if kept is not None:
-            self._kept.move_to_end(key)
             return kept
         making = self._making.get(key)
         if making is None:
@@ -97,14 +98,29 @@ class Assembled:
         if key in self._making and self._making[key].task is task:
             del self._making[key]
 
+    def _of_late(self, key: object) -> bytes | None:
+        """An answer that is kept; one that is too old goes."""
+        body, made_at = self._kept.get(key, (None, 0.0))
+        if body is None:
+            return None
+        if time.monotonic() - made_at >= self._max_age_s:
+            self._drop(key)
+            return None
+        self._kept.move_to_end(key)
+        return body
+
     def _keep(self, key: object, body: bytes) -> None:
         if len(body) > self._max_bytes:
             return
-        self._kept[key] = body
+        self._drop(key)
+        self._kept[key] = body, time.monotonic()
         self._kept_bytes += len(body)
         while self._kept_bytes > self._max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(oldest)
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: object) -> None:
+        body, _ = self._kept.pop(key, (b"", 0.0))
+        self._kept_bytes -= len(body)
 
 
 def _seen(task: "asyncio.Task[bytes]") -> None:
