@@ -157,7 +157,7 @@ class Reading:
         block: bytes | None = begin or None
         while True:
             for data in _decoded(decoder, block):
-                if data[:1] == b"[" and data.strip() == DONE:
+                if data[:1] != b"{" and data.strip() == DONE:
                     end = choices.inferred_end()
                     if end is not None:
                         yield self._shown(end)

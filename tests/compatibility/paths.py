@@ -25,7 +25,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from answers.envelope import Json
-from tests.compatibility.upstream import ScriptedUpstream
+from tests.compatibility.upstream import Script, ScriptedUpstream
 from tests.e2e.amqp import Client, new_name, until_connected
 from tests.e2e.workers import Worker
 
@@ -45,6 +45,7 @@ class Heard:
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; of HTTP
     message: Json = field(default_factory=dict)  # of choice 0, as the openai client or a reader of queues sees it
     finish_reason: str | None = None  # of choice 0
+    weir_finish: str | None = None  # who set it, where the model did not
     usage: Json | None = None
     error: Json | None = None  # OpenAI's error object
     ended: bool = True  # [DONE] came, or the message that says that it is the last
@@ -91,6 +92,28 @@ class Lab:
                     tasks.append(group.create_task(self._rabbitmq(path, model, stream, more)))
         found = {name: heard for task in tasks for name, heard in task.result().items()}
         return {name: heard for name, heard in found.items() if name in wanted}
+
+    async def ask_apart(self, case: str, *scripts: Script, **more: Any) -> tuple[dict[str, Heard], dict[str, int]]:
+        """Ask through each path with a model of its own, so that each request gets the scripts from the first on.
+
+        Returns:
+            what each path heard, and how many calls each request took.
+        """
+        asked: dict[str, tuple[PathName, ...]] = {
+            "stream": ("stream", "again", "stored"),
+            "json": ("json",),
+            "rabbitmq": ("rabbitmq",),
+            "rabbitmq-whole": ("rabbitmq-whole",),
+        }
+        for name in asked:
+            self.upstream.play(f"{case}-{name}", *scripts)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.ask_everywhere(f"{case}-{name}", only=paths, **more))
+                for name, paths in asked.items()
+            ]
+        heard = {path: each for task in tasks for path, each in task.result().items()}
+        return heard, {name: len(self.upstream.calls(f"{case}-{name}")) for name in asked}
 
     async def _streams(self, model: str, wanted: set[str], more: Json) -> dict[str, Heard]:
         """One streamed request, and the three ways in which its answer is read later."""
@@ -143,6 +166,7 @@ class Lab:
         heard = Heard(
             message=message,
             finish_reason=last.get("finish_reason"),
+            weir_finish=last.get("weir_finish"),
             usage=last.get("usage"),
             error=last.get("error"),
             ended=last["done"],
@@ -202,11 +226,17 @@ def _added_up(events: list[Json], ended: bool, answer: aiohttp.ClientResponse) -
         headers=headers,
         message=first["message"],
         finish_reason=first.get("finish_reason"),
+        weir_finish=_weir_finish(events),
         usage=completion.get("usage"),
         error=error,
         ended=ended,
         events=events,
     )
+
+
+def _weir_finish(events: list[Json]) -> str | None:
+    choices = [choice for each in events for choice in each.get("choices") or () if choice.get("index") == 0]
+    return next((choice["weir_finish"] for choice in choices if choice.get("weir_finish")), None)
 
 
 def _whole(answer: aiohttp.ClientResponse, raw: bytes) -> Heard:
@@ -218,6 +248,7 @@ def _whole(answer: aiohttp.ClientResponse, raw: bytes) -> Heard:
         headers=headers,
         message=choice.get("message") or {},
         finish_reason=choice.get("finish_reason"),
+        weir_finish=choice.get("weir_finish"),
         usage=body.get("usage"),
         error=body.get("error"),
         body=body,
