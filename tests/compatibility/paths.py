@@ -78,18 +78,25 @@ class Lab:
     rabbitmq: str
     queue: str
 
-    async def ask_everywhere(self, model: str, only: Iterable[PathName] | None = None, **more: Any) -> dict[str, Heard]:
+    async def ask_everywhere(
+        self,
+        model: str,
+        only: Iterable[PathName] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> dict[str, Heard]:
         """Ask ``model`` through each path, side by side; ``more`` are fields of the request."""
+        given = dict(headers or {})
         wanted: set[str] = set(only or ("stream", "again", "resumed", "stored", "json", "rabbitmq", "rabbitmq-whole"))
         async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
             tasks = []
             if wanted & {"stream", "again", "resumed", "stored"}:
-                tasks.append(group.create_task(self._streams(model, wanted, more)))
+                tasks.append(group.create_task(self._streams(model, wanted, more, given)))
             if "json" in wanted:
-                tasks.append(group.create_task(self._json(model, more)))
+                tasks.append(group.create_task(self._json(model, more, given)))
             for path, stream in (("rabbitmq", True), ("rabbitmq-whole", False)):
                 if path in wanted:
-                    tasks.append(group.create_task(self._rabbitmq(path, model, stream, more)))
+                    tasks.append(group.create_task(self._rabbitmq(path, model, stream, more, given)))
         found = {name: heard for task in tasks for name, heard in task.result().items()}
         return {name: heard for name, heard in found.items() if name in wanted}
 
@@ -115,7 +122,7 @@ class Lab:
         heard = {path: each for task in tasks for path, each in task.result().items()}
         return heard, {name: len(self.upstream.calls(f"{case}-{name}")) for name in asked}
 
-    async def _streams(self, model: str, wanted: set[str], more: Json) -> dict[str, Heard]:
+    async def _streams(self, model: str, wanted: set[str], more: Json, headers: dict[str, str]) -> dict[str, Heard]:
         """One streamed request, and the three ways in which its answer is read later."""
         uid = f"path-{uuid.uuid4().hex}"
         url = f"{self.worker.url}/v1/chat/completions"
@@ -128,7 +135,7 @@ class Lab:
         }
         async with aiohttp.ClientSession() as session:
             first_ids: list[str] = []
-            found = {"stream": await _sse(session.post(url, json={**body, **more}), first_ids)}
+            found = {"stream": await _sse(session.post(url, json={**body, **more}, headers=headers), first_ids)}
             if wanted & {"stored"}:
                 found["stored"] = await self._stored(session, f"{url}/chatcmpl-{uid}")
             if wanted & {"again"}:
@@ -149,16 +156,18 @@ class Lab:
                         return _whole(answer, await answer.read())
                 await asyncio.sleep(0.05)
 
-    async def _json(self, model: str, more: Json) -> dict[str, Heard]:
+    async def _json(self, model: str, more: Json, headers: dict[str, str]) -> dict[str, Heard]:
         url, body = f"{self.worker.url}/v1/chat/completions", {"model": model, "messages": QUESTION, **more}
-        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
             return {"json": _whole(answer, await answer.read())}
 
-    async def _rabbitmq(self, path: str, model: str, stream: bool, more: Json) -> dict[str, Heard]:
+    async def _rabbitmq(
+        self, path: str, model: str, stream: bool, more: Json, headers: dict[str, str]
+    ) -> dict[str, Heard]:
         uid = f"path-{uuid.uuid4().hex}"
         body = {"model": model, "messages": QUESTION, "stream": stream, "username": "lab", "uid": uid, **more}
         async with Client.connected(self.rabbitmq, self.queue) as client:
-            await client.send(body)
+            await client.send(body, headers=headers or None)
             answer = await client.answer(f"response_{uid}")
         last = answer.check(uid).last
         beside = {name: last.get(name) for name in ("tool_calls", "function_call", "refusal")}
