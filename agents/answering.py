@@ -41,8 +41,8 @@ from app.tracing import tracing
 from llm.calls import Call
 from llm.choices import mark_of
 from llm.errors import UpstreamError, UpstreamUnavailableError
-from transports.log import LogClient, LogError, Partition, value_max_bytes
-from transports.tails import Tails
+from transports.log import LogClient, LogError, LogReplacedError, Partition, value_max_bytes
+from transports.tails import Tail, Tails
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ LOG_RETRY_S = (
     3.0,
 )  # pauses while the log cannot be reached; the last one repeats while the worker lives
 HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
+VOID_PAUSE_MAX_S = 3.0
 EXPIRED = {
     "message": "Nobody had begun the request by its deadline.",
     "type": "timeout_error",
@@ -66,7 +67,14 @@ FORGOTTEN = {
     "type": "timeout_error",
     "param": None,
     "code": "log_truncated",
-    "status": 504,
+    "status": 410,
+}
+UNDECIDED = {
+    "message": "No attempt at this request counts in the log.",
+    "type": "server_error",
+    "param": None,
+    "code": "void_marks",
+    "status": 500,
 }
 INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
 
@@ -85,6 +93,8 @@ class Rules:
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
     frame_max_bytes: int  # the largest value of a record, where the topic takes no less
+    void_marks_max: int = 12  # of one worker for one request: as many can only be void by a defect
+    void_pause_s: float = 0.05  # after the first of them; twice as long after each, up to `VOID_PAUSE_MAX_S`
     read_back_s: float = 10.0  # a record that was confirmed and cannot be read for so long: look again
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
     continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
@@ -181,6 +191,7 @@ class Marks:
     def __init__(self) -> None:
         self._unused: dict[str, Plan] = {}
         self.used: set[str] = set()
+        self.void = 0  # how many were read back and do not count
 
     def add(self, attempt: str, does: Plan) -> None:
         """Note a mark that is about to be appended."""
@@ -261,23 +272,35 @@ class Answering:
         Raises:
             NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
-        failures, marks = 0, Marks()
+        failures, marks, replaced = 0, Marks(), False
         while True:
             try:
-                async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
+                async with self._open(request, at, at_end=replaced) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
                     claimed, claim = claim, None
-                    if claimed is not None:
+                    if claimed is not None and not await claimed.accepted():
+                        raise NotBegunError
+                    if replaced:  # no begin and no continuation: another worker may have said all of it
+                        await self._expire(request, at, view, FORGOTTEN)
+                    elif claimed is not None:
                         await self._redeem(request, at, view, claimed, marks)
                     return await self._until_terminal(
                         request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
                     )
+            except LogReplacedError as error:
+                logger.warning("request %s expires: %s", request.uid, error)
+                replaced = True
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
                 failures += 1
                 logger.warning("request %s: the log failed, looking again in %g s: %s", request.uid, pause, error)
                 await asyncio.sleep(pause)
+
+    def _open(self, request: ChatRequest, at: Partition, *, at_end: bool) -> Tail:
+        if at_end:
+            return self._tails.open(at, key=request.key)
+        return self._tails.open(at, request.chunks_from, key=request.key, topic_id=request.chunks_topic_id)
 
     async def _until_terminal(
         self,
@@ -304,8 +327,10 @@ class Answering:
                 continue
             if self._stopping():
                 raise NotBegunError
+            if marks.void and await view.wait(self._void_pause_s(marks)):
+                continue  # another worker's mark, mostly
             await slot.take()
-            late = await self._too_late(request, at, begun=bool(known.attempts))
+            late = await self._too_late(request, at, marks, begun=bool(known.attempts))
             if late is not None:
                 await self._expire(request, at, view, late)
                 continue
@@ -324,8 +349,13 @@ class Answering:
         )
         return plan(known, request, policy, said)
 
-    async def _too_late(self, request: ChatRequest, at: Partition, *, begun: bool) -> Json | None:
+    def _void_pause_s(self, marks: Marks) -> float:
+        return min(self._rules.void_pause_s * 2.0 ** (marks.void - 1), VOID_PAUSE_MAX_S)
+
+    async def _too_late(self, request: ChatRequest, at: Partition, marks: Marks, *, begun: bool) -> Json | None:
         """Why a request must not be begun any more; None if it may. What was begun is brought to its end."""
+        if marks.void >= self._rules.void_marks_max:
+            return UNDECIDED
         if begun:
             return None
         if _is_past(request.deadline):
@@ -345,7 +375,7 @@ class Answering:
             terminal=Terminal(status=Status.EXPIRED, error=error),
         )
         value = frames.encode(frame, event_id=new_id("evt"), tenant=request.tenant)
-        await self._read_up_to(view, at, await self._log.append(at.topic, at.partition, request.key, value))
+        await self._land(view, at, self._log.append(at.topic, at.partition, request.key, value))
 
     async def _follow(self, view: View) -> None:
         """Wait for more of somebody else's attempt.
@@ -363,7 +393,8 @@ class Answering:
         """Ask for the request, and read on to the mark. Another worker's counts where that landed first."""
         attempt = new_id("att")
         marks.add(attempt, does)
-        await self._read_up_to(view, at, await self._append_mark(request, at, view.answer, attempt, does.kind))
+        await self._land(view, at, self._append_mark(request, at, view.answer, attempt, does.kind))
+        marks.void += view.answer.attempt != attempt
 
     def _append_mark(
         self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: Kind
@@ -380,11 +411,23 @@ class Answering:
         return self._log.append(at.topic, at.partition, request.key, value)
 
     async def _redeem(self, request: ChatRequest, at: Partition, view: View, claim: Claim, marks: Marks) -> None:
-        """Read on to a mark that was appended with its request, if the request is in the log."""
-        if not await claim.accepted():
-            raise NotBegunError
+        """Read on to a mark that was appended with its request."""
         marks.add(claim.attempt, Plan(Kind.BEGIN, request.body))
         await self._read_up_to(view, at, await claim.landing)
+
+    async def _land(self, view: View, at: Partition, landing: Awaitable[int]) -> None:
+        """Wait until a record is in the log, and fold everything up to it.
+
+        Raises:
+            LogReplacedError: it landed before what was read already.
+        """
+        read = view.position
+        offset = await landing
+        if offset <= read:
+            raise LogReplacedError(
+                f"{at.topic}-{at.partition} was read up to {read} and has its next record at {offset}"
+            )
+        await self._read_up_to(view, at, offset)
 
     async def _read_up_to(self, view: View, at: Partition, offset: int) -> None:
         """Fold everything up to a record that was confirmed."""

@@ -28,7 +28,15 @@ from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
 from llm.calls import ThinkTags
-from transports.log import LogClient, LogError, LogRefusedError, Partition, RecordTooLargeError, value_max_bytes
+from transports.log import (
+    LogClient,
+    LogError,
+    LogRefusedError,
+    Partition,
+    Place,
+    RecordTooLargeError,
+    value_max_bytes,
+)
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -49,15 +57,15 @@ def parse(raw: bytes) -> Any:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
 
 
-def tenant_of(given: str | None, settings: Settings) -> str:
-    """The tenant that a client names, or else the default one.
+def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
+    """The tenant that a client names, by the header or field ``param``, or else the default one.
 
     Raises:
         InvalidRequestError: it is no name for a tenant.
     """
     if given is not None and not _TENANT.fullmatch(given):
         raise InvalidRequestError(
-            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+            f"{param} must be 1 to 64 letters, digits and . _ -", param=param, code="invalid_tenant"
         )
     return given or settings.default_tenant
 
@@ -168,9 +176,9 @@ class Door:
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
-                chunks_from = await self._tails.end(at)
+                end = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, chunks_from),
+                    self._request(checked, uid, tenant, ingress, end),
                     on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
@@ -248,7 +256,7 @@ class Door:
             uid = requests.mint_uid()
         return uid
 
-    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
+    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)
         return ChatRequest(
             uid=uid,
@@ -260,7 +268,8 @@ class Door:
             fingerprint=_fingerprint(upstream_body),
             stream=bool(body.get("stream")),
             username=body.get("username"),
-            chunks_from=chunks_from,
+            chunks_from=end.offset,
+            chunks_topic_id=end.topic_id,
         )
 
     def _on_disconnect(self, body: Json, *, findable: bool) -> OnDisconnect:

@@ -57,6 +57,13 @@ class NotFoundError(InvalidRequestError):
         super().__init__(message, code=code, status=404)
 
 
+class AnswerGoneError(InvalidRequestError):
+    """The log does not keep an answer, or a part of it: it is older than its retention, or of another log."""
+
+    def __init__(self, message: str = "The log does not keep this answer any more.") -> None:
+        super().__init__(message, code="gone", status=410)
+
+
 class UnavailableError(ApiError):
     """The service cannot do it now; the same call may succeed later."""
 

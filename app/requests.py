@@ -28,6 +28,9 @@ READING_FIELDS = frozenset({"stream", "stream_options"})
 _MINTED = re.compile(r"req-[0-9a-f]{32}")
 
 
+OFFSET_MAX = 2**63 - 1
+
+
 class OnDisconnect(StrEnum):
     """What becomes of a request when its last reader has left."""
 
@@ -66,6 +69,7 @@ class ChatRequest:
     stream: bool  # the client wants tokens as they come
     username: str | None = None
     chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
+    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of; empty: not known
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
@@ -139,6 +143,8 @@ def encode(request: ChatRequest) -> bytes:
         "fingerprint": request.fingerprint,
         "body": request.body,
     }
+    if request.chunks_topic_id:
+        data["chunks_topic_id"] = request.chunks_topic_id
     if request.priority:
         data["priority"] = request.priority
     if request.deadline is not None:
@@ -183,7 +189,8 @@ def decode(value: bytes | None) -> ChatRequest:
             fingerprint=str(data.get("fingerprint") or fingerprint(data["body"])),
             stream=bool(data.get("stream")),
             username=None if data.get("username") is None else str(data["username"]),
-            chunks_from=int(data.get("chunks_from", 0)),
+            chunks_from=offset_in(data, "chunks_from", 0),
+            chunks_topic_id=str(data.get("chunks_topic_id", "")),
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect") or OnDisconnect.AUTO).resolved(findable=True),
@@ -216,6 +223,18 @@ def _check_sizes(request: ChatRequest) -> None:
     ):
         if value is not None and len(value) > chars:
             raise MalformedRecordError(f"`{field}` is longer than {chars} characters")
+
+
+def offset_in(data: Json, name: str, default: int | None = None) -> int:
+    """An offset of Kafka in a record's data, which any client may have written; 0 for a negative one, as for none.
+
+    Raises:
+        ValueError: it is no offset.
+    """
+    offset = data.get(name, default)
+    if not isinstance(offset, int) or isinstance(offset, bool) or offset > OFFSET_MAX:
+        raise ValueError(f"`data.{name}` is {str(offset)[:40]!r}, which is no offset")
+    return max(0, offset)
 
 
 def _history(lives: Any) -> tuple[Json, ...]:

@@ -154,6 +154,13 @@ class Settings(BaseModel):
     request_max_bytes: int = Field(
         8 * MIB, ge=1024, le=64 * MIB, description="Largest request body, in bytes; images travel inside it."
     )
+    request_header_max: int = Field(
+        64 * 1024,
+        ge=8190,
+        le=1024 * 1024,
+        description="Longest header, and longest request line, in bytes: gateways and single sign-on put long tokens "
+        "into headers. A longer one is refused.",
+    )
     default_tenant: str = Field(
         "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Tenant of requests without X-Tenant-ID."
     )

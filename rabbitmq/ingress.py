@@ -274,6 +274,7 @@ class Intake:
             tenant=request.tenant,
             fingerprint=request.fingerprint,
             chunks_from=request.chunks_from,
+            chunks_topic_id=request.chunks_topic_id,
             stream=request.stream,
             name=reply.name,
             queue=reply.queue,

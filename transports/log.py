@@ -5,7 +5,7 @@ tokens) goes through it; everything that must be shared out between workers goes
 """
 
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -58,7 +58,14 @@ class Bounds(NamedTuple):
     """Where a partition starts and ends: ``start <= any readable offset < end``."""
 
     start: int  # the oldest offset that retention has left
-    end: int  # the offset that the next record will get
+    end: int  # the offset that the next record will get; on Kafka, where the oldest open transaction begins, if earlier
+
+
+class Place(NamedTuple):
+    """An offset, and the log that it belongs to."""
+
+    offset: int
+    topic_id: str  # see `LogClient.topic_id`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +105,13 @@ class LogRefusedError(LogError):
     """The broker answered no: wrong credentials, too few brokers, no such topic. Asking again will not help."""
 
 
+class LogReplacedError(LogError):
+    """The log does not reach a position that it had reached: its topic was deleted and created anew, or cut short.
+
+    What was read of it is gone, and offsets that were kept mean nothing in it. Asking again will not help.
+    """
+
+
 class RecordTooLargeError(LogRefusedError):
     """The record is larger than the client or the topic takes. It is not in the log; a smaller one may get there."""
 
@@ -109,7 +123,9 @@ class LogClient(Protocol):
 
     * Offsets of a partition only rise, and no record is ever at two of them. They may have holes, where compaction took
       records away (never the last of a partition), and the log may start late, where retention took its beginning.
-    * What was acknowledged survives the writer's death, and every client in every process can read it at once.
+    * What was acknowledged survives the writer's death, and every client in every process can read it at once; on
+      Kafka, once every transaction that another client has open before it in the partition is over.
+    * Records of a transaction that was aborted are in no log: they are passed over, and so are Kafka's control records.
     * Removal is not an event: a record that retention or compaction may take can be read until nobody has it any more.
       A reader that retention has overtaken goes on at the log's start; it can tell by the offset of what it gets.
     * A topic or partition that does not exist is refused, whatever is asked of it; one that another client has created
@@ -142,6 +158,15 @@ class LogClient(Protocol):
 
         Raises:
             LogRefusedError: no such topic, as far as is known.
+        """
+
+    async def topic_id(self, topic: str) -> str:
+        """The identity of a topic, asked of the broker: another one after it was deleted and created anew.
+
+        Empty where there is none: on the embedded log, whose topics are all in one file, and on a Kafka before 2.8.
+
+        Raises:
+            LogRefusedError: no such topic.
         """
 
     def record_max_bytes(self, topic: str) -> int:
@@ -183,12 +208,17 @@ class LogClient(Protocol):
         Holes left by compaction are skipped; the caller goes on at the last record's offset + 1.
         """
 
-    async def follow(self, at: Partition, position: int, deliver: "Deliver") -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: "Deliver", on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
         ``position`` may lie before the log's start, which then is where it begins, or behind its end: what is written
         below it is not delivered. One follower per partition and client: this is the feed under
         ``transports.tails.Tails``, which fans out. A follower that raises is logged, loses that batch and goes on.
+
+        ``on_replaced`` is called once if the log turns out to be another one than that which was followed, or shorter
+        than what was delivered of it (`LogReplacedError`). The partition is not followed any more then.
 
         Raises:
             LogRefusedError: no such partition, or it is followed already.

@@ -17,7 +17,7 @@ from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
 from tables.owners import FORWARDED
-from web.errors import json_response
+from web.errors import REQUEST_ID, json_response
 from web.everywhere import Everywhere
 
 LIST_MAX = 1000
@@ -50,7 +50,7 @@ class RequestsView:
 
     async def show(self, http: web.Request) -> web.Response:
         """State, timings, attempts; with ``?frames=true`` what stands in the log about it."""
-        uid = uid_of(http.match_info["uid"])
+        http[REQUEST_ID] = uid = uid_of(http.match_info["uid"])
         row = await self._row(http, uid)
         if http.query.get("frames") in {"true", "1"}:
             row = {**row, "frames": await self._frames(uid, row)}
@@ -58,7 +58,7 @@ class RequestsView:
 
     async def completion(self, http: web.Request) -> web.Response:
         """The stored answer as a chat.completion; 202 while it is not finished; the error it ended with."""
-        uid = uid_of(http.match_info["id"])
+        http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
         row = await self._row(http, uid)
         if row["state"] not in TERMINAL or row.get("last") is None:
             body = {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": row["state"]}
@@ -84,7 +84,9 @@ class RequestsView:
 
     async def _stored(self, uid: str, row: Json) -> Json:
         at = self._app.door.chunks_of(uid)
-        news = deliveries(self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]))
+        news = deliveries(
+            self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]), ended=True
+        )
         try:
             async with asyncio.timeout(READ_S):
                 return await collect(news, uid)

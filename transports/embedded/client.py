@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from transports.embedded.file import LogFile, Watch
 from transports.embedded.schema import Synchronous
@@ -103,6 +103,15 @@ class EmbeddedLog:
             raise LogRefusedError(f"log {self._path} has no topic {topic}")
         return count
 
+    async def topic_id(self, topic: str) -> str:
+        """Empty: all topics are in one file, so none is made anew without the others.
+
+        Raises:
+            LogRefusedError: no such topic.
+        """
+        self.partitions(topic)
+        return ""
+
     def record_max_bytes(self, topic: str) -> int:
         """The largest record; the same for all topics."""
         del topic
@@ -149,7 +158,13 @@ class EmbeddedLog:
             file.bounds(at)  # another process may have appended
         return file.read(at, position, limit)
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self,
+        at: Partition,
+        position: int,
+        deliver: Deliver,
+        on_replaced: Callable[[], None] = lambda: None,  # noqa: ARG002 - a file that is open stays what it is
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
         Raises:

@@ -6,7 +6,7 @@ Connections per broker: one of the producer, one for questions and pages, one fo
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -162,6 +162,10 @@ class KafkaLog:
             raise LogRefusedError(f"Kafka has no topic {topic}{seen}")
         return count
 
+    async def topic_id(self, topic: str) -> str:
+        """The identity of a topic; see `transports.log.LogClient.topic_id`."""
+        return await self._bounded(f"ask for the id of {topic}", self._started(self._asker).topic_id(topic))
+
     # -- records
 
     def record_max_bytes(self, topic: str) -> int:
@@ -218,14 +222,17 @@ class KafkaLog:
                 return []
             await asyncio.sleep(0.02 * empty)
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until `unfollow`."""
         feeds, asker = self._started(self._feeds), self._started(self._asker)
         if not asker.partitions(at.topic):  # somebody may have created it since
             await self._bounded(f"look for {_name(at)}", asker.refresh())
         if not 0 <= at.partition < self.partitions(at.topic):
             raise LogRefusedError(f"Kafka has no partition {_name(at)}")
-        if not feeds.follow(at, position, deliver):
+        topic_id = await self.topic_id(at.topic)
+        if not feeds.follow(at, position, deliver, on_replaced, topic_id):
             raise LogRefusedError(f"partition {_name(at)} is followed already")
 
     async def unfollow(self, at: Partition) -> None:

@@ -135,6 +135,8 @@ async def stage(
             lease_s=lease_s,
             attempts_max=attempts_max,
             frame_max_bytes=1 << 20,
+            void_marks_max=4,
+            void_pause_s=0.001,
             read_back_s=read_back_s,
             alone=alone,
             continuation=continuation,
