@@ -160,7 +160,7 @@ class Reading:
         block: bytes | None = begin or None
         while True:
             for data in _decoded(decoder, block):
-                if data[:1] == b"[" and data.strip() == DONE:
+                if data[:1] != b"{" and data.strip() == DONE:
                     end = choices.inferred_end()
                     if end is not None:
                         yield self._shown(end)
@@ -253,7 +253,7 @@ class Reading:
         choices = self._choices
         if self._stopped_by is not None:
             yield from self._held_back()
-            end = choices.cut(self._stopped_by)
+            end = choices.cut(self._stopped_by) if choices.spoke else None
             if end is None and not choices.all_ended:
                 raise AnswerTooLongError(self._stopped_by)
             if end is not None:
@@ -333,6 +333,8 @@ def _checked(chunk: Any, *, event_name: bytes = b"") -> Json:
 def _is_choice(choice: object) -> bool:
     if not isinstance(choice, dict):
         return False
+    if choice.get("finish_reason") == "":
+        choice["finish_reason"] = None  # what it means; typed clients refuse the other
     if choice.get("error") and choice.get("finish_reason") in {None, "error"}:  # OpenRouter
         raise refusal(error_in(choice) or {})
     return isinstance(choice.get("delta") or choice.get("message") or {}, dict)
