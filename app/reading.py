@@ -13,12 +13,11 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from answers.completion import Completion
 from answers.envelope import Json
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from app.decoding import decode
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError, from_terminal
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.restarts import restarts_of
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.memory import Memory
@@ -215,25 +214,6 @@ async def _going_on(
     async with tails.open(at, known.last, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
         async for delivery in _follow(tails, tail, known, [], idle_s=idle_s):
             yield delivery
-
-
-async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
-    """The whole answer as a chat.completion object.
-
-    Raises:
-        ApiError: what the request ended with, if it did not complete.
-        LogError: the log cannot be read.
-    """
-    completion = Completion(uid)
-    async with aclosing(news):
-        async for delivery in news:
-            if delivery.restarted:
-                completion = Completion(uid)
-            for chunk in delivery.chunks:
-                completion.add(chunk)
-            if delivery.terminal is not None and delivery.terminal.error is not None:
-                raise from_terminal(delivery.terminal.error)
-    return completion.result()
 
 
 async def counted(news: AsyncGenerator[Delivery, None], memory: Memory) -> AsyncGenerator[Delivery, None]:

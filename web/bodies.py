@@ -5,6 +5,7 @@ aiohttp hands a whole body to its connection, and waits for as long as the clien
 
 import asyncio
 import logging
+from collections import Counter
 
 from aiohttp import hdrs, web
 
@@ -28,6 +29,7 @@ class Bodies:
     def __init__(self, memory: Memory, write_timeout_s: float) -> None:
         self._memory = memory
         self._write_timeout_s = write_timeout_s
+        self._clients: Counter[int] = Counter()  # to which a body is sent, by its id: a stored answer is one for all
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -36,7 +38,7 @@ class Bodies:
         body = response.body if isinstance(response, web.Response) else None
         if not isinstance(body, bytes) or len(body) <= sse.PIECE_BYTES or request.method == hdrs.METH_HEAD:
             return response
-        if not self._memory.take(len(body)):
+        if not self._take(body):
             return error_response(_no_room(), request.get(REQUEST_ID) or new_id("err"))
         try:
             return await self._send(request, response, body)
@@ -44,6 +46,19 @@ class Bodies:
             # As in web.errors: nobody is there to be told.
             raise asyncio.CancelledError from error
         finally:
+            self._give_back(body)
+
+    def _take(self, body: bytes) -> bool:
+        """Count a body, once for all clients that it is sent to."""
+        if not self._clients[id(body)] and not self._memory.take(len(body)):
+            return False
+        self._clients[id(body)] += 1
+        return True
+
+    def _give_back(self, body: bytes) -> None:
+        self._clients[id(body)] -= 1
+        if not self._clients[id(body)]:
+            del self._clients[id(body)]
             self._memory.give_back(len(body))
 
     async def _send(self, request: web.Request, whole: web.StreamResponse, body: bytes) -> web.StreamResponse:

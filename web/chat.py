@@ -14,10 +14,11 @@ from answers.envelope import Json
 from answers.frames import ANYBODY
 from app import topics
 from app.accept import parse
+from app.assembling import assembled
 from app.core import Weir
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
-from app.reading import Delivery, collect, counted, deliveries, repeated, resumed, uid_at
+from app.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
 from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
@@ -125,7 +126,7 @@ class ChatView:
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
                 news = counted(self._deliveries(request, wait_s), self._app.tails.memory)
-                return json_response(await collect(news, request.uid), headers=headers)
+                return json_response(await assembled(news, request.uid), headers=headers)
 
     # -- an old one
 

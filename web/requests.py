@@ -10,11 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from answers.envelope import Json
+from app.assembling import Assembled, assembled
 from app.core import Weir
 from app.decoding import decode
 from app.errors import InvalidRequestError, UnavailableError
 from app.lifecycle import State
-from app.reading import collect, counted, deliveries, stored
+from app.reading import counted, deliveries, stored
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
@@ -48,6 +49,7 @@ class RequestsView:
         self._app = app
         self._everywhere = everywhere
         self._lookup = lookup
+        self._assembled = Assembled(app.settings.answers_kept_bytes)
 
     # -- one request
 
@@ -88,14 +90,15 @@ class RequestsView:
                 frames.append({"offset": record.offset, "timestamp": record.timestamp, **shown})
         return frames
 
-    async def _stored(self, uid: str, row: Json) -> Json:
-        at = self._app.door.chunks_of(uid)
-        news = deliveries(
-            self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]), ended=True
-        )
-        try:
+    async def _stored(self, uid: str, row: Json) -> bytes:
+        async def read() -> bytes:
+            at, first, rid = self._app.door.chunks_of(uid), int(row["first"]), str(row["rid"])
+            news = deliveries(self._app.tails, at, uid, position=first, idle_s=READ_S, rid=rid, ended=True)
             async with asyncio.timeout(READ_S):
-                return await collect(counted(news, self._app.tails.memory), uid)
+                return await assembled(counted(news, self._app.tails.memory), uid)
+
+        try:
+            return await self._assembled.get((uid, row["rid"], row["last"]), read)
         except TimeoutError:
             raise UnavailableError("The log does not give the answer now; ask again.", code="log_unavailable") from None
 
