@@ -27,8 +27,7 @@ from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, LogRefusedError, Partition
-from transports.partitioner import partition_for
+from transports.log import LogClient, LogError, LogRefusedError, Partition, partition_of
 from transports.tails import Tails
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -135,7 +134,7 @@ class Door:
         tenant = self.tenant(tenant)
         brought = _brought_uid(checked, tenant, idempotency_key)
         if deadline is None and checked.get("deadline_s") is not None:
-            deadline = utc_iso(time.time() + checked["deadline_s"])
+            deadline = self._deadline(checked["deadline_s"])
         uid = brought or self.mint_uid()
         at = self.chunks_of(uid)
         try:
@@ -188,7 +187,7 @@ class Door:
 
     def chunks_of(self, uid: str) -> Partition:
         """The partition of chat-chunks where the answer to ``uid`` stands."""
-        return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+        return partition_of(self._log, topics.CHAT_CHUNKS.name, uid.encode())
 
     def tenant(self, tenant: str | None) -> str:
         """The tenant that a client names, or the default one.
@@ -207,6 +206,15 @@ class Door:
                 break
             uid = requests.new_id("req")
         return uid
+
+    def _deadline(self, deadline_s: float) -> str:
+        if deadline_s > self._settings.retention_requests_s:
+            raise InvalidRequestError(
+                f"'deadline_s' must be at most {self._settings.retention_requests_s:g}: a request is not kept for "
+                "longer.",
+                param="deadline_s",
+            )
+        return utc_iso(time.time() + deadline_s)
 
     def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)

@@ -11,7 +11,6 @@ import orjson
 from answers.envelope import Event, Json, dumps
 from app import app
 from app.lifecycle import TERMINAL, Happening, State, transition
-from app.topics import CHAT_PARTITIONS
 
 ATTEMPTS_SHOWN = 20  # of one request; the log has them all
 HISTORY_SHOWN = 10  # earlier ends of one that came back from the dead letters
@@ -20,7 +19,7 @@ table = app.Table(
     "requests",
     key_type=bytes,
     value_type=bytes,
-    partitions=CHAT_PARTITIONS,
+    partitions=app.settings.chat_partitions,
     help="State, timings and attempts of each request.",
 )
 

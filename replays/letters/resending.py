@@ -25,7 +25,7 @@ from replays.letters.orders import order_again
 from replays.letters.outcomes import Sent
 from replays.runs import Run
 from replays.spans import Span, each
-from transports.log import Headers, LogClient, LogRefusedError, Partition, Record
+from transports.log import Headers, LogClient, LogRefusedError, Partition, Record, partition_of
 from transports.partitioner import partition_for
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ class Sender:
             LogError: of some it is not known whether the log has them; whoever resumes the run will know.
         """
         # A letter was written after its request's end: what comes of that now stands behind all of it.
-        at = [Partition(topics.CHAT_CHUNKS.name, number) for number in range(topics.CHAT_PARTITIONS)]
+        topic = topics.CHAT_CHUNKS.name
+        at = [Partition(topic, number) for number in range(self._log.partitions(topic))]
         ends = [bounds.end for bounds in await asyncio.gather(*(self._log.bounds(one) for one in at))]
         await asyncio.gather(*(self._send(chosen, record, ends) for chosen, record in batch))
 
@@ -172,7 +173,7 @@ class Sender:
             request,
             event_id=derived_id(self._run.id, chosen.id),
             accepted_at=now,
-            chunks_from=ends[partition_for(request.key, topics.CHAT_PARTITIONS)],
+            chunks_from=ends[partition_of(self._log, topics.CHAT_CHUNKS.name, request.key).partition],
             deadline=None,  # whoever sends it again wants the answer
             on_disconnect=OnDisconnect.CONTINUE,  # and nobody reads it now
             redriven=(*request.redriven, life)[-HISTORY_MAX:],
@@ -190,9 +191,8 @@ class Sender:
         if order is None or chosen.id in self.ordered:
             return
         again = order_again(order, self.requests[chosen.id])
-        topic = topics.CHAT_DELIVERIES.name
-        number = partition_for(again.key, self._log.partitions(topic))
-        await self._log.append(topic, number, again.key, deliveries.encode(again), self._headers((), chosen))
+        at = partition_of(self._log, topics.CHAT_DELIVERIES.name, again.key)
+        await self._log.append(*at, again.key, deliveries.encode(again), self._headers((), chosen))
         self.ordered.add(chosen.id)
 
     async def _tell(self, chosen: Chosen) -> None:

@@ -64,10 +64,12 @@ class Asker:
         client: not started yet; used for nothing else.
         timeout_s: limit for each question, its repetitions included.
         partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
+        prefix: what the names of topics have in front on the brokers, and nowhere else.
     """
 
-    def __init__(self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int) -> None:
+    def __init__(self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int, prefix: str = "") -> None:
         self._client = client
+        self._prefix = prefix
         self._timeout_s = timeout_s
         self._partition_bytes = partition_bytes
 
@@ -86,11 +88,13 @@ class Asker:
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, as far as is known; 0 when it is unknown."""
-        return len(self._client.cluster.partitions_for_topic(topic) or ())
+        return len(self._client.cluster.partitions_for_topic(self._prefix + topic) or ())
 
     def leader(self, at: Partition) -> int | None:
         """The node to ask about ``at``; None while there is none."""
-        node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*at))
+        node: int | None = self._client.cluster.leader_for_partition(
+            TopicPartition(self._prefix + at.topic, at.partition)
+        )
         return None if node in (None, -1) else node
 
     async def refresh(self) -> None:
@@ -144,14 +148,14 @@ class Asker:
         size = partition_bytes or self._partition_bytes
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for at, position in positions.items():
-            topics.setdefault(at.topic, []).append((at.partition, position, size))
+            topics.setdefault(self._prefix + at.topic, []).append((at.partition, position, size))
         wait_ms, total_bytes = int(max_wait_s * 1000), 8 * size
         request = FetchRequest(wait_ms, 1, total_bytes, _READ_UNCOMMITTED, list(topics.items()))
         response = await self._client.send(node, request)
         answers: dict[Partition, Page | KafkaError] = {}
         for topic, partitions in response.topics:
             for partition, code, end, *_, data in partitions:
-                at = Partition(topic, partition)
+                at = Partition(topic.removeprefix(self._prefix), partition)
                 if (kind := for_code(code)) is not NoError:
                     answers[at] = kind()
                     continue
@@ -163,7 +167,7 @@ class Asker:
 
     async def _offset(self, at: Partition, timestamp: int) -> int:
         async def ask(node: int) -> int:
-            request = OffsetRequest(-1, _READ_UNCOMMITTED, [(at.topic, [(at.partition, timestamp)])])
+            request = OffsetRequest(-1, _READ_UNCOMMITTED, [(self._prefix + at.topic, [(at.partition, timestamp)])])
             response = await self._client.send(node, request)
             for _, partitions in response.topics:
                 for _, code, _, offset, *_ in partitions:

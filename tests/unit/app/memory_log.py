@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from answers import frames
 from answers.frames import Frame
-from transports.log import Bounds, Deliver, Headers, LogError, LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import Bounds, Deliver, Headers, Kept, LogError, LogUnavailableError, Partition, Record, TopicSpec
 from transports.tails import Tails
 
 WAIT_S = 10.0  # for what must come, on a loaded machine
@@ -57,7 +57,9 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None: ...
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+        del replication
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         del topic

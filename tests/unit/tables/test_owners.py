@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from app import topics
 from app.errors import UnavailableError
 from tables.owners import Owners
+from tests.defaults import CHAT_PARTITIONS
 from transports.partitioner import partition_for
 
 KEY = b"req-1"
-PARTITION = partition_for(KEY, topics.CHAT_PARTITIONS)
-OTHERS = [number for number in range(topics.CHAT_PARTITIONS) if number != PARTITION]
+PARTITION = partition_for(KEY, CHAT_PARTITIONS)
+OTHERS = [number for number in range(CHAT_PARTITIONS) if number != PARTITION]
 HERE, THERE = "http://here:8080", "http://there:8081"
 
 
