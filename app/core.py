@@ -101,7 +101,7 @@ class Outside(Service):
         try:
             await self._app.membership.watch()
         except LogError as error:
-            await self._app.crash(error)
+            self._app.give_up(error)
 
     async def _connect(self) -> None:
         """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
@@ -147,6 +147,13 @@ class Worker(faust.Worker):
             _make_folder(Path(self.weir.conf.datadir), self.weir.settings.weir_data_dir)
             await super().start()
         except (ImproperlyConfigured, LogError) as error:
+            raise SystemExit(f"weir: {error}") from None
+
+    def stop_and_shutdown(self) -> None:
+        """Stop; a worker that has given up says why in one line."""
+        try:
+            super().stop_and_shutdown()
+        except LogError as error:
             raise SystemExit(f"weir: {error}") from None
 
 
@@ -292,6 +299,11 @@ class Weir(faust.App):
                 raise SystemExit(f"weir: {error}") from None
             await self.log_client.stop()
         return cast("ProducerT", await super().maybe_start_producer())
+
+    def give_up(self, reason: LogError) -> None:
+        """Stop, and end with an error. Faust's ``crash`` does the same and logs a traceback, which says no more."""
+        worker: Any = self.beacon.root
+        worker.data._crash(reason)  # noqa: SLF001
 
     def on_drain(self, drain: Callable[[float], Awaitable[None]]) -> Callable[[float], Awaitable[None]]:
         """Register what has work in flight; it gets the seconds it has left to finish it."""

@@ -54,6 +54,7 @@ class Stage:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.app = SimpleNamespace(
+            log_client=self.log,
             events=Events(self.log),
             settings=Settings(),
             feedback_counts=Counter[str](),

@@ -18,6 +18,7 @@ from app.metrics import Metrics
 from app.prices import Prices
 from app.publishing import Events
 from app.requests import ChatRequest
+from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
 from tables import requests as rows
@@ -105,7 +106,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     events = Events(log)
     return SimpleNamespace(
         draining=False,
-        settings=SimpleNamespace(max_in_flight=1),
+        settings=Settings(max_in_flight=1),
         own_partitions=lambda: {2},
         worker_name="w:1",
         metrics=Metrics(),
