@@ -8,6 +8,7 @@ died, or to one that is alive and only lost the partition. So it
 3. *marks*: appends a begin mark (nothing happened before), a takeover mark (to go on where the answer stands) or a
    restart mark (to say it again), which counts only if nothing else landed in between, and *reads it back*. Void: back
    to 1. `agents.continuing` has the choice;
+   A mark that is read back late, because the log is slow, is not made again: it is called for as soon as it is seen;
 4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
 5. returns only when a terminal was read out of the log, whoever wrote it.
 
@@ -25,6 +26,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agents.calling import CallRules, call_of
 from agents.continuing import Continuation, Plan, plan, plan_without_text, spoken
 from agents.frame_writer import FrameWriter
 from agents.view import View
@@ -36,13 +38,14 @@ from app.notes import Notes
 from app.reading import recounted
 from app.requests import ChatRequest, new_id
 from app.tracing import tracing
+from llm.calls import Call
+from llm.choices import mark_of
 from llm.errors import UpstreamError, UpstreamUnavailableError
-from transports.log import LogClient, LogError, Partition
-from transports.tails import Tails
+from transports.log import LogClient, LogError, LogReplacedError, Partition, value_max_bytes
+from transports.tails import Tail, Tails
 
 logger = logging.getLogger(__name__)
 
-READ_BACK_S = 10.0  # a mark that was confirmed and cannot be read for so long: look again
 LOG_RETRY_S = (
     0.1,
     0.3,
@@ -50,6 +53,7 @@ LOG_RETRY_S = (
     3.0,
 )  # pauses while the log cannot be reached; the last one repeats while the worker lives
 HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
+VOID_PAUSE_MAX_S = 3.0
 EXPIRED = {
     "message": "Nobody had begun the request by its deadline.",
     "type": "timeout_error",
@@ -63,7 +67,14 @@ FORGOTTEN = {
     "type": "timeout_error",
     "param": None,
     "code": "log_truncated",
-    "status": 504,
+    "status": 410,
+}
+UNDECIDED = {
+    "message": "No attempt at this request counts in the log.",
+    "type": "server_error",
+    "param": None,
+    "code": "void_marks",
+    "status": 500,
 }
 INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
 
@@ -71,7 +82,7 @@ INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": 
 class Model(Protocol):
     """What answers: ``llm.upstream.Upstream`` or a stand-in."""
 
-    def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+    def stream(self, body: Json, call: Call) -> AsyncGenerator[Json, None]:
         """Chunk objects of one answer; raises UpstreamError."""
 
 
@@ -81,9 +92,13 @@ class Rules:
 
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
-    frame_max_bytes: int  # the largest record that the log takes
+    frame_max_bytes: int  # the largest value of a record, where the topic takes no less
+    void_marks_max: int = 12  # of one worker for one request: as many can only be void by a defect
+    void_pause_s: float = 0.05  # after the first of them; twice as long after each, up to `VOID_PAUSE_MAX_S`
+    read_back_s: float = 10.0  # a record that was confirmed and cannot be read for so long: look again
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
     continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
+    calls: CallRules = field(default_factory=CallRules)  # how the LLM is asked
 
 
 class NotBegunError(Exception):
@@ -170,6 +185,31 @@ class Attempt:
     notes: Notes = field(default_factory=Notes)  # of what it says, while it says it
 
 
+class Marks:
+    """The marks that this worker has made for one request."""
+
+    def __init__(self) -> None:
+        self._unused: dict[str, Plan] = {}
+        self.used: set[str] = set()
+        self.void = 0  # how many were read back and do not count
+
+    def add(self, attempt: str, does: Plan) -> None:
+        """Note a mark that is about to be appended."""
+        self._unused[attempt] = does
+
+    def use(self, known: Answer) -> Attempt | None:
+        """Take the attempt that may speak now, if this worker marked it and has not called the LLM for it yet.
+
+        The log may have been too slow to show the mark in time. No other worker calls for it, so a second mark would
+        only count as one more of the request's attempts.
+        """
+        does = self._unused.pop(known.attempt, None)
+        if does is None:
+            return None
+        self.used.add(known.attempt)
+        return Attempt(known.attempt, does)
+
+
 class Answering:
     """Answers requests one by one; the caller runs many at once."""
 
@@ -232,28 +272,35 @@ class Answering:
         Raises:
             NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
-        failures, over = 0, set[str]()
-
-        def begun(attempt: Attempt) -> Attempt:
-            over.add(attempt.id)  # and over by the time that anybody looks again
-            on_attempt(attempt)
-            return attempt
-
+        failures, marks, replaced = 0, Marks(), False
         while True:
             try:
-                async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
+                async with self._open(request, at, at_end=replaced) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
                     claimed, claim = claim, None
-                    if claimed is not None and await self._redeem(view, at, claimed):
-                        first = begun(Attempt(claimed.attempt, Plan(Kind.BEGIN, request.body)))
-                        await self._speak_and_watch(request, at, view, first, give_up=give_up)
-                    return await self._until_terminal(request, at, view, slot, begun=begun, over=over, give_up=give_up)
+                    if claimed is not None and not await claimed.accepted():
+                        raise NotBegunError
+                    if replaced:  # no begin and no continuation: another worker may have said all of it
+                        await self._expire(request, at, view, FORGOTTEN)
+                    elif claimed is not None:
+                        await self._redeem(request, at, view, claimed, marks)
+                    return await self._until_terminal(
+                        request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
+                    )
+            except LogReplacedError as error:
+                logger.warning("request %s expires: %s", request.uid, error)
+                replaced = True
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
                 failures += 1
                 logger.warning("request %s: the log failed, looking again in %g s: %s", request.uid, pause, error)
                 await asyncio.sleep(pause)
+
+    def _open(self, request: ChatRequest, at: Partition, *, at_end: bool) -> Tail:
+        if at_end:
+            return self._tails.open(at, key=request.key)
+        return self._tails.open(at, request.chunks_from, key=request.key, topic_id=request.chunks_topic_id)
 
     async def _until_terminal(
         self,
@@ -262,28 +309,33 @@ class Answering:
         view: View,
         slot: Slot,
         *,
-        begun: Callable[[Attempt], Attempt],
-        over: set[str],
+        on_attempt: Callable[[Attempt], None],
+        marks: Marks,
         give_up: bool,
     ) -> Answer:
         while view.answer.terminal is None:
             known = view.answer
-            theirs = known.attempt and known.attempt not in over and not known.closed and not self._rules.alone
+            attempt = None if known.closed else marks.use(known)
+            if attempt is not None:
+                on_attempt(attempt)
+                await self._speak_and_watch(request, at, view, attempt, give_up=give_up)
+                continue
+            theirs = known.attempt and known.attempt not in marks.used and not known.closed and not self._rules.alone
             if theirs and view.silent_s < self._rules.lease_s:
                 slot.give_back()
                 await self._follow(view)
                 continue
             if self._stopping():
                 raise NotBegunError
+            if marks.void and await view.wait(self._void_pause_s(marks)):
+                continue  # another worker's mark, mostly
             await slot.take()
-            late = await self._too_late(request, at, begun=bool(known.attempts))
+            late = await self._too_late(request, at, marks, begun=bool(known.attempts))
             if late is not None:
                 await self._expire(request, at, view, late)
                 continue
             does = await self._plan(request, at, view.answer)
-            marked = await self._mark(request, at, view, does)
-            if marked is not None:
-                await self._speak_and_watch(request, at, view, begun(Attempt(marked, does)), give_up=give_up)
+            await self._mark(request, at, view, does, marks)
         return view.answer
 
     async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> Plan:
@@ -297,8 +349,13 @@ class Answering:
         )
         return plan(known, request, policy, said)
 
-    async def _too_late(self, request: ChatRequest, at: Partition, *, begun: bool) -> Json | None:
+    def _void_pause_s(self, marks: Marks) -> float:
+        return min(self._rules.void_pause_s * 2.0 ** (marks.void - 1), VOID_PAUSE_MAX_S)
+
+    async def _too_late(self, request: ChatRequest, at: Partition, marks: Marks, *, begun: bool) -> Json | None:
         """Why a request must not be begun any more; None if it may. What was begun is brought to its end."""
+        if marks.void >= self._rules.void_marks_max:
+            return UNDECIDED
         if begun:
             return None
         if _is_past(request.deadline):
@@ -318,7 +375,7 @@ class Answering:
             terminal=Terminal(status=Status.EXPIRED, error=error),
         )
         value = frames.encode(frame, event_id=new_id("evt"), tenant=request.tenant)
-        await self._read_up_to(view, at, await self._log.append(at.topic, at.partition, request.key, value))
+        await self._land(view, at, self._log.append(at.topic, at.partition, request.key, value))
 
     async def _follow(self, view: View) -> None:
         """Wait for more of somebody else's attempt.
@@ -332,11 +389,12 @@ class Answering:
         else:
             await view.listen(lease_s / 6)
 
-    async def _mark(self, request: ChatRequest, at: Partition, view: View, does: Plan) -> str | None:
-        """Ask for the request. The attempt's id if the mark counts, None if somebody else was faster."""
+    async def _mark(self, request: ChatRequest, at: Partition, view: View, does: Plan, marks: Marks) -> None:
+        """Ask for the request, and read on to the mark. Another worker's counts where that landed first."""
         attempt = new_id("att")
-        offset = await self._append_mark(request, at, view.answer, attempt, does.kind)
-        return attempt if await self._counts(view, at, attempt, offset) else None
+        marks.add(attempt, does)
+        await self._land(view, at, self._append_mark(request, at, view.answer, attempt, does.kind))
+        marks.void += view.answer.attempt != attempt
 
     def _append_mark(
         self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: Kind
@@ -352,20 +410,28 @@ class Answering:
         value = frames.encode(mark, event_id=attempt, tenant=request.tenant)
         return self._log.append(at.topic, at.partition, request.key, value)
 
-    async def _redeem(self, view: View, at: Partition, claim: Claim) -> bool:
-        """Whether a claim counts, its request being in the log."""
-        if not await claim.accepted():
-            raise NotBegunError
-        return await self._counts(view, at, claim.attempt, await claim.landing)
+    async def _redeem(self, request: ChatRequest, at: Partition, view: View, claim: Claim, marks: Marks) -> None:
+        """Read on to a mark that was appended with its request."""
+        marks.add(claim.attempt, Plan(Kind.BEGIN, request.body))
+        await self._read_up_to(view, at, await claim.landing)
 
-    async def _counts(self, view: View, at: Partition, attempt: str, offset: int) -> bool:
-        """Read back the mark of an attempt at an offset: whether it may speak."""
+    async def _land(self, view: View, at: Partition, landing: Awaitable[int]) -> None:
+        """Wait until a record is in the log, and fold everything up to it.
+
+        Raises:
+            LogReplacedError: it landed before what was read already.
+        """
+        read = view.position
+        offset = await landing
+        if offset <= read:
+            raise LogReplacedError(
+                f"{at.topic}-{at.partition} was read up to {read} and has its next record at {offset}"
+            )
         await self._read_up_to(view, at, offset)
-        return view.answer.attempt == attempt and view.answer.terminal is None
 
     async def _read_up_to(self, view: View, at: Partition, offset: int) -> None:
         """Fold everything up to a record that was confirmed."""
-        deadline = time.monotonic() + READ_BACK_S
+        deadline = time.monotonic() + self._rules.read_back_s
         while view.position < offset:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -382,10 +448,10 @@ class Answering:
             view.answer.rid,
             attempt.id,
             view.answer.next_seq,
-            max_bytes=self._rules.frame_max_bytes,
+            max_bytes=min(self._rules.frame_max_bytes, value_max_bytes(self._log, at.topic, request.key)),
         )
         speaking = asyncio.create_task(
-            self._speak(request, view.answer, writer, attempt, give_up), name=f"speak-{request.uid}"
+            self._speak(request, view, writer, attempt, give_up), name=f"speak-{request.uid}"
         )
         watching = asyncio.create_task(self._watch(view, attempt.id, writer), name=f"watch-{request.uid}")
         try:
@@ -393,7 +459,7 @@ class Answering:
             if not watching.done():
                 writer.check()  # raises LogError: everything is in doubt, and what the LLM says now is lost
                 speaking.result()
-                async with asyncio.timeout(READ_BACK_S):
+                async with asyncio.timeout(self._rules.read_back_s):
                     await asyncio.wait({watching})
             watching.result()
         except TimeoutError:
@@ -424,28 +490,29 @@ class Answering:
                 writer.beat()
 
     async def _speak(
-        self, request: ChatRequest, before: Answer, writer: FrameWriter, attempt: Attempt, give_up: bool
+        self, request: ChatRequest, view: View, writer: FrameWriter, attempt: Attempt, give_up: bool
     ) -> None:
         """One LLM call, from its first chunk to the terminal frame.
 
         Raises:
             LogError: what was said may or may not be in the log.
         """
-        told, does = _Told(before, attempt.notes), attempt.does
+        before, does = view.answer, attempt.does
+        told = _Told(before, attempt.notes)
         try:
             if give_up:
                 terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
             else:
-                await self._call(request, before, writer, told, does)
+                await self._call(request, view, writer, told, does)
                 terminal = told.terminal(does.error)
         except UpstreamUnavailableError as error:
             if self._can_go_on(before, told):
                 logger.warning("request %s: goes on with a new call: %s", request.uid, error)
                 await writer.hand_off()
                 return self._on_handoff(request)
-            terminal = told.terminal({**error.error, "status": error.status})
+            terminal = told.terminal(error.terminal_error)
         except UpstreamError as error:
-            terminal = told.terminal({**error.error, "status": error.status})
+            terminal = told.terminal(error.terminal_error)
         except LogError:
             raise
         except Exception:
@@ -454,7 +521,7 @@ class Answering:
         try:
             await writer.end(terminal)
         except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
-            await writer.end(Terminal(status=Status.FAILED, error={**error.error, "status": error.status}))
+            await writer.end(Terminal(status=Status.FAILED, error=error.terminal_error))
         return None
 
     def _can_go_on(self, before: Answer, told: "_Told") -> bool:
@@ -462,13 +529,14 @@ class Answering:
         without = {Continuation.RESTART, Continuation.FAIL}
         return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
 
-    async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told", does: Plan) -> None:
+    async def _call(self, request: ChatRequest, view: View, writer: FrameWriter, told: "_Told", does: Plan) -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
         if does.body is None:
             return
-        self._check_attempts(before)
+        self._check_attempts(view.answer)
+        how = call_of(request, self._rules.calls, view)
         with tracing.call(request.traceparent, does.body, does.kind) as call:
-            async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
+            async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
                 async for chunk in chunks:
                     await writer.say(chunk)
                     told.chunk(chunk)
@@ -511,6 +579,7 @@ class _Told:
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
+        self._weir_finish: str | None = None
 
     @property
     def began(self) -> bool:
@@ -521,7 +590,10 @@ class _Told:
         if self._first is None:
             self._first = time.monotonic()
         self._usage = chunk.get("usage") or self._usage
-        self._reasons |= finish_reasons([chunk])
+        reasons = finish_reasons([chunk])
+        if reasons:
+            self._reasons |= reasons
+            self._weir_finish = mark_of([chunk]) or self._weir_finish
         self._notes.add(chunk)
 
     def terminal(self, error: Json | None = None) -> Terminal:
@@ -530,6 +602,7 @@ class _Told:
         return Terminal(
             status=Status.COMPLETED if error is None else Status.FAILED,
             finish_reason=self._reasons.get(0) if error is None else None,
+            weir_finish=self._weir_finish if error is None else None,
             usage=self._usage,
             error=error,
             timings={"first_chunk_ms": first_ms, "total_ms": total_ms},

@@ -15,7 +15,7 @@ from answers.envelope import Json
 from answers.frames import Frame, Kind, Terminal
 from app.requests import ChatRequest
 from llm.errors import UpstreamError
-from transports.log import LogError
+from transports.log import LogError, RecordTooLargeError
 
 CHUNKS_WAITING_MAX = 2048  # chunks collected while the log is slow; then the upstream has to wait
 CHUNKS_PER_FRAME = 512  # keeps a frame well below the largest record
@@ -87,6 +87,7 @@ class FrameWriter:
 
         Raises:
             LogError: it did not reach the log for sure.
+            UpstreamError: a chunk could not be written, or the terminal is larger than the topic takes.
         """
         await self.flush()
         self._launch(self._encode(Frame(**self._names(), kind=Kind.TERMINAL, seq=self._next_seq, terminal=terminal)))
@@ -116,7 +117,7 @@ class FrameWriter:
             count //= 2
         del self._pending[:count]
         self._next_seq += count
-        self._launch(value)
+        self._launch(value, chunks=count)
 
     def _names(self) -> dict[str, Any]:
         return {"uid": self._request.uid, "rid": self._rid, "attempt": self._attempt}
@@ -127,19 +128,23 @@ class FrameWriter:
         except TypeError:  # orjson reads deeper nesting than it writes
             raise self._unwritable("a chunk that is nested too deeply") from None
 
-    def _launch(self, value: bytes, *, vital: bool = True) -> None:
+    def _launch(self, value: bytes, *, vital: bool = True, chunks: int = 0) -> None:
         self._frames += 1
         self.wrote_at = time.monotonic()
         self._flight = asyncio.ensure_future(self._append(value))
-        self._flight.add_done_callback(partial(self._on_landed, vital=vital))
+        self._flight.add_done_callback(partial(self._on_landed, vital=vital, chunks=chunks))
 
-    def _on_landed(self, flight: "asyncio.Future[int]", *, vital: bool) -> None:
+    def _on_landed(self, flight: "asyncio.Future[int]", *, vital: bool, chunks: int) -> None:
         self._flight = None
         try:
             if not vital:
                 flight.cancelled() or flight.exception()  # seen
             elif flight.cancelled():
                 self._error = self._error or LogError("an append was cancelled")
+            elif isinstance(refused := flight.exception(), RecordTooLargeError):
+                # Nothing of it is in the log, and nothing is in doubt: the same frame would be refused for ever.
+                self._next_seq -= chunks
+                raise self._unwritable(f"more than a record holds ({refused})")
             else:
                 self._error = self._error or flight.exception()
             if self._pending and self._error is None:

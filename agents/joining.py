@@ -9,6 +9,7 @@ nothing.
 import asyncio
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
 from faust.types import EventT
@@ -17,7 +18,7 @@ from agents.burial import bury, surely
 from agents.ownership import still_ours
 from agents.turns import Turns
 from answers import envelope
-from answers.envelope import Event, Json, MalformedRecordError, utc_iso
+from answers.envelope import Event, Json, MalformedRecordError, dumps, utc_iso
 from app import feedback as rules
 from app import topics
 from app.core import Weir
@@ -32,6 +33,7 @@ from events.signals import SignalRecorded
 from feedback import distance, joining, pieces
 from feedback.pieces import Piece
 from tables import feedback, requests, terminals
+from tables.values import ROW_MAX_BYTES
 from transports.log import Partition, header_pairs, partition_of
 
 logger = logging.getLogger(__name__)
@@ -125,7 +127,8 @@ class Joiner:
         if any(one.feedback_id == piece.feedback_id for one in known):
             self._counts[Count.DUPLICATE] += 1
             return
-        if len(known) >= self._app.settings.feedback_per_request_max:
+        size_bytes = sum(len(dumps(asdict(one))) for one in known)
+        if len(known) >= self._app.settings.feedback_per_request_max or size_bytes > ROW_MAX_BYTES // 2:
             raise InvalidRequestError(f"there are {len(known)} pieces of feedback on this request already")
         self._counts[Count.RECEIVED] += 1
         feedback.put(uid, pieces.row_of(uid, [*known, piece]))

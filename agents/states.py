@@ -11,6 +11,7 @@ from faust.types import StreamT
 from agents.feedback import joiner
 from answers import envelope
 from answers.envelope import MalformedRecordError, seconds_of
+from answers.limits import UID_CHARS
 from app import app, topics
 from app.core import unacknowledged
 from app.lifecycle import Happening
@@ -45,7 +46,7 @@ async def states(stream: StreamT[Any]) -> None:
 def fold_event(event: envelope.Event) -> None:
     """Fold one trace event into its row."""
     uid = event.data.get("uid")
-    if not isinstance(uid, str):
+    if not isinstance(uid, str) or len(uid) > UID_CHARS:
         return
     if event.event_type == Happening.FORGOTTEN:
         forget(uid, event.data.get("rid"))

@@ -50,6 +50,7 @@ class InFlight:
     events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
     in_log: asyncio.Event = field(default_factory=asyncio.Event)  # or known not to be
+    ended: bool = False  # its answer is in the log; what is left is to settle it
     claim: Claim | None = None  # of one that is begun ahead of its event
     context: Context | None = None  # of its first delivery: a table is changed under an event
     task: "asyncio.Task[None] | None" = None
@@ -109,6 +110,12 @@ class Work:
         """Requests that are being answered or followed."""
         return len(self._in_flight) - self._ended
 
+    def generated(self, tenant: str, fingerprint: str) -> list[str]:
+        """The requests with a tenant and body that came by HTTP without a name, and are being answered here."""
+        running = [one.request for one in self._in_flight.values() if not one.ended]
+        asked = [one for one in running if (one.tenant, one.fingerprint) == (tenant, fingerprint)]
+        return [one.uid for one in asked if one.ingress is Ingress.HTTP and requests.is_minted(one.uid)]
+
     async def take(self, event: "EventT[Any]") -> None:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
         if self._app.draining:
@@ -137,12 +144,12 @@ class Work:
         elif known is not None:
             first = known.request
             same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
-            self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
+            self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same, ended=False))
         elif ended is None or _begins_anew(request, ended):
             await self._start(event, request, ended)
         else:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
-            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
+            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same, ended=True))
 
     async def _take_after(self, known: InFlight, event: "EventT[Any]") -> None:
         """Take a request from the dead letters when the one whose end it is to replace is done with."""
@@ -252,6 +259,7 @@ class Work:
             request, _chunks_of(partition), slot=work.slot, on_attempt=story.attempted, give_up=give_up, claim=claim
         )
         work.slot.give_back()
+        work.ended = True
         context = await self._delivery(work, partition)
         if context is None or partition not in self._app.own_partitions():
             return
@@ -332,7 +340,7 @@ class Work:
         event.ack()
 
     async def _answer_again(
-        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool
+        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
     ) -> None:
         """A second submission of a uid gets a mark that names it, never a second call."""
         mark = Frame(
@@ -341,6 +349,7 @@ class Work:
             kind=Kind.ATTACH if same else Kind.CONFLICT,
             submission=request.event_id,
             first=first,
+            ended=ended,
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
         at = _chunks_of(event.message.partition)
@@ -356,7 +365,8 @@ def _begins_anew(request: ChatRequest, ended: Ended) -> bool:
     return (
         bool(request.redriven)
         and ended.status in {Status.FAILED, Status.EXPIRED}
-        and ended.last < request.chunks_from
+        # Of an end in a chat-chunks that was created anew since, the offset says nothing.
+        and (ended.last < request.chunks_from or ended.rid == request.replaces)
         and (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
     )
 

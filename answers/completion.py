@@ -1,45 +1,107 @@
-"""From the chunks of a stream to one chat.completion object, as if the upstream had not been asked to stream."""
+"""From the chunks of a stream to one chat.completion object, as if the upstream had not been asked to stream.
 
-from typing import Any
+Chunks are shaped first (`answers.shape`): frames of former versions are in the log as their servers sent them. Then
+what belongs together is collected, and joined when the result is asked for, so that a long answer costs its length and
+not the square of it. A chunk is never changed: a frame that was decoded once is read by many.
+"""
 
+import hashlib
+from typing import Any, Final, cast
+
+from answers.blocks import TEXTS
 from answers.envelope import Json
+from answers.shape import Shape
 
-# Fields that a delta repeats rather than extends.
-_WHOLE = frozenset({"role", "id", "type", "finish_reason", "index"})
+_TEXTS: Final = frozenset({"content", "reasoning_content", "reasoning", "refusal", "transcript", *TEXTS})
+_OF_CALLS: Final = frozenset({"name", "arguments", "input"})
+"""Fields that are text, so that their pieces are joined; of any other field one value counts."""
 
-
-def merge_delta(message: Json, delta: Json) -> None:
-    """Add a delta to a message: text is appended, lists are merged by their items' ``index``, the rest replaced.
-
-    The delta stays as it is: what the message takes from it and extends later is copied.
-    """
-    for key, new in delta.items():
-        old = message.get(key)
-        if new is None:
-            message.setdefault(key, None)
-        elif isinstance(new, dict):
-            message[key] = old if isinstance(old, dict) else {}
-            merge_delta(message[key], new)
-        elif isinstance(new, list):
-            message[key] = _merge_lists(old if isinstance(old, list) else [], new)
-        elif isinstance(old, str) and isinstance(new, str) and key not in _WHOLE:
-            message[key] = old + new
-        else:
-            message[key] = new
+_NAMES: Final = frozenset({"id", "type", "role"})  # of these, the first value that means something stays
+_CALLS: Final = frozenset({"function", "custom", "function_call"})
+_UNNUMBERED: Final = frozenset({"tool_calls"})  # OpenAI gives no index where it does not stream
 
 
-def _indexed(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "index" in v for v in value)
+class _Joined(list[str]):
+    """The pieces of a text."""
 
 
-def _merge_lists(old: list[Any], new: list[Any]) -> list[Any]:
-    """Lists of objects with an ``index`` (tool calls) merge item by item; others (logprobs) are concatenated."""
-    if not _indexed(new) or (old and not _indexed(old)):
-        return old + new
-    merged = {item["index"]: item for item in old}
-    for item in new:
-        merge_delta(merged.setdefault(item["index"], {"index": item["index"]}), item)
-    return [merged[index] for index in sorted(merged)]
+class _Fields(dict[str, object]):
+    """An object that grows."""
+
+
+class _Items:
+    """A list that grows."""
+
+    def __init__(self) -> None:
+        self.items: list[object] = []
+        self.places: dict[int, _Fields] = {}
+        self.unnumbered = False  # its first item has no index
+
+
+def _add(fields: _Fields, given: Json, texts: frozenset[str] = _TEXTS) -> None:
+    """Add pieces of an object to it."""
+    for name, value in given.items():
+        if value is None:
+            fields.setdefault(name, None)
+        elif isinstance(value, str) and name in texts:
+            old = fields.get(name)
+            if isinstance(old, _Joined):
+                old.append(value)
+            else:
+                fields[name] = _Joined((value,))
+        elif isinstance(value, dict):
+            inner = fields.get(name)
+            if not isinstance(inner, _Fields):
+                inner = fields[name] = _Fields()
+            _add(inner, value, _OF_CALLS if name in _CALLS else _TEXTS)
+        elif isinstance(value, list):
+            items = fields.get(name)
+            if not isinstance(items, _Items):
+                items = fields[name] = _Items()
+            _extend(items, value)
+        elif not fields.get(name) or (value != "" and name not in _NAMES):
+            fields[name] = value
+
+
+def _extend(items: _Items, given: list[Any]) -> None:
+    """Add a list to one: objects with an index are merged with those that have the same."""
+    for item in given:
+        index = item.get("index") if isinstance(item, dict) else None
+        if not items.items:
+            items.unnumbered = index is None
+        if type(index) is not int:
+            items.items.append(item)
+            continue
+        fields = items.places.get(index)
+        if fields is None:
+            fields = items.places[index] = _Fields()
+            items.items.append(fields)
+        _add(fields, item)
+
+
+def _built(value: object, *, unnumbered: bool = False) -> Any:
+    """A value that has grown, as JSON has it."""
+    match value:
+        case _Joined():
+            return "".join(value)
+        case _Fields():
+            return {
+                name: _built(inner, unnumbered=name in _UNNUMBERED)
+                for name, inner in value.items()
+                if not (unnumbered and name == "index")
+            }
+        case _Items():
+            return [_built(item, unnumbered=unnumbered or value.unnumbered) for item in value.items]
+    return value
+
+
+def shape_of(uid: str) -> Shape:
+    """For the chunks of a stored answer: a tool call without an id gets the same one from each reader."""
+
+    def mint(index: int, place: int) -> str:
+        return f"call_{hashlib.sha256(f'{uid} {index} {place}'.encode()).hexdigest()[:24]}"
+
+    return Shape(mint)
 
 
 class Completion:
@@ -47,44 +109,39 @@ class Completion:
 
     def __init__(self, uid: str) -> None:
         self._top: Json = {"id": f"chatcmpl-{uid}", "object": "chat.completion"}
-        self._choices: dict[int, Json] = {}
+        self._choices: dict[int, _Fields] = {}
+        self._shape = shape_of(uid)
 
     def add(self, chunk: Json) -> None:
         """Take one chunk object into the answer."""
+        chunk = self._shape.chunk(chunk)
         for key, value in chunk.items():
-            if key not in {"id", "object", "choices"} and value is not None:
+            if key not in {"id", "object", "choices"} and value is not None and not (value == "" and key in self._top):
                 self._top[key] = value
         for choice in chunk.get("choices") or ():
             self._add_choice(choice)
 
-    def _add_choice(self, chunk_choice: Json) -> None:
-        index = chunk_choice.get("index", 0)
-        choice = self._choices.setdefault(
-            index,
-            {
-                "index": index,
-                "message": {"role": "assistant", "content": None},
-                "logprobs": None,
-                "finish_reason": None,
-            },
-        )
-        merge_delta(choice["message"], chunk_choice.get("delta") or {})
-        for key, value in chunk_choice.items():
+    def _add_choice(self, given: Json) -> None:
+        choice = self._choices.get(given["index"])
+        if choice is None:
+            message = _Fields(role="assistant", content=None)
+            choice = _Fields(index=given["index"], message=message, logprobs=None, finish_reason=None)
+            self._choices[given["index"]] = choice
+        _add(cast("_Fields", choice["message"]), given["delta"])
+        for key, value in given.items():
             if key == "logprobs":
-                merge_delta(choice, {key: value})
+                _add(choice, {key: value})
             elif key not in {"index", "delta"} and value is not None:
                 choice[key] = value  # finish_reason, or a verdict that is repeated (Azure's content filter)
 
     def result(self) -> Json:
         """The chat.completion object; its choices in order of their index."""
-        choices = [self._choices[index] for index in sorted(self._choices)]
+        choices = [_built(self._choices[index]) for index in sorted(self._choices)]
         return {**self._top, "choices": [{**c, "message": _finished(c["message"])} for c in choices]}
 
 
 def _finished(message: Json) -> Json:
-    """As OpenAI answers without streaming: tool calls carry no index, and empty text beside them is null."""
-    calls = message.get("tool_calls")
-    if not calls:
+    """As OpenAI answers without streaming: empty text beside calls is null."""
+    if not (message.get("tool_calls") or message.get("function_call")):
         return message
-    bare = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-    return {**message, "tool_calls": bare, "content": message.get("content") or None}
+    return {**message, "content": message.get("content") or None}

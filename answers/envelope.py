@@ -14,8 +14,15 @@ Json = dict[str, Any]
 """A parsed JSON object. Its values are whatever the other side sent, so they are looked at before they are used."""
 
 
+REASON_CHARS = 500
+"""Of the reason why a record is malformed, which quotes the record: log lines and dead letters hold it."""
+
+
 class MalformedRecordError(ValueError):
     """A record is not an event of ours: not JSON, or without the fields of the envelope."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason[:REASON_CHARS])
 
 
 class Event(NamedTuple):

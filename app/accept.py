@@ -17,17 +17,27 @@ import orjson
 from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
-from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, LogRefusedError, Partition, partition_of
+from llm.calls import ThinkTags
+from transports.log import (
+    LogClient,
+    LogError,
+    LogRefusedError,
+    Partition,
+    Place,
+    RecordTooLargeError,
+    partition_of,
+    value_max_bytes,
+)
 from transports.tails import Tails
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -74,6 +84,30 @@ def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
     return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
 
 
+def _think_tags(given: str | None) -> ThinkTags | None:
+    """The choice that a client makes in a header."""
+    if given is None:
+        return None
+    try:
+        return ThinkTags(given.strip().lower())
+    except ValueError:
+        raise InvalidRequestError(
+            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
+        ) from None
+
+
+def _findable(named: str | None, ingress: Ingress) -> bool:
+    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
+    return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
+
+
+def _fingerprint(upstream_body: Json) -> str:
+    try:
+        return requests.fingerprint(upstream_body)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
+
+
 class Door:
     """Takes requests in for one worker."""
 
@@ -111,6 +145,7 @@ class Door:
         idempotency_key: str | None = None,
         caller: Caller | None = None,
         traceparent: str | None = None,
+        think_tags: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -123,42 +158,47 @@ class Door:
             idempotency_key: names the request within its tenant, instead of a ``uid``.
             caller: who asks, as far as the door knows.
             traceparent: the door's place in a trace (W3C); None begins one that nobody records.
+            think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
             ApiError: the log refuses it for good.
-            UnavailableError: the log did not confirm it in time. It may have been taken all the same, so a client
+            InDoubtError: the log did not confirm it in time. It may have been taken all the same, so a client
                 that sends it again should send the same uid.
         """
         checked = check_body(body)
         tenant = self.tenant(tenant)
-        brought = _brought_uid(checked, tenant, idempotency_key)
+        named = _brought_uid(checked, tenant, idempotency_key)
+        wanted_tags = _think_tags(think_tags) or self._settings.think_tags
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = self._deadline(checked["deadline_s"])
-        uid = brought or self.mint_uid()
+        uid = named or self.mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
-                chunks_from = await self._tails.end(at)
+                end = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, chunks_from),
+                    self._request(checked, uid, tenant, ingress, end),
+                    on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
+                    think_tags=wanted_tags,
                     traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
-                if not brought:
+                if named is None:
                     self._begin(request, at.partition, published)
                 await published
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
             ) from error
         except (LogError, TimeoutError) as error:
             reason = "not in time" if isinstance(error, TimeoutError) else str(error)
-            raise UnavailableError(
-                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.",
-                code="log_unavailable",
+            raise InDoubtError(
+                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.", uid=uid
             ) from error
         details = {
             "chunks_from": request.chunks_from,
@@ -178,6 +218,15 @@ class Door:
             self._prompts.emit(request)
         self._metrics.accepted(ingress)
         return request
+
+    def identity(self, body: Any, *, tenant: str | None) -> tuple[str, str]:
+        """The tenant and the fingerprint that `accept` would give to a request.
+
+        Raises:
+            InvalidRequestError: the request is wrong.
+        """
+        checked = check_body(body)
+        return self.tenant(tenant), _fingerprint(requests.upstream_body(checked, self._settings.openai_model))
 
     def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
         """Tell that a request was refused; a tenant that is none counts as not named."""
@@ -200,11 +249,11 @@ class Door:
     def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
         own = self._own_partitions()
-        uid = requests.new_id("req")
+        uid = requests.mint_uid()
         for _ in range(_MINT_TRIES):
             if not own or self.chunks_of(uid).partition in own:
                 break
-            uid = requests.new_id("req")
+            uid = requests.mint_uid()
         return uid
 
     def _deadline(self, deadline_s: float) -> str:
@@ -216,12 +265,8 @@ class Door:
             )
         return utc_iso(time.time() + deadline_s)
 
-    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
+    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)
-        try:
-            digest = requests.fingerprint(upstream_body)
-        except TypeError:  # orjson reads deeper nesting than it writes
-            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
         return ChatRequest(
             uid=uid,
             event_id=requests.new_id("evt"),
@@ -229,12 +274,16 @@ class Door:
             ingress=ingress,
             accepted_at=utc_iso(),
             body=upstream_body,
-            fingerprint=digest,
+            fingerprint=_fingerprint(upstream_body),
             stream=bool(body.get("stream")),
             username=body.get("username"),
-            chunks_from=chunks_from,
-            on_disconnect=OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect),
+            chunks_from=end.offset,
+            chunks_topic_id=end.topic_id,
         )
+
+    def _on_disconnect(self, body: Json, *, findable: bool) -> OnDisconnect:
+        wanted = OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect)
+        return wanted.resolved(findable=findable)
 
     def _publish(self, request: ChatRequest, partition: int) -> "asyncio.Future[int]":
         value = self._encode(request)
@@ -245,6 +294,14 @@ class Door:
             value = requests.encode(request)
         except TypeError:
             raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
-        if len(value) > self._settings.record_value_max_bytes:
-            raise InvalidRequestError("The request does not fit into one record.", code="request_too_large", status=413)
+        log_max_bytes = value_max_bytes(self._log, topics.CHAT_REQUESTS.name, request.key)
+        max_bytes = min(self._settings.record_value_max_bytes, log_max_bytes)
+        if len(value) > max_bytes:
+            raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
         return value
+
+
+def _too_large(reason: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from answers.envelope import Json, seconds_of, utc_iso
 from answers.fold import Answer
 from answers.frames import Status, Terminal
+from answers.limits import cut, small_object
 from app.lifecycle import Happening
 from app.notes import Notes
 from app.prices import Prices, Tokens, tokens_of
@@ -49,7 +50,7 @@ class Account:
     @property
     def model(self) -> str:
         """The model that was asked for."""
-        return str(self.request.body.get("model"))
+        return cut(str(self.request.body.get("model")))
 
     @property
     def error_code(self) -> str | None:
@@ -71,7 +72,7 @@ class Account:
     @property
     def usage(self) -> Json | None:
         """As the LLM counted."""
-        return self.terminal.usage or self.answer.usage
+        return self.terminal.usage or small_object(self.answer.usage)
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -127,6 +128,7 @@ class Account:
             "attempt": answer.attempt or None,
             "attempts": answer.attempts,
             "finish_reason": terminal.finish_reason,
+            "weir_finish": terminal.weir_finish,
             "usage": terminal.usage,
             "chunks": answer.next_seq,
             "error": self.error,

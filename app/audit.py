@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from answers import limits
 from app.publishing import Events
 from app.requests import Ingress
 from events.audit import ActorType, AuditRecorded, AuditType
@@ -75,7 +76,7 @@ class Audit:
             event_id: the same for the same thing told again.
             traceparent: W3C trace context.
         """
-        actor = None if actor is None else str(actor)  # a Kafka client may have written anything
+        actor = limits.name(actor)  # a Kafka client may have written anything
         data = _recorded(
             action, caller, actor, service=service, resource_id=resource_id, status=status, error_code=error_code
         )

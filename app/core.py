@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from answers.envelope import Json
 from app import logs, startup, topics
 from app.accept import Door
 from app.audit import CANCEL, Audit, Caller
+from app.dead_letters import bury_unreadable
 from app.engine import consumer_groups, faust_settings, log_client
 from app.errors import UnavailableError
 from app.membership import Membership, Neighbours
@@ -43,8 +45,10 @@ from app.thinking import Teller
 from app.topics import Topic
 from app.traces import Traces
 from app.tracing import tracing
-from llm.upstream import Timeouts, Upstream
-from transports.log import LogClient, LogError, LogUnavailableError
+from llm.calls import Timeouts
+from llm.upstream import Upstream
+from transports.kafka.batches import Unreadable
+from transports.log import LogClient, LogError, LogUnavailableError, Partition
 from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
@@ -88,20 +92,38 @@ class Outside(Service):
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         await self._connect()
+        if app.settings.on_kafka:
+            transport: Any = app.transport  # Faust's type lacks what our driver has
+            transport.unreadable = self._bury_unreadable
         kept = await startup.make_topics(app.log_client, app.settings)
         startup.check_retention(kept, app.settings)
         startup.check_changelogs(app.log_client, app.changelogs(), app.settings)
+        self._tell_limits()
         await app.neighbours.check()
         await app.tails.start()
         self.add_future(self._watch_membership())
         self.add_future(app.metrics.sample_loop(asyncio.sleep))
         _collect_garbage_less()
 
+    async def _bury_unreadable(self, batch: Unreadable) -> None:
+        app = self._app
+        at = Partition(app.own_name(batch.at.topic), batch.at.partition)
+        await bury_unreadable(app.log_client, replace(batch, at=at), tenant=app.settings.default_tenant)
+
     async def _watch_membership(self) -> None:
         try:
             await self._app.membership.watch()
         except LogError as error:
             self._app.give_up(error)
+
+    def _tell_limits(self) -> None:
+        """Warn of topics that take less than a whole request, or one large chunk of an answer."""
+        for topic in (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name):
+            if (limit := self._app.log_client.record_max_bytes(topic)) < self._app.settings.request_max_bytes:
+                self.log.warning(
+                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: what is larger "
+                    "is refused", topic, limit, self._app.settings.request_max_bytes,
+                )  # fmt: skip
 
     async def _connect(self) -> None:
         """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
@@ -174,7 +196,7 @@ class Weir(faust.App):
         self.neighbours = Neighbours(consumer_groups(log), settings)
         self.membership = Membership(self, self.neighbours)
         self.tails = Tails(self.log_client)
-        self.events = Events(self.log_client)
+        self.events = Events(self.log_client, max_bytes=settings.record_value_max_bytes)
         self.traces = Traces(self.events, worker=self.worker_name)
         self.audit = Audit(self.events)
         self.prices = load_prices(settings.prices_file)
@@ -208,6 +230,7 @@ class Weir(faust.App):
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
+        self.generated: Callable[[str, str], list[str]] = lambda *_: []
         self.lineage_skipped: Callable[[], int] = lambda: 0
         self.window_events: Callable[[], dict[str, int]] = dict
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Final
 
 from answers.envelope import Json
+from answers.limits import cut
 
 CHARS_MAX: Final = 1_000_000  # of one answer; what comes after is counted only
 PASSAGES_MAX: Final = 128  # of one answer; then they are not told apart any more
@@ -65,7 +66,7 @@ class Notes:
     def add(self, chunk: Json) -> None:
         """Take the next chunk object. Whatever it holds, this raises nothing."""
         if self.model is None and isinstance(chunk.get("model"), str):
-            self.model = chunk["model"] or None
+            self.model = cut(chunk["model"]) or None
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") if isinstance(choice, dict) and not choice.get("index") else None
             if not isinstance(delta, dict):
@@ -112,7 +113,7 @@ class Notes:
                 self.passages.append(passage)
             name = function.get("name")
             if isinstance(name, str) and name:
-                passage.tool = name
+                passage.tool = cut(name)
             self._say(passage, function.get("arguments"))
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import NamedTuple
 
-from answers import envelope
+from answers import envelope, limits
 from app.requests import new_id
 from events.base import EVENT_TYPE, REPLAY, SCHEMA_VERSION, TRACEPARENT, EventData
 from transports.log import Headers, LogClient, LogError
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 WAITING_MAX = 20_000  # events on their way to the log; a request has about a dozen
 LINGER_S = 0.05  # how long an event waits for others: together they cost the log and its readers little more than one
+VALUE_MAX_BYTES = 8 << 20  # of one event, unless the log takes less
+ENVELOPE_BYTES = 2048  # of that, for the envelope around the data; and of a record, for its key and headers
+ROOM_MIN_BYTES = 2 * ENVELOPE_BYTES  # a topic that takes less takes no events
 TOLD_EVERY_S = 10.0  # between two lines about events that were dropped
 
 
@@ -41,8 +44,9 @@ def encode(
     event_id: str | None = None,
     traceparent: str | None = None,
     replay: str | None = None,
+    max_bytes: int = VALUE_MAX_BYTES,
 ) -> Outgoing:
-    """An event of now as a record.
+    """An event of now as a record, whose data is made smaller where it does not fit (``answers.limits.fitted``).
 
     Raises:
         TypeError: it holds something that is not JSON, sent by a client or an LLM.
@@ -52,17 +56,21 @@ def encode(
         headers.append((TRACEPARENT, traceparent.encode()))
     if replay is not None:
         headers.append((REPLAY, replay.encode()))
-    value = envelope.encode(
-        event_id or new_id("evt"), data.EVENT_TYPE, tenant, data.model_dump(mode="json", warnings=False)
-    )
+    fields, event_id = data.model_dump(mode="json", warnings=False), event_id or new_id("evt")
+    value = envelope.encode(event_id, data.EVENT_TYPE, tenant, fields)
+    if len(value) > max_bytes:
+        logger.warning("an event for %s of %d bytes is cut: a record holds %d", data.TOPIC, len(value), max_bytes)
+        fields = limits.fitted(fields, max_bytes - ENVELOPE_BYTES)
+        value = envelope.encode(event_id, data.EVENT_TYPE, tenant, fields)
     return Outgoing(data.TOPIC, data.record_key(tenant).encode(), value, headers)
 
 
 class Events:
     """Publishes the events of one worker."""
 
-    def __init__(self, log: LogClient) -> None:
+    def __init__(self, log: LogClient, *, max_bytes: int = VALUE_MAX_BYTES) -> None:
         self._log = log
+        self._max_bytes = max_bytes  # of an event's value
         self._lingering: list[Outgoing] = []
         self._waiting: set[asyncio.Future[int]] = set()
         self._round: asyncio.Future[None] | None = None  # done when what lingers now is in the log, or is dropped
@@ -92,7 +100,9 @@ class Events:
             self._drop(data.TOPIC, "too many wait already")
             return
         try:
-            event = encode(data, tenant, event_id=event_id, traceparent=traceparent, replay=replay)
+            event = encode(
+                data, tenant, event_id=event_id, traceparent=traceparent, replay=replay, max_bytes=self._room(data)
+            )
         except Exception as error:  # noqa: BLE001 -- what others sent must not break an answer
             self._drop(data.TOPIC, f"it cannot be written: {error}")
             return
@@ -119,7 +129,12 @@ class Events:
             LogError: it may or may not be in the log.
             TypeError: it holds something that is not JSON.
         """
-        return await self._append(encode(data, tenant, event_id=event_id, traceparent=traceparent))
+        event = encode(data, tenant, event_id=event_id, traceparent=traceparent, max_bytes=self._room(data))
+        return await self._append(event)
+
+    def _room(self, data: EventData) -> int:
+        """Bytes for the value of an event, in its topic."""
+        return min(self._max_bytes, max(ROOM_MIN_BYTES, self._log.record_max_bytes(data.TOPIC) - ENVELOPE_BYTES))
 
     def flush(self) -> None:
         """Append what lingers, now. Never raises and never waits."""

@@ -1,6 +1,7 @@
 """An accepted request: the record of chat-requests."""
 
 import hashlib
+import re
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,24 +9,40 @@ from typing import Any
 
 import orjson
 
-from answers import envelope
+from answers import envelope, limits
 from answers.envelope import Json, MalformedRecordError
 from app import traceparent
+from llm.calls import ThinkTags
 
 EVENT_TYPE = "chat.requested"
 
 # Weir's own fields in a client's body; the LLM never sees them.
 OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cancel"})
 
+THINK_TAGS_HEADER = "X-Think-Tags"
+"""Of an HTTP request or a RabbitMQ message: what becomes of ``<think>`` tags in its answer."""
+
 # How the client wants to read the answer, which is not what the LLM is asked.
 READING_FIELDS = frozenset({"stream", "stream_options"})
 
+_MINTED = re.compile(r"req-[0-9a-f]{32}")
+
+
+OFFSET_MAX = 2**63 - 1
+
 
 class OnDisconnect(StrEnum):
-    """What becomes of a request that nobody reads any more."""
+    """What becomes of a request when its last reader has left."""
 
+    AUTO = "auto"  # one of the others, by whether its client can find the answer again; no record has it
     CONTINUE = "continue"
     CANCEL = "cancel"  # after a time of grace
+
+    def resolved(self, *, findable: bool) -> "OnDisconnect":
+        """The value that a record keeps. ``findable``: the client has a name for its request, or no connection."""
+        if self is not OnDisconnect.AUTO:
+            return self
+        return OnDisconnect.CONTINUE if findable else OnDisconnect.CANCEL
 
 
 class Ingress(StrEnum):
@@ -52,9 +69,11 @@ class ChatRequest:
     stream: bool  # the client wants tokens as they come
     username: str | None = None
     chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
+    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of; empty: not known
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    think_tags: ThinkTags | None = None  # what becomes of <think> tags; None: as the worker that asks has it
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
     replay: str | None = None  # the run that asks it again: nobody waits for the answer, and nothing of it leaves
     replay_of: str | None = None  # the uid of its original
@@ -76,7 +95,7 @@ class ChatRequest:
         """The client's session, where OpenAI's ``metadata`` names one."""
         metadata = self.body.get("metadata")
         session = metadata.get("session_id") if isinstance(metadata, dict) else None
-        return session if isinstance(session, str) else None
+        return limits.cut(session) if isinstance(session, str) else None
 
     @property
     def include_usage(self) -> bool:
@@ -87,6 +106,16 @@ class ChatRequest:
 def new_id(prefix: str) -> str:
     """A fresh id such as ``evt-3f2a…``."""
     return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def mint_uid() -> str:
+    """A uid for a request that its client has not named."""
+    return new_id("req")
+
+
+def is_minted(uid: str) -> bool:
+    """Whether a uid was made by a door. A client that brings it sends such a request again, or repeats its uid."""
+    return _MINTED.fullmatch(uid) is not None
 
 
 def fingerprint(body: Json) -> str:
@@ -114,12 +143,16 @@ def encode(request: ChatRequest) -> bytes:
         "fingerprint": request.fingerprint,
         "body": request.body,
     }
+    if request.chunks_topic_id:
+        data["chunks_topic_id"] = request.chunks_topic_id
     if request.priority:
         data["priority"] = request.priority
     if request.deadline is not None:
         data["deadline"] = request.deadline
     if request.on_disconnect is not OnDisconnect.CONTINUE:
         data["on_disconnect"] = request.on_disconnect
+    if request.think_tags is not None:
+        data["think_tags"] = request.think_tags
     if request.traceparent is not None:
         data["traceparent"] = request.traceparent
     if request.replay is not None:
@@ -146,7 +179,7 @@ def decode(value: bytes | None) -> ChatRequest:
         raise MalformedRecordError("`data.ingress` is cli, and no request comes through a command")
     place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
     try:
-        return ChatRequest(
+        request = ChatRequest(
             uid=str(data["uid"]),
             event_id=event.event_id,
             tenant=event.tenant_id,
@@ -156,10 +189,12 @@ def decode(value: bytes | None) -> ChatRequest:
             fingerprint=str(data.get("fingerprint") or fingerprint(data["body"])),
             stream=bool(data.get("stream")),
             username=None if data.get("username") is None else str(data["username"]),
-            chunks_from=int(data.get("chunks_from", 0)),
+            chunks_from=offset_in(data, "chunks_from", 0),
+            chunks_topic_id=str(data.get("chunks_topic_id", "")),
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
-            on_disconnect=OnDisconnect(data.get("on_disconnect", OnDisconnect.CONTINUE)),
+            on_disconnect=OnDisconnect(data.get("on_disconnect") or OnDisconnect.AUTO).resolved(findable=True),
+            think_tags=None if data.get("think_tags") is None else ThinkTags(data["think_tags"]),
             traceparent=None if place is None else str(place),
             replay=None if data.get("replay") is None else str(data["replay"]),
             replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),
@@ -167,6 +202,39 @@ def decode(value: bytes | None) -> ChatRequest:
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # a uid may be nested deeper than str() goes
         raise MalformedRecordError(f"not a request: {error!r}") from None
+    _check_sizes(request)
+    return request
+
+
+def _check_sizes(request: ChatRequest) -> None:
+    """A Kafka client may write a megabyte into any field, and most of them get into marks, events and rows."""
+    model = request.body.get("model")
+    for field, value, chars in (
+        ("event_id", request.event_id, limits.NAME_CHARS),
+        ("tenant_id", request.tenant, limits.NAME_CHARS),
+        ("data.uid", request.uid, limits.UID_CHARS),
+        ("data.username", request.username, limits.NAME_CHARS),
+        ("data.body.model", model if isinstance(model, str) else None, limits.NAME_CHARS),
+        ("data.fingerprint", request.fingerprint, limits.NAME_CHARS),
+        ("data.accepted_at", request.accepted_at, limits.TIME_CHARS),
+        ("data.deadline", request.deadline, limits.TIME_CHARS),
+        ("data.replay", request.replay, limits.NAME_CHARS),
+        ("data.replay_of", request.replay_of, limits.NAME_CHARS),
+    ):
+        if value is not None and len(value) > chars:
+            raise MalformedRecordError(f"`{field}` is longer than {chars} characters")
+
+
+def offset_in(data: Json, name: str, default: int | None = None) -> int:
+    """An offset of Kafka in a record's data, which any client may have written; 0 for a negative one, as for none.
+
+    Raises:
+        ValueError: it is no offset.
+    """
+    offset = data.get(name, default)
+    if not isinstance(offset, int) or isinstance(offset, bool) or offset > OFFSET_MAX:
+        raise ValueError(f"`data.{name}` is {str(offset)[:40]!r}, which is no offset")
+    return max(0, offset)
 
 
 def _history(lives: Any) -> tuple[Json, ...]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from lineage.dialects import KNOWN
+from llm.calls import ThinkTags
 
 MIB = 1024 * 1024
 DAY = 86400.0
@@ -111,7 +112,35 @@ class Settings(BaseModel):
         60.0, description="Longest silence between two tokens, in seconds; then the call counts as hung."
     )
     upstream_retries: int = Field(
-        2, ge=0, le=10, description="Repetitions of a call that failed before its first byte, with backoff."
+        2,
+        ge=0,
+        le=10,
+        description="Repetitions of a call that failed before its first token, with backoff. Clients are told not to "
+        "try again what was tried here; 0 leaves it to them.",
+    )
+    think_tags: ThinkTags = Field(
+        ThinkTags.SPLIT,
+        description="What becomes of <think> tags at the start of an answer, where a request does not say so itself "
+        "(X-Think-Tags): split moves what is between them to reasoning_content, keep leaves them in the text.",
+    )
+    answer_max_bytes: int = Field(
+        128 * MIB,
+        ge=64 * 1024,
+        le=4096 * MIB,
+        description="Largest answer, in bytes as the LLM sends it: 300,000 tokens. One that is larger ends there, with "
+        "finish_reason length.",
+    )
+    answer_max_tokens: int = Field(
+        200_000,
+        ge=1,
+        le=10_000_000,
+        description="Most chunks with text, thinking or a tool call in one answer, which are tokens mostly: more than "
+        "any model says. It ends there, with finish_reason length.",
+    )
+    answer_max_s: Seconds = Field(
+        3600.0,
+        description="Longest that an answer may take, in seconds from its beginning, takeovers included; then it ends "
+        "with finish_reason length.",
     )
 
     # -- doors
@@ -147,13 +176,23 @@ class Settings(BaseModel):
     answer_timeout_s: Seconds = Field(
         3600.0, description="Longest that a door waits for one answer to end, in seconds."
     )
-    on_disconnect: Literal["continue", "cancel"] = Field(
-        "continue",
-        description="What becomes of a request that nobody reads any more, where it does not say so itself: its answer "
-        "goes on into the log, or it is cancelled after DISCONNECT_GRACE_S.",
+    on_disconnect: Literal["auto", "continue", "cancel"] = Field(
+        "auto",
+        description="What becomes of a request whose last reader has left, where it does not say so itself: its answer "
+        "goes on into the log (continue), or it is cancelled after DISCONNECT_GRACE_S (cancel). auto: a request that "
+        "its client named (uid, Idempotency-Key), or that came by RabbitMQ or Kafka, goes on; any other is cancelled.",
     )
     disconnect_grace_s: Seconds = Field(
-        30.0, description="How long a request to be cancelled waits for its reader to come back, in seconds."
+        30.0,
+        description="How long a request to be cancelled waits for a reader, in seconds, after the last one has left.",
+    )
+    retry_attach_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="How long a request without a name, whose client has left, is kept for a retry that an openai "
+        "client marks, in seconds: the retry reads its answer and calls no LLM. The clients wait a minute at most "
+        "between two tries. 0: each retry is a request of its own.",
     )
     models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
 
@@ -403,7 +442,10 @@ class Settings(BaseModel):
         "killed and starts again waits for so long; one that was only slow loses no stream by it.",
     )
     kafka_max_message_bytes: int = Field(
-        8 * MIB + 65536, ge=1024, description="Largest record, in bytes: a whole request must fit into one."
+        8 * MIB + 65536,
+        ge=1024,
+        description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as "
+        "much; one that exists takes its own `max.message.bytes`, and what is larger than that is refused (413).",
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)

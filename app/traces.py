@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from answers import limits
 from app.lifecycle import Happening
 from app.publishing import Events
 from app.requests import ChatRequest
@@ -51,7 +52,7 @@ class Traces:
             rid=request.event_id,
             worker=self._worker,
             ingress=request.ingress,
-            model=request.body.get("model"),
+            model=limits.name(request.body.get("model")),
             username=request.username,
             session_id=request.session_id,
             stream=request.stream,

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from answers.envelope import Json
+from answers.limits import NAME_CHARS
 from app.errors import InvalidRequestError
 from app.requests import OnDisconnect
 
@@ -17,7 +18,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGES_MAX = 10_000
 CHOICES_MAX = 128  # OpenAI's own limit of n
 DEADLINE_MAX_S = 7 * 86400.0  # as long as chat-chunks keeps an answer
-NAME_MAX = 256  # characters of a model's or user's name
+NAME_MAX = NAME_CHARS  # of a model's or user's name
 
 # A uid is a Kafka key, part of a queue's name and of a URL's path: letters, digits and marks that all three take.
 # As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4); "chatcmpl-" is what an answer's id puts before it.
@@ -69,7 +70,7 @@ def check_uid(uid: Any) -> None:
 def _check_waiting(body: Json) -> None:
     """How long anybody waits for the answer."""
     on_disconnect, deadline_s = body.get("on_disconnect"), body.get("deadline_s")
-    if on_disconnect is not None and on_disconnect not in set(OnDisconnect):
+    if on_disconnect is not None and on_disconnect not in list(OnDisconnect):  # a list: what is sent may not hash
         raise InvalidRequestError(f"'on_disconnect' must be one of {', '.join(OnDisconnect)}.", param="on_disconnect")
     if deadline_s is None:
         return

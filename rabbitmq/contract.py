@@ -3,8 +3,8 @@
 Requests: JSON ``{model, messages, stream, username, uid, …}`` on the queue of requests; what OpenAI knows besides goes
 to the LLM. Answers: text as UTF-8 on ``{prefix}{uid}``, an empty body at the end. Properties of a request that are
 honoured: ``reply_to`` (instead of the prefixed queue), ``correlation_id`` (comes back), ``message_id`` (the uid where
-the body has none), ``priority``, ``expiration`` (from when it was taken), and the headers ``X-Tenant-ID`` and
-``traceparent``.
+the body has none), ``priority``, ``expiration`` (from when it was taken), and the headers ``X-Tenant-ID``,
+``X-Think-Tags`` and ``traceparent``.
 """
 
 import hashlib
@@ -19,12 +19,14 @@ from pamqp import encode
 from answers.envelope import Json, utc_iso
 from answers.frames import Status, Terminal
 from app.errors import ApiError, InvalidRequestError
+from app.requests import THINK_TAGS_HEADER
 from app.traceparent import HEADER
 from app.validation import check_uid
 
 NAME_MAX = 128  # characters of a uid: with its prefix, it must fit into the 255 bytes of a queue's name
 QUEUE_MAX_BYTES = 255  # AMQP 0-9-1: a short string
-HEADER_MAX_BYTES = 32_768  # of one header: all of them must fit into one AMQP frame, of 128 KiB by default
+HEADER_MAX_BYTES = 32_768  # of one header
+HEADERS_MAX_BYTES = 98_304  # of all that tell of an answer: headers must fit into one AMQP frame, of 128 KiB by default
 TENANT_HEADER = "x-tenant-id"
 EXPIRATION_MAX_S = 365 * 86400.0
 
@@ -96,6 +98,11 @@ def tenant_of(message: AbstractIncomingMessage) -> str | None:
     return _header(message, TENANT_HEADER)
 
 
+def think_tags_of(message: AbstractIncomingMessage) -> str | None:
+    """What is to become of ``<think>`` tags in its answer, if it says so."""
+    return _header(message, THINK_TAGS_HEADER.lower())
+
+
 def traceparent_of(message: AbstractIncomingMessage) -> str | None:
     """What it is part of, if it says so."""
     return _header(message, HEADER)
@@ -147,16 +154,34 @@ def said(name: str, seq: int) -> dict[str, Any]:
     return {"uid": name, "seq": seq, "done": False}
 
 
-def ended(name: str, seq: int, terminal: Terminal, tool_calls: list[Json] | None = None) -> dict[str, Any]:
-    """Headers of the last message. What is too large for a header is left out."""
-    headers = {"uid": name, "seq": seq, "done": True, "status": str(terminal.status)}
+def ended(name: str, seq: int, terminal: Terminal, beside: Json | None = None) -> dict[str, Any]:
+    """Headers of the last message. The names of those that are too large for a header are in ``omitted``.
+
+    Args:
+        name: what the client calls its request.
+        seq: of the message.
+        terminal: how the request ended.
+        beside: what of the answer is no text: tool calls, a refusal.
+    """
+    headers: dict[str, Any] = {"uid": name, "seq": seq, "done": True, "status": str(terminal.status)}
     more = {
         "finish_reason": terminal.finish_reason,
+        "weir_finish": terminal.weir_finish,
         "usage": terminal.usage,
         "error": terminal.error,
-        "tool_calls": tool_calls,
+        **(beside or {}),
     }
-    return headers | {header: table for header, value in more.items() if (table := _table(value)) is not None}
+    room, omitted = HEADERS_MAX_BYTES, list[str]()
+    for header, value in more.items():
+        if value is None:
+            continue
+        size = _size(value)
+        if size is None or size > min(room, HEADER_MAX_BYTES):
+            omitted.append(header)
+        else:
+            headers[header] = value
+            room -= size
+    return {**headers, "omitted": omitted} if omitted else headers
 
 
 def failed(error: ApiError) -> Terminal:
@@ -164,10 +189,9 @@ def failed(error: ApiError) -> Terminal:
     return Terminal(status=Status.FAILED, error={**error.error, "status": error.status})
 
 
-def _table(value: Any) -> Any:
-    """A value as AMQP's tables can carry it; None for one that they cannot, or that is too large."""
+def _size(value: Any) -> int | None:
+    """Bytes of a value in a table of AMQP; None for one that has no room in any."""
     try:
-        size = len(encode.encode_table_value(value))
+        return len(encode.encode_table_value(value))
     except (TypeError, OverflowError, RecursionError, UnicodeEncodeError):
         return None
-    return value if size <= HEADER_MAX_BYTES else None

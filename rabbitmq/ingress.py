@@ -252,6 +252,7 @@ class Intake:
                         priority=message.priority or 0,
                         deadline=deadline,
                         traceparent=traceparent,
+                        think_tags=contract.think_tags_of(message),
                     )
                 # A worker that was frozen for so long has lost its connection, and the message went to another one.
                 late = time.monotonic() - taken_at > HEARTBEAT_S
@@ -273,6 +274,7 @@ class Intake:
             tenant=request.tenant,
             fingerprint=request.fingerprint,
             chunks_from=request.chunks_from,
+            chunks_topic_id=request.chunks_topic_id,
             stream=request.stream,
             name=reply.name,
             queue=reply.queue,

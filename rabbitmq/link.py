@@ -11,6 +11,8 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
+from rabbitmq.doubles import write_doubles
+
 logger = logging.getLogger(__name__)
 
 # What a broker that is away, says no, or goes away raises.
@@ -33,6 +35,7 @@ class Link:
 
     def __init__(self, name: str, urls: Sequence[str], *, timeout_s: float) -> None:
         """``urls`` are tried in turn."""
+        write_doubles()
         self._name = name
         self._urls = [_with_defaults(url) for url in urls]
         self._timeout_s = timeout_s

@@ -3,30 +3,33 @@
 import zlib
 from collections.abc import Iterable
 
-from answers.completion import merge_delta
+from answers.completion import Completion, shape_of
 from answers.envelope import Json
 from rabbitmq.contract import Place
 
 THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
 REASONING = ("reasoning_content", "reasoning")  # what models call it
+BESIDE = ("tool_calls", "function_call", "refusal")  # of a message that are no text of the answer
 
 
 class Text:
     """The text of choice 0, as it comes. A queue of plain texts has room for one."""
 
-    def __init__(self, *, thinking: bool) -> None:
+    def __init__(self, uid: str, *, thinking: bool) -> None:
         """``thinking``: whether reasoning is part of the text, within ``<think>`` tags."""
         self.thinking = thinking
         self._within = False
-        self._message: Json = {}
+        self._shape = shape_of(uid)
+        self._beside = Completion(uid)
 
     def add(self, chunks: Iterable[Json]) -> bytes:
         """The bytes that chunks add."""
         added: list[str] = []
         for chunk in chunks:
-            for choice in chunk.get("choices") or ():
-                if not choice.get("index"):
-                    added += self._of(choice.get("delta") or {})
+            for given in chunk.get("choices") or ():
+                choice = self._shape.choice(given)
+                if not choice["index"]:
+                    added += self._of(choice["delta"])
         return "".join(added).encode("utf-8", "replace")
 
     def end(self) -> bytes:
@@ -36,14 +39,14 @@ class Text:
         return closing.encode()
 
     @property
-    def tool_calls(self) -> list[Json] | None:
-        """The tool calls so far, as a message has them."""
-        calls = self._message.get("tool_calls")
-        return [{k: v for k, v in call.items() if k != "index"} for call in calls] if calls else None
+    def beside(self) -> Json:
+        """What of the message so far is no text of the answer: tool calls, a refusal."""
+        choices = self._beside.result()["choices"]
+        return {name: choices[0]["message"][name] for name in BESIDE if choices and choices[0]["message"].get(name)}
 
     def _of(self, delta: Json) -> list[str]:
-        if delta.get("tool_calls"):
-            merge_delta(self._message, {"tool_calls": delta["tool_calls"]})
+        if beside := {name: delta[name] for name in BESIDE if delta.get(name)}:
+            self._beside.add({"choices": [{"index": 0, "delta": beside}]})
         parts: list[str] = []
         reasoning = next((delta[name] for name in REASONING if isinstance(delta.get(name), str)), "")
         if reasoning and self.thinking:

@@ -10,6 +10,7 @@ import orjson
 
 from answers.envelope import Json, dumps
 from app import app
+from tables import values
 
 table = app.Table(
     "feedback",
@@ -31,7 +32,7 @@ def put(uid: str, row: Json | None) -> None:
     if row is None:
         table.pop(uid.encode(), None)
     else:
-        table[uid.encode()] = dumps(row)
+        values.put(table, uid.encode(), dumps(row))
 
 
 def rows() -> Iterator[Json]:

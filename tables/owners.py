@@ -45,8 +45,10 @@ class Owners:
         shared = self._app.router.tables_metadata()
         return {URL(str(url)).origin() for url, owned in shared.items() if any(owned.values())}
 
-    async def ask(self, worker: URL, path: str, params: Iterable[tuple[str, str]] = ()) -> tuple[int, Json]:
-        """GET a path of another worker: its status and JSON body.
+    async def ask(
+        self, worker: URL, path: str, params: Iterable[tuple[str, str]] = (), *, method: str = "GET"
+    ) -> tuple[int, Json]:
+        """Ask another worker for a path: its status and JSON body.
 
         Raises:
             UnavailableError: it does not answer in time.
@@ -54,7 +56,9 @@ class Owners:
         try:
             async with (
                 asyncio.timeout(ASK_TIMEOUT_S),
-                self._session.get(worker / path.lstrip("/"), params=list(params), headers={FORWARDED: "1"}) as answer,
+                self._session.request(
+                    method, worker / path.lstrip("/"), params=list(params), headers={FORWARDED: "1"}
+                ) as answer,
             ):
                 return answer.status, orjson.loads(await answer.read())
         except (TimeoutError, aiohttp.ClientError, orjson.JSONDecodeError) as error:

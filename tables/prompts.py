@@ -7,6 +7,7 @@ import orjson
 
 from answers.envelope import Json, dumps
 from app import app
+from tables import values
 
 table = app.Table(
     "prompts",
@@ -28,7 +29,7 @@ def put(key: str, row: Json | None) -> None:
     if row is None:
         table.pop(key.encode(), None)
     else:
-        table[key.encode()] = dumps(row)
+        values.put(table, key.encode(), dumps(row))
 
 
 def rows() -> Iterator[tuple[str, Json]]:

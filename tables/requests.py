@@ -4,13 +4,15 @@ No decision about an answer reads it. Feedback waits for its word of an end, and
 """
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import orjson
 
+from answers import limits
 from answers.envelope import Event, Json, dumps
 from app import app
 from app.lifecycle import TERMINAL, Happening, State, transition
+from tables import values
 
 ATTEMPTS_SHOWN = 20  # of one request; the log has them all
 HISTORY_SHOWN = 10  # earlier ends of one that came back from the dead letters
@@ -37,7 +39,7 @@ def get(uid: str) -> Json | None:
 
 def put(uid: str, row: Json) -> None:
     """Write a row. Must run under an event of the uid's partition."""
-    table[uid.encode()] = dumps(row)
+    values.put(table, uid.encode(), dumps(row))
 
 
 def forget(uid: str) -> None:
@@ -64,8 +66,10 @@ def superseded(row: Json | None, rid: object) -> bool:
 def apply(row: Json | None, event: Event) -> Json | None:
     """The row after one trace event; None where the event is no legal step from where the row stands.
 
-    Pure. The steps are those of ``app.lifecycle``; timings are ISO 8601 times and milliseconds.
+    Pure. The steps are those of ``app.lifecycle``; timings are ISO 8601 times and milliseconds. What an event holds is
+    cut, so that a row takes 300 kB at most, whoever wrote its events: a row has to fit into a record of its changelog.
     """
+    event = event._replace(data={name: _cut(name, value) for name, value in event.data.items()})
     data = event.data
     try:
         happening = Happening(event.event_type)
@@ -73,7 +77,8 @@ def apply(row: Json | None, event: Event) -> Json | None:
         return None
     if superseded(row, data.get("rid")):
         return None
-    row = dict(row or {"uid": data.get("uid"), "tenant": event.tenant_id, "state": State.UNKNOWN, "attempts": []})
+    new: Json = {"uid": data.get("uid"), "tenant": limits.cut(event.tenant_id), "state": State.UNKNOWN, "attempts": []}
+    row = dict(row or new)
     after = transition(State(row["state"]), happening)
     if after is None or (happening is Happening.REDRIVEN and row.get("rid") == data.get("rid")):  # told again
         return None
@@ -94,6 +99,14 @@ def apply(row: Json | None, event: Event) -> Json | None:
         return row
     row |= {name: data[name] for name in _OF_FIRST if data.get(name) is not None}
     return row if happening is Happening.REDRIVEN else _answered(row, happening, event)
+
+
+def _cut(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return limits.error_object(value) if name == "error" else limits.small_object(value)
+    return limits.name(value)
 
 
 def _answered(row: Json, happening: Happening, event: Event) -> Json:

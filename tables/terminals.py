@@ -11,6 +11,7 @@ import orjson
 
 from answers.envelope import dumps
 from app import app
+from tables import values
 
 table = app.Table(
     "terminals",
@@ -48,7 +49,7 @@ def rows() -> Iterator[tuple[str, Ended]]:
 
 def put(uid: str, ended: Ended) -> None:
     """Write an entry. Must run under an event of the uid's partition: its changelog goes to the same one."""
-    table[uid.encode()] = dumps(asdict(ended))
+    values.put(table, uid.encode(), dumps(asdict(ended)))
 
 
 def forget(uid: str) -> None:

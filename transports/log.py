@@ -5,13 +5,15 @@ tokens) goes through it; everything that must be shared out between workers goes
 """
 
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from transports.partitioner import partition_for
 
 _TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka's rule
+
+RECORD_OVERHEAD_BYTES: Final = 100  # of a record in a batch of its own, over its key, value and headers
 
 Headers = Sequence[tuple[str, bytes]]
 Kept = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
@@ -59,7 +61,14 @@ class Bounds(NamedTuple):
     """Where a partition starts and ends: ``start <= any readable offset < end``."""
 
     start: int  # the oldest offset that retention has left
-    end: int  # the offset that the next record will get
+    end: int  # the offset that the next record will get; on Kafka, where the oldest open transaction begins, if earlier
+
+
+class Place(NamedTuple):
+    """An offset, and the log that it belongs to."""
+
+    offset: int
+    topic_id: str  # see `LogClient.topic_id`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +116,17 @@ class OtherPartitionsError(LogRefusedError):
         self.topic, self.found, self.expected = topic, found, expected
 
 
+class LogReplacedError(LogError):
+    """The log does not reach a position that it had reached: its topic was deleted and created anew, or cut short.
+
+    What was read of it is gone, and offsets that were kept mean nothing in it. Asking again will not help.
+    """
+
+
+class RecordTooLargeError(LogRefusedError):
+    """The record is larger than the client or the topic takes. It is not in the log; a smaller one may get there."""
+
+
 class LogClient(Protocol):
     """Appends and reads, outside any consumer group. All times are seconds; every call has a time limit.
 
@@ -114,7 +134,9 @@ class LogClient(Protocol):
 
     * Offsets of a partition only rise, and no record is ever at two of them. They may have holes, where compaction took
       records away (never the last of a partition), and the log may start late, where retention took its beginning.
-    * What was acknowledged survives the writer's death, and every client in every process can read it at once.
+    * What was acknowledged survives the writer's death, and every client in every process can read it at once; on
+      Kafka, once every transaction that another client has open before it in the partition is over.
+    * Records of a transaction that was aborted are in no log: they are passed over, and so are Kafka's control records.
     * Removal is not an event: a record that retention or compaction may take can be read until nobody has it any more.
       A reader that retention has overtaken goes on at the log's start; it can tell by the offset of what it gets.
     * A topic or partition that does not exist is refused, whatever is asked of it; one that another client has created
@@ -157,6 +179,22 @@ class LogClient(Protocol):
             LogRefusedError: no such topic, as far as is known.
         """
 
+    async def topic_id(self, topic: str) -> str:
+        """The identity of a topic, asked of the broker: another one after it was deleted and created anew.
+
+        Empty where there is none: on the embedded log, whose topics are all in one file, and on a Kafka before 2.8.
+
+        Raises:
+            LogRefusedError: no such topic.
+        """
+
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record that a topic takes: key, value and headers, and ``RECORD_OVERHEAD_BYTES``.
+
+        Of a topic whose limit is not known it is the client's own. Known after ``create_topics``; a limit that is
+        changed later is known after the next start, or once a record was refused.
+        """
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -165,8 +203,9 @@ class LogClient(Protocol):
         Cancelling the result keeps the record out of the log if it has not left yet (Kafka: while the broker is away).
 
         Raises (when awaited):
-            LogRefusedError: the record, with its key and headers, is larger than the client's limit, or there is no
-                such topic or partition. It is not in the log, and no other record suffers.
+            RecordTooLargeError: the record, with its key and headers, is larger than the client's limit or the topic's.
+                It is not in the log, and no other record suffers.
+            LogRefusedError: there is no such topic or partition. It is not in the log, and no other record suffers.
             LogUnavailableError: too much waits to be written already; known at once, and not in the log.
             LogError: the record may or may not be in the log; read to know. A record without a key in a compacted
                 topic ends like this, too.
@@ -188,12 +227,17 @@ class LogClient(Protocol):
         Holes left by compaction are skipped; the caller goes on at the last record's offset + 1.
         """
 
-    async def follow(self, at: Partition, position: int, deliver: "Deliver") -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: "Deliver", on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
         ``position`` may lie before the log's start, which then is where it begins, or behind its end: what is written
         below it is not delivered. One follower per partition and client: this is the feed under
         ``transports.tails.Tails``, which fans out. A follower that raises is logged, loses that batch and goes on.
+
+        ``on_replaced`` is called once if the log turns out to be another one than that which was followed, or shorter
+        than what was delivered of it (`LogReplacedError`). The partition is not followed any more then.
 
         Raises:
             LogRefusedError: no such partition, or it is followed already.
@@ -210,6 +254,11 @@ def partition_of(log: LogClient, topic: str, key: bytes) -> Partition:
         LogRefusedError: no such topic.
     """
     return Partition(topic, partition_for(key, log.partitions(topic)))
+
+
+def value_max_bytes(log: LogClient, topic: str, key: bytes) -> int:
+    """The largest value that a topic takes under a key, without headers."""
+    return log.record_max_bytes(topic) - len(key) - RECORD_OVERHEAD_BYTES
 
 
 class Deliver(Protocol):

@@ -5,8 +5,7 @@ And what can be done with an answer later: resume its stream, cancel it.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
@@ -14,23 +13,22 @@ from answers.envelope import Json
 from answers.frames import ANYBODY
 from app.accept import parse
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, UnavailableError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
 from app.reading import Delivery, collect, deliveries, resumed
-from app.requests import ChatRequest, Ingress, OnDisconnect, new_id
+from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
 from tables.requests import first_known
 from transports.log import Partition
-from web.auditing import caller_of
+from web.asking import Asking
 from web.errors import json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
-from web.tracing import TRACEPARENT
 
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
-ROW_WAIT_S = 0.5  # a reader who comes back does not wait longer to hear whether anybody counts readers
+ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted
 JSON_TYPES = frozenset({"application/json", "text/json"})
 EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 
@@ -38,11 +36,12 @@ EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 class ChatView:
     """The chat completions endpoints of one worker."""
 
-    def __init__(self, app: Weir, lookup: Lookup, readers: Readers) -> None:
+    def __init__(self, app: Weir, lookup: Lookup, readers: Readers, asking: Asking) -> None:
         self._app = app
         self._settings = app.settings
         self._lookup = lookup
         self._readers = readers
+        self._asking = asking
         self._streams = Streams(app)
 
     # -- a new request
@@ -57,26 +56,15 @@ class ChatView:
                 status=415,
             )
         body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
-        request = await self._app.door.accept(
-            body,
-            ingress=Ingress.HTTP,
-            tenant=http.headers.get("X-Tenant-ID"),
-            idempotency_key=key,
-            caller=caller_of(http),
-            traceparent=http.get(TRACEPARENT),
-        )
-        http[UID] = request.uid  # for a stopping server
-        headers = {"X-Request-ID": request.uid}
-        with _keys_conflict(key):
-            # Of a uid that a client brings, this need not be the first submission.
-            minted = key is None and body.get("uid") is None
-            async with self._readers.reading(self._reader(request, first=minted)):
-                if not request.stream:
-                    return await self._whole(request, headers)
-                news = self._deliveries(request, self._streams.idle_s)
-                return await self._streams.send(
-                    http, request.uid, news, headers=headers, include_usage=request.include_usage
-                )
+        async with self._asking.asked(http, body, key) as request:
+            http[UID] = request.uid  # for a stopping server
+            headers = {"X-Request-ID": request.uid}
+            if not request.stream:
+                return await self._whole(request, headers)
+            news = self._deliveries(request, self._streams.idle_s)
+            return await self._streams.send(
+                http, request.uid, news, headers=headers, include_usage=request.include_usage
+            )
 
     def _check_stopping(self) -> None:
         """A worker that stops serves nobody new: it could not serve them to the end."""
@@ -91,6 +79,7 @@ class ChatView:
             position=request.chunks_from,
             idle_s=idle_s,
             submission=request.event_id,
+            topic_id=request.chunks_topic_id,
         )
 
     async def _whole(self, request: ChatRequest, headers: dict[str, str]) -> web.Response:
@@ -98,20 +87,6 @@ class ChatView:
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
                 return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
-
-    @staticmethod
-    def _reader(request: ChatRequest, *, first: bool) -> Reader | None:
-        """Who reads a new request, where that matters to anybody."""
-        if request.on_disconnect is OnDisconnect.CONTINUE:
-            return None
-        return Reader(
-            uid=request.uid,
-            name=request.event_id,
-            tenant=request.tenant,
-            submission=request.event_id,
-            position=request.chunks_from,
-            first=first,
-        )
 
     # -- an old one
 
@@ -136,6 +111,7 @@ class ChatView:
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
                 own=False,
+                ended=row["state"] in TERMINAL,
             )
         else:
             offset, place = _event_id(after, at)
@@ -153,20 +129,21 @@ class ChatView:
     async def _still_kept(self, at: Partition, row: Json) -> None:
         first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
         if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
-            raise InvalidRequestError("The log does not keep this answer any more.", code="gone", status=410)
+            raise AnswerGoneError
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
-        """Who reads an old request, where that matters to anybody."""
+        """The reader of an old request, where its coming and leaving may matter."""
+        name = new_id("reader")
         try:
             async with asyncio.timeout(ROW_WAIT_S):
                 row = row or await self._lookup.fresh(uid)
-        except (ApiError, TimeoutError):
-            return None  # whoever knows is away; then nobody cancels on this reader's account
+        except (ApiError, TimeoutError):  # the row's owner is away: the request must not be cancelled while it is read
+            return Reader(uid=uid, name=name, tenant=self._settings.default_tenant, submission="", leaves=False)
         if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
             return None
         return Reader(
             uid=uid,
-            name=new_id("reader"),
+            name=name,
             tenant=str(row["tenant"]),
             submission=str(row["rid"]),
             position=_start(row),
@@ -214,19 +191,3 @@ def _event_id(given: str, at: Partition) -> tuple[int, int]:
     if found is None or int(found[1]) != at.partition:
         raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
     return int(found[2]), int(found[3])
-
-
-@contextmanager
-def _keys_conflict(key: str | None) -> Iterator[None]:
-    """Another body under the same idempotency key is a 422, as the IETF draft has it."""
-    try:
-        yield
-    except InvalidRequestError as error:
-        if key is None or error.error.get("code") != "uid_conflict":
-            raise
-        raise InvalidRequestError(
-            "Another request with a different body has this Idempotency-Key.",
-            param="Idempotency-Key",
-            code="idempotency_key_reused",
-            status=422,
-        ) from None

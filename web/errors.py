@@ -8,8 +8,9 @@ import orjson
 from aiohttp import web
 
 from answers.envelope import Json
-from app.errors import ApiError, InvalidRequestError, UnavailableError
-from transports.log import LogError
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from llm.errors import SHOULD_RETRY
+from transports.log import LogError, LogReplacedError
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,9 @@ def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | No
 
 def error_response(error: ApiError) -> web.Response:
     """An error as a response."""
-    headers = {"Retry-After": "1"} if error.status in {429, 503} else {}
+    headers = error.headers
     if error.status == web.HTTPConflict.status_code:
-        headers["x-should-retry"] = "false"  # the openai clients would, and it would conflict again
+        headers = {**headers, SHOULD_RETRY: "false"}  # the openai clients would, and it would conflict again
     return json_response(error.body, status=error.status, headers=headers)
 
 
@@ -61,6 +62,8 @@ def as_api_error(error: Exception) -> ApiError:
     """What a client is told of an exception; a defect is logged, and its details stay here."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, LogReplacedError):
+        return AnswerGoneError()
     if isinstance(error, LogError):
         return UnavailableError(f"The log cannot be read now: {error}", code="log_unavailable")
     logger.error("a defect", exc_info=error)

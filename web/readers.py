@@ -1,8 +1,8 @@
-"""Who reads a request that is to be cancelled when nobody does.
+"""Readers of requests that are to be cancelled when the last reader has left.
 
-Its first submission reads it from the start. Whoever else comes says so in the log, and whoever leaves, too; the last
-one to leave waits for the time of grace and looks whether anybody has come. Readers may be with any worker. A worker
-that dies takes its readers with it without a word: then the answer goes on.
+The first submission of a request reads it from the start. Any other reader says in the log that it has come, and every
+reader that it has left; the last one to leave waits for the time of grace and looks for readers that have come.
+Readers may be with any worker. A worker that dies takes its readers with it without a word: then the answer goes on.
 """
 
 import asyncio
@@ -31,8 +31,9 @@ class Reader:
     name: str  # its own submission, or one of its own
     tenant: str  # whose request it is
     submission: str  # a submission of the request
-    position: int  # nothing about that submission is older
+    position: int = 0  # nothing about that submission is older
     first: bool = False  # whether its submission is known to be the first of its uid
+    leaves: bool = True  # False: it is not known whether its leaving matters, so it does not
 
 
 class Readers:
@@ -44,7 +45,9 @@ class Readers:
 
     @asynccontextmanager
     async def reading(self, reader: Reader | None) -> AsyncIterator[None]:
-        """While a client reads. One that goes before the end may be the last: then its request is cancelled, later.
+        """While a client reads. One that leaves before it is answered may be the last: then its request is cancelled.
+
+        A client that is answered with an error has not left: it knows how its request ended, or where to find it.
 
         Args:
             reader: who; None where nobody counts. The first submission of a request is there from the start, any
@@ -60,12 +63,17 @@ class Readers:
             await self._say(reader, present=True)
         try:
             yield
-        except BaseException:
-            if not self._app.draining:
-                task = asyncio.create_task(self._leave(reader), name=f"left-{reader.uid}")
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+        except (ConnectionError, asyncio.CancelledError):
+            if reader.leaves:
+                self.left(reader)
             raise
+
+    def left(self, reader: Reader) -> None:
+        """A reader is not there any more. A stopping worker leaves its requests to the others."""
+        if not self._app.draining:
+            task = asyncio.create_task(self._leave(reader), name=f"left-{reader.uid}")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """Nobody waits any more; what is not cancelled goes on."""
@@ -97,7 +105,7 @@ class Readers:
                 position=position,
                 timeout_s=settings.accept_timeout_s,
             )
-            logger.info("request %s: nobody reads it; %s", uid, answer.terminal and answer.terminal.status)
+            logger.info("request %s: it has no reader left; %s", uid, answer.terminal and answer.terminal.status)
         except (LogError, ApiError, TimeoutError) as error:
             logger.warning("request %s goes on unread: %s: %s", uid, type(error).__name__, error)
 

@@ -84,7 +84,9 @@ class RequestsView:
 
     async def _stored(self, uid: str, row: Json) -> Json:
         at = self._app.door.chunks_of(uid)
-        news = deliveries(self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]))
+        news = deliveries(
+            self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]), ended=True
+        )
         try:
             async with asyncio.timeout(READ_S):
                 return await collect(news, uid)

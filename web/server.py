@@ -16,12 +16,15 @@ from app import app
 from tables import terminals
 from tables.lookup import Lookup
 from tables.owners import Owners
-from web import schemas
+from web import client_retries, schemas
+from web.asking import Asking
 from web.auditing import Auditing
 from web.chat import UID, ChatView
+from web.client_retries import ClientRetries
 from web.errors import errors, json_response
 from web.everywhere import Everywhere
 from web.feedback import FeedbackView
+from web.first_tries import FirstTries
 from web.insights import InsightsView
 from web.metrics import MetricsView
 from web.models import ModelsView
@@ -69,7 +72,10 @@ class WebServer(Service):
     def _routes(self) -> web.Application:
         owners = Owners(app, self._session)
         lookup = Lookup(app, owners)
-        chat, models = ChatView(app, lookup, self._readers), ModelsView(app)
+        tries = FirstTries(app.settings.retry_attach_s)
+        retries = ClientRetries(app, owners, lookup, tries)
+        asking = Asking(app, self._readers, tries, retries)
+        chat, models = ChatView(app, lookup, self._readers, asking), ModelsView(app)
         everywhere = Everywhere(app, owners)
         requests, thinking = RequestsView(app, everywhere, lookup), ThinkingView(app, lookup)
         feedback, insights = FeedbackView(app, owners, everywhere), InsightsView(app, everywhere)
@@ -104,6 +110,8 @@ class WebServer(Service):
                 web.get("/replays/{id}/report", replays.page),
                 web.post("/replays/{id}/resume", replays.resume),
                 web.post("/replays/{id}/cancel", replays.cancel),
+                web.get(client_retries.PATH, retries.index),
+                web.post(client_retries.PATH + "/{uid}", retries.take),
                 web.get("/schemas", schemas.index),
                 web.get("/schemas/{event_type}", schemas.show),
                 web.get("/insights", insights.insights),

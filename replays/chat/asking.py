@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from answers import envelope
@@ -214,10 +215,12 @@ class Asking:
     async def _again(self, original: Original) -> ChatRequest:
         body = await self._surely(lambda: self._body(original))
         at = self._place(topics.CHAT_CHUNKS.name, replay_uid(self._run.id, original.request))
+        topic_id = await self._surely(lambda: self._log.topic_id(at.topic))
         chunks_from = (await self._surely(lambda: self._log.bounds(at))).end
-        return again(
+        request = again(
             original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from, accepted_at=utc_iso()
         )
+        return replace(request, chunks_topic_id=topic_id)
 
     async def _send(self, request: ChatRequest) -> None:
         at, value = self._place(topics.CHAT_REQUESTS.name, request.uid), requests.encode(request)
@@ -325,6 +328,7 @@ def again(
         username=original.username,
         chunks_from=chunks_from,
         on_disconnect=OnDisconnect.CONTINUE,
+        think_tags=original.think_tags,
         traceparent=str(mint()),
         replay=run.id,
         replay_of=original.uid,

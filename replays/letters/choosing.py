@@ -23,7 +23,7 @@ FIELDS: Final = ("uid", "tenant", "model", "username", "ingress", "code")
 NONE: Final = "what stands there is no dead letter"
 REPLAY: Final = "its request was a replay"
 ELSEWHERE: Final = "it came from RabbitMQ, or from no topic whose records can be sent again"
-CUT: Final = "it was too large to be kept whole, and the log does not have it any more"
+CUT: Final = "the letter does not hold its record whole, and the log does not have it, or cannot read it"
 """Why a letter is not sent again."""
 
 NOTHING: Final = "no dead letter in this range is meant"

@@ -25,6 +25,7 @@ class Sent(NamedTuple):
     uid: str
     submission: str  # its event id
     chunks_from: int  # nothing that came of it is older
+    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of
 
 
 class Outcomes:
@@ -98,6 +99,7 @@ class Outcomes:
             at,
             sent.uid,
             position=sent.chunks_from,
+            topic_id=sent.chunks_topic_id,
             idle_s=self._patience_s,
             submission=sent.submission,
         )

@@ -106,7 +106,7 @@ class Manner(Ask):
     @property
     def may_be_cancelled(self) -> bool:
         """Whether anything in its manner leads to that."""
-        return self.cancel_s is not None or self.on_disconnect is not None
+        return self.cancel_s is not None or self.on_disconnect is not None or not self.named
 
 
 def plan(options: Options) -> list[Manner]:

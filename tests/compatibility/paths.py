@@ -138,7 +138,8 @@ class Lab:
             await client.send(body)
             answer = await client.answer(f"response_{uid}")
         last = answer.check(uid).last
-        message = {"content": answer.text, "tool_calls": last.get("tool_calls")}
+        beside = {name: last.get(name) for name in ("tool_calls", "function_call", "refusal")}
+        message = {"content": answer.text, **beside}
         heard = Heard(
             message=message,
             finish_reason=last.get("finish_reason"),

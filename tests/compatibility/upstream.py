@@ -128,16 +128,18 @@ class ScriptedUpstream:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            call = await _read(reader)
-            model = str(call.body.get("model", ""))
-            scripts = self._scripts.get(model)
-            calls = self._calls.setdefault(model, [])
-            calls.append(call)
-            script: Script = (UNKNOWN,) if not scripts else scripts[min(len(calls), len(scripts)) - 1]
-            await _play(script, reader, writer)
-        with suppress(OSError):
-            writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                call = await _read(reader)
+                model = str(call.body.get("model", ""))
+                scripts = self._scripts.get(model)
+                calls = self._calls.setdefault(model, [])
+                calls.append(call)
+                script: Script = (UNKNOWN,) if not scripts else scripts[min(len(calls), len(scripts)) - 1]
+                await _play(script, reader, writer)
+        finally:  # also where the server ends in the middle of a script
+            with suppress(OSError):
+                writer.close()
 
 
 async def _read(reader: asyncio.StreamReader) -> Call:

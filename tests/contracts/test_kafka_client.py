@@ -5,6 +5,7 @@ What both logs promise is in the ``test_log*.py`` beside this.
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -16,9 +17,19 @@ from tests.contracts.logs import Collected, OnKafka, new_name, offsets, read_all
 from tests.services.kafka import KafkaBroker
 from transports.kafka.client import KafkaLog
 from transports.kafka.feed import POLL_S
-from transports.log import LogError, LogRefusedError, LogUnavailableError, Partition, TopicSpec
+from transports.log import (
+    RECORD_OVERHEAD_BYTES,
+    LogError,
+    LogRefusedError,
+    LogReplacedError,
+    LogUnavailableError,
+    Partition,
+    RecordTooLargeError,
+    TopicSpec,
+    value_max_bytes,
+)
 from transports.partitioner import partition_for
-from transports.tails import Tails
+from transports.tails import TailLimits, Tails
 
 pytestmark = pytest.mark.kafka
 
@@ -41,17 +52,45 @@ async def test_what_its_caller_gave_up_before_it_left_is_not_written_and_disturb
     assert values(await read_all(client, at)) == [b"0", b"2"]
 
 
-async def test_a_batch_that_the_broker_refuses_costs_only_itself(
+async def limited(kafka_bootstrap: str, max_message_bytes: int) -> Partition:
+    """The only partition of a topic whose records must not be larger."""
+    name = new_name()
+    settings = {"max.message.bytes": str(max_message_bytes)}
+    async with OnKafka(kafka_bootstrap).admin() as admin:
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs=settings)])
+    return Partition(name, 0)
+
+
+async def test_what_a_topic_takes_is_asked_and_not_sent_in_vain(client: KafkaLog, kafka_bootstrap: str) -> None:
+    at = await limited(kafka_bootstrap, 1000)
+    await client.create_topics([TopicSpec(name=at.topic, partitions=1)], replication=1)
+    assert client.record_max_bytes(at.topic) == 1000
+    assert client.record_max_bytes("some other topic") == 1 << 20
+    fits = value_max_bytes(client, at.topic, b"key")
+    with pytest.raises(RecordTooLargeError, match=f"to {at.topic}: the limit is 1000"):
+        await client.append(*at, b"key", b"." * (fits + 1))
+    assert await client.append(*at, b"key", b"." * fits) == 0
+
+
+async def test_no_batch_is_larger_than_its_topic_takes(client: KafkaLog, kafka_bootstrap: str) -> None:
+    at = await limited(kafka_bootstrap, 1000)
+    await client.create_topics([TopicSpec(name=at.topic, partitions=1)], replication=1)
+    assert await asyncio.gather(*(client.append(*at, None, b"." * 700) for _ in range(5))) == [0, 1, 2, 3, 4]
+
+
+async def test_a_record_that_the_broker_refuses_for_its_size_costs_only_itself(
     client: KafkaLog, at: Partition, kafka_bootstrap: str
 ) -> None:
-    """aiokafka leaves a gap in its sequence numbers then, and all later batches would be refused, too."""
-    name = new_name()
-    limited = NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "1000"})
-    async with OnKafka(kafka_bootstrap).admin() as admin:
-        await admin.create_topics([limited])
-    with pytest.raises(LogRefusedError, match="MessageSizeTooLarge"):
-        await client.append(name, 0, None, b"." * 5000)
-    assert await client.append(name, 0, None, b".") == 0
+    """The limit is not known, as where it was lowered meanwhile. aiokafka leaves a gap in its sequence numbers then."""
+    small = await limited(kafka_bootstrap, 1000)
+    sizes = [1, 700, 5000, 700, 1, 5000, 700]
+    results = await asyncio.gather(
+        *(client.append(*small, None, b"." * size) for size in sizes), return_exceptions=True
+    )
+    assert [isinstance(result, RecordTooLargeError) for result in results] == [size == 5000 for size in sizes]
+    assert [result for result in results if isinstance(result, int)] == [0, 1, 2, 3, 4]
+    assert [len(value or b"") for value in values(await read_all(client, small))] == [1, 700, 700, 1, 700]
+    assert client.record_max_bytes(small.topic) == 5000 + RECORD_OVERHEAD_BYTES - 1
     assert await client.append(*at, None, b".") == 0
 
 
@@ -61,23 +100,143 @@ async def test_more_copies_than_brokers_are_refused(client: KafkaLog, at: Partit
     await client.create_topics([TopicSpec(name=at.topic, partitions=6)], replication=3)  # it is there already
 
 
-async def test_markers_of_transactions_are_passed_over(client: KafkaLog, at: Partition, kafka_bootstrap: str) -> None:
-    """A marker takes an offset that holds no record; the last one stands at the log's end."""
+@pytest.fixture
+async def transactional(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A client that writes in transactions."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=new_name())
     await producer.start()
+    yield producer
+    await producer.stop()
+
+
+async def test_only_what_is_committed_is_read(client: KafkaLog, at: Partition, transactional: AIOKafkaProducer) -> None:
+    """A marker takes an offset that holds no record; the last one stands at the log's end."""
     collected = Collected()
     await client.follow(at, 0, collected)
     for committed in (True, False):
-        await producer.begin_transaction()
-        await producer.send_and_wait(at.topic, b"v", partition=at.partition)
-        await (producer.commit_transaction() if committed else producer.abort_transaction())
-    await producer.stop()
-    assert offsets(await read_all(client, at)) == [0, 2]
+        await transactional.begin_transaction()
+        await transactional.send_and_wait(at.topic, b"v", partition=at.partition)
+        await (transactional.commit_transaction() if committed else transactional.abort_transaction())
+    assert offsets(await read_all(client, at)) == [0]
     assert await client.read(at, 3) == []
     assert await client.append(*at, None, b"v") == 4
-    assert offsets(await read_all(client, at)) == [0, 2, 4]
+    assert offsets(await read_all(client, at)) == [0, 4]
     await collected.reach(at, 4)
-    assert collected.offsets(at) == [0, 2, 4]
+    assert collected.offsets(at) == [0, 4]
+
+
+async def test_the_log_ends_where_the_oldest_open_transaction_begins(
+    client: KafkaLog, at: Partition, transactional: AIOKafkaProducer
+) -> None:
+    collected = Collected()
+    await client.follow(at, 0, collected)
+    assert await client.append(*at, b"k", b"before") == 0
+    await collected.reach(at, 0)
+    await transactional.begin_transaction()
+    await transactional.send_and_wait(at.topic, b"inside", key=b"k", partition=at.partition)
+    assert await client.append(*at, b"k", b"behind") == 2
+    assert values(await read_all(client, at)) == [b"before"]
+    assert (await client.bounds(at)).end == 1
+    assert await client.offset_at(at, time.time() + 60) == 1
+    assert collected.offsets(at) == [0]
+    await transactional.commit_transaction()
+    await collected.reach(at, 2)
+    assert values(collected.records[at.partition]) == [b"before", b"inside", b"behind"]
+    assert (await client.bounds(at)).end == 4
+
+
+async def test_tails_pass_over_what_was_aborted_in_batches_among_others(
+    client: KafkaLog, at: Partition, transactional: AIOKafkaProducer
+) -> None:
+    """Live, out of the ring and page by page: all of them give the same records."""
+    tails = Tails(client, TailLimits(ring_records=5, page_records=7))
+    await tails.start()
+    async with tails.open(at, 0) as live, asyncio.timeout(60):
+        for turn in range(12):
+            await transactional.begin_transaction()
+            for number in range(5):
+                await transactional.send(at.topic, b"%d" % (turn % 3), key=b"%d" % number, partition=at.partition)
+            await client.append(*at, b"3", b"own")  # in the middle of the transaction
+            await (transactional.abort_transaction() if turn % 3 else transactional.commit_transaction())
+        got = await live.look()
+        assert [record.value for record in got].count(b"own") == 12
+        assert {record.value for record in got} == {b"0", b"own"}
+        assert len(got) == 12 + 4 * 5
+        async with tails.open(at, 0) as late, tails.open(at, 0, b"3") as keyed:
+            assert await late.look() == got
+            assert await keyed.look() == [record for record in got if record.key == b"3"]
+    await tails.stop()
+
+
+async def test_a_topic_has_another_id_after_it_was_created_anew(
+    client: KafkaLog, at: Partition, kafka_bootstrap: str
+) -> None:
+    before = await client.topic_id(at.topic)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", before)
+    assert await client.topic_id(at.topic) == before
+    await recreate(client, at, kafka_bootstrap)
+    assert await client.topic_id(at.topic) not in {"", before}
+    with pytest.raises(LogRefusedError):
+        await client.topic_id(new_name())
+
+
+async def recreate(client: KafkaLog, at: Partition, bootstrap: str) -> None:
+    """Delete a topic, and create it anew."""
+    async with OnKafka(bootstrap).admin() as admin:
+        await admin.delete_topics([at.topic])
+        async with asyncio.timeout(30):
+            while at.topic in await admin.list_topics():
+                await asyncio.sleep(0.05)
+            while (await admin.create_topics([NewTopic(at.topic, 6, 1)])).topic_errors[0][1]:
+                await asyncio.sleep(0.05)
+            while not await leads(client, at):
+                await asyncio.sleep(0.05)
+
+
+async def leads(client: KafkaLog, at: Partition) -> bool:
+    """Whether a new partition has a leader already."""
+    try:
+        return bool(await client.bounds(at))
+    except LogError:
+        return False
+
+
+@pytest.mark.parametrize("written_anew", [0, 3, 40], ids=["empty", "shorter", "longer"])
+async def test_who_reads_a_topic_that_is_created_anew_hears_so(
+    client: KafkaLog, at: Partition, kafka_bootstrap: str, written_anew: int
+) -> None:
+    """Not silence for ever, nor records of one log as those of another."""
+    tails = Tails(client)
+    await tails.start()
+    async with tails.open(at, 0, b"k") as reader, tails.open(at, 0) as idle:
+        for number in range(20):
+            await client.append(*at, b"k", b"%d" % number)
+        async with asyncio.timeout(30):
+            while reader.position < 20:
+                await reader.next(timeout=1)
+            await idle.look()
+        was = await tails.end(at)
+        waiting = [asyncio.create_task(tail.next()) for tail in (reader, idle)]
+        await recreate(client, at, kafka_bootstrap)
+        for _ in range(written_anew):
+            await client.append(*at, b"k", b"new")
+        async with asyncio.timeout(20):
+            for task in waiting:
+                with pytest.raises(LogReplacedError):
+                    await task
+        for call in (reader.next, reader.catch_up, reader.look):
+            with pytest.raises(LogReplacedError):
+                await call()
+    now = await tails.end(at)
+    assert now.topic_id != was.topic_id
+    for place in (was, was._replace(offset=0), was._replace(offset=now.offset)):
+        with pytest.raises(LogReplacedError):
+            await tails.open(at, place.offset, b"k", topic_id=place.topic_id).__aenter__()
+    assert tails.readers == 0
+    async with tails.open(at, 0, b"k", topic_id=now.topic_id) as tail:
+        offset = await client.append(*at, b"k", b"last")
+        assert [record.offset for record in await tail.look()][-1] == offset
+    await tails.stop()
 
 
 async def test_a_new_feed_does_not_wait_for_the_long_poll(client: KafkaLog, at: Partition) -> None:

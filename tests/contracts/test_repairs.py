@@ -18,7 +18,10 @@ from faust.tables.manager import TableManager as StockTables
 
 from tests.contracts.engines import LIMIT_S, STOCK, Embedded, Kafka, Worker, numbers, without
 from tests.contracts.logs import until
+from tests.services.kafka import KafkaBroker
+from tests.services.segments import Damage, damage_batch
 from transports import changelogs, recovery
+from transports.kafka.readable import Readable
 from transports.kafka.repairs import (
     KnownTopics,
     OnlyWanted,
@@ -82,6 +85,33 @@ async def happens(event: asyncio.Event, *, expected: bool) -> bool:
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), LIMIT_S if expected else NEVER_S)
     return event.is_set()
+
+
+# -- what is read
+
+
+@pytest.mark.kafka
+@with_and_without(Readable)
+async def test_a_batch_that_cannot_be_read_does_not_end_the_worker(
+    own_kafka: KafkaBroker, tmp_path: Path, driver: dict[str, Any], *, repaired: bool
+) -> None:
+    stage = Kafka(own_kafka.bootstrap, tmp_path)
+    await stage.open()
+    for value in numbers(0, 3):  # each one is a batch
+        await stage.write(value)
+    damage_batch(own_kafka.partition(stage.topic, 0), 1, Damage(at=-2, bits=b"\xff"))
+    worker, got = Worker(stage, **driver), asyncio.Event()
+    async with worker.running():
+
+        async def wait() -> None:
+            await until(lambda: worker.values == [b"0", b"2"], within_s=LIMIT_S)
+            got.set()
+
+        waiting = asyncio.create_task(wait())
+        assert await happens(got, expected=repaired) == repaired
+        assert worker.app.should_stop != repaired, "a worker without the repair ends"
+        waiting.cancel()
+    await stage.close()
 
 
 # -- what is committed

@@ -355,16 +355,22 @@ async def test_what_has_ended_cannot_be_cancelled(broker: dict[str, str], make_w
         assert response.status == 404
 
 
-async def test_a_client_that_leaves_cancels_where_it_said_so(broker: dict[str, str], make_worker: Start) -> None:
+async def test_a_request_without_a_name_is_cancelled_when_its_client_has_left(
+    broker: dict[str, str], make_worker: Start
+) -> None:
     worker = await make_worker(broker, DISCONNECT_GRACE_S="0.5").start()
     slow = "demo:tokens=300,delay_ms=20"
     _, gone = await begun(worker, body_of(slow, "gone", on_disconnect="cancel"), events=3)
-    _, stays = await begun(worker, body_of(slow, "stays"), events=3)
+    _, stays = await begun(worker, body_of(slow, "stays", on_disconnect="continue"), events=3)
+    _, named = await begun(worker, body_of(slow, "named", uid="named"), events=3)
+    _, nameless = await begun(worker, body_of(slow, "nameless"), events=3)
     into, back = await begun(worker, body_of(slow, "back", on_disconnect="cancel"), events=3)
     rest = asyncio.create_task(resumed(worker, back, into.ids[-1]))
-    assert (await ended(worker, gone))["state"] == "cancelled"
+    for uid in (gone, nameless):
+        assert (await ended(worker, uid))["state"] == "cancelled"
     assert into.text + (await rest).text == expected_content(body_of(slow, "back"))
-    assert (await ended(worker, stays))["state"] == "completed"
+    for uid in (stays, named):
+        assert (await ended(worker, uid))["state"] == "completed"
     assert (await ended(worker, back))["state"] == "completed"
 
 
@@ -372,7 +378,7 @@ async def test_a_client_that_leaves_before_its_request_begins_cancels_it(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker, DISCONNECT_GRACE_S="0.3", MAX_IN_FLIGHT="1").start()
-    _, busy = await begun(worker, body_of("demo:tokens=150,delay_ms=20", "busy"), events=1)
+    _, busy = await begun(worker, body_of("demo:tokens=150,delay_ms=20", "busy", uid="busy"), events=1)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.3)) as session:
         username = f"impatient-{time.time_ns()}"
         impatient = body_of("demo", "impatient", on_disconnect="cancel", username=username)

@@ -107,6 +107,10 @@ class KafkaBroker(Broker):
         """Where a listener is."""
         return f"127.0.0.1:{self._secured[listener]}"
 
+    def partition(self, topic: str, number: int) -> Path:
+        """The folder with the segments of a partition."""
+        return self.folder / "data" / f"{topic}-{number}"
+
     @property
     def ca_file(self) -> Path:
         """Vouches for the broker where it encrypts."""

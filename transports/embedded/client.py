@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from transports.embedded.file import LogFile, Watch
 from transports.embedded.schema import Synchronous
@@ -19,6 +19,7 @@ from transports.log import (
     LogUnavailableError,
     Partition,
     Record,
+    RecordTooLargeError,
     TopicSpec,
 )
 
@@ -104,6 +105,20 @@ class EmbeddedLog:
             raise LogRefusedError(f"log {self._path} has no topic {topic}")
         return count
 
+    async def topic_id(self, topic: str) -> str:
+        """Empty: all topics are in one file, so none is made anew without the others.
+
+        Raises:
+            LogRefusedError: no such topic.
+        """
+        self.partitions(topic)
+        return ""
+
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record; the same for all topics."""
+        del topic
+        return self._max_request_size
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -114,7 +129,7 @@ class EmbeddedLog:
             size_bytes += len(name) + len(content)
         refusal: LogError | None = None
         if size_bytes > self._max_request_size:
-            refusal = LogRefusedError(
+            refusal = RecordTooLargeError(
                 f"cannot append a record of {size_bytes} bytes: the limit is {self._max_request_size}"
             )
         elif file.waiting_bytes + size_bytes > self._max_waiting_bytes:
@@ -145,7 +160,13 @@ class EmbeddedLog:
             file.bounds(at)  # another process may have appended
         return file.read(at, position, limit)
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self,
+        at: Partition,
+        position: int,
+        deliver: Deliver,
+        on_replaced: Callable[[], None] = lambda: None,  # noqa: ARG002 - a file that is open stays what it is
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
         Raises:

@@ -16,7 +16,8 @@ What aiokafka 0.14 makes necessary:
 * DuplicateSequenceNumber is reported as success without an offset: the record is durable, we do not know where.
 
 A failed batch fails all that waits behind it in its lane: no record lands after one that was given up and that came
-before it, unless it was appended after the failure was known.
+before it, unless it was appended after the failure was known. A batch that is refused for its size is the exception: it
+is not in the log. It is sent again in halves, until the record that is too large stands alone, and only that one fails.
 """
 
 import asyncio
@@ -28,10 +29,25 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 
 from transports.kafka.errors import log_error
-from transports.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition
+from transports.kafka.record_limits import RecordLimits
+from transports.log import (
+    RECORD_OVERHEAD_BYTES,
+    Headers,
+    LogError,
+    LogRefusedError,
+    LogUnavailableError,
+    Partition,
+    RecordTooLargeError,
+)
 
 __all__ = ["Appends"]
 
@@ -39,7 +55,6 @@ logger = logging.getLogger(__name__)
 
 METADATA_S = 10.0  # how long a topic that nobody has heard of may take to turn up
 RETIRE_S = 1.0  # how long a producer that is thrown away may go on for batches of other lanes
-_RECORD_OVERHEAD_BYTES = 100  # offsets, lengths and our own tuple, roughly
 
 NewProducer = Callable[[], AIOKafkaProducer]
 
@@ -71,16 +86,16 @@ class Appends:
 
     Args:
         new_producer: makes a producer that is not started: idempotent, acks=all, linger 0.
-        max_request_bytes: the largest record, with key and headers.
+        limits: the largest record of each topic, with key and headers.
         max_waiting_bytes: what may wait in all lanes together; more is refused at once.
         delivery_s: how long a batch may take until it is durable.
     """
 
     def __init__(
-        self, new_producer: NewProducer, *, max_request_bytes: int, max_waiting_bytes: int, delivery_s: float
+        self, new_producer: NewProducer, *, limits: RecordLimits, max_waiting_bytes: int, delivery_s: float
     ) -> None:
         self._new_producer = new_producer
-        self._max_request_bytes = max_request_bytes
+        self._limits = limits
         self._max_waiting_bytes = max_waiting_bytes
         self._delivery_s = delivery_s
         self._lanes: dict[Partition, _Lane] = {}
@@ -113,10 +128,10 @@ class Appends:
     ) -> "asyncio.Future[int]":
         """Enqueue a record. The future gets its offset when it is durable, or a `LogError`."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        size = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES
+        size = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
         for name, content in headers:
             size += len(name) + len(content)
-        if refusal := self._refusal(size):
+        if refusal := self._refusal(topic, size):
             _fail(done, refusal)
             return done
         at = Partition(topic, partition)
@@ -129,13 +144,11 @@ class Appends:
             lane.task = asyncio.get_running_loop().create_task(self._drain(lane))
         return done
 
-    def _refusal(self, size_bytes: int) -> LogError | None:
+    def _refusal(self, topic: str, size_bytes: int) -> LogError | None:
         if self._closed:
             return LogUnavailableError("cannot append: the log client was stopped")
-        if size_bytes > self._max_request_bytes:
-            return LogRefusedError(
-                f"cannot append a record of {size_bytes} bytes: the limit is {self._max_request_bytes}"
-            )
+        if size_bytes > (limit := self._limits.of_record(topic)):
+            return _too_large(topic, size_bytes, limit)
         if self._waiting_bytes + size_bytes > self._max_waiting_bytes:
             return LogUnavailableError(
                 f"cannot append: {self._waiting_bytes} bytes wait for Kafka, which does not keep up"
@@ -150,7 +163,10 @@ class Appends:
         try:
             while lane.waiting:
                 batch = []
-                await self._send(lane, batch)
+                try:
+                    await self._send(lane, batch)
+                except (MessageSizeTooLargeError, RecordListTooLargeError):
+                    self._split(lane, batch)
         except BaseException as error:  # also when we are cancelled by stop(): nobody may wait for ever
             self._give_up(lane, batch, error)
             if not isinstance(error, Exception):
@@ -185,12 +201,16 @@ class Appends:
     def _fill(self, builder: Any, lane: _Lane, batch: list[_Waiting]) -> None:  # aiokafka has no types
         """Move records from the lane into the batch until either is done."""
         waiting, append = lane.waiting, builder.append
+        left_bytes = self._limits.of_batch(lane.at.topic)
         while waiting:
             record = waiting[0]
             if record.done.cancelled():  # nobody waits for it any more, and it has not left: it must not come later
                 waiting.popleft()
                 self._waiting_bytes -= record.size_bytes
                 continue
+            left_bytes -= record.size_bytes
+            if batch and left_bytes < 0:
+                break  # the topic takes no larger batch
             try:
                 fits = append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=record.headers)
             except (TypeError, ValueError) as error:  # a caller's mistake; the others in the lane are not to pay
@@ -202,6 +222,16 @@ class Appends:
             waiting.popleft()
             self._waiting_bytes -= record.size_bytes
         builder.close()
+
+    def _split(self, lane: _Lane, batch: list[_Waiting]) -> None:
+        """Put a batch back that was larger than its topic takes; a record that stands alone fails."""
+        topic, size = lane.at.topic, sum(record.size_bytes for record in batch)
+        self._limits.refused(topic, size, len(batch))
+        if len(batch) == 1:
+            _fail(batch[0].done, _too_large(topic, size, size - 1))
+        else:
+            lane.waiting.extendleft(reversed(batch))
+            self._waiting_bytes += size
 
     def _give_up(self, lane: _Lane, batch: list[_Waiting], error: BaseException) -> None:
         topic, partition = lane.at
@@ -242,6 +272,10 @@ class Appends:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         return task
+
+
+def _too_large(topic: str, size_bytes: int, limit_bytes: int) -> RecordTooLargeError:
+    return RecordTooLargeError(f"cannot append a record of {size_bytes} bytes to {topic}: the limit is {limit_bytes}")
 
 
 def _fail(done: "asyncio.Future[int]", error: LogError) -> None:

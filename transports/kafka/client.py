@@ -7,7 +7,7 @@ Connections per broker: one of the producer, one for questions and pages, one fo
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,12 +17,14 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from transports.kafka.appends import Appends
+from transports.kafka.batches import check_codecs
 from transports.kafka.errors import log_error
 from transports.kafka.feed import Feeds
 from transports.kafka.fetches import Asker, Page
 from transports.kafka.groups import Group, groups_reading
 from transports.kafka.logins import watch
 from transports.kafka.reasons import reach, try_broker
+from transports.kafka.record_limits import RecordLimits
 from transports.kafka.security import KafkaSecurity
 from transports.kafka.topics import create_topics, retentions
 from transports.log import (
@@ -57,8 +59,7 @@ class KafkaLog:
         client_id: shown in the broker's logs and metrics.
         request_timeout_s: limit for each question to Kafka, its repetitions included.
         delivery_timeout_s: limit for an append to become durable, and for `stop` to wait for appends.
-        max_request_size: bytes of the largest record, with key and headers. The brokers' ``message.max.bytes`` (1 MiB
-            as shipped) must allow it.
+        max_request_size: bytes of the largest record, with key and headers, where its topic does not take less.
         max_waiting_bytes: bytes that may wait to be appended; more is refused at once.
         prefix: what the names of topics have in front on the brokers. Callers, and the records that they get, know
             them without it; messages for an operator have it.
@@ -83,6 +84,7 @@ class KafkaLog:
         self._request_timeout_s = request_timeout_s
         self._delivery_timeout_s = delivery_timeout_s
         self._max_request_size = max_request_size
+        self._limits = RecordLimits(max_request_size)
         self._max_waiting_bytes = max_waiting_bytes
         self._prefix = prefix
         self._counts: dict[str, int] = {}  # partitions of topics that were created or checked
@@ -97,6 +99,7 @@ class KafkaLog:
         """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
         if self._appends is not None:
             return
+        check_codecs()
         limit_s = self._request_timeout_s
         brokers = await reach(
             self._bootstrap_servers, self._security, client_id=f"{self._client_id}-look", limit_s=limit_s
@@ -107,7 +110,7 @@ class KafkaLog:
         self._feeds = Feeds(self._poller, self._asker)
         self._appends = Appends(
             self._new_producer,
-            max_request_bytes=self._max_request_size,
+            limits=self._limits,
             max_waiting_bytes=self._max_waiting_bytes,
             delivery_s=self._delivery_timeout_s,
         )
@@ -147,6 +150,7 @@ class KafkaLog:
             async with self._admin() as admin:
                 await create_topics(admin, there, replication, self._max_request_size)
                 kept = await retentions(admin, [topic.name for topic in there])
+                await self._limits.read(admin, [topic.name for topic in there])
             while not all(asker.partitions(topic.name) for topic in topics):
                 await asker.refresh()
             await self._started(self._poller).refresh()
@@ -196,7 +200,15 @@ class KafkaLog:
             raise LogRefusedError(f"Kafka has no topic {self._prefix}{topic}{seen}")
         return count
 
+    async def topic_id(self, topic: str) -> str:
+        """The identity of a topic; see `transports.log.LogClient.topic_id`."""
+        return await self._bounded(f"ask for the id of {topic}", self._started(self._asker).topic_id(topic))
+
     # -- records
+
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record that a topic takes; see `transports.log.LogClient.record_max_bytes`."""
+        return self._limits.of_record(self._prefix + topic)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
@@ -248,14 +260,17 @@ class KafkaLog:
                 return []
             await asyncio.sleep(0.02 * empty)
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until `unfollow`."""
         feeds, asker = self._started(self._feeds), self._started(self._asker)
         if not asker.partitions(at.topic):  # somebody may have created it since
             await self._bounded(f"look for {self._name(at)}", asker.refresh())
         if not 0 <= at.partition < self.partitions(at.topic):
             raise LogRefusedError(f"Kafka has no partition {self._name(at)}")
-        if not feeds.follow(at, position, deliver):
+        topic_id = await self.topic_id(at.topic)
+        if not feeds.follow(at, position, deliver, on_replaced, topic_id):
             raise LogRefusedError(f"partition {self._name(at)} is followed already")
 
     async def unfollow(self, at: Partition) -> None:

@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka
 
 from transports.kafka import repairs
 from transports.kafka.logins import watch
+from transports.kafka.readable import Readable, TakeUnreadable
 from transports.kafka.repairs import (
     GroupRefusals,
     KnownTopics,
@@ -55,6 +56,7 @@ class Consumer(
     TablesFirst,
     OnlyWanted,
     ShortPolls,
+    Readable,
     aiokafka.Consumer,
 ):
     """Delivers each message at least once, whatever dies in between."""
@@ -85,6 +87,7 @@ class Transport(aiokafka.Transport):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.unreadable: TakeUnreadable | None = None  # what cannot be read is only logged, unless the app takes it
         watch()
 
 

@@ -7,7 +7,7 @@ import ssl
 
 from aiokafka import errors as kafka
 
-from transports.log import LogError, LogRefusedError, LogUnavailableError
+from transports.log import LogError, LogRefusedError, LogUnavailableError, RecordTooLargeError
 
 __all__ = ["log_error"]
 
@@ -16,6 +16,7 @@ _FORBIDDEN = (
     kafka.GroupAuthorizationFailedError,
     kafka.TopicAuthorizationFailedError,
 )
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _REFUSED = (
     *_FORBIDDEN,
     kafka.AuthenticationFailedError,
@@ -26,9 +27,7 @@ _REFUSED = (
     kafka.InvalidPartitionsError,
     kafka.InvalidReplicationFactorError,
     kafka.InvalidTopicError,
-    kafka.MessageSizeTooLargeError,
     kafka.PolicyViolationError,
-    kafka.RecordListTooLargeError,
     kafka.SaslAuthenticationFailed,
     kafka.UnknownTopicOrPartitionError,
     kafka.UnsupportedSaslMechanismError,
@@ -51,5 +50,7 @@ def log_error(error: BaseException, doing: str) -> LogError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, _FORBIDDEN):
         reason = f"our user may not, an ACL is missing ({reason})"
+    if isinstance(error, _TOO_LARGE):
+        return RecordTooLargeError(f"cannot {doing}: the record is larger than the topic takes ({reason})")
     kind = LogRefusedError if isinstance(error, _REFUSED) else LogUnavailableError
     return kind(f"cannot {doing}: {reason}")

@@ -7,6 +7,7 @@ import orjson
 
 from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError
+from answers.limits import UID_CHARS
 from app.lifecycle import Happening
 from replays.verify.folds.base import before
 from tables import requests
@@ -36,7 +37,7 @@ class Requests:
     def fold(self, told: Event) -> None:
         """Fold an event into its row."""
         uid = told.data.get("uid")
-        if not isinstance(uid, str):
+        if not isinstance(uid, str) or len(uid) > UID_CHARS:
             return
         key = uid.encode()
         if told.event_type == Happening.FORGOTTEN:

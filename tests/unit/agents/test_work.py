@@ -333,6 +333,20 @@ async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears
     assert (ended.rid, ended.status, answering.asked, acknowledged) == ("evt-again-1", Status.COMPLETED, 1, [7])
 
 
+@pytest.mark.usefixtures("log")
+async def test_it_is_answered_anew_where_its_end_stands_in_a_log_that_was_there_before_this_one(app: Any) -> None:
+    """The offset of that end is behind everything in the new one."""
+    terminals.put(REQUEST.uid, end_of(REQUEST, Status.FAILED, last=70_000))
+    answering: Any = Answered()
+    answering.done.set()
+    work = Work(app, answering)
+    await work.take(event([], life(1, chunks_from=2)))
+    await until_none(work)
+    ended = terminals.get(REQUEST.uid)
+    assert ended is not None
+    assert (ended.rid, ended.status) == ("evt-again-1", Status.COMPLETED)
+
+
 @pytest.mark.parametrize(
     ("ended", "request_", "mark"),
     [

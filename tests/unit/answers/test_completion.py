@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from answers.completion import Completion, merge_delta
+from answers.completion import Completion
 from answers.envelope import Json
 from demo.chunks import stream_of
 from demo.reply import completion as whole_reply
@@ -130,9 +130,10 @@ def test_ids_and_types_that_a_server_repeats_in_every_piece_are_not_doubled() ->
     assert got["tool_calls"] == [{"id": "call_a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 
 
-def test_tool_calls_in_the_wrong_order_are_put_right() -> None:
-    got = message({"tool_calls": [call(1, "b")]}, {"tool_calls": [call(0, "a")]})
-    assert [one["function"]["arguments"] for one in got["tool_calls"]] == ["a", "b"]
+def test_tool_calls_stand_in_the_order_in_which_they_begin() -> None:
+    """As a client of the stream has them, whose indexes follow that order."""
+    got = message({"tool_calls": [call(1, "b")]}, {"tool_calls": [call(0, "a")]}, {"tool_calls": [call(1, "B")]})
+    assert [one["function"]["arguments"] for one in got["tool_calls"]] == ["bB", "a"]
 
 
 def test_tool_calls_of_a_server_that_gives_no_index_are_kept_as_they_come() -> None:
@@ -174,9 +175,13 @@ def test_logprobs_are_concatenated() -> None:
     assert got["choices"][0]["logprobs"] == logs("a", "b", "c")
 
 
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "refusal", "x_text_of_tomorrow"])
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "refusal"])
 def test_every_text_of_a_delta_is_appended(name: str) -> None:
     assert message({name: None}, {name: "one "}, {"content": "x"}, {name: "two"})[name] == "one two"
+
+
+def test_a_string_that_is_no_text_is_not_appended() -> None:
+    assert message({"x_status": "searching"}, {"x_status": "done"}, {"x_status": ""})["x_status"] == "done"
 
 
 def test_unknown_fields_of_a_delta_are_kept() -> None:
@@ -224,7 +229,7 @@ def test_an_answer_can_be_looked_at_while_it_grows() -> None:
     completion = Completion("req-1")
     completion.add(chunk(choice({"content": "", "tool_calls": [call(0, "{", id="call_a", name="f")]})))
     first = completion.result()["choices"][0]["message"]
-    assert first["tool_calls"] == [{"id": "call_a", "function": {"name": "f", "arguments": "{"}}]
+    assert first["tool_calls"] == [{"id": "call_a", "type": "function", "function": {"name": "f", "arguments": "{"}}]
     completion.add(chunk(choice({"tool_calls": [call(0, "}")]})))
     assert completion.result()["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
 
@@ -240,6 +245,5 @@ def test_the_chunks_are_left_as_they_were() -> None:
 
 
 def test_a_null_does_not_wipe_out_what_was_said() -> None:
-    told: Json = {"content": "a", "refusal": None}
-    merge_delta(told, {"content": None, "refusal": None, "x": None})
-    assert told == {"content": "a", "refusal": None, "x": None}
+    got = message({"content": "a", "refusal": None}, {"content": None, "refusal": None, "x": None})
+    assert got == {"role": "assistant", "content": "a", "refusal": None, "x": None}

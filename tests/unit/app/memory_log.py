@@ -6,7 +6,19 @@ from contextlib import asynccontextmanager
 
 from answers import frames
 from answers.frames import Frame
-from transports.log import Bounds, Deliver, Headers, Kept, LogError, LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import (
+    RECORD_OVERHEAD_BYTES,
+    Bounds,
+    Deliver,
+    Headers,
+    Kept,
+    LogError,
+    LogUnavailableError,
+    Partition,
+    Record,
+    RecordTooLargeError,
+    TopicSpec,
+)
 from transports.tails import Tails
 
 WAIT_S = 10.0  # for what must come, on a loaded machine
@@ -21,9 +33,14 @@ class MemoryLog:
         self.fail_append: Callable[[Partition, bytes | None], LogError | None] = lambda *_: None
         self.appending: asyncio.Event | None = None  # appends land when it is set
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
+        self.showing: asyncio.Event | None = None  # until it is set, records are written and not delivered
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
+        self.topic_ids: dict[str, str] = {}
+        self.limits: dict[str, int] = {}  # the largest record of a topic; others take any
         self.now = 0.0  # the time of records that are written
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
+        self._on_replaced: dict[Partition, list[Callable[[], None]]] = {}
+        self._withheld: list[Record] = []
         self._changed = asyncio.Event()
 
     # -- for tests
@@ -33,10 +50,31 @@ class MemoryLog:
         log = self.records.setdefault(at, [])
         record = Record(at.topic, at.partition, len(log), self.now, key, value, tuple(headers))
         log.append(record)
-        for deliver in self._followers.get(at, ()):
-            deliver([record])
+        if self.showing is None or self.showing.is_set():
+            self._deliver(record)
+        else:
+            self._withheld.append(record)
         self._changed.set()
         return record.offset
+
+    def show(self) -> None:
+        """Deliver what was withheld."""
+        if self.showing is not None:
+            self.showing.set()
+        while self._withheld:
+            self._deliver(self._withheld.pop(0))
+
+    def _deliver(self, record: Record) -> None:
+        for deliver in self._followers.get(Partition(record.topic, record.partition), ()):
+            deliver([record])
+
+    def replace(self, at: Partition, topic_id: str) -> None:
+        """The topic is deleted and created anew."""
+        self.records.pop(at, None)
+        self.topic_ids[at.topic] = topic_id
+        self._followers.pop(at, None)
+        for replaced in self._on_replaced.pop(at, []):
+            replaced()
 
     def values(self, at: Partition) -> list[bytes | None]:
         return [record.value for record in self.records.get(at, [])]
@@ -65,6 +103,13 @@ class MemoryLog:
         del topic
         return 6
 
+    async def topic_id(self, topic: str) -> str:
+        await self._reachable()
+        return self.topic_ids.get(topic, "")
+
+    def record_max_bytes(self, topic: str) -> int:
+        return self.limits.get(topic, 1 << 30)
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -74,6 +119,9 @@ class MemoryLog:
         if self.appending is not None:
             await self.appending.wait()
         error = self.broken or self.fail_append(at, value)
+        size_bytes = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
+        if error is None and size_bytes > self.record_max_bytes(at.topic):
+            error = RecordTooLargeError(f"a record of {size_bytes} bytes for {at.topic}")
         if error is not None:
             raise error
         return self.put(at, key, value, headers)
@@ -92,14 +140,18 @@ class MemoryLog:
         position = max(position, self.starts.get(at, 0))
         return self.records.get(at, [])[position : position + limit]
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         await self._reachable()
         self._followers.setdefault(at, []).append(deliver)
+        self._on_replaced.setdefault(at, []).append(on_replaced)
         deliver(self.records.get(at, [])[position:])
 
     async def unfollow(self, at: Partition) -> None:
         """Of all workers: a test ends them together."""
         self._followers.pop(at, None)
+        self._on_replaced.pop(at, None)
 
     async def _reachable(self) -> None:
         await asyncio.sleep(0)

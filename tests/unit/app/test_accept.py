@@ -19,7 +19,7 @@ from app.traces import Traces
 from app.validation import CHOICES_MAX
 from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
-from transports.log import LogRefusedError, Partition
+from transports.log import LogRefusedError, Partition, RecordTooLargeError
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
@@ -173,6 +173,19 @@ async def test_a_request_that_fits_into_no_record_is_refused(log: MemoryLog, tai
     assert published(log) == []
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known", "lowered meanwhile"])
+async def test_a_request_that_its_topic_does_not_take_is_refused(log: MemoryLog, tails: Tails, *, known: bool) -> None:
+    if known:
+        log.limits[topics.CHAT_REQUESTS.name] = 3000
+    else:
+        log.fail_append = lambda *_: RecordTooLargeError("chat-requests takes 3000")
+    large = {"messages": [{"role": "user", "content": "x" * 3000}]}
+    with pytest.raises(InvalidRequestError, match=r"one record: .*(3000|takes 2)") as caught:
+        await door(log, tails).accept(large, ingress=Ingress.HTTP)
+    assert (caught.value.status, caught.value.error["code"]) == (413, "request_too_large")
+    assert published(log) == []
+
+
 async def test_a_log_that_is_away_is_told_as_unavailable_with_the_uid_to_send_again(
     log: MemoryLog, tails: Tails
 ) -> None:
@@ -251,3 +264,34 @@ async def test_a_refusal_is_told_to_the_audit(log: MemoryLog, tails: Tails, name
         False,
         "missing_required",
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "ingress", "setting", "expected"),
+    [
+        ({}, Ingress.HTTP, "", "cancel"),
+        ({"uid": "mine"}, Ingress.HTTP, "", "continue"),
+        ({"uid": f"req-{'0' * 32}"}, Ingress.HTTP, "", "cancel"),  # as this request is, whose uid a door minted
+        ({}, Ingress.RABBITMQ, "", "continue"),  # no connection reads its answer
+        ({"on_disconnect": "auto"}, Ingress.HTTP, "continue", "cancel"),
+        ({"on_disconnect": "auto", "uid": "mine"}, Ingress.HTTP, "cancel", "continue"),
+        ({"on_disconnect": "continue"}, Ingress.HTTP, "", "continue"),
+        ({"on_disconnect": "cancel", "uid": "mine"}, Ingress.HTTP, "", "cancel"),
+        ({"on_disconnect": None}, Ingress.HTTP, "auto", "cancel"),
+        ({}, Ingress.HTTP, "continue", "continue"),
+        ({"uid": "mine"}, Ingress.HTTP, "cancel", "cancel"),
+        ({}, Ingress.RABBITMQ, "cancel", "cancel"),
+    ],
+)
+async def test_a_record_says_what_becomes_of_a_request_without_a_reader(
+    log: MemoryLog, more: Json, ingress: Ingress, setting: str, expected: str
+) -> None:
+    async with tails_of(log) as tails:
+        request = await door(log, tails, on_disconnect=setting).accept({**BODY, **more}, ingress=ingress)
+    assert request.on_disconnect == expected
+    assert published(log) == [request]
+
+
+async def test_a_request_with_an_idempotency_key_goes_on_without_a_reader(log: MemoryLog, tails: Tails) -> None:
+    request = await door(log, tails).accept(BODY, ingress=Ingress.HTTP, idempotency_key="k")
+    assert request.on_disconnect == "continue"

@@ -50,6 +50,20 @@ def test_a_request_that_a_kafka_client_wrote_needs_a_uid_and_a_body_only() -> No
     assert request.accepted_at.endswith("Z")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("cancel", "cancel"), ("continue", "continue"), ("auto", "continue"), (None, "continue")]
+)
+def test_an_answer_that_no_connection_reads_goes_on_unless_its_record_says_otherwise(
+    given: str | None, expected: str
+) -> None:
+    assert requests.decode(data(on_disconnect=given)).on_disconnect == expected
+
+
+def test_a_minted_uid_is_known_by_its_form() -> None:
+    assert requests.is_minted(requests.mint_uid())
+    assert not any(map(requests.is_minted, ("req-1", "mine", f"req-{'G' * 32}", f"req-{'0' * 32}\n")))
+
+
 def data(**fields: object) -> bytes:
     return envelope.encode("evt-2", requests.EVENT_TYPE, "acme", {"uid": "u", "body": {}, **fields})
 

@@ -6,12 +6,14 @@ from typing import Any, cast
 import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractIncomingMessage
+from pamqp import decode, encode
 
 from answers.frames import Status, Terminal
 from app.errors import InvalidRequestError
 from app.validation import check_uid
 from rabbitmq import contract
 from rabbitmq.contract import Place, Reply
+from rabbitmq.doubles import write_doubles
 
 
 def came(**properties: Any) -> AbstractIncomingMessage:
@@ -97,7 +99,7 @@ def test_an_id_of_somebody_else_tells_none(given: str | None) -> None:
 def test_the_last_message_tells_how_it_ended() -> None:
     usage = {"total_tokens": 3}
     terminal = Terminal(status=Status.COMPLETED, finish_reason="tool_calls", usage=usage)
-    headers = contract.ended("u-1", 4, terminal, [{"id": "c1"}])
+    headers = contract.ended("u-1", 4, terminal, {"tool_calls": [{"id": "c1"}]})
     assert headers == {
         "uid": "u-1",
         "seq": 4,
@@ -123,11 +125,35 @@ def test_what_is_refused_is_told_as_what_failed() -> None:
 
 
 @pytest.mark.parametrize("calls", [[{"arguments": "x" * 40_000}], [{"arguments": object()}]])
-def test_what_no_header_can_carry_is_left_out(calls: list[dict[str, Any]]) -> None:
-    assert "tool_calls" not in contract.ended("u", 0, Terminal(status=Status.COMPLETED), calls)
+def test_calls_that_no_header_can_carry_are_named(calls: list[dict[str, Any]]) -> None:
+    headers = contract.ended("u", 0, Terminal(status=Status.COMPLETED), {"tool_calls": calls, "refusal": "no"})
+    assert "tool_calls" not in headers
+    assert (headers["omitted"], headers["refusal"]) == (["tool_calls"], "no")
 
 
-@pytest.mark.parametrize("usage", [{"n": 2**70}, {"n": 1e300}, {"n": {1, 2}}, {"n": "x" * 40_000}])
-def test_what_no_header_can_carry_is_left_out_of_the_end(usage: Any) -> None:
+@pytest.mark.parametrize("usage", [{"n": 2**70}, {"n": {1, 2}}, {"n": "x" * 40_000}])
+def test_usage_that_no_header_can_carry_is_named(usage: Any) -> None:
     headers = contract.ended("u", 0, Terminal(status=Status.COMPLETED, finish_reason="stop", usage=usage))
-    assert headers == {"uid": "u", "seq": 0, "done": True, "status": "completed", "finish_reason": "stop"}
+    assert headers == {
+        "uid": "u",
+        "seq": 0,
+        "done": True,
+        "status": "completed",
+        "finish_reason": "stop",
+        "omitted": ["usage"],
+    }
+
+
+def test_all_headers_together_fit_into_a_frame() -> None:
+    large = "x" * 32_000
+    terminal = Terminal(status=Status.FAILED, usage={"n": large}, error={"message": large})
+    headers = contract.ended("u", 0, terminal, {"tool_calls": [large], "refusal": large})
+    assert headers["omitted"] == ["refusal"]
+    assert len(encode.field_table(headers)) < 128 * 1024 - 8192
+
+
+@pytest.mark.parametrize("value", [0.1, -0.0, 1e300, 5e-324, 0.000123, 123456789.123456789])
+def test_floats_of_headers_are_exact(value: float) -> None:
+    write_doubles()
+    _, table = decode.field_table(encode.field_table({"usage": {"cost": value, "list": [value]}, "n": True}))
+    assert table == {"usage": {"cost": value, "list": [value]}, "n": True}

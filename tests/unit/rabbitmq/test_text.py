@@ -15,7 +15,7 @@ def chunk(index: int = 0, /, **delta: Any) -> Json:
 
 
 def said(chunks: list[Json], *, thinking: bool = False) -> str:
-    text = Text(thinking=thinking)
+    text = Text("u-1", thinking=thinking)
     return (b"".join(text.add([each]) for each in chunks) + text.end()).decode()
 
 
@@ -50,17 +50,26 @@ def test_half_a_surrogate_pair_stops_nothing() -> None:
 
 
 def test_tool_calls_are_merged_as_a_message_has_them() -> None:
-    text = Text(thinking=False)
+    text = Text("u-1", thinking=False)
     for delta in (
         {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a"'}},
         {"index": 0, "function": {"arguments": ": 1}"}},
     ):
         assert text.add([chunk(tool_calls=[delta])]) == b""
-    assert text.tool_calls == [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+    assert text.beside == {"tool_calls": calls}
 
 
-def test_an_answer_without_tool_calls_has_none() -> None:
-    assert Text(thinking=False).tool_calls is None
+def test_a_refusal_is_no_text_of_the_answer() -> None:
+    text = Text("u-1", thinking=False)
+    assert text.add([chunk(refusal="I "), chunk(refusal="won't."), chunk(1, refusal="No.")]) == b""
+    assert text.beside == {"refusal": "I won't."}
+
+
+def test_an_answer_of_text_alone_has_nothing_beside_it() -> None:
+    text = Text("u-1", thinking=False)
+    text.add([chunk(content="a", tool_calls=None, refusal=None)])
+    assert text.beside == {}
 
 
 # -- what is out already

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
@@ -58,6 +58,10 @@ class MemoryLog:
         del topic
         return 1
 
+    def record_max_bytes(self, topic: str) -> int:
+        del topic
+        return 1 << 20
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
@@ -81,8 +85,14 @@ class MemoryLog:
         start, end = max(position, self.start_offset), self.end - self.unheard
         return [r for r in self.records if start <= r.offset < end][:limit]
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
-        del at
+    async def topic_id(self, topic: str) -> str:
+        del topic
+        return ""
+
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
+        del at, on_replaced
         self.calls["follow"] += 1
         assert self.deliver is None, "one follower per partition"
         await asyncio.sleep(0)

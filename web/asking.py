@@ -1,0 +1,152 @@
+"""A new request by HTTP, from its body to the end of its reading: who asks, who reads, and who has left."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from app.core import Weir
+from app.errors import InDoubtError, InvalidRequestError, UnavailableError
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
+from transports.log import LogError
+from web.auditing import caller_of
+from web.client_retries import ClientRetries, is_retry
+from web.first_tries import Asked, FirstTries
+from web.readers import Reader, Readers
+from web.tracing import TRACEPARENT
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a client sent."""
+
+    http: web.Request
+    body: Any
+    key: str | None  # Idempotency-Key
+
+    @property
+    def tenant(self) -> str | None:
+        return self.http.headers.get("X-Tenant-ID")
+
+    @property
+    def named(self) -> bool:
+        """Whether the client has named its request. Of a named one, there may be an earlier submission."""
+        return self.key is not None or (isinstance(self.body, dict) and self.body.get("uid") is not None)
+
+
+class Asking:
+    """Takes requests in by HTTP, for one worker."""
+
+    def __init__(self, app: Weir, readers: Readers, tries: FirstTries, retries: ClientRetries) -> None:
+        self._app = app
+        self._readers = readers
+        self._tries = tries
+        self._retries = retries
+
+    @asynccontextmanager
+    async def asked(self, http: web.Request, body: Any, key: str | None) -> AsyncIterator[ChatRequest]:
+        """Take a request; within, its client reads the answer.
+
+        Raises:
+            ApiError: it is wrong, or the log does not take it.
+        """
+        call = _Call(http, body, key)
+        retried = not call.named and is_retry(http) and self._app.settings.retry_attach_s > 0
+        repeated = await self._as_first_try(call) if retried else call
+        request = await self._accepted(repeated, tried=not call.named)
+        with _keys_conflict(key), self._trying(request, tried=not call.named):
+            async with self._readers.reading(_reader(request, first=not repeated.named)):
+                yield request
+
+    async def _as_first_try(self, call: _Call) -> _Call:
+        """A retry under the uid of its first try, if one is known."""
+        uid = await self._retries.first_try(self._what(call))
+        return call if uid is None else _Call(call.http, {**call.body, "uid": uid}, None)
+
+    async def _accepted(self, call: _Call, *, tried: bool) -> ChatRequest:
+        """Accept, to the end: a request whose client leaves meanwhile is in the log, and has lost its reader.
+
+        Args:
+            call: what was sent.
+            tried: whether its client may send it again without a name.
+        """
+        accepting = asyncio.ensure_future(
+            self._app.door.accept(
+                call.body,
+                ingress=Ingress.HTTP,
+                tenant=call.tenant,
+                idempotency_key=call.key,
+                caller=caller_of(call.http),
+                traceparent=call.http.get(TRACEPARENT),
+                think_tags=call.http.headers.get(THINK_TAGS_HEADER),
+            )
+        )
+        try:
+            return await asyncio.shield(accepting)
+        except asyncio.CancelledError:
+            accepting.add_done_callback(partial(self._left_early, tried=tried))
+            raise
+        except InDoubtError as error:
+            if tried:
+                self._tries.left(self._what(call), error.uid)
+            raise
+
+    def _left_early(self, accepting: "asyncio.Future[ChatRequest]", *, tried: bool) -> None:
+        if accepting.cancelled() or accepting.exception() is not None:
+            return  # it is not in the log
+        request = accepting.result()
+        if tried:
+            self._tries.left(Asked(request.tenant, request.fingerprint), request.uid)
+        if (reader := _reader(request, first=False)) is not None:
+            self._readers.left(reader)
+
+    @contextmanager
+    def _trying(self, request: ChatRequest, *, tried: bool) -> Iterator[None]:
+        """While a client reads what it may send again: one that gets no answer leaves a first try behind."""
+        if not tried:
+            yield
+            return
+        asked = Asked(request.tenant, request.fingerprint)
+        try:
+            with self._tries.reading(asked, request.uid):
+                yield
+        except (ConnectionError, asyncio.CancelledError, UnavailableError, LogError):
+            self._tries.left(asked, request.uid)
+            raise
+
+    def _what(self, call: _Call) -> Asked:
+        return Asked(*self._app.door.identity(call.body, tenant=call.tenant))
+
+
+def _reader(request: ChatRequest, *, first: bool) -> Reader | None:
+    """The reader of a new request, where its leaving matters; ``first``: no earlier submission has its uid."""
+    if request.on_disconnect is OnDisconnect.CONTINUE:
+        return None
+    return Reader(
+        uid=request.uid,
+        name=request.event_id,
+        tenant=request.tenant,
+        submission=request.event_id,
+        position=request.chunks_from,
+        first=first,
+    )
+
+
+@contextmanager
+def _keys_conflict(key: str | None) -> Iterator[None]:
+    """Another body under the same idempotency key is a 422, as the IETF draft has it."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        if key is None or error.error.get("code") != "uid_conflict":
+            raise
+        raise InvalidRequestError(
+            "Another request with a different body has this Idempotency-Key.",
+            param="Idempotency-Key",
+            code="idempotency_key_reused",
+            status=422,
+        ) from None

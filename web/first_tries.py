@@ -1,0 +1,114 @@
+"""First tries: requests without a name that a client may send again, and the one that each retry attaches to.
+
+The stock openai clients send a request again, twice by default, when it timed out or its connection broke. They mark
+the retry (``x-stainless-retry-count`` above 0) and give it no key that would name it, so a retry is known by its tenant
+and its body. What this worker knows of such requests is kept here: which of them are read by clients of its own, and
+which have lost their last reader before it had its answer. A request is kept by one worker at a time: a retry that
+takes it takes it away, and keeps it at the worker of its own reader.
+"""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+KEPT_MAX = 10_000  # requests that have lost their readers; the oldest go first
+TAKEN_S = 10.0  # a request that a retry has taken is read by then, or is left again; one that was answered is settled
+
+
+class Asked(NamedTuple):
+    """What is asked, by whom: the same for a first try and its retries."""
+
+    tenant: str
+    fingerprint: str
+
+
+class FirstTries:
+    """The first tries that one worker knows."""
+
+    def __init__(self, kept_s: float, *, now: Callable[[], float] = time.monotonic) -> None:
+        """``kept_s``: how long one without a reader is kept, in seconds."""
+        self._kept_s = kept_s
+        self._now = now
+        self._read: dict[Asked, Counter[str]] = {}  # readers of each request, of this worker
+        self._left: OrderedDict[str, tuple[Asked, float]] = OrderedDict()  # by uid: what it asks, and since when
+        self._by_asked: dict[Asked, list[str]] = {}  # uids of those, the earliest to be left first
+        self._taken: OrderedDict[str, tuple[Asked, float]] = OrderedDict()  # answered or taken a moment ago: by uid
+
+    @contextmanager
+    def reading(self, asked: Asked, uid: str) -> Iterator[None]:
+        """While a client reads the answer to a request."""
+        self._drop(uid)
+        readers = self._read.setdefault(asked, Counter())
+        readers[uid] += 1
+        try:
+            yield
+            self._note_taken(asked, uid)
+        finally:
+            readers[uid] -= 1
+            if not readers[uid]:
+                del readers[uid]
+            if not readers:
+                self._read.pop(asked, None)
+
+    def read(self, asked: Asked) -> list[str]:
+        """The requests that are read here."""
+        return list(self._read.get(asked, ()))
+
+    def left(self, asked: Asked, uid: str) -> None:
+        """The last reader of a request is gone, or was told to ask again, without its answer."""
+        self._forget_old()
+        if self._kept_s and uid not in self.read(asked) and uid not in self._left:
+            self._left[uid] = (asked, self._now())
+            self._by_asked.setdefault(asked, []).append(uid)
+            while len(self._left) > KEPT_MAX:
+                self._drop(next(iter(self._left)))
+
+    def without_reader(self, asked: Asked) -> list[str]:
+        """The requests that have lost their readers here, the earliest first."""
+        self._forget_old()
+        return list(self._by_asked.get(asked, ()))
+
+    def taken(self, asked: Asked) -> list[str]:
+        """The requests that were answered here, or taken by a retry that may not read yet."""
+        self._forget_old()
+        return [uid for uid, (what, _) in self._taken.items() if what == asked]
+
+    def take(self, asked: Asked, uid: str, *, generated: bool = False) -> bool:
+        """Take a request for a retry, here or with another worker; False if another retry has taken it.
+
+        Args:
+            asked: what it asks.
+            uid: the request.
+            generated: whether this worker generates it: then it can be taken though its reader was elsewhere.
+        """
+        self._forget_old()
+        if self._left.get(uid, (None,))[0] == asked:
+            self._drop(uid)
+        elif not generated or uid in self._taken:
+            return False
+        self._note_taken(asked, uid)
+        return True
+
+    def _note_taken(self, asked: Asked, uid: str) -> None:
+        self._forget_old()
+        self._taken.pop(uid, None)
+        self._taken[uid] = (asked, self._now())
+        if len(self._taken) > KEPT_MAX:
+            self._taken.popitem(last=False)
+
+    def _drop(self, uid: str) -> None:
+        found = self._left.pop(uid, None)
+        if found is not None:
+            uids = self._by_asked[found[0]]
+            uids.remove(uid)
+            if not uids:
+                del self._by_asked[found[0]]
+
+    def _forget_old(self) -> None:
+        now = self._now()
+        while self._left and now - next(iter(self._left.values()))[1] > self._kept_s:
+            self._drop(next(iter(self._left)))
+        while self._taken and now - next(iter(self._taken.values()))[1] > TAKEN_S:
+            self._taken.popitem(last=False)
