@@ -26,8 +26,8 @@ MARK: Final = "-terminals-changelog"  # which every worker subscribes to, behind
 class Groups(Protocol):
     """What is asked of Kafka: ``transports.kafka.client.KafkaLog``."""
 
-    async def groups_reading(self, topic: str) -> list[Group]:
-        """The consumer groups with a member that is subscribed to a topic."""
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+        """The consumer groups but one with a member that is subscribed to a topic."""
 
 
 class Neighbours:
@@ -49,13 +49,13 @@ class Neighbours:
         if self._groups is None:
             return
         try:
-            reading = await self._groups.groups_reading(topics.CHAT_REQUESTS.name)
+            reading = await self._groups.groups_reading(topics.CHAT_REQUESTS.name, besides=self._settings.group)
         except LogError as error:
             logger.warning("it is not known whether another consumer group works on the same topics: %s", error)
             return
         own = self._settings.group
         for group in reading:
-            if group.id != own and group.id + MARK in group.topics and not (joined and own < group.id):
+            if group.id + MARK in group.topics and not (joined and own < group.id):
                 raise LogRefusedError(_foreign(group.id, self._settings))
 
 

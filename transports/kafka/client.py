@@ -163,8 +163,8 @@ class KafkaLog:
         self._counts |= {topic.name: topic.partitions for topic in topics}
         return kept
 
-    async def groups_reading(self, topic: str) -> list[Group]:
-        """The consumer groups with a member that is subscribed to a topic.
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+        """The consumer groups but one with a member that is subscribed to a topic.
 
         Raises:
             LogRefusedError: our user may not list or describe groups.
@@ -173,7 +173,7 @@ class KafkaLog:
 
         async def look() -> list[Group]:
             async with self._admin() as admin:
-                return await groups_reading(admin, self._prefix + topic)
+                return await groups_reading(admin, self._prefix + topic, besides)
 
         return await self._bounded("look for other consumer groups", look(), self._request_timeout_s * 3)
 

@@ -41,8 +41,13 @@ class _DescribeGroups:
         return DescribeGroupsRequest_v2(self._groups)
 
 
-async def groups_reading(admin: AIOKafkaAdminClient, topic: str) -> list[Group]:
+async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = "") -> list[Group]:
     """The consumer groups with a member that subscribes to a topic, of those that our user may describe.
+
+    Args:
+        admin: started.
+        topic: as the brokers name it.
+        besides: a group that is of no interest, and may be in the middle of a rebalance.
 
     Raises:
         KafkaError: the cluster cannot be asked, or refuses.
@@ -51,7 +56,9 @@ async def groups_reading(admin: AIOKafkaAdminClient, topic: str) -> list[Group]:
     cluster = await admin.describe_cluster()
     for broker in cluster["brokers"]:
         node = broker["node_id"]
-        listed = [name for name, kind in await admin.list_consumer_groups([node]) if kind == _CONSUMER]
+        listed = [
+            name for name, kind in await admin.list_consumer_groups([node]) if kind == _CONSUMER and name != besides
+        ]
         found += await _described(admin, node, listed)
     return [group for group in found if topic in group.topics]
 

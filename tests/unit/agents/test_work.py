@@ -377,7 +377,7 @@ async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
 
 async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(app: Any, log: MemoryLog) -> None:
     """Its letter is written before its end is settled and told."""
-    app.log_client, app.settings.max_in_flight = log, 2
+    app.log_client, app.settings = log, Settings(max_in_flight=2)
     acknowledged: list[int] = []
     answering: Any = Answered()
     work = Work(app, answering)
