@@ -57,15 +57,15 @@ def parse(raw: bytes) -> Any:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
 
 
-def tenant_of(given: str | None, settings: Settings) -> str:
-    """The tenant that a client names, or else the default one.
+def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
+    """The tenant that a client names, by the header or field ``param``, or else the default one.
 
     Raises:
         InvalidRequestError: it is no name for a tenant.
     """
     if given is not None and not _TENANT.fullmatch(given):
         raise InvalidRequestError(
-            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+            f"{param} must be 1 to 64 letters, digits and . _ -", param=param, code="invalid_tenant"
         )
     return given or settings.default_tenant
 

@@ -155,6 +155,13 @@ class Settings(BaseModel):
     request_max_bytes: int = Field(
         8 * MIB, ge=1024, le=64 * MIB, description="Largest request body, in bytes; images travel inside it."
     )
+    request_header_max: int = Field(
+        64 * 1024,
+        ge=8190,
+        le=1024 * 1024,
+        description="Longest header, and longest request line, in bytes: gateways and single sign-on put long tokens "
+        "into headers. A longer one is refused.",
+    )
     default_tenant: str = Field(
         "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Tenant of requests without X-Tenant-ID."
     )
@@ -169,6 +176,13 @@ class Settings(BaseModel):
         3.0,
         description="How long a stream waits for its first token before it sends status 200, in seconds: an early "
         "failure keeps its own status.",
+    )
+    answers_kept_bytes: int = Field(
+        32 * MIB,
+        ge=0,
+        le=4096 * MIB,
+        description="Bytes of stored answers that a worker keeps, as JSON, for the next GET of the same answer: those "
+        "that were asked for last. 0 keeps none.",
     )
     client_write_timeout_s: Seconds = Field(
         60.0, description="How long a client may leave the socket full before it is let go, in seconds."

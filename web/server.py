@@ -52,7 +52,12 @@ class WebServer(Service):
         self._readers = Readers(app)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
         self._runner = web.AppRunner(
-            self._routes(), handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None
+            self._routes(),
+            handler_cancellation=True,
+            shutdown_timeout=STOP_S,
+            access_log=None,
+            max_field_size=app.settings.request_header_max,
+            max_line_size=app.settings.request_header_max,
         )
         await self._runner.setup()
         host, port = app.settings.restapi_host, app.settings.restapi_port

@@ -413,7 +413,7 @@ async def test_of_two_lives_that_wait_for_a_place_one_is_answered_and_the_other_
     app: Any, log: MemoryLog
 ) -> None:
     """Two runs have sent the same letter; both wait for its end to be told, and then for the only place."""
-    app.log_client, app.settings.default_tenant, app.settings.kafka_max_message_bytes = log, "default", 1 << 20
+    app.log_client = log
     acknowledged: list[int] = []
     answering: Any = InTurn()
     work = Work(app, answering)
