@@ -8,17 +8,15 @@ anything was begun is the end of all submissions.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from answers import frames
-from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError, from_terminal
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
@@ -226,25 +224,6 @@ async def _going_on(
     async with tails.open(at, known.last, key=uid.encode()) as tail:
         async for delivery in _follow(tail, known, [], idle_s=idle_s):
             yield delivery
-
-
-async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
-    """The whole answer as a chat.completion object.
-
-    Raises:
-        ApiError: what the request ended with, if it did not complete.
-        LogError: the log cannot be read.
-    """
-    completion = Completion(uid)
-    async with aclosing(news):
-        async for delivery in news:
-            if delivery.restarted:
-                completion = Completion(uid)
-            for chunk in delivery.chunks:
-                completion.add(chunk)
-            if delivery.terminal is not None and delivery.terminal.error is not None:
-                raise from_terminal(delivery.terminal.error)
-    return completion.result()
 
 
 async def origin(

@@ -185,6 +185,13 @@ class Settings(BaseModel):
         description="How long a stream waits for its first token before it sends status 200, in seconds: an early "
         "failure keeps its own status.",
     )
+    answers_kept_bytes: int = Field(
+        32 * MIB,
+        ge=0,
+        le=4096 * MIB,
+        description="Bytes of stored answers that a worker keeps, as JSON, for the next GET of the same answer: those "
+        "that were asked for last. 0 keeps none.",
+    )
     client_write_timeout_s: Seconds = Field(
         60.0, description="How long a client may leave the socket full before it is let go, in seconds."
     )

@@ -14,10 +14,11 @@ from answers.envelope import Json
 from answers.frames import ANYBODY
 from app import topics
 from app.accept import parse
+from app.assembling import assembled
 from app.core import Weir
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
-from app.reading import Delivery, collect, deliveries, repeated, resumed, uid_at
+from app.reading import Delivery, deliveries, repeated, resumed, uid_at
 from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
@@ -124,7 +125,7 @@ class ChatView:
         wait_s = self._settings.answer_timeout_s
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
-                return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
+                return json_response(await assembled(self._deliveries(request, wait_s), request.uid), headers=headers)
 
     # -- an old one
 
