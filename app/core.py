@@ -38,7 +38,7 @@ from app.prices import load_prices
 from app.prompts import Prompts
 from app.publishing import Events
 from app.readings import Readings
-from app.redaction import without_credentials
+from app.redaction import Redactor, without_credentials
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from app.thinking import Teller
@@ -201,7 +201,8 @@ class Weir(faust.App):
         self.audit = Audit(self.events)
         self.prices = load_prices(settings.prices_file)
         self.teller = Teller(
-            endpoint=without_credentials(settings.openai_url), text_max_chars=settings.event_text_max_chars
+            endpoint=without_credentials(settings.openai_url),
+            redactor=Redactor(settings.event_text_max_chars, settings.redacted),
         )
         self.door = Door(
             log=self.log_client,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from app.redaction import Redact
 from lineage.dialects import KNOWN
 from llm.calls import ThinkTags
 
@@ -19,6 +20,7 @@ MIB = 1024 * 1024
 DAY = 86400.0
 RECORD_OVERHEAD_BYTES = 4096
 OFF = "off"
+NONE = "none"
 
 
 def _http_url(url: str) -> str:
@@ -57,6 +59,13 @@ def _dialect(name: str) -> str:
     if name.lower() not in {*KNOWN, OFF}:
         raise ValueError(f"{OFF}, {', '.join(sorted(KNOWN))}")
     return name.lower()
+
+
+def _redact(names: str) -> str:
+    given = [name.strip().lower() for name in names.split(",") if name.strip()]
+    if given != [NONE] and not set(given) <= set(Redact):
+        raise ValueError(f"{NONE}, or some of {', '.join(Redact)}, separated by commas")
+    return ",".join(given)
 
 
 def _unbroken(value: str | None) -> str | None:
@@ -283,8 +292,14 @@ class Settings(BaseModel):
         1000,
         ge=0,
         le=100_000,
-        description="How much of a prompt, a thought or an answer may stand in an event, in characters; keys and card "
-        "numbers are taken out of it. 0: no text at all.",
+        description="How much of a prompt, a thought or an answer may stand in an event, in characters; what REDACT "
+        "lists is taken out of it. 0: no text at all.",
+    )
+    redact: Annotated[str, AfterValidator(_redact)] = Field(
+        ",".join(Redact),
+        description="What is taken out of text in events, by its form, separated by commas: keys (keys and tokens of "
+        "known forms, passwords beside their names), aws (access key ids and bare secret keys), cards, iban (both by "
+        "their check digits), ssn (United States), email. `none`: nothing.",
     )
     lineage_dialect: Annotated[str, AfterValidator(_dialect)] = Field(
         "trino",
@@ -503,6 +518,11 @@ class Settings(BaseModel):
     def group(self) -> str:
         """The consumer group's name on the brokers."""
         return self.topic_prefix + self.kafka_consumer_group
+
+    @property
+    def redacted(self) -> frozenset[Redact]:
+        """What is taken out of text in events."""
+        return frozenset(Redact(name) for name in self.redact.split(",") if name != NONE)
 
     @property
     def amqp_urls(self) -> list[str]:

@@ -226,7 +226,7 @@ def _start(row: Json) -> int:
 
 
 def _event_id(given: str, known: Collection[int]) -> tuple[Partition, int, int]:
-    """The partition, the offset and the place in its frame of an event that a client has; in one of these partitions."""
+    """The partition, offset and place in its frame of an event that a client has, in one of the known partitions."""
     found = EVENT_ID.fullmatch(given)
     partition = -1 if found is None else int(found[1])
     if found is None or partition not in known or int(found[2]) > OFFSET_MAX:

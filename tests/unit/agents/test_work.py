@@ -17,6 +17,7 @@ from app import requests
 from app.metrics import Metrics
 from app.prices import Prices
 from app.publishing import Events
+from app.redaction import Redactor
 from app.requests import ChatRequest
 from app.settings import Settings
 from app.thinking import Teller
@@ -112,7 +113,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
         metrics=Metrics(),
         traces=Traces(events, worker="w:1"),
         events=events,
-        teller=Teller(endpoint="http://llm/v1", text_max_chars=100),
+        teller=Teller(endpoint="http://llm/v1", redactor=Redactor(100)),
         prices=Prices({}),
     )
 
