@@ -11,13 +11,12 @@ from app import topics
 from app.decoding import decode
 from app.lifecycle import TERMINAL
 from app.publishing import Events
-from app.redaction import redacted
+from app.redaction import Redactor
 from events.base import derived_id
 from events.traces import ENDS
 from tables import requests
 from tables.terminals import Ended
-from transports.log import LogClient, Partition
-from transports.partitioner import partition_for
+from transports.log import LogClient, partition_of
 
 LATE_S = 60.0  # after its end, the word of it counts as lost
 
@@ -31,7 +30,7 @@ def is_late(row: Json | None, ended: Ended, now: float, table_expiry_s: float) -
 
 
 async def tell(
-    log: LogClient, events: Events, uid: str, ended: Ended, row: Json | None, *, worker: str, text_max_chars: int
+    log: LogClient, events: Events, uid: str, ended: Ended, row: Json | None, *, worker: str, redactor: Redactor
 ) -> None:
     """Tell the end of a request, out of the log; where the log has lost it, without what it said.
 
@@ -42,7 +41,7 @@ async def tell(
         ended: how it ended.
         row: what its row shows; None where it has none.
         worker: host:port of the worker that tells it.
-        text_max_chars: of an error's message, which may quote the request.
+        redactor: of the error's message, which may quote the request.
 
     Raises:
         LogError: the log cannot be read or written.
@@ -63,7 +62,7 @@ async def tell(
     if terminal is not None:
         details |= {"finish_reason": terminal.finish_reason, "usage": terminal.usage, "timings": terminal.timings}
     if terminal is not None and terminal.error is not None:
-        message = redacted(str(terminal.error.get("message")), text_max_chars)
+        message = redactor(str(terminal.error.get("message")))
         details |= {"error": {**terminal.error, "message": message}, "error_message": message}
     data = ENDS[ended.status].model_construct(**details)
     event_id = derived_id(ended.rid, f"request.{ended.status}")  # as `app.account.Account.event_id` makes it
@@ -72,7 +71,7 @@ async def tell(
 
 async def _terminal(log: LogClient, uid: str, ended: Ended) -> tuple[Terminal | None, int]:
     """A request's terminal, and how many chunks came before it."""
-    at = Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+    at = partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
     records = await log.read(at, ended.last, limit=1)
     frame = decode(records[0]) if records and records[0].offset == ended.last else None
     return (frame.terminal, frame.seq) if frame is not None and frame.uid == uid else (None, 0)

@@ -14,12 +14,14 @@ from answers import envelope, frames
 from answers.envelope import Json
 from answers.frames import Frame, Kind, Status, Terminal
 from app import requests, topics
+from app.topics import Topic
+from tests.defaults import SETTINGS
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of
 from transports.kafka.client import KafkaLog
-from transports.log import Partition, TopicSpec
+from transports.log import Partition
 from transports.partitioner import partition_for
 
 pytestmark = pytest.mark.kafka
@@ -53,8 +55,8 @@ def ended(uid: str, **more: object) -> bytes:
     return envelope.encode("evt-9", "request.failed", "acme", {**data, "usage": {"note": LONG}, **more})
 
 
-async def put(log: KafkaLog, topic: TopicSpec, uid: str, value: bytes) -> None:
-    await log.append(topic.name, partition_for(uid.encode(), topic.partitions), uid.encode()[:100], value)
+async def put(log: KafkaLog, topic: Topic, uid: str, value: bytes) -> None:
+    await log.append(topic.name, partition_for(uid.encode(), topic.partitions_by(SETTINGS)), uid.encode()[:100], value)
 
 
 async def answers(worker: Worker, text: str) -> None:

@@ -10,8 +10,10 @@ from answers.envelope import Json
 from answers.frames import Frame, Kind, Status, Terminal
 from app import topics
 from app.publishing import Events
+from app.redaction import Redactor
 from tables import requests
 from tables.terminals import Ended
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from transports.log import Partition
 from transports.partitioner import partition_for
@@ -42,8 +44,8 @@ def test_an_end_is_late_when_its_row_does_not_show_it_for_a_minute(row: Json | N
 async def told(log: MemoryLog, row: Json | None) -> Json:
     """The row after the event that tells the end."""
     events = Events(log)
-    await tell(log, events, UID, ENDED, row, worker="host:1", text_max_chars=10)
-    at = Partition(topics.AGENT_TRACES.name, partition_for(UID.encode(), topics.AGENT_TRACES.partitions))
+    await tell(log, events, UID, ENDED, row, worker="host:1", redactor=Redactor(10))
+    at = Partition(topics.AGENT_TRACES.name, partition_for(UID.encode(), CHAT_PARTITIONS))
     (value,) = log.values(at)
     after = requests.apply(row, envelope.decode(value))
     assert after is not None
@@ -55,7 +57,7 @@ async def test_the_row_gets_all_that_the_log_knows_of_the_end() -> None:
     error: dict[str, Any] = {"message": "a long message", "type": "t", "param": None, "code": "c", "status": 502}
     terminal = Terminal(status=Status.FAILED, error=error, usage={"total_tokens": 7}, timings={"total_ms": 5.0})
     frame = Frame(uid=UID, rid="evt-1", kind=Kind.TERMINAL, attempt="att-1", seq=4, terminal=terminal)
-    at = Partition(topics.CHAT_CHUNKS.name, partition_for(UID.encode(), topics.CHAT_PARTITIONS))
+    at = Partition(topics.CHAT_CHUNKS.name, partition_for(UID.encode(), CHAT_PARTITIONS))
     log.put(at, UID.encode(), frames.encode(frame, event_id="e", tenant="acme"))
     row = await told(log, RUNNING)
     assert (row["state"], row["ended_at"], row["chunks"]) == ("failed", "1970-01-01T00:16:40.000000Z", 4)
