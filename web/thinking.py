@@ -14,7 +14,7 @@ from app import topics
 from app.core import Weir
 from app.errors import UnavailableError
 from app.lifecycle import TERMINAL
-from app.notes import Notes
+from app.notes import noted
 from app.reading import recounted
 from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
 from tables.lookup import Lookup
@@ -100,7 +100,8 @@ class ThinkingView:
             end = (await log.bounds(at)).end
             position = row.get("first", row.get("chunks_from")) or 0
             _, chunks = await recounted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]), upto=end)
-        steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, Notes(chunks))]
+        notes = await noted(chunks)
+        steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, notes)]
         path = [step["step_type"] for step in steps]
         return {
             "trace_id": uid,
