@@ -78,3 +78,18 @@ async def test_a_long_answer_is_read_in_turns(log: EmbeddedLog, in_a_frame: int)
     await tails.stop()
     assert notes.passages[0].chars == CHUNKS * len("some words ")
     assert held_s < HELD_S
+
+
+async def test_pages_of_the_log_are_read_in_turns(log: EmbeddedLog) -> None:
+    """As they are for the events of a trace, among those of all others."""
+    at = Partition(topics.AGENT_THINKING.name, 0)
+    await asyncio.gather(*(log.append(at.topic, at.partition, b"other", b"x" * 300) for _ in range(CHUNKS)))
+    found = 0
+
+    async def read() -> None:
+        nonlocal found
+        while records := await log.read(at, found, limit=1000):
+            found += len(records)
+
+    assert await longest_turn(read) < HELD_S
+    assert found == CHUNKS
