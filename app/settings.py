@@ -17,6 +17,7 @@ from lineage.dialects import KNOWN
 from llm.calls import ThinkTags
 
 MIB = 1024 * 1024
+DAY = 86400.0
 RECORD_OVERHEAD_BYTES = 4096
 OFF = "off"
 NONE = "none"
@@ -254,6 +255,38 @@ class Settings(BaseModel):
         7 * 86400.0, ge=60, description="How long a finished request stays in the tables, in seconds."
     )
 
+    # -- topics (docs/topics.md says which setting each topic follows)
+    chat_partitions: int = Field(
+        6,
+        ge=1,
+        le=1000,
+        description="Partitions of the topics keyed by a request, and so the most workers that generate answers. "
+        "Chosen once: existing topics must have as many, which each start checks.",
+    )
+    retention_requests_s: float = Field(
+        7 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long requests, answers and deliveries stay in the log, in seconds: no request may wait for "
+        "longer, and no stream can be resumed later. Of a topic that exists, Kafka's own configuration holds.",
+    )
+    retention_events_s: float = Field(
+        7 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long events (traces, thinking, decisions, metrics, feedback, signals, insights) stay in the "
+        "log, in seconds.",
+    )
+    retention_history_s: float = Field(
+        30 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long dead letters, lineage and runs of replays stay in the log, in seconds.",
+    )
+    retention_audit_s: float = Field(
+        90 * DAY, ge=3600, le=3650 * DAY, description="How long audit events stay in the log, in seconds."
+    )
+
     # -- events
     event_text_max_chars: int = Field(
         1000,
@@ -414,7 +447,14 @@ class Settings(BaseModel):
     kafka_consumer_group: str = Field(
         "weir",
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
-        description="Consumer group, and prefix of changelog topics.",
+        description="Consumer group of all workers of an installation, behind KAFKA_TOPIC_PREFIX; begins the names of "
+        "changelog topics, too.",
+    )
+    kafka_topic_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,60}$",
+        description="Begins the names of all topics and of the consumer group on the cluster, such as `team-a.`: "
+        "what another installation on the same cluster needs to have of its own.",
     )
     kafka_replication_factor: int = Field(
         3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
@@ -470,6 +510,16 @@ class Settings(BaseModel):
         return self.kafka_bootstrap_servers is not None
 
     @property
+    def topic_prefix(self) -> str:
+        """What the names of topics have in front on the brokers; an embedded log is nobody else's."""
+        return self.kafka_topic_prefix if self.on_kafka else ""
+
+    @property
+    def group(self) -> str:
+        """The consumer group's name on the brokers."""
+        return self.topic_prefix + self.kafka_consumer_group
+
+    @property
     def redacted(self) -> frozenset[Redact]:
         """What is taken out of text in events."""
         return frozenset(Redact(name) for name in self.redact.split(",") if name != NONE)
@@ -519,6 +569,11 @@ def _check_together(settings: Settings) -> None:
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a file that exists")
+    if settings.retention_requests_s <= settings.answer_timeout_s:
+        raise SettingsError(
+            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:g}; allowed: more than "
+            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:g})"
+        )
     if settings.kafka_max_message_bytes < settings.request_max_bytes:
         raise SettingsError(
             f"KAFKA_MAX_MESSAGE_BYTES is {settings.kafka_max_message_bytes}; allowed: at least "
