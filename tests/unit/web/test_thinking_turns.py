@@ -13,6 +13,7 @@ from answers.frames import Frame, Kind
 from app import topics
 from app.notes import Notes, noted
 from app.reading import recounted
+from app.settings import load_settings
 from transports.embedded.client import EmbeddedLog
 from transports.log import Partition
 from transports.tails import Tails
@@ -26,7 +27,7 @@ HELD_S = 0.05  # of processor time: what one turn may take on a slow machine
 async def log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
     log = EmbeddedLog(tmp_path / "weir.db", synchronous="NORMAL")
     await log.start()
-    await log.create_topics(topics.TOPICS, replication=1)
+    await log.create_topics(topics.specs(load_settings({})), replication=1)
     yield log
     await log.stop()
 
