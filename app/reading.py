@@ -18,6 +18,7 @@ from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from app.decoding import decode
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from app.notes import Notes
 from app.restarts import restarts_of
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.memory import Memory
@@ -27,6 +28,8 @@ PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, a
 LARGE_PAGE_BYTES = 128 << 10  # a page beyond it is counted in the memory of all readers
 FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks, roughly
 COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
+BYTES_AT_ONCE = 131_072  # decoded before the event loop gets a turn
+RECORD_BYTES = 500  # what the decoding of a small record costs, in bytes of a large one
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
@@ -279,6 +282,24 @@ async def recounted(
     return answer, chunks
 
 
+async def noted(tails: Tails, at: Partition, uid: str, *, position: int, rid: str) -> Notes:
+    """Notes of what counts of an answer so far, from ``position`` on. Its chunks are not held: it may be long.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    answer, notes = Answer(rid=rid), Notes()
+    async for record in stored(tails, at, uid, position=max(position, 0)):
+        if (frame := decode(record)) is None:
+            continue
+        folded = fold(answer, record.offset, frame)
+        notes = Notes() if folded.answer.restarts > answer.restarts else notes
+        for chunk in folded.chunks:
+            notes.add(chunk)
+        answer = folded.answer
+    return notes
+
+
 async def stored(
     tails: Tails, at: Partition, uid: str, *, position: int, topic_id: str = ""
 ) -> AsyncGenerator[Record, None]:
@@ -291,8 +312,13 @@ async def stored(
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
         end = (await tails.client.bounds(at)).end
         while tail.position < end and (records := await tail.page()):
+            cost = 0
             for record in records:
                 yield record
+                cost += RECORD_BYTES + len(record.value or b"")
+                if cost > BYTES_AT_ONCE:
+                    await asyncio.sleep(0)
+                    cost = 0
             await asyncio.sleep(0)
         # What the live feed has not seen, or all of it while the feed is stuck.
         for record in await tail.look() if tail.position < end else ():

@@ -10,14 +10,12 @@ from aiohttp import web
 
 from answers import envelope
 from answers.envelope import Event, Json, MalformedRecordError, seconds_of
-from answers.fold import Answer, fold
 from app import topics
 from app.core import Weir
-from app.decoding import decode
 from app.errors import UnavailableError
 from app.lifecycle import TERMINAL
 from app.notes import Notes
-from app.reading import stored
+from app.reading import noted
 from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
 from tables.lookup import Lookup
 from tables.owners import FORWARDED
@@ -95,7 +93,10 @@ class ThinkingView:
 
     async def _so_far(self, uid: str, row: Json) -> Json:
         """From the answer itself."""
-        notes = await self._notes(uid, row) if first_known(row) else Notes()
+        notes = Notes()
+        if first_known(row):
+            at, position = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from")) or 0
+            notes = await noted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]))
         steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, notes)]
         path = [step["step_type"] for step in steps]
         return {
@@ -107,21 +108,6 @@ class ThinkingView:
             "step_count": len(steps),
             "path_taken": path,
         }
-
-    async def _notes(self, uid: str, row: Json) -> Notes:
-        """Of what counts of the answer so far. Its chunks are not held: an answer may be long."""
-        answer, notes = Answer(rid=str(row["rid"])), Notes()
-        position = row.get("first", row.get("chunks_from")) or 0
-        async for record in stored(self._app.tails, self._app.door.chunks_of(uid), uid, position=int(position)):
-            frame = decode(record)
-            if frame is None:
-                continue
-            folded = fold(answer, record.offset, frame)
-            notes = Notes() if folded.answer.restarts > answer.restarts else notes
-            for chunk in folded.chunks:
-                notes.add(chunk)
-            answer = folded.answer
-        return notes
 
     async def _events(self, uid: str, row: Json) -> list[Event]:
         """The events about a request, each once."""
