@@ -22,7 +22,8 @@ from transports.tails import Tail, Tails
 
 SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
 SHARED_MAX_BYTES = 65_536  # of a frame that is kept
-RECORDS_AT_ONCE = 200  # decoded before the event loop gets a turn
+BYTES_AT_ONCE = 131_072  # decoded before the event loop gets a turn
+RECORD_BYTES = 500  # what the decoding of a small record costs, in bytes of a large one
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
@@ -253,11 +254,13 @@ async def recounted(
     Raises:
         LogError: the log cannot be read.
     """
-    answer, chunks = Answer(rid=rid), list[Json]()
+    answer, chunks, cost = Answer(rid=rid), list[Json](), 0
     async with tails.open(at, max(position, 0), key=uid.encode()) as tail:
-        for seen, record in enumerate(await tail.look()):
-            if seen % RECORDS_AT_ONCE == RECORDS_AT_ONCE - 1:
+        for record in await tail.look():
+            cost += RECORD_BYTES + len(record.value or b"")
+            if cost > BYTES_AT_ONCE:
                 await asyncio.sleep(0)
+                cost = 0
             frame = decode(record) if record.offset <= upto else None
             if frame is not None:
                 folded = fold(answer, record.offset, frame)

@@ -5,7 +5,7 @@ And what can be done with an answer later: resume its stream, cancel it.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 from aiohttp import web
@@ -85,7 +85,7 @@ class ChatView:
         """
         if not isinstance(body, dict) or body.get("stream") is not True or body.get("uid") is not None:
             return body
-        partition, offset, _ = _event_id(after)
+        partition, offset, _ = _event_id(after, range(self._settings.chat_partitions))
         return {**body, "uid": await uid_at(self._app.log_client, partition, offset)}
 
     def _check_stopping(self) -> None:
@@ -98,7 +98,7 @@ class ChatView:
     ) -> AsyncGenerator[Delivery, None]:
         at = self._app.door.chunks_of(request.uid)
         if after is not None:
-            _, offset, place = _event_id(after, at)
+            _, offset, place = _event_id(after, (at.partition,))
             return repeated(
                 self._app.log_client,
                 self._app.tails,
@@ -153,7 +153,7 @@ class ChatView:
                 ended=row["state"] in TERMINAL,
             )
         else:
-            _, offset, place = _event_id(after, at)
+            _, offset, place = _event_id(after, (at.partition,))
             found = await resumed(
                 self._app.log_client, self._app.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
             )
@@ -225,11 +225,10 @@ def _start(row: Json) -> int:
     return int(known[0]) if known else 0
 
 
-def _event_id(given: str, at: Partition | None = None) -> tuple[Partition, int, int]:
-    """The partition, the offset and the place in its frame of an event that a client has; ``at`` if that is known."""
+def _event_id(given: str, known: Collection[int]) -> tuple[Partition, int, int]:
+    """The partition, offset and place in its frame of an event that a client has, in one of the known partitions."""
     found = EVENT_ID.fullmatch(given)
     partition = -1 if found is None else int(found[1])
-    known = range(topics.CHAT_CHUNKS.partitions) if at is None else (at.partition,)
     if found is None or partition not in known or int(found[2]) > OFFSET_MAX:
         raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
     return Partition(topics.CHAT_CHUNKS.name, partition), int(found[2]), int(found[3])
