@@ -20,7 +20,7 @@ from events.catalogue import data_of
 from events.metrics import MetricsTick, QualityRebuilt
 from events.signals import SignalsTick
 from replays.rebuild.rewindowing import Judging
-from transports.log import LogClient, LogError, Partition, Record
+from transports.log import LogClient, LogError, Partition, Record, RecordTooLargeError
 from transports.partitioner import partition_for
 from windows.judging import Limits
 from windows.reading import SOURCES, Source
@@ -203,6 +203,9 @@ class Watching:
                 if not still_own():
                     raise GivenAwayError
                 await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
+            except RecordTooLargeError:  # it would be refused for ever, and hold up all windows behind it
+                logger.exception("%s: %s is not written", insight.tenant, insight.data.title)
+                return insight.data
             except LogError as error:
                 logger.warning("waiting for the log: %s", error)
                 await asyncio.sleep(RETRY_S)  # then look whether it is there
