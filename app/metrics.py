@@ -289,6 +289,9 @@ ERROR_CODES = frozenset({
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",
     "unsupported_media_type", "upstream_disconnected", "upstream_invalid_response", "upstream_timeout",
     "upstream_unreachable", "worker_starting", "worker_stopping",
+    # of the HTTP layer
+    "bad_request", "headers_too_large", "invalid_body", "request_timeout", "too_many_connections",
+    "unsupported_content_encoding",
     # OpenAI's, as LLMs send them
     "billing_hard_limit_reached", "content_filter", "content_policy_violation", "context_length_exceeded",
     "insufficient_quota", "invalid_api_key", "invalid_type", "invalid_value", "missing_required_parameter",
