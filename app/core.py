@@ -228,6 +228,7 @@ class Weir(faust.App):
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
+        self.unreadable_rows: Counter[str] = Counter()  # by table, since its start
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0

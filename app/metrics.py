@@ -261,6 +261,13 @@ TABLE_ROWS = Spec(
     labels=("table",),
     help="Rows in memory, of owned partitions and of those that this worker stands by for; none with rocksdb.",
 )
+ROWS_UNREADABLE = Spec(
+    name="weir_table_rows_unreadable_total",
+    kind="counter",
+    unit="rows",
+    labels=("table",),
+    help="Records of a table's changelog that are no row: passed over, by views and by decisions.",
+)
 LOOP_DELAY = Spec(
     name="weir_event_loop_delay_seconds",
     kind="histogram",

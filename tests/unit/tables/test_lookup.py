@@ -22,7 +22,7 @@ def shown(row: Json | None) -> Json | None:
     return lookup._own_row("u")
 
 
-@pytest.mark.parametrize("row", [None, {"uid": "u", "rid": "evt-2", "state": "running", "attempts": []}])
+@pytest.mark.parametrize("row", [None, {"uid": "u", "tenant": "t", "rid": "evt-2", "state": "running", "attempts": []}])
 def test_an_end_is_shown_before_its_row_tells_it(row: Json | None) -> None:
     found = shown(row)
     assert found is not None
@@ -30,5 +30,5 @@ def test_an_end_is_shown_before_its_row_tells_it(row: Json | None) -> None:
 
 
 def test_the_end_of_an_earlier_life_is_not_shown_while_a_request_is_answered_anew() -> None:
-    row = {"uid": "u", "rid": "evt-2", "state": "running", "attempts": [], "history": [{"rid": "evt-1"}]}
+    row = {"uid": "u", "tenant": "t", "rid": "evt-2", "state": "running", "attempts": [], "history": [{"rid": "evt-1"}]}
     assert shown(row) == row
