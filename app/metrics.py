@@ -165,7 +165,7 @@ RETRIES = Spec(
     name="weir_upstream_retries_total",
     kind="counter",
     unit="calls",
-    help="Calls of the LLM that were repeated before their first byte.",
+    help="Calls of the LLM that were repeated before their first token.",
 )
 FIRST_TOKEN = Spec(
     name="weir_time_to_first_token_seconds",
@@ -417,7 +417,7 @@ class Metrics:
             self._queue_time.labels(_traffic(replay)).observe(max(0.0, queue_s))
 
     def retried(self) -> None:
-        """A call of the LLM is repeated, before its first byte."""
+        """A call of the LLM is repeated, before its first token."""
         self._retries.inc()
 
     def ended(
