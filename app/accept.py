@@ -35,9 +35,9 @@ from transports.log import (
     Partition,
     Place,
     RecordTooLargeError,
+    partition_of,
     value_max_bytes,
 )
-from transports.partitioner import partition_for
 from transports.tails import Tails
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -171,7 +171,7 @@ class Door:
         named = _brought_uid(checked, tenant, idempotency_key)
         wanted_tags = _think_tags(think_tags) or self._settings.think_tags
         if deadline is None and checked.get("deadline_s") is not None:
-            deadline = utc_iso(time.time() + checked["deadline_s"])
+            deadline = self._deadline(checked["deadline_s"])
         uid = named or self.mint_uid()
         at = self.chunks_of(uid)
         try:
@@ -236,7 +236,7 @@ class Door:
 
     def chunks_of(self, uid: str) -> Partition:
         """The partition of chat-chunks where the answer to ``uid`` stands."""
-        return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+        return partition_of(self._log, topics.CHAT_CHUNKS.name, uid.encode())
 
     def tenant(self, tenant: str | None) -> str:
         """The tenant that a client names, or the default one.
@@ -255,6 +255,15 @@ class Door:
                 break
             uid = requests.mint_uid()
         return uid
+
+    def _deadline(self, deadline_s: float) -> str:
+        if deadline_s > self._settings.retention_requests_s:
+            raise InvalidRequestError(
+                f"'deadline_s' must be at most {self._settings.retention_requests_s:g}: a request is not kept for "
+                "longer.",
+                param="deadline_s",
+            )
+        return utc_iso(time.time() + deadline_s)
 
     def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)

@@ -8,23 +8,22 @@ anything was begun is the end of all submissions.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from answers import frames
-from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError, from_terminal
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
 SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
 SHARED_MAX_BYTES = 65_536  # of a frame that is kept
-RECORDS_AT_ONCE = 200  # decoded before the event loop gets a turn
+BYTES_AT_ONCE = 131_072  # decoded before the event loop gets a turn
+RECORD_BYTES = 500  # what the decoding of a small record costs, in bytes of a large one
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
@@ -228,25 +227,6 @@ async def _going_on(
             yield delivery
 
 
-async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
-    """The whole answer as a chat.completion object.
-
-    Raises:
-        ApiError: what the request ended with, if it did not complete.
-        LogError: the log cannot be read.
-    """
-    completion = Completion(uid)
-    async with aclosing(news):
-        async for delivery in news:
-            if delivery.restarted:
-                completion = Completion(uid)
-            for chunk in delivery.chunks:
-                completion.add(chunk)
-            if delivery.terminal is not None and delivery.terminal.error is not None:
-                raise from_terminal(delivery.terminal.error)
-    return completion.result()
-
-
 async def origin(
     tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True, topic_id: str = ""
 ) -> tuple[str, int]:
@@ -274,11 +254,13 @@ async def recounted(
     Raises:
         LogError: the log cannot be read.
     """
-    answer, chunks = Answer(rid=rid), list[Json]()
+    answer, chunks, cost = Answer(rid=rid), list[Json](), 0
     async with tails.open(at, max(position, 0), key=uid.encode()) as tail:
-        for seen, record in enumerate(await tail.look()):
-            if seen % RECORDS_AT_ONCE == RECORDS_AT_ONCE - 1:
+        for record in await tail.look():
+            cost += RECORD_BYTES + len(record.value or b"")
+            if cost > BYTES_AT_ONCE:
                 await asyncio.sleep(0)
+                cost = 0
             frame = decode(record) if record.offset <= upto else None
             if frame is not None:
                 folded = fold(answer, record.offset, frame)

@@ -7,6 +7,7 @@ by its first byte: servers stream under ``application/json``, and send one JSON 
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing
 from typing import Any, Final
@@ -43,9 +44,8 @@ class Reading:
         response: its headers are there.
         call: how it was asked for.
         timeouts: limits of silence.
+        asked: the request.
         began: when it was asked for, in loop time.
-        ends_at: when ANSWER_MAX_S is over, in loop time.
-        wanted: how many choices.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class Reading:
         response: aiohttp.ClientResponse,
         call: Call,
         timeouts: Timeouts,
+        asked: Json,
         *,
         began: float,
-        ends_at: float,
-        wanted: int,
     ) -> None:
         self._content = response.content
-        self._waiting = Waiting(timeouts, began, ends_at)
+        self._waiting = Waiting(timeouts, began, began + call.allowance.max_s)
         self._bytes_left, self._tokens_left = call.allowance.max_bytes, call.allowance.max_tokens
-        self._choices = Choices(wanted)
+        self._choices = Choices(_wanted(asked))
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
         self._decoder = SseDecoder()
         self._halves = Halves()
-        self._shape = Shape(lambda *_: f"call_{secrets.token_hex(12)}")  # ids of tool calls that have none are made up
+        # Chunks that name no model, or no time, get those of the request.
+        self._shape = Shape(_made_up_id, {"model": str(asked.get("model") or ""), "created": int(time.time())})
         self._broken: Exception | None = None
         self._stopped_by: str | None = None  # the limit that stopped the answer
         self._heard = False  # any bytes
@@ -73,7 +73,7 @@ class Reading:
         self._late = False  # the answer is whole, and was waited for long enough
 
     async def chunks(self) -> AsyncGenerator[Json, None]:
-        """Chunk objects as the upstream sent them, thinking split from content.
+        """Chunk objects as the upstream sent them but for their shape, thinking split from content.
 
         Chunks before the first that says something are held back until it comes: while nothing has been said, a
         failure is a failure of the call, which can be made again, or told with a status of its own.
@@ -274,6 +274,16 @@ class Reading:
 
     def _shown(self, chunk: Json) -> Json:
         return chunk if self._splitter is None else self._splitter.split(chunk)
+
+
+def _wanted(asked: Json) -> int:
+    choices = asked.get("n")
+    return choices if isinstance(choices, int) else 1
+
+
+def _made_up_id(*_: int) -> str:
+    """The id of a tool call whose server gives none: without one, no client can answer it."""
+    return f"call_{secrets.token_hex(12)}"
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:

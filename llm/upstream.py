@@ -100,8 +100,7 @@ class Upstream:
             asking = self._connections.answer("POST", "chat/completions", until=until, body=request, headers=_headers())
             try:
                 async with asking as response:
-                    wanted, ends_at = _choices_of(body), began + call.allowance.max_s
-                    reading = Reading(response, call, self._timeouts, began=began, ends_at=ends_at, wanted=wanted)
+                    reading = Reading(response, call, self._timeouts, body, began=began)
                     async with aclosing(reading.chunks()) as chunks:
                         async for chunk in chunks:
                             spoke = True
@@ -124,8 +123,3 @@ class Upstream:
 def _headers() -> dict[str, str]:
     traceparent = TRACEPARENT.get()
     return {} if traceparent is None else {"traceparent": traceparent}
-
-
-def _choices_of(body: Json) -> int:
-    wanted = body.get("n")
-    return wanted if isinstance(wanted, int) else 1

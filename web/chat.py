@@ -5,7 +5,7 @@ And what can be done with an answer later: resume its stream, cancel it.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 from aiohttp import web
@@ -14,10 +14,11 @@ from answers.envelope import Json
 from answers.frames import ANYBODY
 from app import topics
 from app.accept import parse
+from app.assembling import assembled
 from app.core import Weir
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
-from app.reading import Delivery, collect, deliveries, repeated, resumed, uid_at
+from app.reading import Delivery, deliveries, repeated, resumed, uid_at
 from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
@@ -84,7 +85,7 @@ class ChatView:
         """
         if not isinstance(body, dict) or body.get("stream") is not True or body.get("uid") is not None:
             return body
-        partition, offset, _ = _event_id(after)
+        partition, offset, _ = _event_id(after, range(self._settings.chat_partitions))
         return {**body, "uid": await uid_at(self._app.log_client, partition, offset)}
 
     def _check_stopping(self) -> None:
@@ -97,7 +98,7 @@ class ChatView:
     ) -> AsyncGenerator[Delivery, None]:
         at = self._app.door.chunks_of(request.uid)
         if after is not None:
-            _, offset, place = _event_id(after, at)
+            _, offset, place = _event_id(after, (at.partition,))
             return repeated(
                 self._app.log_client,
                 self._app.tails,
@@ -124,7 +125,7 @@ class ChatView:
         wait_s = self._settings.answer_timeout_s
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
-                return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
+                return json_response(await assembled(self._deliveries(request, wait_s), request.uid), headers=headers)
 
     # -- an old one
 
@@ -152,7 +153,7 @@ class ChatView:
                 ended=row["state"] in TERMINAL,
             )
         else:
-            _, offset, place = _event_id(after, at)
+            _, offset, place = _event_id(after, (at.partition,))
             found = await resumed(
                 self._app.log_client, self._app.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
             )
@@ -224,11 +225,10 @@ def _start(row: Json) -> int:
     return int(known[0]) if known else 0
 
 
-def _event_id(given: str, at: Partition | None = None) -> tuple[Partition, int, int]:
-    """The partition, the offset and the place in its frame of an event that a client has; ``at`` if that is known."""
+def _event_id(given: str, known: Collection[int]) -> tuple[Partition, int, int]:
+    """The partition, offset and place in its frame of an event that a client has, in one of the known partitions."""
     found = EVENT_ID.fullmatch(given)
     partition = -1 if found is None else int(found[1])
-    known = range(topics.CHAT_CHUNKS.partitions) if at is None else (at.partition,)
     if found is None or partition not in known or int(found[2]) > OFFSET_MAX:
         raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
     return Partition(topics.CHAT_CHUNKS.name, partition), int(found[2]), int(found[3])

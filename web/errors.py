@@ -29,9 +29,10 @@ _REASONS = {
 }
 
 
-def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON response."""
-    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+def json_response(body: Json | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON response, of an object or of what is JSON already."""
+    encoded = body if isinstance(body, bytes) else orjson.dumps(body)
+    return web.Response(body=encoded, status=status, headers=headers, content_type="application/json")
 
 
 def error_response(error: ApiError, request_id: str) -> web.Response:

@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from answers.envelope import Json
+from app.assembling import Assembled, assembled
 from app.core import Weir
 from app.errors import InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL, State
-from app.reading import collect, decode, deliveries
+from app.reading import decode, deliveries
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
@@ -45,6 +46,7 @@ class RequestsView:
         self._app = app
         self._everywhere = everywhere
         self._lookup = lookup
+        self._assembled = Assembled(app.settings.answers_kept_bytes)
 
     # -- one request
 
@@ -82,14 +84,15 @@ class RequestsView:
                 frames.append({"offset": record.offset, "timestamp": record.timestamp, **shown})
         return frames
 
-    async def _stored(self, uid: str, row: Json) -> Json:
-        at = self._app.door.chunks_of(uid)
-        news = deliveries(
-            self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]), ended=True
-        )
-        try:
+    async def _stored(self, uid: str, row: Json) -> bytes:
+        async def read() -> bytes:
+            at, first, rid = self._app.door.chunks_of(uid), int(row["first"]), str(row["rid"])
+            news = deliveries(self._app.tails, at, uid, position=first, idle_s=READ_S, rid=rid, ended=True)
             async with asyncio.timeout(READ_S):
-                return await collect(news, uid)
+                return await assembled(news, uid)
+
+        try:
+            return await self._assembled.get((uid, row["rid"], row["last"]), read)
         except TimeoutError:
             raise UnavailableError("The log does not give the answer now; ask again.", code="log_unavailable") from None
 

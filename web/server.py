@@ -168,4 +168,7 @@ class WebServer(Service):
 async def _ping(_http: web.Request) -> web.Response:
     """Alive, and what is connected. The first seed's health check."""
     connected = {name: state() for name, state in app.health.items()}
-    return json_response({"message": "pong", "status": "draining" if app.draining else "ok", **connected})
+    told: dict[str, object] = {"message": "pong", "status": "draining" if app.draining else "ok", **connected}
+    if not app.draining:
+        told["partitions"] = len(app.own_partitions())
+    return json_response(told)

@@ -14,14 +14,13 @@ from app import topics
 from app.core import Weir
 from app.errors import UnavailableError
 from app.lifecycle import TERMINAL
-from app.notes import Notes
+from app.notes import noted
 from app.reading import recounted
 from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
 from tables.lookup import Lookup
 from tables.owners import FORWARDED
 from tables.requests import first_known
-from transports.log import Partition
-from transports.partitioner import partition_for
+from transports.log import partition_of
 from web.errors import json_response
 from web.requests import uid_of
 
@@ -100,7 +99,8 @@ class ThinkingView:
             end = (await log.bounds(at)).end
             position = row.get("first", row.get("chunks_from")) or 0
             _, chunks = await recounted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]), upto=end)
-        steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, Notes(chunks))]
+        notes = await noted(chunks)
+        steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, notes)]
         path = [step["step_type"] for step in steps]
         return {
             "trace_id": uid,
@@ -114,8 +114,8 @@ class ThinkingView:
 
     async def _events(self, uid: str, row: Json) -> list[Event]:
         """The events about a request, each once."""
-        log, spec, key = self._app.log_client, topics.AGENT_THINKING, uid.encode()
-        at = Partition(spec.name, partition_for(key, spec.partitions))
+        log, key = self._app.log_client, uid.encode()
+        at = partition_of(log, topics.AGENT_THINKING.name, key)
         since = seconds_of(str(row.get("accepted_at")))
         position = 0 if since is None else await log.offset_at(at, since - EARLIER_S)
         found: dict[str, Event] = {}

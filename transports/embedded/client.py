@@ -13,6 +13,7 @@ from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
@@ -22,6 +23,7 @@ from transports.log import (
     TopicSpec,
 )
 
+RECORDS_AT_ONCE = 100  # read before the event loop gets a turn
 BATCH = 500  # records handed to a follower at once, before other callbacks of the event loop run
 RETRY_S = 1.0  # a follower that cannot read the file tries again after this long
 
@@ -83,7 +85,7 @@ class EmbeddedLog:
                 await file.barrier()  # others in this process may keep the file open
             await asyncio.to_thread(file.close)
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:  # noqa: ARG002
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:  # noqa: ARG002
         """Create what is missing. There is one copy, on this disk, whatever ``replication`` asks for.
 
         Raises:
@@ -91,6 +93,7 @@ class EmbeddedLog:
             LogUnavailableError: the file cannot be written.
         """
         await self.file.create_topics(topics)
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
@@ -156,7 +159,10 @@ class EmbeddedLog:
         file = self.file
         if position >= file.end(at):
             file.bounds(at)  # another process may have appended
-        return file.read(at, position, limit)
+        records = file.read(at, position, limit)
+        if len(records) >= RECORDS_AT_ONCE:
+            await asyncio.sleep(0)  # nothing here waits, so many pages in a row would be one turn of the event loop
+        return records
 
     async def follow(
         self,
