@@ -28,7 +28,7 @@ from app import logs, topics
 from app.accept import Door
 from app.audit import CANCEL, Audit, Caller
 from app.dead_letters import bury_unreadable
-from app.engine import faust_settings, log_client
+from app.engine import faust_settings, log_client, own_topics
 from app.errors import UnavailableError
 from app.metrics import Metrics
 from app.monitor import Watching
@@ -87,11 +87,9 @@ class Outside(Service):
         """Connect and create the topics."""
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
-        await self._connect()
-        if app.settings.on_kafka:
-            transport: Any = app.transport  # Faust's type lacks what our driver has
-            transport.unreadable = partial(bury_unreadable, app.log_client, tenant=app.settings.default_tenant)
-        await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
+        deadline = time.monotonic() + app.settings.kafka_start_wait_s
+        await self._until_up(app.log_client.start, deadline)
+        await self._until_up(self._create_topics, deadline)
         self._tell_limits()
         await app.tails.start()
         self.add_future(app.metrics.sample_loop(asyncio.sleep))
@@ -106,13 +104,24 @@ class Outside(Service):
                     "is refused", topic, limit, self._app.settings.request_max_bytes,
                 )  # fmt: skip
 
-    async def _connect(self) -> None:
-        """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
-        deadline = time.monotonic() + self._app.settings.kafka_start_wait_s
+    async def _create_topics(self) -> None:
+        app = self._app
+        replication = app.settings.kafka_replication_factor
+        if not app.settings.on_kafka:
+            return await app.log_client.create_topics(topics.TOPICS, replication=replication)
+        own = own_topics(app)
+        await app.log_client.create_topics([*topics.TOPICS, *own], replication=replication)
+        transport: Any = app.transport  # Faust's type lacks what our driver has
+        transport.declared = frozenset(topic.name for topic in own)
+        transport.unreadable = partial(bury_unreadable, app.log_client, tenant=app.settings.default_tenant)
+        return None
+
+    async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
+        """Brokers and workers are often started together, and brokers restart: what is not there yet is waited for."""
         pauses_s = chain(CONNECT_PAUSES_S, repeat(CONNECT_PAUSES_S[-1]))
         while True:
             try:
-                return await self._app.log_client.start()
+                return await doing()
             except LogUnavailableError as error:
                 if (left_s := deadline - time.monotonic()) <= 0 or not self._app.settings.on_kafka:
                     raise

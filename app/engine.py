@@ -12,7 +12,7 @@ from transports.embedded.client import EmbeddedLog
 from transports.kafka.client import KafkaLog
 from transports.kafka.driver import ENGINE_SETTINGS, broker_url
 from transports.kafka.security import KafkaSecurity
-from transports.log import LogClient
+from transports.log import LogClient, TopicSpec
 
 
 def log_client(settings: Settings) -> LogClient:
@@ -91,3 +91,13 @@ def faust_settings(settings: Settings, *, worker: type[faust.Worker], modules: S
         "canonical_url": f"http://{settings.restapi_advertised_host}:{settings.restapi_port}",
         "worker_redirect_stdouts": False,
     }
+
+
+def own_topics(app: faust.App) -> list[TopicSpec]:
+    """The topics that Faust needs for itself: of its leader election, and of the tables."""
+    leader = TopicSpec(name=f"{app.conf.id}-__assignor-__leader", partitions=1)
+    changelogs = [table.changelog_topic for table in app.tables.values()]
+    return [
+        leader,
+        *(TopicSpec(name=one.get_topic_name(), partitions=one.partitions, compacted=True) for one in changelogs),
+    ]

@@ -129,9 +129,10 @@ class LogClient(Protocol):
         A topic with both is compacted, and loses its old records besides. Several clients may do it at the same time.
 
         Raises:
-            LogRefusedError: a spec that no log can have (`check_specs`), fewer brokers than ``replication``, or an
-                existing topic has another number of partitions than its spec says. Nothing was created, unless
-                another client created that topic at this very moment.
+            LogRefusedError: a spec that no log can have (`check_specs`), or an existing topic has another number of
+                partitions than its spec says. Nothing was created, unless another client created that topic at this
+                very moment.
+            LogUnavailableError: fewer brokers are up than ``replication`` asks for, or a partition has no leader.
         """
 
     def partitions(self, topic: str) -> int:
