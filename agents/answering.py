@@ -26,6 +26,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agents.calling import CallRules, call_of
 from agents.continuing import Continuation, Plan, plan, plan_without_text, spoken
 from agents.frame_writer import FrameWriter
 from agents.view import View
@@ -37,9 +38,11 @@ from app.notes import Notes
 from app.reading import recounted
 from app.requests import ChatRequest, new_id
 from app.tracing import tracing
+from llm.calls import Call
+from llm.choices import mark_of
 from llm.errors import UpstreamError, UpstreamUnavailableError
-from transports.log import LogClient, LogError, Partition, value_max_bytes
-from transports.tails import Tails
+from transports.log import LogClient, LogError, LogReplacedError, Partition, value_max_bytes
+from transports.tails import Tail, Tails
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ LOG_RETRY_S = (
     3.0,
 )  # pauses while the log cannot be reached; the last one repeats while the worker lives
 HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
+VOID_PAUSE_MAX_S = 3.0
 EXPIRED = {
     "message": "Nobody had begun the request by its deadline.",
     "type": "timeout_error",
@@ -63,7 +67,14 @@ FORGOTTEN = {
     "type": "timeout_error",
     "param": None,
     "code": "log_truncated",
-    "status": 504,
+    "status": 410,
+}
+UNDECIDED = {
+    "message": "No attempt at this request counts in the log.",
+    "type": "server_error",
+    "param": None,
+    "code": "void_marks",
+    "status": 500,
 }
 INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
 
@@ -71,7 +82,7 @@ INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": 
 class Model(Protocol):
     """What answers: ``llm.upstream.Upstream`` or a stand-in."""
 
-    def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+    def stream(self, body: Json, call: Call) -> AsyncGenerator[Json, None]:
         """Chunk objects of one answer; raises UpstreamError."""
 
 
@@ -82,9 +93,12 @@ class Rules:
     lease_s: float  # silence after which somebody else's attempt counts as dead
     attempts_max: int  # marks for one request, then it fails without another call
     frame_max_bytes: int  # the largest value of a record, where the topic takes no less
+    void_marks_max: int = 12  # of one worker for one request: as many can only be void by a defect
+    void_pause_s: float = 0.05  # after the first of them; twice as long after each, up to `VOID_PAUSE_MAX_S`
     read_back_s: float = 10.0  # a record that was confirmed and cannot be read for so long: look again
     alone: bool = False  # nobody else can be alive: any attempt found in the log is dead
     continuation: Continuation = Continuation.RESTART  # how the LLM goes on with a half-said answer
+    calls: CallRules = field(default_factory=CallRules)  # how the LLM is asked
 
 
 class NotBegunError(Exception):
@@ -177,6 +191,7 @@ class Marks:
     def __init__(self) -> None:
         self._unused: dict[str, Plan] = {}
         self.used: set[str] = set()
+        self.void = 0  # how many were read back and do not count
 
     def add(self, attempt: str, does: Plan) -> None:
         """Note a mark that is about to be appended."""
@@ -257,23 +272,35 @@ class Answering:
         Raises:
             NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
-        failures, marks = 0, Marks()
+        failures, marks, replaced = 0, Marks(), False
         while True:
             try:
-                async with self._tails.open(at, request.chunks_from, key=request.key) as tail:
+                async with self._open(request, at, at_end=replaced) as tail:
                     view = View(tail, request.event_id)
                     await view.look()
                     claimed, claim = claim, None
-                    if claimed is not None:
+                    if claimed is not None and not await claimed.accepted():
+                        raise NotBegunError
+                    if replaced:  # no begin and no continuation: another worker may have said all of it
+                        await self._expire(request, at, view, FORGOTTEN)
+                    elif claimed is not None:
                         await self._redeem(request, at, view, claimed, marks)
                     return await self._until_terminal(
                         request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
                     )
+            except LogReplacedError as error:
+                logger.warning("request %s expires: %s", request.uid, error)
+                replaced = True
             except LogError as error:
                 pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
                 failures += 1
                 logger.warning("request %s: the log failed, looking again in %g s: %s", request.uid, pause, error)
                 await asyncio.sleep(pause)
+
+    def _open(self, request: ChatRequest, at: Partition, *, at_end: bool) -> Tail:
+        if at_end:
+            return self._tails.open(at, key=request.key)
+        return self._tails.open(at, request.chunks_from, key=request.key, topic_id=request.chunks_topic_id)
 
     async def _until_terminal(
         self,
@@ -300,8 +327,10 @@ class Answering:
                 continue
             if self._stopping():
                 raise NotBegunError
+            if marks.void and await view.wait(self._void_pause_s(marks)):
+                continue  # another worker's mark, mostly
             await slot.take()
-            late = await self._too_late(request, at, begun=bool(known.attempts))
+            late = await self._too_late(request, at, marks, begun=bool(known.attempts))
             if late is not None:
                 await self._expire(request, at, view, late)
                 continue
@@ -320,8 +349,13 @@ class Answering:
         )
         return plan(known, request, policy, said)
 
-    async def _too_late(self, request: ChatRequest, at: Partition, *, begun: bool) -> Json | None:
+    def _void_pause_s(self, marks: Marks) -> float:
+        return min(self._rules.void_pause_s * 2.0 ** (marks.void - 1), VOID_PAUSE_MAX_S)
+
+    async def _too_late(self, request: ChatRequest, at: Partition, marks: Marks, *, begun: bool) -> Json | None:
         """Why a request must not be begun any more; None if it may. What was begun is brought to its end."""
+        if marks.void >= self._rules.void_marks_max:
+            return UNDECIDED
         if begun:
             return None
         if _is_past(request.deadline):
@@ -341,7 +375,7 @@ class Answering:
             terminal=Terminal(status=Status.EXPIRED, error=error),
         )
         value = frames.encode(frame, event_id=new_id("evt"), tenant=request.tenant)
-        await self._read_up_to(view, at, await self._log.append(at.topic, at.partition, request.key, value))
+        await self._land(view, at, self._log.append(at.topic, at.partition, request.key, value))
 
     async def _follow(self, view: View) -> None:
         """Wait for more of somebody else's attempt.
@@ -359,7 +393,8 @@ class Answering:
         """Ask for the request, and read on to the mark. Another worker's counts where that landed first."""
         attempt = new_id("att")
         marks.add(attempt, does)
-        await self._read_up_to(view, at, await self._append_mark(request, at, view.answer, attempt, does.kind))
+        await self._land(view, at, self._append_mark(request, at, view.answer, attempt, does.kind))
+        marks.void += view.answer.attempt != attempt
 
     def _append_mark(
         self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: Kind
@@ -376,11 +411,23 @@ class Answering:
         return self._log.append(at.topic, at.partition, request.key, value)
 
     async def _redeem(self, request: ChatRequest, at: Partition, view: View, claim: Claim, marks: Marks) -> None:
-        """Read on to a mark that was appended with its request, if the request is in the log."""
-        if not await claim.accepted():
-            raise NotBegunError
+        """Read on to a mark that was appended with its request."""
         marks.add(claim.attempt, Plan(Kind.BEGIN, request.body))
         await self._read_up_to(view, at, await claim.landing)
+
+    async def _land(self, view: View, at: Partition, landing: Awaitable[int]) -> None:
+        """Wait until a record is in the log, and fold everything up to it.
+
+        Raises:
+            LogReplacedError: it landed before what was read already.
+        """
+        read = view.position
+        offset = await landing
+        if offset <= read:
+            raise LogReplacedError(
+                f"{at.topic}-{at.partition} was read up to {read} and has its next record at {offset}"
+            )
+        await self._read_up_to(view, at, offset)
 
     async def _read_up_to(self, view: View, at: Partition, offset: int) -> None:
         """Fold everything up to a record that was confirmed."""
@@ -404,7 +451,7 @@ class Answering:
             max_bytes=min(self._rules.frame_max_bytes, value_max_bytes(self._log, at.topic, request.key)),
         )
         speaking = asyncio.create_task(
-            self._speak(request, view.answer, writer, attempt, give_up), name=f"speak-{request.uid}"
+            self._speak(request, view, writer, attempt, give_up), name=f"speak-{request.uid}"
         )
         watching = asyncio.create_task(self._watch(view, attempt.id, writer), name=f"watch-{request.uid}")
         try:
@@ -443,28 +490,29 @@ class Answering:
                 writer.beat()
 
     async def _speak(
-        self, request: ChatRequest, before: Answer, writer: FrameWriter, attempt: Attempt, give_up: bool
+        self, request: ChatRequest, view: View, writer: FrameWriter, attempt: Attempt, give_up: bool
     ) -> None:
         """One LLM call, from its first chunk to the terminal frame.
 
         Raises:
             LogError: what was said may or may not be in the log.
         """
-        told, does = _Told(before, attempt.notes), attempt.does
+        before, does = view.answer, attempt.does
+        told = _Told(before, attempt.notes)
         try:
             if give_up:
                 terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
             else:
-                await self._call(request, before, writer, told, does)
+                await self._call(request, view, writer, told, does)
                 terminal = told.terminal(does.error)
         except UpstreamUnavailableError as error:
             if self._can_go_on(before, told):
                 logger.warning("request %s: goes on with a new call: %s", request.uid, error)
                 await writer.hand_off()
                 return self._on_handoff(request)
-            terminal = told.terminal({**error.error, "status": error.status})
+            terminal = told.terminal(error.terminal_error)
         except UpstreamError as error:
-            terminal = told.terminal({**error.error, "status": error.status})
+            terminal = told.terminal(error.terminal_error)
         except LogError:
             raise
         except Exception:
@@ -473,7 +521,7 @@ class Answering:
         try:
             await writer.end(terminal)
         except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
-            await writer.end(Terminal(status=Status.FAILED, error={**error.error, "status": error.status}))
+            await writer.end(Terminal(status=Status.FAILED, error=error.terminal_error))
         return None
 
     def _can_go_on(self, before: Answer, told: "_Told") -> bool:
@@ -481,13 +529,14 @@ class Answering:
         without = {Continuation.RESTART, Continuation.FAIL}
         return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
 
-    async def _call(self, request: ChatRequest, before: Answer, writer: FrameWriter, told: "_Told", does: Plan) -> None:
+    async def _call(self, request: ChatRequest, view: View, writer: FrameWriter, told: "_Told", does: Plan) -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
         if does.body is None:
             return
-        self._check_attempts(before)
+        self._check_attempts(view.answer)
+        how = call_of(request, self._rules.calls, view)
         with tracing.call(request.traceparent, does.body, does.kind) as call:
-            async with aclosing(spoken(does, self._model.stream(does.body))) as chunks:
+            async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
                 async for chunk in chunks:
                     await writer.say(chunk)
                     told.chunk(chunk)
@@ -530,6 +579,7 @@ class _Told:
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
+        self._weir_finish: str | None = None
 
     @property
     def began(self) -> bool:
@@ -540,7 +590,10 @@ class _Told:
         if self._first is None:
             self._first = time.monotonic()
         self._usage = chunk.get("usage") or self._usage
-        self._reasons |= finish_reasons([chunk])
+        reasons = finish_reasons([chunk])
+        if reasons:
+            self._reasons |= reasons
+            self._weir_finish = mark_of([chunk]) or self._weir_finish
         self._notes.add(chunk)
 
     def terminal(self, error: Json | None = None) -> Terminal:
@@ -549,6 +602,7 @@ class _Told:
         return Terminal(
             status=Status.COMPLETED if error is None else Status.FAILED,
             finish_reason=self._reasons.get(0) if error is None else None,
+            weir_finish=self._weir_finish if error is None else None,
             usage=self._usage,
             error=error,
             timings={"first_chunk_ms": first_ms, "total_ms": total_ms},

@@ -10,7 +10,7 @@ from faust.types import EventT
 from answers.envelope import Json
 from app import dead_letters
 from app.core import Weir
-from transports.log import LogError, LogRefusedError, record_of
+from transports.log import LogError, LogRefusedError, LogReplacedError, record_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ async def mourn(
         tenant: whose it is; None: the record's own, or the default one where that says nothing.
         details: what else is known.
     """
-    record = record_of(event.message)
+    record = record_of(event.message, app.settings.topic_prefix)
     logger.warning(
         "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
     )
@@ -60,11 +60,11 @@ async def mourn(
 
 
 async def surely(write: Callable[[], Awaitable[object]]) -> None:
-    """Write until the log has it. What the log refuses for good is told once: it must not block the others."""
+    """Write until the log has it. What can never be written is told once: it must not block the others."""
     while True:
         try:
             await write()
-        except LogRefusedError:
+        except (LogRefusedError, LogReplacedError):
             logger.exception("not written")
         except LogError as error:
             logger.warning("waiting for the log: %s", error)

@@ -5,6 +5,7 @@ from typing import Any
 from faust.types import StreamT
 
 from agents.answering import Answering, Rules
+from agents.calling import CallRules
 from agents.continuing import Continuation
 from agents.provenance import Provenance
 from agents.sql_process import SqlProcess
@@ -13,6 +14,7 @@ from answers.frames import Kind
 from app import app, topics
 from app.core import unacknowledged
 from app.settings import OFF
+from llm.calls import Allowance
 
 settings = app.settings
 answering = Answering(
@@ -26,12 +28,21 @@ answering = Answering(
         frame_max_bytes=settings.record_value_max_bytes,
         alone=not settings.on_kafka,
         continuation=Continuation(settings.openai_continuation),
+        calls=CallRules(
+            header_wait_s=settings.sse_header_wait_s,
+            think_tags=settings.think_tags,
+            answer=Allowance(
+                max_bytes=settings.answer_max_bytes,
+                max_tokens=settings.answer_max_tokens,
+                max_s=settings.answer_max_s,
+            ),
+        ),
     ),
     stopping=lambda: app.draining,
     on_handoff=lambda request: app.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None),
 )
 parser = SqlProcess(settings.lineage_dialect)
-provenance = Provenance(app.events, parser, text_max_chars=settings.event_text_max_chars)
+provenance = Provenance(app.events, parser, redactor=app.teller.redactor)
 work = Work(app, answering, None if settings.lineage_dialect == OFF else provenance)
 app.on_drain(work.drain)
 app.on_stopped(parser.close)

@@ -16,6 +16,8 @@ class View:
         self._tail = tail
         self.answer = Answer(rid=rid)
         self.position = -1  # the last offset folded
+        self.begun_at: float | None = None  # when the answer, as it counts now, was begun: seconds since the epoch
+        self.said_bytes = 0  # of the records that hold it
         self._heard = time.monotonic()
 
     @property
@@ -69,6 +71,10 @@ class View:
                 continue
             folded = fold.fold(self.answer, record.offset, frame)
             ends = folded.answer.terminal is not None and self.answer.terminal is None
+            if folded.answer.restarts > self.answer.restarts or folded.answer.attempts > self.answer.attempts == 0:
+                self.begun_at, self.said_bytes = record.timestamp, 0
+            elif folded.chunks:
+                self.said_bytes += len(record.value or b"")
             self.answer = folded.answer._replace(ended_at=record.timestamp) if ends else folded.answer
             if folded.counts:
                 self._heard = time.monotonic()

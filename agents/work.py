@@ -144,12 +144,12 @@ class Work:
         elif known is not None:
             first = known.request
             same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
-            self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same))
+            self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same, ended=False))
         elif ended is None or _begins_anew(request, ended):
             await self._start(event, request, ended)
         else:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
-            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same))
+            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same, ended=True))
 
     async def _take_after(self, known: InFlight, event: "EventT[Any]") -> None:
         """Take a request from the dead letters when the one whose end it is to replace is done with."""
@@ -340,7 +340,7 @@ class Work:
         event.ack()
 
     async def _answer_again(
-        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool
+        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
     ) -> None:
         """A second submission of a uid gets a mark that names it, never a second call."""
         mark = Frame(
@@ -349,6 +349,7 @@ class Work:
             kind=Kind.ATTACH if same else Kind.CONFLICT,
             submission=request.event_id,
             first=first,
+            ended=ended,
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
         at = _chunks_of(event.message.partition)
@@ -364,7 +365,8 @@ def _begins_anew(request: ChatRequest, ended: Ended) -> bool:
     return (
         bool(request.redriven)
         and ended.status in {Status.FAILED, Status.EXPIRED}
-        and ended.last < request.chunks_from
+        # Of an end in a chat-chunks that was created anew since, the offset says nothing.
+        and (ended.last < request.chunks_from or ended.rid == request.replaces)
         and (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
     )
 

@@ -9,7 +9,8 @@ second submission of the same uid finds the answer, and how the request ended.
     chunks     tokens; ``seq`` numbers the first of them
     heartbeat  the attempt is alive though it says nothing
     handoff    the attempt is over, and its worker is leaving: somebody else may go on at once
-    attach     submission ``submission`` has the same body: its answer starts at offset ``first`` or later
+    attach     submission ``submission`` has the same body: its answer starts at offset ``first`` or later, and was over
+               before it if ``ended``
     conflict   submission ``submission`` has another body under the same uid
     delivered  submission ``submission`` has its whole answer in ``queue`` of RabbitMQ
     reader     the reader ``submission`` is there now, or not any more (``present``)
@@ -70,6 +71,7 @@ class Terminal:
 
     status: Status
     finish_reason: str | None = None  # of choice 0
+    weir_finish: str | None = None  # who set that, if the model did not: `inferred`, or the name of a limit
     usage: Json | None = None  # OpenAI's usage object, as the upstream counted
     error: Json | None = None  # OpenAI's error object plus `status`, the HTTP status it would have had
     timings: Json = field(default_factory=dict)  # milliseconds since the attempt began, by name
@@ -89,6 +91,7 @@ class Frame:
     fingerprint: str = ""  # begin, delivered: of the request's body
     submission: str = ""  # attach, conflict, delivered: the event id of its record; reader: whose name it is
     first: int = -1  # attach: nothing about the answer is older than this offset
+    ended: bool = False  # attach: the answer was over
     queue: str = ""  # delivered: where
     present: bool = False  # reader: whether it is there
     terminal: Terminal | None = None
@@ -109,6 +112,8 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
     if frame.kind in ASIDE:
         data["submission"] = frame.submission
         data["first"] = frame.first
+        if frame.ended:
+            data["ended"] = True
     if frame.kind is Kind.DELIVERED:
         data["queue"] = frame.queue
         data["fingerprint"] = frame.fingerprint
@@ -139,6 +144,7 @@ def decode(value: bytes | None) -> Frame:
             fingerprint=str(data.get("fingerprint", "")),
             submission=str(data.get("submission", "")),
             first=int(data.get("first", -1)),
+            ended=bool(data.get("ended")),
             queue=str(data.get("queue", "")),
             present=bool(data.get("present")),
             terminal=_terminal(data) if kind is Kind.TERMINAL else None,
@@ -158,6 +164,7 @@ def _terminal_fields(terminal: Terminal) -> dict[str, Any]:
     return {
         "status": terminal.status,
         "finish_reason": limits.name(terminal.finish_reason),
+        **({} if terminal.weir_finish is None else {"weir_finish": limits.name(terminal.weir_finish)}),
         "usage": limits.small_object(terminal.usage),
         "error": _error(terminal.error),
         "timings": limits.small_object(terminal.timings),
@@ -169,6 +176,7 @@ def _terminal(data: Json) -> Terminal:
         status=Status(data["status"]),
         # Cut here as well: a log may hold terminals that were written before there were limits.
         finish_reason=limits.name(data.get("finish_reason")),
+        weir_finish=limits.name(data.get("weir_finish")),
         usage=limits.small_object(data.get("usage")),
         error=_error(data.get("error")),
         timings=limits.small_object(data.get("timings")) or {},

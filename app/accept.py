@@ -21,14 +21,23 @@ from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
-from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from transports.log import LogClient, LogError, LogRefusedError, Partition, RecordTooLargeError, value_max_bytes
-from transports.partitioner import partition_for
+from llm.calls import ThinkTags
+from transports.log import (
+    LogClient,
+    LogError,
+    LogRefusedError,
+    Partition,
+    Place,
+    RecordTooLargeError,
+    partition_of,
+    value_max_bytes,
+)
 from transports.tails import Tails
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -48,15 +57,15 @@ def parse(raw: bytes) -> Any:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
 
 
-def tenant_of(given: str | None, settings: Settings) -> str:
-    """The tenant that a client names, or else the default one.
+def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
+    """The tenant that a client names, by the header or field ``param``, or else the default one.
 
     Raises:
         InvalidRequestError: it is no name for a tenant.
     """
     if given is not None and not _TENANT.fullmatch(given):
         raise InvalidRequestError(
-            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+            f"{param} must be 1 to 64 letters, digits and . _ -", param=param, code="invalid_tenant"
         )
     return given or settings.default_tenant
 
@@ -73,6 +82,18 @@ def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
             f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters.", param="Idempotency-Key"
         )
     return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
+
+
+def _think_tags(given: str | None) -> ThinkTags | None:
+    """The choice that a client makes in a header."""
+    if given is None:
+        return None
+    try:
+        return ThinkTags(given.strip().lower())
+    except ValueError:
+        raise InvalidRequestError(
+            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
+        ) from None
 
 
 def _findable(named: str | None, ingress: Ingress) -> bool:
@@ -124,6 +145,7 @@ class Door:
         idempotency_key: str | None = None,
         caller: Caller | None = None,
         traceparent: str | None = None,
+        think_tags: str | None = None,
     ) -> ChatRequest:
         """Check, name and publish one request.
 
@@ -136,6 +158,7 @@ class Door:
             idempotency_key: names the request within its tenant, instead of a ``uid``.
             caller: who asks, as far as the door knows.
             traceparent: the door's place in a trace (W3C); None begins one that nobody records.
+            think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
@@ -146,18 +169,20 @@ class Door:
         checked = check_body(body)
         tenant = self.tenant(tenant)
         named = _brought_uid(checked, tenant, idempotency_key)
+        wanted_tags = _think_tags(think_tags) or self._settings.think_tags
         if deadline is None and checked.get("deadline_s") is not None:
-            deadline = utc_iso(time.time() + checked["deadline_s"])
+            deadline = self._deadline(checked["deadline_s"])
         uid = named or self.mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
-                chunks_from = await self._tails.end(at)
+                end = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, chunks_from),
+                    self._request(checked, uid, tenant, ingress, end),
                     on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
+                    think_tags=wanted_tags,
                     traceparent=traceparent or str(mint()),
                 )
                 published = self._publish(request, at.partition)
@@ -211,7 +236,7 @@ class Door:
 
     def chunks_of(self, uid: str) -> Partition:
         """The partition of chat-chunks where the answer to ``uid`` stands."""
-        return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+        return partition_of(self._log, topics.CHAT_CHUNKS.name, uid.encode())
 
     def tenant(self, tenant: str | None) -> str:
         """The tenant that a client names, or the default one.
@@ -231,7 +256,16 @@ class Door:
             uid = requests.mint_uid()
         return uid
 
-    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, chunks_from: int) -> ChatRequest:
+    def _deadline(self, deadline_s: float) -> str:
+        if deadline_s > self._settings.retention_requests_s:
+            raise InvalidRequestError(
+                f"'deadline_s' must be at most {self._settings.retention_requests_s:g}: a request is not kept for "
+                "longer.",
+                param="deadline_s",
+            )
+        return utc_iso(time.time() + deadline_s)
+
+    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
         upstream_body = requests.upstream_body(body, self._settings.openai_model)
         return ChatRequest(
             uid=uid,
@@ -243,7 +277,8 @@ class Door:
             fingerprint=_fingerprint(upstream_body),
             stream=bool(body.get("stream")),
             username=body.get("username"),
-            chunks_from=chunks_from,
+            chunks_from=end.offset,
+            chunks_topic_id=end.topic_id,
         )
 
     def _on_disconnect(self, body: Json, *, findable: bool) -> OnDisconnect:

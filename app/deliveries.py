@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from answers import envelope, limits
 from answers.envelope import MalformedRecordError
-from app.requests import new_id
+from app.requests import new_id, offset_in
 
 EVENT_TYPE = "chat.delivery_ordered"
 
@@ -24,6 +24,7 @@ class Order:
     declare: bool  # the queue is ours to create; else it is the client's own
     again: bool  # the message may have been taken before, so that this may be the second order for one delivery
     correlation_id: str | None = None
+    chunks_topic_id: str = ""  # of the chat-chunks that chunks_from is an offset of; empty: not known
     redriven: bool = False  # its request came back from the dead letters: it is for what that begins, and nothing else
 
     @property
@@ -55,13 +56,14 @@ def decode(value: bytes | None) -> Order:
             submission=str(data["submission"]),
             tenant=event.tenant_id,
             fingerprint=str(data["fingerprint"]),
-            chunks_from=int(data["chunks_from"]),
+            chunks_from=offset_in(data, "chunks_from"),
             stream=bool(data["stream"]),
             name=str(data["name"]),
             queue=str(data["queue"]),
             declare=bool(data["declare"]),
             again=bool(data["again"]),
             correlation_id=limits.name(data.get("correlation_id")),
+            chunks_topic_id=str(data.get("chunks_topic_id", "")),
             redriven=bool(data.get("redriven")),
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:

@@ -4,13 +4,13 @@ Costs a microsecond for each append (docs/metrics.md), and nothing for each reco
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import perf_counter
 
 from app.collectors import Latency
 from app.metrics import Metrics
-from transports.log import Deliver, Headers, LogClient, Partition, Record, TopicSpec
+from transports.log import Deliver, Headers, Kept, LogClient, Partition, Record, TopicSpec
 
 
 class Observed:
@@ -22,12 +22,12 @@ class Observed:
         self._latencies: dict[str, Latency] = {}  # by topic
         # As they are: nothing is to be counted of them.
         self.start, self.stop, self.unfollow = log.start, log.stop, log.unfollow
-        self.partitions, self.bounds, self.offset_at = log.partitions, log.bounds, log.offset_at
-        self.record_max_bytes = log.record_max_bytes
+        self.partitions, self.topic_id, self.record_max_bytes = log.partitions, log.topic_id, log.record_max_bytes
+        self.bounds, self.offset_at = log.bounds, log.offset_at
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
         """Create what is missing; see `LogClient.create_topics`."""
-        await self._log.create_topics(topics, replication=replication)
+        return await self._log.create_topics(topics, replication=replication)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
@@ -55,11 +55,13 @@ class Observed:
         self._metrics.consumed(at.topic, len(records))
         return records
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         """Batches as they are written; see `LogClient.follow`."""
 
         def counted(records: Sequence[Record], /) -> None:
             self._metrics.consumed(at.topic, len(records))
             deliver(records)
 
-        await self._log.follow(at, position, counted)
+        await self._log.follow(at, position, counted, on_replaced)

@@ -8,16 +8,15 @@ anything was begun is the end of all submissions.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from answers import frames
-from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.errors import ApiError, InvalidRequestError, from_terminal
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
@@ -76,6 +75,8 @@ async def deliveries(
     rid: str | None = None,
     submission: str = "",
     own: bool = True,
+    topic_id: str = "",
+    ended: bool = False,
 ) -> AsyncGenerator[Delivery, None]:
     """What a reader gets, in order and each once, until the terminal, which comes last.
 
@@ -88,28 +89,32 @@ async def deliveries(
         rid: the request's identity, where it is known; else ``submission`` finds it.
         submission: the event id of the reader's own submission, or of any.
         own: whether it is the reader's own: with another body than the first one, it is an error.
+        topic_id: of the chat-chunks in which the position was found, where that is known.
+        ended: whether the request of ``rid`` has ended, so that the log must hold its end.
 
     Raises:
         InvalidRequestError: another request has this uid (409).
+        AnswerGoneError: the request has ended, and the log does not hold its end any more.
+        LogReplacedError: the log is another one than that of the position.
         BrokenStreamError: chunks are missing in the log.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode()) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
         known: list[Record] = []
         if rid is None:
             async for found in _identify(tail, submission, idle_s, own=own):
                 if found is None:
                     yield IDLE
                 else:
-                    rid, position, known = found
+                    rid, position, known, ended = found
         if rid is not None and (known or not submission):
-            async for delivery in _follow(tail, Answer(rid=rid), known, idle_s=idle_s):
+            async for delivery in _follow(tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended):
                 yield delivery
             return
     if rid is None:
         return
     async with tails.open(at, position, key=uid.encode()) as tail:  # the answer was begun by an earlier submission
-        async for delivery in _follow(tail, Answer(rid=rid), [], idle_s=idle_s):
+        async for delivery in _follow(tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended):
             yield delivery
 
 
@@ -134,17 +139,83 @@ async def resumed(
         InvalidRequestError: no such record of this request (400), or the log does not keep it any more (410).
         LogError: the log cannot be read.
     """
-    records = await log.read(at, offset, limit=1)
-    if (await log.bounds(at)).start > offset:
-        raise InvalidRequestError("The log does not keep this part of the answer any more.", code="gone", status=410)
-    frame = decode(records[0]) if records and records[0].offset == offset else None
+    frame = await _frame_at(log, at, offset)
     known_place = frame is not None and (place < len(frame.chunks) or frame.terminal is not None)
     if frame is None or frame.uid != uid or not known_place:
-        raise InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
+        raise _no_such_event()
     if frame.terminal is not None:
         return None
     known = Answer(rid=frame.rid, attempt=frame.attempt, attempts=1, last=offset, next_seq=frame.seq + place + 1)
     return _going_on(tails, at, uid, known, idle_s)
+
+
+async def repeated(
+    log: LogClient,
+    tails: Tails,
+    at: Partition,
+    uid: str,
+    *,
+    position: int,
+    submission: str,
+    offset: int,
+    place: int,
+    idle_s: float,
+    topic_id: str = "",
+) -> AsyncGenerator[Delivery, None]:
+    """What follows a chunk, for a client that has sent its request again: its body must be that of the first time.
+
+    Args:
+        log: as for `resumed`.
+        tails: where to read.
+        at: the partition of chat-chunks.
+        uid: the request.
+        position: nothing about the submission is older.
+        submission: the event id of the client's own submission.
+        offset: as for `resumed`.
+        place: as for `resumed`.
+        idle_s: as for `deliveries`.
+        topic_id: as for `deliveries`.
+
+    Raises:
+        InvalidRequestError: another request has this uid (409), or as for `resumed`.
+        LogReplacedError: the log is another one than that of the position.
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
+        async for found in _identify(tail, submission, idle_s, own=True):
+            if found is None:
+                yield IDLE
+    news = await resumed(log, tails, at, uid, offset=offset, place=place, idle_s=idle_s)
+    if news is None:  # the client has all, and hears that again
+        yield Delivery(at.partition, offset, first_n=place, terminal=Terminal(status=Status.COMPLETED))
+        return
+    async for delivery in news:
+        yield delivery
+
+
+async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
+    """Whose answer an event is a part of, by the record that it was in.
+
+    Raises:
+        InvalidRequestError: it is no part of an answer (400), or the log does not keep it any more (410).
+        LogError: the log cannot be read.
+    """
+    frame = await _frame_at(log, at, offset)
+    if frame is None:
+        raise _no_such_event()
+    return frame.uid
+
+
+async def _frame_at(log: LogClient, at: Partition, offset: int) -> Frame | None:
+    records = await log.read(at, offset, limit=1)
+    bounds = await log.bounds(at)
+    if not bounds.start <= offset < bounds.end:  # behind the end: of a log that was there before this one
+        raise AnswerGoneError("The log does not keep this part of the answer any more.")
+    return decode(records[0]) if records and records[0].offset == offset else None
+
+
+def _no_such_event() -> InvalidRequestError:
+    return InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
 
 
 async def _going_on(
@@ -155,27 +226,8 @@ async def _going_on(
             yield delivery
 
 
-async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
-    """The whole answer as a chat.completion object.
-
-    Raises:
-        ApiError: what the request ended with, if it did not complete.
-        LogError: the log cannot be read.
-    """
-    completion = Completion(uid)
-    async with aclosing(news):
-        async for delivery in news:
-            if delivery.restarted:
-                completion = Completion(uid)
-            for chunk in delivery.chunks:
-                completion.add(chunk)
-            if delivery.terminal is not None and delivery.terminal.error is not None:
-                raise from_terminal(delivery.terminal.error)
-    return completion.result()
-
-
 async def origin(
-    tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True
+    tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True, topic_id: str = ""
 ) -> tuple[str, int]:
     """The rid of a submission's request, and the offset where its answer starts.
 
@@ -183,9 +235,10 @@ async def origin(
 
     Raises:
         InvalidRequestError: another request has this uid (409).
+        LogReplacedError: the log is another one than that of the position.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode()) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
         async for found in _identify(tail, submission, ORIGIN_IDLE_S, own=own):
             if found is not None:
                 return found[:2]
@@ -215,13 +268,16 @@ async def recounted(
     return answer, chunks
 
 
-async def marks(tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind) -> list[tuple[int, Frame]]:
+async def marks(
+    tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind, topic_id: str = ""
+) -> list[tuple[int, Frame]]:
     """Marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 
     Raises:
+        LogReplacedError: the log is another one than that of the position.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode()) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
         found = [(record.offset, decode(record)) for record in await tail.look()]
     return [(offset, frame) for offset, frame in found if frame is not None and frame.kind is kind]
 
@@ -242,10 +298,19 @@ def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
     )
 
 
+class _Identified(NamedTuple):
+    """Whose answer a submission gets."""
+
+    rid: str
+    position: int  # where the answer starts
+    known: list[Record]  # what of it was read
+    ended: bool  # before the submission
+
+
 async def _identify(
     tail: Tail, submission: str, idle_s: float, *, own: bool
-) -> AsyncGenerator[tuple[str, int, list[Record]] | None, None]:
-    """Yields None while nothing is known, then (rid, where its answer starts, what of it was read), and ends."""
+) -> AsyncGenerator[_Identified | None, None]:
+    """Yields None while nothing is known, then whose answer it is, and ends."""
     begun, quiet_since = False, time.monotonic()
     while True:
         records = await _next(tail, idle_s)
@@ -256,12 +321,12 @@ async def _identify(
             begun = begun or bool(frame.attempt)  # of an earlier submission: then a mark is to come that names it
             first = frame.rid == submission or (frame.rid == ANYBODY and not begun)
             if first and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
-                yield submission, record.offset, records[place:]
+                yield _Identified(submission, record.offset, records[place:], ended=False)
                 return
             if frame.submission != submission or frame.kind not in {Kind.ATTACH, Kind.CONFLICT}:
                 continue
             if frame.kind is Kind.ATTACH or not own:
-                yield frame.rid, frame.first, []
+                yield _Identified(frame.rid, frame.first, [], ended=frame.ended)
                 return
             raise InvalidRequestError(
                 "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
@@ -281,12 +346,16 @@ async def _next(tail: Tail, idle_s: float) -> list[Record]:
 
 
 async def _follow(
-    tail: Tail, answer: Answer, records: list[Record], *, idle_s: float
+    tail: Tail, answer: Answer, records: list[Record], *, idle_s: float, ended: bool = False
 ) -> AsyncGenerator[Delivery, None]:
-    """Fold what the tail gives, after the ``records`` that it has given already."""
+    """Fold what the tail gives, after the ``records`` that it has given already.
+
+    Raises:
+        AnswerGoneError: an answer that has ``ended`` has no end in the log.
+    """
     quiet_since = time.monotonic()
     # All that is there, at once: what was said and then said again is nothing to a reader who comes later.
-    records = records + await tail.catch_up()
+    records = records + await (tail.look() if ended else tail.catch_up())
     while True:
         answer, news = _news(answer, records, tail.at.partition)
         for delivery in news:
@@ -296,6 +365,8 @@ async def _follow(
             raise BrokenStreamError((tail.key or b"").decode())
         if answer.terminal is not None:
             return
+        if ended:  # nothing more will come of it
+            raise AnswerGoneError
         # Heartbeats of the generator are news to us, not to the reader.
         if time.monotonic() - quiet_since >= idle_s:
             quiet_since = time.monotonic()

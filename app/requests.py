@@ -12,16 +12,23 @@ import orjson
 from answers import envelope, limits
 from answers.envelope import Json, MalformedRecordError
 from app import traceparent
+from llm.calls import ThinkTags
 
 EVENT_TYPE = "chat.requested"
 
 # Weir's own fields in a client's body; the LLM never sees them.
 OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cancel"})
 
+THINK_TAGS_HEADER = "X-Think-Tags"
+"""Of an HTTP request or a RabbitMQ message: what becomes of ``<think>`` tags in its answer."""
+
 # How the client wants to read the answer, which is not what the LLM is asked.
 READING_FIELDS = frozenset({"stream", "stream_options"})
 
 _MINTED = re.compile(r"req-[0-9a-f]{32}")
+
+
+OFFSET_MAX = 2**63 - 1
 
 
 class OnDisconnect(StrEnum):
@@ -62,9 +69,11 @@ class ChatRequest:
     stream: bool  # the client wants tokens as they come
     username: str | None = None
     chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
+    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of; empty: not known
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    think_tags: ThinkTags | None = None  # what becomes of <think> tags; None: as the worker that asks has it
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
     replay: str | None = None  # the run that asks it again: nobody waits for the answer, and nothing of it leaves
     replay_of: str | None = None  # the uid of its original
@@ -134,12 +143,16 @@ def encode(request: ChatRequest) -> bytes:
         "fingerprint": request.fingerprint,
         "body": request.body,
     }
+    if request.chunks_topic_id:
+        data["chunks_topic_id"] = request.chunks_topic_id
     if request.priority:
         data["priority"] = request.priority
     if request.deadline is not None:
         data["deadline"] = request.deadline
     if request.on_disconnect is not OnDisconnect.CONTINUE:
         data["on_disconnect"] = request.on_disconnect
+    if request.think_tags is not None:
+        data["think_tags"] = request.think_tags
     if request.traceparent is not None:
         data["traceparent"] = request.traceparent
     if request.replay is not None:
@@ -176,10 +189,12 @@ def decode(value: bytes | None) -> ChatRequest:
             fingerprint=str(data.get("fingerprint") or fingerprint(data["body"])),
             stream=bool(data.get("stream")),
             username=None if data.get("username") is None else str(data["username"]),
-            chunks_from=int(data.get("chunks_from", 0)),
+            chunks_from=offset_in(data, "chunks_from", 0),
+            chunks_topic_id=str(data.get("chunks_topic_id", "")),
             priority=int(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect") or OnDisconnect.AUTO).resolved(findable=True),
+            think_tags=None if data.get("think_tags") is None else ThinkTags(data["think_tags"]),
             traceparent=None if place is None else str(place),
             replay=None if data.get("replay") is None else str(data["replay"]),
             replay_of=None if data.get("replay_of") is None else str(data["replay_of"]),
@@ -208,6 +223,18 @@ def _check_sizes(request: ChatRequest) -> None:
     ):
         if value is not None and len(value) > chars:
             raise MalformedRecordError(f"`{field}` is longer than {chars} characters")
+
+
+def offset_in(data: Json, name: str, default: int | None = None) -> int:
+    """An offset of Kafka in a record's data, which any client may have written; 0 for a negative one, as for none.
+
+    Raises:
+        ValueError: it is no offset.
+    """
+    offset = data.get(name, default)
+    if not isinstance(offset, int) or isinstance(offset, bool) or offset > OFFSET_MAX:
+        raise ValueError(f"`data.{name}` is {str(offset)[:40]!r}, which is no offset")
+    return max(0, offset)
 
 
 def _history(lives: Any) -> tuple[Json, ...]:

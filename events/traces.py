@@ -41,7 +41,7 @@ class AttemptStarted(_Trace):
 
     attempt: str = Field(description="Id of the call.")
     mark: str = Field(description="begin, takeover or restart.")
-    said: int = Field(0, description="Characters that had been said before, and are gone on with.")
+    said: int = Field(0, description="Chunks of the answer that were in the log before, and are continued.")
     queue_ms: float | None = Field(None, description="From the door to the call, in milliseconds.")
 
 
@@ -51,6 +51,9 @@ class _Ended(_Trace):
     attempt: str | None = Field(None, description="The call that ended it.")
     attempts: int = Field(0, description="LLM calls that were begun for it.")
     finish_reason: str | None = Field(None, description="OpenAI's, of the first choice.")
+    weir_finish: str | None = Field(
+        None, description="Who set it, where the LLM did not: inferred, or the name of the limit that ended the answer."
+    )
     usage: dict[str, Any] | None = Field(None, description="OpenAI's usage object, as the LLM counted.")
     chunks: int = Field(0, description="Chunks of the answer.")
     error: dict[str, Any] | None = Field(None, description="OpenAI's error object, with its HTTP status.")

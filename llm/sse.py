@@ -1,12 +1,13 @@
 """Server-sent events, from bytes as they arrive to the ``data`` of each event. No I/O.
 
 Follows the WHATWG algorithm (lines end with LF, CR or CRLF; a blank line ends an event; several data lines are joined
-by LF; other fields and comments are ignored). Ours because it is on the hot path: it works on bytes and hands
-them to orjson, with no string and no object per event in between.
+by LF; a byte order mark at the start, comments, and fields other than ``event`` are ignored). Ours because it is on the
+hot path: it works on bytes and hands them to orjson, with no string and no object per event in between.
 """
 
 from collections.abc import Iterator
 
+_BOM = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES = 16 * 1024 * 1024  # far above any token, with room for an image or a minute of sound
 
 
@@ -15,10 +16,17 @@ class EventTooLongError(ValueError):
 
 
 class SseDecoder:
-    """Feed it bytes cut anywhere; it yields the data of each complete event."""
+    """Feed it bytes cut anywhere; it yields the data of each complete event.
+
+    Attributes:
+        name: of the event that was yielded last, from its ``event`` field; mostly empty.
+    """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
+        self.name = b""
+        self._name = b""  # of the event that is not complete yet
+        self._begun = False
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._data_bytes = 0
@@ -54,12 +62,17 @@ class SseDecoder:
     def _line(self, line: bytes) -> bytes | None:
         if not line:
             event, self._data, self._data_bytes = b"\n".join(self._data), [], 0
+            self.name, self._name = self._name, b""
             return event or None
+        if not self._begun:
+            self._begun, line = True, line.removeprefix(_BOM)
         if line.startswith(b"data:"):
             value = line[6:] if line[5:6] == b" " else line[5:]
             self._data.append(value)
             self._data_bytes += len(value)
             self._check_size(self._data_bytes)
+        elif line.startswith(b"event:"):
+            self._name = line[6:].strip()
         return None
 
     def _check_size(self, size: int) -> None:

@@ -3,8 +3,8 @@
 Requests: JSON ``{model, messages, stream, username, uid, …}`` on the queue of requests; what OpenAI knows besides goes
 to the LLM. Answers: text as UTF-8 on ``{prefix}{uid}``, an empty body at the end. Properties of a request that are
 honoured: ``reply_to`` (instead of the prefixed queue), ``correlation_id`` (comes back), ``message_id`` (the uid where
-the body has none), ``priority``, ``expiration`` (from when it was taken), and the headers ``X-Tenant-ID`` and
-``traceparent``.
+the body has none), ``priority``, ``expiration`` (from when it was taken), and the headers ``X-Tenant-ID``,
+``X-Think-Tags`` and ``traceparent``.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from pamqp import encode
 from answers.envelope import Json, utc_iso
 from answers.frames import Status, Terminal
 from app.errors import ApiError, InvalidRequestError
+from app.requests import THINK_TAGS_HEADER
 from app.traceparent import HEADER
 from app.validation import check_uid
 
@@ -97,6 +98,11 @@ def tenant_of(message: AbstractIncomingMessage) -> str | None:
     return _header(message, TENANT_HEADER)
 
 
+def think_tags_of(message: AbstractIncomingMessage) -> str | None:
+    """What is to become of ``<think>`` tags in its answer, if it says so."""
+    return _header(message, THINK_TAGS_HEADER.lower())
+
+
 def traceparent_of(message: AbstractIncomingMessage) -> str | None:
     """What it is part of, if it says so."""
     return _header(message, HEADER)
@@ -158,7 +164,13 @@ def ended(name: str, seq: int, terminal: Terminal, beside: Json | None = None) -
         beside: what of the answer is no text: tool calls, a refusal.
     """
     headers: dict[str, Any] = {"uid": name, "seq": seq, "done": True, "status": str(terminal.status)}
-    more = {"finish_reason": terminal.finish_reason, "usage": terminal.usage, "error": terminal.error, **(beside or {})}
+    more = {
+        "finish_reason": terminal.finish_reason,
+        "weir_finish": terminal.weir_finish,
+        "usage": terminal.usage,
+        "error": terminal.error,
+        **(beside or {}),
+    }
     room, omitted = HEADERS_MAX_BYTES, list[str]()
     for header, value in more.items():
         if value is None:

@@ -15,7 +15,7 @@ from answers import frames
 from answers.envelope import Json
 from answers.frames import Frame, Kind, Status, Terminal
 from app.deliveries import Order
-from app.errors import ApiError
+from app.errors import AnswerGoneError, ApiError
 from app.reading import Delivery, deliveries, marks, origin
 from app.requests import new_id
 from app.settings import Settings
@@ -25,7 +25,14 @@ from rabbitmq.lane import Lane, LaneLostError, RefusedError
 from rabbitmq.link import LINK_ERRORS
 from rabbitmq.outlets import Outlet
 from rabbitmq.text import Ahead, DivergedError, Text
-from transports.log import LogClient, LogError, LogUnavailableError, Partition, RecordTooLargeError
+from transports.log import (
+    LogClient,
+    LogError,
+    LogReplacedError,
+    LogUnavailableError,
+    Partition,
+    RecordTooLargeError,
+)
 from transports.tails import Tails
 
 logger = logging.getLogger(__name__)
@@ -189,7 +196,7 @@ class Delivering:
             await asyncio.gather(making, return_exceptions=True)
 
     async def _make(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
-        if not await self._is_void(order, at) and not await self._is_delivered(order, at, out.lane):
+        if not await self._is_done(order, at, out.lane):
             await self._tell(order, at, out, on_end)
             await self._mark(order, at)
         await out.lane.forget(order.submission)
@@ -197,12 +204,18 @@ class Delivering:
 
     # -- done already?
 
+    async def _is_done(self, order: Order, at: Partition, lane: Lane) -> bool:
+        try:
+            return await self._is_void(order, at) or await self._is_delivered(order, at, lane)
+        except LogReplacedError:  # what would say so is gone with the answer, and its client is told of that
+            return False
+
     async def _is_void(self, order: Order, at: Partition) -> bool:
         """Whether a request from the dead letters had been answered already, or was by another: that has its order."""
         if not order.redriven:
             return False
         try:
-            rid, _ = await origin(self._tails, at, order.uid, position=order.chunks_from, submission=order.submission)
+            rid, _ = await self._origin(order, at)
         except ApiError:  # another request has its uid now
             return True
         return rid != order.submission
@@ -212,12 +225,24 @@ class Delivering:
         first = order.chunks_from
         if order.again and lane.place(order.submission) is None:
             with suppress(ApiError):  # a conflict: it has an end of its own
-                _, first = await origin(self._tails, at, order.uid, position=first, submission=order.submission)
-        made = await marks(self._tails, at, order.uid, position=first, kind=Kind.DELIVERED)
+                _, first = await self._origin(order, at)
+        made = await marks(
+            self._tails, at, order.uid, position=first, kind=Kind.DELIVERED, topic_id=order.chunks_topic_id
+        )
         same = (order.queue, order.fingerprint)
         return any(
             mark.submission == order.submission or (order.again and (mark.queue, mark.fingerprint) == same)
             for _, mark in made
+        )
+
+    async def _origin(self, order: Order, at: Partition) -> tuple[str, int]:
+        return await origin(
+            self._tails,
+            at,
+            order.uid,
+            position=order.chunks_from,
+            submission=order.submission,
+            topic_id=order.chunks_topic_id,
         )
 
     async def _mark(self, order: Order, at: Partition) -> None:
@@ -241,12 +266,18 @@ class Delivering:
         await _reach(order, out)
         way = _Way(order, out.lane, place)
         try:
-            end = await self._read(order, at, way)
+            end = await self._read_if_kept(order, at, way)
             on_end()
             await way.end(end)
         finally:
             await way.settle()
         return None
+
+    async def _read_if_kept(self, order: Order, at: Partition, way: _Way) -> "_End":
+        try:
+            return await self._read(order, at, way)
+        except LogReplacedError:
+            return _End(contract.failed(AnswerGoneError()))
 
     async def _read(self, order: Order, at: Partition, way: _Way) -> "_End":
         """Send what the log says, up to the last message, which is returned."""
@@ -278,7 +309,13 @@ class Delivering:
 
     def _news(self, order: Order, at: Partition) -> AsyncGenerator[Delivery, None]:
         return deliveries(
-            self._tails, at, order.uid, position=order.chunks_from, idle_s=IDLE_S, submission=order.submission
+            self._tails,
+            at,
+            order.uid,
+            position=order.chunks_from,
+            idle_s=IDLE_S,
+            submission=order.submission,
+            topic_id=order.chunks_topic_id,
         )
 
 

@@ -27,6 +27,11 @@ higher one. It never runs ahead of the log's end and is normally a few milliseco
 at everything below the live position, which costs no broker call when the reader is live; ``Tail.look`` asks the
 broker for the end first, so that no record older than its answer can turn up later.
 
+A log that turns out to be another one than it was (its topic was created anew, or cut short) ends its feed: every
+reader of it gets `LogReplacedError` from then on, and who opens a tail later gets a new feed. So does a reader that
+comes with a position which the log has not reached, or with the id of another topic: it would wait for records that
+never come, or take those of one log for those of another.
+
 All of it runs on one event loop, without threads. Each record is one object, however many readers get it.
 """
 
@@ -42,7 +47,7 @@ from types import TracebackType
 from typing import Self
 
 from timing import Alarm
-from transports.log import LogClient, LogError, LogUnavailableError, Partition, Record
+from transports.log import LogClient, LogError, LogReplacedError, LogUnavailableError, Partition, Place, Record
 
 __all__ = ["Tail", "TailLimits", "Tails"]
 
@@ -174,13 +179,16 @@ class Index:
 class Feed:
     """The live records of one partition: its position, its ring of recent records, its index, its readers by key."""
 
-    def __init__(self, tails: "Tails", at: Partition, position: int) -> None:
+    def __init__(self, tails: "Tails", at: Partition, position: int, topic_id: str) -> None:
         self.at = at
         self.position = position  # the next record delivered has this offset or a higher one
+        self.topic_id = topic_id
+        self.replaced = False  # the log is another one now
         self.ring_start = position  # the ring holds all records from here to position
         self.index = Index(position, tails.limits)
         self.scan = Scan(tails, self)
         self.idle_since = 0.0  # loop time at which the last reader left
+        self._tails = tails
         self._limits = tails.limits
         self._ring: deque[Record] = deque()
         self._ring_bytes = 0
@@ -193,6 +201,23 @@ class Feed:
     def tails(self) -> set["Tail"]:
         """Readers that are open, live or behind."""
         return self._open
+
+    def check(self) -> None:
+        """Raise LogReplacedError if the log is another one now."""
+        if self.replaced:
+            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} is another log than it was")
+
+    def replace(self) -> None:
+        """The log is another one now. Given to ``LogClient.follow``; whoever waits for records hears of it."""
+        self.replaced = True
+        self._tails.dropped(self)
+        for tail in self._open:
+            tail.wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(None)
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take new records in offset order. Given to ``LogClient.follow``; neither waits nor raises."""
@@ -208,8 +233,7 @@ class Feed:
                 touched.add(tail)
         for tail in touched:
             tail.wake()
-        if self._moved is not None and not self._moved.done():
-            self._moved.set_result(None)
+        self._wake()
 
     def _keep(self, record: Record) -> None:
         self._ring.append(record)
@@ -250,7 +274,7 @@ class Feed:
         """Wait until the live position is at ``position``, or ``timeout`` seconds have gone."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.position < position:
+                while self.position < position and not self.replaced:
                     if self._moved is None or self._moved.done():
                         self._moved = asyncio.get_running_loop().create_future()
                     await asyncio.shield(self._moved)  # others may wait for the same future
@@ -342,9 +366,10 @@ class Tail:
     offset order, whichever of them gives it. Use it as an async context manager, or call `close`.
     """
 
-    def __init__(self, tails: "Tails", at: Partition, position: int | None, key: bytes | None) -> None:
+    def __init__(self, tails: "Tails", at: Partition, position: int | None, key: bytes | None, topic_id: str) -> None:
         self.at = at
         self.key = key
+        self._topic_id = topic_id
         self._tails = tails
         self._limits = tails.limits
         self._start = position
@@ -385,14 +410,17 @@ class Tail:
             timeout: seconds to wait for records; None waits until there are some or the tail is closed.
 
         Raises:
+            LogReplacedError: the log is another one than it was when the tail was opened.
             LogError: reading older records from the broker failed; the position stands, call again.
         """
+        self.feed.check()
         if self._queue:  # the common case under load, without a timer
             return self._take()
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while self._live and not self._queue:
             if not await self._wait(deadline):
                 return []
+            self.feed.check()
         if self._queue:
             return self._take()
         with contextlib.suppress(TimeoutError):
@@ -412,6 +440,7 @@ class Tail:
         (milliseconds) may be missing: see `look`. The answer is held in memory, so use it with a key.
 
         Raises:
+            LogReplacedError: as for `next`.
             LogError: reading from the broker failed. What was read is given by the next call.
         """
         return await self._read_to(self.feed.position)
@@ -423,6 +452,7 @@ class Tail:
         it returns.
 
         Raises:
+            LogReplacedError: as for `next`.
             LogError: asking the broker or reading from it failed. What was read is given by the next call.
         """
         end = (await self._tails.client.bounds(self.at)).end
@@ -444,8 +474,18 @@ class Tail:
         self.wake()
 
     async def __aenter__(self) -> Self:
-        """Follow the partition; with no position given, start at the live end."""
+        """Follow the partition; with no position given, start at the live end.
+
+        Raises:
+            LogReplacedError: the log has never reached the position, or is another one than it was found in.
+            LogError: the partition cannot be followed.
+        """
         self._feed = feed = await self._tails.join(self)
+        try:
+            await self._check_start(feed)
+        except BaseException:
+            await self.close()
+            raise
         self._position = feed.position if self._start is None else self._start
         if self._position >= feed.position:
             self._go_live()
@@ -460,6 +500,18 @@ class Tail:
         while not self._closed:
             if records := await self.next():
                 yield records
+
+    async def _check_start(self, feed: Feed) -> None:
+        """Raise LogReplacedError where the start is no position in this log."""
+        name = f"{self.at.topic}-{self.at.partition}"
+        if self._topic_id and feed.topic_id and self._topic_id != feed.topic_id:
+            raise LogReplacedError(f"{name} is another log than that in which a position was found")
+        # The feed may be a moment behind the log's end.
+        if self._start is not None and self._start > feed.position:
+            end = (await self._tails.client.bounds(self.at)).end
+            if self._start > end:
+                raise LogReplacedError(f"{name} ends at {end}, and has no position {self._start}")
+        feed.check()
 
     # -- the feed's side
 
@@ -533,13 +585,15 @@ class Tail:
             known_end: an end of the log that was asked for earlier. An empty read then means that there is nothing
                 below it, whatever the offsets say: compaction leaves holes.
         """
+        feed = self.feed
+        feed.check()
         if self._live:
             return self._take()
-        feed = self.feed
         limit = self._limits.page_records
         if self.key is not None:
             if self._position < feed.ring_start:
                 await feed.scan.reach(self)
+                feed.check()
                 if self._closed:
                     return []
             limit = self._skip(self.key)
@@ -554,6 +608,7 @@ class Tail:
             return page
         known_end = max(known_end, feed.position)
         read = await self._tails.read(self.at, self._position, limit, known_end)
+        feed.check()
         self._position = read[-1].offset + 1 if read else max(self._position, known_end)
         return [record for record in read if self.wants(record)]
 
@@ -569,6 +624,7 @@ class Tail:
     async def _read_to(self, end: int) -> list[Record]:
         found: list[Record] = []
         try:
+            self.feed.check()
             while self.position < end and not self._closed:
                 if self._live and not self._queue:
                     self._fall_behind()  # the feed has not come this far: what is missing is in the log
@@ -582,6 +638,7 @@ class Tail:
 
     async def _page(self, end: int) -> list[Record]:
         read = await self._tails.read(self.at, self._position, self._limits.page_records, end)
+        self.feed.check()
         self._position = read[-1].offset + 1 if read else max(self._position, end)
         return [record for record in read if self.wants(record)]
 
@@ -634,23 +691,24 @@ class Tails:
         """How many tails are open."""
         return sum(len(feed.tails) for feed in self._feeds.values())
 
-    def open(self, at: Partition, position: int | None = None, key: bytes | None = None) -> Tail:
+    def open(self, at: Partition, position: int | None = None, key: bytes | None = None, *, topic_id: str = "") -> Tail:
         """A reader of ``at``; enter it with ``async with``.
 
         Args:
             at: the partition.
-            position: the first offset to look at, past or future; None is the live end when it is entered.
+            position: the first offset to look at; None is the live end when it is entered.
             key: give only the records with this key; None gives all.
+            topic_id: of the topic in which the position was found, where that is known.
         """
-        return Tail(self, at, position, key)
+        return Tail(self, at, position, key, topic_id)
 
-    async def end(self, at: Partition) -> int:
+    async def end(self, at: Partition) -> Place:
         """The next offset that the live feed will deliver: the log's end, or a little less.
 
         No broker call when the partition is followed already; else it is from now on.
         """
         feed = await self._feed(at)
-        return feed.position
+        return Place(feed.position, feed.topic_id)
 
     # -- for Tail
 
@@ -664,6 +722,11 @@ class Tails:
         """``tail`` was closed."""
         feed.tails.discard(tail)
         feed.idle_since = asyncio.get_running_loop().time()
+
+    def dropped(self, feed: Feed) -> None:
+        """The client follows ``feed`` no more: the log is another one now."""
+        if self._feeds.get(feed.at) is feed:
+            del self._feeds[feed.at]
 
     async def read(self, at: Partition, position: int, limit: int, known_end: int) -> list[Record]:
         """One page from the broker; only so many at a time.
@@ -692,11 +755,14 @@ class Tails:
                 raise LogError("the tails were stopped")
             if feed := self._feeds.get(at):
                 return feed
+            # In this order: an older id with a newer end refuses positions that are right, and never takes wrong ones.
+            topic_id = await self.client.topic_id(at.topic)
             end = (await self.client.bounds(at)).end
-            feed = Feed(self, at, end)
+            feed = Feed(self, at, end, topic_id)
             feed.idle_since = asyncio.get_running_loop().time()
-            await self.client.follow(at, end, feed.deliver)
-            self._feeds[at] = feed
+            await self.client.follow(at, end, feed.deliver, feed.replace)
+            if not feed.replaced:
+                self._feeds[at] = feed
             return feed
 
     async def _unfollow(self, at: Partition, feed: Feed) -> None:

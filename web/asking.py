@@ -11,10 +11,11 @@ from aiohttp import web
 
 from app.core import Weir
 from app.errors import InDoubtError, InvalidRequestError, UnavailableError
-from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from transports.log import LogError
 from web.auditing import caller_of
 from web.client_retries import ClientRetries, is_retry
+from web.errors import REQUEST_ID
 from web.first_tries import Asked, FirstTries
 from web.readers import Reader, Readers
 from web.tracing import TRACEPARENT
@@ -82,6 +83,7 @@ class Asking:
                 idempotency_key=call.key,
                 caller=caller_of(call.http),
                 traceparent=call.http.get(TRACEPARENT),
+                think_tags=call.http.headers.get(THINK_TAGS_HEADER),
             )
         )
         try:
@@ -90,6 +92,7 @@ class Asking:
             accepting.add_done_callback(partial(self._left_early, tried=tried))
             raise
         except InDoubtError as error:
+            call.http[REQUEST_ID] = error.uid
             if tried:
                 self._tries.left(self._what(call), error.uid)
             raise

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.core import Weir
-from app.errors import ApiError, UnavailableError
+from app.errors import ApiError, UnavailableError, from_terminal
 from llm.errors import UpstreamError
 from web.errors import json_response
 
@@ -38,7 +38,6 @@ class ModelsView:
             self._known, self._failure = await self._app.upstream.models(), None
             keep_s = self._app.settings.models_cache_s
         except UpstreamError as error:
-            fields = error.error
-            self._failure = ApiError(fields["message"], status=error.status, kind=fields["type"], code=fields["code"])
+            self._failure = from_terminal(error.terminal_error)
             keep_s = FAILURE_KEPT_S
         self._good_until = time.monotonic() + keep_s

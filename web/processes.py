@@ -45,6 +45,7 @@ class Processes:
                 status=429,
                 kind="rate_limit_error",
                 code="too_many_replays",
+                headers={"retry-after": "1"},
             )
         self._reserved += 1
         try:

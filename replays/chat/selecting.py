@@ -16,8 +16,7 @@ from replays.errors import NothingError, UsageError
 from replays.runs import Run
 from replays.spans import Span, records, size
 from replays.steps import Step, Steps
-from transports.log import LogClient, Partition, Record
-from transports.partitioner import partition_for
+from transports.log import LogClient, Partition, Record, partition_of
 
 SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and what they were answered
 
@@ -146,8 +145,8 @@ async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, 
     ends: dict[str, Ended] = {}
     asked: dict[Partition, list[ChatRequest]] = {}
     for original in selection.originals:
-        number = partition_for(original.request.key, topics.CHAT_PARTITIONS)
-        asked.setdefault(Partition(topics.CHAT_CHUNKS.name, number), []).append(original.request)
+        at = partition_of(log, topics.CHAT_CHUNKS.name, original.request.key)
+        asked.setdefault(at, []).append(original.request)
     spans = [Span(at, min(request.chunks_from for request in some), run.end_of(at)) for at, some in asked.items()]
     with steps("their answers", size(spans)) as step:
         for span in spans:

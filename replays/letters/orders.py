@@ -40,4 +40,11 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
 
 def order_again(order: Order, sent: Sent) -> Order:
     """The same for a request that was sent again."""
-    return replace(order, submission=sent.submission, chunks_from=sent.chunks_from, again=False, redriven=True)
+    return replace(
+        order,
+        submission=sent.submission,
+        chunks_from=sent.chunks_from,
+        chunks_topic_id=sent.chunks_topic_id,
+        again=False,
+        redriven=True,
+    )

@@ -10,8 +10,7 @@ from app import topics
 from app.errors import ApiError
 from app.reading import IDLE, deliveries
 from replays.errors import UnfinishedError
-from transports.log import Partition
-from transports.partitioner import partition_for
+from transports.log import LogClient, partition_of
 from transports.tails import Tails
 
 AT_ONCE: Final = 64  # requests whose ends are waited for at the same time
@@ -26,6 +25,7 @@ class Sent(NamedTuple):
     uid: str
     submission: str  # its event id
     chunks_from: int  # nothing that came of it is older
+    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of
 
 
 class Outcomes:
@@ -40,6 +40,7 @@ class Outcomes:
 
     def __init__(
         self,
+        log: LogClient,
         tails: Tails,
         *,
         patience_s: float,
@@ -47,6 +48,7 @@ class Outcomes:
         still_wanted: Callable[[], Awaitable[None]],
     ) -> None:
         self.counts: Counter[str] = Counter()  # by how they ended
+        self._log = log
         self._tails, self._patience_s, self._on_end = tails, patience_s, on_end
         self._still_wanted = still_wanted
         self._heard = self._asked = 0.0
@@ -91,12 +93,13 @@ class Outcomes:
             self._on_end()
 
     async def _end_of(self, sent: Sent) -> str:
-        at = Partition(topics.CHAT_CHUNKS.name, partition_for(sent.uid.encode(), topics.CHAT_PARTITIONS))
+        at = partition_of(self._log, topics.CHAT_CHUNKS.name, sent.uid.encode())
         news = deliveries(
             self._tails,
             at,
             sent.uid,
             position=sent.chunks_from,
+            topic_id=sent.chunks_topic_id,
             idle_s=self._patience_s,
             submission=sent.submission,
         )

@@ -25,7 +25,8 @@ from replays.letters.orders import order_again
 from replays.letters.outcomes import Sent
 from replays.runs import Run
 from replays.spans import Span, each
-from transports.log import Headers, LogClient, LogRefusedError, Partition, Record
+from transports.log import Headers, LogClient, LogRefusedError, Partition, Record, partition_of
+from transports.log import Place as LogPlace
 from transports.partitioner import partition_for
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Sender:
                 request = requests.decode(record.value)
             except MalformedRecordError:  # none of ours, whatever its header says
                 return
-            self.requests[name] = Sent(request.uid, request.event_id, request.chunks_from)
+            self.requests[name] = _sent(request)
         self.places[name] = Place(Partition(record.topic, record.partition), record.offset)
 
     # -- what is sent now
@@ -117,11 +118,14 @@ class Sender:
             LogError: of some it is not known whether the log has them; whoever resumes the run will know.
         """
         # A letter was written after its request's end: what comes of that now stands behind all of it.
-        at = [Partition(topics.CHAT_CHUNKS.name, number) for number in range(topics.CHAT_PARTITIONS)]
-        ends = [bounds.end for bounds in await asyncio.gather(*(self._log.bounds(one) for one in at))]
+        topic = topics.CHAT_CHUNKS.name
+        at = [Partition(topic, number) for number in range(self._log.partitions(topic))]
+        topic_id = await self._log.topic_id(topic)
+        bounds = await asyncio.gather(*(self._log.bounds(one) for one in at))
+        ends = [LogPlace(one.end, topic_id) for one in bounds]
         await asyncio.gather(*(self._send(chosen, record, ends) for chosen, record in batch))
 
-    async def _send(self, chosen: Chosen, record: Record, ends: Sequence[int]) -> None:
+    async def _send(self, chosen: Chosen, record: Record, ends: Sequence[LogPlace]) -> None:
         if chosen.id not in self.places:
             letter = await completed(self._log, parse(record))
             if letter is None:  # retention was faster
@@ -136,7 +140,7 @@ class Sender:
         else:
             await self._order(chosen)
 
-    async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[int]) -> str | None:
+    async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[LogPlace]) -> str | None:
         """Write what it is about to the log; or say why that cannot be."""
         request = None if letter.request is None else self._again(letter.request, chosen, ends)
         headers = self._headers(letter.headers, chosen)
@@ -155,12 +159,12 @@ class Sender:
             return UNWRITABLE
         self.places[chosen.id] = Place(at, offset)
         if request is not None:
-            self.requests[chosen.id] = Sent(request.uid, request.event_id, request.chunks_from)
+            self.requests[chosen.id] = _sent(request)
         return None
 
-    def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[int]) -> ChatRequest:
+    def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[LogPlace]) -> ChatRequest:
         """The request as a new submission, which is the same one whoever resumes the run."""
-        now = utc_iso()
+        now, end = utc_iso(), ends[partition_of(self._log, topics.CHAT_CHUNKS.name, request.key).partition]
         life = {
             "run": self._run.id,
             "letter": chosen.id,
@@ -172,7 +176,8 @@ class Sender:
             request,
             event_id=derived_id(self._run.id, chosen.id),
             accepted_at=now,
-            chunks_from=ends[partition_for(request.key, topics.CHAT_PARTITIONS)],
+            chunks_from=end.offset,
+            chunks_topic_id=end.topic_id,
             deadline=None,  # whoever sends it again wants the answer
             on_disconnect=OnDisconnect.CONTINUE,  # and nobody reads it now
             redriven=(*request.redriven, life)[-HISTORY_MAX:],
@@ -190,9 +195,8 @@ class Sender:
         if order is None or chosen.id in self.ordered:
             return
         again = order_again(order, self.requests[chosen.id])
-        topic = topics.CHAT_DELIVERIES.name
-        number = partition_for(again.key, self._log.partitions(topic))
-        await self._log.append(topic, number, again.key, deliveries.encode(again), self._headers((), chosen))
+        at = partition_of(self._log, topics.CHAT_DELIVERIES.name, again.key)
+        await self._log.append(*at, again.key, deliveries.encode(again), self._headers((), chosen))
         self.ordered.add(chosen.id)
 
     async def _tell(self, chosen: Chosen) -> None:
@@ -213,6 +217,10 @@ class Sender:
 def _record(letter: Letter) -> tuple[bytes | None, bytes]:
     """The key and the value of what is no request, as they were."""
     return letter.key or None, letter.value or b""
+
+
+def _sent(request: ChatRequest) -> Sent:
+    return Sent(request.uid, request.event_id, request.chunks_from, request.chunks_topic_id)
 
 
 def _size(key: bytes | None, value: bytes, headers: Headers) -> int:

@@ -5,6 +5,7 @@ What both logs promise is in the ``test_log*.py`` beside this.
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -19,6 +20,8 @@ from transports.kafka.feed import POLL_S
 from transports.log import (
     RECORD_OVERHEAD_BYTES,
     LogError,
+    LogRefusedError,
+    LogReplacedError,
     LogUnavailableError,
     Partition,
     RecordTooLargeError,
@@ -26,7 +29,7 @@ from transports.log import (
     value_max_bytes,
 )
 from transports.partitioner import partition_for
-from transports.tails import Tails
+from transports.tails import TailLimits, Tails
 
 pytestmark = pytest.mark.kafka
 
@@ -97,23 +100,143 @@ async def test_more_copies_than_brokers_wait_for_more_brokers(client: KafkaLog, 
     await client.create_topics([TopicSpec(name=at.topic, partitions=6)], replication=3)  # it is there already
 
 
-async def test_markers_of_transactions_are_passed_over(client: KafkaLog, at: Partition, kafka_bootstrap: str) -> None:
-    """A marker takes an offset that holds no record; the last one stands at the log's end."""
+@pytest.fixture
+async def transactional(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A client that writes in transactions."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=new_name())
     await producer.start()
+    yield producer
+    await producer.stop()
+
+
+async def test_only_what_is_committed_is_read(client: KafkaLog, at: Partition, transactional: AIOKafkaProducer) -> None:
+    """A marker takes an offset that holds no record; the last one stands at the log's end."""
     collected = Collected()
     await client.follow(at, 0, collected)
     for committed in (True, False):
-        await producer.begin_transaction()
-        await producer.send_and_wait(at.topic, b"v", partition=at.partition)
-        await (producer.commit_transaction() if committed else producer.abort_transaction())
-    await producer.stop()
-    assert offsets(await read_all(client, at)) == [0, 2]
+        await transactional.begin_transaction()
+        await transactional.send_and_wait(at.topic, b"v", partition=at.partition)
+        await (transactional.commit_transaction() if committed else transactional.abort_transaction())
+    assert offsets(await read_all(client, at)) == [0]
     assert await client.read(at, 3) == []
     assert await client.append(*at, None, b"v") == 4
-    assert offsets(await read_all(client, at)) == [0, 2, 4]
+    assert offsets(await read_all(client, at)) == [0, 4]
     await collected.reach(at, 4)
-    assert collected.offsets(at) == [0, 2, 4]
+    assert collected.offsets(at) == [0, 4]
+
+
+async def test_the_log_ends_where_the_oldest_open_transaction_begins(
+    client: KafkaLog, at: Partition, transactional: AIOKafkaProducer
+) -> None:
+    collected = Collected()
+    await client.follow(at, 0, collected)
+    assert await client.append(*at, b"k", b"before") == 0
+    await collected.reach(at, 0)
+    await transactional.begin_transaction()
+    await transactional.send_and_wait(at.topic, b"inside", key=b"k", partition=at.partition)
+    assert await client.append(*at, b"k", b"behind") == 2
+    assert values(await read_all(client, at)) == [b"before"]
+    assert (await client.bounds(at)).end == 1
+    assert await client.offset_at(at, time.time() + 60) == 1
+    assert collected.offsets(at) == [0]
+    await transactional.commit_transaction()
+    await collected.reach(at, 2)
+    assert values(collected.records[at.partition]) == [b"before", b"inside", b"behind"]
+    assert (await client.bounds(at)).end == 4
+
+
+async def test_tails_pass_over_what_was_aborted_in_batches_among_others(
+    client: KafkaLog, at: Partition, transactional: AIOKafkaProducer
+) -> None:
+    """Live, out of the ring and page by page: all of them give the same records."""
+    tails = Tails(client, TailLimits(ring_records=5, page_records=7))
+    await tails.start()
+    async with tails.open(at, 0) as live, asyncio.timeout(60):
+        for turn in range(12):
+            await transactional.begin_transaction()
+            for number in range(5):
+                await transactional.send(at.topic, b"%d" % (turn % 3), key=b"%d" % number, partition=at.partition)
+            await client.append(*at, b"3", b"own")  # in the middle of the transaction
+            await (transactional.abort_transaction() if turn % 3 else transactional.commit_transaction())
+        got = await live.look()
+        assert [record.value for record in got].count(b"own") == 12
+        assert {record.value for record in got} == {b"0", b"own"}
+        assert len(got) == 12 + 4 * 5
+        async with tails.open(at, 0) as late, tails.open(at, 0, b"3") as keyed:
+            assert await late.look() == got
+            assert await keyed.look() == [record for record in got if record.key == b"3"]
+    await tails.stop()
+
+
+async def test_a_topic_has_another_id_after_it_was_created_anew(
+    client: KafkaLog, at: Partition, kafka_bootstrap: str
+) -> None:
+    before = await client.topic_id(at.topic)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", before)
+    assert await client.topic_id(at.topic) == before
+    await recreate(client, at, kafka_bootstrap)
+    assert await client.topic_id(at.topic) not in {"", before}
+    with pytest.raises(LogRefusedError):
+        await client.topic_id(new_name())
+
+
+async def recreate(client: KafkaLog, at: Partition, bootstrap: str) -> None:
+    """Delete a topic, and create it anew."""
+    async with OnKafka(bootstrap).admin() as admin:
+        await admin.delete_topics([at.topic])
+        async with asyncio.timeout(30):
+            while at.topic in await admin.list_topics():
+                await asyncio.sleep(0.05)
+            while (await admin.create_topics([NewTopic(at.topic, 6, 1)])).topic_errors[0][1]:
+                await asyncio.sleep(0.05)
+            while not await leads(client, at):
+                await asyncio.sleep(0.05)
+
+
+async def leads(client: KafkaLog, at: Partition) -> bool:
+    """Whether a new partition has a leader already."""
+    try:
+        return bool(await client.bounds(at))
+    except LogError:
+        return False
+
+
+@pytest.mark.parametrize("written_anew", [0, 3, 40], ids=["empty", "shorter", "longer"])
+async def test_who_reads_a_topic_that_is_created_anew_hears_so(
+    client: KafkaLog, at: Partition, kafka_bootstrap: str, written_anew: int
+) -> None:
+    """Not silence for ever, nor records of one log as those of another."""
+    tails = Tails(client)
+    await tails.start()
+    async with tails.open(at, 0, b"k") as reader, tails.open(at, 0) as idle:
+        for number in range(20):
+            await client.append(*at, b"k", b"%d" % number)
+        async with asyncio.timeout(30):
+            while reader.position < 20:
+                await reader.next(timeout=1)
+            await idle.look()
+        was = await tails.end(at)
+        waiting = [asyncio.create_task(tail.next()) for tail in (reader, idle)]
+        await recreate(client, at, kafka_bootstrap)
+        for _ in range(written_anew):
+            await client.append(*at, b"k", b"new")
+        async with asyncio.timeout(20):
+            for task in waiting:
+                with pytest.raises(LogReplacedError):
+                    await task
+        for call in (reader.next, reader.catch_up, reader.look):
+            with pytest.raises(LogReplacedError):
+                await call()
+    now = await tails.end(at)
+    assert now.topic_id != was.topic_id
+    for place in (was, was._replace(offset=0), was._replace(offset=now.offset)):
+        with pytest.raises(LogReplacedError):
+            await tails.open(at, place.offset, b"k", topic_id=place.topic_id).__aenter__()
+    assert tails.readers == 0
+    async with tails.open(at, 0, b"k", topic_id=now.topic_id) as tail:
+        offset = await client.append(*at, b"k", b"last")
+        assert [record.offset for record in await tail.look()][-1] == offset
+    await tails.stop()
 
 
 async def test_a_new_feed_does_not_wait_for_the_long_poll(client: KafkaLog, at: Partition) -> None:

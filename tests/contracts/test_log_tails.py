@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 
 from tests.contracts.logs import Log, append_many, offsets, values
-from transports.log import LogClient, Partition
+from transports.log import LogClient, LogRefusedError, LogReplacedError, Partition
 from transports.partitioner import partition_for
 from transports.tails import Tail, TailLimits, Tails
 
@@ -24,7 +24,7 @@ async def take(tail: Tail, last: int) -> list[int]:
     return taken
 
 
-@pytest.mark.parametrize(("position", "first"), [(None, 100), (0, 0), (37, 37), (99, 99), (100, 100), (120, 120)])
+@pytest.mark.parametrize(("position", "first"), [(None, 100), (0, 0), (37, 37), (99, 99), (100, 100)])
 async def test_a_tail_begins_where_it_is_told_and_goes_on_live(
     log: Log, client: LogClient, at: Partition, position: int | None, first: int
 ) -> None:
@@ -38,6 +38,27 @@ async def test_a_tail_begins_where_it_is_told_and_goes_on_live(
         assert tail.position == 200
         assert await tail.next(timeout=0) == []
     await tails.stop()
+
+
+@pytest.mark.parametrize("position", [101, 2**40, 2**63 - 1])
+async def test_a_position_that_the_log_has_not_reached_is_refused(
+    client: LogClient, tails: Tails, at: Partition, position: int
+) -> None:
+    """Its reader would hear nothing, not even what it writes itself."""
+    await append_many(client, at, 100)
+    for key in (None, b"k"):
+        with pytest.raises(LogReplacedError, match="ends at 100"):
+            await tails.open(at, position, key).__aenter__()
+    assert tails.readers == 0
+    async with tails.open(at, 100, topic_id=await client.topic_id(at.topic)) as tail:
+        await client.append(*at, b"k", b"v")
+        assert offsets(await tail.look()) == [100]
+
+
+async def test_the_id_of_a_topic_is_that_of_all_its_clients(log: Log, client: LogClient, at: Partition) -> None:
+    assert await client.topic_id(at.topic) == await (await log.client()).topic_id(at.topic)
+    with pytest.raises(LogRefusedError):
+        await client.topic_id("no-such-topic")
 
 
 async def test_a_tail_that_is_opened_while_others_write_gets_each_record_once(

@@ -107,7 +107,7 @@ async def test_topics_that_are_missing_wait_for_the_broker_that_is_down(
     down = cluster.brokers[2]
     await asyncio.to_thread(down.kill)
     await known_down(cluster, down)
-    new = {"KAFKA_CONSUMER_GROUP": new_name()}  # whose changelogs are to be made
+    new = {"KAFKA_TOPIC_PREFIX": f"{new_name()}."}  # an installation whose topics are to be made
     line = await refusal(make_worker(env_of(cluster, KAFKA_START_WAIT_S="1", **new)))
     assert "Kafka has 2 broker(s), but replication 3 was asked for" in line
     assert "broker 3 is down" in line
@@ -153,17 +153,17 @@ async def test_a_worker_starts_while_a_broker_hangs(cluster: KafkaCluster, make_
 
 
 async def test_a_partition_without_a_leader_is_waited_for_and_named(cluster: KafkaCluster, make_worker: Start) -> None:
-    group, only = {"KAFKA_CONSUMER_GROUP": new_name()}, cluster.brokers[1]
-    alone = f"{group['KAFKA_CONSUMER_GROUP']}-__assignor-__leader"
+    new, only = {"KAFKA_TOPIC_PREFIX": f"{new_name()}."}, cluster.brokers[1]
+    alone = f"{new['KAFKA_TOPIC_PREFIX']}known-__assignor-__leader"
     admin: Any = await admin_of(cluster)
     (error,) = (await admin.create_topics([NewTopic(alone, -1, -1, replica_assignments={0: [2]})])).topic_errors
     await admin.close()
     assert error[1] == 0, error
-    worker = await make_worker(env_of(cluster, **group)).start()
+    worker = await make_worker(env_of(cluster, **new)).start()
     await worker.stop()
     await asyncio.to_thread(only.kill)
     await known_down(cluster, only)
-    line = await refusal(make_worker(env_of(cluster, KAFKA_START_WAIT_S="1", **group)))
+    line = await refusal(make_worker(env_of(cluster, KAFKA_START_WAIT_S="1", **new)))
     assert f"topic {alone} has no leader for partition 0; the copies are on broker 2" in line
     worker.launch()
     await says(worker, "has no leader for partition")

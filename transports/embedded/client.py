@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from transports.embedded.file import LogFile, Watch
 from transports.embedded.schema import Synchronous
@@ -13,6 +13,7 @@ from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
@@ -83,7 +84,7 @@ class EmbeddedLog:
                 await file.barrier()  # others in this process may keep the file open
             await asyncio.to_thread(file.close)
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:  # noqa: ARG002
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:  # noqa: ARG002
         """Create what is missing. There is one copy, on this disk, whatever ``replication`` asks for.
 
         Raises:
@@ -91,6 +92,7 @@ class EmbeddedLog:
             LogUnavailableError: the file cannot be written.
         """
         await self.file.create_topics(topics)
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
@@ -102,6 +104,15 @@ class EmbeddedLog:
         if count is None:
             raise LogRefusedError(f"log {self._path} has no topic {topic}")
         return count
+
+    async def topic_id(self, topic: str) -> str:
+        """Empty: all topics are in one file, so none is made anew without the others.
+
+        Raises:
+            LogRefusedError: no such topic.
+        """
+        self.partitions(topic)
+        return ""
 
     def record_max_bytes(self, topic: str) -> int:
         """The largest record; the same for all topics."""
@@ -149,7 +160,13 @@ class EmbeddedLog:
             file.bounds(at)  # another process may have appended
         return file.read(at, position, limit)
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self,
+        at: Partition,
+        position: int,
+        deliver: Deliver,
+        on_replaced: Callable[[], None] = lambda: None,  # noqa: ARG002 - a file that is open stays what it is
+    ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
         Raises:

@@ -8,13 +8,14 @@ every worker that gets the partition after it.
 An unreadable batch is fetched once more. Then reading goes on behind it, and the owner of the reader is told.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiokafka.codec
 from aiokafka.errors import CorruptRecordException
 
+from transports.kafka.transactions import Aborted, Transactions
 from transports.log import LogRefusedError, Partition
 
 __all__ = ["Batch", "Batches", "Fetched", "PassedOver", "Unreadable", "check_codecs"]
@@ -65,19 +66,21 @@ class Batches:
         self._passed_over = passed_over
         self._met: dict[tuple[Partition, int], int] = {}  # how often an unreadable batch was fetched
 
-    def decoded(self, at: Partition, position: int, fetched: Any) -> Iterator[Batch]:
-        """The batches of a fetch, up to one that is to be fetched again.
+    def decoded(self, at: Partition, position: int, fetched: Any, aborted: Iterable[Aborted] = ()) -> Iterator[Batch]:
+        """The batches of a fetch, up to one that is to be fetched again; without the records of aborted transactions.
 
         Args:
             at: where they are from.
             position: the offset that was asked for.
             fetched: aiokafka's ``MemoryRecords``.
+            aborted: the transactions that were aborted, as the broker sent them along.
         """
+        transactions = Transactions(aborted)
         while fetched.has_next():
             batch: Any = None
             try:
                 batch = fetched.next_batch()
-                decoded = _decoded(batch)
+                decoded = _decoded(batch, transactions)
             except Exception as error:  # noqa: BLE001 -- each decompressor has errors of its own
                 met = self._meet(at, position)
                 if met < FETCHES:
@@ -125,11 +128,11 @@ def check_codecs() -> None:
         raise LogRefusedError("compressed records of Kafka cannot be read: install aiokafka[lz4,snappy,zstd]")
 
 
-def _decoded(batch: Any) -> Batch:
+def _decoded(batch: Any, transactions: Transactions) -> Batch:
     if not batch.validate_crc():
         raise CorruptRecordException("invalid CRC")
-    if batch.is_control_batch:
-        return Batch((), batch.next_offset, is_control_batch=True)
+    if not transactions.counts(batch):
+        return Batch((), batch.next_offset, is_control_batch=batch.is_control_batch)
     return Batch(list(batch), batch.next_offset)
 
 

@@ -13,12 +13,18 @@ Neither delays the other.
 Positions move only when records were delivered, in one step with the delivery, and every answer is checked against
 the position it was asked for. So it does not matter which poller asks, nor when one fails: a broker that restarts is
 asked again, with fresh metadata, from where we were. A position that retention has overtaken goes to the log's start.
+
+A topic may be deleted and created anew under a feed. Then positions mean nothing any more, and a feed that went on
+would deliver the records of one log as those of another. So a feed ends, and says so, when the log turns out to be
+shorter than what was delivered of it; and after anything that went wrong, nothing is delivered before the topic's id
+is known to be the same.
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +50,10 @@ class _Followed:
     first: int  # nothing below it is delivered
     position: int
     deliver: Deliver
+    on_replaced: Callable[[], None]
+    topic_id: str  # empty: the brokers know none
+    fetched: bool = False  # the log has reached the position
+    doubted: bool = False  # something went wrong: it may be another topic by now
     asked: bool = False  # in a request that is under way
 
 
@@ -64,11 +74,13 @@ class Feeds:
         self._long_poll_back: dict[int, asyncio.Event] = {}
         self._stopped = False
 
-    def follow(self, at: Partition, position: int, deliver: Deliver) -> bool:
+    def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None], topic_id: str
+    ) -> bool:
         """Deliver the records of ``at`` from ``position`` on. False when it is followed already."""
         if at in self._followed:
             return False
-        self._followed[at] = _Followed(at, position, position, deliver)
+        self._followed[at] = _Followed(at, position, position, deliver, on_replaced, topic_id)
         self._keep_polling()
         node = self._long.leader(at)
         if node is not None and node not in self._express:
@@ -176,6 +188,8 @@ class Feeds:
             return
         except KafkaError as error:
             logger.info("broker %s does not answer the feed: %s", node, error)
+            for one in asked:
+                one.doubted = True
             await self._refresh()
             return
         finally:
@@ -191,6 +205,9 @@ class Feeds:
     async def _take(self, one: _Followed, answer: Page | KafkaError | None) -> bool:
         """Deliver an answer. True when it was an error that fresh metadata may cure."""
         if isinstance(answer, Page):
+            if one.doubted and not await self._is_same(one):
+                return self._followed.get(one.at) is one
+            one.fetched = True
             one.position, records = answer.position, answer.records
             if records and records[0].offset < one.first:  # it was followed from behind the log's end
                 records = [record for record in records if record.offset >= one.first]
@@ -204,14 +221,44 @@ class Feeds:
             return await self._back_into_bounds(one)
         if answer is not None:
             logger.info("the feed of %s-%d: %s", one.at.topic, one.at.partition, answer)
+        one.doubted = True
         return True
+
+    async def _is_same(self, one: _Followed) -> bool:
+        """Whether a topic is still the one that was followed; False as well while that cannot be known."""
+        try:
+            # Other brokers may not have heard of it yet.
+            topic_id = await self._short.topic_id(one.at.topic, self._short.leader(one.at))
+        except (KafkaError, LogError, TimeoutError) as error:
+            logger.info("the feed of %s-%d: %s", one.at.topic, one.at.partition, error)
+            return False
+        if topic_id != one.topic_id:
+            self._end(one, "was created anew")
+            return False
+        one.doubted = False
+        return True
+
+    def _end(self, one: _Followed, reason: str) -> None:
+        """The log is not the one that was followed."""
+        if self._followed.get(one.at) is not one:
+            return
+        del self._followed[one.at]
+        logger.warning("the feed of %s-%d at %d ends: the topic %s", *one.at, one.position, reason)
+        try:
+            one.on_replaced()
+        except Exception:
+            logger.exception("a reader of %s-%d failed", *one.at)
 
     async def _back_into_bounds(self, one: _Followed) -> bool:
         try:
             start, end = await self._short.bounds(one.at)
         except (KafkaError, LogError) as error:
             logger.info("the feed of %s-%d: %s", one.at.topic, one.at.partition, error)
+            one.doubted = True
             return True
+        if one.fetched and end < one.position:
+            self._end(one, f"ends at {end} now")
+            return False
         before, one.position = one.position, min(max(one.position, start), end)
         logger.warning(
             "the feed of %s-%d stood at %d, which is not in the log any more; it goes on at %d",

@@ -6,12 +6,13 @@ speaks the fetch protocol through aiokafka's own client: ``AIOKafkaClient`` keep
 metadata; we send ``FetchRequest`` and ``OffsetRequest`` and unpack the batches, as its ``Fetcher`` does. Brokers answer
 the requests of a connection one after the other, so a client that long-polls is used for nothing else.
 
-Records of transactions that were aborted are read, too: nothing here writes in transactions.
+Only what is committed is read, as a client may write requests in transactions: records of one that was aborted are
+passed over, and the log ends where the oldest open one begins (Kafka's last stable offset).
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
@@ -30,8 +31,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-from transports.kafka.batches import Batches, PassedOver, Unreadable
+from transports.kafka.batches import Batch, Batches, PassedOver, Unreadable
 from transports.kafka.errors import log_error
+from transports.kafka.topic_ids import TopicIdRequest, topic_id_in
 from transports.log import Partition, Record
 
 __all__ = ["Asker", "Page", "ThrottledError", "may_pass"]
@@ -42,7 +44,7 @@ T = TypeVar("T")
 
 EARLIEST: Final = -2  # of the ListOffsets protocol
 LATEST: Final = -1
-_READ_UNCOMMITTED: Final = 0
+_READ_COMMITTED: Final = 1
 RECORD_BYTES: Final = 512  # asked for each record of a page, more or less; a single larger batch comes whole
 _BACKOFF_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0  # after an empty answer: the broker holds the next one back as long as it must
@@ -54,7 +56,7 @@ class Page(NamedTuple):
 
     records: list[Record]
     position: int  # where to go on: behind the last record, hole or control batch in the answer
-    end: int  # the log's end (high watermark) when the broker answered
+    end: int  # the log's end (last stable offset) when the broker answered
     size_bytes: int  # of the answer; with no records and no new position, a batch that did not fit
 
 
@@ -75,13 +77,21 @@ class Asker:
         client: not started yet; used for nothing else.
         timeout_s: limit for each question, its repetitions included.
         partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
+        prefix: what the names of topics have in front on the brokers, and nowhere else.
         passed_over: told of batches that cannot be read; None says so in the log.
     """
 
     def __init__(
-        self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int, passed_over: PassedOver | None = None
+        self,
+        client: AIOKafkaClient,
+        *,
+        timeout_s: float,
+        partition_bytes: int,
+        prefix: str = "",
+        passed_over: PassedOver | None = None,
     ) -> None:
         self._client = client
+        self._prefix = prefix
         self._batches = Batches(passed_over or _tell)
         self._timeout_s = timeout_s
         self._partition_bytes = partition_bytes
@@ -101,17 +111,40 @@ class Asker:
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, as far as is known; 0 when it is unknown."""
-        return len(self._client.cluster.partitions_for_topic(topic) or ())
+        return len(self._client.cluster.partitions_for_topic(self._prefix + topic) or ())
 
     def leader(self, at: Partition) -> int | None:
         """The node to ask about ``at``; None while there is none."""
-        node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*at))
+        node: int | None = self._client.cluster.leader_for_partition(
+            TopicPartition(self._prefix + at.topic, at.partition)
+        )
         return None if node in (None, -1) else node
 
     async def refresh(self) -> None:
         """Learn topics and leaders anew."""
         async with asyncio.timeout(self._timeout_s):
             await self._client.force_metadata_update()
+
+    async def topic_id(self, topic: str, node: int | None = None) -> str:
+        """The id of a topic, as ``node`` or any broker knows it; empty where none does (Kafka before 2.8).
+
+        Raises:
+            KafkaError: no broker answered, or there is no such topic.
+        """
+        async with asyncio.timeout(self._timeout_s):
+            while True:
+                try:
+                    asked = self._client.get_random_node() if node is None else node
+                    if asked is None:
+                        raise BrokerNotAvailableError
+                    return topic_id_in(await self._client.send(asked, TopicIdRequest(self._prefix + topic)))
+                except NotImplementedError:  # what aiokafka says of a broker that is too old for a request
+                    return ""
+                except KafkaError as error:
+                    if isinstance(error, UnknownTopicOrPartitionError) or not may_pass(error):
+                        raise
+                await asyncio.sleep(_BACKOFF_S)
+                await self._client.force_metadata_update()
 
     # -- questions
 
@@ -160,41 +193,45 @@ class Asker:
         size = partition_bytes or self._partition_bytes
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for at, position in positions.items():
-            topics.setdefault(at.topic, []).append((at.partition, position, size))
+            topics.setdefault(self._prefix + at.topic, []).append((at.partition, position, size))
         wait_ms, total_bytes = int(max_wait_s * 1000), 8 * size
-        request = FetchRequest(wait_ms, 1, total_bytes, _READ_UNCOMMITTED, list(topics.items()))
+        request = FetchRequest(wait_ms, 1, total_bytes, _READ_COMMITTED, list(topics.items()))
         response = await self._client.send(node, request)
         if response.throttle_time_ms and not response.topics:
             raise ThrottledError(response.throttle_time_ms / 1000)
         answers: dict[Partition, Page | KafkaError] = {}
         for topic, partitions in response.topics:
-            for partition, code, end, *_, data in partitions:
-                at = Partition(topic, partition)
+            for partition, code, _, end, *more, data in partitions:
+                at = Partition(topic.removeprefix(self._prefix), partition)
                 if (kind := for_code(code)) is not NoError:
                     answers[at] = kind()
                     continue
-                answers[at] = self._page(at, positions[at], end, data or b"", limit)
+                aborted = next((field for field in more if isinstance(field, list)), [])
+                batches = self._batches.decoded(at, positions[at], MemoryRecords(data or b""), aborted)
+                answers[at] = self._page(at, Page([], positions[at], end, len(data or b"")), batches, limit)
         return answers
 
-    def _page(self, at: Partition, position: int, end: int, data: bytes, limit: int | None) -> Page:
-        records: list[Record] = []
-        for batch in self._batches.decoded(at, position, MemoryRecords(data)):
+    @staticmethod
+    def _page(at: Partition, asked: Page, batches: Iterator[Batch], limit: int | None) -> Page:
+        """What is in the batches of an answer; ``asked`` is the page before anything of it is taken."""
+        records, position = asked.records, asked.position
+        for batch in batches:
             for record in batch.records:
                 if record.offset < position:
                     continue  # a batch is sent whole, also when the position lies in its middle
                 if limit is not None and len(records) >= limit:
-                    return Page(records, position, end, len(data))
+                    return asked._replace(position=position)
                 timestamp = record.timestamp / 1000 if record.timestamp is not None else 0.0
                 headers = tuple((name, content or b"") for name, content in record.headers) if record.headers else ()
                 records.append(Record(*at, record.offset, timestamp, record.key, record.value, headers))
                 position = record.offset + 1
             # Batches keep their last offset when compaction takes their last record, so this skips the hole.
             position = max(position, batch.next_offset)
-        return Page(records, position, end, len(data))
+        return asked._replace(position=position)
 
     async def _offset(self, at: Partition, timestamp: int) -> int:
         async def ask(node: int) -> int:
-            request = OffsetRequest(-1, _READ_UNCOMMITTED, [(at.topic, [(at.partition, timestamp)])])
+            request = OffsetRequest(-1, _READ_COMMITTED, [(self._prefix + at.topic, [(at.partition, timestamp)])])
             response = await self._client.send(node, request)
             for _, partitions in response.topics:
                 for _, code, _, offset, *_ in partitions:

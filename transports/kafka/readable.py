@@ -34,7 +34,10 @@ class _Results(OrderedDict[Any, Any]):  # by aiokafka's TopicPartition; also hol
         if isinstance(result, FetchResult):
             fetched = result._partition_records  # noqa: SLF001 -- there is no other way in
             at, position = Partition(tp.topic, tp.partition), fetched.next_fetch_offset
-            fetched._records = Fetched(self._batches.decoded(at, position, fetched._records))  # noqa: SLF001
+            aborted = fetched._aborted_transactions  # noqa: SLF001
+            fetched._records = Fetched(  # noqa: SLF001
+                self._batches.decoded(at, position, fetched._records, aborted)  # noqa: SLF001
+            )
         super().__setitem__(tp, result)
 
 

@@ -193,10 +193,14 @@ def _wake(fetcher: Any) -> None:
         fetcher._notify(waiter)  # noqa: SLF001
 
 
-class _ShortPollThread(OneLoopConsumer):
+class _WorkerThread(OneLoopConsumer):
+    """Creates Faust's consumer with arguments for which Faust has constants, and no settings."""
+
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = POLL_MS  # noqa: SLF001 - Faust passes a constant, and no setting
+        consumer._fetch_max_wait_ms = POLL_MS  # noqa: SLF001 - see ShortPolls
+        # Clients may write in transactions, and what they abort was never said. Our log client reads the same.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 
     async def on_start(self) -> None:
@@ -218,7 +222,7 @@ class ShortPolls(Consumer):
     """
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
-        return _ShortPollThread(self, loop=self.loop, beacon=self.beacon)
+        return _WorkerThread(self, loop=self.loop, beacon=self.beacon)
 
 
 class Buffer(ProducerBuffer):

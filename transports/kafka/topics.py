@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     InvalidReplicationFactorError,
     LeaderNotAvailableError,
@@ -14,12 +15,13 @@ from aiokafka.errors import (
     for_code,
 )
 
-from transports.log import LogRefusedError, LogUnavailableError, TopicSpec, check_specs
+from transports.log import Kept, LogUnavailableError, OtherPartitionsError, TopicSpec, check_specs
 
-__all__ = ["create_topics"]
+__all__ = ["create_topics", "retentions"]
 
 SETTLE_S: Final = 5.0  # for leaders of new topics, and for an election under way
 _PAUSE_S: Final = 0.05
+_RETENTION: Final = "retention.ms"
 SAFE_COPIES: Final = 3  # so many copies can lose one, and still take writes that two must have
 
 
@@ -54,7 +56,8 @@ async def create_topics(
         max_record_bytes: the largest record that a new topic takes; a broker's own default is 1 MB.
 
     Raises:
-        LogRefusedError: an existing topic with another number of partitions, or a spec that is none.
+        OtherPartitionsError: an existing topic has another number of partitions.
+        LogRefusedError: a spec that is none.
         LogUnavailableError: too few brokers are up, or a partition has no leader.
         KafkaError: the cluster cannot be asked, or refuses.
     """
@@ -91,6 +94,22 @@ async def _create(
             raise kind(f"topic {name}: {reason[0] if reason and reason[0] else kind.__name__}")
 
 
+async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Kept:
+    """How long topics keep their records; one whose configuration may not be read is left out.
+
+    Raises:
+        KafkaError: the cluster cannot be asked.
+    """
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic, configs={_RETENTION: None}) for topic in topics]
+    found: dict[str, float | None] = {}
+    for answer in await admin.describe_configs(asked):
+        for code, _, _, topic, entries in answer.resources:
+            for name, value, *_ in entries if for_code(code) is NoError else ():
+                if name == _RETENTION and value is not None:
+                    found[topic] = None if int(value) < 0 else int(value) / 1000
+    return found
+
+
 async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
     """Wait a moment for the topics to be there with all their leaders, and compare their partitions."""
     deadline = time.monotonic() + SETTLE_S
@@ -111,10 +130,7 @@ async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> Non
 def _compare(topics: Sequence[TopicSpec], found: Mapping[str, _Topic]) -> None:
     for topic in topics:
         if (partitions := found[topic.name].partitions) != topic.partitions:
-            raise LogRefusedError(
-                f"topic {topic.name} has {partitions} partitions, but {topic.partitions} are expected: "
-                "the number is fixed, because keys are shared out by it; move the topic away, or use another cluster"
-            )
+            raise OtherPartitionsError(topic.name, partitions, topic.partitions)
 
 
 async def _topics(admin: AIOKafkaAdminClient) -> Mapping[str, _Topic]:
@@ -135,7 +151,7 @@ def _new_topic(spec: TopicSpec, replication: int, max_record_bytes: int) -> NewT
     policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_s is not None or not spec.compacted)
     config: dict[str, Any] = {
         "cleanup.policy": ",".join(policies),
-        "retention.ms": "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
+        _RETENTION: "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
         "max.message.bytes": str(max_record_bytes),
     }
     if replication >= SAFE_COPIES:  # else what one broker alone has confirmed is lost with it

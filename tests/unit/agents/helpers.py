@@ -13,6 +13,7 @@ from answers.frames import Frame, Kind
 from app import topics
 from app.notes import Notes
 from app.requests import ChatRequest, Ingress, fingerprint
+from llm.calls import Call
 from tests.unit.answers.helpers import RID, UID, chunk
 from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
 from transports.log import Partition
@@ -65,10 +66,12 @@ class FakeModel:
     def __init__(self, *plays: Play) -> None:
         self.plays = list(plays)
         self.asked: list[Json] = []
+        self.calls: list[Call] = []
         self.open = 0
 
-    async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
+    async def stream(self, body: Json, call: Call) -> AsyncGenerator[Json, None]:
         self.asked.append(body)
+        self.calls.append(call)
         self.open += 1
         try:
             async for one in self.plays.pop(0)():
@@ -132,6 +135,8 @@ async def stage(
             lease_s=lease_s,
             attempts_max=attempts_max,
             frame_max_bytes=1 << 20,
+            void_marks_max=4,
+            void_pause_s=0.001,
             read_back_s=read_back_s,
             alone=alone,
             continuation=continuation,

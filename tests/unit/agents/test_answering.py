@@ -14,7 +14,8 @@ from agents.answering import NotBegunError
 from agents.continuing import Continuation
 from agents.view import View
 from answers.envelope import Json
-from answers.frames import Frame, Kind, Status, Terminal
+from answers.fold import Answer
+from answers.frames import CLAIMS, Frame, Kind, Status, Terminal
 from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
 from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
@@ -695,6 +696,89 @@ async def test_a_request_whose_beginning_the_log_does_not_keep_is_not_begun() ->
         assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.EXPIRED, "log_truncated")
         await one.answer(replace(REQUEST, uid="other", event_id="evt-2", chunks_from=2))
         assert len(one.model.asked) == 1
+
+
+# -- a log that is not the one that it was
+
+
+def expired_as_forgotten(answer: Answer) -> bool:
+    error = answer.terminal.error if answer.terminal is not None else None
+    assert answer.terminal is not None
+    assert error is not None
+    assert (answer.terminal.status, error["code"], error["status"]) == (Status.EXPIRED, "log_truncated", 410)
+    return True
+
+
+@pytest.mark.parametrize("records", [0, 1, 99], ids=["empty", "one record", "one less"])
+async def test_a_request_from_behind_the_logs_end_expires_without_a_mark(records: int) -> None:
+    log = MemoryLog()
+    for _ in range(records):
+        log.put(AT, b"another", b"x")
+    async with stage(log=log) as one:
+        assert expired_as_forgotten(await one.answer(replace(REQUEST, chunks_from=100)))
+    assert len(log.records[AT]) == records + 1
+
+
+async def test_a_request_of_another_topic_expires_without_a_mark() -> None:
+    """The new one is longer than the old one was, so its end says nothing."""
+    log = MemoryLog()
+    log.topic_ids[AT.topic] = "new"
+    for _ in range(20):
+        log.put(AT, b"another", b"x")
+    async with stage(words("x"), log=log) as one:
+        assert expired_as_forgotten(await one.answer(replace(REQUEST, chunks_from=10, chunks_topic_id="old")))
+        await one.answer(replace(REQUEST, uid="other", event_id="evt-2", chunks_from=10, chunks_topic_id="new"))
+    assert len(one.model.asked) == 1
+
+
+async def test_a_request_that_is_answered_while_the_log_is_replaced_expires() -> None:
+    async with stage(hanging("x")) as one:
+        answering = asyncio.create_task(one.answer())
+        while told(one) != "x":
+            await asyncio.sleep(0.005)
+        one.log.replace(AT, "new")
+        assert expired_as_forgotten(await answering)
+        assert one.model.open == 0
+    assert [frame.kind for frame in one.log.frames(AT)] == [Kind.TERMINAL]
+
+
+async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
+    """The topic was created anew, and the feed has not noticed it yet."""
+    log = MemoryLog()
+
+    def replaced(at: Partition, value: bytes | None) -> None:
+        if value is not None and b"chat.restart" in value:
+            log.records[at] = []
+            log.fail_append = lambda *_: None
+
+    async with stage(log=log, lease_s=SHORT_LEASE_S) as one:
+        one.write(begin("b"), says("b", 0, "x"), frame(Kind.HANDOFF, "b", seq=1))
+        log.fail_append = replaced
+        answering = asyncio.create_task(one.answer())
+        await log.until(lambda: bool(one.written(Kind.TERMINAL)))
+        assert len(one.written(Kind.RESTART)) == 1
+        log.replace(AT, "new")
+        assert expired_as_forgotten(await answering)
+
+
+async def test_marks_that_never_count_are_few_and_come_to_an_end() -> None:
+    """By a defect only: then the request ends, and not the log's space."""
+    log, theirs = MemoryLog(), [-1]  # where the last mark of another worker is closed
+
+    def faster(_: Partition, value: bytes | None) -> None:
+        if value is not None and b'"after"' in value:
+            attempt = f"b{len(theirs)}"
+            mark = frame(Kind.TAKEOVER, attempt, after=theirs[-1])
+            theirs.append(one.write(mark, frame(Kind.HANDOFF, attempt)))
+
+    log.fail_append = faster
+    async with stage(log=log) as one:
+        answer = await one.answer()
+    assert answer.terminal is not None
+    assert answer.terminal.error is not None
+    assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.EXPIRED, "void_marks")
+    ours = [mark for mark in log.frames(AT) if mark.kind in CLAIMS and not mark.attempt.startswith("b")]
+    assert len(ours) == 4
 
 
 @pytest.mark.parametrize("deadline", ["2999-01-01T00:00:00Z", "soon", None])

@@ -11,6 +11,7 @@ from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
@@ -36,9 +37,11 @@ class MemoryLog:
         self.showing: asyncio.Event | None = None  # until it is set, records are written and not delivered
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
         self.refused: set[str] = set()  # topics that may not be read
+        self.topic_ids: dict[str, str] = {}
         self.limits: dict[str, int] = {}  # the largest record of a topic; others take any
         self.now = 0.0  # the time of records that are written
         self._followers: dict[Partition, list[Deliver]] = {}  # several: workers may share this log
+        self._on_replaced: dict[Partition, list[Callable[[], None]]] = {}
         self._withheld: list[Record] = []
         self._changed = asyncio.Event()
 
@@ -67,6 +70,14 @@ class MemoryLog:
         for deliver in self._followers.get(Partition(record.topic, record.partition), ()):
             deliver([record])
 
+    def replace(self, at: Partition, topic_id: str) -> None:
+        """The topic is deleted and created anew."""
+        self.records.pop(at, None)
+        self.topic_ids[at.topic] = topic_id
+        self._followers.pop(at, None)
+        for replaced in self._on_replaced.pop(at, []):
+            replaced()
+
     def values(self, at: Partition) -> list[bytes | None]:
         return [record.value for record in self.records.get(at, [])]
 
@@ -86,11 +97,17 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None: ...
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+        del replication
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         del topic
         return 6
+
+    async def topic_id(self, topic: str) -> str:
+        await self._reachable()
+        return self.topic_ids.get(topic, "")
 
     def record_max_bytes(self, topic: str) -> int:
         return self.limits.get(topic, 1 << 30)
@@ -127,14 +144,18 @@ class MemoryLog:
         position = max(position, self.starts.get(at, 0))
         return self.records.get(at, [])[position : position + limit]
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
         await self._reachable()
         self._followers.setdefault(at, []).append(deliver)
+        self._on_replaced.setdefault(at, []).append(on_replaced)
         deliver(self.records.get(at, [])[position:])
 
     async def unfollow(self, at: Partition) -> None:
         """Of all workers: a test ends them together."""
         self._followers.pop(at, None)
+        self._on_replaced.pop(at, None)
 
     async def _reachable(self) -> None:
         await asyncio.sleep(0)

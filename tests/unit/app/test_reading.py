@@ -10,7 +10,7 @@ import pytest
 from answers import frames
 from answers.frames import ANYBODY, Frame, Kind, Status, Terminal
 from app import topics
-from app.errors import InvalidRequestError, from_terminal
+from app.errors import AnswerGoneError, InvalidRequestError, from_terminal
 from app.reading import IDLE, BrokenStreamError, Delivery, deliveries, marks, origin, resumed
 from tests.unit.answers.helpers import (
     DONE,
@@ -26,7 +26,7 @@ from tests.unit.answers.helpers import (
     text_of,
 )
 from tests.unit.app.memory_log import WAIT_S, MemoryLog, tails_of
-from transports.log import Partition
+from transports.log import LogReplacedError, Partition
 from transports.tails import Tails
 
 AT = Partition(topics.CHAT_CHUNKS.name, 3)
@@ -362,9 +362,7 @@ async def test_a_reader_who_comes_back_goes_on_across_a_takeover(log: MemoryLog,
     assert [text for one in await told(news) for text in text_of(one.chunks)] == ["y"]
 
 
-@pytest.mark.parametrize(
-    ("offset", "uid"), [(0, UID), (99, UID), (1, "somebody else")], ids=["a mark", "nothing there", "of another"]
-)
+@pytest.mark.parametrize(("offset", "uid"), [(0, UID), (1, "somebody else")], ids=["a mark", "of another"])
 async def test_an_event_that_no_reader_can_have_is_refused(log: MemoryLog, tails: Tails, offset: int, uid: str) -> None:
     write(log, begin("a"), says("a", 0, "x"))
     with pytest.raises(InvalidRequestError) as caught:
@@ -372,13 +370,72 @@ async def test_an_event_that_no_reader_can_have_is_refused(log: MemoryLog, tails
     assert caught.value.status == 400
 
 
-async def test_an_event_that_the_log_does_not_keep_any_more_is_gone(log: MemoryLog, tails: Tails) -> None:
+@pytest.mark.parametrize("offset", [1, 3, 99, 10**18], ids=["before its start", "at its end", "behind it", "far away"])
+async def test_an_event_that_the_log_does_not_keep_any_more_is_gone(log: MemoryLog, tails: Tails, offset: int) -> None:
+    """Behind its end are the events of a log that was there before this one."""
     first = write(log, begin("a"), says("a", 0, "x"))
     write(log, says("a", 1, "y"))
     log.starts[AT] = first + 1
-    with pytest.raises(InvalidRequestError) as caught:
-        await back(log, tails, first, 0)
+    with pytest.raises(AnswerGoneError) as caught:
+        await back(log, tails, offset, 0)
     assert (caught.value.status, caught.value.error["code"]) == (410, "gone")
+
+
+# -- a log that is not the one that it was
+
+
+async def test_who_waits_for_an_answer_hears_that_the_log_is_another_one(log: MemoryLog, tails: Tails) -> None:
+    write(log, begin("a"), says("a", 0, "x"))
+    found: list[Delivery] = []
+    waiting = asyncio.create_task(told(reading(tails), found))
+    async with asyncio.timeout(WAIT_S):
+        while said(found) != "x":
+            await asyncio.sleep(0.005)
+        log.replace(AT, "another")
+        with pytest.raises(LogReplacedError):
+            await waiting
+
+
+@pytest.mark.parametrize("rid", [None, RID])
+async def test_who_comes_with_a_position_of_another_log_is_refused(
+    log: MemoryLog, tails: Tails, rid: str | None
+) -> None:
+    log.topic_ids[AT.topic] = "new"
+    write(log, *ANSWER)
+    for position, topic_id in ((5, ""), (4, "old"), (0, "old")):
+        news = deliveries(tails, AT, UID, position=position, idle_s=WAIT_S, rid=rid, submission=RID, topic_id=topic_id)
+        with pytest.raises(LogReplacedError):
+            await told(news)
+    assert said(await told(deliveries(tails, AT, UID, position=0, idle_s=1, submission=RID, topic_id="new"))) == "xyz"
+
+
+@pytest.mark.parametrize("kept", [0, 2], ids=["nothing", "its end only"])
+async def test_an_answer_that_has_ended_and_is_not_whole_in_the_log_is_gone(
+    log: MemoryLog, tails: Tails, kept: int
+) -> None:
+    """Its reader does not wait for an end that was told long ago."""
+    write(log, *ANSWER[len(ANSWER) - kept :])
+    write(log, begin("b"), key="another")
+    with pytest.raises(AnswerGoneError):
+        await told(deliveries(tails, AT, UID, position=0, idle_s=WAIT_S, rid=RID, ended=True))
+
+
+@pytest.mark.parametrize(("position", "error"), [(1, AnswerGoneError), (90, LogReplacedError)])
+async def test_a_submission_that_attaches_to_an_answer_which_is_gone_hears_so(
+    log: MemoryLog, tails: Tails, position: int, error: type[Exception]
+) -> None:
+    """The table knows the uid for longer than the log keeps its answer."""
+    write(log, begin("b"), key="another")
+    attach = frame(Kind.ATTACH, submission="evt-2", first=position, ended=True)
+    write(log, attach)
+    with pytest.raises(error):
+        await told(reading(tails, submission="evt-2"))
+
+
+async def test_a_submission_that_attaches_to_an_answer_which_has_ended_gets_it(log: MemoryLog, tails: Tails) -> None:
+    write(log, *ANSWER)
+    position = write(log, frame(Kind.ATTACH, submission="evt-2", first=0, ended=True))
+    assert said(await told(reading(tails, position=position, submission="evt-2"))) == "xyz"
 
 
 async def test_a_cancelled_answer_ends_with_words_of_its_own(log: MemoryLog, tails: Tails) -> None:

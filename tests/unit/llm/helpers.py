@@ -8,7 +8,8 @@ import orjson
 from aiohttp import web
 
 from answers.envelope import Json
-from llm.upstream import Timeouts, Upstream
+from llm.calls import Timeouts
+from llm.upstream import Upstream
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SECONDS = 10.0  # for what must not take long, on a loaded machine

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
 
+import orjson
 import pytest
 from aio_pika import Message
 
@@ -218,3 +219,41 @@ async def test_an_order_for_what_came_back_and_was_begun_is_delivered(log: Memor
         order = replace(ORDER, redriven=True)
         delivering = Delivering(log=log, tails=tails, settings=Settings())
         await done(asyncio.ensure_future(delivering.deliver(order, AT, rabbit.outlet)), log, rabbit)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        replace(ORDER, chunks_from=50),
+        replace(ORDER, chunks_from=1, chunks_topic_id="old"),
+        replace(ORDER, chunks_from=50, again=True),
+        replace(ORDER, chunks_from=50, redriven=True),
+        replace(ORDER, chunks_from=50, stream=False),
+    ],
+    ids=["behind the end", "of another topic", "taken before", "sent again", "whole"],
+)
+async def test_the_client_of_an_answer_in_a_log_that_is_gone_gets_one_message_that_says_so(
+    log: MemoryLog, rabbit: FakeRabbit, order: Order
+) -> None:
+    log.topic_ids[AT.topic] = "new"
+    log.put(AT, b"another", b"x")
+    log.put(AT, b"another", b"x")
+    async with tails_of(log) as tails, asyncio.timeout(WAIT_S):
+        await Delivering(log=log, tails=tails, settings=Settings()).deliver(order, AT, rabbit.outlet)
+    (message,) = rabbit.messages
+    assert (message.headers["done"], message.headers["status"]) == (True, "failed")
+    assert b'"gone"' in orjson.dumps(message.headers["error"])
+    (mark,) = log.values(AT)[2:]
+    assert frames.decode(mark).kind is Kind.DELIVERED
+
+
+async def test_the_client_of_an_answer_whose_log_is_replaced_meanwhile_gets_a_last_message(
+    log: MemoryLog, rabbit: FakeRabbit, delivery: "asyncio.Task[None]"
+) -> None:
+    write(log, begin("a"), says("a", 0, "word"))
+    async with asyncio.timeout(WAIT_S):
+        while not rabbit.messages:
+            await asyncio.sleep(0.005)
+        log.replace(AT, "new")
+        await delivery
+    assert (rabbit.text, rabbit.messages[-1].headers["done"]) == ("word", True)

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
-from transports.log import Bounds, Deliver, Headers, LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import Bounds, Deliver, Headers, Kept, LogUnavailableError, Partition, Record, TopicSpec
 from transports.tails import Tail, TailLimits, Tails
 
 AT = Partition("chunks", 0)
@@ -50,7 +50,9 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None: ...
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+        del replication
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         del topic
@@ -83,8 +85,14 @@ class MemoryLog:
         start, end = max(position, self.start_offset), self.end - self.unheard
         return [r for r in self.records if start <= r.offset < end][:limit]
 
-    async def follow(self, at: Partition, position: int, deliver: Deliver) -> None:
-        del at
+    async def topic_id(self, topic: str) -> str:
+        del topic
+        return ""
+
+    async def follow(
+        self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
+    ) -> None:
+        del at, on_replaced
         self.calls["follow"] += 1
         assert self.deliver is None, "one follower per partition"
         await asyncio.sleep(0)

@@ -69,7 +69,7 @@ async def test_a_scan_is_shared_by_those_who_wait_for_it(log: MemoryLog, tails: 
 
 
 async def test_what_was_delivered_is_known_without_a_scan(log: MemoryLog, tails: Tails) -> None:
-    start = await tails.end(AT)
+    start = (await tails.end(AT)).offset
     for _ in range(50):
         log.write(b"a")
     for _ in range(50):
@@ -99,7 +99,7 @@ async def test_readers_at_different_positions_get_theirs(log: MemoryLog, tails: 
     for number in range(600):
         log.write(b"k%d" % (number % 7))
     log.read_delay_s = 0.0005
-    positions = [599, 300, 0, 450, 1, 100, 600, 700]
+    positions = [599, 300, 0, 450, 1, 100, 600]
     got = await asyncio.gather(*(whole(tails, position, b"k3") for position in positions))
     assert got == [[n for n in range(position, 600) if n % 7 == 3] for position in positions]
 

@@ -58,7 +58,8 @@ async def asked(url: str, method: str = "POST", data: bytes = b"") -> tuple[int,
         (NotFoundError("no"), 404, None),
         (UnavailableError("no"), 503, "1"),
         (UnavailableError("no", status=504), 504, None),
-        (ApiError("no", status=429, kind="rate_limit_error"), 429, "1"),
+        (ApiError("no", status=429, kind="rate_limit_error"), 429, None),
+        (ApiError("no", status=429, kind="rate_limit_error", headers={"retry-after": "7"}), 429, "7"),
     ],
 )
 async def test_an_error_of_ours_leaves_as_it_is(error: ApiError, status: int, retry_after: str | None) -> None:

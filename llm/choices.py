@@ -1,0 +1,97 @@
+"""Which choices of an answer have begun and ended, so that its end can be told from a break. Pure."""
+
+from answers.envelope import Json
+
+MARK = "weir_finish"
+"""Member of a choice, of a terminal and of the last RabbitMQ message whose finish_reason the model did not give:
+``inferred``, or the name of the setting that stopped the answer."""
+
+INFERRED = "inferred"
+_KEPT = ("id", "object", "created", "model", "system_fingerprint")  # of the chunk before, in one that is made here
+
+
+class Choices:
+    """The choices of one answer, as its chunks tell of them.
+
+    Args:
+        wanted: how many the client asked for.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
+        self._calling: set[int] = set()  # those that call tools
+        self._last: Json = {"object": "chat.completion.chunk"}
+        self.spoke = False  # something was said that a client sees
+
+    def add(self, chunk: Json) -> bool:
+        """Take a chunk into account; whether it says something: text, thinking, a tool call, an end."""
+        says = False
+        for choice in chunk.get("choices") or ():
+            index = choice.get("index") or 0
+            if choice.get("finish_reason"):
+                self._ended.add(index)
+                says = True
+            else:
+                self._begun.add(index)
+            delta = choice.get("delta")
+            if delta:
+                if delta.get("tool_calls"):
+                    self._calling.add(index)
+                    says = True
+                elif delta.get("content"):
+                    says = True
+                elif not says:
+                    says = any(value for name, value in delta.items() if name != "role")
+        self._last = chunk
+        self.spoke = self.spoke or says
+        return says
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether every choice that has begun has its finish reason: enough where the server says that this is all."""
+        return bool(self._ended) and self._begun <= self._ended
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing can be missing but usage, whatever becomes of the connection."""
+        return self.all_ended and len(self._ended) >= self._wanted
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is any choice."""
+        return bool(self._begun or self._ended)
+
+    def inferred_end(self) -> Json | None:
+        """The last chunk of an answer that its server ended without a finish reason; None if each choice has one."""
+        return self._end({index: "tool_calls" if index in self._calling else "stop" for index in self._open}, INFERRED)
+
+    def cut(self, limit: str) -> Json | None:
+        """The last chunk of an answer that is stopped by the limit of that name; None if there is nothing to stop."""
+        return self._end(dict.fromkeys(self._open, "length"), limit)
+
+    @property
+    def _open(self) -> list[int]:
+        return sorted(self._begun - self._ended)
+
+    def _end(self, reasons: dict[int, str], mark: str) -> Json | None:
+        if not reasons:
+            return None
+        self._ended.update(reasons)
+        ends = ({"index": index, "delta": {}, "finish_reason": reason, MARK: mark} for index, reason in reasons.items())
+        return self.chunk(list(ends))
+
+    def chunk(self, choices: list[Json]) -> Json:
+        """A chunk like the last one, with these choices."""
+        kept = {name: self._last[name] for name in _KEPT if name in self._last}
+        return {"object": "chat.completion.chunk", **kept, "choices": choices}
+
+
+def mark_of(chunks: list[Json]) -> str | None:
+    """Who ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
+    for chunk in chunks:
+        for choice in chunk.get("choices") or ():
+            if not choice.get("index") and choice.get(MARK):
+                return str(choice[MARK])
+    return None

@@ -1,0 +1,361 @@
+"""Read one answer: from the bytes of a response to chunk objects, and to an end that is told from a break.
+
+An answer is whole when its server says so (``[DONE]``, or the end of the body) or when every choice that was asked for
+has its finish reason; what the connection does after that is of no consequence. Which protocol a body speaks is told
+by its first byte: servers stream under ``application/json``, and send one JSON object under ``text/event-stream``.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+import aiohttp
+import orjson
+from aiohttp.http_exceptions import HttpProcessingError
+
+from answers.envelope import Json
+from answers.shape import Shape
+from llm.calls import Call, ThinkTags, Timeouts
+from llm.choices import Choices
+from llm.errors import AnswerTooLongError, UpstreamError, broke_off, not_understood
+from llm.lenient import Halves, loads, loads_halves
+from llm.opening import malformed_http
+from llm.shapes import error_in, refusal
+from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
+from llm.thinking import ThinkingSplitter
+from llm.waiting import AFTER_FINISH_S, Waiting
+from timing import Patience
+
+DONE: Final = b"[DONE]"
+HELD_MAX = 8  # chunks before the first that says something; with more of them, they are let go
+_TAIL_BYTES = 64  # of an object, which tell that it may be complete
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+class Reading:
+    """One answer.
+
+    Args:
+        response: its headers are there.
+        call: how it was asked for.
+        timeouts: limits of silence.
+        began: when it was asked for, in loop time.
+        ends_at: when ANSWER_MAX_S is over, in loop time.
+        wanted: how many choices.
+        model: the one that was asked for, for chunks that name none.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        call: Call,
+        timeouts: Timeouts,
+        *,
+        began: float,
+        ends_at: float,
+        wanted: int,
+        model: str,
+    ) -> None:
+        self._content = response.content
+        self._waiting = Waiting(timeouts, began, ends_at)
+        self._bytes_left, self._tokens_left = call.allowance.max_bytes, call.allowance.max_tokens
+        self._choices = Choices(wanted)
+        self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
+        self._halves = Halves()
+        self._shape = Shape(_made_up_id, {"model": model, "created": int(time.time())})
+        self._broken: Exception | None = None
+        self._stopped_by: str | None = None  # the limit that stopped the answer
+        self._heard = False  # any bytes
+        self._late = False  # the answer is whole, and was waited for long enough
+
+    async def chunks(self) -> AsyncIterator[Json]:
+        """Chunk objects as the upstream sent them but for their shape, thinking split from content.
+
+        Chunks before the first that says something are held back until it comes: while nothing has been said, a
+        failure is a failure of the call, which can be made again, or told with a status of its own.
+
+        Raises:
+            UpstreamError: the answer is not whole, or it is none; after its last chunk.
+        """
+        held: list[Json] | None = []
+        async for chunk in self._parsed():
+            if held is None:
+                yield chunk
+                continue
+            held.append(chunk)
+            if self._choices.spoke or len(held) > HELD_MAX:
+                for each in held:
+                    yield each
+                held = None
+        for each in held or ():
+            yield each
+
+    async def _parsed(self) -> AsyncIterator[Json]:
+        with closing(Patience()) as patience:
+            begin = await self._begin(patience)
+            if begin.lstrip(_BLANK)[:1] in {b"{", b"["}:
+                yield await self._one_object(begin, patience)
+                end = self._choices.inferred_end()
+                if end is not None:
+                    yield end
+            else:
+                async for chunk in self._streamed(begin, patience):
+                    yield chunk
+        for chunk in self._end():
+            yield chunk
+
+    # -- bytes
+
+    async def _begin(self, patience: Patience) -> bytes:
+        """The first bytes, up to one that tells what they are."""
+        begin = b""
+        while not begin.removeprefix(_BOM).strip(_BLANK) and len(begin) <= MAX_EVENT_BYTES:
+            block = await self._next_block(patience)
+            if block is None:
+                break
+            begin += block
+        return begin.removeprefix(_BOM)
+
+    async def _next_block(self, patience: Patience) -> bytes | None:
+        """The next bytes; None at the end of the body, where the connection breaks, or where a limit stops it."""
+        try:
+            return await self._read(patience, self._waiting.deadline)
+        except TimeoutError:
+            return self._out_of_time()
+
+    async def _read(self, patience: Patience, deadline: float) -> bytes | None:
+        if self._stopped_by or self._broken:
+            return None
+        try:
+            with patience.until(deadline):
+                block = await self._content.readany()
+        except TimeoutError:
+            raise
+        except _BREAKS as error:
+            self._broken = error
+            block = _arrived(self._content)
+        self._heard = self._heard or bool(block)
+        self._bytes_left -= len(block)
+        if self._bytes_left < 0:
+            self._stopped_by = "ANSWER_MAX_BYTES"
+        return block or None
+
+    def _out_of_time(self) -> bytes | None:
+        """What follows a wait that was too long: nothing, where the answer is whole or its own time is over."""
+        if self._waiting.stopped:
+            self._stopped_by = "ANSWER_MAX_S"
+        elif not self._choices.whole:
+            raise self._waiting.silence()
+        return None
+
+    # -- a stream
+
+    async def _streamed(self, begin: bytes, patience: Patience) -> AsyncIterator[Json]:
+        decoder, choices, waiting = SseDecoder(), self._choices, self._waiting
+        block: bytes | None = begin or None
+        while True:
+            for data in _decoded(decoder, block):
+                if data[:1] != b"{" and data.strip() == DONE:
+                    end = choices.inferred_end()
+                    if end is not None:
+                        yield self._shown(end)
+                    return
+                chunk = self._chunk(data, decoder.name)
+                if chunk is None and block is None:
+                    break  # the connection ended within an event
+                chunk = self._shape.chunk(_checked(chunk, event_name=decoder.name))
+                if choices.add(chunk):
+                    self._tokens_left -= 1
+                yield self._shown(chunk)
+                if choices.spoke:
+                    waiting.said()
+                if self._tokens_left <= 0 and not choices.whole:
+                    self._stopped_by = "ANSWER_MAX_TOKENS"
+                    return
+            if block is None:
+                return
+            block = await self._next_of_stream(patience)
+
+    async def _next_of_stream(self, patience: Patience) -> bytes | None:
+        """The next bytes. Comments may come so fast that no wait for them is ever too long, so time is asked first."""
+        waiting = self._waiting
+        if self._choices.whole:
+            waiting.finished()
+        if not waiting.over:
+            return await self._next_block(patience)
+        if self._choices.whole and not self._late:
+            self._late = True  # whoever reads was slow, and usage may be there already
+            return await self._next_block(patience)
+        return self._out_of_time()
+
+    def _chunk(self, data: bytes, event_name: bytes) -> Any:
+        """What an event holds; None for what is no JSON."""
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return self._lenient(data, event_name)
+        return self._halves.join(chunk) if self._halves.waiting and isinstance(chunk, dict) else chunk
+
+    def _lenient(self, data: bytes, event_name: bytes) -> Any:
+        try:
+            chunk = loads_halves(data)
+        except ValueError:
+            return {"error": data.decode("utf-8", "replace")} if event_name == b"error" else None
+        return self._halves.join(chunk) if isinstance(chunk, dict) else None
+
+    # -- one object
+
+    async def _one_object(self, begin: bytes, patience: Patience) -> Json:
+        """A whole chat.completion, from a server that does not stream, as one chunk."""
+        body, block = bytearray(), begin or None
+        while block is not None:
+            body += block
+            if len(body) > MAX_EVENT_BYTES:
+                raise not_understood(f"an answer of more than {MAX_EVENT_BYTES} bytes")
+            block = await self._rest_of_object(body, patience)
+        try:
+            value = loads(bytes(body))
+        except ValueError:
+            self._check_whole_body()
+            raise not_understood("something that is not a JSON object") from None
+        self._broken = self._stopped_by = None  # what came is all
+        chunk = self._shape.chunk(_as_chunk(value))
+        self._choices.add(chunk)
+        return self._shown(chunk)
+
+    async def _rest_of_object(self, body: bytearray, patience: Patience) -> bytes | None:
+        """The next bytes of one object; a body that may be complete is not waited for as long as one that is not."""
+        self._waiting.said()
+        if bytes(body[-_TAIL_BYTES:]).rstrip(_BLANK)[-1:] in {b"}", b"]"}:
+            soon = asyncio.get_running_loop().time() + AFTER_FINISH_S
+            try:
+                return await self._read(patience, min(soon, self._waiting.deadline))
+            except TimeoutError:
+                if _is_json(body):
+                    return None
+        return await self._next_block(patience)
+
+    def _check_whole_body(self) -> None:
+        if self._stopped_by is not None:
+            raise AnswerTooLongError(self._stopped_by)
+        if self._broken is not None:
+            raise _break(self._broken)
+
+    # -- ends
+
+    def _end(self) -> Iterator[Json]:
+        """What is to be said at the end; raises where that is no end."""
+        choices = self._choices
+        if self._stopped_by is not None:
+            yield from self._held_back()
+            end = choices.cut(self._stopped_by) if choices.spoke else None
+            if end is None and not choices.all_ended:
+                raise AnswerTooLongError(self._stopped_by)
+            if end is not None:
+                yield end
+            return
+        if choices.whole or (choices.all_ended and self._broken is None):
+            return
+        yield from self._held_back()
+        if self._broken is not None:
+            raise _break(self._broken)
+        if self._heard and not choices.begun:
+            raise not_understood("something that is not a stream of chunks")
+        raise broke_off(
+            "the model's stream ended in the middle of the answer"
+            if choices.begun
+            else "the model's stream ended without an answer"
+        )
+
+    def _held_back(self) -> Iterator[Json]:
+        """What was held as a possible tag, and was none."""
+        held = self._splitter.close() if self._splitter is not None else []
+        if held:
+            yield self._choices.chunk(held)
+
+    def _shown(self, chunk: Json) -> Json:
+        return chunk if self._splitter is None else self._splitter.split(chunk)
+
+
+def _made_up_id(*_: int) -> str:
+    """The id of a tool call whose server gives none: without one, no client can answer it."""
+    return f"call_{secrets.token_hex(12)}"
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What came before the connection broke: aiohttp raises first, and keeps it to itself."""
+    return b"".join(content._buffer)  # noqa: SLF001 -- no other way to it: each public method raises the break again
+
+
+def _break(error: Exception) -> UpstreamError:
+    if isinstance(error, HttpProcessingError):
+        return malformed_http(error)
+    if isinstance(error, aiohttp.ClientPayloadError) and "not completed" not in str(error):  # a bad encoding
+        return malformed_http(error)
+    return broke_off(f"the connection to the model broke ({type(error).__name__})")
+
+
+def _decoded(decoder: SseDecoder, block: bytes | None) -> Iterator[bytes]:
+    try:
+        yield from decoder.close() if block is None else decoder.feed(block)
+    except EventTooLongError as error:
+        raise not_understood(str(error)) from None
+
+
+def _is_json(body: bytearray) -> bool:
+    try:
+        loads(bytes(body))
+    except ValueError:
+        return False
+    return True
+
+
+def _checked(chunk: Any, *, event_name: bytes = b"") -> Json:
+    """A chunk; raises the error that stands in its place."""
+    if not isinstance(chunk, dict):
+        raise not_understood("something that is not a JSON object")
+    named = event_name == b"error"
+    if named or "choices" not in chunk or chunk.get("error"):
+        error = error_in(chunk) or (chunk if named else None)
+        if error is not None:
+            raise refusal(error)
+    choices = chunk.get("choices") or []
+    if not isinstance(choices, list) or not all(_is_choice(choice) for choice in choices):
+        raise not_understood("something that is not a chat completion")
+    return chunk
+
+
+def _is_choice(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    if choice.get("finish_reason") == "":
+        choice["finish_reason"] = None  # what it means; typed clients refuse the other
+    if choice.get("error") and choice.get("finish_reason") in {None, "error"}:  # OpenRouter
+        raise refusal(error_in(choice) or {})
+    return isinstance(choice.get("delta") or choice.get("message") or {}, dict)
+
+
+def _as_chunk(completion: Any) -> Json:
+    """A whole chat.completion as one chunk."""
+    completion = _checked(completion[0] if isinstance(completion, list) and completion else completion)
+    if not completion.get("choices"):
+        raise not_understood("something that is not a chat completion")
+    choices = [
+        {**{k: v for k, v in choice.items() if k != "message"}, "delta": _numbered(choice.get("message") or {})}
+        for choice in completion.get("choices") or ()
+    ]
+    return {**completion, "object": "chat.completion.chunk", "choices": choices}
+
+
+def _numbered(message: Json) -> Json:
+    """A whole message, whose tool calls are told apart by their places."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    numbered = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
+    return {**message, "tool_calls": numbered}
