@@ -5,8 +5,6 @@ request is durable and will end in exactly one terminal state.
 """
 
 import asyncio
-import hashlib
-import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -17,17 +15,17 @@ import orjson
 from answers.envelope import Json, utc_iso
 from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
+from app.checking import TENANT, brought_uid, fingerprint_of, is_findable, tenant_of, think_tags_of
 from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
-from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
+from app.requests import ChatRequest, Ingress, OnDisconnect
 from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
 from app.validation import check_body
-from llm.calls import ThinkTags
 from transports.log import (
     LogClient,
     LogError,
@@ -40,8 +38,6 @@ from transports.log import (
 from transports.partitioner import partition_for
 from transports.tails import Tails
 
-_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-IDEMPOTENCY_KEY_MAX = 255
 _MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
 
 
@@ -55,57 +51,6 @@ def parse(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
-
-
-def tenant_of(given: str | None, settings: Settings) -> str:
-    """The tenant that a client names, or else the default one.
-
-    Raises:
-        InvalidRequestError: it is no name for a tenant.
-    """
-    if given is not None and not _TENANT.fullmatch(given):
-        raise InvalidRequestError(
-            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
-        )
-    return given or settings.default_tenant
-
-
-def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
-    """The uid that a client brings, by its own name or by an idempotency key."""
-    uid: str | None = body.get("uid")
-    if key is None:
-        return uid
-    if uid is not None:
-        raise InvalidRequestError("Send either 'uid' or Idempotency-Key, not both.", param="uid")
-    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidRequestError(
-            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters.", param="Idempotency-Key"
-        )
-    return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
-
-
-def _think_tags(given: str | None) -> ThinkTags | None:
-    """The choice that a client makes in a header."""
-    if given is None:
-        return None
-    try:
-        return ThinkTags(given.strip().lower())
-    except ValueError:
-        raise InvalidRequestError(
-            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
-        ) from None
-
-
-def _findable(named: str | None, ingress: Ingress) -> bool:
-    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
-    return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
-
-
-def _fingerprint(upstream_body: Json) -> str:
-    try:
-        return requests.fingerprint(upstream_body)
-    except TypeError:  # orjson reads deeper nesting than it writes
-        raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
 
 
 class Door:
@@ -168,8 +113,8 @@ class Door:
         """
         checked = check_body(body)
         tenant = self.tenant(tenant)
-        named = _brought_uid(checked, tenant, idempotency_key)
-        wanted_tags = _think_tags(think_tags) or self._settings.think_tags
+        named = brought_uid(checked, tenant, idempotency_key)
+        wanted_tags = think_tags_of(think_tags) or self._settings.think_tags
         if deadline is None and checked.get("deadline_s") is not None:
             deadline = utc_iso(time.time() + checked["deadline_s"])
         uid = named or self.mint_uid()
@@ -179,7 +124,7 @@ class Door:
                 end = await self._tails.end(at)
                 request = replace(
                     self._request(checked, uid, tenant, ingress, end),
-                    on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
+                    on_disconnect=self._on_disconnect(checked, findable=is_findable(named, ingress)),
                     priority=priority,
                     deadline=deadline,
                     think_tags=wanted_tags,
@@ -226,11 +171,11 @@ class Door:
             InvalidRequestError: the request is wrong.
         """
         checked = check_body(body)
-        return self.tenant(tenant), _fingerprint(requests.upstream_body(checked, self._settings.openai_model))
+        return self.tenant(tenant), fingerprint_of(requests.upstream_body(checked, self._settings.openai_model))
 
     def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
         """Tell that a request was refused; a tenant that is none counts as not named."""
-        named = tenant if tenant is not None and _TENANT.fullmatch(tenant) else None
+        named = tenant if tenant is not None and TENANT.fullmatch(tenant) else None
         code = str(error.error.get("code") or error.error.get("type"))
         self._audit.record(SUBMIT, caller, tenant=named or self._settings.default_tenant, error_code=code)
 
@@ -265,7 +210,7 @@ class Door:
             ingress=ingress,
             accepted_at=utc_iso(),
             body=upstream_body,
-            fingerprint=_fingerprint(upstream_body),
+            fingerprint=fingerprint_of(upstream_body),
             stream=bool(body.get("stream")),
             username=body.get("username"),
             chunks_from=end.offset,
