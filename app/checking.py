@@ -1,22 +1,86 @@
-"""What every door asks of a request before it takes it."""
+"""What every door asks of a request before it takes it: HTTP, RabbitMQ, and the chat agent of Kafka's clients."""
 
 import hashlib
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
-from answers.envelope import Json
+from answers.envelope import Json, utc_iso
 from app import requests
 from app.errors import InvalidRequestError
-from app.requests import THINK_TAGS_HEADER, Ingress
+from app.requests import THINK_TAGS_HEADER, Ingress, OnDisconnect
 from app.settings import Settings
+from app.validation import check_body
 from llm.calls import ThinkTags
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDEMPOTENCY_KEY_MAX = 255
 
 
-def tenant_of(given: str | None, settings: Settings) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a client asks, as it may be taken."""
+
+    named: str | None  # the client's own name for it: a uid
+    tenant: str
+    body: Json  # what the LLM gets
+    fingerprint: str
+    stream: bool
+    username: str | None
+    deadline: str | None  # ISO 8601, UTC
+    on_disconnect: OnDisconnect
+    think_tags: ThinkTags
+
+
+def check(
+    body: Any,
+    settings: Settings,
+    *,
+    ingress: Ingress,
+    asked_at_s: float,
+    tenant: str | None = None,
+    idempotency_key: str | None = None,
+    deadline: str | None = None,
+    think_tags: str | None = None,
+) -> Checked:
+    """Check a request. The same for all doors, so that a uid means the same request at each.
+
+    Args:
+        body: the parsed JSON of the client.
+        settings: of this installation.
+        ingress: the door.
+        asked_at_s: when, in seconds since the epoch.
+        tenant: who it belongs to; the default tenant if None.
+        idempotency_key: names the request within its tenant, instead of a ``uid``.
+        deadline: ISO 8601, UTC; else the body's ``deadline_s`` counts from ``asked_at_s``.
+        think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
+
+    Raises:
+        InvalidRequestError: the first thing that is wrong, with its field.
+    """
+    checked = check_body(body)
+    tenant = tenant_of(tenant, settings, field="tenant_id" if ingress is Ingress.KAFKA else "X-Tenant-ID")
+    named = brought_uid(checked, tenant, idempotency_key)
+    if deadline is None and checked.get("deadline_s") is not None:
+        deadline = utc_iso(asked_at_s + checked["deadline_s"])
+    upstream_body = requests.upstream_body(checked, settings.openai_model)
+    on_disconnect = OnDisconnect(checked.get("on_disconnect") or settings.on_disconnect)
+    return Checked(
+        named=named,
+        tenant=tenant,
+        body=upstream_body,
+        fingerprint=fingerprint_of(upstream_body),
+        stream=bool(checked.get("stream")),
+        username=checked.get("username"),
+        deadline=deadline,
+        on_disconnect=on_disconnect.resolved(findable=is_findable(named, ingress)),
+        think_tags=think_tags_of(think_tags) or settings.think_tags,
+    )
+
+
+def tenant_of(given: str | None, settings: Settings, *, field: str = "X-Tenant-ID") -> str:
     """The tenant that a client names, or else the default one.
 
     Raises:
@@ -24,7 +88,7 @@ def tenant_of(given: str | None, settings: Settings) -> str:
     """
     if given is not None and not TENANT.fullmatch(given):
         raise InvalidRequestError(
-            "X-Tenant-ID must be 1 to 64 letters, digits and . _ -", param="X-Tenant-ID", code="invalid_tenant"
+            f"{field} must be 1 to 64 letters, digits and . _ -", param=field, code="invalid_tenant"
         )
     return given or settings.default_tenant
 
