@@ -9,11 +9,11 @@ from faust.types import EventT
 
 from agents.burial import RETRY_S, bury, mourn
 from answers.envelope import MalformedRecordError
-from app import dead_letters, requests
+from app import dead_letters
 from app.audit import Caller
 from app.core import Weir
 from app.errors import InvalidRequestError
-from app.kafka_door import request_in
+from app.kafka_door import is_moved, request_in
 from app.requests import ChatRequest, Ingress
 from transports.log import Headers, LogError, LogRefusedError, record_of
 
@@ -48,21 +48,18 @@ class Admission:
         except InvalidRequestError as error:
             await self._refuse(event, error)
             return None
-        if requests.is_accepted(record.headers) or self._is_at_home(request, record.partition):
+        if not is_moved(record, request):
             return request
         await self._moves.acquire()
         self._own(self._move(event, request, record.headers))
         return None
 
-    def _is_at_home(self, request: ChatRequest, partition: int) -> bool:
-        """Whether a request is where its answer will be.
+    async def _move(self, event: "EventT[Any]", request: ChatRequest, headers: Headers) -> None:
+        """Put a request into the partition of its uid.
 
         Not every client has the partitioner of Kafka's Java client: librdkafka's default is another one. In a wrong
         partition two workers would answer one uid, and the readers would look for its answer where none is.
         """
-        return self._app.door.chunks_of(request.uid).partition == partition
-
-    async def _move(self, event: "EventT[Any]", request: ChatRequest, headers: Headers) -> None:
         try:
             await self._put(request, headers)
         except InvalidRequestError as error:

@@ -14,15 +14,23 @@ from dataclasses import replace
 
 from answers import envelope
 from answers.envelope import Json, seconds_of, utc_iso
-from app import requests
+from app import requests, topics
 from app.checking import check
 from app.errors import InvalidRequestError
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from transports.log import Record
+from transports.partitioner import partition_for
 
 BESIDE_THE_BODY = ("uid", "username", "stream", "on_disconnect")
 """Fields of the record that an HTTP client has in its body. Beside the body they count before those in it."""
+
+
+def is_moved(record: Record, request: ChatRequest) -> bool:
+    """Whether the chat agent puts a copy of a record into the partition of its uid, and answers that one."""
+    return not requests.is_accepted(record.headers) and record.partition != partition_for(
+        request.key, topics.CHAT_PARTITIONS
+    )
 
 
 def request_in(record: Record, settings: Settings) -> ChatRequest:

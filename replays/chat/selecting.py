@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from answers.envelope import MalformedRecordError
 from app import requests, topics
+from app.kafka_door import is_moved
 from app.prices import Prices
 from app.requests import ChatRequest
 from replays.chat.answered import REPEATED, Answered, Ended
@@ -79,7 +80,7 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
 async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step) -> Selection:
     wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
     found: dict[str, Original] = {}
-    passed_over = {"malformed": 0, "replays": 0, "sent twice": 0, "others": 0, "gone from the log": 0}
+    passed_over = {"malformed": 0, "moved": 0, "replays": 0, "sent twice": 0, "others": 0, "gone from the log": 0}
     for span in spans:
         # Of a run that is resumed much later, retention may have taken what it has asked long ago.
         position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
@@ -104,6 +105,8 @@ def _take(record: Record, wanted: dict[str, str], found: dict[str, Original]) ->
         request = requests.decode(record.value)
     except MalformedRecordError:
         return "malformed"
+    if is_moved(record, request):
+        return "moved"  # its copy is not
     if request.replay is not None:
         return "replays"
     if not all(_text(_field(request, name)) == value for name, value in wanted.items()):

@@ -117,7 +117,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def event(acknowledged: list[int], request: ChatRequest = REQUEST, offset: int = 7) -> Any:
-    place = {"topic": "chat-requests", "partition": 2, "offset": offset, "timestamp": 1.0, "headers": ()}
+    place = {"topic": "chat-requests", "partition": 2, "offset": offset, "timestamp": 1.0, "headers": requests.ACCEPTED}
     message = SimpleNamespace(key=request.key, value=requests.encode(request), **place)
     return SimpleNamespace(message=message, ack=lambda: acknowledged.append(offset))
 
