@@ -48,7 +48,7 @@ class Admission:
         except InvalidRequestError as error:
             await self._refuse(event, error)
             return None
-        if not is_moved(record, request):
+        if not is_moved(self._app.log_client, record, request):
             return request
         await self._moves.acquire()
         self._own(self._move(event, request, record.headers))

@@ -42,7 +42,7 @@ async def mourn(
         tenant: whose it is; None: the record's own, or the default one where that says nothing.
         details: what else is known.
     """
-    record = record_of(event.message)
+    record = record_of(event.message, app.settings.topic_prefix)
     logger.warning(
         "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
     )

@@ -31,7 +31,7 @@ def call_of(request: ChatRequest, rules: CallRules, view: View) -> Call:
         allowance=Allowance(
             max_bytes=max(1, rules.answer.max_bytes - view.said_bytes),
             max_tokens=max(1, rules.answer.max_tokens - view.answer.next_seq),
-            max_s=max(LEAST_S, rules.answer.max_s - spent_s),
+            max_s=max(min(LEAST_S, rules.answer.max_s), rules.answer.max_s - spent_s),
         ),
     )
 

@@ -42,7 +42,7 @@ answering = Answering(
     on_handoff=lambda request: app.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None),
 )
 parser = SqlProcess(settings.lineage_dialect)
-provenance = Provenance(app.events, parser, text_max_chars=settings.event_text_max_chars)
+provenance = Provenance(app.events, parser, redactor=app.teller.redactor)
 work = Work(app, answering, None if settings.lineage_dialect == OFF else provenance)
 app.on_drain(work.drain)
 app.on_stopped(parser.close)

@@ -14,8 +14,7 @@ from app.core import unacknowledged
 from events.feedback import FeedbackExpired
 from feedback import pieces
 from tables import feedback as table
-from transports.log import LogError
-from transports.partitioner import partition_for
+from transports.log import LogError, partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ async def sweep() -> None:
         if seen % ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
         uid = str(row["uid"])
-        if partition_for(uid.encode(), topics.AI_FEEDBACK.partitions) not in own:
+        if partition_of(app.log_client, topics.AI_FEEDBACK.name, uid.encode()).partition not in own:
             continue
         if pieces.overdue(row, **limits) or (pieces.waiting(row) and is_left(uid)):
             try:

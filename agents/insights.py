@@ -40,7 +40,9 @@ async def insights(stream: StreamT[Any]) -> None:
     """Fold each record into its window; acknowledged when all that follows from it is written."""
     async for event in unacknowledged(stream):
         try:
-            await watching.take(record_of(event.message), _generation(event), partial(_owns, event))
+            await watching.take(
+                record_of(event.message, app.settings.topic_prefix), _generation(event), partial(_owns, event)
+            )
         except GivenAwayError:
             continue  # the next owner gets it again
         except Exception:

@@ -34,8 +34,7 @@ from feedback import distance, joining, pieces
 from feedback.pieces import Piece
 from tables import feedback, requests, terminals
 from tables.values import ROW_MAX_BYTES
-from transports.log import header_pairs
-from transports.partitioner import partition_for
+from transports.log import Partition, header_pairs, partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +89,9 @@ class Joiner:
         uid = told.data.get("uid")
         if not isinstance(uid, str):
             raise MalformedRecordError("`data.uid`: Input should be a valid string")
-        if partition_for(uid.encode(), topics.AI_FEEDBACK.partitions) != event.message.partition:
-            await self._move(event, uid)
+        at = partition_of(self._app.log_client, topics.AI_FEEDBACK.name, uid.encode())
+        if at.partition != event.message.partition:
+            await self._move(event, uid, at)
         elif told.event_type == FeedbackExpired.EVENT_TYPE:
             await self._expire(event, uid, catalogue.data_of(told, FeedbackExpired))
         elif told.event_type == FeedbackRescored.EVENT_TYPE:
@@ -99,12 +99,11 @@ class Joiner:
         else:
             await self._submitted(event, told, catalogue.data_of(told, FeedbackSubmitted))
 
-    async def _move(self, event: "EventT[Any]", uid: str) -> None:
+    async def _move(self, event: "EventT[Any]", uid: str, at: Partition) -> None:
         """Not every client of Kafka has the same partitioner, and rows are with the owner of the right partition."""
         check_uid(uid)
         self._counts[Count.MOVED] += 1
         message, key = event.message, uid.encode()
-        at = topics.AI_FEEDBACK.name, partition_for(key, topics.AI_FEEDBACK.partitions)
         headers = header_pairs(message.headers)
         await surely(lambda: self._app.log_client.append(*at, key, message.value, headers))
 

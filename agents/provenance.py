@@ -10,7 +10,7 @@ from agents.sql_process import NotParsedError, SqlProcess
 from app.account import Account
 from app.notes import Part
 from app.publishing import Events
-from app.redaction import redacted
+from app.redaction import Redactor
 from app.thinking import last_user_text
 from events.lineage import QueryLineage
 
@@ -24,10 +24,10 @@ _FENCES: Final = ("```", "~~~")
 class Provenance:
     """Tells the lineage of the SQL in answers, for one worker."""
 
-    def __init__(self, events: Events, parser: SqlProcess, *, text_max_chars: int) -> None:
+    def __init__(self, events: Events, parser: SqlProcess, *, redactor: Redactor) -> None:
         self._events = events
         self._parser = parser
-        self._text_max_chars = text_max_chars
+        self._redactor = redactor
         self.skipped = 0  # answers that could not be looked at
 
     async def tell(self, account: Account) -> None:
@@ -63,10 +63,10 @@ class Provenance:
                 **query,
                 "uid": account.request.uid,
                 "session_id": account.request.session_id,
-                "user_question": redacted(last_user_text(account.request.body), self._text_max_chars) or None,
+                "user_question": self._redactor(last_user_text(account.request.body)) or None,
                 "agent_pipeline": ["chat"],
             }
         )
-        sql = redacted(event.query.sql, self._text_max_chars)
-        cut = event.query.truncated or len(event.query.sql) > self._text_max_chars
+        sql = self._redactor(event.query.sql)
+        cut = event.query.truncated or len(event.query.sql) > self._redactor.limit
         return event.model_copy(update={"query": event.query.model_copy(update={"sql": sql, "truncated": cut})})

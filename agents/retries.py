@@ -14,8 +14,7 @@ from app.core import unacknowledged
 from app.prompts import PromptsForgotten
 from feedback import retries as rules
 from tables import prompts
-from transports.log import LogError
-from transports.partitioner import partition_for
+from transports.log import LogError, partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,8 @@ async def sweep() -> None:
     for seen, (key, row) in enumerate(prompts.rows()):
         if seen % ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
-        if partition_for(key.encode(), topics.CHAT_PROMPTS.partitions) in own and rules.last_at(row) < before:
+        home = partition_of(app.log_client, topics.CHAT_PROMPTS.name, key.encode())
+        if home.partition in own and rules.last_at(row) < before:
             tenant, _, user = key.partition(":")
             try:
                 await app.events.publish(PromptsForgotten(user=user, before=utc_iso(before)), tenant)

@@ -17,7 +17,7 @@ from events.base import derived_id
 from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from feedback import retries
 from tables import prompts
-from transports.partitioner import partition_for
+from transports.log import partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Watch:
 
     async def _take(self, event: "EventT[Any]", told: Event) -> None:
         key = key_of(told)
-        if partition_for(key.encode(), topics.CHAT_PROMPTS.partitions) != event.message.partition:
+        home = partition_of(self._app.log_client, topics.CHAT_PROMPTS.name, key.encode())
+        if home.partition != event.message.partition:
             raise MalformedRecordError("it is in the wrong partition")
         known = retries.prompts(prompts.get(key))
         step = after(known, told, window_s=self._app.settings.retry_window_s)

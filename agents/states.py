@@ -17,8 +17,7 @@ from app.core import unacknowledged
 from app.lifecycle import Happening
 from app.requests import new_id
 from tables import requests, terminals
-from transports.log import LogError
-from transports.partitioner import partition_for
+from transports.log import LogError, partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +73,12 @@ async def sweep() -> None:
         if seen % ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)  # a hundred thousand rows are a quarter of a second
         key = uid.encode()
-        partition = partition_for(key, topics.AGENT_TRACES.partitions)
-        if partition not in own or not expired(since, now, app.settings.table_expiry_s):
+        at = partition_of(app.log_client, topics.AGENT_TRACES.name, key)
+        if at.partition not in own or not expired(since, now, app.settings.table_expiry_s):
             continue
         value = envelope.encode(new_id("evt"), Happening.FORGOTTEN, tenant, {"uid": uid, "rid": rid})
         try:
-            await app.log_client.append(topics.AGENT_TRACES.name, partition, key, value)
+            await app.log_client.append(*at, key, value)
         except LogError as error:
             logger.warning("expired rows stay until the next sweep: %s", error)
             return

@@ -90,7 +90,7 @@ class Story:
             notes=notes,
             ended_at=ended_at,
             prices=self._app.prices,
-            text_max_chars=self._app.teller.text_max_chars,
+            redactor=self._app.teller.redactor,
         )
 
     async def _tell_end(self, account: Account) -> None:

@@ -69,15 +69,31 @@ class ToolCalls:
         """The pieces of one delta, as OpenAI would have sent them."""
         found, here = list[Json](), set[int]()
         for item in given if isinstance(given, list) else (given,):
-            if isinstance(item, dict):
-                piece = _read(item)
-                call = self._call_of(piece, here)
-                out = self._begin(piece) if call is None else _go_on(call, piece)
-                if self._last is not None:
-                    here.add(self._last.place)
-                if out is not None:
-                    found.append(out)
+            out = self._plain(item) or self._odd(item, here)
+            if self._last is not None:
+                here.add(self._last.place)
+            if out is not None:
+                found.append(out)
         return found
+
+    def _plain(self, item: Any) -> Json | None:
+        """A piece that goes on with its call as OpenAI's do: nearly all do. None for any other."""
+        match item:
+            case {"index": int(index), "function": {"arguments": str(text), **other}, **more} if not other and not more:
+                call = self._by_index.get(index)
+                if call is None or call.place != index or call.ended:
+                    return None
+                call.arguments.add(text)
+                self._last = call
+                return Json(item)
+        return None
+
+    def _odd(self, item: Any, here: set[int]) -> Json | None:
+        if not isinstance(item, dict):
+            return None
+        piece = _read(item)
+        call = self._call_of(piece, here)
+        return self._begin(piece) if call is None else _go_on(call, piece)
 
     def _call_of(self, piece: _Piece, here: set[int]) -> _Call | None:
         """The call that a piece goes on with, None if it begins one; ``here`` are the calls of the same delta."""

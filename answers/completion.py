@@ -8,6 +8,8 @@ not the square of it. A chunk is never changed: a frame that was decoded once is
 import hashlib
 from typing import Any, Final, cast
 
+import orjson
+
 from answers.blocks import TEXTS
 from answers.envelope import Json
 from answers.shape import Shape
@@ -17,6 +19,10 @@ _OF_CALLS: Final = frozenset({"name", "arguments", "input"})
 """Fields that are text, so that their pieces are joined; of any other field one value counts."""
 
 _NAMES: Final = frozenset({"id", "type", "role"})  # of these, the first value that means something stays
+_FIRST: Final = frozenset({"model", "created"})  # and of these, at the top of the object
+_OURS: Final = frozenset({"id", "object", "choices"})
+_ITEM_CHARS: Final = 100  # of an item of a list, about: logprobs of a token
+SLICE: Final = 1024  # pieces of a text that are encoded at once
 _CALLS: Final = frozenset({"function", "custom", "function_call"})
 _UNNUMBERED: Final = frozenset({"tool_calls"})  # OpenAI gives no index where it does not stream
 
@@ -38,12 +44,14 @@ class _Items:
         self.unnumbered = False  # its first item has no index
 
 
-def _add(fields: _Fields, given: Json, texts: frozenset[str] = _TEXTS) -> None:
-    """Add pieces of an object to it."""
+def _add(fields: _Fields, given: Json, texts: frozenset[str] = _TEXTS) -> int:
+    """Add pieces of an object to it; returns how many characters of text."""
+    chars = 0
     for name, value in given.items():
         if value is None:
             fields.setdefault(name, None)
         elif isinstance(value, str) and name in texts:
+            chars += len(value)
             old = fields.get(name)
             if isinstance(old, _Joined):
                 old.append(value)
@@ -53,46 +61,57 @@ def _add(fields: _Fields, given: Json, texts: frozenset[str] = _TEXTS) -> None:
             inner = fields.get(name)
             if not isinstance(inner, _Fields):
                 inner = fields[name] = _Fields()
-            _add(inner, value, _OF_CALLS if name in _CALLS else _TEXTS)
+            chars += _add(inner, value, _OF_CALLS if name in _CALLS else _TEXTS)
         elif isinstance(value, list):
             items = fields.get(name)
             if not isinstance(items, _Items):
                 items = fields[name] = _Items()
-            _extend(items, value)
+            chars += _extend(items, value)
         elif not fields.get(name) or (value != "" and name not in _NAMES):
             fields[name] = value
+    return chars
 
 
-def _extend(items: _Items, given: list[Any]) -> None:
+def _extend(items: _Items, given: list[Any]) -> int:
     """Add a list to one: objects with an index are merged with those that have the same."""
+    chars = 0
     for item in given:
         index = item.get("index") if isinstance(item, dict) else None
         if not items.items:
             items.unnumbered = index is None
         if type(index) is not int:
             items.items.append(item)
+            chars += _ITEM_CHARS
             continue
         fields = items.places.get(index)
         if fields is None:
             fields = items.places[index] = _Fields()
             items.items.append(fields)
-        _add(fields, item)
+        chars += _add(fields, item)
+    return chars
 
 
-def _built(value: object, *, unnumbered: bool = False) -> Any:
-    """A value that has grown, as JSON has it."""
+def _built(value: object, *, unnumbered: bool = False, encoding: bool = False) -> Any:
+    """A value that has grown, as JSON has it; if it is to be encoded, long texts are encoded here, slice by slice."""
     match value:
         case _Joined():
-            return "".join(value)
+            return _encoded(value) if encoding and len(value) > SLICE else "".join(value)
         case _Fields():
             return {
-                name: _built(inner, unnumbered=name in _UNNUMBERED)
+                name: _built(inner, unnumbered=name in _UNNUMBERED, encoding=encoding)
                 for name, inner in value.items()
                 if not (unnumbered and name == "index")
             }
         case _Items():
-            return [_built(item, unnumbered=unnumbered or value.unnumbered) for item in value.items]
+            without = unnumbered or value.unnumbered
+            return [_built(item, unnumbered=without, encoding=encoding) for item in value.items]
     return value
+
+
+def _encoded(pieces: _Joined) -> orjson.Fragment:
+    """A text as JSON."""
+    slices = ("".join(pieces[at : at + SLICE]) for at in range(0, len(pieces), SLICE))
+    return orjson.Fragment(b"".join((b'"', *(orjson.dumps(text)[1:-1] for text in slices), b'"')))
 
 
 def shape_of(uid: str) -> Shape:
@@ -111,12 +130,13 @@ class Completion:
         self._top: Json = {"id": f"chatcmpl-{uid}", "object": "chat.completion"}
         self._choices: dict[int, _Fields] = {}
         self._shape = shape_of(uid)
+        self.chars = 0  # of the text in it, about
 
     def add(self, chunk: Json) -> None:
         """Take one chunk object into the answer."""
         chunk = self._shape.chunk(chunk)
         for key, value in chunk.items():
-            if key not in {"id", "object", "choices"} and value is not None and not (value == "" and key in self._top):
+            if key not in _OURS and value is not None and _counts(key, value, self._top.get(key)):
                 self._top[key] = value
         for choice in chunk.get("choices") or ():
             self._add_choice(choice)
@@ -127,17 +147,29 @@ class Completion:
             message = _Fields(role="assistant", content=None)
             choice = _Fields(index=given["index"], message=message, logprobs=None, finish_reason=None)
             self._choices[given["index"]] = choice
-        _add(cast("_Fields", choice["message"]), given["delta"])
+        self.chars += _add(cast("_Fields", choice["message"]), given["delta"])
         for key, value in given.items():
             if key == "logprobs":
-                _add(choice, {key: value})
+                self.chars += _add(choice, {key: value})
             elif key not in {"index", "delta"} and value is not None:
                 choice[key] = value  # finish_reason, or a verdict that is repeated (Azure's content filter)
 
     def result(self) -> Json:
         """The chat.completion object; its choices in order of their index."""
-        choices = [_built(self._choices[index]) for index in sorted(self._choices)]
+        return self._result(encoding=False)
+
+    def encoded(self) -> bytes:
+        """The same as JSON. May run on a thread, if nothing is added meanwhile."""
+        return orjson.dumps(self._result(encoding=True))
+
+    def _result(self, *, encoding: bool) -> Json:
+        choices = [_built(self._choices[index], encoding=encoding) for index in sorted(self._choices)]
         return {**self._top, "choices": [{**c, "message": _finished(c["message"])} for c in choices]}
+
+
+def _counts(key: str, value: Any, old: Any) -> bool:
+    """Whether a value at the top of a chunk counts beside the one before it."""
+    return not old or (value != "" and key not in _FIRST)
 
 
 def _finished(message: Json) -> Json:

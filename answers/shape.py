@@ -7,7 +7,7 @@ indexes raises in the middle of a stream.
 * an index that is null or missing is 0
 * each tool call has its own index and id (`answers.calls`)
 * content is a string, thinking apart from it (`answers.parts`)
-* of ``role``, ``model`` and ``created`` the first value that means something stays
+* of ``role``, ``model`` and ``created`` the first value that means something stays; each chunk has an ``object``
 * the items of a list have indexes from its second piece on, and what does not change is said once (`answers.blocks`)
 
 Nothing is changed in place: a frame that was decoded once is read by many. A chunk that has the right shape, as nearly
@@ -27,7 +27,8 @@ PARTS: Final = "content_parts"  # what of a list of parts is neither text nor th
 _TEXTS: Final = frozenset({"reasoning_content", "reasoning", "refusal"})
 _PLAIN: Final = frozenset({"content", *_TEXTS})
 _GROWS: Final = frozenset({"data", "transcript"})  # text within an object: sound
-_STAYS: Final = ("model", "created")
+_STAYS: Final[Json] = {"model": "", "created": 0}
+CHUNK: Final = "chat.completion.chunk"
 
 
 @dataclass(slots=True)
@@ -42,9 +43,15 @@ class _Choice:
 class Shape:
     """Shapes the chunks of one stream, in their order."""
 
-    def __init__(self, mint: Callable[[int, int], str]) -> None:
-        """``mint`` makes an id for a tool call without one, from the index of its choice and its own."""
+    def __init__(self, mint: Callable[[int, int], str], without: Json | None = None) -> None:
+        """Knows nothing yet.
+
+        Args:
+            mint: makes an id for a tool call without one, from the index of its choice and its own.
+            without: ``model`` and ``created`` of a server that says none.
+        """
         self._mint = mint
+        self._without = without or {}
         self._choices: dict[int, _Choice] = {}
         self._top: Json = {}
 
@@ -59,18 +66,21 @@ class Shape:
             given = given if isinstance(given, list) else []
             choices = [self.choice(choice, at) for at, choice in enumerate(given) if isinstance(choice, dict)]
             chunk = {**chunk, "choices": choices}
-        if not (chunk.get("model") and chunk.get("created") and self._top):
-            return self._with_top(chunk)
-        return chunk
+        if self._top and chunk.get("model") and chunk.get("created") and chunk.get("object") == CHUNK:
+            return chunk
+        return self._with_top(chunk)
 
     def _with_top(self, chunk: Json) -> Json:
         """A chunk with what the first ones said of the whole answer, where it says less itself."""
-        for name in _STAYS:
+        top: Json = {"object": CHUNK}
+        for name, nothing in _STAYS.items():
+            if not chunk.get(name) and name in self._without and chunk.get("choices"):
+                self._top.setdefault(name, self._without[name])  # Azure begins with a chunk without choices and model
             if chunk.get(name):
                 self._top.setdefault(name, chunk[name])
-            elif name in chunk and name in self._top:
-                chunk = {**chunk, name: self._top[name]}
-        return chunk
+            elif name in self._top or name in self._without:
+                top[name] = self._top.get(name, nothing)
+        return {**chunk, **top}
 
     def choice(self, choice: Json, at: int = 0) -> Json:
         """One choice of a chunk; ``at`` is its place, and its index where it has none."""

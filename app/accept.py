@@ -36,9 +36,9 @@ from transports.log import (
     Partition,
     Place,
     RecordTooLargeError,
+    partition_of,
     value_max_bytes,
 )
-from transports.partitioner import partition_for
 from transports.tails import Tails
 
 _MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
@@ -200,7 +200,7 @@ class Door:
 
     def chunks_of(self, uid: str) -> Partition:
         """The partition of chat-chunks where the answer to ``uid`` stands."""
-        return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+        return partition_of(self._log, topics.CHAT_CHUNKS.name, uid.encode())
 
     def tenant(self, tenant: str | None) -> str:
         """The tenant that a client names, or the default one.

@@ -11,7 +11,7 @@ from answers.limits import cut, small_object
 from app.lifecycle import Happening
 from app.notes import Notes
 from app.prices import Prices, Tokens, tokens_of
-from app.redaction import redacted
+from app.redaction import NOTHING, Redactor
 from app.requests import ChatRequest
 from events.base import derived_id
 from events.decisions import DecisionOutcome, Outcome
@@ -35,7 +35,7 @@ class Account:
     notes: Notes  # of what counts of the answer
     ended_at: float  # seconds since the epoch
     prices: Prices = field(default_factory=lambda: Prices({}))
-    text_max_chars: int = 0  # of what others wrote, in events
+    redactor: Redactor = NOTHING  # of what others wrote, in events
 
     @property
     def status(self) -> Status:
@@ -67,7 +67,7 @@ class Account:
     def error(self) -> Json | None:
         """The error that it ended with; LLMs quote in their messages what they were asked, so that is cut."""
         error = self.terminal.error
-        return error and {**error, "message": redacted(str(error.get("message")), self.text_max_chars)}
+        return error and {**error, "message": self.redactor(str(error.get("message")))}
 
     @property
     def usage(self) -> Json | None:

@@ -61,10 +61,10 @@ def check(
         InvalidRequestError: the first thing that is wrong, with its field.
     """
     checked = check_body(body)
-    tenant = tenant_of(tenant, settings, field="tenant_id" if ingress is Ingress.KAFKA else "X-Tenant-ID")
+    tenant = tenant_of(tenant, settings, param="tenant_id" if ingress is Ingress.KAFKA else "X-Tenant-ID")
     named = brought_uid(checked, tenant, idempotency_key)
     if deadline is None and checked.get("deadline_s") is not None:
-        deadline = utc_iso(asked_at_s + checked["deadline_s"])
+        deadline = _deadline(checked["deadline_s"], settings, asked_at_s)
     upstream_body = requests.upstream_body(checked, settings.openai_model)
     on_disconnect = OnDisconnect(checked.get("on_disconnect") or settings.on_disconnect)
     return Checked(
@@ -80,17 +80,26 @@ def check(
     )
 
 
-def tenant_of(given: str | None, settings: Settings, *, field: str = "X-Tenant-ID") -> str:
-    """The tenant that a client names, or else the default one.
+def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
+    """The tenant that a client names, by the header or field ``param``, or else the default one.
 
     Raises:
         InvalidRequestError: it is no name for a tenant.
     """
     if given is not None and not TENANT.fullmatch(given):
         raise InvalidRequestError(
-            f"{field} must be 1 to 64 letters, digits and . _ -", param=field, code="invalid_tenant"
+            f"{param} must be 1 to 64 letters, digits and . _ -", param=param, code="invalid_tenant"
         )
     return given or settings.default_tenant
+
+
+def _deadline(deadline_s: float, settings: Settings, asked_at_s: float) -> str:
+    if deadline_s > settings.retention_requests_s:
+        raise InvalidRequestError(
+            f"'deadline_s' must be at most {settings.retention_requests_s:g}: a request is not kept for longer.",
+            param="deadline_s",
+        )
+    return utc_iso(asked_at_s + deadline_s)
 
 
 def brought_uid(body: Json, tenant: str, key: str | None) -> str | None:

@@ -10,8 +10,8 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -24,12 +24,13 @@ from faust.types.transports import ProducerT
 from mode import Service, ServiceT
 
 from answers.envelope import Json
-from app import logs, topics
+from app import logs, startup, topics
 from app.accept import Door
 from app.audit import CANCEL, Audit, Caller
 from app.dead_letters import bury_unreadable
-from app.engine import faust_settings, log_client
+from app.engine import consumer_groups, faust_settings, log_client
 from app.errors import UnavailableError
+from app.membership import Membership, Neighbours
 from app.metrics import Metrics
 from app.monitor import Watching
 from app.observed import Observed
@@ -37,15 +38,17 @@ from app.prices import load_prices
 from app.prompts import Prompts
 from app.publishing import Events
 from app.readings import Readings
-from app.redaction import without_credentials
+from app.redaction import Redactor, without_credentials
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from app.thinking import Teller
+from app.topics import Topic
 from app.traces import Traces
 from app.tracing import tracing
 from llm.calls import Timeouts
 from llm.upstream import Upstream
-from transports.log import LogClient, LogError, LogUnavailableError, TopicSpec
+from transports.kafka.batches import Unreadable
+from transports.log import LogClient, LogError, LogUnavailableError, Partition
 from transports.tails import Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
@@ -85,18 +88,33 @@ class Outside(Service):
         self._app = app
 
     async def on_start(self) -> None:
-        """Connect and create the topics."""
+        """Connect, create the topics, and look who else reads them."""
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         await self._connect()
         if app.settings.on_kafka:
             transport: Any = app.transport  # Faust's type lacks what our driver has
-            transport.unreadable = partial(bury_unreadable, app.log_client, tenant=app.settings.default_tenant)
-        await app.log_client.create_topics(topics.TOPICS, replication=app.settings.kafka_replication_factor)
+            transport.unreadable = self._bury_unreadable
+        kept = await startup.make_topics(app.log_client, app.settings)
+        startup.check_retention(kept, app.settings)
+        startup.check_changelogs(app.log_client, app.changelogs(), app.settings)
         self._tell_limits()
+        await app.neighbours.check()
         await app.tails.start()
+        self.add_future(self._watch_membership())
         self.add_future(app.metrics.sample_loop(asyncio.sleep))
         _collect_garbage_less()
+
+    async def _bury_unreadable(self, batch: Unreadable) -> None:
+        app = self._app
+        at = Partition(app.own_name(batch.at.topic), batch.at.partition)
+        await bury_unreadable(app.log_client, replace(batch, at=at), tenant=app.settings.default_tenant)
+
+    async def _watch_membership(self) -> None:
+        try:
+            await self._app.membership.watch()
+        except LogError as error:
+            self._app.give_up(error)
 
     def _tell_limits(self) -> None:
         """Warn of topics that take less than a whole request, or one large chunk of an answer."""
@@ -153,6 +171,13 @@ class Worker(faust.Worker):
         except (ImproperlyConfigured, LogError) as error:
             raise SystemExit(f"weir: {error}") from None
 
+    def stop_and_shutdown(self) -> None:
+        """Stop; a worker that has given up says why in one line."""
+        try:
+            super().stop_and_shutdown()
+        except LogError as error:
+            raise SystemExit(f"weir: {error}") from None
+
 
 class Weir(faust.App):
     """One worker."""
@@ -163,16 +188,21 @@ class Weir(faust.App):
         self.metrics = Metrics(
             models_max=settings.metrics_models_max,
             models=[settings.openai_model],
-            changelogs=f"{settings.kafka_consumer_group}-",
+            changelogs=f"{settings.group.removeprefix(settings.topic_prefix)}-",
+            prefix=settings.topic_prefix,
         )
-        self.log_client: LogClient = Observed(log_client(settings), self.metrics)
+        log = log_client(settings)
+        self.log_client: LogClient = Observed(log, self.metrics)
+        self.neighbours = Neighbours(consumer_groups(log), settings)
+        self.membership = Membership(self, self.neighbours)
         self.tails = Tails(self.log_client)
         self.events = Events(self.log_client, max_bytes=settings.record_value_max_bytes)
         self.traces = Traces(self.events, worker=self.worker_name)
         self.audit = Audit(self.events)
         self.prices = load_prices(settings.prices_file)
         self.teller = Teller(
-            endpoint=without_credentials(settings.openai_url), text_max_chars=settings.event_text_max_chars
+            endpoint=without_credentials(settings.openai_url),
+            redactor=Redactor(settings.event_text_max_chars, settings.redacted),
         )
         self.door = Door(
             log=self.log_client,
@@ -210,32 +240,42 @@ class Weir(faust.App):
         self.health: dict[str, Callable[[], str]] = {}  # what GET /ping says of what is connected, by its name
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
-        super().__init__(settings.kafka_consumer_group, **faust_settings(settings, worker=Worker, modules=MODULES))
+        super().__init__(settings.group, **faust_settings(settings, worker=Worker, modules=MODULES))
         self.monitor = Watching(self.metrics)
         self.readings = Readings(self)
 
     # -- topics and ownership
 
-    def source(self, spec: TopicSpec, *more: TopicSpec) -> Any:
+    def own_name(self, topic: str) -> str:
+        """A topic's name as Weir knows it, of its name on the brokers, which Faust knows it by."""
+        return topic.removeprefix(self.settings.topic_prefix)
+
+    def changelogs(self) -> Iterator[tuple[str, int]]:
+        """Name and number of partitions of the changelog of each table."""
+        for table in self.tables.values():
+            topic = cast("faust.Table[bytes, bytes]", table).changelog_topic
+            yield self.own_name(topic.get_topic_name()), int(topic.partitions or 0)
+
+    def source(self, topic: Topic, *more: Topic) -> Any:
         """Faust topics that hand over raw bytes: a record that cannot be decoded must not stop the stream.
 
         Several are one stream; with the same number of partitions, one worker owns a partition in all of them.
         """
         return self.topic(
-            spec.name,
-            *(one.name for one in more),
+            *(self.settings.topic_prefix + one.name for one in (topic, *more)),
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
             value_serializer="raw",
-            partitions=spec.partitions,
+            partitions=topic.partitions_by(self.settings),
         )
 
-    def own_partitions(self, of: TopicSpec = topics.CHAT_REQUESTS) -> set[int]:
+    def own_partitions(self, of: Topic = topics.CHAT_REQUESTS) -> set[int]:
         """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
         if self.rebalancing or not self.started:
             return set()
-        return {tp.partition for tp in self.consumer.assignment() if tp.topic == of.name}
+        name = self.settings.topic_prefix + of.name
+        return {tp.partition for tp in self.consumer.assignment() if tp.topic == name}
 
     def _partitions_for_new(self) -> set[int]:
         """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""
@@ -283,6 +323,11 @@ class Weir(faust.App):
                 raise SystemExit(f"weir: {error}") from None
             await self.log_client.stop()
         return cast("ProducerT", await super().maybe_start_producer())
+
+    def give_up(self, reason: LogError) -> None:
+        """Stop, and end with an error. Faust's ``crash`` does the same and logs a traceback, which says no more."""
+        worker: Any = self.beacon.root
+        worker.data._crash(reason)  # noqa: SLF001
 
     def on_drain(self, drain: Callable[[float], Awaitable[None]]) -> Callable[[float], Awaitable[None]]:
         """Register what has work in flight; it gets the seconds it has left to finish it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import faust
 
-from app import topics
+from app.membership import Groups
 from app.settings import Settings, SettingsError
 from transports.embedded.client import EmbeddedLog
 from transports.kafka.client import KafkaLog
@@ -22,10 +22,16 @@ def log_client(settings: Settings) -> LogClient:
     return KafkaLog(
         settings.kafka_bootstrap_servers,
         security=_security(settings),
-        client_id=settings.kafka_consumer_group,
+        client_id=settings.group,
+        prefix=settings.topic_prefix,
         max_request_size=settings.kafka_max_message_bytes,
         delivery_timeout_s=settings.kafka_delivery_timeout_s,
     )
+
+
+def consumer_groups(log: LogClient) -> Groups | None:
+    """What can tell of the consumer groups; None of the embedded log, which has one worker."""
+    return log if isinstance(log, KafkaLog) else None
 
 
 @lru_cache(maxsize=1)
@@ -69,11 +75,11 @@ def faust_settings(settings: Settings, *, worker: type[faust.Worker], modules: S
         **ENGINE_SETTINGS,
         **_broker(settings),
         "autodiscover": list(modules),
-        "datadir": str(settings.weir_data_dir / settings.kafka_consumer_group / str(settings.restapi_port)),
+        "datadir": str(settings.weir_data_dir / settings.group / str(settings.restapi_port)),
         "store": "rocksdb://" if settings.table_store == "rocksdb" else "memory://",
         "key_serializer": "raw",
         "value_serializer": "raw",
-        "topic_partitions": topics.CHAT_PARTITIONS,
+        "topic_partitions": settings.chat_partitions,
         "Worker": worker,
         "stream_buffer_maxsize": 128,
         "broker_commit_interval": 1.0,
@@ -84,7 +90,7 @@ def faust_settings(settings: Settings, *, worker: type[faust.Worker], modules: S
         "producer_max_request_size": settings.kafka_max_message_bytes,
         "producer_linger": 0.0,
         # One name for all starts: a fresh one each time leaves a topic behind each time.
-        "reply_to": f"{settings.kafka_consumer_group}-reply",
+        "reply_to": f"{settings.group}-reply",
         "reply_create_topic": False,
         "web_host": settings.restapi_advertised_host,
         "web_port": settings.restapi_port,

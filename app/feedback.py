@@ -85,7 +85,7 @@ def from_body(body: Any, *, settings: Settings, tenant: str | None = None, kind:
     named = fields.pop("tenant_id", None)
     if named is not None and (not isinstance(named, str) or tenant not in {None, named}):
         raise _wrong("tenant_id", "must be the tenant of X-Tenant-ID, or be left out")
-    owner = tenant_of(named if tenant is None else tenant, settings)
+    owner = tenant_of(named, settings, param="tenant_id") if tenant is None else tenant_of(tenant, settings)
     if kind is not None and fields.setdefault("feedback_type", kind) != kind:
         raise _wrong("feedback_type", f"must be {kind} here, or be left out")
     feedback_id = _feedback_id(fields.pop("feedback_id", None))

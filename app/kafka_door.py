@@ -19,18 +19,17 @@ from app.checking import check
 from app.errors import InvalidRequestError
 from app.requests import ChatRequest, Ingress
 from app.settings import Settings
-from transports.log import Record
-from transports.partitioner import partition_for
+from transports.log import LogClient, Record, partition_of
 
 BESIDE_THE_BODY = ("uid", "username", "stream", "on_disconnect")
 """Fields of the record that an HTTP client has in its body. Beside the body they count before those in it."""
 
 
-def is_moved(record: Record, request: ChatRequest) -> bool:
+def is_moved(log: LogClient, record: Record, request: ChatRequest) -> bool:
     """Whether the chat agent puts a copy of a record into the partition of its uid, and answers that one."""
-    return not requests.is_accepted(record.headers) and record.partition != partition_for(
-        request.key, topics.CHAT_PARTITIONS
-    )
+    if requests.is_accepted(record.headers):
+        return False
+    return partition_of(log, topics.CHAT_REQUESTS.name, request.key).partition != record.partition
 
 
 def request_in(record: Record, settings: Settings) -> ChatRequest:

@@ -7,7 +7,7 @@ scrape that much once, and what was known last is told until it is back, with th
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from faust.types import TP
@@ -46,9 +46,13 @@ class Group(Protocol):
 class Lag:
     """The lag of one worker's partitions, in records."""
 
-    def __init__(self, known_topics: Iterable[str]) -> None:
-        """Tells only of these topics: changelogs are read by nobody who commits."""
-        self._known_topics = frozenset(known_topics)
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        """Tells only of these topics: changelogs are read by nobody who commits.
+
+        Args:
+            labels: by the name that a topic has on the brokers.
+        """
+        self._labels = dict(labels)
         self._lag: dict[TP, int] = {}
         self._asking: asyncio.Task[None] | None = None
         self._asked_at = -FRESH_S  # monotonic
@@ -70,7 +74,7 @@ class Lag:
 
     def values(self, owned: Collection[TP]) -> Values:
         """By topic and partition, of what is owned now and known."""
-        return {(tp.topic, str(tp.partition)): lag for tp, lag in self._lag.items() if tp in owned}
+        return {(self._labels[tp.topic], str(tp.partition)): lag for tp, lag in self._lag.items() if tp in owned}
 
     async def close(self) -> None:
         """Ask no more."""
@@ -79,7 +83,7 @@ class Lag:
             await asyncio.gather(self._asking, return_exceptions=True)
 
     async def _ask(self, group: Group) -> None:
-        tps = [tp for tp in group.assignment() if tp.topic in self._known_topics]
+        tps = [tp for tp in group.assignment() if tp.topic in self._labels]
         try:
             async with asyncio.timeout(ASK_S):
                 ends = await group.highwaters(*tps) if tps else {}

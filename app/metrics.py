@@ -311,19 +311,24 @@ class Metrics:
     All of it belongs to the event loop.
     """
 
-    def __init__(self, *, models_max: int = 50, models: Iterable[str] = (), changelogs: str = "") -> None:
+    def __init__(
+        self, *, models_max: int = 50, models: Iterable[str] = (), changelogs: str = "", prefix: str = ""
+    ) -> None:
         """Nothing has happened yet.
 
         Args:
             models_max: how many models have a label of their own.
             models: those that have one in any case.
-            changelogs: what the names of the worker's own changelog topics begin with.
+            changelogs: what the names of the worker's own changelog topics begin with, behind the prefix.
+            prefix: what Faust has in front of all names of topics, and the log client and the labels have not.
         """
         self.registry = registry = CollectorRegistry()
         self._models = AtMost(models_max, models)
         self._changelogs = changelogs
-        self._topics = {spec.name: spec.name for spec in topics.TOPICS}
-        self._consumed = dict.fromkeys(self._topics, 0)
+        self._prefix = prefix
+        names = [topic.name for topic in topics.TOPICS]
+        self._topics = {name: name for name in names} | {prefix + name: name for name in names}
+        self._consumed = dict.fromkeys(names, 0)
         self._appended: dict[str, Latency] = {}  # by topic
         self._latencies = Latencies(PRODUCE_LATENCY, registry)
         self.read(PRODUCED, self._produced)
@@ -368,8 +373,10 @@ class Metrics:
         """The label of a topic."""
         label = self._topics.get(name)
         if label is None:
-            own = self._changelogs and name.startswith(self._changelogs) and name.endswith("-changelog")
-            label = name if own else OTHER
+            faust_has = bool(self._prefix) and name.startswith(self._prefix + self._changelogs)
+            bare = name.removeprefix(self._prefix) if faust_has else name
+            own = self._changelogs and bare.startswith(self._changelogs) and bare.endswith("-changelog")
+            label = bare if own else OTHER
             if own:  # as many as there are tables; of the others nothing is remembered
                 self._topics[name] = label
         return label

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from app.collectors import Latency
 from app.metrics import Metrics
-from transports.log import Deliver, Headers, LogClient, Partition, Record, TopicSpec
+from transports.log import Deliver, Headers, Kept, LogClient, Partition, Record, TopicSpec
 
 
 class Observed:
@@ -25,9 +25,9 @@ class Observed:
         self.partitions, self.topic_id, self.record_max_bytes = log.partitions, log.topic_id, log.record_max_bytes
         self.bounds, self.offset_at = log.bounds, log.offset_at
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
         """Create what is missing; see `LogClient.create_topics`."""
-        await self._log.create_topics(topics, replication=replication)
+        return await self._log.create_topics(topics, replication=replication)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()

@@ -8,17 +8,15 @@ anything was begun is the end of all submissions.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from answers import frames
-from answers.completion import Completion
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError, from_terminal
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tail, Tails
 
@@ -141,18 +139,83 @@ async def resumed(
         InvalidRequestError: no such record of this request (400), or the log does not keep it any more (410).
         LogError: the log cannot be read.
     """
-    records = await log.read(at, offset, limit=1)
-    bounds = await log.bounds(at)
-    if not bounds.start <= offset < bounds.end:  # behind the end: of a log that was there before this one
-        raise AnswerGoneError("The log does not keep this part of the answer any more.")
-    frame = decode(records[0]) if records and records[0].offset == offset else None
+    frame = await _frame_at(log, at, offset)
     known_place = frame is not None and (place < len(frame.chunks) or frame.terminal is not None)
     if frame is None or frame.uid != uid or not known_place:
-        raise InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
+        raise _no_such_event()
     if frame.terminal is not None:
         return None
     known = Answer(rid=frame.rid, attempt=frame.attempt, attempts=1, last=offset, next_seq=frame.seq + place + 1)
     return _going_on(tails, at, uid, known, idle_s)
+
+
+async def repeated(
+    log: LogClient,
+    tails: Tails,
+    at: Partition,
+    uid: str,
+    *,
+    position: int,
+    submission: str,
+    offset: int,
+    place: int,
+    idle_s: float,
+    topic_id: str = "",
+) -> AsyncGenerator[Delivery, None]:
+    """What follows a chunk, for a client that has sent its request again: its body must be that of the first time.
+
+    Args:
+        log: as for `resumed`.
+        tails: where to read.
+        at: the partition of chat-chunks.
+        uid: the request.
+        position: nothing about the submission is older.
+        submission: the event id of the client's own submission.
+        offset: as for `resumed`.
+        place: as for `resumed`.
+        idle_s: as for `deliveries`.
+        topic_id: as for `deliveries`.
+
+    Raises:
+        InvalidRequestError: another request has this uid (409), or as for `resumed`.
+        LogReplacedError: the log is another one than that of the position.
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
+        async for found in _identify(tail, submission, idle_s, own=True):
+            if found is None:
+                yield IDLE
+    news = await resumed(log, tails, at, uid, offset=offset, place=place, idle_s=idle_s)
+    if news is None:  # the client has all, and hears that again
+        yield Delivery(at.partition, offset, first_n=place, terminal=Terminal(status=Status.COMPLETED))
+        return
+    async for delivery in news:
+        yield delivery
+
+
+async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
+    """Whose answer an event is a part of, by the record that it was in.
+
+    Raises:
+        InvalidRequestError: it is no part of an answer (400), or the log does not keep it any more (410).
+        LogError: the log cannot be read.
+    """
+    frame = await _frame_at(log, at, offset)
+    if frame is None:
+        raise _no_such_event()
+    return frame.uid
+
+
+async def _frame_at(log: LogClient, at: Partition, offset: int) -> Frame | None:
+    records = await log.read(at, offset, limit=1)
+    bounds = await log.bounds(at)
+    if not bounds.start <= offset < bounds.end:  # behind the end: of a log that was there before this one
+        raise AnswerGoneError("The log does not keep this part of the answer any more.")
+    return decode(records[0]) if records and records[0].offset == offset else None
+
+
+def _no_such_event() -> InvalidRequestError:
+    return InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
 
 
 async def _going_on(
@@ -161,25 +224,6 @@ async def _going_on(
     async with tails.open(at, known.last, key=uid.encode()) as tail:
         async for delivery in _follow(tail, known, [], idle_s=idle_s):
             yield delivery
-
-
-async def collect(news: AsyncGenerator[Delivery, None], uid: str) -> Json:
-    """The whole answer as a chat.completion object.
-
-    Raises:
-        ApiError: what the request ended with, if it did not complete.
-        LogError: the log cannot be read.
-    """
-    completion = Completion(uid)
-    async with aclosing(news):
-        async for delivery in news:
-            if delivery.restarted:
-                completion = Completion(uid)
-            for chunk in delivery.chunks:
-                completion.add(chunk)
-            if delivery.terminal is not None and delivery.terminal.error is not None:
-                raise from_terminal(delivery.terminal.error)
-    return completion.result()
 
 
 async def origin(

@@ -21,7 +21,7 @@ class Readings:
     def __init__(self, app: "Weir") -> None:
         """Adds itself to the metrics of the worker."""
         self._app = app
-        self._lag = Lag(spec.name for spec in topics.TOPICS)
+        self._lag = Lag({app.settings.topic_prefix + topic.name: topic.name for topic in topics.TOPICS})
         read: tuple[tuple[Spec, Callable[[], Values]], ...] = (
             (metrics.LAG, lambda: self._lag.values(self._owned())),
             (metrics.LAG_KNOWN_AT, lambda: {(): self._lag.known_at}),

@@ -12,12 +12,15 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from app.redaction import Redact
 from lineage.dialects import KNOWN
 from llm.calls import ThinkTags
 
 MIB = 1024 * 1024
+DAY = 86400.0
 RECORD_OVERHEAD_BYTES = 4096
 OFF = "off"
+NONE = "none"
 
 
 def _http_url(url: str) -> str:
@@ -56,6 +59,13 @@ def _dialect(name: str) -> str:
     if name.lower() not in {*KNOWN, OFF}:
         raise ValueError(f"{OFF}, {', '.join(sorted(KNOWN))}")
     return name.lower()
+
+
+def _redact(names: str) -> str:
+    given = [name.strip().lower() for name in names.split(",") if name.strip()]
+    if given != [NONE] and not set(given) <= set(Redact):
+        raise ValueError(f"{NONE}, or some of {', '.join(Redact)}, separated by commas")
+    return ",".join(given)
 
 
 def _unbroken(value: str | None) -> str | None:
@@ -154,6 +164,13 @@ class Settings(BaseModel):
     request_max_bytes: int = Field(
         8 * MIB, ge=1024, le=64 * MIB, description="Largest request body, in bytes; images travel inside it."
     )
+    request_header_max: int = Field(
+        64 * 1024,
+        ge=8190,
+        le=1024 * 1024,
+        description="Longest header, and longest request line, in bytes: gateways and single sign-on put long tokens "
+        "into headers. A longer one is refused.",
+    )
     default_tenant: str = Field(
         "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Tenant of requests without X-Tenant-ID."
     )
@@ -168,6 +185,13 @@ class Settings(BaseModel):
         3.0,
         description="How long a stream waits for its first token before it sends status 200, in seconds: an early "
         "failure keeps its own status.",
+    )
+    answers_kept_bytes: int = Field(
+        32 * MIB,
+        ge=0,
+        le=4096 * MIB,
+        description="Bytes of stored answers that a worker keeps, as JSON, for the next GET of the same answer: those "
+        "that were asked for last. 0 keeps none.",
     )
     client_write_timeout_s: Seconds = Field(
         60.0, description="How long a client may leave the socket full before it is let go, in seconds."
@@ -231,13 +255,51 @@ class Settings(BaseModel):
         7 * 86400.0, ge=60, description="How long a finished request stays in the tables, in seconds."
     )
 
+    # -- topics (docs/topics.md says which setting each topic follows)
+    chat_partitions: int = Field(
+        6,
+        ge=1,
+        le=1000,
+        description="Partitions of the topics keyed by a request, and so the most workers that generate answers. "
+        "Chosen once: existing topics must have as many, which each start checks.",
+    )
+    retention_requests_s: float = Field(
+        7 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long requests, answers and deliveries stay in the log, in seconds: no request may wait for "
+        "longer, and no stream can be resumed later. Of a topic that exists, Kafka's own configuration holds.",
+    )
+    retention_events_s: float = Field(
+        7 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long events (traces, thinking, decisions, metrics, feedback, signals, insights) stay in the "
+        "log, in seconds.",
+    )
+    retention_history_s: float = Field(
+        30 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long dead letters, lineage and runs of replays stay in the log, in seconds.",
+    )
+    retention_audit_s: float = Field(
+        90 * DAY, ge=3600, le=3650 * DAY, description="How long audit events stay in the log, in seconds."
+    )
+
     # -- events
     event_text_max_chars: int = Field(
         1000,
         ge=0,
         le=100_000,
-        description="How much of a prompt, a thought or an answer may stand in an event, in characters; keys and card "
-        "numbers are taken out of it. 0: no text at all.",
+        description="How much of a prompt, a thought or an answer may stand in an event, in characters; what REDACT "
+        "lists is taken out of it. 0: no text at all.",
+    )
+    redact: Annotated[str, AfterValidator(_redact)] = Field(
+        ",".join(Redact),
+        description="What is taken out of text in events, by its form, separated by commas: keys (keys and tokens of "
+        "known forms, passwords beside their names), aws (access key ids and bare secret keys), cards, iban (both by "
+        "their check digits), ssn (United States), email. `none`: nothing.",
     )
     lineage_dialect: Annotated[str, AfterValidator(_dialect)] = Field(
         "trino",
@@ -385,7 +447,14 @@ class Settings(BaseModel):
     kafka_consumer_group: str = Field(
         "weir",
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
-        description="Consumer group, and prefix of changelog topics.",
+        description="Consumer group of all workers of an installation, behind KAFKA_TOPIC_PREFIX; begins the names of "
+        "changelog topics, too.",
+    )
+    kafka_topic_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,60}$",
+        description="Begins the names of all topics and of the consumer group on the cluster, such as `team-a.`: "
+        "what another installation on the same cluster needs to have of its own.",
     )
     kafka_replication_factor: int = Field(
         3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
@@ -441,6 +510,21 @@ class Settings(BaseModel):
         return self.kafka_bootstrap_servers is not None
 
     @property
+    def topic_prefix(self) -> str:
+        """What the names of topics have in front on the brokers; an embedded log is nobody else's."""
+        return self.kafka_topic_prefix if self.on_kafka else ""
+
+    @property
+    def group(self) -> str:
+        """The consumer group's name on the brokers."""
+        return self.topic_prefix + self.kafka_consumer_group
+
+    @property
+    def redacted(self) -> frozenset[Redact]:
+        """What is taken out of text in events."""
+        return frozenset(Redact(name) for name in self.redact.split(",") if name != NONE)
+
+    @property
     def amqp_urls(self) -> list[str]:
         """The addresses of RabbitMQ, to be tried in turn; none where it is turned off."""
         return [url.strip() for url in self.rabbitmq_url.get_secret_value().split(",") if url.strip()]
@@ -485,6 +569,11 @@ def _check_together(settings: Settings) -> None:
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a file that exists")
+    if settings.retention_requests_s <= settings.answer_timeout_s:
+        raise SettingsError(
+            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:g}; allowed: more than "
+            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:g})"
+        )
     if settings.kafka_max_message_bytes < settings.request_max_bytes:
         raise SettingsError(
             f"KAFKA_MAX_MESSAGE_BYTES is {settings.kafka_max_message_bytes}; allowed: at least "

@@ -12,7 +12,7 @@ from answers.envelope import Json, utc_iso
 from answers.frames import Status
 from app.account import Account
 from app.notes import Notes, Part, Passage
-from app.redaction import redacted
+from app.redaction import Redactor
 from app.requests import ChatRequest
 from events.base import EventData
 from events.thinking import StepType, ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
@@ -27,7 +27,7 @@ class Teller:
     """How traces are told here."""
 
     endpoint: str  # of the LLM, without credentials
-    text_max_chars: int
+    redactor: Redactor
 
     def started(self, request: ChatRequest) -> ThinkingStarted:
         """The beginning of a trace."""
@@ -35,7 +35,7 @@ class Teller:
             trace_id=request.uid,
             session_id=request.session_id,
             actor_urn=f"urn:weir:agent:{request.tenant}:chat",
-            goal=redacted(last_user_text(request.body), self.text_max_chars) or None,
+            goal=self.redactor(last_user_text(request.body)) or None,
             started_at=request.accepted_at,
         )
 
@@ -48,7 +48,7 @@ class Teller:
                 step_id=f"{uid}/{index}",
                 index=index,
                 step_type=_type(passage, text, first=index == 0),
-                reasoning=redacted(text, self.text_max_chars),
+                reasoning=self.redactor(text),
                 chars=passage.chars,
                 tool=passage.tool,
                 confidence=passage.confidence,

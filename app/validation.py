@@ -20,6 +20,17 @@ CHOICES_MAX = 128  # OpenAI's own limit of n
 DEADLINE_MAX_S = 7 * 86400.0  # as long as chat-chunks keeps an answer
 NAME_MAX = NAME_CHARS  # of a model's or user's name
 
+# An assistant that has said one of these may have no content. The last three are what reasoning is called by servers.
+_INSTEAD_OF_CONTENT = (
+    "tool_calls",
+    "function_call",
+    "refusal",
+    "audio",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+)
+
 # A uid is a Kafka key, part of a queue's name and of a URL's path: letters, digits and marks that all three take.
 # As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4); "chatcmpl-" is what an answer's id puts before it.
 _UID = re.compile(r"(?!\.{1,2}\Z|chatcmpl-)[A-Za-z0-9._:@=+~-]{1,128}")
@@ -45,7 +56,9 @@ def check_body(body: Any) -> Json:
     _optional(body, "model", str)
     _optional(body, "username", str)
     _optional(body, "stream", bool)
+    _optional(body, "cancel", bool)
     _optional(body, "stream_options", dict)
+    _optional(body.get("stream_options") or {}, "include_usage", bool, "stream_options.include_usage")
     for field in ("model", "username"):
         if len(body.get(field) or "") > NAME_MAX:
             raise InvalidRequestError(f"'{field}' is longer than {NAME_MAX} characters.", param=field)
@@ -88,10 +101,9 @@ def _check_n(n: Any) -> None:
 def _check_messages(messages: Any) -> None:
     if messages is None:
         raise InvalidRequestError("Missing required parameter: 'messages'.", param="messages", code="missing_required")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequestError(
-            f"'messages' must be a non-empty array of objects, not {_name(messages)}.", param="messages"
-        )
+    _require_array(messages, "messages")
+    if not messages:
+        raise InvalidRequestError("'messages' is empty; it must have one message or more.", param="messages")
     if len(messages) > MESSAGES_MAX:
         raise InvalidRequestError(f"'messages' has more than {MESSAGES_MAX} items.", param="messages")
     for index, message in enumerate(messages):
@@ -108,8 +120,7 @@ def _check_message(message: Any, path: str) -> None:
     _check_tool_calls(message.get("tool_calls"), f"{path}.tool_calls")
     content = message.get("content")
     if content is None:
-        # An assistant that called tools, refused, or spoke has nothing else to say.
-        if role != "assistant" or not any(message.get(k) for k in ("tool_calls", "function_call", "refusal", "audio")):
+        if role != "assistant" or not any(message.get(name) for name in _INSTEAD_OF_CONTENT):
             raise InvalidRequestError(f"'{path}.content' is required.", param=f"{path}.content")
     elif isinstance(content, list):
         _check_parts(content, f"{path}.content")
@@ -182,11 +193,12 @@ def _required_string(holder: Json, name: str, path: str) -> None:
         )
 
 
-def _optional(holder: Json, name: str, kind: type) -> None:
+def _optional(holder: Json, name: str, kind: type, path: str | None = None) -> None:
     value = holder.get(name)
     if value is not None and not isinstance(value, kind):
         wanted = {str: "a string", bool: "true or false", dict: "an object"}[kind]
-        raise InvalidRequestError(f"'{name}' must be {wanted}, not {_name(value)}.", param=f"{name}")
+        path = path or name
+        raise InvalidRequestError(f"'{path}' must be {wanted}, not {_name(value)}.", param=path)
 
 
 def _name(value: Any) -> str:

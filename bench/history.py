@@ -28,12 +28,12 @@ from app.publishing import Events
 from app.requests import ChatRequest, Ingress
 from app.traces import Traces
 from bench.recovery import old_uid
+from replays.rebuild.live import changelog_of
 from tables import requests as requests_table
 from tables import terminals
 from tables.terminals import Ended
 from transports.embedded.client import EmbeddedLog
-from transports.log import Headers, LogClient, Partition
-from transports.partitioner import partition_for
+from transports.log import Headers, LogClient, Partition, partition_of
 
 TOKENS = 4  # the tables hold no tokens, so few will do
 AT_ONCE = 500  # requests on their way to the log
@@ -79,7 +79,7 @@ class RowKeeper:
 
     def __init__(self, landing: Landing) -> None:
         self._landing = landing
-        self._changelog = requests_table.table.changelog_topic.get_topic_name()
+        self._changelog = changelog_of(requests_table.table)
         self._row: Json | None = None
 
     def next(self) -> None:
@@ -105,11 +105,11 @@ class Past:
         self._rows = RowKeeper(self._landing)
         self._events = Events(cast("LogClient", self._rows))
         self._traces = Traces(self._events, worker="127.0.0.1:8080")
-        self._terminals = terminals.table.changelog_topic.get_topic_name()
+        self._terminals = changelog_of(terminals.table)
 
     async def write(self, count: int) -> dict[Partition, int]:
         """Write so many; returns where the partitions end then."""
-        tables = (requests_table.table.changelog_topic.get_topic_name(), self._terminals)
+        tables = (changelog_of(requests_table.table), self._terminals)
         await self._landing.begin(*CONSUMED, topics.CHAT_CHUNKS.name, *tables)
         for number in range(count):
             self._write(self._request(old_uid(number)))
@@ -161,7 +161,7 @@ class Past:
 
 
 def _chunks_of(uid: str) -> Partition:
-    return Partition(topics.CHAT_CHUNKS.name, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+    return partition_of(app.log_client, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
@@ -189,8 +189,9 @@ async def commit(log: LogClient, ends: dict[Partition, int]) -> None:
     )
     await consumer.start()
     try:
-        consumer.assign([TopicPartition(*at) for at in offsets])
-        await consumer.commit({TopicPartition(*at): end for at, end in offsets.items()})
+        there = {TopicPartition(app.settings.topic_prefix + at.topic, at.partition): end for at, end in offsets.items()}
+        consumer.assign(list(there))
+        await consumer.commit(there)
     finally:
         await consumer.stop()
     return None

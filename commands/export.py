@@ -13,7 +13,7 @@ from faust.cli.base import cli
 
 from app import app
 from app.audit import EXPORT
-from app.topics import CHAT_REQUESTS
+from app.topics import CHAT_REQUESTS, retention_of
 from commands.progress import Progress
 from commands.running import audit, connected, run, say
 from replays import spans, when
@@ -82,7 +82,8 @@ async def _export(options: Options) -> None:
     until = when.parse(options.until, now=now, option="--to")
     output = Output(_path(options), force=options.force)
     async with connected(app, create=False):
-        found = await spans.resolve(app.log_client, options.topic, since, until, now=now)
+        kept_s = retention_of(options.topic, app.settings)
+        found = await spans.resolve(app.log_client, options.topic, since, until, now=now, kept_s=kept_s)
         await audit(app, options.topic, EXPORT, tenant=where.tenant)  # before it happens: a kill does not hide it
         asked = Asked(
             format=options.format,

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from typing import NoReturn
 
 from app import app as weir
-from app import topics
+from app import startup, topics
 from app.audit import Action, Caller
 from app.core import Weir
 from app.errors import ApiError
@@ -45,7 +45,7 @@ async def connected(app: Weir, *, create: bool = True) -> AsyncIterator[Weir]:
     await app.log_client.start()
     try:
         if create:
-            await app.log_client.create_topics(topics.TOPICS, replication=settings.kafka_replication_factor)
+            await startup.make_topics(app.log_client, settings)
         await app.tails.start()
         yield app
     finally:

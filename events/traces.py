@@ -41,7 +41,7 @@ class AttemptStarted(_Trace):
 
     attempt: str = Field(description="Id of the call.")
     mark: str = Field(description="begin, takeover or restart.")
-    said: int = Field(0, description="Characters that had been said before, and are gone on with.")
+    said: int = Field(0, description="Chunks of the answer that were in the log before, and are continued.")
     queue_ms: float | None = Field(None, description="From the door to the call, in milliseconds.")
 
 

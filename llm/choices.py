@@ -78,6 +78,7 @@ class Choices:
     def _end(self, reasons: dict[int, str], mark: str) -> Json | None:
         if not reasons:
             return None
+        self._ended.update(reasons)
         ends = ({"index": index, "delta": {}, "finish_reason": reason, MARK: mark} for index, reason in reasons.items())
         return self.chunk(list(ends))
 

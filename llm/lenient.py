@@ -2,7 +2,8 @@
 
 Python's own ``json.dumps`` writes NaN and Infinity, and writes half of a pair of surrogates where a token ends in the
 middle of an emoji; other servers cut UTF-8 itself between two tokens. Both halves are joined again (`Halves`); a half
-that stays alone becomes a replacement character. NaN and Infinity become null, as JavaScript and orjson write them.
+that stays alone becomes a replacement character. NaN and Infinity become null, as JavaScript and orjson write them, and
+-9999 as a log probability, as OpenAI writes it.
 """
 
 import json
@@ -15,6 +16,7 @@ import orjson
 from answers.envelope import Json
 
 _INT_DIGITS = 18  # an integer of so many digits has at most 63 bits, which is what orjson writes
+UNLIKELY: Final = -9999.0  # OpenAI's log probability of a token that is out of the question: clients want a number
 _BOM = "\ufeff"
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _RAW = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as "surrogateescape" decodes them
@@ -46,9 +48,22 @@ def loads_halves(data: bytes) -> Any:
     """
     text = data.decode("utf-8", "surrogateescape").removeprefix(_BOM)
     try:
-        return json.loads(text, strict=False, parse_constant=lambda _: None, parse_float=_float, parse_int=_int)
+        return json.loads(
+            text,
+            strict=False,
+            object_hook=_object,
+            parse_constant=lambda _: None,
+            parse_float=_float,
+            parse_int=_int,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _object(members: Json) -> Json:
+    if "logprob" in members and members["logprob"] is None:
+        members["logprob"] = UNLIKELY
+    return members
 
 
 def _float(digits: str) -> float | None:

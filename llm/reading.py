@@ -7,6 +7,7 @@ by its first byte: servers stream under ``application/json``, and send one JSON 
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from typing import Any, Final
@@ -46,6 +47,7 @@ class Reading:
         began: when it was asked for, in loop time.
         ends_at: when ANSWER_MAX_S is over, in loop time.
         wanted: how many choices.
+        model: the one that was asked for, for chunks that name none.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Reading:
         began: float,
         ends_at: float,
         wanted: int,
+        model: str,
     ) -> None:
         self._content = response.content
         self._waiting = Waiting(timeouts, began, ends_at)
@@ -64,14 +67,14 @@ class Reading:
         self._choices = Choices(wanted)
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
         self._halves = Halves()
-        self._shape = Shape(lambda *_: f"call_{secrets.token_hex(12)}")  # ids of tool calls that have none are made up
+        self._shape = Shape(_made_up_id, {"model": model, "created": int(time.time())})
         self._broken: Exception | None = None
         self._stopped_by: str | None = None  # the limit that stopped the answer
         self._heard = False  # any bytes
         self._late = False  # the answer is whole, and was waited for long enough
 
     async def chunks(self) -> AsyncIterator[Json]:
-        """Chunk objects as the upstream sent them, thinking split from content.
+        """Chunk objects as the upstream sent them but for their shape, thinking split from content.
 
         Chunks before the first that says something are held back until it comes: while nothing has been said, a
         failure is a failure of the call, which can be made again, or told with a status of its own.
@@ -157,7 +160,7 @@ class Reading:
         block: bytes | None = begin or None
         while True:
             for data in _decoded(decoder, block):
-                if data[:1] == b"[" and data.strip() == DONE:
+                if data[:1] != b"{" and data.strip() == DONE:
                     end = choices.inferred_end()
                     if end is not None:
                         yield self._shown(end)
@@ -250,7 +253,7 @@ class Reading:
         choices = self._choices
         if self._stopped_by is not None:
             yield from self._held_back()
-            end = choices.cut(self._stopped_by)
+            end = choices.cut(self._stopped_by) if choices.spoke else None
             if end is None and not choices.all_ended:
                 raise AnswerTooLongError(self._stopped_by)
             if end is not None:
@@ -277,6 +280,11 @@ class Reading:
 
     def _shown(self, chunk: Json) -> Json:
         return chunk if self._splitter is None else self._splitter.split(chunk)
+
+
+def _made_up_id(*_: int) -> str:
+    """The id of a tool call whose server gives none: without one, no client can answer it."""
+    return f"call_{secrets.token_hex(12)}"
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
@@ -325,6 +333,8 @@ def _checked(chunk: Any, *, event_name: bytes = b"") -> Json:
 def _is_choice(choice: object) -> bool:
     if not isinstance(choice, dict):
         return False
+    if choice.get("finish_reason") == "":
+        choice["finish_reason"] = None  # what it means; typed clients refuse the other
     if choice.get("error") and choice.get("finish_reason") in {None, "error"}:  # OpenRouter
         raise refusal(error_in(choice) or {})
     return isinstance(choice.get("delta") or choice.get("message") or {}, dict)

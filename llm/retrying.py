@@ -16,6 +16,7 @@ BACKOFF_S = 0.5  # before the first retry; doubled for each further one
 BACKOFF_MAX_S = 8.0
 NAMED_MAX_S = 30.0  # the longest pause that is waited for here: it holds a slot. A client can wait longer for less
 _TRIED_BY_CLIENTS = frozenset({408, 409, 429})  # and 500 and above
+NAMED_LIMIT_S = 1e10  # a longer pause is no pause that was meant
 JITTER = 0.25  # part of a pause that is left to chance, so that callers do not come back in step
 
 
@@ -82,4 +83,4 @@ def _seconds(value: str | None, unit: float) -> float | None:
             seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time())
         except (ValueError, OverflowError):
             return None
-    return seconds if 0 <= seconds < 1e9 else None
+    return seconds if 0 <= seconds < NAMED_LIMIT_S else None

@@ -130,6 +130,7 @@ class Upstream:
                 began=began,
                 ends_at=began + call.allowance.max_s,
                 wanted=wanted if isinstance(wanted, int) else 1,
+                model=str(request.get("model") or ""),
             )
             async for chunk in reading.chunks():
                 yield chunk

@@ -30,7 +30,7 @@ from app.settings import Settings
 from app.tracing import tracing
 from rabbitmq import contract
 from rabbitmq.contract import Reply
-from rabbitmq.link import HEARTBEAT_S, LINK_ERRORS
+from rabbitmq.link import HEARTBEAT_S, LINK_ERRORS, open_channel
 from rabbitmq.queues import Queues
 from rabbitmq.wire import Forwarded, Incoming
 from transports.log import LogClient, LogError, LogRefusedError, Record
@@ -132,11 +132,11 @@ class Intake:
         """A channel that consumes the queue of requests: made if it is missing, else taken as it is."""
         name, gone = self._settings.rabbitmq_queue, asyncio.Event()
         async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
-            channel = await connection.channel(publisher_confirms=False)
+            channel = await open_channel(connection, publisher_confirms=False)
             try:
                 await channel.declare_queue(name, durable=True)
             except ChannelPreconditionFailed:  # it has other arguments
-                channel = await connection.channel(publisher_confirms=False)
+                channel = await open_channel(connection, publisher_confirms=False)
                 await channel.declare_queue(name, passive=True)
             await channel.set_qos(prefetch_count=self._settings.rabbitmq_prefetch)
             # RabbitMQ closes one that has kept a message for half an hour, while the log was away.

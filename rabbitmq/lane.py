@@ -34,7 +34,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, Deliv
 
 from app.requests import new_id
 from rabbitmq.contract import Place, place_of
-from rabbitmq.link import LINK_ERRORS
+from rabbitmq.link import LINK_ERRORS, open_channel
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,9 @@ class Lane:
             LINK_ERRORS: RabbitMQ is away.
         """
         async with asyncio.timeout(self._timeout_s):
-            channel = self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=False)
+            channel = self._channel = await open_channel(
+                self._connection, publisher_confirms=True, on_return_raises=False
+            )
             channel.close_callbacks.add(lambda *_: self._lose())
             queue = await channel.declare_queue(self._receipts, durable=True)
             try:
@@ -227,7 +229,7 @@ class Lane:
             logger.debug("a receipt comes again: %r", error)
 
     async def _challenge(self) -> None:
-        async with await self._connection.channel(publisher_confirms=True) as channel:
+        async with await open_channel(self._connection, publisher_confirms=True) as channel:
             await self._signal(channel, new_id(CHALLENGE))
 
     async def _signal(self, channel: AbstractChannel, message_id: str) -> None:

@@ -7,16 +7,16 @@ from itertools import cycle
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from yarl import URL
 
 from rabbitmq.doubles import write_doubles
 
 logger = logging.getLogger(__name__)
 
-# What a broker that is away, says no, or goes away raises.
-LINK_ERRORS = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
+# What a broker that is away, says no, or goes away raises. Any other error is a defect of ours.
+LINK_ERRORS = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
 
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the next try; the last one repeats
 STEADY_S = 30.0  # a connection that held for so long was no failure
@@ -51,6 +51,9 @@ class Link:
                 reason = "it was closed"
             except LINK_ERRORS as error:
                 reason = _told(error)
+            except Exception as error:
+                logger.exception("RabbitMQ (%s, %s): a defect", self._name, _shown(url))
+                reason = type(error).__name__
             finally:
                 self.state = "away"
             if asyncio.get_running_loop().time() - started > STEADY_S:
@@ -84,6 +87,18 @@ class Link:
             using.cancel()
             await asyncio.gather(using, return_exceptions=True)
             await _close(connection)
+
+
+async def open_channel(connection: AbstractConnection, **options: bool) -> AbstractChannel:
+    """A channel of a connection.
+
+    Raises:
+        LINK_ERRORS: RabbitMQ is away.
+    """
+    try:
+        return await connection.channel(**options)
+    except RuntimeError as error:  # what aiormq says of a connection that was closed is nothing more special
+        raise ConnectionError(str(error)) from error
 
 
 async def _close(connection: AbstractConnection) -> None:

@@ -92,8 +92,8 @@ class Outlets:
 
     async def _hold(self, connection: AbstractConnection, queues: Queues, partition: int) -> None:
         settings = self._settings
-        name = f"{settings.rabbitmq_queue}.receipts.{settings.kafka_consumer_group}.{partition}"
-        keep_s = topics.CHAT_DELIVERIES.retention_s or 0.0
+        name = f"{settings.rabbitmq_queue}.receipts.{settings.group}.{partition}"
+        keep_s = topics.CHAT_DELIVERIES.retention_s(settings)
         while True:
             lane = Lane(connection, name, timeout_s=settings.rabbitmq_timeout_s, keep_s=keep_s)
             async with lane:

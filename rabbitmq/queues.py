@@ -11,7 +11,7 @@ from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from rabbitmq.link import LINK_ERRORS
+from rabbitmq.link import LINK_ERRORS, open_channel
 
 REMEMBERED = 4096  # queues that were there a moment ago
 REMEMBERED_S = 5.0
@@ -119,7 +119,7 @@ class Queues:
         try:
             if channel is None or channel.is_closed:
                 channel = None
-                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                channel = await open_channel(self._connection, publisher_confirms=True, on_return_raises=True)
         except BaseException:
             self._idle.put_nowait(None)
             raise

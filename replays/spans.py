@@ -12,7 +12,7 @@ from transports.log import Bounds, LogClient, LogRefusedError, Partition, Record
 
 PAGE: Final = 1000  # records of one read
 AT_ONCE: Final = 100  # records that are looked at before the event loop gets a turn
-_RETENTION_S: Final = {topic.name: topic.retention_s for topic in TOPICS}
+_KNOWN: Final = frozenset(topic.name for topic in TOPICS)
 
 
 class Span(NamedTuple):
@@ -38,7 +38,9 @@ def span_from(fields: Json) -> Span:
     return Span(at, int(fields["start"]), int(fields["end"]))
 
 
-async def resolve(log: LogClient, topic: str, since: When, until: When, *, now: float) -> list[Span]:
+async def resolve(
+    log: LogClient, topic: str, since: When, until: When, *, now: float, kept_s: float | None = None
+) -> list[Span]:
     """The records of a topic between two places, as they stand now; partitions where there are none are left out.
 
     Args:
@@ -47,6 +49,7 @@ async def resolve(log: LogClient, topic: str, since: When, until: When, *, now: 
         since: the first record.
         until: the end; a record of exactly this time is not in it.
         now: the clock, in seconds since the epoch.
+        kept_s: how long the topic keeps a record; None where that is not known.
 
     Raises:
         UsageError: there is no such topic or partition, or the end lies before the beginning.
@@ -64,7 +67,7 @@ async def resolve(log: LogClient, topic: str, since: When, until: When, *, now: 
     for number in range(count):
         at = Partition(topic, number)
         bounds = await log.bounds(at)
-        start = await _start(log, at, bounds, since, now)
+        start = await _start(log, at, bounds, since, None if kept_s is None else now - kept_s)
         end = bounds.end if start is None else await _end(log, at, bounds, until)
         if start is not None and start < end:
             spans.append(Span(at, start, end))
@@ -82,13 +85,13 @@ def partitions_of(log: LogClient, topic: str) -> int:
     try:
         return log.partitions(topic)
     except LogRefusedError:
-        if topic in _RETENTION_S:
+        if topic in _KNOWN:
             raise UsageError(f"there is no {topic} here: no worker has run on this log, or it is not the one") from None
-        names = ", ".join(sorted(_RETENTION_S))
+        names = ", ".join(sorted(_KNOWN))
         raise UsageError(f"there is no topic {topic!r}; those of Weir are {names}") from None
 
 
-async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, now: float) -> int | None:
+async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kept_since: float | None) -> int | None:
     if isinstance(since, Edge):
         return bounds.start if since is Edge.EARLIEST else bounds.end
     if isinstance(since, Offsets):
@@ -98,8 +101,7 @@ async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, now
                 f"topic {at.topic}: partition {at.partition} starts at offset {bounds.start}, and {offset} is gone"
             )
         return offset
-    retention_s = _RETENTION_S.get(at.topic)
-    if bounds.start and retention_s is not None and now - since.seconds > retention_s:
+    if bounds.start and kept_since is not None and since.seconds < kept_since:
         oldest = await log.read(at, bounds.start, limit=1)
         if not oldest or oldest[0].timestamp > since.seconds:
             time = told(oldest[0].timestamp) or "no time" if oldest else ""

@@ -80,6 +80,15 @@ def _bounds(field: FieldInfo) -> str:
     return "".join(f", {words[name]} {int(value)}" for name, value in found.items())
 
 
+ON_BROKERS = """\
+On the brokers each name has `KAFKA_TOPIC_PREFIX` in front, and so have the consumer group and the changelogs of the
+tables (`<prefix><group>-<table>-changelog`). The settings are in [settings.md](settings.md).
+
+A topic is created where it is missing. One that exists must have the number of partitions given here, or the worker
+does not start. Its retention on Kafka is left as its operator has set it, and each start says where it differs from the
+setting; the embedded log takes the setting."""
+
+
 def topics_page() -> str:
     """docs/topics.md."""
     source = Path(topics.__file__).read_text()
@@ -87,8 +96,9 @@ def topics_page() -> str:
     for spec in topics.TOPICS:
         note = source.split(f'name="{spec.name}"', 1)[1].split('"""', 2)[1]
         key, what, route = (part.strip() for part in note.split(";", 2))
-        days = (spec.retention_s or 0) / DAY_S
-        rows.append(f"| {spec.name} | {key.removeprefix('key ')} | {spec.partitions} / {days:g} d | {what} | {route} |")
+        count = spec.partitions if isinstance(spec, topics.SmallTopic) else "CHAT_PARTITIONS"
+        kept = spec.kept.upper() if spec.kept else "a day"
+        rows.append(f"| {spec.name} | {key.removeprefix('key ')} | {count} | {kept} | {what} | {route} |")
     return "\n".join(
         [
             "# Topics",
@@ -98,8 +108,10 @@ def topics_page() -> str:
             "Every record is a JSON event with the envelope",
             "`{event_id, event_type, tenant_id, timestamp, source, data}`.",
             "",
-            "| topic | key | partitions / retention | record | written by -> read by |",
-            "|---|---|---|---|---|",
+            *ON_BROKERS.splitlines(),
+            "",
+            "| topic | key | partitions | kept for | record | written by -> read by |",
+            "|---|---|---|---|---|---|",
             *rows,
             "",
         ]

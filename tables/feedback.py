@@ -10,14 +10,13 @@ import orjson
 
 from answers.envelope import Json, dumps
 from app import app
-from app.topics import CHAT_PARTITIONS
 from tables import values
 
 table = app.Table(
     "feedback",
     key_type=bytes,
     value_type=bytes,
-    partitions=CHAT_PARTITIONS,
+    partitions=app.settings.chat_partitions,
     help="Feedback on each request, and the signals made of it.",
 )
 

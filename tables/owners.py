@@ -8,7 +8,6 @@ import orjson
 from yarl import URL
 
 from answers.envelope import Json
-from app import topics
 from app.core import Weir
 from app.errors import UnavailableError
 from transports.partitioner import partition_for
@@ -34,7 +33,7 @@ class Owners:
             UnavailableError: nobody owns it at the moment: the group is giving out its partitions.
         """
         # Faust's router.key_store asks its producer for the partition, which knows only the topics it has written to.
-        partition = partition_for(key, topics.CHAT_PARTITIONS)
+        partition = partition_for(key, self._app.settings.chat_partitions)
         for url, shared in self._app.router.table_metadata(table).items():
             if any(partition in partitions for partitions in shared.values()):
                 owner = URL(str(url)).origin()

@@ -7,14 +7,13 @@ import orjson
 
 from answers.envelope import Json, dumps
 from app import app
-from app.topics import CHAT_PARTITIONS
 from tables import values
 
 table = app.Table(
     "prompts",
     key_type=bytes,
     value_type=bytes,
-    partitions=CHAT_PARTITIONS,
+    partitions=app.settings.chat_partitions,
     help="When each user asked what, as fingerprints.",
 )
 

@@ -12,7 +12,6 @@ from answers import limits
 from answers.envelope import Event, Json, dumps
 from app import app
 from app.lifecycle import TERMINAL, Happening, State, transition
-from app.topics import CHAT_PARTITIONS
 from tables import values
 
 ATTEMPTS_SHOWN = 20  # of one request; the log has them all
@@ -22,7 +21,7 @@ table = app.Table(
     "requests",
     key_type=bytes,
     value_type=bytes,
-    partitions=CHAT_PARTITIONS,
+    partitions=app.settings.chat_partitions,
     help="State, timings and attempts of each request.",
 )
 

@@ -11,14 +11,13 @@ import orjson
 
 from answers.envelope import dumps
 from app import app
-from app.topics import CHAT_PARTITIONS
 from tables import values
 
 table = app.Table(
     "terminals",
     key_type=bytes,
     value_type=bytes,
-    partitions=CHAT_PARTITIONS,
+    partitions=app.settings.chat_partitions,
     help="How requests ended, and where their answers stand in chat-chunks.",
 )
 

@@ -32,7 +32,7 @@ class _Change(NamedTuple):
     message: _Message
 
 
-async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int) -> int:
+async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int, topic: str | None = None) -> int:
     """Apply the changes of one partition to its table.
 
     Args:
@@ -41,6 +41,7 @@ async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int
         at: the partition of its changelog.
         after: the last offset that the table has seen.
         last: the last offset there is.
+        topic: the changelog's name, where the log client knows it by another one than Faust.
 
     Returns:
         the last offset that the table has seen now: ``last``, or less where compaction has taken the end.
@@ -48,9 +49,9 @@ async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int
     Raises:
         LogError: the log cannot be read. What was applied is applied; it may be applied again.
     """
-    partition = Partition(at.topic, at.partition)
+    place = Partition(topic or at.topic, at.partition)
     while after < last:
-        records = [r for r in await log.read(partition, after + 1, limit=PAGE) if r.offset <= last]
+        records = [r for r in await log.read(place, after + 1, limit=PAGE) if r.offset <= last]
         if not records:
             break
         table.apply_changelog_batch([_change(at, record) for record in records])

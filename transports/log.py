@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from transports.partitioner import partition_for
+
 _TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka's rule
 
 RECORD_OVERHEAD_BYTES: Final = 100  # of a record in a batch of its own, over its key, value and headers
 
 Headers = Sequence[tuple[str, bytes]]
+Kept = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
 
 
 def header_pairs(headers: Any) -> Headers:
@@ -41,10 +44,10 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def record_of(message: Any) -> Record:
-    """The record that a message of Faust was made of."""
+def record_of(message: Any, prefix: str = "") -> Record:
+    """The record that a message of Faust was made of, its topic without the prefix that it has on the brokers."""
     return Record(
-        message.topic,
+        message.topic.removeprefix(prefix),
         message.partition,
         message.offset,
         message.timestamp,
@@ -105,6 +108,14 @@ class LogRefusedError(LogError):
     """The broker answered no: wrong credentials, too few brokers, no such topic. Asking again will not help."""
 
 
+class OtherPartitionsError(LogRefusedError):
+    """A topic exists with another number of partitions than it must have: keys are shared out by it."""
+
+    def __init__(self, topic: str, found: int, expected: int) -> None:
+        super().__init__(f"topic {topic} has {found} partitions, and not {expected}")
+        self.topic, self.found, self.expected = topic, found, expected
+
+
 class LogReplacedError(LogError):
     """The log does not reach a position that it had reached: its topic was deleted and created anew, or cut short.
 
@@ -139,22 +150,30 @@ class LogClient(Protocol):
     async def stop(self) -> None:
         """Flush what was appended and let go of every resource. Never raises."""
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:
-        """Create what is missing, with partitions, retention and compaction; leave what exists as it is.
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+        """Create what is missing, with partitions, retention and compaction.
+
+        What exists keeps its compaction, and on Kafka its retention, which operators set there with their own tools.
+        An embedded log has no other tool: there the retention of the spec holds from now on.
 
         A topic with both is compacted, and loses its old records besides. Several clients may do it at the same time.
 
+        Returns:
+            How long each topic keeps its records, as far as that may be asked.
+
         Raises:
-            LogRefusedError: a spec that no log can have (`check_specs`), fewer brokers than ``replication``, or an
-                existing topic has another number of partitions than its spec says. Nothing was created, unless
-                another client created that topic at this very moment.
+            OtherPartitionsError: an existing topic has another number of partitions than its spec says. Nothing was
+                created, unless another client created that topic at this very moment.
+            LogRefusedError: a spec that no log can have (`check_specs`), or fewer brokers than ``replication``.
+                Nothing was created.
         """
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Known after ``start`` (and ``create_topics``), so it does not wait.
 
-        Of a topic that another client has created since, a log that must ask over the network may hear only with the
-        first other call about it.
+        Of a topic that this client has created or checked (`create_topics`) it is the number that was found then,
+        whatever is added while it runs: keys are shared out by it. Of a topic that another client has created since, a
+        log that must ask over the network may hear only with the first other call about it.
 
         Raises:
             LogRefusedError: no such topic, as far as is known.
@@ -226,6 +245,15 @@ class LogClient(Protocol):
 
     async def unfollow(self, at: Partition) -> None:
         """Stop the feed of a partition, if there is one; nothing is delivered after the call."""
+
+
+def partition_of(log: LogClient, topic: str, key: bytes) -> Partition:
+    """The partition of a topic that a key belongs to.
+
+    Raises:
+        LogRefusedError: no such topic.
+    """
+    return Partition(topic, partition_for(key, log.partitions(topic)))
 
 
 def value_max_bytes(log: LogClient, topic: str, key: bytes) -> int:

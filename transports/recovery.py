@@ -122,13 +122,16 @@ class Recovery(FaustRecovery):
         log: LogClient | None = getattr(self.app, "log_client", None)
         if log is None or title != "active":
             return
+        own_name = getattr(self.app, "own_name", str)  # without the prefix that topics have on the brokers
         turns = asyncio.Semaphore(READERS)
 
         async def read(tp: TP) -> None:
             async with turns:
                 after, last = destination[tp], self.active_highwaters[tp]
                 if None not in {after, last} and last > after:
-                    destination[tp] = await read_back(log, self.tp_to_table[tp], tp, after=after, last=last)
+                    place = own_name(tp.topic)
+                    table = self.tp_to_table[tp]
+                    destination[tp] = await read_back(log, table, tp, after=after, last=last, topic=place)
 
         self._reading_back = True
         try:

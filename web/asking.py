@@ -15,6 +15,7 @@ from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from transports.log import LogError
 from web.auditing import caller_of
 from web.client_retries import ClientRetries, is_retry
+from web.errors import REQUEST_ID
 from web.first_tries import Asked, FirstTries
 from web.readers import Reader, Readers
 from web.tracing import TRACEPARENT
@@ -91,6 +92,7 @@ class Asking:
             accepting.add_done_callback(partial(self._left_early, tried=tried))
             raise
         except InDoubtError as error:
+            call.http[REQUEST_ID] = error.uid
             if tried:
                 self._tries.left(self._what(call), error.uid)
             raise

@@ -14,7 +14,7 @@ from app.core import Weir
 from app.errors import InvalidRequestError
 from app.requests import Ingress
 from tables.owners import FORWARDED
-from web.errors import ERROR, Handler
+from web.errors import ERROR, REQUEST_ID, Handler
 
 ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("POST", "/v1/chat/completions"): audit.SUBMIT,
@@ -88,7 +88,8 @@ class Auditing:
             tenant = self._app.door.tenant(http.headers.get("X-Tenant-ID"))
         except InvalidRequestError:
             tenant = self._app.settings.default_tenant
-        name = http.get(RESOURCE) or http.match_info.get("id") or http.match_info.get("uid")
+        named = http.get(RESOURCE) or http.match_info.get("id") or http.match_info.get("uid")
+        name = named or http.get(REQUEST_ID)  # else of an error: its X-Request-ID
         self._app.audit.record(
             action,
             caller_of(http),

@@ -5,24 +5,27 @@ And what can be done with an answer later: resume its stream, cancel it.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
+from typing import Any
 
 from aiohttp import web
 
 from answers.envelope import Json
 from answers.frames import ANYBODY
+from app import topics
 from app.accept import parse
+from app.assembling import assembled
 from app.core import Weir
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
-from app.reading import Delivery, collect, deliveries, resumed
+from app.reading import Delivery, deliveries, repeated, resumed, uid_at
 from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
 from tables.requests import first_known
 from transports.log import Partition
 from web.asking import Asking
-from web.errors import json_response
+from web.errors import REQUEST_ID, json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
@@ -30,6 +33,7 @@ from web.streams import Streams
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
 ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted
 JSON_TYPES = frozenset({"application/json", "text/json"})
+OFFSET_MAX = 2**63 - 1  # of both logs
 EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 
 
@@ -56,25 +60,60 @@ class ChatView:
                 status=415,
             )
         body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
+        after = http.headers.get("Last-Event-ID") or None
+        if after is not None and key is None:
+            body = await self._as_begun(body, after)
         async with self._asking.asked(http, body, key) as request:
-            http[UID] = request.uid  # for a stopping server
+            http[UID] = http[REQUEST_ID] = request.uid  # for a stopping server
             headers = {"X-Request-ID": request.uid}
             if not request.stream:
                 return await self._whole(request, headers)
-            news = self._deliveries(request, self._streams.idle_s)
+            news = self._deliveries(request, self._streams.idle_s, after)
             return await self._streams.send(
-                http, request.uid, news, headers=headers, include_usage=request.include_usage
+                http,
+                request.uid,
+                news,
+                headers=headers,
+                include_usage=request.include_usage,
+                resumed=after is not None,
             )
+
+    async def _as_begun(self, body: Any, after: str) -> Any:
+        """The body of a stream that its client asks for again after an event, with the uid that it began under.
+
+        A client such as fetch-event-source repeats its POST when the connection breaks, without a name if it had none.
+        """
+        if not isinstance(body, dict) or body.get("stream") is not True or body.get("uid") is not None:
+            return body
+        partition, offset, _ = _event_id(after, range(self._settings.chat_partitions))
+        return {**body, "uid": await uid_at(self._app.log_client, partition, offset)}
 
     def _check_stopping(self) -> None:
         """A worker that stops serves nobody new: it could not serve them to the end."""
         if self._app.draining:
             raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
 
-    def _deliveries(self, request: ChatRequest, idle_s: float) -> AsyncGenerator[Delivery, None]:
+    def _deliveries(
+        self, request: ChatRequest, idle_s: float, after: str | None = None
+    ) -> AsyncGenerator[Delivery, None]:
+        at = self._app.door.chunks_of(request.uid)
+        if after is not None:
+            _, offset, place = _event_id(after, (at.partition,))
+            return repeated(
+                self._app.log_client,
+                self._app.tails,
+                at,
+                request.uid,
+                position=request.chunks_from,
+                submission=request.event_id,
+                offset=offset,
+                place=place,
+                idle_s=idle_s,
+                topic_id=request.chunks_topic_id,
+            )
         return deliveries(
             self._app.tails,
-            self._app.door.chunks_of(request.uid),
+            at,
             request.uid,
             position=request.chunks_from,
             idle_s=idle_s,
@@ -86,7 +125,7 @@ class ChatView:
         wait_s = self._settings.answer_timeout_s
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
-                return json_response(await collect(self._deliveries(request, wait_s), request.uid), headers=headers)
+                return json_response(await assembled(self._deliveries(request, wait_s), request.uid), headers=headers)
 
     # -- an old one
 
@@ -94,7 +133,7 @@ class ChatView:
         """GET …/{id}/stream: the stream from its start, or after the event whose id the client has."""
         self._check_stopping()
         uid = uid_of(http.match_info["id"])
-        http[UID] = uid
+        http[UID] = http[REQUEST_ID] = uid
         after = http.query.get("after") or http.headers.get("Last-Event-ID")
         at = self._app.door.chunks_of(uid)
         include_usage = http.query.get("include_usage") in {"true", "1"}
@@ -114,7 +153,7 @@ class ChatView:
                 ended=row["state"] in TERMINAL,
             )
         else:
-            offset, place = _event_id(after, at)
+            _, offset, place = _event_id(after, (at.partition,))
             found = await resumed(
                 self._app.log_client, self._app.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
             )
@@ -151,7 +190,8 @@ class ChatView:
 
     async def cancel(self, http: web.Request) -> web.Response:
         """POST …/{id}/cancel: from any worker. Tells how it ended, which may be otherwise."""
-        _, ended = await self.cancelled(uid_of(http.match_info["id"]))
+        http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
+        _, ended = await self.cancelled(uid)
         return json_response(ended)
 
     async def cancelled(self, uid: str) -> tuple[str, Json]:
@@ -185,9 +225,10 @@ def _start(row: Json) -> int:
     return int(known[0]) if known else 0
 
 
-def _event_id(given: str, at: Partition) -> tuple[int, int]:
-    """Offset and place in its frame of an event that a client has."""
+def _event_id(given: str, known: Collection[int]) -> tuple[Partition, int, int]:
+    """The partition, offset and place in its frame of an event that a client has, in one of the known partitions."""
     found = EVENT_ID.fullmatch(given)
-    if found is None or int(found[1]) != at.partition:
+    partition = -1 if found is None else int(found[1])
+    if found is None or partition not in known or int(found[2]) > OFFSET_MAX:
         raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
-    return int(found[2]), int(found[3])
+    return Partition(topics.CHAT_CHUNKS.name, partition), int(found[2]), int(found[3])

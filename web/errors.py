@@ -9,6 +9,7 @@ from aiohttp import web
 
 from answers.envelope import Json
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from app.requests import new_id
 from llm.errors import SHOULD_RETRY
 from transports.log import LogError, LogReplacedError
 
@@ -18,6 +19,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ERROR = web.RequestKey("error", ApiError)  # what a request was answered with, for metrics and audit
 
+REQUEST_ID = web.RequestKey("request_id", str)
+"""What an error is found by: the uid of the request that it is about, or an id of its own."""
+
 _REASONS = {
     404: ("Unknown path: {method} {path}", "unknown_url"),
     405: ("{method} is not allowed on {path}; allowed: {allowed}", "method_not_allowed"),
@@ -25,16 +29,17 @@ _REASONS = {
 }
 
 
-def json_response(body: Json, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON response."""
-    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+def json_response(body: Json | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON response, of an object or of what is JSON already."""
+    encoded = body if isinstance(body, bytes) else orjson.dumps(body)
+    return web.Response(body=encoded, status=status, headers=headers, content_type="application/json")
 
 
-def error_response(error: ApiError) -> web.Response:
+def error_response(error: ApiError, request_id: str) -> web.Response:
     """An error as a response."""
-    headers = error.headers
+    headers = {"X-Request-ID": request_id, **error.headers}
     if error.status == web.HTTPConflict.status_code:
-        headers = {**headers, SHOULD_RETRY: "false"}  # the openai clients would, and it would conflict again
+        headers[SHOULD_RETRY] = "false"  # the openai clients would, and it would conflict again
     return json_response(error.body, status=error.status, headers=headers)
 
 
@@ -44,29 +49,30 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _told(request, _from_http(request, error))
+        return _told(request, _from_http(request, error), new_id("err"))
     except ConnectionError as error:
         # The client is gone, or does not read: there is nobody to tell. aiohttp would log a traceback, as of a defect,
         # unless the handler ends as it ends where aiohttp is the first to notice.
         raise asyncio.CancelledError from error
     except Exception as error:  # noqa: BLE001 -- it is logged where it is no ApiError, and no traceback leaves
-        return _told(request, as_api_error(error))
+        request_id = request.get(REQUEST_ID) or new_id("err")
+        return _told(request, as_api_error(error, request_id), request_id)
 
 
-def _told(request: web.Request, error: ApiError) -> web.Response:
-    request[ERROR] = error
-    return error_response(error)
+def _told(request: web.Request, error: ApiError, request_id: str) -> web.Response:
+    request[ERROR], request[REQUEST_ID] = error, request_id
+    return error_response(error, request_id)
 
 
-def as_api_error(error: Exception) -> ApiError:
-    """What a client is told of an exception; a defect is logged, and its details stay here."""
+def as_api_error(error: Exception, request_id: str) -> ApiError:
+    """What a client is told of an exception; a defect is logged under the id, and its details stay here."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, LogReplacedError):
         return AnswerGoneError()
     if isinstance(error, LogError):
         return UnavailableError(f"The log cannot be read now: {error}", code="log_unavailable")
-    logger.error("a defect", exc_info=error)
+    logger.error("a defect (%s)", request_id, exc_info=error)
     return ApiError("internal error", status=500, kind="server_error", code="internal_error")
 
 

@@ -20,8 +20,7 @@ from feedback.pieces import Piece
 from feedback.summary import Summary
 from tables import feedback, requests
 from tables.owners import FORWARDED, Owners
-from transports.log import LogError, LogRefusedError
-from transports.partitioner import partition_for
+from transports.log import LogError, LogRefusedError, partition_of
 from web.chat import JSON_TYPES
 from web.errors import json_response
 from web.everywhere import Everywhere
@@ -126,7 +125,8 @@ class FeedbackView:
         for seen, row in enumerate(feedback.rows()):
             if seen % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # many rows must not hold up the tokens
-            if partition_for(str(row["uid"]).encode(), topics.AI_FEEDBACK.partitions) in own:
+            home = partition_of(self._app.log_client, topics.AI_FEEDBACK.name, str(row["uid"]).encode())
+            if home.partition in own:
                 for piece in pieces.pieces(row):
                     if piece.tenant == tenant and session in {None, piece.session_id}:
                         found.add(piece)

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 from app.collectors import OTHER
 from app.core import Weir
 from app.requests import Ingress
+from web.chat import UID
 from web.errors import ERROR, Handler
 
 CHAT = "/v1/chat/completions"
@@ -39,6 +40,6 @@ class MetricsView:
             route = OTHER if resource is None else resource.canonical
             self._metrics.answered(request.method, route, status, perf_counter() - began)
             error = request.get(ERROR)
-            if error is not None and route == CHAT and "uid" not in request:  # it was never accepted
+            if error is not None and route == CHAT and UID not in request:  # it was not accepted
                 fields = error.error
                 self._metrics.refused(Ingress.HTTP, error_code=fields["code"], error_type=fields["type"])

@@ -158,7 +158,7 @@ class ReplaysView:
         """The runs that the log knows, newest first."""
         if FORWARDED in http.headers:
             return json_response({"running": self._processes.runs})
-        since = time.time() - (topics.CHAT_REPLAYS.retention_s or 0.0)
+        since = time.time() - (topics.CHAT_REPLAYS.retention_s(self._app.settings))
         tenant, running = self._tenant(http), await self._running(http)
         runs = [run for run in await requests.runs_of(self._app).recent(since) if _is_of(run, tenant)]
         return json_response({"object": "list", "replays": [_run_json(run, _status(run, running)) for run in runs]})

@@ -9,15 +9,16 @@ from typing import Any
 from aiohttp import web
 
 from answers.envelope import Json
+from app.assembling import Assembled, assembled
 from app.core import Weir
 from app.errors import InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL, State
-from app.reading import collect, decode, deliveries
+from app.reading import decode, deliveries
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
 from tables.owners import FORWARDED
-from web.errors import json_response
+from web.errors import REQUEST_ID, json_response
 from web.everywhere import Everywhere
 
 LIST_MAX = 1000
@@ -45,12 +46,13 @@ class RequestsView:
         self._app = app
         self._everywhere = everywhere
         self._lookup = lookup
+        self._assembled = Assembled(app.settings.answers_kept_bytes)
 
     # -- one request
 
     async def show(self, http: web.Request) -> web.Response:
         """State, timings, attempts; with ``?frames=true`` what stands in the log about it."""
-        uid = uid_of(http.match_info["uid"])
+        http[REQUEST_ID] = uid = uid_of(http.match_info["uid"])
         row = await self._row(http, uid)
         if http.query.get("frames") in {"true", "1"}:
             row = {**row, "frames": await self._frames(uid, row)}
@@ -58,7 +60,7 @@ class RequestsView:
 
     async def completion(self, http: web.Request) -> web.Response:
         """The stored answer as a chat.completion; 202 while it is not finished; the error it ended with."""
-        uid = uid_of(http.match_info["id"])
+        http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
         row = await self._row(http, uid)
         if row["state"] not in TERMINAL or row.get("last") is None:
             body = {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": row["state"]}
@@ -82,14 +84,15 @@ class RequestsView:
                 frames.append({"offset": record.offset, "timestamp": record.timestamp, **shown})
         return frames
 
-    async def _stored(self, uid: str, row: Json) -> Json:
-        at = self._app.door.chunks_of(uid)
-        news = deliveries(
-            self._app.tails, at, uid, position=int(row["first"]), idle_s=READ_S, rid=str(row["rid"]), ended=True
-        )
-        try:
+    async def _stored(self, uid: str, row: Json) -> bytes:
+        async def read() -> bytes:
+            at, first, rid = self._app.door.chunks_of(uid), int(row["first"]), str(row["rid"])
+            news = deliveries(self._app.tails, at, uid, position=first, idle_s=READ_S, rid=rid, ended=True)
             async with asyncio.timeout(READ_S):
-                return await collect(news, uid)
+                return await assembled(news, uid)
+
+        try:
+            return await self._assembled.get((uid, row["rid"], row["last"]), read)
         except TimeoutError:
             raise UnavailableError("The log does not give the answer now; ask again.", code="log_unavailable") from None
 

@@ -52,7 +52,12 @@ class WebServer(Service):
         self._readers = Readers(app)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
         self._runner = web.AppRunner(
-            self._routes(), handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None
+            self._routes(),
+            handler_cancellation=True,
+            shutdown_timeout=STOP_S,
+            access_log=None,
+            max_field_size=app.settings.request_header_max,
+            max_line_size=app.settings.request_header_max,
         )
         await self._runner.setup()
         host, port = app.settings.restapi_host, app.settings.restapi_port
@@ -163,4 +168,7 @@ class WebServer(Service):
 async def _ping(_http: web.Request) -> web.Response:
     """Alive, and what is connected. The first seed's health check."""
     connected = {name: state() for name, state in app.health.items()}
-    return json_response({"message": "pong", "status": "draining" if app.draining else "ok", **connected})
+    told: dict[str, object] = {"message": "pong", "status": "draining" if app.draining else "ok", **connected}
+    if not app.draining:
+        told["partitions"] = len(app.own_partitions())
+    return json_response(told)

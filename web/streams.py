@@ -72,7 +72,7 @@ class Streams:
         except Exception as error:
             if not stream.started:
                 raise  # it can still have a status of its own
-            await stream.write(sse.error_event(as_api_error(error).late_body, teller.last_id) + sse.DONE)
+            await stream.write(sse.error_event(as_api_error(error, uid).late_body, teller.last_id) + sse.DONE)
         finally:
             stream.close()
         return stream.response

@@ -20,8 +20,7 @@ from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted,
 from tables.lookup import Lookup
 from tables.owners import FORWARDED
 from tables.requests import first_known
-from transports.log import Partition
-from transports.partitioner import partition_for
+from transports.log import partition_of
 from web.errors import json_response
 from web.requests import uid_of
 
@@ -114,8 +113,8 @@ class ThinkingView:
 
     async def _events(self, uid: str, row: Json) -> list[Event]:
         """The events about a request, each once."""
-        log, spec, key = self._app.log_client, topics.AGENT_THINKING, uid.encode()
-        at = Partition(spec.name, partition_for(key, spec.partitions))
+        log, key = self._app.log_client, uid.encode()
+        at = partition_of(log, topics.AGENT_THINKING.name, key)
         since = seconds_of(str(row.get("accepted_at")))
         position = 0 if since is None else await log.offset_at(at, since - EARLIER_S)
         found: dict[str, Event] = {}

@@ -35,8 +35,7 @@ from replays.reports.comparison import Compared, Outcome
 from replays.reports.likeness import likeness
 from replays.runs import CLOCKS_S, Run, started_s
 from replays.spans import Span, records
-from transports.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record
-from transports.partitioner import partition_for
+from transports.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
 
 T = TypeVar("T")
 
@@ -125,12 +124,9 @@ class Asking:
         for uid, original in self._originals.items():
             if uid not in self.compared:
                 body = {"model": self._plan.model or original.request.body.get("model")}
-                since = self._run.end_of(_place(topics.CHAT_CHUNKS.name, uid))
+                since = self._run.end_of(self._place(topics.CHAT_CHUNKS.name, uid))
                 self._answered.watch(again(original.request, body, run=self._run, plan=self._plan, chunks_from=since))
-        runs = Partition(
-            topics.CHAT_REPLAYS.name,
-            partition_for(self._run.id.encode(), self._log.partitions(topics.CHAT_REPLAYS.name)),
-        )
+        runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
         # From where it began: it may have been cancelled while its requests were looked for.
         began = await self._log.offset_at(runs, started_s(self._run.id) - CLOCKS_S)
         await self._log.follow(runs, began, self._hear_of_run)
@@ -140,7 +136,7 @@ class Asking:
             (topics.CHAT_CHUNKS.name, self._answered.take),
         ]
         for topic, hear in hearers:
-            for number in range(topics.CHAT_PARTITIONS):
+            for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
                 span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
                 async for page in records(self._log, span):
@@ -218,7 +214,7 @@ class Asking:
 
     async def _again(self, original: Original) -> ChatRequest:
         body = await self._surely(lambda: self._body(original))
-        at = _place(topics.CHAT_CHUNKS.name, replay_uid(self._run.id, original.request))
+        at = self._place(topics.CHAT_CHUNKS.name, replay_uid(self._run.id, original.request))
         topic_id = await self._surely(lambda: self._log.topic_id(at.topic))
         chunks_from = (await self._surely(lambda: self._log.bounds(at))).end
         request = again(
@@ -227,7 +223,7 @@ class Asking:
         return replace(request, chunks_topic_id=topic_id)
 
     async def _send(self, request: ChatRequest) -> None:
-        at, value = _place(topics.CHAT_REQUESTS.name, request.uid), requests.encode(request)
+        at, value = self._place(topics.CHAT_REQUESTS.name, request.uid), requests.encode(request)
         await self._surely(lambda: self._log.append(*at, request.key, value, requests.ACCEPTED))
 
     async def _body(self, original: Original) -> Json:
@@ -304,16 +300,15 @@ class Asking:
         self._sent.add(request.uid)
         self._tell(compare(request.uid, self._originals[request.uid], ended, texts=self._plan.texts))
 
+    def _place(self, topic: str, uid: str) -> Partition:
+        return partition_of(self._log, topic, uid.encode())
+
     def _tell(self, pair: Compared) -> None:
         self.compared[pair.uid] = pair
         self._events.emit(told(self._run, pair), pair.tenant, event_id=told_id(self._run, pair))
         self._flying.discard(pair.uid)
         self._news.set()
         self._on_end(pair, len(self._flying))
-
-
-def _place(topic: str, uid: str) -> Partition:
-    return Partition(topic, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
 
 
 def again(

@@ -181,5 +181,6 @@ async def _range(app: Weir, plan: Plan) -> tuple[Plan, list[spans.Span]]:
     now = time.time()
     since = parse(plan.since, now=now, option="--from")
     until = parse(plan.until, now=now, option="--to")
-    found = await spans.resolve(app.log_client, topics.CHAT_REQUESTS.name, since, until, now=now)
+    topic, kept_s = topics.CHAT_REQUESTS.name, topics.CHAT_REQUESTS.retention_s(app.settings)
+    found = await spans.resolve(app.log_client, topic, since, until, now=now, kept_s=kept_s)
     return replace(plan, since=written(since), until=written(until)), found

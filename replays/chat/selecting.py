@@ -17,8 +17,7 @@ from replays.errors import NothingError, UsageError
 from replays.runs import Run
 from replays.spans import Span, records, size
 from replays.steps import Step, Steps
-from transports.log import LogClient, Partition, Record
-from transports.partitioner import partition_for
+from transports.log import LogClient, Partition, Record, partition_of
 
 SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and what they were answered
 
@@ -88,7 +87,7 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
         step.advance(position - span.start)
         async for page in records(log, span):
             for record in page:
-                why = _take(record, wanted, found)
+                why = _take(log, record, wanted, found)
                 if why is not None:
                     passed_over[why] += 1
             if len(found) > SEEN_MAX:
@@ -99,13 +98,13 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
     return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
 
 
-def _take(record: Record, wanted: dict[str, str], found: dict[str, Original]) -> str | None:
+def _take(log: LogClient, record: Record, wanted: dict[str, str], found: dict[str, Original]) -> str | None:
     """Take a record of chat-requests; why it is passed over."""
     try:
         request = requests.decode(record.value)
     except MalformedRecordError:
         return "malformed"
-    if is_moved(record, request):
+    if is_moved(log, record, request):
         return "moved"  # its copy is not
     if request.replay is not None:
         return "replays"
@@ -149,8 +148,8 @@ async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, 
     ends: dict[str, Ended] = {}
     asked: dict[Partition, list[ChatRequest]] = {}
     for original in selection.originals:
-        number = partition_for(original.request.key, topics.CHAT_PARTITIONS)
-        asked.setdefault(Partition(topics.CHAT_CHUNKS.name, number), []).append(original.request)
+        at = partition_of(log, topics.CHAT_CHUNKS.name, original.request.key)
+        asked.setdefault(at, []).append(original.request)
     spans = [Span(at, min(request.chunks_from for request in some), run.end_of(at)) for at, some in asked.items()]
     with steps("their answers", size(spans)) as step:
         for span in spans:

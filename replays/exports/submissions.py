@@ -70,7 +70,7 @@ class Submissions:
             request = requests.decode(record.value)
         except MalformedRecordError:
             return Skip.MALFORMED
-        if is_moved(record, request):
+        if is_moved(self._log, record, request):
             return Skip.MOVED  # a copy of it is not, and that one has an answer
         # Before any condition: the first one is answered, whoever sent it.
         if self._is_known(request):

@@ -84,7 +84,8 @@ class Redriving:
         return await self._runs.begin(Kind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
 
     async def _spans(self, since: When, until: When) -> list[Span]:
-        spans = await resolve(self._log, LETTERS, since, until, now=time.time())
+        kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._app.settings)
+        spans = await resolve(self._log, LETTERS, since, until, now=time.time(), kept_s=kept_s)
         if size(spans) > RANGE_MAX:
             raise UsageError(f"--from: {size(spans)} letters are to choose from: ask for a smaller range ({RANGE_MAX})")
         return spans
@@ -124,6 +125,7 @@ class Redriving:
         sender = await self._sender(run, choice)
         await self._send(run, choice, sender, pace)
         outcomes = Outcomes(
+            self._log,
             self._app.tails,
             patience_s=pace.patience_s,
             on_end=self._steps.ended,

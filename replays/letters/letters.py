@@ -10,11 +10,11 @@ from answers import envelope
 from answers.envelope import Json, MalformedRecordError
 from app import requests, topics
 from app.dead_letters import EVENT_TYPE, HEADER_CHARS, HEADERS, KEY_BYTES, tenant_of
-from app.redaction import redacted
+from app.redaction import Redactor
 from app.requests import ChatRequest
 from transports.log import Headers, LogClient, Partition, Record
 
-SHORT_CHARS: Final = 200  # of a reason in a report, which then holds no prompt: LLMs quote what they were asked
+SHORT: Final = Redactor(200)  # a reason in a report, which then holds no prompt: LLMs quote what they were asked
 HEADER: Final = "weir-redriven"  # of a record that was sent again: run/letter
 SOURCES: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_DELIVERIES.name, topics.AI_FEEDBACK.name)
 """Topics whose records become dead letters, and can be sent again."""
@@ -46,7 +46,7 @@ class Letter:
     def told(self) -> str:
         """The reason without what people or models wrote: fit for reports."""
         text = f"{self.reason.partition(':')[0]}: {self.code}" if self.error else self.reason
-        return redacted(text, SHORT_CHARS)
+        return SHORT(text)
 
     @cached_property
     def request(self) -> ChatRequest | None:

@@ -10,8 +10,7 @@ from app import topics
 from app.errors import ApiError
 from app.reading import IDLE, deliveries
 from replays.errors import UnfinishedError
-from transports.log import Partition
-from transports.partitioner import partition_for
+from transports.log import LogClient, partition_of
 from transports.tails import Tails
 
 AT_ONCE: Final = 64  # requests whose ends are waited for at the same time
@@ -41,6 +40,7 @@ class Outcomes:
 
     def __init__(
         self,
+        log: LogClient,
         tails: Tails,
         *,
         patience_s: float,
@@ -48,6 +48,7 @@ class Outcomes:
         still_wanted: Callable[[], Awaitable[None]],
     ) -> None:
         self.counts: Counter[str] = Counter()  # by how they ended
+        self._log = log
         self._tails, self._patience_s, self._on_end = tails, patience_s, on_end
         self._still_wanted = still_wanted
         self._heard = self._asked = 0.0
@@ -92,7 +93,7 @@ class Outcomes:
             self._on_end()
 
     async def _end_of(self, sent: Sent) -> str:
-        at = Partition(topics.CHAT_CHUNKS.name, partition_for(sent.uid.encode(), topics.CHAT_PARTITIONS))
+        at = partition_of(self._log, topics.CHAT_CHUNKS.name, sent.uid.encode())
         news = deliveries(
             self._tails,
             at,

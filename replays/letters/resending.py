@@ -25,7 +25,7 @@ from replays.letters.orders import order_again
 from replays.letters.outcomes import Sent
 from replays.runs import Run
 from replays.spans import Span, each
-from transports.log import Headers, LogClient, LogRefusedError, Partition, Record
+from transports.log import Headers, LogClient, LogRefusedError, Partition, Record, partition_of
 from transports.log import Place as LogPlace
 from transports.partitioner import partition_for
 
@@ -118,8 +118,9 @@ class Sender:
             LogError: of some it is not known whether the log has them; whoever resumes the run will know.
         """
         # A letter was written after its request's end: what comes of that now stands behind all of it.
-        at = [Partition(topics.CHAT_CHUNKS.name, number) for number in range(topics.CHAT_PARTITIONS)]
-        topic_id = await self._log.topic_id(topics.CHAT_CHUNKS.name)
+        topic = topics.CHAT_CHUNKS.name
+        at = [Partition(topic, number) for number in range(self._log.partitions(topic))]
+        topic_id = await self._log.topic_id(topic)
         bounds = await asyncio.gather(*(self._log.bounds(one) for one in at))
         ends = [LogPlace(one.end, topic_id) for one in bounds]
         await asyncio.gather(*(self._send(chosen, record, ends) for chosen, record in batch))
@@ -163,7 +164,7 @@ class Sender:
 
     def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[LogPlace]) -> ChatRequest:
         """The request as a new submission, which is the same one whoever resumes the run."""
-        now, end = utc_iso(), ends[partition_for(request.key, topics.CHAT_PARTITIONS)]
+        now, end = utc_iso(), ends[partition_of(self._log, topics.CHAT_CHUNKS.name, request.key).partition]
         life = {
             "run": self._run.id,
             "letter": chosen.id,
@@ -194,9 +195,8 @@ class Sender:
         if order is None or chosen.id in self.ordered:
             return
         again = order_again(order, self.requests[chosen.id])
-        topic = topics.CHAT_DELIVERIES.name
-        number = partition_for(again.key, self._log.partitions(topic))
-        await self._log.append(topic, number, again.key, deliveries.encode(again), self._headers((), chosen))
+        at = partition_of(self._log, topics.CHAT_DELIVERIES.name, again.key)
+        await self._log.append(*at, again.key, deliveries.encode(again), self._headers((), chosen))
         self.ordered.add(chosen.id)
 
     async def _tell(self, chosen: Chosen) -> None:

@@ -39,7 +39,10 @@ class FeedbackRun:
 
     async def plan(self, since: When, *, emit: bool, now: float) -> Plan:
         """Decide what is read. Raises as ``planning.plan``."""
-        return await plan(self._log, self._tables.quality, since, self._judging.spans, emit=emit, now=now)
+        kept_s = topics.AI_FEEDBACK.retention_s(self._app.settings)
+        return await plan(
+            self._log, self._tables.quality, since, self._judging.spans, emit=emit, now=now, kept_s=kept_s
+        )
 
     async def begin(self, planned: Plan, *, by: str) -> Run:
         """Write down what was decided on, by ``cli`` or ``http``."""
@@ -65,7 +68,7 @@ class FeedbackRun:
         report = Report(run=None, from_ms=planned.from_ms)
         for number in PARTITIONS:
             report.add(await self._partition(rebuilding, planned, number), history.told)
-        for number in range(topics.AI_FEEDBACK.partitions):
+        for number in range(self._log.partitions(topics.AI_FEEDBACK.name)):
             report.rows += await self._handing.feedback_wrong(number, formula)
         return report
 
@@ -100,14 +103,14 @@ class FeedbackRun:
         return report
 
     async def _rescore(self, run: Run, formula: Formula, report: Report) -> None:
-        count = topics.AI_FEEDBACK.partitions
+        count = self._log.partitions(topics.AI_FEEDBACK.name)
         with self._steps("feedback table", count) as step:
             for number in range(count):
                 report.rows += await self._handing.feedback(run, number, formula)
                 step.advance()
 
     async def _prepare(self, planned: Plan) -> tuple[Formula, Rebuilding, History]:
-        formula = Formula(self._app.settings, topics.AI_FEEDBACK.partitions, planned.from_ms)
+        formula = Formula(self._app.settings, self._log.partitions(topics.AI_FEEDBACK.name), planned.from_ms)
         found = planned.of(topics.AI_FEEDBACK.name)
         with self._steps("feedback", size(found)) as step:
             await read_feedback(self._log, found, formula, step.advance)

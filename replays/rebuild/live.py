@@ -9,8 +9,8 @@ from transports.log import LogClient, LogRefusedError, Partition, Record
 
 
 def changelog_of(table: Any) -> str:
-    """The topic of a Faust table's changes."""
-    return str(table.changelog_topic.get_topic_name())
+    """The topic of a Faust table's changes, as the log client names it."""
+    return str(table.app.own_name(table.changelog_topic.get_topic_name()))
 
 
 class Changes:

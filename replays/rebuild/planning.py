@@ -49,7 +49,9 @@ def plan_of(run: Run) -> Plan:
     return Plan(from_ms=told["from_ms"], since_ms=told["since_ms"], spans=list(run.spans), emit=told["emit"])
 
 
-async def plan(log: LogClient, changelog: str, since: When, spans: Spans, *, emit: bool, now: float) -> Plan:
+async def plan(
+    log: LogClient, changelog: str, since: When, spans: Spans, *, emit: bool, now: float, kept_s: float | None = None
+) -> Plan:
     """Decide what a rebuild reads, as the log stands now.
 
     Args:
@@ -59,6 +61,7 @@ async def plan(log: LogClient, changelog: str, since: When, spans: Spans, *, emi
         spans: lengths of windows.
         emit: whether it tells what it finds.
         now: the clock, in seconds since the epoch.
+        kept_s: how long ai-feedback-events keeps a record; None where that is not known.
 
     Raises:
         UsageError: ``since`` is no time.
@@ -71,7 +74,7 @@ async def plan(log: LogClient, changelog: str, since: When, spans: Spans, *, emi
         from_ms = _boundary(int(since.seconds * 1000), spans.size_ms)
     elif since is not Edge.EARLIEST:
         raise UsageError("--from must be a time, an age such as -2h, or earliest: windows know no offsets")
-    found = await _feedback(log, since, now)
+    found = await _feedback(log, since, now, kept_s)
     since_ms: list[int] = []
     for number in PARTITIONS:
         start_ms = await _start_ms(log, changelog, number, from_ms=from_ms, spans=spans, now=now)
@@ -83,11 +86,11 @@ async def plan(log: LogClient, changelog: str, since: When, spans: Spans, *, emi
     return Plan(from_ms=from_ms, since_ms=since_ms, spans=found, emit=emit)
 
 
-async def _feedback(log: LogClient, since: When, now: float) -> list[Span]:
+async def _feedback(log: LogClient, since: When, now: float, kept_s: float | None) -> list[Span]:
     """What was given since then may be in the log a little earlier, as clocks differ."""
     earlier = Time(since.seconds - CLOCKS_S) if isinstance(since, Time) else since
     try:
-        return await resolve(log, topics.AI_FEEDBACK.name, earlier, Edge.LATEST, now=now)
+        return await resolve(log, topics.AI_FEEDBACK.name, earlier, Edge.LATEST, now=now, kept_s=kept_s)
     except NothingError:
         return []
 

@@ -23,7 +23,7 @@ from replays.verify.folds.requests import Requests
 from replays.verify.folds.terminals import Terminals
 from replays.verify.verifying import Table, oldest_s
 from tables import feedback, prompts, quality, requests, terminals
-from transports.log import Partition, TopicSpec
+from transports.log import Partition
 from windows.rows import Rows
 
 NAMES: Final = ("terminals", "requests", "feedback", "prompts", "quality")
@@ -50,13 +50,14 @@ class Verifiable:
     def _all(self) -> dict[str, Table]:
         window_s = self._app.settings.retry_window_s
         requests_, chunks, traces = topics.CHAT_REQUESTS, topics.CHAT_CHUNKS, topics.AGENT_TRACES
+        feedbacks, asked, count = topics.AI_FEEDBACK, topics.CHAT_PROMPTS, self._log.partitions
         return {
             "terminals": self._table(terminals, (requests_, chunks, traces), Terminals),
             "requests": self._table(requests, (traces,), Requests),
             "feedback": self._table(
-                feedback, (traces, topics.AI_FEEDBACK), lambda old: Feedback(old, self._app.settings)
+                feedback, (traces, feedbacks), lambda old: Feedback(old, self._app.settings, count(feedbacks.name))
             ),
-            "prompts": self._table(prompts, (topics.CHAT_PROMPTS,), lambda old: Prompts(old, window_s)),
+            "prompts": self._table(prompts, (asked,), lambda old: Prompts(old, window_s, count(asked.name))),
             "quality": Table(
                 name="quality",
                 changelog=changelog_of(quality.table),
@@ -66,7 +67,7 @@ class Verifiable:
             ),
         }
 
-    def _table(self, module: Any, inputs: tuple[TopicSpec, ...], make: Callable[[float], Fold]) -> Table:
+    def _table(self, module: Any, inputs: tuple[topics.Topic, ...], make: Callable[[float], Fold]) -> Table:
         names = tuple(spec.name for spec in inputs)
 
         async def made(changes: Changes, number: int) -> Fold:
@@ -77,7 +78,7 @@ class Verifiable:
             name=module.table.name,
             changelog=changelog_of(module.table),
             inputs=names,
-            partitions=inputs[0].partitions,
+            partitions=inputs[0].partitions_by(self._app.settings),
             make=made,
         )
 
@@ -99,8 +100,9 @@ class Verifiable:
             from_ms = (await runs.find(run_id)).parameters["from_ms"]
         except UsageError:
             return None
-        formula = Formula(self._app.settings, topics.AI_FEEDBACK.partitions, from_ms)
-        for number in range(topics.AI_FEEDBACK.partitions):
+        count = self._log.partitions(topics.AI_FEEDBACK.name)
+        formula = Formula(self._app.settings, count, from_ms)
+        for number in range(count):
             at = Partition(topics.AI_FEEDBACK.name, number)
             bounds = await self._log.bounds(at)
             await read_feedback(self._log, [Span(at, bounds.start, bounds.end)], formula)

@@ -25,7 +25,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from answers.envelope import Json
-from tests.compatibility.upstream import ScriptedUpstream
+from tests.compatibility.upstream import Script, ScriptedUpstream
 from tests.e2e.amqp import Client, new_name, until_connected
 from tests.e2e.workers import Worker
 
@@ -45,6 +45,7 @@ class Heard:
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; of HTTP
     message: Json = field(default_factory=dict)  # of choice 0, as the openai client or a reader of queues sees it
     finish_reason: str | None = None  # of choice 0
+    weir_finish: str | None = None  # who set it, where the model did not
     usage: Json | None = None
     error: Json | None = None  # OpenAI's error object
     ended: bool = True  # [DONE] came, or the message that says that it is the last
@@ -77,22 +78,51 @@ class Lab:
     rabbitmq: str
     queue: str
 
-    async def ask_everywhere(self, model: str, only: Iterable[PathName] | None = None, **more: Any) -> dict[str, Heard]:
+    async def ask_everywhere(
+        self,
+        model: str,
+        only: Iterable[PathName] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> dict[str, Heard]:
         """Ask ``model`` through each path, side by side; ``more`` are fields of the request."""
+        given = dict(headers or {})
         wanted: set[str] = set(only or ("stream", "again", "resumed", "stored", "json", "rabbitmq", "rabbitmq-whole"))
         async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
             tasks = []
             if wanted & {"stream", "again", "resumed", "stored"}:
-                tasks.append(group.create_task(self._streams(model, wanted, more)))
+                tasks.append(group.create_task(self._streams(model, wanted, more, given)))
             if "json" in wanted:
-                tasks.append(group.create_task(self._json(model, more)))
+                tasks.append(group.create_task(self._json(model, more, given)))
             for path, stream in (("rabbitmq", True), ("rabbitmq-whole", False)):
                 if path in wanted:
-                    tasks.append(group.create_task(self._rabbitmq(path, model, stream, more)))
+                    tasks.append(group.create_task(self._rabbitmq(path, model, stream, more, given)))
         found = {name: heard for task in tasks for name, heard in task.result().items()}
         return {name: heard for name, heard in found.items() if name in wanted}
 
-    async def _streams(self, model: str, wanted: set[str], more: Json) -> dict[str, Heard]:
+    async def ask_apart(self, case: str, *scripts: Script, **more: Any) -> tuple[dict[str, Heard], dict[str, int]]:
+        """Ask through each path with a model of its own, so that each request gets the scripts from the first on.
+
+        Returns:
+            what each path heard, and how many calls each request took.
+        """
+        asked: dict[str, tuple[PathName, ...]] = {
+            "stream": ("stream", "again", "stored"),
+            "json": ("json",),
+            "rabbitmq": ("rabbitmq",),
+            "rabbitmq-whole": ("rabbitmq-whole",),
+        }
+        for name in asked:
+            self.upstream.play(f"{case}-{name}", *scripts)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.ask_everywhere(f"{case}-{name}", only=paths, **more))
+                for name, paths in asked.items()
+            ]
+        heard = {path: each for task in tasks for path, each in task.result().items()}
+        return heard, {name: len(self.upstream.calls(f"{case}-{name}")) for name in asked}
+
+    async def _streams(self, model: str, wanted: set[str], more: Json, headers: dict[str, str]) -> dict[str, Heard]:
         """One streamed request, and the three ways in which its answer is read later."""
         uid = f"path-{uuid.uuid4().hex}"
         url = f"{self.worker.url}/v1/chat/completions"
@@ -105,7 +135,7 @@ class Lab:
         }
         async with aiohttp.ClientSession() as session:
             first_ids: list[str] = []
-            found = {"stream": await _sse(session.post(url, json={**body, **more}), first_ids)}
+            found = {"stream": await _sse(session.post(url, json={**body, **more}, headers=headers), first_ids)}
             if wanted & {"stored"}:
                 found["stored"] = await self._stored(session, f"{url}/chatcmpl-{uid}")
             if wanted & {"again"}:
@@ -126,16 +156,18 @@ class Lab:
                         return _whole(answer, await answer.read())
                 await asyncio.sleep(0.05)
 
-    async def _json(self, model: str, more: Json) -> dict[str, Heard]:
+    async def _json(self, model: str, more: Json, headers: dict[str, str]) -> dict[str, Heard]:
         url, body = f"{self.worker.url}/v1/chat/completions", {"model": model, "messages": QUESTION, **more}
-        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
             return {"json": _whole(answer, await answer.read())}
 
-    async def _rabbitmq(self, path: str, model: str, stream: bool, more: Json) -> dict[str, Heard]:
+    async def _rabbitmq(
+        self, path: str, model: str, stream: bool, more: Json, headers: dict[str, str]
+    ) -> dict[str, Heard]:
         uid = f"path-{uuid.uuid4().hex}"
         body = {"model": model, "messages": QUESTION, "stream": stream, "username": "lab", "uid": uid, **more}
         async with Client.connected(self.rabbitmq, self.queue) as client:
-            await client.send(body)
+            await client.send(body, headers=headers or None)
             answer = await client.answer(f"response_{uid}")
         last = answer.check(uid).last
         beside = {name: last.get(name) for name in ("tool_calls", "function_call", "refusal")}
@@ -143,6 +175,7 @@ class Lab:
         heard = Heard(
             message=message,
             finish_reason=last.get("finish_reason"),
+            weir_finish=last.get("weir_finish"),
             usage=last.get("usage"),
             error=last.get("error"),
             ended=last["done"],
@@ -202,11 +235,17 @@ def _added_up(events: list[Json], ended: bool, answer: aiohttp.ClientResponse) -
         headers=headers,
         message=first["message"],
         finish_reason=first.get("finish_reason"),
+        weir_finish=_weir_finish(events),
         usage=completion.get("usage"),
         error=error,
         ended=ended,
         events=events,
     )
+
+
+def _weir_finish(events: list[Json]) -> str | None:
+    choices = [choice for each in events for choice in each.get("choices") or () if choice.get("index") == 0]
+    return next((choice["weir_finish"] for choice in choices if choice.get("weir_finish")), None)
 
 
 def _whole(answer: aiohttp.ClientResponse, raw: bytes) -> Heard:
@@ -218,6 +257,7 @@ def _whole(answer: aiohttp.ClientResponse, raw: bytes) -> Heard:
         headers=headers,
         message=choice.get("message") or {},
         finish_reason=choice.get("finish_reason"),
+        weir_finish=choice.get("weir_finish"),
         usage=body.get("usage"),
         error=body.get("error"),
         body=body,

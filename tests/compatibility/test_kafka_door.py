@@ -14,6 +14,7 @@ from app import requests, topics
 from tests.compatibility.kafka_door import QUESTION, SHEET, KafkaCase, place_of
 from tests.compatibility.paths import Lab
 from tests.compatibility.upstream import chunk, said
+from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.test_events import reading
 from transports.log import LogClient, Partition
 from transports.partitioner import partition_for
@@ -50,7 +51,7 @@ def record_of(case: KafkaCase) -> bytes:
 async def put(log: LogClient, case: KafkaCase, value: bytes) -> int:
     """Write the record as its client does; the partition."""
     key = str(case.uid or case.id).encode()
-    partition = place_of(case.partitioner, key, topics.CHAT_PARTITIONS)
+    partition = place_of(case.partitioner, key, CHAT_PARTITIONS)
     await log.append(topics.CHAT_REQUESTS.name, partition, key, value, case.headers)
     return partition
 
@@ -60,7 +61,7 @@ async def letter_about(log: LogClient, value: bytes) -> Json:
     kept = base64.b64encode(value).decode()
     async with asyncio.timeout(WITHIN_S):
         while True:
-            for number in range(topics.CHAT_DEAD_LETTERS.partitions):
+            for number in range(log.partitions(topics.CHAT_DEAD_LETTERS.name)):
                 at = Partition(topics.CHAT_DEAD_LETTERS.name, number)
                 await log.bounds(at)  # an embedded log looks then what other processes have written
                 for record in await log.read(at, 0, limit=1000):
@@ -100,7 +101,7 @@ async def test_a_record_is_answered_once_or_is_a_dead_letter(lab: Lab, case: Kaf
         own = {"model", "messages", "stream", "stream_options"}
         assert call.body["messages"] == case.body.get("messages", QUESTION)
         assert {name: value for name, value in call.body.items() if name not in own} == case.asked
-        moved = partition != partition_for(case.id.encode(), topics.CHAT_PARTITIONS)
+        moved = partition != partition_for(case.id.encode(), CHAT_PARTITIONS)
         assert moved == (case.partitioner == "none") or case.partitioner == "librdkafka"
         if case.by_http:
             body = {"model": case.id, **case.body, "uid": case.id, "stream": False}

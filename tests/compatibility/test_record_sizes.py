@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 from aiokafka.admin import NewTopic
 
-from app import topics
 from tests.compatibility.paths import Lab, PathName, opened
 from tests.compatibility.record_sizes import SHEET, SizeCase
 from tests.compatibility.upstream import chunk, said
 from tests.contracts.logs import OnKafka
+from tests.defaults import SPECS
 from tests.e2e.conftest import kafka_env
 from tests.services.kafka import KafkaBroker
 
@@ -24,7 +24,7 @@ DOORS: tuple[PathName, ...] = ("stream", "json", "rabbitmq", "rabbitmq-whole")
 
 async def create_as_kafka_does(broker: KafkaBroker) -> None:
     async with OnKafka(broker.bootstrap).admin() as admin:
-        await admin.create_topics([NewTopic(topic.name, topic.partitions, 1) for topic in topics.TOPICS])
+        await admin.create_topics([NewTopic(spec.name, spec.partitions, 1) for spec in SPECS])
 
 
 @pytest.fixture(scope="module")

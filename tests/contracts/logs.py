@@ -89,6 +89,7 @@ class Log(ABC):
 
     module: str
     client_name: str
+    operated = False  # whether operators set retention by tools of its own
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -180,13 +181,15 @@ class OnKafka(Log):
     """A real Kafka."""
 
     module, client_name = "transports.kafka.client", "KafkaLog"
+    operated = True
 
-    def make(self, max_request_size: int = 1 << 20, max_waiting_bytes: int = 64 << 20) -> KafkaLog:
+    def make(self, max_request_size: int = 1 << 20, max_waiting_bytes: int = 64 << 20, prefix: str = "") -> KafkaLog:
         return KafkaLog(
             self.address,
             request_timeout_s=3.0,  # appending to a topic that does not exist takes as long
             max_request_size=max_request_size,
             max_waiting_bytes=max_waiting_bytes,
+            prefix=prefix,
         )
 
     @contextlib.asynccontextmanager

@@ -21,15 +21,16 @@ async def test_a_topic_has_what_its_spec_says(
     assert [await client.append(spec.name, partition, b"k", b"v") for partition in range(3)] == [0, 0, 0]
 
 
-async def test_a_topic_that_exists_keeps_its_settings_and_records(log: Log, client: LogClient) -> None:
+async def test_a_topic_that_exists_keeps_its_records_and_on_kafka_its_retention(log: Log, client: LogClient) -> None:
     name = new_name()
     await client.create_topics([TopicSpec(name=name, partitions=2, retention_s=3600.0)], replication=1)
     await client.append(name, 0, None, b"v")
     for again in (client, await log.client()):
         specs = [TopicSpec(name=name, partitions=2, retention_s=7.0, compacted=True)]
-        await again.create_topics(specs, replication=1)
+        kept = await again.create_topics(specs, replication=1)
+        assert kept == {name: 3600.0 if log.operated else 7.0}
         assert again.partitions(name) == 2
-        assert await log.settings(name) == (3600.0, False)
+        assert await log.settings(name) == (kept[name], False)
         assert await again.bounds(Partition(name, 0)) == (0, 1)
 
 

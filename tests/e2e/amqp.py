@@ -18,7 +18,6 @@ from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity
 
-from app.topics import TOPICS
 from tests.e2e.workers import Worker, get_json
 from tests.services.process import end, free_ports, launch
 from tests.services.rabbitmq import is_open
@@ -278,7 +277,7 @@ async def _from_kafka(bootstrap: str, topic: str) -> list[bytes]:
     await log.start()
     found: list[bytes] = []
     try:
-        for partition in range(next(spec.partitions for spec in TOPICS if spec.name == topic)):
+        for partition in range(log.partitions(topic)):
             at = Partition(topic, partition)
             position, bounds_end = await log.bounds(at)
             while position < bounds_end:

@@ -17,6 +17,7 @@ from answers import envelope
 from answers.envelope import Event, utc_iso
 from app import requests, topics
 from events import catalogue
+from tests.defaults import CHAT_PARTITIONS, SPECS
 from tests.e2e.conftest import Start
 from tests.e2e.test_crash import ended, own_uid, uid_of, until
 from tests.e2e.test_streams import asked, begun, cancelled, log_of
@@ -58,7 +59,7 @@ async def everything(log: LogClient) -> list[Told]:
     """All events of the topics, each against its schema, its key and its headers."""
     told = []
     for spec in TOLD:
-        for number in range(spec.partitions):
+        for number in range(log.partitions(spec.name)):
             at, position = Partition(spec.name, number), 0
             while records := await log.read(at, position):
                 told += [Told(envelope.decode(record.value), record) for record in records]
@@ -74,14 +75,14 @@ def check(one: Told) -> None:
     assert headers["event_type"].decode() == one.event.event_type
     assert headers["schema_version"] == b"1"
     assert one.record.key is not None
-    specs = {spec.name: spec for spec in topics.TOPICS}
+    specs = {spec.name: spec for spec in SPECS}
     assert one.record.partition == partition_for(one.record.key, specs[one.record.topic].partitions)
 
 
 @asynccontextmanager
 async def reading(worker: Worker) -> AsyncIterator[LogClient]:
     async with log_of(worker) as log:
-        await log.create_topics(topics.TOPICS, replication=1)
+        await log.create_topics(SPECS, replication=1)
         yield log
 
 
@@ -198,7 +199,7 @@ async def test_who_did_what_is_told_and_never_the_content(broker: dict[str, str]
             fingerprint="f",
             stream=False,
         )
-        at = Partition(topics.CHAT_REQUESTS.name, partition_for(b"by-kafka", topics.CHAT_PARTITIONS))
+        at = Partition(topics.CHAT_REQUESTS.name, partition_for(b"by-kafka", CHAT_PARTITIONS))
         await log.append(at.topic, at.partition, b"by-kafka", requests.encode(request))
         async with asyncio.timeout(20):
             while True:

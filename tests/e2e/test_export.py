@@ -20,6 +20,7 @@ from answers import envelope
 from answers.envelope import utc_iso
 from app.settings import load_settings
 from app.topics import AUDIT
+from tests.defaults import SETTINGS
 from tests.e2e.amqp import values
 from tests.e2e.commands import Done, ended, faust, launched
 from tests.e2e.conftest import Start
@@ -298,7 +299,7 @@ async def test_what_is_stopped_in_the_middle_leaves_nothing_that_looks_whole(
     out.mkdir()
     (tmp_path / "data").mkdir()
     async with log_of(worker) as log:
-        await log.create_topics([TopicSpec(name="large", partitions=2), AUDIT], replication=1)
+        await log.create_topics([TopicSpec(name="large", partitions=2), AUDIT.spec(SETTINGS)], replication=1)
         if (await log.bounds(Partition("large", 0))).end == 0:
             await asyncio.gather(*(log.append("large", 0, None, b"%d" % n + bytes(2000)) for n in range(LARGE)))
     process = launched(worker, "export", "large", "--from", "earliest", "--output", "large.jsonl", cwd=out)

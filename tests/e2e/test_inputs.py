@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 
 from demo.text import expected_content
@@ -132,6 +133,50 @@ async def test_bytes_that_are_no_request_get_a_clear_error_and_the_worker_goes_o
     assert (await post(f"{worker.url}/v1/models", b"{}"))[0] == 405
     answer = await streamed(worker.client(), body_of("demo"))
     assert "".join(answer.deltas("content")) == expected_content(body_of("demo"))
+
+
+async def test_every_error_has_an_id_and_that_of_a_request_that_is_known(worker: Worker) -> None:
+    async with aiohttp.ClientSession() as session:
+        chat = f"{worker.url}/v1/chat/completions"
+        failed = {**body_of("demo-refuse"), "uid": "refused-by-the-model"}
+        async with session.post(chat, json=failed) as answer:
+            assert (answer.status, answer.headers["X-Request-ID"]) == (400, "refused-by-the-model")
+        async with session.post(chat, json={**failed, "n": 2}) as answer:
+            assert (answer.status, answer.headers["X-Request-ID"]) == (409, "refused-by-the-model")
+        async with session.get(f"{chat}/chatcmpl-nobody") as answer:
+            assert (answer.status, answer.headers["X-Request-ID"]) == (404, "nobody")
+        async with session.post(f"{chat}/nobody/cancel") as answer:
+            assert (answer.status, answer.headers["X-Request-ID"]) == (404, "nobody")
+        for path, status in (("/v1/chat/completions", 400), ("/v1/feedback", 400), ("/nothing", 404), ("/ping", 405)):
+            async with session.post(worker.url + path, json={}) as answer:
+                assert answer.status == status
+                assert answer.headers["X-Request-ID"].startswith("err-")
+    with pytest.raises(openai.BadRequestError) as refused:
+        await streamed(worker.client(), {"messages": []})
+    assert (refused.value.request_id or "").startswith("err-")
+
+
+async def test_long_headers_are_taken(worker: Worker) -> None:
+    async with aiohttp.ClientSession() as session:
+        for size in (10_000, 32_000, 64_000):
+            headers = {"Authorization": f"Bearer {'x' * size}", "X-User": "y" * 10_000}
+            async with session.post(
+                f"{worker.url}/v1/chat/completions", json=body_of("demo"), headers=headers
+            ) as answer:
+                assert answer.status == 200
+                await answer.read()
+            async with session.get(f"{worker.url}/requests", params={"tenant": "t" * size}) as answer:
+                assert answer.status == 200
+
+
+async def test_an_answer_of_reasoning_alone_can_be_sent_back(worker: Worker) -> None:
+    body = body_of("demo-thinking:tokens=0")
+    answer = await worker.client().chat.completions.create(model="", messages=[], extra_body=body)
+    message = answer.choices[0].message.model_dump(exclude_unset=True)
+    assert not message.get("content")
+    assert message["reasoning_content"]
+    again: Any = {**body_of("demo"), "messages": [message, {"role": "user", "content": "Go on."}]}
+    assert (await streamed(worker.client(), again)).deltas("content")
 
 
 async def test_an_unknown_request_is_a_404_on_every_view(worker: Worker) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from answers import envelope
 from app import requests, topics
 from demo.text import expected_content
+from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_crash import until
 from tests.e2e.test_streams import Read, asked, called, log_of, read, resumed
@@ -43,7 +44,7 @@ async def lag(worker: Worker) -> float:
         text = await answer.text()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     found = [one.value for one in families["ai_kafka_consumer_lag"].samples if one.labels["topic"] == TOPIC]
-    assert len(found) == topics.CHAT_PARTITIONS
+    assert len(found) == CHAT_PARTITIONS
     return sum(found)
 
 
@@ -63,7 +64,7 @@ async def test_requests_from_kcat_are_answered_once_wherever_it_puts_them(
     await asyncio.to_thread(subprocess.run, command, input=lines, check=True, timeout=30)
     async with log_of(worker) as log:
         for uid in bodies:
-            at = Partition(TOPIC, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+            at = Partition(TOPIC, partition_for(uid.encode(), CHAT_PARTITIONS))
             async with asyncio.timeout(30):
                 while not [one for one in await log.read(at, 0) if one.key == uid.encode()]:
                     await asyncio.sleep(0.1)
@@ -88,7 +89,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
 
     async def send(name: str) -> None:
         body = body_of("demo:tokens=5", name)
-        for place in range(topics.CHAT_PARTITIONS):  # each partition ends in a control record
+        for place in range(CHAT_PARTITIONS):  # each partition ends in a control record
             await producer.send_and_wait(TOPIC, record_of(f"{name}-{place}", body), f"{name}-{place}".encode(), place)
 
     await producer.begin_transaction()
@@ -99,7 +100,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
     await asyncio.sleep(1)  # it is open, so nothing of it may begin
     assert not {"aborted", "committed"} & (await called(upstream)).keys()
     await producer.commit_transaction()
-    for place in range(topics.CHAT_PARTITIONS):
+    for place in range(CHAT_PARTITIONS):
         assert await stored(worker, f"committed-{place}") == expected_content(body_of("demo:tokens=5", "committed"))
     await producer.begin_transaction()
     await send("aborted")
@@ -107,7 +108,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
     await producer.stop()
     await until_settled(worker)  # though what was aborted stands at the end of each partition
     times = await called(upstream)
-    assert ("aborted" in times, times["committed"]) == (False, topics.CHAT_PARTITIONS)
+    assert ("aborted" in times, times["committed"]) == (False, CHAT_PARTITIONS)
     assert (await worker.stop()) == 0
     again = await make_worker(kafka_env(e2e_kafka)).start()
     await until_settled(again)
@@ -123,7 +124,7 @@ async def recreate(bootstrap: str, topic: str) -> None:
         async with asyncio.timeout(30):
             while topic in await admin.list_topics():
                 await asyncio.sleep(0.05)
-            new = NewTopic(topic, topics.CHAT_PARTITIONS, 1)
+            new = NewTopic(topic, CHAT_PARTITIONS, 1)
             while (await admin.create_topics([new])).topic_errors[0][1]:
                 await asyncio.sleep(0.05)
     finally:
@@ -175,7 +176,7 @@ async def test_when_chat_chunks_is_created_anew_what_ran_ends_and_what_comes_is_
     assert set(times.values()) == {1}, times
     async with log_of(worker) as log:
         kinds: list[str] = []
-        for place in range(topics.CHAT_PARTITIONS):
+        for place in range(CHAT_PARTITIONS):
             records = await log.read(Partition(topics.CHAT_CHUNKS.name, place), 0, limit=5000)
             kinds += (orjson.loads(record.value or b"{}")["data"].get("mark", "chunks") for record in records)
     assert kinds.count("begin") == 12

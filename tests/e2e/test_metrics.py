@@ -111,6 +111,18 @@ async def test_what_was_done_is_counted_and_an_idle_group_has_no_lag(
     assert one(after, "process_resident_memory_bytes") > 0
 
 
+async def test_an_accepted_request_that_fails_is_not_refused(make_worker: Start) -> None:
+    worker = await make_worker({}).start()
+    async with aiohttp.ClientSession() as session:
+        for body in (body_of("demo-refuse"), body_of("demo-refuse", stream=True), {}):
+            async with session.post(f"{worker.url}/v1/chat/completions", json=body) as answer:
+                assert answer.status == 400
+    samples = await scrape(worker)
+    assert one(samples, "weir_requests_accepted_total", ingress="http") == 2
+    assert sum(samples["weir_requests_refused_total"].values()) == 1
+    assert one(samples, "weir_requests_refused_total", ingress="http", error_code="missing_required") == 1
+
+
 async def test_what_waits_is_lag_and_what_is_being_done_is_told(broker: dict[str, str], make_worker: Start) -> None:
     """One answer at a time: the others are in the log, and nowhere else."""
     worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()

@@ -22,6 +22,7 @@ from replays.rebuild.live import Changes
 from replays.rebuild.merging import merged
 from replays.rebuild.rewindowing import Folding, Judging
 from replays.spans import Span
+from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.commands import faust, killed, launched, run_of
 from tests.e2e.conftest import Start
 from tests.e2e.formula_b import SCORES, WEIGHT
@@ -256,7 +257,7 @@ async def test_tables_are_what_their_topics_say_and_what_is_not_is_found(
 
 async def tamper(log: LogClient, name: str) -> str:
     """Write a wrong value into a row; its key."""
-    for number in range(topics.CHAT_PARTITIONS):
+    for number in range(CHAT_PARTITIONS):
         changelog = f"weir-{name}-changelog"
         changes = Changes(log, changelog, number)
         await changes.read()

@@ -78,7 +78,7 @@ async def ends_of(worker: Worker) -> dict[str, list[int]]:
     """Where every topic ends, but for those where workers write by the clock."""
     async with Log(worker) as log:
         return {
-            spec.name: [(await log.bounds(Partition(spec.name, n))).end for n in range(spec.partitions)]
+            spec.name: [(await log.bounds(Partition(spec.name, n))).end for n in range(log.partitions(spec.name))]
             for spec in TOPICS
             if spec not in {AGENT_METRICS, AI_LEARNING_SIGNALS}
         }

@@ -17,6 +17,7 @@ from app import topics
 from app.engine import log_client
 from app.settings import load_settings
 from demo.text import expected_content
+from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_crash import ended, own_uid, uid_of, until
 from tests.e2e.test_two_workers import both_own
@@ -339,7 +340,7 @@ async def produced(worker: Worker, uid: str, body: dict[str, Any]) -> None:
     """A request that comes by the log's own door."""
     request = {"event_id": f"evt-{uid}", "event_type": "chat.requested", "tenant_id": "default"}
     async with log_of(worker) as log:
-        partition = partition_for(uid.encode(), topics.CHAT_PARTITIONS)
+        partition = partition_for(uid.encode(), CHAT_PARTITIONS)
         value = orjson.dumps({**request, "data": {"uid": uid, "body": body}})
         await log.append(topics.CHAT_REQUESTS.name, partition, uid.encode(), value)
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from app import topics
+from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.amqp import values
 from tests.e2e.commands import ran
 from tests.e2e.conftest import Start, kafka_env
@@ -15,9 +16,7 @@ from tests.unit.demo.helpers import body_of
 from transports.partitioner import partition_for
 
 PARTITION = 3
-UIDS = [uid for n in range(100) if partition_for((uid := f"lies-{n}").encode(), topics.CHAT_PARTITIONS) == PARTITION][
-    :3
-]
+UIDS = [uid for n in range(100) if partition_for((uid := f"lies-{n}").encode(), CHAT_PARTITIONS) == PARTITION][:3]
 
 
 async def letters(worker: Worker) -> list[dict[str, Any]]:

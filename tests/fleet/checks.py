@@ -11,11 +11,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from answers.envelope import utc_iso
 from answers.frames import CLAIMS, Kind, Status
 from app import topics
+from app.topics import Topic
 from tests.fleet.fleet import Fleet
 from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, SeenT, Told, read_all
 from transports.kafka.client import KafkaLog
-from transports.log import Partition, TopicSpec
+from transports.log import Partition
 
 COMMITTED_WITHIN_S = 30.0
 
@@ -102,7 +103,7 @@ def _is_right(one: Accepted[SeenT]) -> bool:
     return told.text == expected if told.status is Status.COMPLETED else expected.startswith(told.text)
 
 
-async def committed(log: KafkaLog, bootstrap: str, group: str, topic: TopicSpec) -> Check:
+async def committed(log: KafkaLog, bootstrap: str, group: str, topic: Topic) -> Check:
     """Commits follow settling: in the end there is nothing left to do, in no partition."""
     deadline = asyncio.get_running_loop().time() + COMMITTED_WITHIN_S
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
@@ -111,13 +112,14 @@ async def committed(log: KafkaLog, bootstrap: str, group: str, topic: TopicSpec)
         while True:
             offsets = await admin.list_consumer_group_offsets(group)
             behind = []
-            for number in range(topic.partitions):
+            for number in range(log.partitions(topic.name)):
                 end = (await log.bounds(Partition(topic.name, number))).end
                 found = offsets.get(TopicPartition(topic.name, number))
                 if end != (max(found.offset, 0) if found else 0):
                     behind.append(f"partition {number}: committed {found.offset if found else None}, ends at {end}")
             if not behind or asyncio.get_running_loop().time() > deadline:
-                value = f"to the end of {topic.partitions - len(behind)} of {topic.partitions} partitions"
+                count = log.partitions(topic.name)
+                value = f"to the end of {count - len(behind)} of {count} partitions"
                 return Check(name=f"{topic.name} committed", value=value, problems=behind)
             await asyncio.sleep(0.5)
     finally:

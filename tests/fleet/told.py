@@ -15,9 +15,11 @@ from answers.envelope import utc_iso
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, ASIDE, Frame, Kind, Status
 from app import reading, requests, topics
+from app.topics import Topic
+from tests.defaults import CHAT_PARTITIONS
 from tests.fleet.seen import Seen
 from transports.kafka.client import KafkaLog
-from transports.log import Partition, Record, TopicSpec
+from transports.log import Partition, Record
 from transports.partitioner import partition_for
 
 
@@ -53,7 +55,7 @@ class Told:
     def take(self, record: Record, uid: str) -> None:
         """Fold the next record."""
         frame = reading.decode(record)
-        if frame is None or frame.uid != uid or record.partition != partition_for(uid.encode(), topics.CHAT_PARTITIONS):
+        if frame is None or frame.uid != uid or record.partition != partition_for(uid.encode(), CHAT_PARTITIONS):
             self.problems.append(f"no frame of its key in partition {record.partition} at {record.offset}")
             return
         self.frames[frame.kind] += 1
@@ -125,9 +127,9 @@ async def read_answers(log: KafkaLog, accepted: list[Accepted[SeenT]]) -> list[s
     return [f"{uid!r} was never accepted, and says {other.story}" for uid, other in others.items() if other.spoke]
 
 
-async def read_all(log: KafkaLog, topic: TopicSpec) -> AsyncIterator[Record]:
+async def read_all(log: KafkaLog, topic: Topic) -> AsyncIterator[Record]:
     """All records of a topic."""
-    for number in range(topic.partitions):
+    for number in range(log.partitions(topic.name)):
         at, position = Partition(topic.name, number), 0
         while records := await log.read(at, position):
             for record in records:

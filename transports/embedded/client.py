@@ -13,6 +13,7 @@ from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
@@ -83,7 +84,7 @@ class EmbeddedLog:
                 await file.barrier()  # others in this process may keep the file open
             await asyncio.to_thread(file.close)
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:  # noqa: ARG002
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:  # noqa: ARG002
         """Create what is missing. There is one copy, on this disk, whatever ``replication`` asks for.
 
         Raises:
@@ -91,6 +92,7 @@ class EmbeddedLog:
             LogUnavailableError: the file cannot be written.
         """
         await self.file.create_topics(topics)
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.

@@ -36,6 +36,7 @@ from transports.log import (
     Headers,
     LogRefusedError,
     LogUnavailableError,
+    OtherPartitionsError,
     Partition,
     Record,
     TopicSpec,
@@ -152,10 +153,11 @@ class LogFile:
         return None if spec is None else spec.partitions
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Create what is missing and leave what exists as it is.
+        """Create what is missing; what exists keeps its records for as long as its spec says from now on.
 
         Raises:
-            LogRefusedError: a topic exists with another number of partitions, or a spec is none.
+            OtherPartitionsError: a topic exists with another number of partitions.
+            LogRefusedError: a spec is none.
             LogUnavailableError: the file cannot be written.
         """
         check_specs(specs)
@@ -173,7 +175,8 @@ class LogFile:
                         [(spec.name, partition) for partition in range(spec.partitions)],
                     )
                 elif row[0] != spec.partitions:
-                    raise LogRefusedError(f"topic {spec.name} exists with {row[0]} partitions, not {spec.partitions}")
+                    raise OtherPartitionsError(spec.name, row[0], spec.partitions)
+                db.execute("UPDATE topics SET retention_s=? WHERE name=?", (spec.retention_s, spec.name))
 
         if any(self.topics.get(spec.name) != spec for spec in specs):
             try:

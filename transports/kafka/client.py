@@ -5,8 +5,10 @@ Connections per broker: one of the producer, one for questions and pages, one fo
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -19,18 +21,21 @@ from transports.kafka.batches import check_codecs
 from transports.kafka.errors import log_error
 from transports.kafka.feed import Feeds
 from transports.kafka.fetches import Asker, Page
+from transports.kafka.groups import Group, groups_reading
 from transports.kafka.logins import watch
 from transports.kafka.reasons import reach, try_broker
 from transports.kafka.record_limits import RecordLimits
 from transports.kafka.security import KafkaSecurity
-from transports.kafka.topics import create_topics
+from transports.kafka.topics import create_topics, retentions
 from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
+    OtherPartitionsError,
     Partition,
     Record,
     TopicSpec,
@@ -56,6 +61,8 @@ class KafkaLog:
         delivery_timeout_s: limit for an append to become durable, and for `stop` to wait for appends.
         max_request_size: bytes of the largest record, with key and headers, where its topic does not take less.
         max_waiting_bytes: bytes that may wait to be appended; more is refused at once.
+        prefix: what the names of topics have in front on the brokers. Callers, and the records that they get, know
+            them without it; messages for an operator have it.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class KafkaLog:
         delivery_timeout_s: float = 30.0,
         max_request_size: int = 1 << 20,
         max_waiting_bytes: int = 64 << 20,
+        prefix: str = "",
     ) -> None:
         watch()
         self._bootstrap_servers = bootstrap_servers
@@ -78,6 +86,8 @@ class KafkaLog:
         self._max_request_size = max_request_size
         self._limits = RecordLimits(max_request_size)
         self._max_waiting_bytes = max_waiting_bytes
+        self._prefix = prefix
+        self._counts: dict[str, int] = {}  # partitions of topics that were created or checked
         self._appends: Appends | None = None
         self._asker: Asker | None = None
         self._poller: Asker | None = None
@@ -131,23 +141,50 @@ class KafkaLog:
 
     # -- topics
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
         """Create what is missing; see `transports.log.LogClient.create_topics`."""
         asker = self._started(self._asker)
+        there = [replace(topic, name=self._prefix + topic.name) for topic in topics]
 
-        async def create() -> None:
-            admin = AIOKafkaAdminClient(**self._options("admin"))
-            try:
-                await admin.start()
-                await create_topics(admin, topics, replication, self._max_request_size)
-                await self._limits.read(admin, [topic.name for topic in topics])
-            finally:
-                await admin.close()
+        async def create() -> Kept:
+            async with self._admin() as admin:
+                await create_topics(admin, there, replication, self._max_request_size)
+                kept = await retentions(admin, [topic.name for topic in there])
+                await self._limits.read(admin, [topic.name for topic in there])
             while not all(asker.partitions(topic.name) for topic in topics):
                 await asker.refresh()
             await self._started(self._poller).refresh()
+            return {topic.removeprefix(self._prefix): kept_s for topic, kept_s in kept.items()}
 
-        await self._bounded("create topics", create(), self._request_timeout_s * 3)
+        try:
+            kept = await self._bounded("create topics", create(), self._request_timeout_s * 3)
+        except OtherPartitionsError as error:
+            raise OtherPartitionsError(error.topic.removeprefix(self._prefix), error.found, error.expected) from None
+        self._counts |= {topic.name: topic.partitions for topic in topics}
+        return kept
+
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+        """The consumer groups but one with a member that is subscribed to a topic.
+
+        Raises:
+            LogRefusedError: our user may not list or describe groups.
+            LogUnavailableError: the brokers do not answer in time.
+        """
+
+        async def look() -> list[Group]:
+            async with self._admin() as admin:
+                return await groups_reading(admin, self._prefix + topic, besides)
+
+        return await self._bounded("look for other consumer groups", look(), self._request_timeout_s * 3)
+
+    @contextlib.asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(**self._options("admin"))
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has, as last heard.
@@ -155,11 +192,12 @@ class KafkaLog:
         Raises:
             LogRefusedError: there is no such topic.
         """
-        count = self._started(self._asker).partitions(topic)
+        asker = self._started(self._asker)
+        count = self._counts.get(topic) or asker.partitions(topic)
         if not count:
             user = self._security.sasl_username
             seen = f" that KAFKA_SASL_USERNAME={user} may see" if user else ""
-            raise LogRefusedError(f"Kafka has no topic {topic}{seen}")
+            raise LogRefusedError(f"Kafka has no topic {self._prefix}{topic}{seen}")
         return count
 
     async def topic_id(self, topic: str) -> str:
@@ -170,7 +208,7 @@ class KafkaLog:
 
     def record_max_bytes(self, topic: str) -> int:
         """The largest record that a topic takes; see `transports.log.LogClient.record_max_bytes`."""
-        return self._limits.of_record(topic)
+        return self._limits.of_record(self._prefix + topic)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
@@ -181,23 +219,23 @@ class KafkaLog:
         not in the log. Nothing lands after an append that failed for another reason and came before it, unless it was
         appended after that failure was known.
         """
-        return self._started(self._appends).append(topic, partition, key, value, headers)
+        return self._started(self._appends).append(self._prefix + topic, partition, key, value, headers)
 
     async def bounds(self, at: Partition) -> Bounds:
         """Start and end of a partition, asked of its leader."""
         asker = self._started(self._asker)
-        return Bounds(*await self._bounded(f"find the end of {_name(at)}", asker.bounds(at)))
+        return Bounds(*await self._bounded(f"find the end of {self._name(at)}", asker.bounds(at)))
 
     async def offset_at(self, at: Partition, timestamp: float) -> int:
         """The first offset whose record is not older than ``timestamp`` (seconds); the end when there is none."""
         asker = self._started(self._asker)
         asked = asker.offset_at(at, max(0, int(timestamp * 1000)))
-        offset = await self._bounded(f"find a time in {_name(at)}", asked)
+        offset = await self._bounded(f"find a time in {self._name(at)}", asked)
         return (await self.bounds(at)).end if offset is None else offset
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
         """Records from ``position`` on, at most ``limit``; empty when the log ends there. One round trip mostly."""
-        return await self._bounded(f"read {_name(at)}", self._read(at, position, limit))
+        return await self._bounded(f"read {self._name(at)}", self._read(at, position, limit))
 
     async def _read(self, at: Partition, position: int, limit: int) -> list[Record]:
         asker = self._started(self._asker)
@@ -228,12 +266,12 @@ class KafkaLog:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until `unfollow`."""
         feeds, asker = self._started(self._feeds), self._started(self._asker)
         if not asker.partitions(at.topic):  # somebody may have created it since
-            await self._bounded(f"look for {_name(at)}", asker.refresh())
+            await self._bounded(f"look for {self._name(at)}", asker.refresh())
         if not 0 <= at.partition < self.partitions(at.topic):
-            raise LogRefusedError(f"Kafka has no partition {_name(at)}")
+            raise LogRefusedError(f"Kafka has no partition {self._name(at)}")
         topic_id = await self.topic_id(at.topic)
         if not feeds.follow(at, position, deliver, on_replaced, topic_id):
-            raise LogRefusedError(f"partition {_name(at)} is followed already")
+            raise LogRefusedError(f"partition {self._name(at)} is followed already")
 
     async def unfollow(self, at: Partition) -> None:
         """Stop the feed of a partition; nothing is delivered after the call."""
@@ -264,7 +302,7 @@ class KafkaLog:
 
     def _new_asker(self, role: str, timeout_s: float, fetch_bytes: int) -> Asker:
         client = AIOKafkaClient(**self._options(role))
-        return Asker(client, timeout_s=timeout_s, partition_bytes=fetch_bytes)
+        return Asker(client, timeout_s=timeout_s, partition_bytes=fetch_bytes, prefix=self._prefix)
 
     def _new_producer(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
@@ -277,6 +315,5 @@ class KafkaLog:
             max_request_size=self._max_request_size,
         )
 
-
-def _name(at: Partition) -> str:
-    return f"{at.topic}-{at.partition}"
+    def _name(self, at: Partition) -> str:
+        return f"{self._prefix}{at.topic}-{at.partition}"

@@ -66,13 +66,21 @@ class Asker:
         client: not started yet; used for nothing else.
         timeout_s: limit for each question, its repetitions included.
         partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
+        prefix: what the names of topics have in front on the brokers, and nowhere else.
         passed_over: told of batches that cannot be read; None says so in the log.
     """
 
     def __init__(
-        self, client: AIOKafkaClient, *, timeout_s: float, partition_bytes: int, passed_over: PassedOver | None = None
+        self,
+        client: AIOKafkaClient,
+        *,
+        timeout_s: float,
+        partition_bytes: int,
+        prefix: str = "",
+        passed_over: PassedOver | None = None,
     ) -> None:
         self._client = client
+        self._prefix = prefix
         self._batches = Batches(passed_over or _tell)
         self._timeout_s = timeout_s
         self._partition_bytes = partition_bytes
@@ -92,11 +100,13 @@ class Asker:
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, as far as is known; 0 when it is unknown."""
-        return len(self._client.cluster.partitions_for_topic(topic) or ())
+        return len(self._client.cluster.partitions_for_topic(self._prefix + topic) or ())
 
     def leader(self, at: Partition) -> int | None:
         """The node to ask about ``at``; None while there is none."""
-        node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*at))
+        node: int | None = self._client.cluster.leader_for_partition(
+            TopicPartition(self._prefix + at.topic, at.partition)
+        )
         return None if node in (None, -1) else node
 
     async def refresh(self) -> None:
@@ -116,7 +126,7 @@ class Asker:
                     asked = self._client.get_random_node() if node is None else node
                     if asked is None:
                         raise BrokerNotAvailableError
-                    return topic_id_in(await self._client.send(asked, TopicIdRequest(topic)))
+                    return topic_id_in(await self._client.send(asked, TopicIdRequest(self._prefix + topic)))
                 except NotImplementedError:  # what aiokafka says of a broker that is too old for a request
                     return ""
                 except KafkaError as error:
@@ -171,14 +181,14 @@ class Asker:
         size = partition_bytes or self._partition_bytes
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for at, position in positions.items():
-            topics.setdefault(at.topic, []).append((at.partition, position, size))
+            topics.setdefault(self._prefix + at.topic, []).append((at.partition, position, size))
         wait_ms, total_bytes = int(max_wait_s * 1000), 8 * size
         request = FetchRequest(wait_ms, 1, total_bytes, _READ_COMMITTED, list(topics.items()))
         response = await self._client.send(node, request)
         answers: dict[Partition, Page | KafkaError] = {}
         for topic, partitions in response.topics:
             for partition, code, _, end, *more, data in partitions:
-                at = Partition(topic, partition)
+                at = Partition(topic.removeprefix(self._prefix), partition)
                 if (kind := for_code(code)) is not NoError:
                     answers[at] = kind()
                     continue
@@ -207,7 +217,7 @@ class Asker:
 
     async def _offset(self, at: Partition, timestamp: int) -> int:
         async def ask(node: int) -> int:
-            request = OffsetRequest(-1, _READ_COMMITTED, [(at.topic, [(at.partition, timestamp)])])
+            request = OffsetRequest(-1, _READ_COMMITTED, [(self._prefix + at.topic, [(at.partition, timestamp)])])
             response = await self._client.send(node, request)
             for _, partitions in response.topics:
                 for _, code, _, offset, *_ in partitions:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     InvalidReplicationFactorError,
     LeaderNotAvailableError,
@@ -13,11 +14,12 @@ from aiokafka.errors import (
     for_code,
 )
 
-from transports.log import LogRefusedError, TopicSpec, check_specs
+from transports.log import Kept, LogRefusedError, OtherPartitionsError, TopicSpec, check_specs
 
-__all__ = ["create_topics"]
+__all__ = ["create_topics", "retentions"]
 
 _SETTLE_S = 0.05
+_RETENTION = "retention.ms"
 
 
 async def create_topics(
@@ -32,7 +34,8 @@ async def create_topics(
         max_record_bytes: the largest record that a new topic takes; a broker's own default is 1 MB.
 
     Raises:
-        LogRefusedError: too few brokers, an existing topic with another number of partitions, or a spec that is none.
+        OtherPartitionsError: an existing topic has another number of partitions.
+        LogRefusedError: too few brokers, or a spec that is none.
         KafkaError: the cluster cannot be asked, or refuses.
     """
     check_specs(topics)
@@ -53,6 +56,22 @@ async def create_topics(
     await _check(admin, topics)
 
 
+async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Kept:
+    """How long topics keep their records; one whose configuration may not be read is left out.
+
+    Raises:
+        KafkaError: the cluster cannot be asked.
+    """
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic, configs={_RETENTION: None}) for topic in topics]
+    found: dict[str, float | None] = {}
+    for answer in await admin.describe_configs(asked):
+        for code, _, _, topic, entries in answer.resources:
+            for name, value, *_ in entries if for_code(code) is NoError else ():
+                if name == _RETENTION and value is not None:
+                    found[topic] = None if int(value) < 0 else int(value) / 1000
+    return found
+
+
 async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
     """Wait until the topics are there, and compare their partitions. The caller limits the time."""
     while True:
@@ -66,10 +85,7 @@ async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> Non
 def _compare(topics: Sequence[TopicSpec], found: Mapping[str, int]) -> None:
     for topic in topics:
         if found[topic.name] != topic.partitions:
-            raise LogRefusedError(
-                f"topic {topic.name} has {found[topic.name]} partitions, but {topic.partitions} are expected: "
-                "the number is fixed, because keys are shared out by it; move the topic away, or use another cluster"
-            )
+            raise OtherPartitionsError(topic.name, found[topic.name], topic.partitions)
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> Mapping[str, int]:
@@ -94,7 +110,7 @@ def _new_topic(spec: TopicSpec, replication: int, max_record_bytes: int) -> NewT
     policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_s is not None or not spec.compacted)
     config: dict[str, Any] = {
         "cleanup.policy": ",".join(policies),
-        "retention.ms": "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
+        _RETENTION: "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
         "max.message.bytes": str(max_record_bytes),
     }
     return NewTopic(spec.name, spec.partitions, replication, topic_configs=config)

@@ -29,6 +29,7 @@ class Feedback:
     Args:
         oldest_s: time of the oldest record that is left of a topic which has lost some; 0 where none is gone.
         settings: limits of feedback.
+        partitions: of ai-feedback-events.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {
@@ -36,8 +37,8 @@ class Feedback:
         "recorded_at": "the clock of the worker that joined it",
     }
 
-    def __init__(self, oldest_s: float, settings: Settings) -> None:
-        self._oldest_s, self._settings = oldest_s, settings
+    def __init__(self, oldest_s: float, settings: Settings, partitions: int) -> None:
+        self._oldest_s, self._settings, self._partitions = oldest_s, settings, partitions
         self._requests = Requests(oldest_s)
         self._known: dict[bytes, Json] = {}
 
@@ -53,9 +54,8 @@ class Feedback:
         except (MalformedRecordError, InvalidRequestError):
             return  # a dead letter
 
-    @staticmethod
-    def _at_home(uid: str, record: Record) -> bool:
-        return partition_for(uid.encode(), topics.AI_FEEDBACK.partitions) == record.partition
+    def _at_home(self, uid: str, record: Record) -> bool:
+        return partition_for(uid.encode(), self._partitions) == record.partition
 
     def _take(self, record: Record, told: Event, uid: str) -> None:
         row = self._known.get(uid.encode())

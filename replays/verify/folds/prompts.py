@@ -7,7 +7,6 @@ import orjson
 
 from answers import envelope
 from answers.envelope import Json, MalformedRecordError
-from app import topics
 from app.prompts import after, key_of
 from feedback import retries
 from replays.verify.folds.base import before
@@ -21,12 +20,13 @@ class Prompts:
     Args:
         oldest_s: time of the oldest record that is left; 0 where none is gone.
         window_s: how long a prompt may be asked again.
+        partitions: of chat-prompts.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, oldest_s: float, window_s: float) -> None:
-        self._oldest_s, self._window_s = oldest_s, window_s
+    def __init__(self, oldest_s: float, window_s: float, partitions: int) -> None:
+        self._oldest_s, self._window_s, self._partitions = oldest_s, window_s, partitions
         self._known: dict[bytes, Json] = {}
 
     async def take(self, record: Record) -> None:
@@ -37,7 +37,7 @@ class Prompts:
             step = after(retries.prompts(self._known.get(key)), told, window_s=self._window_s)
         except MalformedRecordError:
             return  # passed over by the agent, too
-        if partition_for(key, topics.CHAT_PROMPTS.partitions) != record.partition:
+        if partition_for(key, self._partitions) != record.partition:
             return
         if step.kept:
             self._known[key] = retries.row_of(step.kept)

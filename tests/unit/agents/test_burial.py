@@ -7,6 +7,7 @@ import pytest
 
 from agents.burial import bury
 from answers import envelope
+from app.settings import Settings
 from tests.unit.app.memory_log import MemoryLog
 
 
@@ -16,9 +17,7 @@ from tests.unit.app.memory_log import MemoryLog
 )
 async def test_a_letter_is_of_the_tenant_that_its_record_names(value: bytes | None, tenant: str) -> None:
     log = MemoryLog()
-    app: Any = SimpleNamespace(
-        log_client=log, settings=SimpleNamespace(default_tenant="default", kafka_max_message_bytes=1 << 20)
-    )
+    app: Any = SimpleNamespace(log_client=log, settings=Settings())
     place = {"topic": "ai-feedback-events", "partition": 2, "offset": 7, "timestamp": 1.0, "headers": ()}
     message = SimpleNamespace(key=b"k", value=value, **place)
     acknowledged: list[int] = []

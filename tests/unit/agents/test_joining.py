@@ -25,13 +25,14 @@ from events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSubmitted
 from feedback import pieces
 from tables import feedback, requests, terminals
 from tables.terminals import Ended
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog
 from tests.unit.feedback.helpers import REQUEST
 from transports.log import Partition
 from transports.partitioner import partition_for
 
 UID = "req-1"
-PARTITION = partition_for(UID.encode(), topics.AI_FEEDBACK.partitions)
+PARTITION = partition_for(UID.encode(), CHAT_PARTITIONS)
 RUNNING = {**REQUEST, "state": "running"}
 LONG_AGO, FAR_AHEAD = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
 
@@ -388,7 +389,7 @@ async def test_texts_of_users_are_not_logged(stage: Stage, caplog: pytest.LogCap
 
 
 async def test_what_another_partitioner_put_elsewhere_is_moved_to_where_its_request_is(stage: Stage) -> None:
-    elsewhere = (PARTITION + 1) % topics.AI_FEEDBACK.partitions
+    elsewhere = (PARTITION + 1) % CHAT_PARTITIONS
     event = submitted(partition=elsewhere)
     await stage.take(event)
     assert feedback.get(UID) is None

@@ -17,11 +17,12 @@ from app.settings import Settings
 from feedback import retries
 from feedback.similarity import fingerprint
 from tables import prompts
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from transports.partitioner import partition_for
 
 KEY = "acme:ada"
-PARTITION = partition_for(KEY.encode(), topics.CHAT_PROMPTS.partitions)
+PARTITION = partition_for(KEY.encode(), CHAT_PARTITIONS)
 KNIGHT = "Tell me a short story about a brave knight."
 
 
@@ -53,6 +54,7 @@ class Stage:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.app = SimpleNamespace(
+            log_client=self.log,
             events=Events(self.log),
             settings=Settings(),
             feedback_counts=Counter[str](),

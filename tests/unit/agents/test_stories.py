@@ -18,6 +18,7 @@ from answers.frames import Frame, Kind, Status, Terminal
 from app.metrics import Metrics
 from app.prices import Price, Prices
 from app.publishing import Events
+from app.redaction import Redactor
 from app.requests import ChatRequest
 from app.thinking import Teller
 from app.traces import Traces
@@ -62,7 +63,7 @@ class Desk:
             tails=tails,
             events=events,
             traces=Traces(events, worker="w:1"),
-            teller=Teller(endpoint="http://llm/v1", text_max_chars=40),
+            teller=Teller(endpoint="http://llm/v1", redactor=Redactor(40)),
             prices=Prices({"small": Price(input=1.0, output=2.0)}),
         )
 

@@ -17,7 +17,9 @@ from app import requests
 from app.metrics import Metrics
 from app.prices import Prices
 from app.publishing import Events
+from app.redaction import Redactor
 from app.requests import ChatRequest
+from app.settings import Settings
 from app.thinking import Teller
 from app.traces import Traces
 from tables import requests as rows
@@ -105,13 +107,13 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     events = Events(log)
     return SimpleNamespace(
         draining=False,
-        settings=SimpleNamespace(max_in_flight=1),
+        settings=Settings(max_in_flight=1),
         own_partitions=lambda: {2},
         worker_name="w:1",
         metrics=Metrics(),
         traces=Traces(events, worker="w:1"),
         events=events,
-        teller=Teller(endpoint="http://llm/v1", text_max_chars=100),
+        teller=Teller(endpoint="http://llm/v1", redactor=Redactor(100)),
         prices=Prices({}),
     )
 
@@ -376,7 +378,7 @@ async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
 
 async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(app: Any, log: MemoryLog) -> None:
     """Its letter is written before its end is settled and told."""
-    app.log_client, app.settings.max_in_flight = log, 2
+    app.log_client, app.settings = log, Settings(max_in_flight=2)
     acknowledged: list[int] = []
     answering: Any = Answered()
     work = Work(app, answering)
@@ -412,7 +414,7 @@ async def test_of_two_lives_that_wait_for_a_place_one_is_answered_and_the_other_
     app: Any, log: MemoryLog
 ) -> None:
     """Two runs have sent the same letter; both wait for its end to be told, and then for the only place."""
-    app.log_client, app.settings.default_tenant, app.settings.kafka_max_message_bytes = log, "default", 1 << 20
+    app.log_client = log
     acknowledged: list[int] = []
     answering: Any = InTurn()
     work = Work(app, answering)

@@ -11,6 +11,7 @@ from transports.log import (
     Bounds,
     Deliver,
     Headers,
+    Kept,
     LogError,
     LogUnavailableError,
     Partition,
@@ -94,7 +95,9 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None: ...
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+        del replication
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         del topic

@@ -17,6 +17,7 @@ from app.requests import ChatRequest, Ingress
 from app.settings import Settings, load_settings
 from app.traces import Traces
 from app.validation import CHOICES_MAX
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
 from transports.log import LogRefusedError, Partition, RecordTooLargeError
 from transports.partitioner import partition_for
@@ -80,7 +81,7 @@ async def test_what_accept_returns_is_in_the_log(log: MemoryLog, tails: Tails) -
     assert (request.username, request.stream) == ("ada", True)
     assert request.body == {**BODY, "stream": True, "model": "gpt-5", "x": None}
     assert request.event_id.startswith("evt-")
-    at = Partition(topics.CHAT_REQUESTS.name, partition_for(b"my-uid", topics.CHAT_PARTITIONS))
+    at = Partition(topics.CHAT_REQUESTS.name, partition_for(b"my-uid", CHAT_PARTITIONS))
     assert [record.key for record in log.records[at]] == [b"my-uid"]
 
 
@@ -101,7 +102,7 @@ async def test_the_end_of_the_answers_partition_is_read_before_the_request_is_pu
         log.put(at, b"other", b"x")
     request = await front.accept({**BODY, "uid": "my-uid"}, ingress=Ingress.HTTP)
     assert request.chunks_from == 3
-    assert at == Partition(topics.CHAT_CHUNKS.name, partition_for(b"my-uid", topics.CHAT_PARTITIONS))
+    assert at == Partition(topics.CHAT_CHUNKS.name, partition_for(b"my-uid", CHAT_PARTITIONS))
 
 
 @pytest.mark.parametrize("own", [{4}, {0, 5}, set(range(6))])
@@ -123,7 +124,7 @@ async def test_a_partition_that_cannot_be_hit_does_not_stop_the_door(log: Memory
 
 
 async def test_a_uid_that_the_client_brings_goes_where_its_key_says(log: MemoryLog, tails: Tails) -> None:
-    front = door(log, tails, own={partition_for(b"theirs", topics.CHAT_PARTITIONS) ^ 1})
+    front = door(log, tails, own={partition_for(b"theirs", CHAT_PARTITIONS) ^ 1})
     assert (await front.accept({**BODY, "uid": "theirs"}, ingress=Ingress.HTTP)).uid == "theirs"
 
 
@@ -220,7 +221,7 @@ async def test_an_accepted_request_is_told_in_the_trace(log: MemoryLog, tails: T
     request = await door(log, tails).accept(
         {**BODY, "uid": "u", "username": "ada"}, ingress=Ingress.HTTP, tenant="acme"
     )
-    at = Partition(topics.AGENT_TRACES.name, partition_for(b"u", topics.AGENT_TRACES.partitions))
+    at = Partition(topics.AGENT_TRACES.name, partition_for(b"u", CHAT_PARTITIONS))
     await log.until(lambda: at in log.records)
     event = envelope.decode(log.values(at)[0])
     assert (event.event_type, event.tenant_id) == ("request.accepted", "acme")

@@ -112,7 +112,7 @@ BAD: dict[str, tuple[Any, str | None]] = {
     "metadata that is none": ({**UP, "metadata": []}, "metadata"),
     "metadata that is too large": ({**UP, "metadata": {"a": "x" * METADATA_MAX_BYTES}}, "metadata"),
     "data that is none": ({**UP, "data": "b"}, "data"),
-    "a tenant that is none": ({**UP, "tenant_id": "a b"}, "X-Tenant-ID"),
+    "a tenant that is none": ({**UP, "tenant_id": "a b"}, "tenant_id"),
     "a tenant that is a number": ({**UP, "tenant_id": 7}, "tenant_id"),
 }
 

@@ -49,7 +49,7 @@ class FakeGroup:
 
 
 async def test_the_lag_is_what_is_not_committed_of_what_the_log_still_has() -> None:
-    one, group = Lag(["t"]), FakeGroup()
+    one, group = Lag({"t": "t"}), FakeGroup()
     await one.refresh(group)
     assert one.values(group.owned) == {("t", "0"): 40, ("t", "1"): 10}
     assert one.known_at > time.time() - 60
@@ -57,31 +57,31 @@ async def test_the_lag_is_what_is_not_committed_of_what_the_log_still_has() -> N
 
 async def test_what_was_read_to_its_end_and_settled_is_no_lag() -> None:
     """The last offsets may be those of control records, which are delivered to nobody."""
-    one, group = Lag(["t"]), FakeGroup()
+    one, group = Lag({"t": "t"}), FakeGroup()
     group.positions = {MINE: 100, NEW: 99}
     await one.refresh(group)
     assert one.values(group.owned) == {("t", "0"): 0, ("t", "1"): 10}
-    two, group.unsettled = Lag(["t"]), {MINE}
+    two, group.unsettled = Lag({"t": "t"}), {MINE}
     await two.refresh(group)
     assert two.values(group.owned) == {("t", "0"): 40, ("t", "1"): 10}
 
 
 async def test_a_partition_that_went_to_somebody_else_is_theirs_to_tell() -> None:
-    one, group = Lag(["t"]), FakeGroup()
+    one, group = Lag({"t": "t"}), FakeGroup()
     await one.refresh(group)
     group.owned.discard(MINE)
     assert one.values(group.owned) == {("t", "1"): 10}
 
 
 async def test_who_asks_twice_at_once_asks_the_broker_once() -> None:
-    one, group = Lag(["t"]), FakeGroup()
+    one, group = Lag({"t": "t"}), FakeGroup()
     await asyncio.gather(one.refresh(group), one.refresh(group))
     await one.refresh(group)
     assert group.asked == 1
 
 
 async def test_while_the_broker_is_away_the_last_answer_is_told_and_its_time() -> None:
-    one, group = Lag(["t"]), FakeGroup()
+    one, group = Lag({"t": "t"}), FakeGroup()
     await one.refresh(group)
     known_at = one.known_at
     await asyncio.sleep(lag.FRESH_S)
@@ -92,7 +92,7 @@ async def test_while_the_broker_is_away_the_last_answer_is_told_and_its_time() -
 
 
 async def test_a_broker_that_does_not_answer_holds_a_scrape_for_a_moment_and_the_next_one_not_at_all() -> None:
-    one, group = Lag(["t"]), FakeGroup()
+    one, group = Lag({"t": "t"}), FakeGroup()
     group.hangs = True
     began = time.monotonic()
     await one.refresh(group)

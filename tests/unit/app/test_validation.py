@@ -57,6 +57,13 @@ RIGHT: dict[str, Json] = {
     ),
     "a refusal without content": body({"role": "assistant", "content": None, "refusal": "I cannot"}),
     "an answer that was spoken": body({"role": "assistant", "content": None, "audio": {"id": "audio_1"}}),
+    "reasoning without content": body(
+        user("a"), {"role": "assistant", "content": None, "reasoning_content": "Hm."}, user("b")
+    ),
+    "reasoning by its other names": body(
+        {"role": "assistant", "content": None, "reasoning": "Hm."},
+        {"role": "assistant", "content": None, "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},
+    ),
     "a beginning to go on with": body(user("a"), {"role": "assistant", "content": "It", "prefix": True}),
     "a tool's answer in parts": body(
         {"role": "tool", "tool_call_id": "call_a", "content": [{"type": "text", "text": "d"}]}

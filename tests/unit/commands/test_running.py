@@ -9,10 +9,11 @@ import pytest
 from answers import envelope
 from app.audit import REPLAY
 from app.settings import load_settings
-from app.topics import AUDIT, CHAT_PARTITIONS, TOPICS
+from app.topics import AUDIT, TOPICS
 from commands import running
 from commands.running import audit, connected, run
 from replays.errors import NothingError, ReplayError
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.commands.helpers import app_of
 from transports.embedded.client import EmbeddedLog

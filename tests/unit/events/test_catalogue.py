@@ -4,10 +4,12 @@ from pydantic_core import to_jsonable_python
 from answers.envelope import Event, MalformedRecordError
 from app import topics
 from app.lifecycle import Happening
+from app.settings import DAY
 from events import catalogue
 from events.base import EventData, derived_id
 from events.feedback import FeedbackSubmitted, FeedbackType
 from events.metrics import MetricsTick, QualityMeasured
+from tests.defaults import SPECS
 
 SEEDS_TOPICS = {  # partitions, days of retention
     "ai-feedback-events": (6, 7),
@@ -27,7 +29,7 @@ def event(event_type: str, **data: object) -> Event:
 
 
 def test_the_nine_topics_are_the_seeds() -> None:
-    ours = {spec.name: (spec.partitions, (spec.retention_s or 0) / topics.DAY) for spec in topics.TOPICS}
+    ours = {spec.name: (spec.partitions, (spec.retention_s or 0) / DAY) for spec in SPECS}
     assert {name: ours[name] for name in SEEDS_TOPICS} == SEEDS_TOPICS
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.topics import CHAT_REQUESTS, DAY
+from app.settings import DAY
+from app.topics import CHAT_REQUESTS
 from replays.errors import GoneError, NothingError, UsageError
 from replays.spans import Span, records, resolve, span_from
 from replays.when import Edge, Offsets, Time
@@ -24,7 +25,7 @@ async def test_a_record_of_a_time_that_no_calendar_has_is_told_of_all_the_same()
     log.put(at(0), b"k", b"left")
     log.starts[at(0)] = 1
     with pytest.raises(GoneError, match="the oldest record left is of no time"):
-        await resolve(log, TOPIC, Time(0.0), Edge.LATEST, now=NOW)
+        await resolve(log, TOPIC, Time(0.0), Edge.LATEST, now=NOW, kept_s=7 * DAY)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ async def test_a_partition_that_is_not_there_is_an_error(log: MemoryLog) -> None
 async def test_what_retention_took_is_an_error_and_not_a_smaller_range(log: MemoryLog) -> None:
     log.starts[at(0)] = 3
     with pytest.raises(GoneError, match="older than what is kept"):
-        await resolve(log, TOPIC, Time(NOW - 8 * DAY), Edge.LATEST, now=NOW)
+        await resolve(log, TOPIC, Time(NOW - 8 * DAY), Edge.LATEST, now=NOW, kept_s=7 * DAY)
     with pytest.raises(GoneError, match="starts at offset 3"):
         await resolve(log, TOPIC, Offsets({0: 2}), Edge.LATEST, now=NOW)
     assert Span(at(0), 3, 24) in await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW)

@@ -6,21 +6,21 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from app import topics
 from app.errors import UnavailableError
 from tables.owners import Owners
+from tests.defaults import CHAT_PARTITIONS, SETTINGS
 from transports.partitioner import partition_for
 
 KEY = b"req-1"
-PARTITION = partition_for(KEY, topics.CHAT_PARTITIONS)
-OTHERS = [number for number in range(topics.CHAT_PARTITIONS) if number != PARTITION]
+PARTITION = partition_for(KEY, CHAT_PARTITIONS)
+OTHERS = [number for number in range(CHAT_PARTITIONS) if number != PARTITION]
 HERE, THERE = "http://here:8080", "http://there:8081"
 
 
 def owners(shared: dict[str, dict[str, list[int]]]) -> Owners:
     """Whatever the producer of this worker has written to: it is not asked."""
     router = SimpleNamespace(table_metadata=lambda _: shared, tables_metadata=lambda: shared)
-    app: Any = SimpleNamespace(router=router, conf=SimpleNamespace(canonical_url=HERE))
+    app: Any = SimpleNamespace(router=router, settings=SETTINGS, conf=SimpleNamespace(canonical_url=HERE))
     session: Any = None
     return Owners(app, session)
 

@@ -270,11 +270,11 @@ async def test_watches_are_called_for_their_partitions_only(log: LogFile) -> Non
     assert calls == [1]
 
 
-async def test_topics_are_created_once_and_never_changed(log: LogFile) -> None:
+async def test_topics_are_created_once_and_keep_their_partitions(log: LogFile) -> None:
     await log.create_topics([TopicSpec(name="t", partitions=2, retention_s=5), TopicSpec(name="u", partitions=1)])
     assert (log.partitions("u"), log.partitions("missing")) == (1, None)
-    assert log.topics["t"].retention_s is None
-    with pytest.raises(LogRefusedError, match="topic t exists with 2 partitions, not 3"):
+    assert log.topics["t"].retention_s == 5, "the embedded log has no other tool for it"
+    with pytest.raises(LogRefusedError, match="topic t has 2 partitions, and not 3"):
         await log.create_topics([TopicSpec(name="new", partitions=1), TopicSpec(name="t", partitions=3)])
     assert log.partitions("new") is None, "all or nothing"
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
-from transports.log import Bounds, Deliver, Headers, LogUnavailableError, Partition, Record, TopicSpec
+from transports.log import Bounds, Deliver, Headers, Kept, LogUnavailableError, Partition, Record, TopicSpec
 from transports.tails import Tail, TailLimits, Tails
 
 AT = Partition("chunks", 0)
@@ -50,7 +50,9 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> None: ...
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+        del replication
+        return {topic.name: topic.retention_s for topic in topics}
 
     def partitions(self, topic: str) -> int:
         del topic

@@ -60,6 +60,7 @@ class Stage:
     def __init__(self) -> None:
         self.log, self.owners = MemoryLog(), FakeOwners()
         self.app = SimpleNamespace(
+            log_client=self.log,
             events=Events(self.log),
             settings=Settings(accept_timeout_s=0.05),
             rebalancing=False,

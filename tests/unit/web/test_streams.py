@@ -1,14 +1,12 @@
 """From what the log says to what a client is told."""
 
-from collections.abc import AsyncGenerator
-
 import orjson
 import pytest
 
 from answers.envelope import Json
 from answers.frames import Terminal
 from app.errors import ApiError
-from app.reading import Delivery, collect
+from app.reading import Delivery
 from llm.sse import SseDecoder
 from tests.unit.answers.helpers import DONE, FAILED, chunk
 from web.streams import Teller
@@ -98,17 +96,3 @@ async def test_the_end_has_an_id_so_that_who_comes_back_with_it_is_told_that_it_
     with pytest.raises(ApiError):
         await one.tell(delivery(offset=9, end=FAILED))
     assert one.last_id == "3-9-0"
-
-
-async def news(*items: Delivery) -> AsyncGenerator[Delivery, None]:
-    for item in items:
-        yield item
-
-
-async def test_an_answer_that_failed_is_no_completion() -> None:
-    said = Delivery(0, 1, (chunk("x"),))
-    with pytest.raises(ApiError) as caught:
-        await collect(news(said, Delivery(0, 2, terminal=FAILED)), "req-1")
-    assert caught.value.status == 502
-    whole = await collect(news(said, Delivery(0, 2, terminal=DONE)), "req-1")
-    assert (whole["id"], whole["choices"][0]["message"]["content"]) == ("chatcmpl-req-1", "x")

@@ -9,6 +9,7 @@ from answers.envelope import utc_iso
 from answers.frames import Frame, Kind, Status, Terminal
 from app import requests, topics
 from app.requests import ChatRequest, Ingress
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from transports.log import Partition
 from transports.partitioner import partition_for
@@ -17,7 +18,7 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
 def place(topic: str, uid: str) -> Partition:
-    return Partition(topic, partition_for(uid.encode(), topics.CHAT_PARTITIONS))
+    return Partition(topic, partition_for(uid.encode(), CHAT_PARTITIONS))
 
 
 def request_of(log: MemoryLog, uid: str, *, event_id: str = "", model: str = "m", **more: Any) -> ChatRequest:
@@ -97,7 +98,7 @@ class Worker:
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
-        self._read = dict.fromkeys(range(topics.CHAT_PARTITIONS), 0)
+        self._read = dict.fromkeys(range(CHAT_PARTITIONS), 0)
         self.answered: list[ChatRequest] = []
 
     def skip(self) -> None:

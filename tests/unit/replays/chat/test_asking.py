@@ -24,6 +24,7 @@ from replays.reports.comparison import Compared, compared_from
 from replays.runs import Kind, Run, Runs
 from replays.spans import resolve
 from replays.when import Edge
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.replays.chat.answering import Worker, place, recorded, steps
 from transports.log import LogError, Partition
@@ -82,7 +83,7 @@ class Desk:
     def asked(self, run: Run) -> list[requests.ChatRequest]:
         values = [
             value
-            for number in range(topics.CHAT_PARTITIONS)
+            for number in range(CHAT_PARTITIONS)
             for value in self.log.values(Partition(topics.CHAT_REQUESTS.name, number))
         ]
         return [request for request in map(requests.decode, values) if request.replay == run.id]

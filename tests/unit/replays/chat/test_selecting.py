@@ -16,6 +16,7 @@ from replays.runs import Kind as RunKind
 from replays.runs import Run
 from replays.spans import resolve
 from replays.when import Edge
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.chat.answering import place, put, recorded, request_of, steps
 from transports.log import Partition
@@ -30,9 +31,7 @@ def log() -> MemoryLog:
 
 async def run_of(log: MemoryLog, **plan: Any) -> Run:
     spans = await resolve(log, topics.CHAT_REQUESTS.name, Edge.EARLIEST, Edge.LATEST, now=log.now)
-    ends = [
-        (await log.bounds(Partition(topics.CHAT_CHUNKS.name, number))).end for number in range(topics.CHAT_PARTITIONS)
-    ]
+    ends = [(await log.bounds(Partition(topics.CHAT_CHUNKS.name, number))).end for number in range(CHAT_PARTITIONS)]
     parameters = Plan(since="earliest", **plan).as_json()
     return Run(id="r", kind=RunKind.REQUESTS, parameters=parameters, spans=spans, ends={topics.CHAT_CHUNKS.name: ends})
 

@@ -17,6 +17,7 @@ from app import requests, topics
 from app.audit import Audit
 from app.publishing import Events
 from app.requests import OnDisconnect
+from app.settings import RECORD_OVERHEAD_BYTES, Settings
 from events.replays import ReplayRedriven
 from replays.errors import NothingError, UnfinishedError, UsageError, WithdrawnError
 from replays.letters import dead_letters, outcomes
@@ -76,7 +77,7 @@ def log() -> MemoryLog:
 @pytest.fixture
 async def app(log: MemoryLog) -> AsyncIterator[Any]:
     events = Events(log)
-    settings = SimpleNamespace(default_tenant="default", record_value_max_bytes=1 << 20)
+    settings = Settings(kafka_max_message_bytes=(1 << 20) + RECORD_OVERHEAD_BYTES)
     async with tails_of(log) as tails:
         yield SimpleNamespace(log_client=log, events=events, tails=tails, settings=settings, audit=Audit(events))
         await events.drain(5)
@@ -169,7 +170,7 @@ async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(a
 async def test_what_is_too_large_or_gone_meanwhile_is_skipped(app: Any, log: MemoryLog) -> None:
     await bury(log, b"x" * 2000)
     await bury(log, b"small")
-    app.settings.record_value_max_bytes = 1000
+    app.settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
     report = await started(app)
     assert (report["sent"], report["skipped"]) == (1, {TOO_LARGE: 1})
 
@@ -203,7 +204,7 @@ async def test_a_run_that_stops_anywhere_and_is_resumed_sends_each_once(
         await bury_request(log, a_request(3))
         await bury(log, b"no JSON")
         events = Events(log)
-        settings = SimpleNamespace(default_tenant="default", record_value_max_bytes=1 << 20)
+        settings = Settings(kafka_max_message_bytes=(1 << 20) + RECORD_OVERHEAD_BYTES)
         async with tails_of(log) as tails:
             app = SimpleNamespace(log_client=log, events=events, tails=tails, settings=settings, audit=Audit(events))
             log.left, log.lands = left, lands
@@ -449,7 +450,7 @@ async def test_a_letter_that_cannot_be_written_again_is_skipped_and_no_other_one
 
 async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(app: Any, log: MemoryLog) -> None:
     await bury(log, b"x" * 700, key=b"k" * 300)
-    app.settings.record_value_max_bytes = 1000
+    app.settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
     report = await started(app)
     assert (report["sent"], report["skipped"]) == (0, {TOO_LARGE: 1})
 

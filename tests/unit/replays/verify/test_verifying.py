@@ -22,6 +22,7 @@ from replays.errors import UsageError
 from replays.verify import verifying
 from replays.verify.verifiable import Verifiable
 from replays.verify.verifying import Verified, differences, verify
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.rebuild.test_rebuilding import BAD
 from tests.unit.replays.rebuild.world import JUDGING, PARTITIONS, World, hurry, use
@@ -30,7 +31,7 @@ from transports.partitioner import partition_for
 from windows.rows import Rows
 
 UID = "req-1"
-NUMBER = partition_for(UID.encode(), topics.CHAT_PARTITIONS)
+NUMBER = partition_for(UID.encode(), CHAT_PARTITIONS)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,90 @@
+"""What a starting worker checks in the log: its topics, how long they keep records, and who else reads them."""
+
+import logging
+from collections.abc import Iterable
+
+from app import topics
+from app.settings import DAY, Settings
+from app.topics import Topic
+from transports.log import Kept, LogClient, LogRefusedError, OtherPartitionsError
+
+logger = logging.getLogger(__name__)
+
+
+async def make_topics(log: LogClient, settings: Settings) -> Kept:
+    """Create the topics that are missing, and check the others.
+
+    Returns:
+        How long each keeps its records, as far as the log tells.
+
+    Raises:
+        LogError: they cannot be made, or are not as they must be; one line that names the setting to mend.
+    """
+    try:
+        return await log.create_topics(topics.specs(settings), replication=settings.kafka_replication_factor)
+    except OtherPartitionsError as error:
+        raise _other_partitions(error, settings) from None
+
+
+def check_changelogs(log: LogClient, expected: Iterable[tuple[str, int]], settings: Settings) -> None:
+    """Check the changelogs of tables that exist; Faust creates the others.
+
+    Args:
+        log: connected.
+        expected: name and number of partitions of each.
+        settings: of the worker.
+
+    Raises:
+        LogRefusedError: one has another number of partitions than its table.
+    """
+    for name, count in expected:
+        try:
+            found = log.partitions(name)
+        except LogRefusedError:  # there is none yet
+            continue
+        if found != count:
+            raise _other_partitions(OtherPartitionsError(name, found, count), settings)
+
+
+def check_retention(kept: Kept, settings: Settings) -> None:
+    """Say which topics keep their records for another time than the settings ask for; Kafka's operators decide.
+
+    Raises:
+        LogRefusedError: chat-chunks loses answers while clients may still wait for them.
+    """
+    other = [_difference(topic, kept[topic.name], settings) for topic in topics.TOPICS if topic.name in kept]
+    if told := [one for one in other if one]:
+        logger.warning(
+            "retention.ms of existing topics is left as it is, and differs from the settings: %s", "; ".join(told)
+        )
+    chunks_s = kept.get(topics.CHAT_CHUNKS.name)
+    if chunks_s is not None and chunks_s <= settings.answer_timeout_s:
+        raise LogRefusedError(
+            f"topic {settings.topic_prefix}{topics.CHAT_CHUNKS.name} keeps answers for {chunks_s:g} s, and clients "
+            f"may wait for ANSWER_TIMEOUT_S={settings.answer_timeout_s:g} s: raise its retention.ms"
+        )
+
+
+def _difference(topic: Topic, kept_s: float | None, settings: Settings) -> str | None:
+    wanted_s = topic.retention_s(settings)
+    if kept_s == wanted_s:
+        return None
+    setting = f"{topic.kept.upper()} is" if topic.kept else "expected"
+    found = "for ever" if kept_s is None else f"{kept_s / DAY:g} d"
+    return f"{settings.topic_prefix}{topic.name} {found} ({setting} {wanted_s / DAY:g} d)"
+
+
+def _other_partitions(error: OtherPartitionsError, settings: Settings) -> LogRefusedError:
+    """One line with the way out: which setting to set, or how to begin anew."""
+    anew = "KAFKA_TOPIC_PREFIX" if settings.on_kafka else "WEIR_DATA_DIR"
+    name = f"topic {settings.topic_prefix}{error.topic} has {error.found} partitions"
+    small = {topic.name for topic in topics.TOPICS if isinstance(topic, topics.SmallTopic)}
+    if error.topic in small or error.expected != settings.chat_partitions:
+        return LogRefusedError(
+            f"{name}, and it must have {error.expected}: keys are shared out by it. "
+            f"Move it away, or begin with new topics under another {anew}"
+        )
+    return LogRefusedError(
+        f"{name}, and CHAT_PARTITIONS is {settings.chat_partitions}: keys are shared out by it, so it is chosen once. "
+        f"Set CHAT_PARTITIONS={error.found}, or begin with new topics under another {anew}"
+    )
