@@ -132,7 +132,7 @@ SHEET = Sheet(
             gets="a dead letter, and no call",
             body={"messages": []},
             refused="messages",
-            reason="non-empty array",
+            reason="'messages'",
         ),
         KafkaCase(
             id="kafka-wrong-role",
@@ -232,7 +232,7 @@ SHEET = Sheet(
             body={"messages": "hi"},
             partitioner="none",
             refused="messages",
-            reason="non-empty array",
+            reason="'messages'",
         ),
         KafkaCase(
             id="kafka-chunks-from-behind-the-end",

@@ -107,6 +107,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     events = Events(log)
     return SimpleNamespace(
         draining=False,
+        log_client=log,
         settings=Settings(max_in_flight=1),
         own_partitions=lambda: {2},
         worker_name="w:1",
