@@ -49,7 +49,7 @@ from llm.calls import Timeouts
 from llm.upstream import Upstream
 from transports.kafka.batches import Unreadable
 from transports.log import LogClient, LogError, LogUnavailableError, Partition
-from transports.tails import Tails
+from transports.tails import TailLimits, Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = (
@@ -195,7 +195,7 @@ class Weir(faust.App):
         self.log_client: LogClient = Observed(log, self.metrics)
         self.neighbours = Neighbours(consumer_groups(log), settings)
         self.membership = Membership(self, self.neighbours)
-        self.tails = Tails(self.log_client)
+        self.tails = Tails(self.log_client, TailLimits(memory_bytes=settings.readers_memory_bytes))
         self.events = Events(self.log_client, max_bytes=settings.record_value_max_bytes)
         self.traces = Traces(self.events, worker=self.worker_name)
         self.audit = Audit(self.events)

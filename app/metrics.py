@@ -171,7 +171,7 @@ RETRIES = Spec(
     name="weir_upstream_retries_total",
     kind="counter",
     unit="calls",
-    help="Calls of the LLM that were repeated before their first byte.",
+    help="Calls of the LLM that were repeated before their first token.",
 )
 FIRST_TOKEN = Spec(
     name="weir_time_to_first_token_seconds",
@@ -294,7 +294,7 @@ ERROR_CODES = frozenset({
     "invalid_json", "invalid_tenant", "log_refused", "log_truncated", "log_unavailable", "missing_required",
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",
     "unsupported_media_type", "upstream_disconnected", "upstream_invalid_response", "upstream_timeout",
-    "upstream_unreachable", "worker_starting", "worker_stopping",
+    "readers_memory", "upstream_unreachable", "worker_full", "worker_starting", "worker_stopping",
     # OpenAI's, as LLMs send them
     "billing_hard_limit_reached", "content_filter", "content_policy_violation", "context_length_exceeded",
     "insufficient_quota", "invalid_api_key", "invalid_type", "invalid_value", "missing_required_parameter",
@@ -435,7 +435,7 @@ class Metrics:
             self._queue_time.labels(_traffic(replay)).observe(max(0.0, queue_s))
 
     def retried(self) -> None:
-        """A call of the LLM is repeated, before its first byte."""
+        """A call of the LLM is repeated, before its first token."""
         self._retries.inc()
 
     def ended(

@@ -196,6 +196,19 @@ class Settings(BaseModel):
     client_write_timeout_s: Seconds = Field(
         60.0, description="How long a client may leave the socket full before it is let go, in seconds."
     )
+    http_requests_max: int = Field(
+        4000,
+        ge=10,
+        le=100_000,
+        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping and "
+        "GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not read.",
+    )
+    readers_memory_bytes: int = Field(
+        256 * MIB,
+        ge=MIB,
+        description="What all readers of a worker may hold of large frames and bodies at once, in bytes; the others "
+        "wait. Small ones are bounded by HTTP_REQUESTS_MAX (docs/streams.md).",
+    )
     answer_timeout_s: Seconds = Field(
         3600.0, description="Longest that a door waits for one answer to end, in seconds."
     )
