@@ -35,7 +35,7 @@ class Connections:
     def __init__(self, *, url: str, api_key: str, timeouts: Timeouts, connections: int) -> None:
         """Connects with the first call; see `llm.upstream.Upstream` for the arguments."""
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._headers = {"Authorization": f"Bearer {api_key}", "User-Agent": "weir"}
         self._timeouts = timeouts
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None

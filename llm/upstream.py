@@ -97,11 +97,14 @@ class Upstream:
         retries = Retries(left=self._retries, until=min(until, began + within_s))
         while True:
             request, spoke = self._plainer.request(body, call), False
+            asking = self._connections.answer("POST", "chat/completions", until=until, body=request, headers=_headers())
             try:
-                async with aclosing(self._answer(request, call, began, until)) as chunks:
-                    async for chunk in chunks:
-                        spoke = True
-                        yield chunk
+                async with asking as response:
+                    reading = Reading(response, call, self._timeouts, body, began=began)
+                    async with aclosing(reading.chunks()) as chunks:
+                        async for chunk in chunks:
+                            spoke = True
+                            yield chunk
             except UpstreamError as error:
                 if spoke:
                     raise
@@ -116,21 +119,7 @@ class Upstream:
             else:
                 return
 
-    async def _answer(self, request: Json, call: Call, began: float, until: float) -> AsyncGenerator[Json, None]:
-        """One call."""
-        traceparent = TRACEPARENT.get()
-        headers = {} if traceparent is None else {"traceparent": traceparent}
-        asking = self._connections.answer("POST", "chat/completions", until=until, body=request, headers=headers)
-        async with asking as response:
-            wanted = request.get("n")
-            reading = Reading(
-                response,
-                call,
-                self._timeouts,
-                began=began,
-                ends_at=began + call.allowance.max_s,
-                wanted=wanted if isinstance(wanted, int) else 1,
-                model=str(request.get("model") or ""),
-            )
-            async for chunk in reading.chunks():
-                yield chunk
+
+def _headers() -> dict[str, str]:
+    traceparent = TRACEPARENT.get()
+    return {} if traceparent is None else {"traceparent": traceparent}
