@@ -480,7 +480,11 @@ class Settings(BaseModel):
         3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
     )
     kafka_start_wait_s: float = Field(
-        30.0, ge=0, le=3600, description="How long a starting worker waits for the brokers to come up, in seconds."
+        30.0,
+        ge=0,
+        le=3600,
+        description="How long a starting worker waits for brokers, for leaders of partitions, and for as many brokers "
+        "as a new topic has copies, in seconds.",
     )
     kafka_delivery_timeout_s: Seconds = Field(
         60.0, description="How long an append waits for Kafka to come back, in seconds; then its answer is in doubt."
