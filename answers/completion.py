@@ -21,6 +21,7 @@ _OF_CALLS: Final = frozenset({"name", "arguments", "input"})
 _NAMES: Final = frozenset({"id", "type", "role"})  # of these, the first value that means something stays
 _FIRST: Final = frozenset({"model", "created"})  # and of these, at the top of the object
 _OURS: Final = frozenset({"id", "object", "choices"})
+_CHUNK_CHARS: Final = 16
 _ITEM_CHARS: Final = 100  # of an item of a list, about: logprobs of a token
 SLICE: Final = 1024  # pieces of a text that are encoded at once
 _CALLS: Final = frozenset({"function", "custom", "function_call"})
@@ -130,11 +131,12 @@ class Completion:
         self._top: Json = {"id": f"chatcmpl-{uid}", "object": "chat.completion"}
         self._choices: dict[int, _Fields] = {}
         self._shape = shape_of(uid)
-        self.chars = 0  # of the text in it, about
+        self.size = 0  # what it costs to encode it: characters of text, and as many for each chunk as that costs
 
     def add(self, chunk: Json) -> None:
         """Take one chunk object into the answer."""
         chunk = self._shape.chunk(chunk)
+        self.size += _CHUNK_CHARS
         for key, value in chunk.items():
             if key not in _OURS and value is not None and _counts(key, value, self._top.get(key)):
                 self._top[key] = value
@@ -147,10 +149,10 @@ class Completion:
             message = _Fields(role="assistant", content=None)
             choice = _Fields(index=given["index"], message=message, logprobs=None, finish_reason=None)
             self._choices[given["index"]] = choice
-        self.chars += _add(cast("_Fields", choice["message"]), given["delta"])
+        self.size += _add(cast("_Fields", choice["message"]), given["delta"])
         for key, value in given.items():
             if key == "logprobs":
-                self.chars += _add(choice, {key: value})
+                self.size += _add(choice, {key: value})
             elif key not in {"index", "delta"} and value is not None:
                 choice[key] = value  # finish_reason, or a verdict that is repeated (Azure's content filter)
 

@@ -112,7 +112,7 @@ def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
 def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
     """Why each choice ended, by its index, as far as these chunks say."""
     return {
-        choice.get("index", 0): limits.name(choice["finish_reason"]) or ""
+        choice.get("index") or 0: limits.name(choice["finish_reason"]) or ""
         for chunk in chunks
         for choice in chunk.get("choices") or ()
         if choice.get("finish_reason")

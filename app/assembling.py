@@ -20,7 +20,7 @@ from app.reading import Delivery
 TURN_S: Final = 0.003  # of the event loop that one answer may take before others have theirs
 LOOK_EVERY: Final = 32  # chunks between two looks at the clock
 KEPT_S: Final = 600.0  # at most: how long an answer can be had is up to the log's retention
-BESIDE_CHARS: Final = 262_144  # an answer with more is encoded on a thread: a millisecond and more
+BESIDE_SIZE: Final = 262_144  # characters, about; an answer with more is encoded on a thread: a millisecond and more
 
 
 async def assembled(news: AsyncGenerator[Delivery, None], uid: str) -> bytes:
@@ -42,7 +42,7 @@ async def assembled(news: AsyncGenerator[Delivery, None], uid: str) -> bytes:
                     since = time.monotonic()
             if delivery.terminal is not None and delivery.terminal.error is not None:
                 raise from_terminal(delivery.terminal.error)
-    if completion.chars <= BESIDE_CHARS:
+    if completion.size <= BESIDE_SIZE:
         return completion.encoded()
     return await asyncio.to_thread(completion.encoded)
 

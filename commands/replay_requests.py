@@ -154,12 +154,13 @@ async def _tell_draft(draft: Run) -> None:
     selection = await select(app.log_client, draft, app.prices, Progress)
     ends = [one.ended.outcome for one in selection.originals if one.ended is not None]
     known = [end.cost_usd for end in ends if end.cost_usd is not None]
-    tokens = [(end.input_tokens or 0, end.output_tokens or 0) for end in ends]
+    asked = [end.input_tokens for end in ends if end.input_tokens is not None]
+    said = [end.output_tokens for end in ends if end.output_tokens is not None]
     for why, count in selection.passed_over.items():
         say(f"{count} passed over: {why}")
     sys.stdout.write(
-        f"{len(ends)} requests would be asked again; they took {sum(each for each, _ in tokens)} input and "
-        f"{sum(each for _, each in tokens)} output tokens, and cost ${sum(known):.4f} "
+        f"{len(ends)} requests would be asked again; they took {sum(asked) if asked else 'unknown'} input and "
+        f"{sum(said) if said else 'unknown'} output tokens, and cost {f'${sum(known):.4f}' if known else 'unknown'} "
         f"({len(ends) - len(known)} have no known cost)\n"
     )
 

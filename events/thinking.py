@@ -77,15 +77,16 @@ class ThinkingCompleted(_Thinking):
     """The trace ends."""
 
     EVENT_TYPE: ClassVar[str] = "thinking.completed"
+    VERSION: ClassVar[int] = 2  # in version 1 the totals were 0 where nothing was counted
 
     status: Literal["completed", "failed", "cancelled"]
     outcome: Literal["success", "partial", "failure"] = Field(description="partial: cut off after something was said.")
     started_at: str = Field(description="ISO 8601, UTC.")
     completed_at: str = Field(description="ISO 8601, UTC.")
-    total_duration_ms: float = Field(description="Milliseconds.")
-    total_input_tokens: int = 0
-    total_output_tokens: int = 0
-    total_thinking_tokens: int = 0
+    total_duration_ms: float | None = Field(None, description="Milliseconds; null where its beginning is not known.")
+    total_input_tokens: int | None = Field(None, description="Tokens of the prompt; null where the LLM counted none.")
+    total_output_tokens: int | None = Field(None, description="Tokens of the answer, thinking included; or null.")
+    total_thinking_tokens: int | None = Field(None, description="Tokens of thinking among them; or null.")
     total_cost_usd: float | None = Field(None, description="US dollars; null where the model has no price.")
     model_ids_used: list[str] = Field(default_factory=list)
     path_taken: list[StepType] = Field(default_factory=list, description="The types of the steps, in order.")

@@ -59,6 +59,11 @@ class Choices:
         return self.all_ended and len(self._ended) >= self._wanted
 
     @property
+    def ended(self) -> bool:
+        """Whether any choice has a finish reason."""
+        return bool(self._ended)
+
+    @property
     def begun(self) -> bool:
         """Whether there is any choice."""
         return bool(self._begun or self._ended)

@@ -32,14 +32,20 @@ class Window:
     feedback: int = 0  # signals that stand for what a client said or did
     weight_micro: int = 0  # of all signals
     score_micro: int = 0  # the sum of score times weight
+    input_counted: int = 0  # requests whose input tokens the LLM counted
+    output_counted: int = 0
 
     # -- adding up
 
     def add_request(self, data: MetricsRecorded) -> None:
         """Count a request that has ended."""
         setattr(self, data.status, getattr(self, data.status) + 1)
-        self.input_tokens += data.input_tokens or 0
-        self.output_tokens += data.output_tokens or 0
+        if data.input_tokens is not None:
+            self.input_counted += 1
+            self.input_tokens += data.input_tokens
+        if data.output_tokens is not None:
+            self.output_counted += 1
+            self.output_tokens += data.output_tokens
         if data.cost_usd is not None:
             self.priced += 1
             self.cost_nano += round(data.cost_usd * NANO)
@@ -109,9 +115,9 @@ class Window:
             "latency_p50_ms": _rounded(self.latency.quantile_ms(0.5), 1),
             "latency_p95_ms": _rounded(self.latency_p95_ms, 1),
             "ttft_p95_ms": _rounded(self.ttft.quantile_ms(0.95), 1),
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": self.cost_usd,
+            "input_tokens": _counted(self.input_tokens, self.input_counted),
+            "output_tokens": _counted(self.output_tokens, self.output_counted),
+            "cost_usd": self.cost_usd if self.priced else None,
             "cost_per_request_usd": self.cost_per_request_usd,
             "signals": self.signals,
             "score": _rounded(self.score, 6),
@@ -132,6 +138,11 @@ class Window:
 
 
 _COUNTS = tuple(each.name for each in fields(Window) if each.name not in {"latency", "ttft"})
+
+
+def _counted(tokens: int, requests: int) -> int | None:
+    """A sum of tokens; None where none were counted. Windows of former versions know the sum only."""
+    return tokens if requests or tokens else None
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from answers.envelope import Json
 from replays.reports.comparison import Compared, Outcome
 from replays.reports.judging import COMPLETED, FAILED, MEASURES, Judged, JudgedErrors, judged, judged_errors
 
-VERSION: Final = 1  # of the JSON; a field that changes its meaning makes it 2, a new field does not
+T = TypeVar("T")
+
+VERSION: Final = 2  # of the JSON; a field that changes its meaning makes it one more, a new field does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,9 @@ class Totals:
     error_rate: float | None  # failed ones among those completed or failed; None where there are none
     latency_ms: Times | None  # None where none is known
     ttft_ms: Times | None
-    input_tokens: int  # this and the next two: over the pairs where both sides are known
-    output_tokens: int
-    cost_usd: float
+    input_tokens: int | None  # this and the next two: over the pairs where both sides are known; None without any
+    output_tokens: int | None
+    cost_usd: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class Report:
 
         - ``version``, and ``run``: the fields of ``RunFacts``
         - ``compared``: pairs; ``unknown``: pairs that are left out of a total, by its name
-        - ``original``, ``replay``: the fields of ``Totals``; times in ms, shares 0 to 1
+        - ``original``, ``replay``: the fields of ``Totals``; times in ms, shares 0 to 1, null where nothing is known
         - ``statuses``: for each way that pairs ended, ``original``, ``replay`` and ``pairs``
         - ``similarity``: the fields of ``Likenesses``
         - ``judged``: by measure, ``unit``, ``of`` (what ``original`` and ``replay`` are: the median or the total),
@@ -135,19 +137,26 @@ def _totals(
     statuses = Counter(side(each).status for each in requests)
     answered = statuses[COMPLETED] + statuses[FAILED]
     completed = [side(each) for each in requests if side(each).status == COMPLETED]
+    input_tokens = _known([side(each).input_tokens for each in counted["input_tokens"]])
+    output_tokens = _known([side(each).output_tokens for each in counted["output_tokens"]])
+    costs = _known([side(each).cost_usd for each in counted["cost_usd"]])
     return Totals(
         statuses=dict(sorted(statuses.items())),
         error_rate=statuses[FAILED] / answered if answered else None,
         latency_ms=_times([each.latency_ms for each in completed]),
         ttft_ms=_times([each.ttft_ms for each in completed]),
-        input_tokens=sum(side(each).input_tokens or 0 for each in counted["input_tokens"]),
-        output_tokens=sum(side(each).output_tokens or 0 for each in counted["output_tokens"]),
-        cost_usd=math.fsum(side(each).cost_usd or 0 for each in counted["cost_usd"]),
+        input_tokens=sum(input_tokens) if input_tokens else None,
+        output_tokens=sum(output_tokens) if output_tokens else None,
+        cost_usd=math.fsum(costs) if costs else None,
     )
 
 
+def _known(values: Sequence[T | None]) -> list[T]:
+    return [value for value in values if value is not None]
+
+
 def _times(values: Sequence[float | None]) -> Times | None:
-    known = sorted(value for value in values if value is not None)
+    known = sorted(_known(values))
     if not known:
         return None
     return Times(count=len(known), p50=_quantile(known, 0.5), p95=_quantile(known, 0.95), mean=fmean(known))

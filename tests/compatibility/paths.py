@@ -42,7 +42,7 @@ class Heard:
     """What the client of one path got."""
 
     status: int = 200  # HTTP; 200 for RabbitMQ
-    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; of HTTP
+    headers: Mapping[str, Any] = field(default_factory=dict)  # of HTTP, names in lower case; of a queue's last message
     message: Json = field(default_factory=dict)  # of choice 0, as the openai client or a reader of queues sees it
     finish_reason: str | None = None  # of choice 0
     weir_finish: str | None = None  # who set it, where the model did not
@@ -173,6 +173,7 @@ class Lab:
         beside = {name: last.get(name) for name in ("tool_calls", "function_call", "refusal")}
         message = {"content": answer.text, **beside}
         heard = Heard(
+            headers=last,
             message=message,
             finish_reason=last.get("finish_reason"),
             weir_finish=last.get("weir_finish"),

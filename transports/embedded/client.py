@@ -23,6 +23,7 @@ from transports.log import (
     TopicSpec,
 )
 
+RECORDS_AT_ONCE = 100  # read before the event loop gets a turn
 BATCH = 500  # records handed to a follower at once, before other callbacks of the event loop run
 RETRY_S = 1.0  # a follower that cannot read the file tries again after this long
 
@@ -158,7 +159,10 @@ class EmbeddedLog:
         file = self.file
         if position >= file.end(at):
             file.bounds(at)  # another process may have appended
-        return file.read(at, position, limit)
+        records = file.read(at, position, limit)
+        if len(records) >= RECORDS_AT_ONCE:
+            await asyncio.sleep(0)  # nothing here waits, so many pages in a row would be one turn of the event loop
+        return records
 
     async def follow(
         self,

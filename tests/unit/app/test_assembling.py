@@ -9,7 +9,7 @@ import pytest
 
 from answers.completion import Completion
 from answers.envelope import Json
-from app.assembling import BESIDE_CHARS, Assembled, assembled
+from app.assembling import BESIDE_SIZE, Assembled, assembled
 from app.errors import ApiError
 from app.reading import Delivery
 from tests.unit.answers.helpers import DONE, FAILED, chunk
@@ -107,7 +107,7 @@ def test_a_text_that_is_encoded_in_slices_is_the_same_text() -> None:
 
 
 async def test_a_reader_who_leaves_cancels_an_answer_that_is_put_together() -> None:
-    task = asyncio.create_task(assembled(said(letters(BESIDE_CHARS)), "req-1"))
+    task = asyncio.create_task(assembled(said(letters(BESIDE_SIZE)), "req-1"))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -39,6 +39,21 @@ def test_of_an_empty_window_nothing_is_divided_by_nothing() -> None:
     assert figures["latency_p95_ms"] is None
 
 
+def test_what_was_not_counted_is_null_and_what_was_counted_as_nothing_is_0() -> None:
+    unknown = window_of(*requests(3)).figures()
+    assert unknown["input_tokens"] is unknown["output_tokens"] is unknown["cost_usd"] is None
+    nothing = window_of(metrics(input_tokens=0, output_tokens=0, cost_usd=0.0)).figures()
+    assert (nothing["input_tokens"], nothing["output_tokens"], nothing["cost_usd"]) == (0, 0, 0.0)
+    some = window_of(metrics(output_tokens=5), metrics()).figures()
+    assert (some["input_tokens"], some["output_tokens"]) == (None, 5)
+
+
+def test_a_window_of_a_former_version_shows_its_sums() -> None:
+    flat = window_of(metrics(input_tokens=5, output_tokens=7)).flat()[:-2]
+    figures = Window.from_flat(flat).figures()
+    assert (figures["input_tokens"], figures["output_tokens"]) == (5, 7)
+
+
 def test_the_order_and_the_grouping_make_no_difference_to_the_last_bit() -> None:
     dice = random.Random(3)
     events = [metrics(cost_usd=dice.random() / 7, latency_ms=dice.uniform(1, 9000)) for _ in range(300)]

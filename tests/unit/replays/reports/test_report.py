@@ -54,6 +54,14 @@ def test_sums_are_of_pairs_where_both_are_known_and_the_others_are_counted() -> 
     assert report.unknown == {"input_tokens": 2, "output_tokens": 2, "cost_usd": 3}
 
 
+def test_a_sum_of_nothing_known_is_null() -> None:
+    report = report_of(FACTS, [pair(1, outcome(), outcome("new", output_tokens=5))])
+    for side in (report.original, report.replay):
+        assert side.input_tokens is side.output_tokens is side.cost_usd is None
+    nothing = report_of(FACTS, [pair(1, outcome(output_tokens=0), outcome("new", output_tokens=0))])
+    assert (nothing.original.output_tokens, nothing.replay.output_tokens) == (0, 0)
+
+
 def test_likeness_is_of_pairs_whose_texts_are_known() -> None:
     same_emptiness = pair(5, similarity=None, identical=True)
     found = report_of(FACTS, [*MIXED, same_emptiness]).likenesses
