@@ -232,6 +232,8 @@ class Weir(faust.App):
         self.upstream = Upstream(
             url=settings.openai_url,
             api_key=settings.openai_api_key.get_secret_value(),
+            organization=settings.openai_org_id,
+            project=settings.openai_project_id,
             timeouts=Timeouts(
                 connect_s=settings.upstream_connect_timeout_s,
                 first_token_s=settings.upstream_first_token_timeout_s,

@@ -294,7 +294,7 @@ ERROR_CODES = frozenset({
     "invalid_json", "invalid_tenant", "log_refused", "log_truncated", "log_unavailable", "missing_required",
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",
     "unsupported_media_type", "upstream_disconnected", "upstream_invalid_response", "upstream_timeout",
-    "readers_memory", "upstream_unreachable", "worker_full", "worker_starting", "worker_stopping",
+    "readers_memory", "upstream_unreachable", "void_marks", "worker_full", "worker_starting", "worker_stopping",
     # OpenAI's, as LLMs send them
     "billing_hard_limit_reached", "content_filter", "content_policy_violation", "context_length_exceeded",
     "insufficient_quota", "invalid_api_key", "invalid_type", "invalid_value", "missing_required_parameter",

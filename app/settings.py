@@ -91,6 +91,7 @@ def reachable_hostname() -> str:
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HeaderText = Annotated[str, AfterValidator(_unbroken)]
 
 
 class SettingsError(Exception):
@@ -105,6 +106,12 @@ class Settings(BaseModel):
     # -- the LLM (names and defaults of the queue worker)
     openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
     openai_api_key: SecretStr = Field(SecretStr("dummy-token"), description="API key for it; local servers ignore it.")
+    openai_org_id: HeaderText | None = Field(
+        None, description="Organization that the calls are billed to, sent as OpenAI-Organization."
+    )
+    openai_project_id: HeaderText | None = Field(
+        None, description="Project that the calls are billed to, sent as OpenAI-Project."
+    )
     openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
     openai_continuation: Literal["prefill", "continue_final_message", "prefix", "restart", "fail"] = Field(
         "restart",

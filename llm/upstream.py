@@ -35,6 +35,8 @@ class Upstream:
         api_key: str,
         timeouts: Timeouts,
         retries: int,
+        organization: str | None = None,
+        project: str | None = None,
         connections: int = 1000,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
@@ -45,6 +47,8 @@ class Upstream:
             api_key: for it.
             timeouts: limits of silence.
             retries: repetitions of a call that failed before its first token.
+            organization: OpenAI's, that the calls are billed to.
+            project: likewise.
             connections: the most at once.
             on_retry: told of each repetition. Must not raise.
         """
@@ -52,7 +56,14 @@ class Upstream:
         self._retries = retries
         self._on_retry = on_retry
         self._plainer = Plainer()
-        self._connections = Connections(url=url, api_key=api_key, timeouts=timeouts, connections=connections)
+        given = {
+            "Authorization": f"Bearer {api_key}",
+            "OpenAI-Organization": organization,
+            "OpenAI-Project": project,
+            "User-Agent": "weir",
+        }
+        headers = {name: value for name, value in given.items() if value is not None}
+        self._connections = Connections(url=url, headers=headers, timeouts=timeouts, connections=connections)
 
     async def close(self) -> None:
         """Close all connections."""
