@@ -301,7 +301,7 @@ ERROR_CODES = frozenset({
     "invalid_json", "invalid_tenant", "log_refused", "log_truncated", "log_unavailable", "missing_required",
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",
     "unsupported_media_type", "upstream_disconnected", "upstream_invalid_response", "upstream_timeout",
-    "readers_memory", "upstream_unreachable", "worker_full", "worker_starting", "worker_stopping",
+    "readers_memory", "upstream_unreachable", "void_marks", "worker_full", "worker_starting", "worker_stopping",
     # of the HTTP layer
     "bad_request", "headers_too_large", "invalid_body", "request_timeout", "too_many_connections",
     "unsupported_content_encoding",
