@@ -16,6 +16,7 @@ from answers.limits import cut
 CHARS_MAX: Final = 1_000_000  # of one answer; what comes after is counted only
 PASSAGES_MAX: Final = 128  # of one answer; then they are not told apart any more
 CHUNKS_AT_ONCE: Final = 2000  # noted before the event loop gets a turn
+FUNCTION_CALL: Final = -1  # in the place of an index: a message has one, as OpenAI had them before tool calls
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 
 
@@ -84,6 +85,8 @@ class Notes:
                     _weigh(run, choice["logprobs"])
             if calls := delta.get("tool_calls"):
                 self._call(calls)
+            if called := delta.get("function_call"):
+                self._call([{"index": FUNCTION_CALL, "function": called}])
 
     def _run(self, part: Part) -> Passage:
         """The passage that goes on, or a new one."""
@@ -114,8 +117,8 @@ class Notes:
                 passage = self._calls[call.get("index", 0)] = Passage(Part.TOOL)
                 self.passages.append(passage)
             name = function.get("name")
-            if isinstance(name, str) and name:
-                passage.tool = cut(name)
+            if isinstance(name, str) and name and name != passage.tool:  # some servers say it in pieces
+                passage.tool = cut((passage.tool or "") + name)
             self._say(passage, function.get("arguments"))
 
 
