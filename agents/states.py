@@ -8,6 +8,7 @@ from typing import Any
 
 from faust.types import StreamT
 
+from agents import late_ends
 from agents.feedback import joiner
 from answers import envelope
 from answers.envelope import MalformedRecordError, seconds_of
@@ -69,6 +70,11 @@ def forget(uid: str, rid: object) -> None:
 async def sweep() -> None:
     """Ask, through the log, for expired rows to be removed: a table may be changed under an event only."""
     own, now = app.own_partitions(), time.time()
+    try:
+        await _tell_late_ends(own, now)
+    except LogError as error:
+        logger.warning("ends that were not told wait for the next sweep: %s", error)
+        return
     for seen, (uid, rid, tenant, since) in enumerate(finished()):
         if seen % ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)  # a hundred thousand rows are a quarter of a second
@@ -82,6 +88,25 @@ async def sweep() -> None:
         except LogError as error:
             logger.warning("expired rows stay until the next sweep: %s", error)
             return
+
+
+async def _tell_late_ends(own: set[int], now: float) -> None:
+    for seen, (uid, ended) in enumerate(terminals.rows()):
+        if seen % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        if partition_of(app.log_client, topics.CHAT_CHUNKS.name, uid.encode()).partition not in own:
+            continue
+        row = requests.get(uid)
+        if late_ends.is_late(row, ended, now, app.settings.table_expiry_s):
+            await late_ends.tell(
+                app.log_client,
+                app.events,
+                uid,
+                ended,
+                row,
+                worker=app.worker_name,
+                redactor=app.teller.redactor,
+            )
 
 
 def finished() -> Iterator[tuple[str, str | None, str, object]]:

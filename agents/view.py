@@ -1,10 +1,11 @@
 """One request as its generator sees it: its frames folded as they come out of the log."""
 
+import asyncio
 import time
 
 from answers import fold
 from answers.fold import Answer
-from app.reading import decode
+from app.decoding import decode
 from transports.log import LogUnavailableError, Record
 from transports.tails import Tail
 
@@ -31,7 +32,9 @@ class View:
         That may be a moment behind the log's end, and is enough: a mark that was decided on it is void if anything
         else had landed.
         """
-        self._fold(await self._tail.catch_up())
+        while records := await self._tail.page():
+            self._fold(records)
+            await asyncio.sleep(0)  # an answer may be long
         self._heard = time.monotonic()
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a poll, not a scope

@@ -3,9 +3,8 @@
 One chunk costs well under a microsecond more than counting it: strings are kept, nothing is joined before the end.
 """
 
-import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -15,7 +14,6 @@ from answers.limits import cut
 
 CHARS_MAX: Final = 1_000_000  # of one answer; what comes after is counted only
 PASSAGES_MAX: Final = 128  # of one answer; then they are not told apart any more
-CHUNKS_AT_ONCE: Final = 2000  # noted before the event loop gets a turn
 FUNCTION_CALL: Final = -1  # in the place of an index: a message has one, as OpenAI had them before tool calls
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 
@@ -120,16 +118,6 @@ class Notes:
             if isinstance(name, str) and name and name != passage.tool:  # some servers say it in pieces
                 passage.tool = cut((passage.tool or "") + name)
             self._say(passage, function.get("arguments"))
-
-
-async def noted(chunks: Iterable[Json]) -> Notes:
-    """Notes of an answer that may be long: others get turns meanwhile."""
-    notes = Notes()
-    for place, chunk in enumerate(chunks):
-        if place % CHUNKS_AT_ONCE == CHUNKS_AT_ONCE - 1:
-            await asyncio.sleep(0)
-        notes.add(chunk)
-    return notes
 
 
 def _weigh(passage: Passage, logprobs: Any) -> None:

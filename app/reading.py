@@ -7,21 +7,27 @@ anything was begun is the end of all submissions.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from functools import lru_cache
+from contextlib import aclosing, closing
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from answers import frames
-from answers.envelope import Json, MalformedRecordError
+from answers.envelope import Json
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError
+from app.decoding import decode
+from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from app.notes import Notes
+from app.restarts import restarts_of
 from transports.log import LogClient, LogUnavailableError, Partition, Record
+from transports.memory import Memory
 from transports.tails import Tail, Tails
 
-SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
-SHARED_MAX_BYTES = 65_536  # of a frame that is kept
+PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, about 64 KiB
+LARGE_PAGE_BYTES = 128 << 10  # a page beyond it is counted in the memory of all readers
+FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks, roughly
+COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
 BYTES_AT_ONCE = 131_072  # decoded before the event loop gets a turn
 RECORD_BYTES = 500  # what the decoding of a small record costs, in bytes of a large one
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
@@ -37,6 +43,8 @@ class Delivery:
     first_n: int = 0  # place of chunks[0] in its frame
     restarted: bool = False  # the answer is said again from its start
     terminal: Terminal | None = None
+    more: bool = False  # the next delivery is there already: what is sent of both may go together
+    size_bytes: int = 0  # of its record
 
 
 IDLE = Delivery()
@@ -47,23 +55,6 @@ class BrokenStreamError(ApiError):
 
     def __init__(self, uid: str) -> None:
         super().__init__(f"The stored answer of {uid} has a gap.", status=500, kind="server_error", code="stream_gap")
-
-
-def decode(record: Record) -> Frame | None:
-    """The frame in a record; None for a record that is no frame, which must not stop a reader."""
-    value = record.value
-    return _decode(value) if value is None or len(value) > SHARED_MAX_BYTES else _decode_once(value)
-
-
-def _decode(value: bytes | None) -> Frame | None:
-    try:
-        return frames.decode(value)
-    except MalformedRecordError:
-        return None
-
-
-# Whoever generates an answer reads it beside whoever delivers it, within the same turn of the event loop mostly.
-_decode_once = lru_cache(maxsize=SHARED_FRAMES)(_decode)
 
 
 async def deliveries(
@@ -100,7 +91,7 @@ async def deliveries(
         BrokenStreamError: chunks are missing in the log.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
         known: list[Record] = []
         if rid is None:
             async for found in _identify(tail, submission, idle_s, own=own):
@@ -109,13 +100,14 @@ async def deliveries(
                 else:
                     rid, position, known, ended = found
         if rid is not None and (known or not submission):
-            async for delivery in _follow(tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended):
+            async for delivery in _follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended):
                 yield delivery
             return
     if rid is None:
         return
-    async with tails.open(at, position, key=uid.encode()) as tail:  # the answer was begun by an earlier submission
-        async for delivery in _follow(tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended):
+    # The answer was begun by an earlier submission.
+    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+        async for delivery in _follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended):
             yield delivery
 
 
@@ -222,9 +214,33 @@ def _no_such_event() -> InvalidRequestError:
 async def _going_on(
     tails: Tails, at: Partition, uid: str, known: Answer, idle_s: float
 ) -> AsyncGenerator[Delivery, None]:
-    async with tails.open(at, known.last, key=uid.encode()) as tail:
-        async for delivery in _follow(tail, known, [], idle_s=idle_s):
+    async with tails.open(at, known.last, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
+        async for delivery in _follow(tails, tail, known, [], idle_s=idle_s):
             yield delivery
+
+
+async def counted(news: AsyncGenerator[Delivery, None], memory: Memory) -> AsyncGenerator[Delivery, None]:
+    """The same deliveries, for who keeps all of them: as much as is large is taken out of the memory of all readers.
+
+    Raises:
+        UnavailableError: there is no room for the answer; what is read of it is let go.
+    """
+    large_bytes = held_bytes = 0
+    try:
+        async with aclosing(news):
+            async for delivery in news:
+                large_bytes += max(0, delivery.size_bytes - FRAME_BYTES - CHUNK_BYTES * len(delivery.chunks))
+                more_bytes = large_bytes - held_bytes
+                if more_bytes > LARGE_PAGE_BYTES:
+                    if not memory.take(more_bytes):
+                        raise UnavailableError(
+                            "Too much is being read by other clients to hold this answer as well; fetch it later.",
+                            code="readers_memory",
+                        )
+                    held_bytes = large_bytes
+                yield delivery
+    finally:
+        memory.give_back(held_bytes)
 
 
 async def origin(
@@ -254,21 +270,60 @@ async def recounted(
     Raises:
         LogError: the log cannot be read.
     """
-    answer, chunks, cost = Answer(rid=rid), list[Json](), 0
-    async with tails.open(at, max(position, 0), key=uid.encode()) as tail:
-        for record in await tail.look():
-            cost += RECORD_BYTES + len(record.value or b"")
-            if cost > BYTES_AT_ONCE:
-                await asyncio.sleep(0)
-                cost = 0
-            frame = decode(record) if record.offset <= upto else None
-            if frame is not None:
-                folded = fold(answer, record.offset, frame)
-                if folded.answer.restarts > answer.restarts:
-                    chunks.clear()
-                chunks += folded.chunks
-                answer = folded.answer
+    answer, chunks = Answer(rid=rid), list[Json]()
+    async for record in stored(tails, at, uid, position=max(position, 0)):
+        frame = decode(record) if record.offset <= upto else None
+        if frame is not None:
+            folded = fold(answer, record.offset, frame)
+            if folded.answer.restarts > answer.restarts:
+                chunks.clear()
+            chunks += folded.chunks
+            answer = folded.answer
     return answer, chunks
+
+
+async def noted(tails: Tails, at: Partition, uid: str, *, position: int, rid: str) -> Notes:
+    """Notes of what counts of an answer so far, from ``position`` on. Its chunks are not held: it may be long.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    answer, notes = Answer(rid=rid), Notes()
+    async for record in stored(tails, at, uid, position=max(position, 0)):
+        if (frame := decode(record)) is None:
+            continue
+        folded = fold(answer, record.offset, frame)
+        notes = Notes() if folded.answer.restarts > answer.restarts else notes
+        for chunk in folded.chunks:
+            notes.add(chunk)
+        answer = folded.answer
+    return notes
+
+
+async def stored(
+    tails: Tails, at: Partition, uid: str, *, position: int, topic_id: str = ""
+) -> AsyncGenerator[Record, None]:
+    """The records about a request from ``position`` to the log's end, page by page, with turns for others between.
+
+    Raises:
+        LogReplacedError: the log is another one than that of the position.
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
+        end = (await tails.client.bounds(at)).end
+        while tail.position < end and (records := await tail.page()):
+            cost = 0
+            for record in records:
+                yield record
+                cost += RECORD_BYTES + len(record.value or b"")
+                if cost > BYTES_AT_ONCE:
+                    await asyncio.sleep(0)
+                    cost = 0
+            await asyncio.sleep(0)
+        # What the live feed has not seen, or all of it while the feed is stuck.
+        for record in await tail.look() if tail.position < end else ():
+            if record.offset < end:
+                yield record
 
 
 async def marks(
@@ -280,9 +335,12 @@ async def marks(
         LogReplacedError: the log is another one than that of the position.
         LogError: the log cannot be read.
     """
-    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
-        found = [(record.offset, decode(record)) for record in await tail.look()]
-    return [(offset, frame) for offset, frame in found if frame is not None and frame.kind is kind]
+    needle, found = b'"%b"' % kind.encode(), list[tuple[int, Frame]]()
+    async for record in stored(tails, at, uid, position=position, topic_id=topic_id):
+        frame = decode(record) if needle in (record.value or b"") else None
+        if frame is not None and frame.kind is kind:
+            found.append((record.offset, frame))
+    return found
 
 
 def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
@@ -349,37 +407,95 @@ async def _next(tail: Tail, idle_s: float) -> list[Record]:
 
 
 async def _follow(
-    tail: Tail, answer: Answer, records: list[Record], *, idle_s: float, ended: bool = False
+    tails: Tails, tail: Tail, answer: Answer, records: list[Record], *, idle_s: float, ended: bool = False
 ) -> AsyncGenerator[Delivery, None]:
     """Fold what the tail gives, after the ``records`` that it has given already.
 
     Raises:
         AnswerGoneError: an answer that has ``ended`` has no end in the log.
     """
-    quiet_since = time.monotonic()
-    # All that is there, at once: what was said and then said again is nothing to a reader who comes later.
-    records = records + await (tail.look() if ended else tail.catch_up())
-    while True:
-        answer, news = _news(answer, records, tail.at.partition)
-        for delivery in news:
-            quiet_since = time.monotonic()
-            yield delivery
-        if answer.gap:
-            raise BrokenStreamError((tail.key or b"").decode())
-        if answer.terminal is not None:
-            return
-        if ended:  # nothing more will come of it
-            raise AnswerGoneError
-        # Heartbeats of the generator are news to us, not to the reader.
-        if time.monotonic() - quiet_since >= idle_s:
-            quiet_since = time.monotonic()
-            yield IDLE
-        records = await _next(tail, idle_s)
+    quiet_since, upto = time.monotonic(), tail.feed.position
+    end = (await tails.client.bounds(tail.at)).end if ended else 0
+    with closing(_Pages(tails, tail)) as pages:
+        if not tail.caught_up:
+            records = records + await pages.more(idle_s)
+        # What was said and then said again, before this reader came, is nothing to it.
+        taken_back = -1 if tail.caught_up else await _taken_back(tails, tail, answer, records, upto)
+        while True:
+            answer, news = _news(answer, records, tail.at.partition, taken_back)
+            del records
+            while news:
+                quiet_since = time.monotonic()
+                yield news.popleft()
+            if answer.gap:
+                raise BrokenStreamError((tail.key or b"").decode())
+            if answer.terminal is not None:
+                return
+            if ended and tail.position >= end:  # nothing more will come of it
+                raise AnswerGoneError
+            # Heartbeats of the generator are news to us, not to the reader.
+            if time.monotonic() - quiet_since >= idle_s:
+                quiet_since = time.monotonic()
+                yield IDLE
+            records = await (tail.look() if ended and tail.caught_up else pages.more(idle_s))
 
 
-def _news(answer: Answer, records: list[Record], partition: int) -> tuple[Answer, list[Delivery]]:
-    """What records add for a reader, up to a gap or the terminal: nothing that a restart among them takes back."""
-    news: list[Delivery] = []
+class _Pages:
+    """What a reader reads, a page at a time, so that it holds one page at most.
+
+    The page is gone when the next one is asked for. So a client that does not read costs a place in the log, and what
+    its connection buffers. Readers that are behind take turns; and a page that is large is taken out of the memory of
+    all readers: while there is no room for it, its reader waits, and holds none of it.
+    """
+
+    def __init__(self, tails: Tails, tail: Tail) -> None:
+        self._turns, self._memory, self._tail = tails.turns, tails.memory, tail
+        self._held_bytes = 0
+        self._wanted_bytes = 0  # of a page that there was no room for
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._memory.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+    async def more(self, idle_s: float) -> list[Record]:
+        """The next records; none where none came, or none could be held, within ``idle_s`` seconds.
+
+        Raises:
+            LogError: the log cannot be read, or the tails were stopped.
+        """
+        self.close()
+        if not self._memory.has_room(self._wanted_bytes):
+            await self._memory.freed(idle_s)
+            return []
+        records = await _next(self._tail, idle_s) if self._tail.caught_up else await self._page()
+        size_bytes = sum(len(record.value or b"") for record in records)
+        self._wanted_bytes = COPIES * size_bytes if size_bytes > LARGE_PAGE_BYTES else 0
+        if self._memory.take(self._wanted_bytes):
+            self._held_bytes, self._wanted_bytes = self._wanted_bytes, 0
+            return records
+        self._tail.give_back(records)
+        return []
+
+    async def _page(self) -> list[Record]:
+        async with self._turns:
+            await asyncio.sleep(0)  # a page of recent records costs no wait, and those of other readers come between
+            records = await self._tail.page()
+        if self._tail.closed:
+            raise LogUnavailableError("the tails were stopped")
+        return records
+
+
+async def _taken_back(tails: Tails, tail: Tail, answer: Answer, records: list[Record], upto: int) -> int:
+    """Offset below which nothing is news: the last restart that counts, of all that was there; -1 for none."""
+    position = records[0].offset if records else tail.position
+    key = tail.key or b""
+    return await restarts_of(tails).last(tail.at, key, answer.rid, position=position, upto=upto)
+
+
+def _news(answer: Answer, records: list[Record], partition: int, taken_back: int) -> tuple[Answer, deque[Delivery]]:
+    """What records add for a reader, up to a gap or the terminal: nothing that a restart takes back."""
+    news: deque[Delivery] = deque()
     for record in records:
         frame = decode(record)
         if frame is None:
@@ -391,7 +507,22 @@ def _news(answer: Answer, records: list[Record], partition: int) -> tuple[Answer
             break
         if restarted:
             news.clear()
+        if record.offset < taken_back:
+            continue
         if folded.chunks or restarted or (folded.counts and answer.terminal):
             chunks = (*folded.chunks, *_last_words(frame, record))
-            news.append(Delivery(partition, record.offset, chunks, folded.skipped, restarted, answer.terminal))
+            if news:  # seldom, while an answer is written: then a record comes at a time
+                news.append(replace(news.pop(), more=True))
+            size_bytes = len(record.value or b"")
+            news.append(
+                Delivery(
+                    partition,
+                    record.offset,
+                    chunks,
+                    folded.skipped,
+                    restarted,
+                    answer.terminal,
+                    size_bytes=size_bytes,
+                )
+            )
     return answer, news

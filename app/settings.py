@@ -91,6 +91,7 @@ def reachable_hostname() -> str:
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HeaderText = Annotated[str, AfterValidator(_unbroken)]
 
 
 class SettingsError(Exception):
@@ -105,6 +106,12 @@ class Settings(BaseModel):
     # -- the LLM (names and defaults of the queue worker)
     openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
     openai_api_key: SecretStr = Field(SecretStr("dummy-token"), description="API key for it; local servers ignore it.")
+    openai_org_id: HeaderText | None = Field(
+        None, description="Organization that the calls are billed to, sent as OpenAI-Organization."
+    )
+    openai_project_id: HeaderText | None = Field(
+        None, description="Project that the calls are billed to, sent as OpenAI-Project."
+    )
     openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
     openai_continuation: Literal["prefill", "continue_final_message", "prefix", "restart", "fail"] = Field(
         "restart",
@@ -195,6 +202,19 @@ class Settings(BaseModel):
     )
     client_write_timeout_s: Seconds = Field(
         60.0, description="How long a client may leave the socket full before it is let go, in seconds."
+    )
+    http_requests_max: int = Field(
+        4000,
+        ge=10,
+        le=100_000,
+        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping and "
+        "GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not read.",
+    )
+    readers_memory_bytes: int = Field(
+        256 * MIB,
+        ge=MIB,
+        description="What all readers of a worker may hold of large frames and bodies at once, in bytes; the others "
+        "wait. Small ones are bounded by HTTP_REQUESTS_MAX (docs/streams.md).",
     )
     answer_timeout_s: Seconds = Field(
         3600.0, description="Longest that a door waits for one answer to end, in seconds."
@@ -460,7 +480,11 @@ class Settings(BaseModel):
         3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
     )
     kafka_start_wait_s: float = Field(
-        30.0, ge=0, le=3600, description="How long a starting worker waits for the brokers to come up, in seconds."
+        30.0,
+        ge=0,
+        le=3600,
+        description="How long a starting worker waits for brokers, for leaders of partitions, and for as many brokers "
+        "as a new topic has copies, in seconds.",
     )
     kafka_delivery_timeout_s: Seconds = Field(
         60.0, description="How long an append waits for Kafka to come back, in seconds; then its answer is in doubt."

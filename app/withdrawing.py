@@ -5,7 +5,7 @@ import asyncio
 from answers import frames
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from app.reading import decode
+from app.decoding import decode
 from app.requests import new_id
 from transports.log import LogClient, LogUnavailableError, Partition, Record
 from transports.tails import Tails
@@ -42,6 +42,9 @@ async def withdraw(
     answer = Answer(rid=rid)
     try:
         async with asyncio.timeout(timeout_s), tails.open(at, position, key=uid.encode()) as tail:
+            while records := await tail.page():  # an answer may be long
+                answer = _folded(answer, records)
+                await asyncio.sleep(0)
             answer = _folded(answer, await tail.look())
             if answer.terminal is None:
                 terminal = Terminal(status=status, finish_reason=status)

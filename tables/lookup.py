@@ -1,7 +1,6 @@
 """A request's row, from whichever worker has it."""
 
 import asyncio
-from dataclasses import asdict
 
 from answers.envelope import Json
 from app.core import Weir
@@ -68,9 +67,14 @@ class Lookup:
 
 
 def _own_row(uid: str) -> Json | None:
-    """A row of this worker, with what the terminals table knows sooner than the trace events tell."""
+    """A row of this worker.
+
+    Its state is what its trace events have told so far, here as in lists and filters: a row that shows an end shows all
+    about that end. The terminals table knows sooner which submission counts and where the answer stands in the log.
+    Those are added, so that the answer can be read while its row still runs (``requests.has_ended``).
+    """
     row, ended = requests.get(uid), terminals.get(uid)
     if ended is None or requests.superseded(row, ended.rid):
         return row
-    known = {k: v for k, v in asdict(ended).items() if k in {"rid", "tenant", "first", "last"}}
-    return {"uid": uid, "attempts": [], **(row or {}), **known, "state": State(ended.status)}
+    known = {"rid": ended.rid, "tenant": ended.tenant, "first": ended.first, "last": ended.last}
+    return {"uid": uid, "state": State.UNKNOWN, "attempts": [], **(row or {}), **known}

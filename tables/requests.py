@@ -55,7 +55,12 @@ def rows() -> Iterator[Json]:
 
 def first_known(row: Json) -> bool:
     """Whether the row's ``rid`` is the request's, and not just one of the submissions of its uid."""
-    return bool(row["attempts"]) or row["state"] in TERMINAL
+    return bool(row["attempts"]) or has_ended(row)
+
+
+def has_ended(row: Json) -> bool:
+    """Whether the request has ended, which its state may not show yet (``tables.lookup``)."""
+    return row["state"] in TERMINAL or row.get("last") is not None
 
 
 def superseded(row: Json | None, rid: object) -> bool:

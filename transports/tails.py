@@ -48,6 +48,7 @@ from typing import Self
 
 from timing import Alarm
 from transports.log import LogClient, LogError, LogReplacedError, LogUnavailableError, Partition, Place, Record
+from transports.memory import Memory
 
 __all__ = ["Tail", "TailLimits", "Tails"]
 
@@ -67,12 +68,14 @@ class TailLimits:
 
     ring_records: int = 8192  # recent records kept for each partition, so that most readers need no broker
     ring_bytes: int = 4 << 20
-    queue_records: int = 2048  # records waiting for one reader; more, and it falls behind
-    queue_bytes: int = 1 << 20
+    queue_records: int = 1024  # records waiting for one reader; more, and it falls behind
+    queue_bytes: int = 128 << 10
     page_records: int = 500  # records of one read from the broker or from the ring
     index_bytes: int = 32 << 20  # which keys stand where, for each partition: of 30,000 answers or so
     index_block: int = 16  # offsets that the index does not tell apart
     reads: int = 8  # reads under way at the same time, all readers together
+    turns: int = 4  # readers that work on a page at the same time; to be taken by those who decode what they read
+    memory_bytes: int = 256 << 20  # of large pages and bodies that readers hold, all readers together
     linger_s: float = 600.0  # how long a partition is followed after its last reader left
     look_wait_s: float = 0.25  # how long ``look`` waits for the feed before it reads from the broker itself
 
@@ -366,11 +369,21 @@ class Tail:
     offset order, whichever of them gives it. Use it as an async context manager, or call `close`.
     """
 
-    def __init__(self, tails: "Tails", at: Partition, position: int | None, key: bytes | None, topic_id: str) -> None:
+    def __init__(
+        self,
+        tails: "Tails",
+        at: Partition,
+        position: int | None,
+        key: bytes | None,
+        *,
+        topic_id: str,
+        page_records: int | None,
+    ) -> None:
         self.at = at
         self.key = key
         self._topic_id = topic_id
         self._tails = tails
+        self._page_records = page_records or tails.limits.page_records
         self._limits = tails.limits
         self._start = position
         self._position = position or 0  # when behind: the next offset to look at; when live: a floor
@@ -431,6 +444,23 @@ class Tail:
                     if self._live and not self._queue:
                         await self._wait(None)
         return self._take() if self._live else []
+
+    async def page(self) -> list[Record]:
+        """The next records that are there, at most one page of them; empty once everything there is has been given.
+
+        It waits for no record that is yet to come.
+
+        Raises:
+            LogError: reading older records from the broker failed; the position stands, call again.
+        """
+        while not self._closed and not self.caught_up:
+            if records := await self._step():
+                return records
+        return []
+
+    def give_back(self, records: Sequence[Record]) -> None:
+        """Undo: the records of the last page, or the rest of it, are given again by the next call."""
+        self._give_back(records)
 
     async def catch_up(self) -> list[Record]:
         """All wanted records from `position` up to the feed's live position at the time of the call.
@@ -589,21 +619,21 @@ class Tail:
         feed.check()
         if self._live:
             return self._take()
-        limit = self._limits.page_records
+        limit = self._page_records
         if self.key is not None:
             if self._position < feed.ring_start:
                 await feed.scan.reach(self)
                 feed.check()
                 if self._closed:
                     return []
-            limit = self._skip(self.key)
+            limit = min(self._skip(self.key), self._page_records)
         recent = feed.recent(self._position, self)
-        if recent is not None and len(recent) <= self._limits.page_records:
+        if recent is not None and len(recent) <= self._page_records:
             self._position = max(self._position, feed.position)
             self._go_live()
             return recent
         if recent is not None:
-            page = recent[: self._limits.page_records]
+            page = recent[: self._page_records]
             self._position = page[-1].offset + 1
             return page
         known_end = max(known_end, feed.position)
@@ -666,6 +696,8 @@ class Tails:
         self._feeds: dict[Partition, Feed] = {}
         self._locks: dict[Partition, asyncio.Lock] = {}  # one entry per partition of the topics read
         self._reads = asyncio.Semaphore(self.limits.reads)
+        self.turns = asyncio.Semaphore(self.limits.turns)
+        self.memory = Memory(self.limits.memory_bytes)
         self._sweeper: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -691,7 +723,15 @@ class Tails:
         """How many tails are open."""
         return sum(len(feed.tails) for feed in self._feeds.values())
 
-    def open(self, at: Partition, position: int | None = None, key: bytes | None = None, *, topic_id: str = "") -> Tail:
+    def open(
+        self,
+        at: Partition,
+        position: int | None = None,
+        key: bytes | None = None,
+        *,
+        topic_id: str = "",
+        page_records: int | None = None,
+    ) -> Tail:
         """A reader of ``at``; enter it with ``async with``.
 
         Args:
@@ -699,8 +739,9 @@ class Tails:
             position: the first offset to look at; None is the live end when it is entered.
             key: give only the records with this key; None gives all.
             topic_id: of the topic in which the position was found, where that is known.
+            page_records: records of one page that it reads; None is ``TailLimits.page_records``.
         """
-        return Tail(self, at, position, key, topic_id)
+        return Tail(self, at, position, key, topic_id=topic_id, page_records=page_records)
 
     async def end(self, at: Partition) -> Place:
         """The next offset that the live feed will deliver: the log's end, or a little less.

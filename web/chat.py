@@ -18,11 +18,11 @@ from app.assembling import assembled
 from app.core import Weir
 from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from app.lifecycle import TERMINAL
-from app.reading import Delivery, deliveries, repeated, resumed, uid_at
+from app.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
 from app.requests import ChatRequest, OnDisconnect, new_id
 from app.withdrawing import withdraw
 from tables.lookup import Lookup
-from tables.requests import first_known
+from tables.requests import first_known, has_ended
 from transports.log import Partition
 from web.asking import Asking
 from web.errors import REQUEST_ID, json_response
@@ -125,7 +125,8 @@ class ChatView:
         wait_s = self._settings.answer_timeout_s
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
-                return json_response(await assembled(self._deliveries(request, wait_s), request.uid), headers=headers)
+                news = counted(self._deliveries(request, wait_s), self._app.tails.memory)
+                return json_response(await assembled(news, request.uid), headers=headers)
 
     # -- an old one
 
@@ -178,7 +179,7 @@ class ChatView:
                 row = row or await self._lookup.fresh(uid)
         except (ApiError, TimeoutError):  # the row's owner is away: the request must not be cancelled while it is read
             return Reader(uid=uid, name=name, tenant=self._settings.default_tenant, submission="", leaves=False)
-        if row.get("on_disconnect") != OnDisconnect.CANCEL or row.get("state") in TERMINAL:
+        if row.get("on_disconnect") != OnDisconnect.CANCEL or has_ended(row):
             return None
         return Reader(
             uid=uid,

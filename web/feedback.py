@@ -8,7 +8,8 @@ from aiohttp import web
 from answers.envelope import Json
 from app import feedback as rules
 from app import topics
-from app.accept import parse, tenant_of
+from app.accept import parse
+from app.checking import tenant_of
 from app.core import Weir
 from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
 from app.feedback import Given

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,10 @@ from aiohttp import web
 from answers.envelope import Json
 from app.assembling import Assembled, assembled
 from app.core import Weir
+from app.decoding import decode
 from app.errors import InvalidRequestError, UnavailableError
-from app.lifecycle import TERMINAL, State
-from app.reading import decode, deliveries
+from app.lifecycle import State
+from app.reading import counted, deliveries, stored
 from app.validation import check_uid
 from tables import requests
 from tables.lookup import Lookup
@@ -25,6 +27,7 @@ LIST_MAX = 1000
 ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 LIST_DEFAULT = 100
 FRAMES_MAX = 5000  # frames shown of one request
+FRAMES_MAX_BYTES = 8 << 20  # as they stand in the log; the first frame is shown whatever its size
 READ_S = 30.0  # time to read one stored answer
 
 
@@ -62,7 +65,7 @@ class RequestsView:
         """The stored answer as a chat.completion; 202 while it is not finished; the error it ended with."""
         http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
         row = await self._row(http, uid)
-        if row["state"] not in TERMINAL or row.get("last") is None:
+        if row.get("last") is None:
             body = {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": row["state"]}
             return json_response(body, status=202, headers={"Retry-After": "1"})
         return json_response(await self._stored(uid, row))
@@ -74,12 +77,15 @@ class RequestsView:
         at, first = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from"))
         if first is None:
             return []
-        frames: list[Json] = []
-        async with self._app.tails.open(at, int(first), key=uid.encode()) as tail:
-            records = await tail.look()
-        for record in records[:FRAMES_MAX]:
-            frame = decode(record)
-            if frame is not None:
+        frames, size_bytes = list[Json](), 0
+        async with aclosing(stored(self._app.tails, at, uid, position=int(first))) as records:
+            async for record in records:
+                frame = decode(record)
+                if frame is None:
+                    continue
+                size_bytes += len(record.value or b"")
+                if len(frames) >= FRAMES_MAX or (frames and size_bytes > FRAMES_MAX_BYTES):
+                    break
                 shown = {k: v for k, v in asdict(frame).items() if v not in ("", [], None)}
                 frames.append({"offset": record.offset, "timestamp": record.timestamp, **shown})
         return frames
@@ -89,7 +95,7 @@ class RequestsView:
             at, first, rid = self._app.door.chunks_of(uid), int(row["first"]), str(row["rid"])
             news = deliveries(self._app.tails, at, uid, position=first, idle_s=READ_S, rid=rid, ended=True)
             async with asyncio.timeout(READ_S):
-                return await assembled(news, uid)
+                return await assembled(counted(news, self._app.tails.memory), uid)
 
         try:
             return await self._assembled.get((uid, row["rid"], row["last"]), read)

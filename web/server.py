@@ -13,15 +13,18 @@ from faust.exceptions import ImproperlyConfigured
 from mode import Service
 
 from app import app
+from app.errors import UnavailableError
+from app.requests import new_id
 from tables import terminals
 from tables.lookup import Lookup
 from tables.owners import Owners
 from web import client_retries, schemas
 from web.asking import Asking
 from web.auditing import Auditing
+from web.bodies import Bodies
 from web.chat import UID, ChatView
 from web.client_retries import ClientRetries
-from web.errors import errors, json_response
+from web.errors import error_response, errors, json_response
 from web.everywhere import Everywhere
 from web.feedback import FeedbackView
 from web.first_tries import FirstTries
@@ -37,6 +40,7 @@ from web.tracing import trace
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
 CONNECTIONS_TO_WORKERS = 32
+ALWAYS = frozenset({"/ping", "/metrics"})  # served however many requests are open
 
 
 @app.web_server
@@ -85,9 +89,10 @@ class WebServer(Service):
         requests, thinking = RequestsView(app, everywhere, lookup), ThinkingView(app, lookup)
         feedback, insights = FeedbackView(app, owners, everywhere), InsightsView(app, everywhere)
         metrics, replays = MetricsView(app), ReplaysView(app, everywhere)
+        bodies = Bodies(app.tails.memory, app.settings.client_write_timeout_s)
         app.canceller = chat.cancelled
         http = web.Application(
-            middlewares=[metrics.measure, trace, self._track, Auditing(app).middleware, errors],
+            middlewares=[metrics.measure, trace, self._track, bodies.middleware, Auditing(app).middleware, errors],
             client_max_size=app.settings.request_max_bytes,
         )
         http.add_routes(
@@ -131,6 +136,9 @@ class WebServer(Service):
     async def _track(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        if len(self._open) >= app.settings.http_requests_max and request.path not in ALWAYS:
+            full = UnavailableError("Too many requests are open here; ask again.", code="worker_full")
+            return error_response(full, new_id("err"))
         task = asyncio.current_task()
         if task is not None:
             self._open[task] = request

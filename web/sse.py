@@ -1,6 +1,8 @@
 """Server-sent events to a client, as OpenAI sends them, plus an id on each event and comments while it waits."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
 
 import orjson
 from aiohttp import web
@@ -13,6 +15,9 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx would collect the tokens
 }
+PIECE_BYTES = 32 << 10  # written at once; then the client has to take it before more is encoded
+# What the kernel holds for a client that does not read. Without a limit it grows to megabytes, all of them encoded.
+SEND_BUFFER_BYTES = 64 << 10
 HEARTBEAT = b": heartbeat\n"  # no empty line after it: behind an id, the openai client takes that for an event
 DONE = b"data: [DONE]\n\n"
 
@@ -32,15 +37,16 @@ class SlowClientError(ConnectionResetError):
     """The client left its socket full for too long."""
 
 
-class EventStream:
-    """The response side of one stream. Headers leave with the first bytes, so that an early failure has a status."""
+class Paced:
+    """A response that is written no faster than its client takes it, and buffers little meanwhile."""
 
-    def __init__(self, request: web.Request, headers: dict[str, str], write_timeout_s: float) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, write_timeout_s: float) -> None:
         self._request = request
-        self._response = web.StreamResponse(headers={**HEADERS, **headers})
+        self._response = response
         self._write_timeout_s = write_timeout_s
         self._patience = Patience()
         self._clock = asyncio.get_running_loop().time
+        _keep_little(request)
 
     def close(self) -> None:
         """Let go of the timer."""
@@ -53,20 +59,51 @@ class EventStream:
 
     @property
     def started(self) -> bool:
-        """Whether status 200 is sent."""
+        """Whether the status is sent."""
         return self._response.prepared
 
     async def write(self, data: bytes) -> None:
-        """Send bytes, after the headers if they are not sent yet.
+        """Send bytes, after the headers if they are not sent yet. Returns when the connection has little left to send.
 
         Raises:
             SlowClientError: the client does not read.
             ConnectionResetError: the client is gone.
         """
         try:
-            with self._patience.until(self._clock() + self._write_timeout_s):
-                if not self._response.prepared:
+            if not self._response.prepared:
+                with self._patience.until(self._clock() + self._write_timeout_s):
                     await self._response.prepare(self._request)
-                await self._response.write(data)
+            for piece in _pieces(data):
+                with self._patience.until(self._clock() + self._write_timeout_s):
+                    await self._response.write(piece)
+                    await self._request.writer.drain()  # write() waits only now and then
         except TimeoutError:
             raise SlowClientError(f"nothing read for {self._write_timeout_s:g} s") from None
+
+
+class EventStream(Paced):
+    """The response side of one stream. Headers leave with the first bytes, so that an early failure has a status."""
+
+    def __init__(self, request: web.Request, headers: dict[str, str], write_timeout_s: float) -> None:
+        super().__init__(request, web.StreamResponse(headers={**HEADERS, **headers}), write_timeout_s)
+
+
+def _keep_little(request: web.Request) -> None:
+    """Bound what the connection of a request buffers: in this process, and in the kernel."""
+    transport = request.transport
+    if not isinstance(transport, asyncio.WriteTransport):
+        return
+    transport.set_write_buffer_limits(high=PIECE_BYTES)
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+
+def _pieces(data: bytes) -> Iterator[bytes | memoryview]:
+    """The bytes in pieces that are small enough to be written at once, without copies of the larger ones."""
+    if len(data) <= PIECE_BYTES:
+        yield data
+        return
+    view = memoryview(data)
+    for start in range(0, len(data), PIECE_BYTES):
+        yield view[start : start + PIECE_BYTES]

@@ -112,11 +112,17 @@ class Teller:
         self._uid = uid
         self._include_usage = include_usage
         self._told = told
+        self._held: list[bytes] = []  # events that go together
+        self._held_bytes = 0
         self.last_id: str | None = None  # of the end: who comes back with it has all
 
     async def tell(self, delivery: Delivery) -> None:
-        """Send one delivery on; raises ApiError where the stream must end with an error."""
+        """Send one delivery on; raises ApiError where the stream must end with an error.
+
+        Where the next one is there already, its events may go together with those of this one.
+        """
         if delivery.restarted and self._told:
+            await self._flush()
             raise ApiError(
                 "The worker that generated this answer died, and it is said again from its start. "
                 f"Fetch it as chatcmpl-{self._uid}.",
@@ -125,20 +131,32 @@ class Teller:
                 code="stream_restarted",
             )
         ended = delivery.terminal
-        data = b"".join(
-            sse.event(self._shown(chunk), f"{delivery.partition}-{delivery.offset}-{delivery.first_n + n}")
-            for n, chunk in enumerate(delivery.chunks)
-            if self._wanted(chunk)
-        )
+        for n, chunk in enumerate(delivery.chunks):
+            if self._wanted(chunk):
+                event_id = f"{delivery.partition}-{delivery.offset}-{delivery.first_n + n}"
+                await self._add(sse.event(self._shown(chunk), event_id))
         if ended is not None:
             self.last_id = f"{delivery.partition}-{delivery.offset}-{delivery.first_n + len(delivery.chunks)}"
             if ended.error is None:
-                data += b"id: %b\n%b" % (self.last_id.encode(), sse.DONE)
-        if data:
-            self._told = True
-            await self._stream.write(data)
+                await self._add(b"id: %b\n%b" % (self.last_id.encode(), sse.DONE))
+        if not delivery.more or ended is not None:
+            await self._flush()
         if ended is not None and ended.error is not None:
             raise from_terminal(ended.error)
+
+    async def _add(self, event: bytes) -> None:
+        self._told = True
+        self._held.append(event)
+        self._held_bytes += len(event)
+        if self._held_bytes >= sse.PIECE_BYTES:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if self._held:
+            data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+            self._held.clear()
+            self._held_bytes = 0
+            await self._stream.write(data)
 
     def _wanted(self, chunk: Json) -> bool:
         """Weir always asks the LLM for usage; the chunk that only carries it is for clients that asked, too."""

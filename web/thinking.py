@@ -14,8 +14,8 @@ from app import topics
 from app.core import Weir
 from app.errors import UnavailableError
 from app.lifecycle import TERMINAL
-from app.notes import noted
-from app.reading import recounted
+from app.notes import Notes
+from app.reading import noted
 from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
 from tables.lookup import Lookup
 from tables.owners import FORWARDED
@@ -93,13 +93,10 @@ class ThinkingView:
 
     async def _so_far(self, uid: str, row: Json) -> Json:
         """From the answer itself."""
-        chunks: list[Json] = []
+        notes = Notes()
         if first_known(row):
-            at, log = self._app.door.chunks_of(uid), self._app.log_client
-            end = (await log.bounds(at)).end
-            position = row.get("first", row.get("chunks_from")) or 0
-            _, chunks = await recounted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]), upto=end)
-        notes = await noted(chunks)
+            at, position = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from")) or 0
+            notes = await noted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]))
         steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, notes)]
         path = [step["step_type"] for step in steps]
         return {

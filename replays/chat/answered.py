@@ -8,9 +8,9 @@ from typing import Final
 from answers.fold import Answer, fold
 from answers.frames import Kind
 from app.account import Account
+from app.decoding import decode
 from app.notes import Notes, Part
 from app.prices import Prices
-from app.reading import decode
 from app.requests import ChatRequest
 from replays.reports.comparison import Outcome
 from transports.log import Record

@@ -14,7 +14,8 @@ from answers.completion import Completion
 from answers.envelope import utc_iso
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, ASIDE, Frame, Kind, Status
-from app import reading, requests, topics
+from app import requests, topics
+from app.decoding import decode
 from app.topics import Topic
 from tests.defaults import CHAT_PARTITIONS
 from tests.fleet.seen import Seen
@@ -54,7 +55,7 @@ class Told:
 
     def take(self, record: Record, uid: str) -> None:
         """Fold the next record."""
-        frame = reading.decode(record)
+        frame = decode(record)
         if frame is None or frame.uid != uid or record.partition != partition_for(uid.encode(), CHAT_PARTITIONS):
             self.problems.append(f"no frame of its key in partition {record.partition} at {record.offset}")
             return

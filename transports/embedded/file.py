@@ -45,6 +45,7 @@ from transports.log import (
 
 T = TypeVar("T")
 READ_BYTES = 4 << 20  # one read returns no more values than this, plus one record
+RECORD_BYTES = 512  # nor more than this for each record that it was asked for, as on Kafka (transports.kafka.fetches)
 
 
 class Watch:
@@ -309,7 +310,10 @@ class LogFile:
         return self._bounds[self.id(at)].end
 
     def read(self, at: Partition, position: int, limit: int = 500) -> list[Record]:
-        """Records from ``position`` on: at most ``limit`` and about 4 MiB; empty at the end as `end` knows it."""
+        """Records from ``position`` on: at most ``limit``, and about 512 bytes for each of them, up to 4 MiB.
+
+        Empty at the end as `end` knows it.
+        """
         id_ = self.id(at)
         with self._lock:
             start, end = self._bounds[id_]
@@ -323,6 +327,7 @@ class LogFile:
 
     def _read_file(self, id_: int, at: Partition, position: int, end: int, limit: int) -> list[Record]:
         records, size_bytes, low = [], 0, id_ << OFFSET_BITS
+        max_bytes = min(READ_BYTES, limit * RECORD_BYTES)
         with self._reading():
             for row, timestamp, key, value, headers in self._db.execute(
                 "SELECT id, timestamp, key, value, headers FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
@@ -330,7 +335,7 @@ class LogFile:
             ):
                 records.append(Record(*at, row & OFFSET_MASK, timestamp, key, value, _load(headers)))
                 size_bytes += len(value or b"")
-                if size_bytes > READ_BYTES:
+                if size_bytes > max_bytes:
                     break
         return records
 

@@ -13,7 +13,7 @@ from llm.errors import UpstreamError
 from tests.unit.agents.helpers import REQUEST
 from tests.unit.answers.helpers import DONE, chunk, text_of
 from tests.unit.app.memory_log import AWAY
-from transports.log import LogError, LogUnavailableError
+from transports.log import LogError, LogUnavailableError, RecordTooLargeError
 
 
 class Slow:
@@ -268,3 +268,25 @@ async def test_a_word_that_failed_is_told_without_another_word(log: Slow) -> Non
     await log.land(AWAY)
     with pytest.raises(LogUnavailableError):
         one.check()
+
+
+async def test_a_frame_that_the_topic_refuses_ends_the_answer_and_the_terminal_leaves_no_gap(log: Slow) -> None:
+    """The topic may take less than our own limit. The same frame would be refused for ever."""
+    one = writer(log)
+    await one.say(chunk("a"))
+    await log.land()
+    await one.say(chunk("b"))
+    await one.say(chunk("c"))  # waits behind it
+    await log.land(RecordTooLargeError("cannot append: the record is larger than the topic takes"))
+    with pytest.raises(UpstreamError, match="more than a record holds"):
+        await one.flush()
+    ending = asyncio.create_task(one.end(DONE))
+    await settled()
+    await log.land()
+    await asyncio.wait_for(ending, 10)
+    assert [(frame.kind, frame.seq) for frame in log.frames] == [
+        (Kind.CHUNKS, 0),
+        (Kind.CHUNKS, 1),
+        (Kind.TERMINAL, 1),
+    ]
+    assert not one.failed.done()

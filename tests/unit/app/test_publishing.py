@@ -100,3 +100,11 @@ async def test_a_drain_does_not_wait_for_ever() -> None:
     events.emit(FEEDBACK, "acme")
     async with asyncio.timeout(WAIT_S):
         await events.drain(0.05)
+
+
+async def test_an_event_that_does_not_fit_into_a_record_is_cut_until_it_does() -> None:
+    log = MemoryLog()
+    await Events(log, max_bytes=8000).publish(FEEDBACK.model_copy(update={"comment": "x" * 100_000}), "acme")
+    (record,) = [record for records in log.records.values() for record in records]
+    assert len(record.value or b"") <= 8000
+    assert envelope.decode(record.value).data["comment"] == "x" * 1023 + "…"

@@ -1,4 +1,4 @@
-"""What a worker shows of its own rows: what decides knows sooner than what tells."""
+"""What a worker shows of its own rows: one state, that of its events, and where an answer stands that has ended."""
 
 import pytest
 
@@ -22,11 +22,36 @@ def shown(row: Json | None) -> Json | None:
     return lookup._own_row("u")
 
 
-@pytest.mark.parametrize("row", [None, {"uid": "u", "rid": "evt-2", "state": "running", "attempts": []}])
-def test_an_end_is_shown_before_its_row_tells_it(row: Json | None) -> None:
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (None, "unknown"),
+        ({"uid": "u", "rid": "evt-2", "state": "accepted", "attempts": []}, "accepted"),
+        ({"uid": "u", "rid": "evt-1", "state": "running", "attempts": [{"attempt": "att-1"}]}, "running"),
+    ],
+)
+def test_a_row_keeps_its_state_until_its_end_is_told_and_says_where_the_answer_stands(
+    row: Json | None, state: str
+) -> None:
     found = shown(row)
     assert found is not None
-    assert (found["state"], found["rid"], found["last"]) == ("failed", "evt-1", 9)
+    assert (found["state"], found["rid"], found["first"], found["last"]) == (state, "evt-1", 3, 9)
+    assert requests.has_ended(found)
+    assert requests.first_known(found)
+    assert "finish_reason" not in found
+
+
+def test_a_row_that_tells_its_end_shows_all_about_it() -> None:
+    row = {
+        "uid": "u",
+        "rid": "evt-1",
+        "tenant": "t",
+        "state": "failed",
+        "attempts": [],
+        "ended_at": "2026-01-01T00:00:00Z",
+    }
+    told = {**row, "first": 3, "last": 9, "finish_reason": None, "chunks": 2}
+    assert shown(told) == told
 
 
 def test_the_end_of_an_earlier_life_is_not_shown_while_a_request_is_answered_anew() -> None:

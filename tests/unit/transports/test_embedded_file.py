@@ -92,9 +92,10 @@ async def test_many_appends_are_few_transactions(log: LogFile) -> None:
 
 async def test_reads_are_bounded_by_count_and_by_size(log: LogFile) -> None:
     await asyncio.gather(*(log.append(T0, None, bytes(1 << 20)) for _ in range(12)))
-    assert len(log.read(T0, 0, 3)) == 3
-    assert len(log.read(T0, 0, 500)) == 5  # 4 MiB and one more
-    assert [r.offset for r in log.read(T0, 10, 500)] == [10, 11]
+    assert len(log.read(T0, 0, 3)) == 1  # 512 bytes for each that was asked for, and one more
+    assert len(log.read(T0, 0, 5000)) == 3
+    assert len(log.read(T0, 0, 50_000)) == 5  # 4 MiB and one more
+    assert [r.offset for r in log.read(T0, 10, 50_000)] == [10, 11]
     assert log.read(T0, 12) == []
     assert log.read(T0, 99) == []
 

@@ -102,3 +102,26 @@ def test_a_slow_client_is_a_client_that_is_gone() -> None:
     """So that the error middleware does not try to tell it."""
     with pytest.raises(ConnectionResetError):
         raise sse.SlowClientError("x")
+
+
+async def test_a_client_that_does_not_read_holds_back_what_is_written_before_much_is_buffered() -> None:
+    """Else each of a thousand such clients would take megabytes, all of them encoded."""
+    written = 0
+
+    async def tell(stream: sse.EventStream) -> None:
+        nonlocal written
+        while True:
+            await stream.write(b"x" * 8192)
+            written += 8192
+
+    async with streaming(tell, write_timeout_s=1.0) as url:
+        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").strip("/").split(":"), limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readline()
+        async with asyncio.timeout(20):
+            before = -1
+            while before != written:
+                before = written
+                await asyncio.sleep(0.3)
+        writer.close()
+    assert 0 < written < 1 << 20

@@ -9,6 +9,7 @@ from app.errors import ApiError
 from app.reading import Delivery
 from llm.sse import SseDecoder
 from tests.unit.answers.helpers import DONE, FAILED, chunk
+from web.sse import PIECE_BYTES
 from web.streams import Teller
 
 
@@ -17,9 +18,11 @@ class Client:
 
     def __init__(self) -> None:
         self.data = b""
+        self.writes: list[int] = []
 
     async def write(self, data: bytes) -> None:
         self.data += data
+        self.writes.append(len(data))
 
     @property
     def events(self) -> list[bytes]:
@@ -36,9 +39,14 @@ def teller(client: Client, *, include_usage: bool = False, told: bool = False) -
 
 
 def delivery(
-    *chunks: Json, offset: int = 7, first_n: int = 0, restarted: bool = False, end: Terminal | None = None
+    *chunks: Json,
+    offset: int = 7,
+    first_n: int = 0,
+    restarted: bool = False,
+    end: Terminal | None = None,
+    more: bool = False,
 ) -> Delivery:
-    return Delivery(3, offset, chunks, first_n, restarted, end)
+    return Delivery(3, offset, chunks, first_n, restarted, end, more=more)
 
 
 async def test_each_chunk_has_the_id_of_its_place_in_the_log() -> None:
@@ -96,3 +104,29 @@ async def test_the_end_has_an_id_so_that_who_comes_back_with_it_is_told_that_it_
     with pytest.raises(ApiError):
         await one.tell(delivery(offset=9, end=FAILED))
     assert one.last_id == "3-9-0"
+
+
+async def test_what_is_there_together_leaves_together_and_in_bounded_pieces() -> None:
+    client = Client()
+    one = teller(client)
+    for n in range(9):
+        await one.tell(delivery(chunk("a"), offset=n, more=True))
+    assert client.writes == []
+    await one.tell(delivery(chunk("a"), offset=9))
+    assert len(client.writes) == 1
+    for n in range(10, 20):
+        await one.tell(delivery(chunk("b" * 10_000), offset=n, more=True))
+    assert len(client.writes) == 3
+    assert max(client.writes) < PIECE_BYTES + 11_000
+    await one.tell(delivery(offset=20, end=DONE))
+    assert client.ids == [f"3-{n}-0" for n in range(21)]
+
+
+@pytest.mark.parametrize("last", [delivery(restarted=True), delivery(offset=8, end=FAILED)])
+async def test_what_waits_leaves_before_an_error(last: Delivery) -> None:
+    client = Client()
+    one = teller(client)
+    await one.tell(delivery(chunk("a"), more=True))
+    with pytest.raises(ApiError):
+        await one.tell(last)
+    assert client.ids[0] == "3-7-0"

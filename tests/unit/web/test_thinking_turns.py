@@ -11,8 +11,8 @@ import pytest
 from answers import frames
 from answers.frames import Frame, Kind
 from app import topics
-from app.notes import Notes, noted
-from app.reading import recounted
+from app.notes import Notes
+from app.reading import noted
 from app.settings import load_settings
 from transports.embedded.client import EmbeddedLog
 from transports.log import Partition
@@ -67,13 +67,11 @@ async def test_a_long_answer_is_read_in_turns(log: EmbeddedLog, in_a_frame: int)
     await asyncio.gather(*appends)
     tails = Tails(log)
     await tails.start()
-    end = (await log.bounds(AT)).end
     notes = Notes()
 
     async def read() -> None:
         nonlocal notes
-        _, chunks = await recounted(tails, AT, "u", position=0, rid="r", upto=end)
-        notes = await noted(chunks)
+        notes = await noted(tails, AT, "u", position=0, rid="r")
 
     held_s = await longest_turn(read)
     await tails.stop()

@@ -1,0 +1,83 @@
+"""Large bodies leave piece by piece: a client that does not read one is let go, and all of them have a bound.
+
+aiohttp hands a whole body to its connection, and waits for as long as the client likes.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+
+from aiohttp import hdrs, web
+
+from app.errors import UnavailableError
+from app.requests import new_id
+from transports.memory import Memory
+from web import sse
+from web.errors import REQUEST_ID, Handler, error_response
+
+logger = logging.getLogger(__name__)
+
+
+class Bodies:
+    """Sends the large bodies of one worker.
+
+    Args:
+        memory: of all readers.
+        write_timeout_s: how long a client may leave the socket full.
+    """
+
+    def __init__(self, memory: Memory, write_timeout_s: float) -> None:
+        self._memory = memory
+        self._write_timeout_s = write_timeout_s
+        self._clients: Counter[int] = Counter()  # to which a body is sent, by its id: a stored answer is one for all
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Send what a handler has answered, if that is large."""
+        response = await handler(request)
+        body = response.body if isinstance(response, web.Response) else None
+        if not isinstance(body, bytes) or len(body) <= sse.PIECE_BYTES or request.method == hdrs.METH_HEAD:
+            return response
+        if not self._take(body):
+            return error_response(_no_room(), request.get(REQUEST_ID) or new_id("err"))
+        try:
+            return await self._send(request, response, body)
+        except ConnectionError as error:
+            # As in web.errors: nobody is there to be told.
+            raise asyncio.CancelledError from error
+        finally:
+            self._give_back(body)
+
+    def _take(self, body: bytes) -> bool:
+        """Count a body, once for all clients that it is sent to."""
+        if not self._clients[id(body)] and not self._memory.take(len(body)):
+            return False
+        self._clients[id(body)] += 1
+        return True
+
+    def _give_back(self, body: bytes) -> None:
+        self._clients[id(body)] -= 1
+        if not self._clients[id(body)]:
+            del self._clients[id(body)]
+            self._memory.give_back(len(body))
+
+    async def _send(self, request: web.Request, whole: web.StreamResponse, body: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(status=whole.status, headers=whole.headers)
+        response.content_length = len(body)
+        stream = sse.Paced(request, response, self._write_timeout_s)
+        try:
+            await stream.write(body)
+        except sse.SlowClientError as error:
+            logger.warning("%s %s let go: %s", request.method, request.path, error)
+            raise
+        finally:
+            stream.close()
+        return response
+
+
+def _no_room() -> UnavailableError:
+    """What a client is told whose answer cannot be held now."""
+    return UnavailableError(
+        "Too much is being sent to other clients to hold this answer as well; ask again, or read its stream.",
+        code="readers_memory",
+    )
