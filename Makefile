@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP    := $(BIN)/pip install --progress-bar on --disable-pip-version-check --constraint constraints.txt --editable
 USERS  := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-dev
 
@@ -20,10 +20,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(USERS): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Weir and what it needs into $(VENV): a minute or two the first time"
 	$(PIP) '.[rocksdb]'
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Weir, what it needs and its tests into $(VENV): some minutes the first time"
 	$(PIP) '.[dev,otel,parquet,rocksdb]'
 	@touch $@ $(USERS)
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from agents.swapping import Asked, GivenAwayError, Swapping
+from agents.swapping import Asked, GivenAwayError, Swapping, Tell
 from answers import envelope
 from answers.envelope import MalformedRecordError, utc_iso
 from app import folding, topics
@@ -20,7 +20,7 @@ from events.catalogue import data_of
 from events.metrics import MetricsTick, QualityRebuilt
 from events.signals import SignalsTick
 from replays.rebuild.rewindowing import Judging
-from transports.log import LogClient, LogError, Partition, Record, RecordTooLargeError
+from transports.log import LogClient, LogError, LogRefusedError, Partition, Record
 from transports.partitioner import partition_for
 from windows.judging import Limits
 from windows.reading import SOURCES, Source
@@ -131,12 +131,8 @@ class Watching:
             if not still_own():
                 raise GivenAwayError
             try:
-                if not self._swapping.has(asked):
-                    await self._swapping.swap(asked, tell, still_own)
-                await self._written()
-                break
-            except LogError as error:
-                logger.warning("waiting for the log: %s", error)
+                if await self._try_swap(asked, tell, still_own):
+                    break
             except (GivenAwayError, MalformedRecordError):
                 raise
             except Exception:
@@ -148,6 +144,20 @@ class Watching:
                     raise
             await asyncio.sleep(RETRY_S)
         self._shards.pop(shard.number, None)  # it remembers the rows that were there
+
+    async def _try_swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> bool:
+        """Whether the rows are swapped, or passed over, for good."""
+        try:
+            if not self._swapping.has(asked):
+                await self._swapping.swap(asked, tell, still_own)
+            await self._written()
+        except LogRefusedError as error:
+            self._swapping.pass_over(asked, f"the log refuses it: {error}", still_own)
+        except LogError as error:
+            logger.warning("waiting for the log: %s", error)
+        else:
+            return True
+        return False
 
     @staticmethod
     def _fold(shard: Shard, record: Record) -> None:
@@ -189,7 +199,10 @@ class Watching:
         )
 
     async def _surely(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
-        """Have an insight in the log, once; as it stands there, where it says the same."""
+        """Have an insight in the log, once; as it stands there, where it says the same.
+
+        What the log refuses (an ACL is missing) is told in the worker's log: the windows behind it are not to wait.
+        """
         while True:
             if not still_own():
                 raise GivenAwayError
@@ -203,8 +216,9 @@ class Watching:
                 if not still_own():
                     raise GivenAwayError
                 await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
-            except RecordTooLargeError:  # it would be refused for ever, and hold up all windows behind it
-                logger.exception("%s: %s is not written", insight.tenant, insight.data.title)
+            except LogRefusedError as error:
+                self.counts.refused += 1
+                logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
                 return insight.data
             except LogError as error:
                 logger.warning("waiting for the log: %s", error)

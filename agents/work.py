@@ -14,12 +14,13 @@ from typing import Any
 
 from faust.types import EventT
 
+from agents.admission import Admission
 from agents.answering import Answering, Claim, NotBegunError, Slot, Slots
 from agents.burial import bury, mourn, surely
 from agents.provenance import Provenance
 from agents.stories import Story
 from answers import frames
-from answers.envelope import MalformedRecordError, utc_iso
+from answers.envelope import utc_iso
 from answers.fold import Answer
 from answers.frames import Frame, Kind, Status
 from app import requests, topics
@@ -75,6 +76,7 @@ class Work:
         self._ended = 0  # of these, what is only being told of
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling = asyncio.Semaphore(TELLING_MAX)
+        self._admission = Admission(app, self._own)
 
     def begin(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
         """Begin a request of this worker's own partition while it is on its way to the log, ahead of its event.
@@ -124,9 +126,9 @@ class Work:
 
     async def _take_or_bury(self, event: "EventT[Any]") -> None:
         try:
-            await self._take(event, requests.decode(event.message.value))
-        except MalformedRecordError as error:
-            await bury(self._app, event, str(error))
+            request = await self._admission.admit(event)
+            if request is not None:
+                await self._take(event, request)
         except Exception:
             # An agent that raises stops its partition; a record that makes it raise would stop it again.
             logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)

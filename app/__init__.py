@@ -5,9 +5,11 @@
 
 import os
 
+from app import cli
 from app.core import Weir
 from app.settings import SettingsError, load_settings
 
+cli.repair()
 try:
     app = Weir(load_settings(os.environ))
 except SettingsError as error:

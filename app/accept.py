@@ -1,12 +1,13 @@
 """accept(): the one door. HTTP and RabbitMQ call it; what it returns is in the log.
 
+What Kafka's clients write to chat-requests themselves is checked by the same function (`app.checking`) before it is
+begun, see `app.kafka_door`.
+
 It checks a request, gives it a uid, a tenant and a time, and publishes it to chat-requests. When it returns, the
 request is durable and will end in exactly one terminal state.
 """
 
 import asyncio
-import hashlib
-import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -14,21 +15,21 @@ from typing import Any
 
 import orjson
 
-from answers.envelope import Json, utc_iso
+from answers.envelope import utc_iso
 from app import requests, topics
 from app.audit import SUBMIT, Audit, Caller
+from app.checking import TENANT, Checked, check, tenant_of
 from app.errors import ApiError, InDoubtError, InvalidRequestError
 from app.lifecycle import Happening
 from app.metrics import Metrics
 from app.prompts import Prompts
-from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
+from app.requests import ChatRequest, Ingress
 from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
-from app.validation import check_body
-from llm.calls import ThinkTags
 from transports.log import (
+    Headers,
     LogClient,
     LogError,
     LogRefusedError,
@@ -40,8 +41,6 @@ from transports.log import (
 )
 from transports.tails import Tails
 
-_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-IDEMPOTENCY_KEY_MAX = 255
 _MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
 
 
@@ -55,57 +54,6 @@ def parse(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
-
-
-def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
-    """The tenant that a client names, by the header or field ``param``, or else the default one.
-
-    Raises:
-        InvalidRequestError: it is no name for a tenant.
-    """
-    if given is not None and not _TENANT.fullmatch(given):
-        raise InvalidRequestError(
-            f"{param} must be 1 to 64 letters, digits and . _ -", param=param, code="invalid_tenant"
-        )
-    return given or settings.default_tenant
-
-
-def _brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
-    """The uid that a client brings, by its own name or by an idempotency key."""
-    uid: str | None = body.get("uid")
-    if key is None:
-        return uid
-    if uid is not None:
-        raise InvalidRequestError("Send either 'uid' or Idempotency-Key, not both.", param="uid")
-    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidRequestError(
-            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters.", param="Idempotency-Key"
-        )
-    return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
-
-
-def _think_tags(given: str | None) -> ThinkTags | None:
-    """The choice that a client makes in a header."""
-    if given is None:
-        return None
-    try:
-        return ThinkTags(given.strip().lower())
-    except ValueError:
-        raise InvalidRequestError(
-            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
-        ) from None
-
-
-def _findable(named: str | None, ingress: Ingress) -> bool:
-    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
-    return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
-
-
-def _fingerprint(upstream_body: Json) -> str:
-    try:
-        return requests.fingerprint(upstream_body)
-    except TypeError:  # orjson reads deeper nesting than it writes
-        raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
 
 
 class Door:
@@ -166,27 +114,26 @@ class Door:
             InDoubtError: the log did not confirm it in time. It may have been taken all the same, so a client
                 that sends it again should send the same uid.
         """
-        checked = check_body(body)
-        tenant = self.tenant(tenant)
-        named = _brought_uid(checked, tenant, idempotency_key)
-        wanted_tags = _think_tags(think_tags) or self._settings.think_tags
-        if deadline is None and checked.get("deadline_s") is not None:
-            deadline = self._deadline(checked["deadline_s"])
-        uid = named or self.mint_uid()
+        asked = check(
+            body,
+            self._settings,
+            ingress=ingress,
+            asked_at_s=time.time(),
+            tenant=tenant,
+            idempotency_key=idempotency_key,
+            deadline=deadline,
+            think_tags=think_tags,
+        )
+        uid = asked.named or self.mint_uid()
         at = self.chunks_of(uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 end = await self._tails.end(at)
                 request = replace(
-                    self._request(checked, uid, tenant, ingress, end),
-                    on_disconnect=self._on_disconnect(checked, findable=_findable(named, ingress)),
-                    priority=priority,
-                    deadline=deadline,
-                    think_tags=wanted_tags,
-                    traceparent=traceparent or str(mint()),
+                    _request(asked, uid, ingress, end), priority=priority, traceparent=traceparent or str(mint())
                 )
                 published = self._publish(request, at.partition)
-                if named is None:
+                if asked.named is None:
                     self._begin(request, at.partition, published)
                 await published
         except RecordTooLargeError as error:
@@ -209,7 +156,7 @@ class Door:
         self._audit.record(
             SUBMIT,
             caller or Caller(ingress=ingress),
-            tenant=tenant,
+            tenant=request.tenant,
             actor=request.username,
             resource_id=uid,
             traceparent=request.traceparent,
@@ -225,12 +172,29 @@ class Door:
         Raises:
             InvalidRequestError: the request is wrong.
         """
-        checked = check_body(body)
-        return self.tenant(tenant), _fingerprint(requests.upstream_body(checked, self._settings.openai_model))
+        asked = check(body, self._settings, ingress=Ingress.HTTP, asked_at_s=time.time(), tenant=tenant)
+        return asked.tenant, asked.fingerprint
+
+    async def move(self, request: ChatRequest, headers: Headers) -> None:
+        """Publish a request that a Kafka client put into another partition than its uid's, with its headers.
+
+        The record is read twice if this worker dies before the one that was moved is settled; both have one event id.
+
+        Raises:
+            InvalidRequestError: it does not fit into a record with what Weir adds.
+            LogError: it may or may not be in the log.
+        """
+        at = self.chunks_of(request.uid)
+        end = await self._tails.end(at)
+        request = replace(request, chunks_from=end.offset, chunks_topic_id=end.topic_id)
+        try:
+            await self._publish(request, at.partition, (*headers, *requests.ACCEPTED))
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
 
     def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
         """Tell that a request was refused; a tenant that is none counts as not named."""
-        named = tenant if tenant is not None and _TENANT.fullmatch(tenant) else None
+        named = tenant if tenant is not None and TENANT.fullmatch(tenant) else None
         code = str(error.error.get("code") or error.error.get("type"))
         self._audit.record(SUBMIT, caller, tenant=named or self._settings.default_tenant, error_code=code)
 
@@ -256,38 +220,13 @@ class Door:
             uid = requests.mint_uid()
         return uid
 
-    def _deadline(self, deadline_s: float) -> str:
-        if deadline_s > self._settings.retention_requests_s:
-            raise InvalidRequestError(
-                f"'deadline_s' must be at most {self._settings.retention_requests_s:g}: a request is not kept for "
-                "longer.",
-                param="deadline_s",
-            )
-        return utc_iso(time.time() + deadline_s)
-
-    def _request(self, body: Json, uid: str, tenant: str, ingress: Ingress, end: Place) -> ChatRequest:
-        upstream_body = requests.upstream_body(body, self._settings.openai_model)
-        return ChatRequest(
-            uid=uid,
-            event_id=requests.new_id("evt"),
-            tenant=tenant,
-            ingress=ingress,
-            accepted_at=utc_iso(),
-            body=upstream_body,
-            fingerprint=_fingerprint(upstream_body),
-            stream=bool(body.get("stream")),
-            username=body.get("username"),
-            chunks_from=end.offset,
-            chunks_topic_id=end.topic_id,
-        )
-
-    def _on_disconnect(self, body: Json, *, findable: bool) -> OnDisconnect:
-        wanted = OnDisconnect(body.get("on_disconnect") or self._settings.on_disconnect)
-        return wanted.resolved(findable=findable)
-
-    def _publish(self, request: ChatRequest, partition: int) -> "asyncio.Future[int]":
+    def _publish(
+        self, request: ChatRequest, partition: int, headers: Headers = requests.ACCEPTED
+    ) -> "asyncio.Future[int]":
         value = self._encode(request)
-        return asyncio.ensure_future(self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value))
+        return asyncio.ensure_future(
+            self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value, headers)
+        )
 
     def _encode(self, request: ChatRequest) -> bytes:
         try:
@@ -299,6 +238,25 @@ class Door:
         if len(value) > max_bytes:
             raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
         return value
+
+
+def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
+    return ChatRequest(
+        uid=uid,
+        event_id=requests.new_id("evt"),
+        tenant=asked.tenant,
+        ingress=ingress,
+        accepted_at=utc_iso(),
+        body=asked.body,
+        fingerprint=asked.fingerprint,
+        stream=asked.stream,
+        username=asked.username,
+        chunks_from=end.offset,
+        chunks_topic_id=end.topic_id,
+        deadline=asked.deadline,
+        on_disconnect=asked.on_disconnect,
+        think_tags=asked.think_tags,
+    )
 
 
 def _too_large(reason: object) -> InvalidRequestError:

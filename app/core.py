@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from faust.app.base import SCAN_IGNORE
 from faust.cli.base import DEFAULT_LOGLEVEL
 from faust.exceptions import ImproperlyConfigured
 from faust.types import EventT, StreamT
@@ -48,7 +49,7 @@ from app.tracing import tracing
 from llm.calls import Timeouts
 from llm.upstream import Upstream
 from transports.kafka.batches import Unreadable
-from transports.log import LogClient, LogError, LogUnavailableError, Partition
+from transports.log import LogClient, LogError, LogUnavailableError, Partition, TopicSpec
 from transports.tails import TailLimits, Tails
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
@@ -74,6 +75,7 @@ MODULES = (
     "commands.replay_table",
 )
 
+EXTRAS = (".otel",)  # modules of this package that import what only an extra installs
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles
 TABLES_S = 10.0  # for table changes to get into the log, where somebody waits for that
 EVENTS_S = 5.0  # for the last events to get into the log
@@ -91,13 +93,12 @@ class Outside(Service):
         """Connect, create the topics, and look who else reads them."""
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
-        await self._connect()
         if app.settings.on_kafka:
             transport: Any = app.transport  # Faust's type lacks what our driver has
             transport.unreadable = self._bury_unreadable
-        kept = await startup.make_topics(app.log_client, app.settings)
-        startup.check_retention(kept, app.settings)
-        startup.check_changelogs(app.log_client, app.changelogs(), app.settings)
+        deadline = time.monotonic() + app.settings.kafka_start_wait_s
+        await self._until_up(app.log_client.start, deadline)
+        await self._until_up(self._make_topics, deadline)
         self._tell_limits()
         await app.neighbours.check()
         await app.tails.start()
@@ -125,13 +126,26 @@ class Outside(Service):
                     "is refused", topic, limit, self._app.settings.request_max_bytes,
                 )  # fmt: skip
 
-    async def _connect(self) -> None:
-        """Brokers and workers are often started together, so a broker that is not there yet is waited for."""
-        deadline = time.monotonic() + self._app.settings.kafka_start_wait_s
+    async def _make_topics(self) -> None:
+        """Weir's, and on Kafka those that Faust needs, too: it would make them in a way that a lost broker ends."""
+        app = self._app
+        own = [
+            TopicSpec(name=f"{app.own_name(app.settings.group)}-__assignor-__leader", partitions=1),
+            *(TopicSpec(name=name, partitions=count, compacted=True) for name, count in app.changelogs()),
+        ]
+        kept = await startup.make_topics(app.log_client, app.settings, own if app.settings.on_kafka else ())
+        startup.check_retention(kept, app.settings)
+        startup.check_changelogs(app.log_client, app.changelogs(), app.settings)
+        if app.settings.on_kafka:
+            transport: Any = app.transport  # Faust's type lacks what our driver has
+            transport.declared = frozenset(app.settings.topic_prefix + spec.name for spec in own)
+
+    async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
+        """Brokers and workers are often started together, and brokers restart: what is not there yet is waited for."""
         pauses_s = chain(CONNECT_PAUSES_S, repeat(CONNECT_PAUSES_S[-1]))
         while True:
             try:
-                return await self._app.log_client.start()
+                return await doing()
             except LogUnavailableError as error:
                 if (left_s := deadline - time.monotonic()) <= 0 or not self._app.settings.on_kafka:
                     raise
@@ -218,6 +232,8 @@ class Weir(faust.App):
         self.upstream = Upstream(
             url=settings.openai_url,
             api_key=settings.openai_api_key.get_secret_value(),
+            organization=settings.openai_org_id,
+            project=settings.openai_project_id,
             timeouts=Timeouts(
                 connect_s=settings.upstream_connect_timeout_s,
                 first_token_s=settings.upstream_first_token_timeout_s,
@@ -228,6 +244,7 @@ class Weir(faust.App):
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
+        self.unreadable_rows: Counter[str] = Counter()  # by table, since its start
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
@@ -306,6 +323,15 @@ class Weir(faust.App):
             raise LogUnavailableError("table changes are not in the log yet")
 
     # -- start and stop
+
+    def discover(
+        self,
+        *extra_modules: str,
+        categories: Iterable[str] | None = None,
+        ignore: Iterable[Any] = (*SCAN_IGNORE, *EXTRAS),
+    ) -> None:
+        """Find agents, tables and commands. Faust scans all of this package, and here not what an extra needs."""
+        super().discover(*extra_modules, categories=categories, ignore=ignore)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         """What is outside Faust comes first, and so stops last."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import faust
@@ -69,8 +70,22 @@ def _broker(settings: Settings) -> dict[str, Any]:
     }
 
 
+def check_store(table_store: str) -> None:
+    """Check that tables can be where the settings want them.
+
+    Raises:
+        SettingsError: the package for it is not installed; the message names the remedy.
+    """
+    if table_store == "rocksdb" and not (find_spec("rocksdict") or find_spec("rocksdb")):
+        raise SettingsError(
+            "TABLE_STORE is 'rocksdb', and its package is not installed; `make install` does that, or "
+            "pip install 'weir[rocksdb]'; TABLE_STORE=memory needs none"
+        )
+
+
 def faust_settings(settings: Settings, *, worker: type[faust.Worker], modules: Sequence[str]) -> dict[str, Any]:
     """Arguments of ``faust.App``, each with its reason where it differs from Faust's default."""
+    check_store(settings.table_store)
     return {
         **ENGINE_SETTINGS,
         **_broker(settings),

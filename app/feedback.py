@@ -10,7 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from answers.envelope import Json
-from app.accept import tenant_of
+from app.checking import tenant_of
 from app.errors import InvalidRequestError
 from app.requests import new_id
 from app.settings import Settings

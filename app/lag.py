@@ -30,6 +30,12 @@ class Group(Protocol):
     def committed(self, tp: TP) -> int | None:
         """The offset that the group has committed; None before the first."""
 
+    def settled(self, tp: TP) -> bool:
+        """Whether all that was delivered of a partition is acknowledged."""
+
+    async def position(self, tp: TP) -> int | None:
+        """The offset that is read next."""
+
     async def highwaters(self, *tps: TP) -> Mapping[TP, int]:
         """The ends of partitions, asked of the broker."""
 
@@ -83,11 +89,23 @@ class Lag:
                 ends = await group.highwaters(*tps) if tps else {}
                 fresh = [tp for tp in tps if group.committed(tp) is None]
                 starts = await group.earliest_offsets(*fresh) if fresh else {}
+                lag = {tp: await _lag_of(group, tp, end, starts.get(tp, 0)) for tp, end in ends.items()}
         except Exception as error:  # noqa: BLE001 -- whatever a broker that is away makes its client raise
             self._answers = False
             logger.debug("the consumer lag is not known: %r", error)
         else:
             self._answers = True
-            self._lag = {tp: max(0, end - (group.committed(tp) or starts.get(tp, 0))) for tp, end in ends.items()}
+            self._lag = lag
             self.known_at = time.time()
         self._asked_at = time.monotonic()
+
+
+async def _lag_of(group: Group, tp: TP, end: int, start: int) -> int:
+    """What is not committed; 0 where that is only the control records that end a client's transactions.
+
+    They have offsets and are never delivered, so nothing is committed behind them before the next record.
+    """
+    lag = max(0, end - (group.committed(tp) or start))
+    if lag and group.settled(tp) and (await group.position(tp) or 0) >= end:
+        return 0
+    return lag

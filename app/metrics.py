@@ -126,6 +126,12 @@ REFUSED = Spec(
     labels=("ingress", "error_code"),
     help="Requests that a door did not put into the log, or not for sure.",
 )
+MOVED = Spec(
+    name="weir_requests_moved_total",
+    kind="counter",
+    unit="requests",
+    help="Requests that a Kafka client put into another partition than their uid's, and that were put into that one.",
+)
 ENDED = Spec(
     name="weir_requests_ended_total",
     kind="counter",
@@ -165,7 +171,7 @@ RETRIES = Spec(
     name="weir_upstream_retries_total",
     kind="counter",
     unit="calls",
-    help="Calls of the LLM that were repeated before their first byte.",
+    help="Calls of the LLM that were repeated before their first token.",
 )
 FIRST_TOKEN = Spec(
     name="weir_time_to_first_token_seconds",
@@ -261,6 +267,13 @@ TABLE_ROWS = Spec(
     labels=("table",),
     help="Rows in memory, of owned partitions and of those that this worker stands by for; none with rocksdb.",
 )
+ROWS_UNREADABLE = Spec(
+    name="weir_table_rows_unreadable_total",
+    kind="counter",
+    unit="rows",
+    labels=("table",),
+    help="Records of a table's changelog that are no row: passed over, by views and by decisions.",
+)
 LOOP_DELAY = Spec(
     name="weir_event_loop_delay_seconds",
     kind="histogram",
@@ -288,7 +301,10 @@ ERROR_CODES = frozenset({
     "invalid_json", "invalid_tenant", "log_refused", "log_truncated", "log_unavailable", "missing_required",
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",
     "unsupported_media_type", "upstream_disconnected", "upstream_invalid_response", "upstream_timeout",
-    "readers_memory", "upstream_unreachable", "worker_full", "worker_starting", "worker_stopping",
+    "readers_memory", "upstream_unreachable", "void_marks", "worker_full", "worker_starting", "worker_stopping",
+    # of the HTTP layer
+    "bad_request", "headers_too_large", "invalid_body", "request_timeout", "too_many_connections",
+    "unsupported_content_encoding",
     # OpenAI's, as LLMs send them
     "billing_hard_limit_reached", "content_filter", "content_policy_violation", "context_length_exceeded",
     "insufficient_quota", "invalid_api_key", "invalid_type", "invalid_value", "missing_required_parameter",
@@ -330,6 +346,7 @@ class Metrics:
         self._produce_failures = PRODUCE_FAILURES.counter(registry)
         self._accepted = ACCEPTED.counter(registry)
         self._refused = REFUSED.counter(registry)
+        self._moved = MOVED.counter(registry)
         self._ended = ENDED.counter(registry)
         self._errors = ERRORS.counter(registry)
         self._attempts = ATTEMPTS.counter(registry)
@@ -402,6 +419,10 @@ class Metrics:
         """A door put a request into the log."""
         self._accepted.labels(_known(ingress, INGRESSES)).inc()
 
+    def moved(self) -> None:
+        """A request was put into the partition of its uid."""
+        self._moved.inc()
+
     def refused(self, ingress: str, *, error_code: str | None, error_type: str | None) -> None:
         """A door did not."""
         self._refused.labels(_known(ingress, INGRESSES), _code(error_code)).inc()
@@ -424,7 +445,7 @@ class Metrics:
             self._queue_time.labels(_traffic(replay)).observe(max(0.0, queue_s))
 
     def retried(self) -> None:
-        """A call of the LLM is repeated, before its first byte."""
+        """A call of the LLM is repeated, before its first token."""
         self._retries.inc()
 
     def ended(

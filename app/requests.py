@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 
 from answers import envelope, limits
-from answers.envelope import Json, MalformedRecordError
+from answers.envelope import Event, Json, MalformedRecordError
 from app import traceparent
 from llm.calls import ThinkTags
+from transports.log import Headers
 
 EVENT_TYPE = "chat.requested"
 
@@ -27,6 +28,8 @@ READING_FIELDS = frozenset({"stream", "stream_options"})
 
 _MINTED = re.compile(r"req-[0-9a-f]{32}")
 
+ACCEPTED: Headers = (("weir-accepted", b"1"),)
+"""Headers of a record whose request was checked by the door that wrote it, or sent again by Weir."""
 
 OFFSET_MAX = 2**63 - 1
 
@@ -163,13 +166,26 @@ def encode(request: ChatRequest) -> bytes:
     return envelope.encode(request.event_id, EVENT_TYPE, request.tenant, data)
 
 
+def is_accepted(headers: Headers) -> bool:
+    """Whether a record of chat-requests says that its request was checked before it was written."""
+    return ACCEPTED[0] in headers
+
+
 def decode(value: bytes | None) -> ChatRequest:
     """Read a request.
 
     Raises:
         MalformedRecordError: the record is no request; the message names what is missing.
     """
-    event = envelope.decode(value)
+    return read(envelope.decode(value))
+
+
+def read(event: Event) -> ChatRequest:
+    """The request of an event.
+
+    Raises:
+        MalformedRecordError: it is none; the message names what is missing.
+    """
     data = event.data
     if event.event_type != EVENT_TYPE:
         raise MalformedRecordError(f"event_type is {event.event_type!r}, not {EVENT_TYPE!r}")
@@ -185,7 +201,7 @@ def decode(value: bytes | None) -> ChatRequest:
             tenant=event.tenant_id,
             ingress=Ingress(data.get("ingress", Ingress.KAFKA)),
             accepted_at=str(data.get("accepted_at") or event.timestamp),
-            body=data["body"],
+            body=_without_own_fields(data["body"]),
             fingerprint=str(data.get("fingerprint") or fingerprint(data["body"])),
             stream=bool(data.get("stream")),
             username=None if data.get("username") is None else str(data["username"]),
@@ -204,6 +220,12 @@ def decode(value: bytes | None) -> ChatRequest:
         raise MalformedRecordError(f"not a request: {error!r}") from None
     _check_sizes(request)
     return request
+
+
+def _without_own_fields(body: Json) -> Json:
+    """A Kafka client may leave Weir's own fields in the body, and whoever reads the record may ask an LLM with it."""
+    own = OWN_FIELDS & body.keys()
+    return {name: value for name, value in body.items() if name not in own} if own else body
 
 
 def _check_sizes(request: ChatRequest) -> None:

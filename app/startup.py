@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from app import topics
 from app.settings import DAY, Settings
 from app.topics import Topic
-from transports.log import Kept, LogClient, LogRefusedError, OtherPartitionsError
+from transports.log import Kept, LogClient, LogRefusedError, OtherPartitionsError, TopicSpec
 
 logger = logging.getLogger(__name__)
 
 
-async def make_topics(log: LogClient, settings: Settings) -> Kept:
+async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSpec] = ()) -> Kept:
     """Create the topics that are missing, and check the others.
+
+    Args:
+        log: connected.
+        settings: of the worker.
+        more: topics besides Weir's own: those that the engine needs.
 
     Returns:
         How long each keeps its records, as far as the log tells.
@@ -21,13 +26,14 @@ async def make_topics(log: LogClient, settings: Settings) -> Kept:
         LogError: they cannot be made, or are not as they must be; one line that names the setting to mend.
     """
     try:
-        return await log.create_topics(topics.specs(settings), replication=settings.kafka_replication_factor)
+        wanted = [*topics.specs(settings), *more]
+        return await log.create_topics(wanted, replication=settings.kafka_replication_factor)
     except OtherPartitionsError as error:
         raise _other_partitions(error, settings) from None
 
 
 def check_changelogs(log: LogClient, expected: Iterable[tuple[str, int]], settings: Settings) -> None:
-    """Check the changelogs of tables that exist; Faust creates the others.
+    """Check the changelogs of tables that exist; on the embedded log Faust creates the others.
 
     Args:
         log: connected.

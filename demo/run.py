@@ -9,6 +9,7 @@ import http.client
 import os
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 LOCAL_LLM_URL = "http://localhost:11434/v1"  # Ollama's, and the default of OPENAI_URL
@@ -25,6 +26,19 @@ _DEMO_NOTE = """
 
     OPENAI_URL=https://... OPENAI_MODEL=... OPENAI_API_KEY=... make run
 ======================================================================
+"""
+
+_RABBITMQ_NOTE = """
+RabbitMQ is off: a demo model must not take the requests of a RabbitMQ that runs on this machine.
+"""
+
+_LINKS = """
+Look at it in a browser:
+
+  http://localhost:{port}/requests      what was asked, and where it stands
+  http://localhost:{port}/v1/models     the models that can be asked for
+
+Commands such as `faust -A app replay` are in {bin}: run {bin}/faust, or put it into PATH.
 """
 
 _CURL = """
@@ -81,9 +95,14 @@ def start_demo_model() -> str:
     return url
 
 
+def _bin_folder() -> str:
+    """Where the commands of this environment are, as seen from here."""
+    return os.path.relpath(Path(sys.executable).parent)
+
+
 def main(local_llm_url: str = LOCAL_LLM_URL) -> None:
     """Does not return: this process becomes the worker."""
-    model = os.environ.get("OPENAI_MODEL") or "deepseek-r1:8b"
+    model, port = os.environ.get("OPENAI_MODEL") or "deepseek-r1:8b", os.environ.get("RESTAPI_PORT") or "8080"
     if os.environ.get("OPENAI_URL"):
         print(f"Answers come from OPENAI_URL, {os.environ['OPENAI_URL']}")
     elif answers(local_llm_url):
@@ -92,7 +111,10 @@ def main(local_llm_url: str = LOCAL_LLM_URL) -> None:
     else:
         os.environ["OPENAI_URL"] = url = start_demo_model()
         print(_DEMO_NOTE.format(local=local_llm_url, url=url))
-    print(_CURL.format(port=os.environ.get("RESTAPI_PORT") or "8080", model=model), flush=True)
+        os.environ["RABBITMQ_URL"] = ""
+        print(_RABBITMQ_NOTE)
+    print(_CURL.format(port=port, model=model))
+    print(_LINKS.format(port=port, bin=_bin_folder()), flush=True)
     command = [sys.executable, "-m", "faust", "-A", "app", "worker"]
     os.execv(command[0], command)  # noqa: S606  (a shell would be in the way of signals)
 

@@ -32,10 +32,10 @@ _KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which 
 class Connections:
     """The HTTP client of one upstream. ``close()`` it when done."""
 
-    def __init__(self, *, url: str, api_key: str, timeouts: Timeouts, connections: int) -> None:
-        """Connects with the first call; see `llm.upstream.Upstream` for the arguments."""
+    def __init__(self, *, url: str, headers: Mapping[str, str], timeouts: Timeouts, connections: int) -> None:
+        """Connects with the first call; see `llm.upstream.Upstream`. ``headers`` are sent with each call."""
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._headers = headers
         self._timeouts = timeouts
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -74,7 +74,7 @@ class Connections:
             path: under the base URL.
             until: when the headers must be there, in loop time.
             body: sent as JSON.
-            headers: beside the key.
+            headers: of this call.
 
         Raises:
             UpstreamError: there is no answer, or one with an error status.

@@ -8,7 +8,7 @@ by its first byte: servers stream under ``application/json``, and send one JSON 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing
 from typing import Any, Final
 
@@ -20,10 +20,10 @@ from answers.envelope import Json
 from answers.shape import Shape
 from llm.calls import Call, ThinkTags, Timeouts
 from llm.choices import Choices
+from llm.chunks import as_chunk, checked
 from llm.errors import AnswerTooLongError, UpstreamError, broke_off, not_understood
 from llm.lenient import Halves, loads, loads_halves
 from llm.opening import malformed_http
-from llm.shapes import error_in, refusal
 from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
 from llm.waiting import AFTER_FINISH_S, Waiting
@@ -44,10 +44,8 @@ class Reading:
         response: its headers are there.
         call: how it was asked for.
         timeouts: limits of silence.
+        asked: the request.
         began: when it was asked for, in loop time.
-        ends_at: when ANSWER_MAX_S is over, in loop time.
-        wanted: how many choices.
-        model: the one that was asked for, for chunks that name none.
     """
 
     def __init__(
@@ -55,25 +53,26 @@ class Reading:
         response: aiohttp.ClientResponse,
         call: Call,
         timeouts: Timeouts,
+        asked: Json,
         *,
         began: float,
-        ends_at: float,
-        wanted: int,
-        model: str,
     ) -> None:
         self._content = response.content
-        self._waiting = Waiting(timeouts, began, ends_at)
+        self._waiting = Waiting(timeouts, began, began + call.allowance.max_s)
         self._bytes_left, self._tokens_left = call.allowance.max_bytes, call.allowance.max_tokens
-        self._choices = Choices(wanted)
+        self._choices = Choices(_wanted(asked))
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
+        self._decoder = SseDecoder()
         self._halves = Halves()
-        self._shape = Shape(_made_up_id, {"model": model, "created": int(time.time())})
+        # Chunks that name no model, or no time, get those of the request.
+        self._shape = Shape(_made_up_id, {"model": str(asked.get("model") or ""), "created": int(time.time())})
         self._broken: Exception | None = None
         self._stopped_by: str | None = None  # the limit that stopped the answer
         self._heard = False  # any bytes
+        self._over = False  # the rest of the body is of no interest
         self._late = False  # the answer is whole, and was waited for long enough
 
-    async def chunks(self) -> AsyncIterator[Json]:
+    async def chunks(self) -> AsyncGenerator[Json, None]:
         """Chunk objects as the upstream sent them but for their shape, thinking split from content.
 
         Chunks before the first that says something are held back until it comes: while nothing has been said, a
@@ -83,30 +82,26 @@ class Reading:
             UpstreamError: the answer is not whole, or it is none; after its last chunk.
         """
         held: list[Json] | None = []
-        async for chunk in self._parsed():
-            if held is None:
-                yield chunk
-                continue
-            held.append(chunk)
-            if self._choices.spoke or len(held) > HELD_MAX:
-                for each in held:
-                    yield each
-                held = None
-        for each in held or ():
-            yield each
-
-    async def _parsed(self) -> AsyncIterator[Json]:
         with closing(Patience()) as patience:
-            begin = await self._begin(patience)
-            if begin.lstrip(_BLANK)[:1] in {b"{", b"["}:
-                yield await self._one_object(begin, patience)
-                end = self._choices.inferred_end()
-                if end is not None:
-                    yield end
-            else:
-                async for chunk in self._streamed(begin, patience):
-                    yield chunk
-        for chunk in self._end():
+            block: bytes | None = await self._begin(patience) or None
+            if block is not None and block.lstrip(_BLANK)[:1] in {b"{", b"["}:
+                held, block, self._over = await self._one_object(block, patience), None, True
+            while True:
+                for chunk in self._of_block(block):
+                    if held is None:
+                        yield chunk
+                    else:
+                        held.append(chunk)
+                        if self._choices.spoke or len(held) > HELD_MAX:
+                            for each in held:
+                                yield each
+                            held = None
+                    if self._choices.spoke:
+                        self._waiting.said()
+                if self._over or block is None:
+                    break
+                block = await self._next_of_stream(patience)
+        for chunk in self._end() if held is None else [*held, *self._end()]:
             yield chunk
 
     # -- bytes
@@ -155,31 +150,29 @@ class Reading:
 
     # -- a stream
 
-    async def _streamed(self, begin: bytes, patience: Patience) -> AsyncIterator[Json]:
-        decoder, choices, waiting = SseDecoder(), self._choices, self._waiting
-        block: bytes | None = begin or None
-        while True:
-            for data in _decoded(decoder, block):
-                if data[:1] != b"{" and data.strip() == DONE:
-                    end = choices.inferred_end()
-                    if end is not None:
-                        yield self._shown(end)
-                    return
-                chunk = self._chunk(data, decoder.name)
-                if chunk is None and block is None:
-                    break  # the connection ended within an event
-                chunk = self._shape.chunk(_checked(chunk, event_name=decoder.name))
-                if choices.add(chunk):
-                    self._tokens_left -= 1
-                yield self._shown(chunk)
-                if choices.spoke:
-                    waiting.said()
-                if self._tokens_left <= 0 and not choices.whole:
-                    self._stopped_by = "ANSWER_MAX_TOKENS"
-                    return
-            if block is None:
+    def _of_block(self, block: bytes | None) -> Iterator[Json]:
+        """The chunks that the next bytes complete; None is the end of them. Not async: it runs for every token."""
+        if self._over:
+            return
+        decoder, choices = self._decoder, self._choices
+        for data in _decoded(decoder, block):
+            if data[:1] != b"{" and data.strip() == DONE:
+                self._over = True
+                # A server that gave a reason for one choice would have given it for all that it has ended.
+                end = None if choices.ended else choices.inferred_end()
+                if end is not None:
+                    yield self._shown(end)
                 return
-            block = await self._next_of_stream(patience)
+            chunk = self._chunk(data, decoder.name)
+            if chunk is None and block is None:
+                return  # the connection ended within an event
+            chunk = self._shape.chunk(checked(chunk, event_name=decoder.name))
+            if choices.add(chunk):
+                self._tokens_left -= 1
+            yield self._shown(chunk)
+            if self._tokens_left <= 0 and not choices.whole:
+                self._over, self._stopped_by = True, "ANSWER_MAX_TOKENS"
+                return
 
     async def _next_of_stream(self, patience: Patience) -> bytes | None:
         """The next bytes. Comments may come so fast that no wait for them is ever too long, so time is asked first."""
@@ -210,8 +203,8 @@ class Reading:
 
     # -- one object
 
-    async def _one_object(self, begin: bytes, patience: Patience) -> Json:
-        """A whole chat.completion, from a server that does not stream, as one chunk."""
+    async def _one_object(self, begin: bytes, patience: Patience) -> list[Json]:
+        """A whole chat.completion, from a server that does not stream, as one chunk, and its end if that is missing."""
         body, block = bytearray(), begin or None
         while block is not None:
             body += block
@@ -224,9 +217,10 @@ class Reading:
             self._check_whole_body()
             raise not_understood("something that is not a JSON object") from None
         self._broken = self._stopped_by = None  # what came is all
-        chunk = self._shape.chunk(_as_chunk(value))
+        chunk = self._shape.chunk(as_chunk(value))
         self._choices.add(chunk)
-        return self._shown(chunk)
+        end = self._choices.inferred_end()
+        return [self._shown(chunk)] if end is None else [self._shown(chunk), self._shown(end)]
 
     async def _rest_of_object(self, body: bytearray, patience: Patience) -> bytes | None:
         """The next bytes of one object; a body that may be complete is not waited for as long as one that is not."""
@@ -282,6 +276,11 @@ class Reading:
         return chunk if self._splitter is None else self._splitter.split(chunk)
 
 
+def _wanted(asked: Json) -> int:
+    choices = asked.get("n")
+    return choices if isinstance(choices, int) else 1
+
+
 def _made_up_id(*_: int) -> str:
     """The id of a tool call whose server gives none: without one, no client can answer it."""
     return f"call_{secrets.token_hex(12)}"
@@ -313,49 +312,3 @@ def _is_json(body: bytearray) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _checked(chunk: Any, *, event_name: bytes = b"") -> Json:
-    """A chunk; raises the error that stands in its place."""
-    if not isinstance(chunk, dict):
-        raise not_understood("something that is not a JSON object")
-    named = event_name == b"error"
-    if named or "choices" not in chunk or chunk.get("error"):
-        error = error_in(chunk) or (chunk if named else None)
-        if error is not None:
-            raise refusal(error)
-    choices = chunk.get("choices") or []
-    if not isinstance(choices, list) or not all(_is_choice(choice) for choice in choices):
-        raise not_understood("something that is not a chat completion")
-    return chunk
-
-
-def _is_choice(choice: object) -> bool:
-    if not isinstance(choice, dict):
-        return False
-    if choice.get("finish_reason") == "":
-        choice["finish_reason"] = None  # what it means; typed clients refuse the other
-    if choice.get("error") and choice.get("finish_reason") in {None, "error"}:  # OpenRouter
-        raise refusal(error_in(choice) or {})
-    return isinstance(choice.get("delta") or choice.get("message") or {}, dict)
-
-
-def _as_chunk(completion: Any) -> Json:
-    """A whole chat.completion as one chunk."""
-    completion = _checked(completion[0] if isinstance(completion, list) and completion else completion)
-    if not completion.get("choices"):
-        raise not_understood("something that is not a chat completion")
-    choices = [
-        {**{k: v for k, v in choice.items() if k != "message"}, "delta": _numbered(choice.get("message") or {})}
-        for choice in completion.get("choices") or ()
-    ]
-    return {**completion, "object": "chat.completion.chunk", "choices": choices}
-
-
-def _numbered(message: Json) -> Json:
-    """A whole message, whose tool calls are told apart by their places."""
-    calls = message.get("tool_calls")
-    if not isinstance(calls, list):
-        return message
-    numbered = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
-    return {**message, "tool_calls": numbered}

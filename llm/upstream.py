@@ -35,6 +35,8 @@ class Upstream:
         api_key: str,
         timeouts: Timeouts,
         retries: int,
+        organization: str | None = None,
+        project: str | None = None,
         connections: int = 1000,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
@@ -45,6 +47,8 @@ class Upstream:
             api_key: for it.
             timeouts: limits of silence.
             retries: repetitions of a call that failed before its first token.
+            organization: OpenAI's, that the calls are billed to.
+            project: likewise.
             connections: the most at once.
             on_retry: told of each repetition. Must not raise.
         """
@@ -52,7 +56,14 @@ class Upstream:
         self._retries = retries
         self._on_retry = on_retry
         self._plainer = Plainer()
-        self._connections = Connections(url=url, api_key=api_key, timeouts=timeouts, connections=connections)
+        given = {
+            "Authorization": f"Bearer {api_key}",
+            "OpenAI-Organization": organization,
+            "OpenAI-Project": project,
+            "User-Agent": "weir",
+        }
+        headers = {name: value for name, value in given.items() if value is not None}
+        self._connections = Connections(url=url, headers=headers, timeouts=timeouts, connections=connections)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -97,11 +108,14 @@ class Upstream:
         retries = Retries(left=self._retries, until=min(until, began + within_s))
         while True:
             request, spoke = self._plainer.request(body, call), False
+            asking = self._connections.answer("POST", "chat/completions", until=until, body=request, headers=_headers())
             try:
-                async with aclosing(self._answer(request, call, began, until)) as chunks:
-                    async for chunk in chunks:
-                        spoke = True
-                        yield chunk
+                async with asking as response:
+                    reading = Reading(response, call, self._timeouts, body, began=began)
+                    async with aclosing(reading.chunks()) as chunks:
+                        async for chunk in chunks:
+                            spoke = True
+                            yield chunk
             except UpstreamError as error:
                 if spoke:
                     raise
@@ -116,21 +130,7 @@ class Upstream:
             else:
                 return
 
-    async def _answer(self, request: Json, call: Call, began: float, until: float) -> AsyncGenerator[Json, None]:
-        """One call."""
-        traceparent = TRACEPARENT.get()
-        headers = {} if traceparent is None else {"traceparent": traceparent}
-        asking = self._connections.answer("POST", "chat/completions", until=until, body=request, headers=headers)
-        async with asking as response:
-            wanted = request.get("n")
-            reading = Reading(
-                response,
-                call,
-                self._timeouts,
-                began=began,
-                ends_at=began + call.allowance.max_s,
-                wanted=wanted if isinstance(wanted, int) else 1,
-                model=str(request.get("model") or ""),
-            )
-            async for chunk in reading.chunks():
-                yield chunk
+
+def _headers() -> dict[str, str]:
+    traceparent = TRACEPARENT.get()
+    return {} if traceparent is None else {"traceparent": traceparent}

@@ -164,8 +164,8 @@ class LogClient(Protocol):
         Raises:
             OtherPartitionsError: an existing topic has another number of partitions than its spec says. Nothing was
                 created, unless another client created that topic at this very moment.
-            LogRefusedError: a spec that no log can have (`check_specs`), or fewer brokers than ``replication``.
-                Nothing was created.
+            LogRefusedError: a spec that no log can have (`check_specs`). Nothing was created.
+            LogUnavailableError: fewer brokers are up than ``replication`` asks for, or a partition has no leader.
         """
 
     def partitions(self, topic: str) -> int:

@@ -122,6 +122,10 @@ class Settlement(Consumer):
         """The offset that the group has committed, as far as this worker knows; None before the first."""
         return self._committed_offset.get(tp)
 
+    def settled(self, tp: TP) -> bool:
+        """Whether all that was delivered of a partition is acknowledged."""
+        return not self.outstanding.get(tp)
+
     def _new_offset(self, tp: TP) -> int | None:
         # Faust's compiled streams write to _acked and _acked_index without calling ack(), so take it from there.
         with ack_lock:

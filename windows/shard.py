@@ -68,6 +68,7 @@ class Counts:
     raised: Counter[str] = field(default_factory=Counter)  # by type of insight
     cleared: Counter[str] = field(default_factory=Counter)
     found: int = 0  # insights that a crash had left in the log
+    refused: int = 0  # insights that the log does not take
 
     def events(self) -> dict[str, int]:
         """What became of events, by its name."""

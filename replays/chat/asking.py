@@ -224,7 +224,7 @@ class Asking:
 
     async def _send(self, request: ChatRequest) -> None:
         at, value = self._place(topics.CHAT_REQUESTS.name, request.uid), requests.encode(request)
-        await self._surely(lambda: self._log.append(*at, request.key, value))
+        await self._surely(lambda: self._log.append(*at, request.key, value, requests.ACCEPTED))
 
     async def _body(self, original: Original) -> Json:
         """What the request says: read again, for all of them would not fit into memory.

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from answers.envelope import MalformedRecordError
 from app import requests, topics
+from app.kafka_door import is_moved
 from app.prices import Prices
 from app.requests import ChatRequest
 from replays.chat.answered import REPEATED, Answered, Ended
@@ -78,7 +79,7 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
 async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step) -> Selection:
     wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
     found: dict[str, Original] = {}
-    passed_over = {"malformed": 0, "replays": 0, "sent twice": 0, "others": 0, "gone from the log": 0}
+    passed_over = {"malformed": 0, "moved": 0, "replays": 0, "sent twice": 0, "others": 0, "gone from the log": 0}
     for span in spans:
         # Of a run that is resumed much later, retention may have taken what it has asked long ago.
         position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
@@ -86,7 +87,7 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
         step.advance(position - span.start)
         async for page in records(log, span):
             for record in page:
-                why = _take(record, wanted, found)
+                why = _take(log, record, wanted, found)
                 if why is not None:
                     passed_over[why] += 1
             if len(found) > SEEN_MAX:
@@ -97,12 +98,14 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
     return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
 
 
-def _take(record: Record, wanted: dict[str, str], found: dict[str, Original]) -> str | None:
+def _take(log: LogClient, record: Record, wanted: dict[str, str], found: dict[str, Original]) -> str | None:
     """Take a record of chat-requests; why it is passed over."""
     try:
         request = requests.decode(record.value)
     except MalformedRecordError:
         return "malformed"
+    if is_moved(log, record, request):
+        return "moved"  # its copy is not
     if request.replay is not None:
         return "replays"
     if not all(_text(_field(request, name)) == value for name, value in wanted.items()):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from answers import envelope
 from answers.envelope import MalformedRecordError
 from app import requests
+from app.kafka_door import is_moved
 from app.requests import ChatRequest
 from replays.exports.tally import Skip, Tally
 from replays.exports.where import Where
@@ -69,6 +70,8 @@ class Submissions:
             request = requests.decode(record.value)
         except MalformedRecordError:
             return Skip.MALFORMED
+        if is_moved(self._log, record, request):
+            return Skip.MOVED  # a copy of it is not, and that one has an answer
         # Before any condition: the first one is answered, whoever sent it.
         if self._is_known(request):
             return Skip.AGAIN

@@ -9,6 +9,7 @@ class Skip(StrEnum):
 
     FILTERED = "not asked for by --where"
     MALFORMED = "malformed"
+    MOVED = "put into another partition than their uid's"
     AGAIN = "submitted again"
     REPLAY = "replays"
     UNRATED = "without explicit feedback"

@@ -94,8 +94,8 @@ async def test_a_record_that_the_broker_refuses_for_its_size_costs_only_itself(
     assert await client.append(*at, None, b".") == 0
 
 
-async def test_more_copies_than_brokers_are_refused(client: KafkaLog, at: Partition) -> None:
-    with pytest.raises(LogRefusedError, match=r"1 broker\(s\), but replication 3"):
+async def test_more_copies_than_brokers_wait_for_more_brokers(client: KafkaLog, at: Partition) -> None:
+    with pytest.raises(LogUnavailableError, match=r"1 broker\(s\), but replication 3"):
         await client.create_topics([TopicSpec(name=new_name(), partitions=1)], replication=3)
     await client.create_topics([TopicSpec(name=at.topic, partitions=6)], replication=3)  # it is there already
 
@@ -370,4 +370,30 @@ async def test_appends_fail_in_time_while_kafka_is_away_and_work_again_later(own
                 await asyncio.sleep(0.2)
     found = values(await read_all(client, Partition(name, 0)))
     assert found == [b"before", b"after"]  # what was given up was not written later
+    await client.stop()
+
+
+async def test_reads_that_a_quota_holds_back_come_late_and_are_no_refusals(own_kafka: KafkaBroker) -> None:
+    """A broker answers a throttled fetch at once, and names no topic in its answer."""
+    client = KafkaLog(own_kafka.bootstrap)
+    await client.start()
+    at = Partition(new_name(), 0)
+    await client.create_topics([TopicSpec(name=at.topic, partitions=1)], replication=1)
+    await asyncio.gather(*(client.append(*at, None, b"." * 50_000) for _ in range(40)))
+    quota = ["--entity-type", "clients", "--entity-default", "--add-config", "consumer_byte_rate=200000"]
+    alter = ["--bootstrap-server", own_kafka.bootstrap, "--alter", *quota]
+    await asyncio.to_thread(own_kafka.tool, "kafka.admin.ConfigCommand", *alter)
+    collected = Collected()
+    async with asyncio.timeout(120):
+        await client.follow(at, 0, collected)
+        position = 0
+        while position < 40:
+            try:
+                page = await client.read(at, position, limit=4)
+            except LogUnavailableError:  # not within its time
+                continue
+            assert offsets(page) == list(range(position, position + len(page)))
+            position += len(page)
+        await collected.reach(at, 39)
+    assert collected.offsets(at) == list(range(40))
     await client.stop()

@@ -63,12 +63,20 @@ async def test_a_kafka_that_is_not_there_is_waited_for_and_then_named(make_worke
     assert "waiting for the log" in worker.log.read_text()
 
 
-async def test_fewer_brokers_than_copies_asked_for_is_a_clear_refusal(
-    make_worker: Start, own_kafka: KafkaBroker
+@pytest.mark.parametrize("some_exist", [False, True], ids=["none", "some"])
+async def test_fewer_brokers_than_copies_asked_for_are_waited_for_and_told_clearly(
+    make_worker: Start, own_kafka: KafkaBroker, *, some_exist: bool
 ) -> None:
-    line = await refusal(make_worker({**kafka_env(own_kafka), "KAFKA_REPLICATION_FACTOR": "3"}))
-    assert "1 broker(s), but replication 3" in line
-    assert "KAFKA_REPLICATION_FACTOR" in line
+    """Also where all of Weir's own topics exist, and only those of the engine are missing."""
+    env = {**kafka_env(own_kafka), "KAFKA_START_WAIT_S": "1"}
+    if some_exist:
+        first = await make_worker(env, KAFKA_CONSUMER_GROUP="another").start()
+        await first.stop()
+    worker = make_worker(env, KAFKA_REPLICATION_FACTOR="3")
+    line = await refusal(worker)
+    assert line.startswith("weir: Kafka has 1 broker(s), but replication 3 was asked for topic ")
+    assert "set KAFKA_REPLICATION_FACTOR" in line
+    assert "waiting for the log" in worker.log.read_text()
 
 
 async def test_a_worker_never_replaces_a_missing_llm(make_worker: Start) -> None:

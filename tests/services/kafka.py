@@ -11,8 +11,10 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tests.services.certificates import make_certificate, make_certificates
 from tests.services.process import Broker, ServiceError, free_ports, say
@@ -30,6 +32,9 @@ MODULES = "org.apache.kafka.common.security"
 
 # The serial collector and the first compiler only: half the start time, a third of the memory.
 JVM_OPTIONS = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO"]
+
+# How many copies Kafka keeps of what it writes for itself.
+COPIES = ("offsets.topic.replication.factor", "transaction.state.log.replication.factor")
 
 SETTINGS_FOR_TESTS: Mapping[str, str] = {
     # One broker cannot hold three copies.
@@ -73,6 +78,15 @@ class Listener:
         return self.protocol.endswith("SSL")
 
 
+@dataclass(frozen=True)
+class Membership:
+    """Which broker of a cluster this is."""
+
+    node: int
+    cluster_id: str
+    controllers: Mapping[int, int]  # the ports of all nodes' controllers, by node
+
+
 class KafkaBroker(Broker):
     """A private Kafka. It always has a plain listener, `bootstrap`.
 
@@ -80,6 +94,7 @@ class KafkaBroker(Broker):
         settings: Broker settings over those for tests.
         listeners: Further ones; `address` tells where.
         users: Passwords by user name, for all mechanisms.
+        membership: Of a broker of a `KafkaCluster`; None is a cluster of one.
         trusted: With it, a user may do only what an ACL allows; these, and whoever does not log in, may do all.
     """
 
@@ -92,12 +107,14 @@ class KafkaBroker(Broker):
         listeners: Sequence[Listener] = (),
         users: Mapping[str, str] | None = None,
         trusted: Sequence[str] | None = None,
+        membership: Membership | None = None,
     ) -> None:
         super().__init__()
         self._settings = settings or {}
         self._users = users or {}
         self._trusted = trusted
-        self._port, self._controller_port, *ports = free_ports(2 + len(listeners))
+        self._port, controller_port, *ports = free_ports(2 + len(listeners))
+        self._membership = membership or Membership(1, _new_cluster_id(), {1: controller_port})
         self._secured = dict(zip(listeners, ports, strict=True))
         self.bootstrap = f"127.0.0.1:{self._port}"
         self._properties = self.folder / "server.properties"
@@ -159,8 +176,7 @@ class KafkaBroker(Broker):
         self._jars = str(self._fetched())
         properties = {**self._base(), **self._security(), **SETTINGS_FOR_TESTS, **self._settings}
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        # A cluster id is 16 bytes in base64; random alone might begin with "-" and look like an option.
-        cluster_id = base64.urlsafe_b64encode(b"weir" + secrets.token_bytes(12)).decode().rstrip("=")
+        cluster_id = self._membership.cluster_id
         command = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
         for user, password in self._users.items():
             for mechanism in SCRAM:
@@ -174,17 +190,17 @@ class KafkaBroker(Broker):
         ports = {"PLAINTEXT": self._port, **{_name(one): port for one, port in self._secured.items()}}
         protocols = {"PLAINTEXT": "PLAINTEXT", **{_name(one): one.protocol for one in self._secured}}
         public = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
-        controller = f"127.0.0.1:{self._controller_port}"
+        node, controllers = self._membership.node, self._membership.controllers
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{controller}",
+            "node.id": str(node),
+            "controller.quorum.voters": ",".join(f"{one}@127.0.0.1:{port}" for one, port in controllers.items()),
             "controller.listener.names": "CONTROLLER",
             # Kafka assumes this map only as long as no listener asks for security.
             "listener.security.protocol.map": ",".join(
                 ["CONTROLLER:PLAINTEXT", *(f"{name}:{protocol}" for name, protocol in protocols.items())]
             ),
-            "listeners": f"{public},CONTROLLER://{controller}",
+            "listeners": f"{public},CONTROLLER://127.0.0.1:{controllers[node]}",
             "advertised.listeners": public,
             "log.dirs": str(self.folder / "data"),
         }
@@ -254,6 +270,49 @@ class KafkaBroker(Broker):
                 if not target.is_dir():
                     raise
         return target
+
+
+class KafkaCluster:
+    """Several brokers, each a controller as well: what is said of one of them holds of any."""
+
+    def __init__(self, size: int = 3) -> None:
+        controllers = dict(enumerate(free_ports(size), start=1))
+        cluster_id, copies = _new_cluster_id(), {name: str(size) for name in COPIES}
+        self.brokers = [
+            KafkaBroker(settings=copies, membership=Membership(node, cluster_id, controllers)) for node in controllers
+        ]
+
+    @property
+    def bootstrap(self) -> str:
+        """The addresses of all."""
+        return ",".join(broker.bootstrap for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start those that do not run, side by side: a majority of the controllers must meet."""
+        with ThreadPoolExecutor(max_workers=len(self.brokers)) as pool:
+            for started in [pool.submit(broker.start) for broker in self.brokers]:
+                started.result()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all for good."""
+        for broker in self.brokers:
+            broker.close()
+
+
+def _new_cluster_id() -> str:
+    """16 bytes in base64; random alone might begin with "-" and look like an option."""
+    return base64.urlsafe_b64encode(b"weir" + secrets.token_bytes(12)).decode().rstrip("=")
 
 
 def _name(listener: Listener) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -170,6 +171,16 @@ class Broker(ABC):
         for process in reversed(self._take_processes()):
             process.kill()
             process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it hangs, and keeps its connections."""
+        for process in self._processes:
+            process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        for process in self._processes:
+            process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop it in order and start it again, same data, same ports."""

@@ -87,8 +87,18 @@ class Transport(aiokafka.Transport):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.declared: frozenset[str] = frozenset()  # topics of Faust's own that are there already
         self.unreadable: TakeUnreadable | None = None  # what cannot be read is only logged, unless the app takes it
         watch()
+
+    async def _really_create_topic(self, owner: Any, client: Any, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Create a topic that Faust needs, unless that is done.
+
+        Faust asks one broker for the controller, and the worker ends where that broker has just died; it makes the
+        topics of a cluster without asking whether two copies must have what is written.
+        """
+        if topic not in self.declared:
+            await super()._really_create_topic(owner, client, topic, *args, **kwargs)
 
 
 def broker_url(bootstrap_servers: str) -> str:

@@ -30,7 +30,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from transports.kafka.fetches import Asker, Page
+from transports.kafka.fetches import Asker, Page, ThrottledError
 from transports.log import Deliver, LogError, Partition
 
 __all__ = ["Feeds"]
@@ -183,6 +183,9 @@ class Feeds:
             one.asked = True
         try:
             answers = await asker.poll(node, positions, max_wait_s=max_wait_s)
+        except ThrottledError as error:
+            await asyncio.sleep(error.pause_s)
+            return
         except KafkaError as error:
             logger.info("broker %s does not answer the feed: %s", node, error)
             for one in asked:

@@ -36,7 +36,7 @@ from transports.kafka.errors import log_error
 from transports.kafka.topic_ids import TopicIdRequest, topic_id_in
 from transports.log import Partition, Record
 
-__all__ = ["Asker", "Page", "may_pass"]
+__all__ = ["Asker", "Page", "ThrottledError", "may_pass"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ LATEST: Final = -1
 _READ_COMMITTED: Final = 1
 RECORD_BYTES: Final = 512  # asked for each record of a page, more or less; a single larger batch comes whole
 _BACKOFF_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 1.0  # after an empty answer: the broker holds the next one back as long as it must
 _UNKNOWN_ANSWERS: Final = 3  # a topic may be news to a broker; after this many answers it does not exist
 
 
@@ -57,6 +58,16 @@ class Page(NamedTuple):
     position: int  # where to go on: behind the last record, hole or control batch in the answer
     end: int  # the log's end (last stable offset) when the broker answered
     size_bytes: int  # of the answer; with no records and no new position, a batch that did not fit
+
+
+class ThrottledError(KafkaError):  # type: ignore[misc] # aiokafka has no types
+    """Kafka holds our reads back, for a quota of our user or client id is used up."""
+
+    retriable = True
+
+    def __init__(self, pause_s: float) -> None:
+        super().__init__(f"a quota is used up, for {pause_s:g} s")
+        self.pause_s = min(pause_s, _LONGEST_PAUSE_S)
 
 
 class Asker:
@@ -176,6 +187,7 @@ class Asker:
         """Fetch from several partitions that ``node`` leads; waits up to ``max_wait_s`` while all are at their end.
 
         Raises:
+            ThrottledError: a quota is used up; the answer holds nothing, and the next one comes late.
             KafkaError: the node did not answer.
         """
         size = partition_bytes or self._partition_bytes
@@ -185,6 +197,8 @@ class Asker:
         wait_ms, total_bytes = int(max_wait_s * 1000), 8 * size
         request = FetchRequest(wait_ms, 1, total_bytes, _READ_COMMITTED, list(topics.items()))
         response = await self._client.send(node, request)
+        if response.throttle_time_ms and not response.topics:
+            raise ThrottledError(response.throttle_time_ms / 1000)
         answers: dict[Partition, Page | KafkaError] = {}
         for topic, partitions in response.topics:
             for partition, code, _, end, *more, data in partitions:
@@ -240,6 +254,10 @@ class Asker:
                             known = 0 <= at.partition < self.partitions(at.topic)
                             raise LeaderNotAvailableError if known else UnknownTopicOrPartitionError
                         return await ask(node)
+                    except ThrottledError as error:
+                        last = error
+                        await asyncio.sleep(error.pause_s)
+                        continue
                     except KafkaError as error:
                         unknown += isinstance(error, UnknownTopicOrPartitionError)
                         if unknown == _UNKNOWN_ANSWERS or not may_pass(error):

@@ -12,8 +12,12 @@ complains about is no news.
 
 Every client of aiokafka, Faust's as well as ours, connects by ``aiokafka.client.create_conn``, a name in a module.
 There is no other place for this that all of them pass, so `watch` puts ours there.
+
+It bounds the time of a connection besides. A broker that hangs accepts connections and answers nothing; aiokafka waits
+for it as long as for any request (Faust's producer: 20 minutes), and its client connects to no other broker meanwhile.
 """
 
+import asyncio
 import logging
 import time
 from typing import Any, Final
@@ -30,6 +34,7 @@ __all__ = ["RefusedError", "connect", "refused", "watch"]
 
 logger = logging.getLogger(__name__)
 
+CONNECT_S: Final = 5.0  # for a connection and its login; the broker may be busy, but others can be asked
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 5.0  # how much later than it could a worker goes on, at most
 TELL_S: Final = 10.0
@@ -105,7 +110,8 @@ async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnecti
     gate = _gates.setdefault((broker, credentials), _Gate())
     again = gate.enter()
     try:
-        connection = await connect(host, port, **options)
+        async with asyncio.timeout(CONNECT_S):
+            connection = await connect(host, port, **options)
     except (KafkaError, OSError) as error:
         told = refusal(error, broker, KafkaSecurity.of(options))
         if told is None:

@@ -22,6 +22,7 @@ from mode import Service
 
 from transports.kafka.errors import log_error
 from transports.kafka.one_loop import OneLoopConsumer
+from transports.kafka.starting import until_connected
 from transports.settlement import Settlement
 
 __all__ = [
@@ -84,7 +85,7 @@ class GroupRefusals(Consumer):
         told_at = -TELL_S
         async for _ in self.itertimer(ASK_AGAIN_S):
             consumer = self._thread._consumer  # noqa: SLF001
-            if consumer is None or consumer._closed:  # noqa: SLF001
+            if consumer is None or consumer._closed or consumer._coordinator is None:  # noqa: SLF001 -- it connects
                 continue
             try:
                 consumer._coordinator.check_errors()  # noqa: SLF001
@@ -202,6 +203,14 @@ class _WorkerThread(OneLoopConsumer):
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 
+    async def on_start(self) -> None:
+        """Connect."""
+        await until_connected(super().on_start, self._drop)
+
+    async def _drop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
 
 class ShortPolls(Consumer):
     """Keeps one partition from waiting for another.
@@ -261,6 +270,14 @@ class Producer(driver.Producer):
         super().__init__(*args, **kwargs)
         self.buffer = Buffer(loop=self.loop, beacon=self.beacon)
         self.buffer.app = self.app
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await until_connected(super().on_start, self._drop)
+
+    async def _drop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
 
 
 class TablesFirst(Consumer):

@@ -19,7 +19,7 @@ from events.base import derived_id
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.windows.helpers import LIMITS, SPANS, T0, metrics, signal, signals, tick
 from tests.unit.windows.test_shard import Recorded
-from transports.log import LogError, Partition, Record
+from transports.log import LogError, LogRefusedError, Partition, Record
 from transports.partitioner import partition_for
 from windows.rows import Rows
 
@@ -170,6 +170,27 @@ async def test_while_the_log_is_away_nothing_is_judged_and_nothing_is_lost(stage
     stage.log.broken = None
     await task
     assert stage.told() == [RAISED]
+
+
+@pytest.mark.parametrize("reading", [True, False], ids=["not even read", "not written"])
+async def test_an_insight_that_the_log_refuses_is_told_and_holds_up_no_window(
+    stage: Stage, caplog: pytest.LogCaptureFixture, *, reading: bool
+) -> None:
+    """An ACL is missing: asking again every second helps nobody, and the windows behind it are judged."""
+    refusal = LogRefusedError("cannot append to ai-insights-1: our user may not, an ACL is missing")
+    if reading:
+        stage.log.refused.add(INSIGHTS.topic)
+    stage.log.fail_append = lambda at, _: refusal if at == INSIGHTS else None
+    await stage.put(*bad(1), *closing(20))
+    assert stage.told() == []
+    assert stage.watching.counts.refused == 1
+    assert "an insight of acme is not in the log" in caplog.text
+    assert "an ACL is missing" in caplog.text
+    assert "waiting for the log" not in caplog.text
+    stage.log.fail_append = lambda *_: None  # it is granted
+    stage.log.refused.clear()
+    await stage.put(*good(41), *closing(70))
+    assert stage.told() == [CLEARED]
 
 
 async def test_a_worker_that_loses_the_partition_meanwhile_writes_nothing_more(stage: Stage) -> None:

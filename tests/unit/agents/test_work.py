@@ -107,6 +107,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     events = Events(log)
     return SimpleNamespace(
         draining=False,
+        log_client=log,
         settings=Settings(max_in_flight=1),
         own_partitions=lambda: {2},
         worker_name="w:1",
@@ -119,7 +120,7 @@ def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def event(acknowledged: list[int], request: ChatRequest = REQUEST, offset: int = 7) -> Any:
-    place = {"topic": "chat-requests", "partition": 2, "offset": offset, "timestamp": 1.0, "headers": ()}
+    place = {"topic": "chat-requests", "partition": 2, "offset": offset, "timestamp": 1.0, "headers": requests.ACCEPTED}
     message = SimpleNamespace(key=request.key, value=requests.encode(request), **place)
     return SimpleNamespace(message=message, ack=lambda: acknowledged.append(offset))
 

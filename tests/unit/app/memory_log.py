@@ -13,6 +13,7 @@ from transports.log import (
     Headers,
     Kept,
     LogError,
+    LogRefusedError,
     LogUnavailableError,
     Partition,
     Record,
@@ -35,6 +36,7 @@ class MemoryLog:
         self.reading: asyncio.Event | None = None  # questions are answered when it is set
         self.showing: asyncio.Event | None = None  # until it is set, records are written and not delivered
         self.starts: dict[Partition, int] = {}  # what retention has left begins there
+        self.refused: set[str] = set()  # topics that may not be read
         self.topic_ids: dict[str, str] = {}
         self.limits: dict[str, int] = {}  # the largest record of a topic; others take any
         self.now = 0.0  # the time of records that are written
@@ -132,6 +134,8 @@ class MemoryLog:
 
     async def offset_at(self, at: Partition, timestamp: float) -> int:
         await self._reachable()
+        if at.topic in self.refused:
+            raise LogRefusedError(f"cannot read {at.topic}: our user may not, an ACL is missing")
         log = self.records.get(at, [])
         return next((record.offset for record in log if record.timestamp >= timestamp), len(log))
 

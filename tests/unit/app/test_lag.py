@@ -21,12 +21,20 @@ class FakeGroup:
         self.away: Exception | None = None
         self.hangs = False
         self.asked = 0
+        self.unsettled: set[TP] = set()
+        self.positions: dict[TP, int | None] = {}
 
     def assignment(self) -> set[TP]:
         return self.owned
 
     def committed(self, tp: TP) -> int | None:
         return self.done.get(tp)
+
+    def settled(self, tp: TP) -> bool:
+        return tp not in self.unsettled
+
+    async def position(self, tp: TP) -> int | None:
+        return self.positions.get(tp)
 
     async def highwaters(self, *tps: TP) -> Mapping[TP, int]:
         self.asked += 1
@@ -45,6 +53,17 @@ async def test_the_lag_is_what_is_not_committed_of_what_the_log_still_has() -> N
     await one.refresh(group)
     assert one.values(group.owned) == {("t", "0"): 40, ("t", "1"): 10}
     assert one.known_at > time.time() - 60
+
+
+async def test_what_was_read_to_its_end_and_settled_is_no_lag() -> None:
+    """The last offsets may be those of control records, which are delivered to nobody."""
+    one, group = Lag({"t": "t"}), FakeGroup()
+    group.positions = {MINE: 100, NEW: 99}
+    await one.refresh(group)
+    assert one.values(group.owned) == {("t", "0"): 0, ("t", "1"): 10}
+    two, group.unsettled = Lag({"t": "t"}), {MINE}
+    await two.refresh(group)
+    assert two.values(group.owned) == {("t", "0"): 40, ("t", "1"): 10}
 
 
 async def test_a_partition_that_went_to_somebody_else_is_theirs_to_tell() -> None:

@@ -9,6 +9,7 @@ from answers import envelope
 from answers.envelope import Json, MalformedRecordError
 from app import requests
 from app.requests import ChatRequest, Ingress, fingerprint, upstream_body
+from llm.calls import ThinkTags
 
 BODY: Json = {"model": "m", "messages": [{"role": "user", "content": "Grüße 👩‍👩‍👧"}], "x": [None, 1.5]}
 REQUEST = ChatRequest(
@@ -33,6 +34,12 @@ def test_a_request_is_read_as_it_was_written() -> None:
 def test_priority_and_deadline_travel_with_it() -> None:
     urgent = replace(REQUEST, priority=9, deadline="2026-01-31T12:01:00.000000Z")
     assert requests.decode(requests.encode(urgent)) == urgent
+
+
+@pytest.mark.parametrize("tags", [None, *ThinkTags])
+def test_what_becomes_of_think_tags_travels_with_it(tags: ThinkTags | None) -> None:
+    wanted = replace(REQUEST, think_tags=tags)
+    assert requests.decode(requests.encode(wanted)) == wanted
 
 
 def test_how_it_came_back_from_the_dead_letters_travels_with_it() -> None:

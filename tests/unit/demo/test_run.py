@@ -17,7 +17,8 @@ from demo.run import answers
 
 FAUST = """
 import json, os, sys, time
-print(json.dumps({"argv": sys.argv[1:], "pid": os.getpid(), "url": os.environ.get("OPENAI_URL")}), flush=True)
+told = {"url": os.environ.get("OPENAI_URL"), "rabbitmq": os.environ.get("RABBITMQ_URL")}
+print(json.dumps({"argv": sys.argv[1:], "pid": os.getpid(), **told}), flush=True)
 time.sleep(600)
 """
 NOBODY = "http://127.0.0.1:9/v1"  # discard: nothing listens there
@@ -82,11 +83,23 @@ def test_the_worker_is_faust_and_the_note_has_the_port(tmp_path: Path) -> None:
     with launched(tmp_path, NOBODY, RESTAPI_PORT="8099") as (_, printed, worker):
         assert worker["argv"] == ["-A", "app", "worker"]
         assert "http://localhost:8099/v1/chat/completions" in printed
+        assert "http://localhost:8099/requests" in printed
+        folder = os.path.relpath(Path(sys.executable).parent, tmp_path)
+        assert f"run {folder}/faust" in printed
+
+
+@pytest.mark.parametrize("url", ["", "amqp://guest:guest@localhost:5672/"])
+def test_a_demo_model_takes_no_requests_from_rabbitmq(tmp_path: Path, url: str) -> None:
+    with launched(tmp_path, NOBODY, RABBITMQ_URL=url) as (_, printed, worker):
+        assert worker["rabbitmq"] == ""
+        assert "RabbitMQ is off" in printed
 
 
 def test_a_given_url_is_left_alone(tmp_path: Path) -> None:
-    with launched(tmp_path, NOBODY, OPENAI_URL="http://llm.example/v1") as (_, printed, worker):
-        assert worker["url"] == "http://llm.example/v1"
+    given = {"OPENAI_URL": "http://llm.example/v1", "RABBITMQ_URL": "amqp://mq/"}
+    with launched(tmp_path, NOBODY, **given) as (_, printed, worker):
+        assert (worker["url"], worker["rabbitmq"]) == (given["OPENAI_URL"], given["RABBITMQ_URL"])
+        assert "RabbitMQ is off" not in printed
         assert "DEMO MODEL" not in printed
 
 

@@ -24,9 +24,19 @@ async def upstream(
     idle_s: float = SECONDS,
     retries: int = 0,
     on_retry: Callable[[], None] = lambda: None,
+    organization: str | None = None,
+    project: str | None = None,
 ) -> AsyncIterator[Upstream]:
     timeouts = Timeouts(connect_s=connect_s, first_token_s=first_token_s, idle_s=idle_s)
-    one = Upstream(url=url, api_key="sk-1", timeouts=timeouts, retries=retries, on_retry=on_retry)
+    one = Upstream(
+        url=url,
+        api_key="sk-1",
+        organization=organization,
+        project=project,
+        timeouts=timeouts,
+        retries=retries,
+        on_retry=on_retry,
+    )
     try:
         yield one
     finally:

@@ -172,7 +172,20 @@ async def test_a_request_reaches_the_server_unchanged_but_for_streaming_with_usa
     assert orjson.dumps(body) == before
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body directly")  # aiohttp's advice to the openai client
+async def test_the_organization_and_the_project_that_pay_are_named_only_where_they_are_set() -> None:
+    asked: list[tuple[str | None, str | None]] = []
+
+    async def record(request: web.Request) -> web.StreamResponse:
+        asked.append((request.headers.get("OpenAI-Organization"), request.headers.get("OpenAI-Project")))
+        return await saying(delta("a", "stop"), DONE)(request)
+
+    async with server(record) as url:
+        for organization, project in ((None, None), ("org-1", None), ("org-1", "proj-2")):
+            async with upstream(url, organization=organization, project=project) as one:
+                await chunks_of(one, {"model": "m", "messages": []})
+    assert asked == [(None, None), ("org-1", None), ("org-1", "proj-2")]
+
+
 async def test_a_request_of_some_megabytes_is_asked_whole() -> None:
     sizes: list[int] = []
 

@@ -16,6 +16,7 @@ from app.publishing import Events
 from app.requests import Ingress
 from app.traces import Traces
 from events.replays import ReplayCompared
+from llm.calls import ThinkTags
 from replays.chat.asking import Asking, replay_uid
 from replays.chat.plans import Plan
 from replays.chat.selecting import select
@@ -40,7 +41,13 @@ class Desk:
         self.log = MemoryLog()
         self.log.now = 1_800_000_000.0
         asked = [
-            recorded(self.log, f"q-{n}", "answer of m" if n % 3 else "something else", model="m")
+            recorded(
+                self.log,
+                f"q-{n}",
+                "answer of m" if n % 3 else "something else",
+                model="m",
+                think_tags=ThinkTags.SPLIT if n % 3 else ThinkTags.KEEP,
+            )
             for n in range(QUESTIONS)
         ]
         self.first = asked[0]
@@ -124,6 +131,7 @@ async def test_what_is_asked_again_is_marked_and_says_the_same_but_for_the_model
     (asked,) = desk.asked(run)
     assert (asked.replay, asked.replay_of, asked.ingress) == (run.id, "q-0", Ingress.REPLAY)
     assert (asked.tenant, asked.stream, asked.deadline) == ("acme", False, None)
+    assert asked.think_tags is ThinkTags.KEEP
     assert asked.body == {"model": "other", "messages": [{"role": "user", "content": "about q-0"}]}
     assert asked.fingerprint == requests.fingerprint(asked.body)
     assert asked.uid == replay_uid(run.id, desk.first)

@@ -43,7 +43,7 @@ def request_of(uid: str, **more: Any) -> ChatRequest:
 def ask(log: MemoryLog, uid: str, **more: Any) -> ChatRequest:
     """A request in the log."""
     request = request_of(uid, **{"chunks_from": len(log.records.get(CHUNKS, [])), **more})
-    log.put(REQUESTS, uid.encode(), requests.encode(request))
+    log.put(REQUESTS, uid.encode(), requests.encode(request), requests.ACCEPTED)
     return request
 
 

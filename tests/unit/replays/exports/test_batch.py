@@ -106,8 +106,10 @@ async def test_each_uid_comes_once_and_what_is_no_request_not_at_all() -> None:
     ask(log, "a", event_id="evt-again")
     log.put(REQUESTS, b"x", b"no request")
     replay = requests.encode(request_of("r")).replace(b'"stream":true', b'"stream":true,"replay":"20261121T120000Z-1"')
-    log.put(REQUESTS, b"r", replay)
-    log.put(REQUESTS, b"n", requests.encode(request_of("n")).replace(b'"stream":true', b'"replay":null'))
+    log.put(REQUESTS, b"r", replay, requests.ACCEPTED)
+    log.put(
+        REQUESTS, b"n", requests.encode(request_of("n")).replace(b'"stream":true', b'"replay":null'), requests.ACCEPTED
+    )
     ask(log, "c", body=body_of('what is a "replay"?'))
     ask(log, "b", tenant="default")  # the first one is answered, whoever sent it
     submissions = Submissions(log, Where(["tenant=default"]), tally, nothing)

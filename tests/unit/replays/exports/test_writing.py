@@ -96,8 +96,8 @@ async def test_a_client_that_writes_anything_is_counted_and_hides_nobody(tmp_pat
     value = value.replace(b'"role":"user"', b'"role":"user","name":' + b"[" * 600 + b"]" * 600)
     for field in (b'"uid":"deep"', b'"source":"weir"'):
         name = field.partition(b":")[0]
-        log.put(REQUESTS, b"deeper", value.replace(field, name + b":" + b"[" * 1000 + b"]" * 1000))
-    log.put(REQUESTS, b"deep", value)
+        log.put(REQUESTS, b"deeper", value.replace(field, name + b":" + b"[" * 1000 + b"]" * 1000), requests.ACCEPTED)
+    log.put(REQUESTS, b"deep", value, requests.ACCEPTED)
     ask(log, "good")
     for uid in ("deep", "good"):
         say(log, uid, begin("x", after=-1), says("x", 0, f"of {uid}"), ends("x"))

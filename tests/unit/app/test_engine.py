@@ -1,0 +1,15 @@
+"""What the settings want of the engine, and what is not installed."""
+
+import pytest
+
+from app import engine
+from app.settings import SettingsError
+
+
+def test_tables_on_disk_need_a_package_and_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.check_store("memory")
+    engine.check_store("rocksdb")
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    engine.check_store("memory")
+    with pytest.raises(SettingsError, match=r"pip install 'weir\[rocksdb\]'"):
+        engine.check_store("rocksdb")
