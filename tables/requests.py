@@ -116,11 +116,11 @@ def apply(row: Json | None, event: Event) -> Json | None:
 
 
 def _cut(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return limits.error_object(value) if name == "error" else limits.small_object(value)
-    return limits.name(value)
+    if name == "error" and value is not None:
+        return limits.error_object(value if isinstance(value, dict) else {"message": value})
+    if isinstance(value, dict) or name in {"usage", "timings"}:
+        return limits.small_object(value)
+    return value if value is None or isinstance(value, bool | int | float) else limits.name(value)
 
 
 def _answered(row: Json, happening: Happening, event: Event) -> Json:
