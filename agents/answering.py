@@ -347,7 +347,7 @@ class Answering:
         _, said = await recounted(
             self._tails, at, request.uid, position=request.chunks_from, rid=known.rid, upto=known.last
         )
-        return plan(known, request, policy, said)
+        return await asyncio.to_thread(plan, known, request, policy, said)  # an answer may be long
 
     def _void_pause_s(self, marks: Marks) -> float:
         return min(self._rules.void_pause_s * 2.0 ** (marks.void - 1), VOID_PAUSE_MAX_S)

@@ -6,8 +6,8 @@
     only thoughts said                    call anew, and leave its thoughts out: they were told
     anything else                         say it again from its start (restart), or fail
 
-"Anything else" is half a tool call, of which a client has pieces that no text can follow, several choices at once, or
-an LLM that cannot continue a message.
+"Anything else" is half a tool call, a refusal, sound or a picture, of which a client has pieces that no text can
+follow, several choices at once, or an LLM that cannot continue a message.
 """
 
 from collections.abc import AsyncGenerator, Iterable
@@ -20,9 +20,11 @@ from answers.completion import Completion
 from answers.envelope import Json
 from answers.fold import Answer
 from answers.frames import Kind
+from answers.shape import PARTS
 from app.requests import ChatRequest
 
 THOUGHTS = ("reasoning_content", "reasoning")
+NO_TEXT = ("tool_calls", "function_call", "refusal", "audio", PARTS)  # what no model goes on with after a text
 LIMITS = ("max_tokens", "max_completion_tokens")
 
 INTERRUPTED = {
@@ -86,7 +88,7 @@ def plan(answer: Answer, request: ChatRequest, policy: Continuation, said: Itera
     choices = completion.result().get("choices") or [{}]
     message = choices[0].get("message") or {}
     text = message.get("content")
-    if message.get("tool_calls") or message.get("function_call") or len(choices) > 1:
+    if any(message.get(name) for name in NO_TEXT) or len(choices) > 1:
         return _without_continuation(request, policy)
     thought = any(message.get(name) for name in THOUGHTS)
     if not isinstance(text, str) or not text:

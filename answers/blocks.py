@@ -43,19 +43,20 @@ class Blocks:
         self._by_index: dict[int, list[_Block]] = {}
         self._last: _Block | None = None
         self._count = 0
-        self._lists = 0
+        self._of_objects: bool | None = None  # a list has one kind of items: that of its first one
+        self._numbered = True
 
     def items(self, given: list[Any]) -> list[Any]:
         """What of a delta's list is new, as OpenAI would have sent it."""
-        self._lists += 1
-        if self._count == 0 and not any(isinstance(item, dict) for item in given):
-            return given  # of words or numbers
-        return [found for item in given if (found := self._item(item)) is not None]
+        if self._of_objects is None and given:
+            self._of_objects = isinstance(given[0], dict)
+        if not self._of_objects:
+            return [item for item in given if not isinstance(item, dict)]
+        objects = [item for item in given if isinstance(item, dict)]
+        self._numbered = self._in_pieces or self._count > 0 or any("index" in item for item in objects)
+        return [found for item in objects if (found := self._item(item)) is not None]
 
-    def _item(self, item: Any) -> Any:
-        if not isinstance(item, dict):
-            self._count += 1
-            return item
+    def _item(self, item: Json) -> Json | None:
         index = whole(item.get("index"))
         block = self._block_of(index, item)
         if block is None:
@@ -63,8 +64,8 @@ class Blocks:
             self._count += 1
             self._by_index.setdefault(-1 if index is None else index, []).append(block)
             self._note(block, item)
-            without = index is None and self._lists == 1 and not self._in_pieces
-            return item if without or index == block.place else {**item, "index": block.place}
+            same = not self._numbered or (type(index_given := item.get("index")) is int and index_given == block.place)
+            return item if same else {**item, "index": block.place}
         self._last = block
         new = {k: v for k, v in item.items() if v is not None and (k in TEXTS or k not in block.told)}
         self._note(block, item)

@@ -146,7 +146,7 @@ class Completion:
     def _add_choice(self, given: Json) -> None:
         choice = self._choices.get(given["index"])
         if choice is None:
-            message = _Fields(role="assistant", content=None)
+            message = _Fields(role=None, content=None)
             choice = _Fields(index=given["index"], message=message, logprobs=None, finish_reason=None)
             self._choices[given["index"]] = choice
         self.size += _add(cast("_Fields", choice["message"]), given["delta"])
@@ -175,7 +175,8 @@ def _counts(key: str, value: Any, old: Any) -> bool:
 
 
 def _finished(message: Json) -> Json:
-    """As OpenAI answers without streaming: empty text beside calls is null."""
+    """As OpenAI answers without streaming: the role is there, and empty text beside calls is null."""
+    message = {**message, "role": message.get("role") or "assistant"}
     if not (message.get("tool_calls") or message.get("function_call")):
         return message
     return {**message, "content": message.get("content") or None}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from faust.app.base import SCAN_IGNORE
 from faust.cli.base import DEFAULT_LOGLEVEL
 from faust.exceptions import ImproperlyConfigured
 from faust.types import EventT, StreamT
@@ -74,6 +75,7 @@ MODULES = (
     "commands.replay_table",
 )
 
+EXTRAS = (".otel",)  # modules of this package that import what only an extra installs
 GARBAGE_OBJECTS = 50_000  # new objects between two searches for reference cycles
 TABLES_S = 10.0  # for table changes to get into the log, where somebody waits for that
 EVENTS_S = 5.0  # for the last events to get into the log
@@ -242,6 +244,7 @@ class Weir(faust.App):
             connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
         )
         self.draining = False
+        self.unreadable_rows: Counter[str] = Counter()  # by table, since its start
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
@@ -320,6 +323,15 @@ class Weir(faust.App):
             raise LogUnavailableError("table changes are not in the log yet")
 
     # -- start and stop
+
+    def discover(
+        self,
+        *extra_modules: str,
+        categories: Iterable[str] | None = None,
+        ignore: Iterable[Any] = (*SCAN_IGNORE, *EXTRAS),
+    ) -> None:
+        """Find agents, tables and commands. Faust scans all of this package, and here not what an extra needs."""
+        super().discover(*extra_modules, categories=categories, ignore=ignore)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         """What is outside Faust comes first, and so stops last."""

@@ -267,6 +267,13 @@ TABLE_ROWS = Spec(
     labels=("table",),
     help="Rows in memory, of owned partitions and of those that this worker stands by for; none with rocksdb.",
 )
+ROWS_UNREADABLE = Spec(
+    name="weir_table_rows_unreadable_total",
+    kind="counter",
+    unit="rows",
+    labels=("table",),
+    help="Records of a table's changelog that are no row: passed over, by views and by decisions.",
+)
 LOOP_DELAY = Spec(
     name="weir_event_loop_delay_seconds",
     kind="histogram",
@@ -295,6 +302,9 @@ ERROR_CODES = frozenset({
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",
     "unsupported_media_type", "upstream_disconnected", "upstream_invalid_response", "upstream_timeout",
     "readers_memory", "upstream_unreachable", "void_marks", "worker_full", "worker_starting", "worker_stopping",
+    # of the HTTP layer
+    "bad_request", "headers_too_large", "invalid_body", "request_timeout", "too_many_connections",
+    "unsupported_content_encoding",
     # OpenAI's, as LLMs send them
     "billing_hard_limit_reached", "content_filter", "content_policy_violation", "context_length_exceeded",
     "insufficient_quota", "invalid_api_key", "invalid_type", "invalid_value", "missing_required_parameter",

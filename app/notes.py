@@ -14,6 +14,7 @@ from answers.limits import cut
 
 CHARS_MAX: Final = 1_000_000  # of one answer; what comes after is counted only
 PASSAGES_MAX: Final = 128  # of one answer; then they are not told apart any more
+FUNCTION_CALL: Final = -1  # in the place of an index: a message has one, as OpenAI had them before tool calls
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 
 
@@ -82,6 +83,8 @@ class Notes:
                     _weigh(run, choice["logprobs"])
             if calls := delta.get("tool_calls"):
                 self._call(calls)
+            if called := delta.get("function_call"):
+                self._call([{"index": FUNCTION_CALL, "function": called}])
 
     def _run(self, part: Part) -> Passage:
         """The passage that goes on, or a new one."""
@@ -112,8 +115,8 @@ class Notes:
                 passage = self._calls[call.get("index", 0)] = Passage(Part.TOOL)
                 self.passages.append(passage)
             name = function.get("name")
-            if isinstance(name, str) and name:
-                passage.tool = cut(name)
+            if isinstance(name, str) and name and name != passage.tool:  # some servers say it in pieces
+                passage.tool = cut((passage.tool or "") + name)
             self._say(passage, function.get("arguments"))
 
 

@@ -36,6 +36,7 @@ class Readings:
             (metrics.RECOVERING, lambda: {(): int(app.in_recovery)}),
             (metrics.RECOVERY_REMAINING, lambda: {(): self._remaining()}),
             (metrics.TABLE_ROWS, self._rows),
+            (metrics.ROWS_UNREADABLE, lambda: {(name,): app.unreadable_rows[name] for name in app.tables}),
         )
         for spec, values in read:
             app.metrics.read(spec, values)

@@ -240,6 +240,7 @@ def _check_sizes(request: ChatRequest) -> None:
         ("data.fingerprint", request.fingerprint, limits.NAME_CHARS),
         ("data.accepted_at", request.accepted_at, limits.TIME_CHARS),
         ("data.deadline", request.deadline, limits.TIME_CHARS),
+        ("data.chunks_topic_id", request.chunks_topic_id, limits.NAME_CHARS),
         ("data.replay", request.replay, limits.NAME_CHARS),
         ("data.replay_of", request.replay_of, limits.NAME_CHARS),
     ):

@@ -4,6 +4,7 @@ The names and defaults of the two systems that Weir replaces are kept (OPENAI_*,
 LOG_LEVEL, KAFKA_*). The table in docs/settings.md is made from this file and checked by ``make lint``.
 """
 
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ DAY = 86400.0
 RECORD_OVERHEAD_BYTES = 4096
 OFF = "off"
 NONE = "none"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _http_url(url: str) -> str:
@@ -69,7 +71,7 @@ def _redact(names: str) -> str:
 
 
 def _unbroken(value: str | None) -> str | None:
-    if value and "\n" in value:  # as `kubectl create secret --from-file` takes it from a file, and base64 from echo
+    if value and _CONTROL.search(value):  # as `kubectl create secret --from-file` takes it from a file, and echo
         raise ValueError("a value without a line break, such as a secret has that was made with one at its end")
     return value
 
@@ -101,11 +103,13 @@ class SettingsError(Exception):
 class Settings(BaseModel):
     """Settings of one worker. Field names are the environment variables in lower case."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     # -- the LLM (names and defaults of the queue worker)
     openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
-    openai_api_key: SecretStr = Field(SecretStr("dummy-token"), description="API key for it; local servers ignore it.")
+    openai_api_key: Annotated[SecretStr, AfterValidator(_unbroken_secret)] = Field(
+        SecretStr("dummy-token"), description="API key for it; local servers ignore it."
+    )
     openai_org_id: HeaderText | None = Field(
         None, description="Organization that the calls are billed to, sent as OpenAI-Organization."
     )
@@ -199,6 +203,24 @@ class Settings(BaseModel):
         le=4096 * MIB,
         description="Bytes of stored answers that a worker keeps, as JSON, for the next GET of the same answer: those "
         "that were asked for last. 0 keeps none.",
+    )
+    http_connections_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Connections to the HTTP door at once; a further one gets a 503. Each needs a file descriptor.",
+    )
+    http_header_timeout_s: Seconds = Field(
+        30.0,
+        description="Time for the request line and headers to arrive, from the connection on, in seconds; then a 408.",
+    )
+    http_body_timeout_s: Seconds = Field(
+        120.0, description="Time for the whole body of a request to arrive, in seconds; then a 408."
+    )
+    http_keepalive_timeout_s: Seconds = Field(
+        75.0,
+        description="How long a connection may be idle after a response, in seconds. Keep it above the idle time of "
+        "the proxy in front, which would else send a request into a connection that is just being closed.",
     )
     client_write_timeout_s: Seconds = Field(
         60.0, description="How long a client may leave the socket full before it is let go, in seconds."
@@ -589,10 +611,10 @@ def _check_together(settings: Settings) -> None:
                 raise SettingsError(
                     f"{name.upper()} is not set; KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} needs it"
                 )
-    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "prices_file"):
         path = getattr(settings, name)
-        if path is not None and not path.is_file():
-            raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a file that exists")
+        if path is not None and not path.is_file():  # a pipe would be waited for
+            raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a regular file that exists")
     if settings.retention_requests_s <= settings.answer_timeout_s:
         raise SettingsError(
             f"RETENTION_REQUESTS_S is {settings.retention_requests_s:g}; allowed: more than "

@@ -21,7 +21,7 @@ class Choices:
         self._wanted = wanted
         self._begun: set[int] = set()
         self._ended: set[int] = set()
-        self._calling: set[int] = set()  # those that call tools
+        self._calling: dict[int, str] = {}  # those that call tools, and how their finish reason says so
         self._last: Json = {"object": "chat.completion.chunk"}
         self.spoke = False  # something was said that a client sees
 
@@ -37,8 +37,8 @@ class Choices:
                 self._begun.add(index)
             delta = choice.get("delta")
             if delta:
-                if delta.get("tool_calls"):
-                    self._calling.add(index)
+                if delta.get("tool_calls") or delta.get("function_call"):
+                    self._calling[index] = "tool_calls" if delta.get("tool_calls") else "function_call"
                     says = True
                 elif delta.get("content"):
                     says = True
@@ -70,7 +70,7 @@ class Choices:
 
     def inferred_end(self) -> Json | None:
         """The last chunk of an answer that its server ended without a finish reason; None if each choice has one."""
-        return self._end({index: "tool_calls" if index in self._calling else "stop" for index in self._open}, INFERRED)
+        return self._end({index: self._calling.get(index, "stop") for index in self._open}, INFERRED)
 
     def cut(self, limit: str) -> Json | None:
         """The last chunk of an answer that is stopped by the limit of that name; None if there is nothing to stop."""

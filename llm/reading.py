@@ -20,10 +20,10 @@ from answers.envelope import Json
 from answers.shape import Shape
 from llm.calls import Call, ThinkTags, Timeouts
 from llm.choices import Choices
+from llm.chunks import as_chunk, checked
 from llm.errors import AnswerTooLongError, UpstreamError, broke_off, not_understood
 from llm.lenient import Halves, loads, loads_halves
 from llm.opening import malformed_http
-from llm.shapes import error_in, refusal
 from llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from llm.thinking import ThinkingSplitter
 from llm.waiting import AFTER_FINISH_S, Waiting
@@ -166,7 +166,7 @@ class Reading:
             chunk = self._chunk(data, decoder.name)
             if chunk is None and block is None:
                 return  # the connection ended within an event
-            chunk = self._shape.chunk(_checked(chunk, event_name=decoder.name))
+            chunk = self._shape.chunk(checked(chunk, event_name=decoder.name))
             if choices.add(chunk):
                 self._tokens_left -= 1
             yield self._shown(chunk)
@@ -217,7 +217,7 @@ class Reading:
             self._check_whole_body()
             raise not_understood("something that is not a JSON object") from None
         self._broken = self._stopped_by = None  # what came is all
-        chunk = self._shape.chunk(_as_chunk(value))
+        chunk = self._shape.chunk(as_chunk(value))
         self._choices.add(chunk)
         end = self._choices.inferred_end()
         return [self._shown(chunk)] if end is None else [self._shown(chunk), self._shown(end)]
@@ -312,52 +312,3 @@ def _is_json(body: bytearray) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _checked(chunk: Any, *, event_name: bytes = b"") -> Json:
-    """A chunk; raises the error that stands in its place."""
-    if not isinstance(chunk, dict):
-        raise not_understood("something that is not a JSON object")
-    named = event_name == b"error"
-    if named or "choices" not in chunk or chunk.get("error"):
-        error = error_in(chunk) or (chunk if named else None)
-        if error is not None:
-            raise refusal(error)
-    choices = chunk.get("choices") or []
-    if not isinstance(choices, list):
-        raise not_understood("something that is not a chat completion")
-    for choice in choices:
-        if not _is_choice(choice):
-            raise not_understood("something that is not a chat completion")
-    return chunk
-
-
-def _is_choice(choice: object) -> bool:
-    if not isinstance(choice, dict):
-        return False
-    if choice.get("finish_reason") == "":
-        choice["finish_reason"] = None  # what it means; typed clients refuse the other
-    if choice.get("error") and choice.get("finish_reason") in {None, "error"}:  # OpenRouter
-        raise refusal(error_in(choice) or {})
-    return isinstance(choice.get("delta") or choice.get("message") or {}, dict)
-
-
-def _as_chunk(completion: Any) -> Json:
-    """A whole chat.completion as one chunk."""
-    completion = _checked(completion[0] if isinstance(completion, list) and completion else completion)
-    if not completion.get("choices"):
-        raise not_understood("something that is not a chat completion")
-    choices = [
-        {**{k: v for k, v in choice.items() if k != "message"}, "delta": _numbered(choice.get("message") or {})}
-        for choice in completion.get("choices") or ()
-    ]
-    return {**completion, "object": "chat.completion.chunk", "choices": choices}
-
-
-def _numbered(message: Json) -> Json:
-    """A whole message, whose tool calls are told apart by their places."""
-    calls = message.get("tool_calls")
-    if not isinstance(calls, list):
-        return message
-    numbered = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
-    return {**message, "tool_calls": numbered}

@@ -4,12 +4,12 @@ Keyed by the uid, as the requests table, so that the worker that learns of a req
 """
 
 from collections.abc import Iterator
-from typing import cast
 
 import orjson
 
 from answers.envelope import Json, dumps
 from app import app
+from feedback import pieces
 from tables import values
 
 table = app.Table(
@@ -23,8 +23,8 @@ table = app.Table(
 
 def get(uid: str) -> Json | None:
     """The row of a request in a partition that this worker owns (``feedback.pieces``)."""
-    value = table.get(uid.encode())
-    return None if value is None else cast("Json", orjson.loads(value))
+    key = uid.encode()
+    return values.read("feedback", key, table.get(key), _decode)
 
 
 def put(uid: str, row: Json | None) -> None:
@@ -37,5 +37,12 @@ def put(uid: str, row: Json | None) -> None:
 
 def rows() -> Iterator[Json]:
     """All rows of the partitions that this worker owns (and of those it stands by for), in no order."""
-    for value in list(table.values()):
-        yield orjson.loads(value)
+    for _, row in values.read_all("feedback", table, _decode):
+        yield row
+
+
+def _decode(key: bytes, value: bytes) -> Json:
+    row: Json = orjson.loads(value)
+    if row["uid"] == key.decode() and pieces.pieces(row):
+        return row
+    raise TypeError("another uid, or no feedback")

@@ -1,12 +1,12 @@
 """The last prompts of each user, as fingerprints, for as long as one may be asked again. Keyed by tenant and user."""
 
 from collections.abc import Iterator
-from typing import cast
 
 import orjson
 
 from answers.envelope import Json, dumps
 from app import app
+from feedback import retries
 from tables import values
 
 table = app.Table(
@@ -20,8 +20,7 @@ table = app.Table(
 
 def get(key: str) -> Json | None:
     """The row of a user in a partition that this worker owns (``feedback.retries``)."""
-    value = table.get(key.encode())
-    return None if value is None else cast("Json", orjson.loads(value))
+    return values.read("prompts", key.encode(), table.get(key.encode()), _decode)
 
 
 def put(key: str, row: Json | None) -> None:
@@ -34,5 +33,13 @@ def put(key: str, row: Json | None) -> None:
 
 def rows() -> Iterator[tuple[str, Json]]:
     """(key, row) of the partitions that this worker owns (and of those it stands by for), in no order."""
-    for key, value in list(table.items()):
-        yield key.decode(), orjson.loads(value)
+    for key, row in values.read_all("prompts", table, _decode):
+        yield key.decode(), row
+
+
+def _decode(key: bytes, value: bytes) -> Json:
+    key.decode()
+    row: Json = orjson.loads(value)
+    for one in retries.prompts(row):
+        _ = float(one.at), int(one.fingerprint, 16)
+    return row

@@ -4,8 +4,11 @@ Its changelog has as many partitions as the two topics that the windows are fold
 model in all three.
 """
 
+from functools import partial
+
 from app import app
 from app.topics import AGENT_METRICS
+from tables import values
 from windows.rows import Rows
 
 table = app.Table(
@@ -16,4 +19,4 @@ table = app.Table(
     help="Windows of figures, and what is wrong.",
 )
 
-rows = Rows(table)
+rows = Rows(table, partial(values.unreadable, "quality"))

@@ -4,7 +4,7 @@ No decision about an answer reads it. Feedback waits for its word of an end, and
 """
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -33,8 +33,8 @@ _OF_FIRST = ("rid", "chunks_from")  # which submission of the uid came first, on
 
 def get(uid: str) -> Json | None:
     """The row of a request in a partition that this worker owns."""
-    value = table.get(uid.encode())
-    return None if value is None else cast("Json", orjson.loads(value))
+    key = uid.encode()
+    return values.read("requests", key, table.get(key), _decode)
 
 
 def put(uid: str, row: Json) -> None:
@@ -49,8 +49,17 @@ def forget(uid: str) -> None:
 
 def rows() -> Iterator[Json]:
     """All rows of the partitions that this worker owns (and of those it stands by for), in no order."""
-    for value in list(table.values()):
-        yield orjson.loads(value)
+    for _, row in values.read_all("requests", table, _decode):
+        yield row
+
+
+def _decode(key: bytes, value: bytes) -> Json:
+    row: Json = orjson.loads(value)
+    lists = [row["attempts"], row.get("history", [])]
+    named = row["uid"] == key.decode() and isinstance(row["tenant"], str)
+    if named and State(row["state"]) and all(isinstance(one, dict) for some in lists for one in some):
+        return row
+    raise TypeError("fields of other types")
 
 
 def first_known(row: Json) -> bool:
@@ -107,11 +116,11 @@ def apply(row: Json | None, event: Event) -> Json | None:
 
 
 def _cut(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return limits.error_object(value) if name == "error" else limits.small_object(value)
-    return limits.name(value)
+    if name == "error" and value is not None:
+        return limits.error_object(value if isinstance(value, dict) else {"message": value})
+    if isinstance(value, dict) or name in {"usage", "timings"}:
+        return limits.small_object(value)
+    return value if value is None or isinstance(value, bool | int | float) else limits.name(value)
 
 
 def _answered(row: Json, happening: Happening, event: Event) -> Json:

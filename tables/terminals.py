@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import orjson
 
 from answers.envelope import dumps
+from answers.frames import Status
 from app import app
 from tables import values
 
@@ -37,14 +38,27 @@ class Ended:
 
 def get(uid: str) -> Ended | None:
     """How a request of a partition that this worker owns ended, if it is known to have ended."""
-    value = table.get(uid.encode())
-    return None if value is None else Ended(**orjson.loads(value))
+    key = uid.encode()
+    return values.read("terminals", key, table.get(key), _decode)
 
 
 def rows() -> Iterator[tuple[str, Ended]]:
     """(uid, entry) of the partitions that this worker owns (and of those it stands by for), in no order."""
-    for key, value in list(table.items()):
-        yield key.decode(), Ended(**orjson.loads(value))
+    for key, ended in values.read_all("terminals", table, _decode):
+        yield key.decode(), ended
+
+
+def _decode(key: bytes, value: bytes) -> Ended:
+    key.decode()
+    ended = Ended(**orjson.loads(value))
+    texts, numbers = (ended.rid, ended.fingerprint, ended.tenant), (ended.first, ended.last, ended.ended_at)
+    if Status(ended.status) and all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers)):
+        return ended
+    raise TypeError("fields of other types")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def put(uid: str, ended: Ended) -> None:

@@ -25,6 +25,7 @@ from tables.lookup import Lookup
 from tables.requests import first_known, has_ended
 from transports.log import Partition
 from web.asking import Asking
+from web.connections import body_of
 from web.errors import REQUEST_ID, json_response
 from web.readers import Reader, Readers
 from web.requests import uid_of
@@ -59,7 +60,8 @@ class ChatView:
                 code="unsupported_media_type",
                 status=415,
             )
-        body, key = parse(await http.read()), http.headers.get("Idempotency-Key")
+        body = parse(await body_of(http, within_s=self._settings.http_body_timeout_s))
+        key = http.headers.get("Idempotency-Key")
         after = http.headers.get("Last-Event-ID") or None
         if after is not None and key is None:
             body = await self._as_begun(body, after)

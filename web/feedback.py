@@ -22,6 +22,7 @@ from tables import feedback, requests
 from tables.owners import FORWARDED, Owners
 from transports.log import LogError, LogRefusedError, partition_of
 from web.chat import JSON_TYPES
+from web.connections import body_of
 from web.errors import json_response
 from web.everywhere import Everywhere
 from web.tenants import named_tenant
@@ -60,16 +61,18 @@ class FeedbackView:
                 status=415,
             )
         tenant = http.headers.get("X-Tenant-ID")
-        given = rules.from_body(parse(await http.read()), settings=self._app.settings, tenant=tenant, kind=kind)
+        settings = self._app.settings
+        body = parse(await body_of(http, within_s=settings.http_body_timeout_s))
+        given = rules.from_body(body, settings=settings, tenant=tenant, kind=kind)
         await self._record(given)
-        body = {
+        told = {
             "object": "feedback",
             "id": given.event_id,
             "feedback_id": given.feedback_id,
             "response_id": f"chatcmpl-{given.data.uid}",
             "status": "recorded",
         }
-        return json_response(body, status=ACCEPTED)
+        return json_response(told, status=ACCEPTED)
 
     async def _record(self, given: Given) -> None:
         """Wait until it is in the log: then it is worth a signal, whoever dies."""

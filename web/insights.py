@@ -18,6 +18,7 @@ from tables.quality import rows
 from transports.partitioner import partition_for
 from web.errors import json_response
 from web.everywhere import Everywhere
+from web.queries import integer
 from web.tenants import named_tenant
 from windows.reading import Source
 from windows.rows import ModelRow, Span
@@ -152,7 +153,4 @@ def _wanted(http: web.Request, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _limit(http: web.Request) -> int:
-    given = http.query.get("limit", str(LIST_DEFAULT))
-    if not given.isdecimal() or not 1 <= int(given) <= LIST_MAX:
-        raise InvalidRequestError(f"'limit' must be an integer from 1 to {LIST_MAX}.", param="limit")
-    return int(given)
+    return integer(http, "limit", default=LIST_DEFAULT, highest=LIST_MAX)

@@ -32,6 +32,7 @@ from replays.steps import unseen
 from replays.when import parse
 from tables.owners import FORWARDED
 from web.auditing import RESOURCE
+from web.connections import body_of
 from web.errors import json_response
 from web.everywhere import Everywhere
 from web.processes import Processes
@@ -106,7 +107,8 @@ class ReplaysView:
     async def create(self, http: web.Request) -> web.Response:
         """Begin a run; 202 and where it is told of."""
         with self._processes.place() as start:
-            body = _body(await http.read(), self._tenant(http))
+            raw = await body_of(http, within_s=self._app.settings.http_body_timeout_s)
+            body = _body(raw, self._tenant(http))
             try:
                 run = await body.begin(self._app)
             except ReplayError as error:

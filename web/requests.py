@@ -22,6 +22,7 @@ from tables.lookup import Lookup
 from tables.owners import FORWARDED
 from web.errors import REQUEST_ID, json_response
 from web.everywhere import Everywhere
+from web.queries import integer
 
 LIST_MAX = 1000
 ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
@@ -106,7 +107,7 @@ class RequestsView:
 
     async def index(self, http: web.Request) -> web.Response:
         """Rows by ``?state=``, ``?tenant=``, newest first, at most ``?limit=``; of a run by ``?replay=``."""
-        limit, filters = _limit(http.query.get("limit")), _filters(http)
+        limit, filters = integer(http, "limit", default=LIST_DEFAULT, highest=LIST_MAX), _filters(http)
         rows = await self._own_rows(limit, filters)
         body: Json = {"object": "list", "in_flight": self._app.in_flight()}  # in flight on this worker
         bodies, told = await self._everywhere.others(http, [*filters, ("limit", str(limit))])
@@ -129,14 +130,6 @@ class RequestsView:
 
 def _accepted_at(row: Json) -> str:
     return str(row.get("accepted_at") or "")
-
-
-def _limit(given: str | None) -> int:
-    if given is None:
-        return LIST_DEFAULT
-    if not given.isdecimal() or not 1 <= int(given) <= LIST_MAX:
-        raise InvalidRequestError(f"'limit' must be an integer from 1 to {LIST_MAX}.", param="limit")
-    return int(given)
 
 
 def _filters(http: web.Request) -> list[tuple[str, str]]:

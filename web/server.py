@@ -24,6 +24,7 @@ from web.auditing import Auditing
 from web.bodies import Bodies
 from web.chat import UID, ChatView
 from web.client_retries import ClientRetries
+from web.connections import ConnectionLimits, Runner
 from web.errors import error_response, errors, json_response
 from web.everywhere import Everywhere
 from web.feedback import FeedbackView
@@ -55,16 +56,21 @@ class WebServer(Service):
         self._open: dict[asyncio.Task[object], web.Request] = {}
         self._readers = Readers(app)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
-        self._runner = web.AppRunner(
+        settings = app.settings
+        self._runner = Runner(
             self._routes(),
+            ConnectionLimits(
+                connections_max=settings.http_connections_max, header_timeout_s=settings.http_header_timeout_s
+            ),
             handler_cancellation=True,
             shutdown_timeout=STOP_S,
             access_log=None,
-            max_field_size=app.settings.request_header_max,
-            max_line_size=app.settings.request_header_max,
+            keepalive_timeout=settings.http_keepalive_timeout_s,
+            max_field_size=settings.request_header_max,
+            max_line_size=settings.request_header_max,
         )
         await self._runner.setup()
-        host, port = app.settings.restapi_host, app.settings.restapi_port
+        host, port = settings.restapi_host, settings.restapi_port
         try:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:

@@ -17,13 +17,15 @@ crash harmless.
 import base64
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 
 from answers.envelope import Json, dumps
 from events.insights import InsightType
 from windows.window import Window
+
+T = TypeVar("T")
 
 
 class Span(NamedTuple):
@@ -67,7 +69,8 @@ class WindowRow:
     def decode(cls, value: bytes) -> "WindowRow":
         """From what ``encode`` gave."""
         flat, offsets, newest, ids, pages, closed = orjson.loads(value)
-        return cls(Window.from_flat(flat), offsets, newest, base64.b64decode(ids), pages, closed)
+        window, folded = Window.from_flat(flat), base64.b64decode(ids)
+        return cls(window, _numbers(offsets), _numbers(newest), folded, _number(pages), bool(closed))
 
 
 class Judged(NamedTuple):
@@ -98,8 +101,11 @@ class ModelRow:
     @classmethod
     def decode(cls, value: bytes) -> "ModelRow":
         """From what ``encode`` gave."""
-        judged_until_ms, kept, *rest = orjson.loads(value)
-        return cls(judged_until_ms, [Judged(*one) for one in kept], *rest)
+        judged_until_ms, kept, active, late, ahead, offsets, heard_ms = orjson.loads(value)
+        judged = [Judged(_number(start), _number(end), list(breached)) for start, end, breached in kept]
+        wrong = {InsightType(kind).value: dict(insight) for kind, insight in active.items()}
+        counts = _number(late), _number(ahead)
+        return cls(_number(judged_until_ms), judged, wrong, *counts, _numbers(offsets), _number(heard_ms))
 
     @property
     def wrong(self) -> list[InsightType]:
@@ -122,7 +128,7 @@ class PartitionRow:
     def decode(cls, value: bytes) -> "PartitionRow":
         """From what ``encode`` gave; what another version may have added at the end is none of ours."""
         newest, closed_ms, *_ = orjson.loads(value)
-        return cls(newest, closed_ms)
+        return cls(_numbers(newest), _number(closed_ms))
 
 
 @dataclass(slots=True)
@@ -143,21 +149,40 @@ class RebuiltRow:
     @classmethod
     def decode(cls, value: bytes) -> "RebuiltRow":
         """From what ``encode`` gave."""
-        return cls(*orjson.loads(value))
+        run, at, folded, swapping, passed, why = orjson.loads(value)
+        return cls(str(run), _number(at), _numbers(folded), str(swapping), _number(passed), str(why))
 
 
 class Rows:
     """Typed access to a mapping of bytes, which is the table of a worker."""
 
-    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+    def __init__(
+        self, table: MutableMapping[bytes, bytes], unreadable: Callable[[bytes, Exception], None] = lambda *_: None
+    ) -> None:
+        """Take a table.
+
+        Args:
+            table: what is no row in it is as if it were not there.
+            unreadable: told of the key of such a row, and why it is none.
+        """
         self._table = table
+        self._unreadable = unreadable
+
+    def _read(self, key: bytes, decode: Callable[[bytes], T], value: bytes | None = None) -> T | None:
+        value = self._table.get(key) if value is None else value
+        if value is None:
+            return None
+        try:
+            return decode(value)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            self._unreadable(key, error)
+            return None
 
     # -- windows
 
     def window(self, span: Span) -> WindowRow | None:
         """A window, if there is one."""
-        value = self._table.get(_key("window", span.path))
-        return None if value is None else WindowRow.decode(value)
+        return self._read(_key("window", span.path), WindowRow.decode)
 
     def put_window(self, span: Span, row: WindowRow) -> None:
         """Write a window."""
@@ -183,8 +208,7 @@ class Rows:
 
     def model(self, name: str) -> ModelRow | None:
         """What is known of a model."""
-        value = self._table.get(_key("model", name))
-        return None if value is None else ModelRow.decode(value)
+        return self._read(_key("model", name), ModelRow.decode)
 
     def put_model(self, name: str, row: ModelRow) -> None:
         """Write it."""
@@ -197,7 +221,7 @@ class Rows:
 
     def over(self, name: str) -> list[Json]:
         """Insights of a model that are over, oldest first."""
-        return orjson.loads(self._table.get(_key("over", name)) or b"[]")  # type: ignore[no-any-return]
+        return self._read(_key("over", name), _objects) or []
 
     def put_over(self, name: str, insights: list[Json]) -> None:
         """Write them."""
@@ -205,8 +229,7 @@ class Rows:
 
     def partition(self, number: int) -> PartitionRow:
         """How far a partition has come."""
-        value = self._table.get(partition_key(number))
-        return PartitionRow() if value is None else PartitionRow.decode(value)
+        return self._read(partition_key(number), PartitionRow.decode) or PartitionRow()
 
     def put_partition(self, number: int, row: PartitionRow) -> None:
         """Write it."""
@@ -214,8 +237,7 @@ class Rows:
 
     def rebuilt(self, number: int) -> RebuiltRow:
         """What became of the rows that were rebuilt of a partition."""
-        value = self._table.get(_key("rebuilt", str(number)))
-        return RebuiltRow() if value is None else RebuiltRow.decode(value)
+        return self._read(_key("rebuilt", str(number)), RebuiltRow.decode) or RebuiltRow()
 
     def put_rebuilt(self, number: int, row: RebuiltRow) -> None:
         """Write it."""
@@ -240,29 +262,29 @@ class Rows:
         """tenant:model of every row of a model, also of partitions that others own."""
         for key in list(self._table):
             kind, _, name = key.partition(b"/")
-            if kind == b"model":
-                yield name.decode()
+            if kind == b"model" and (text := self._read(key, _text, name)) is not None:
+                yield text
 
     def scan(self, mine: Callable[[str], bool]) -> "Iterator[tuple[str, Seen | None]]":
         """tenant:model of every row that has one, and of a window that is mine what is to be seen of it."""
         for key, value in self.raw():
             kind, _, rest = key.partition(b"/")
-            if kind == b"model":
-                yield rest.decode(), None
-            elif kind == b"window":
-                span = _span(key)
-                if mine(span.name):
-                    _, _, newest, _, _, closed = _loads(value)
-                    yield span.name, Seen(span, newest, closed)
-                else:
+            if kind == b"model" and (name := self._read(key, _text, rest)) is not None:
+                yield name, None
+            elif kind == b"window" and (span := self._read(key, _span, key)) is not None:
+                if not mine(span.name):
                     yield span.name, None
+                elif (seen := self._read(key, _seen, value)) is not None:
+                    yield span.name, Seen(span, *seen)
 
     def windows(self) -> Iterator[tuple[Span, dict[str, int], bool]]:
         """Each window's place, the newest event times in it, and whether it is closed; also of others' partitions."""
         for key, value in self.raw():
-            if key.startswith(b"window/"):
-                _, _, newest, _, _, closed = _loads(value)
-                yield _span(key), newest, closed
+            if not key.startswith(b"window/"):
+                continue
+            span, seen = self._read(key, _span, key), self._read(key, _seen, value)
+            if span is not None and seen is not None:
+                yield span, *seen
 
 
 def name_of(key: bytes) -> str | None:
@@ -287,6 +309,35 @@ def _span(key: bytes) -> Span:
     return Span(name, int(start), int(end))
 
 
-def _loads(value: bytes) -> list[Any]:
-    found: list[Any] = orjson.loads(value)
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _seen(value: bytes) -> tuple[dict[str, int], bool]:
+    """The newest event times of a window, and whether it is closed."""
+    _, _, newest, _, _, closed = orjson.loads(value)
+    return _numbers(newest), bool(closed)
+
+
+def _objects(value: bytes) -> list[Json]:
+    found: Any = orjson.loads(value)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise TypeError("not a list of objects")
+    return cast("list[Json]", found)
+
+
+def _numbers(found: Any) -> dict[str, int]:
+    """Offsets or times by source.
+
+    Raises:
+        TypeError: something else.
+    """
+    if not isinstance(found, dict) or not all(isinstance(one, int) for one in found.values()):
+        raise TypeError("not numbers by source")
+    return found
+
+
+def _number(found: Any) -> int:
+    if not isinstance(found, int):
+        raise TypeError("not a number")
     return found

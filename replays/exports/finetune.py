@@ -72,9 +72,8 @@ def _said(joined: Joined) -> Json | Skip:
     choices = joined.completion.result()["choices"]
     message = choices[0]["message"] if choices and choices[0]["index"] == 0 else {}
     said: Json = {"role": "assistant", "content": message.get("content")}
-    if message.get("tool_calls"):
-        said["tool_calls"] = message["tool_calls"]
-    return said if said["content"] or "tool_calls" in said else Skip.EMPTY
+    calls = {name: message[name] for name in ("tool_calls", "function_call") if message.get(name)}
+    return {**said, **calls} if said["content"] or calls else Skip.EMPTY
 
 
 def _messages(given: Any) -> list[Json] | Skip:

@@ -95,6 +95,16 @@ SHEET = Sheet(
             marked="inferred",
         ),
         EndCase(
+            id="end-done-after-function-call",
+            peer="servers older than tools",
+            does="sends a function call, `[DONE]` and no finish reason",
+            gets="`function_call`, marked as inferred",
+            script=(head(), event(chunk({"role": "assistant", "function_call": CALL["function"]})) + DONE),
+            text="",
+            finish_reason="function_call",
+            marked="inferred",
+        ),
+        EndCase(
             id="end-reset-after-finish",
             peer="servers behind a load balancer",
             does="resets the connection after the finish reason",

@@ -159,6 +159,23 @@ SHEET = Sheet(
             raises="InternalServerError",
         ),
         RetryCase(
+            id="retry-redirected",
+            peer="servers on FastAPI",
+            does="redirects to another path of the same origin",
+            gets="the answer, with two calls",
+            scripts=((whole(b"", "307 Temporary Redirect", location="/v1/chat/completions/"),), ANSWER),
+            calls=2,
+        ),
+        RetryCase(
+            id="retry-redirected-for-ever",
+            peer="proxies that are set up wrongly",
+            does="redirects to itself",
+            gets="a 502 that says so, after four calls",
+            scripts=((whole(b"", "308 Permanent Redirect", location="/v1/chat/completions"),),),
+            calls=4,
+            raises="InternalServerError",
+        ),
+        RetryCase(
             id="retry-not-after-text",
             peer="a server that is restarted",
             does="breaks off in the middle of the answer, then answers",

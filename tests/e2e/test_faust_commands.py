@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Start
 from tests.e2e.workers import FAUST, ROOT
 
 
@@ -28,6 +29,18 @@ def test_a_command_of_faust_tells_what_is_there(tmp_path: Path, arguments: tuple
     done = ran(tmp_path, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert told in done.stdout
+
+
+async def test_a_worker_starts_without_a_traceback_where_the_extra_for_traces_is_missing(
+    tmp_path: Path, make_worker: Start
+) -> None:
+    missing = tmp_path / "path" / "opentelemetry"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ModuleNotFoundError('no opentelemetry here')")
+    worker = await make_worker({}, PYTHONPATH=f"{missing.parent}:{ROOT}").start()
+    log = worker.log.read_text()
+    assert "Traceback" not in log
+    assert "opentelemetry" not in log
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,9 @@ async def test_an_answer_whose_stored_end_is_too_large_is_served_and_told(
         await put(log, topics.CHAT_REQUESTS, uid, envelope.encode("evt-1", requests.EVENT_TYPE, "acme", data))
         letter = await _letter(log, uid)
     assert len(str(letter["error"])) < 10_000
-    row = await get_json(f"{worker.url}/requests/{uid}")
+    async with asyncio.timeout(FOUND_S):
+        while not (row := await get_json(f"{worker.url}/requests/{uid}")).get("ended_at"):
+            await asyncio.sleep(0.1)
     assert row["state"] == "failed"
     assert len(str(row)) < 10_000
 

@@ -58,7 +58,18 @@ def test_text_is_gone_on_with(policy: Continuation) -> None:
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
-@pytest.mark.parametrize("said", [CALL, [chunk("a"), chunk("b", index=1)]], ids=["half a tool call", "two choices"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        CALL,
+        [chunk("a"), chunk("b", index=1)],
+        [delta(function_call={"name": "f", "arguments": "{"})],
+        [delta(refusal="I ")],
+        [chunk("a"), delta(audio={"id": "au", "data": "AA"})],
+        [delta(content=[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}])],
+    ],
+    ids=["half a tool call", "two choices", "half a function call", "a refusal", "sound", "a picture"],
+)
 def test_what_no_text_can_follow_is_said_again(said: list[Json], policy: Continuation) -> None:
     assert made(said, policy) == Plan(Kind.RESTART, BODY)
 

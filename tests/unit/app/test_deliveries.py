@@ -56,3 +56,10 @@ def changed(**fields: object) -> bytes:
 def test_what_is_no_order_says_why(value: bytes | None, reason: str) -> None:
     with pytest.raises(MalformedRecordError, match=reason):
         deliveries.decode(value)
+
+
+@pytest.mark.parametrize("field", ["uid", "submission", "fingerprint", "name", "queue", "chunks_topic_id"])
+def test_a_field_that_is_too_long_for_a_mark_is_named(field: str) -> None:
+    """A mark that does not fit would be tried again for ever."""
+    with pytest.raises(MalformedRecordError, match=f"`data.{field}` is longer than"):
+        deliveries.decode(changed(**{field: "x" * 300}))

@@ -47,6 +47,23 @@ def test_thoughts_text_and_calls_are_kept_in_their_order() -> None:
     assert (one.model, one.tools) == ("m-1", ["query", "now"])
 
 
+def test_the_name_of_a_function_may_come_in_pieces_or_again() -> None:
+    names = [
+        chunk(call(0, "", "get_")),
+        chunk(call(0, "", "weather")),
+        chunk(call(1, "{", "now")),
+        chunk(call(1, "}", "now")),
+    ]
+    assert Notes(names).tools == ["get_weather", "now"]
+
+
+def test_a_function_call_is_a_call_as_well() -> None:
+    one = Notes(
+        [chunk({"function_call": {"name": "f", "arguments": "{"}}), chunk({"function_call": {"arguments": "}"}})]
+    )
+    assert told(one) == [(Part.TOOL, "f", "{}")]
+
+
 def test_only_the_first_choice_is_noted() -> None:
     one = Notes([chunk({"content": "a"}), chunk({"content": "b"}, index=1)])
     assert told(one) == [(Part.TEXT, None, "a")]

@@ -132,3 +132,37 @@ def test_whether_the_usage_chunk_was_asked_for_is_known(options: Json, asked: bo
 def test_new_ids_are_new() -> None:
     assert len({requests.new_id("evt") for _ in range(100)}) == 100
     assert requests.new_id("evt").startswith("evt-")
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("event_id", replace(REQUEST, event_id=LONG)),
+        ("tenant_id", replace(REQUEST, tenant=LONG)),
+        ("data.uid", replace(REQUEST, uid=LONG)),
+        ("data.uid", replace(REQUEST, uid="u" * 129)),
+        ("data.username", replace(REQUEST, username=LONG)),
+        ("data.body.model", replace(REQUEST, body={**BODY, "model": LONG})),
+        ("data.fingerprint", replace(REQUEST, fingerprint=LONG)),
+        ("data.accepted_at", replace(REQUEST, accepted_at=LONG)),
+        ("data.deadline", replace(REQUEST, deadline=LONG)),
+        ("data.chunks_topic_id", replace(REQUEST, chunks_topic_id=LONG)),
+        ("data.replay", replace(REQUEST, replay=LONG, replay_of="u")),
+        ("data.replay_of", replace(REQUEST, replay="r", replay_of=LONG)),
+    ],
+)
+def test_a_field_that_is_too_long_for_marks_and_rows_is_named(field: str, request_: ChatRequest) -> None:
+    with pytest.raises(MalformedRecordError, match=f"`{field}` is longer than"):
+        requests.decode(requests.encode(request_))
+
+
+def test_fields_as_long_as_they_may_be_are_taken() -> None:
+    most = replace(REQUEST, uid="u" * 128, event_id="e" * 256, tenant="t" * 256, username="n" * 256)
+    assert requests.decode(requests.encode(most)) == most
+
+
+def test_a_session_is_cut() -> None:
+    assert replace(REQUEST, body={**BODY, "metadata": {"session_id": LONG}}).session_id == "x" * 255 + "…"

@@ -1,5 +1,6 @@
 """Settings: the defaults that people know, and a clear line for each value that is not allowed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("http://[::1/v1", "URL"),
     ],
     "UPSTREAM_CONNECT_TIMEOUT_S": [("0", "greater than 0"), ("-1", "greater"), ("soon", "number"), ("1e9", "less")],
-    "UPSTREAM_FIRST_TOKEN_TIMEOUT_S": [("nan", "less"), ("inf", "less")],
+    "UPSTREAM_FIRST_TOKEN_TIMEOUT_S": [("nan", "a finite number"), ("inf", "a finite number")],
     "UPSTREAM_IDLE_TIMEOUT_S": [("5s", "number")],
     "UPSTREAM_RETRIES": [("-1", "0"), ("11", "10"), ("1.5", "integer"), ("many", "integer")],
     "LOG_LEVEL": [("loud", "'debug', 'info', 'warn' or 'error'"), ("warning", "'warn'")],
@@ -89,7 +90,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "ANSWER_TIMEOUT_S": [("0", "greater")],
     "MODELS_CACHE_S": [("0", "greater")],
     "MAX_IN_FLIGHT": [("0", "1"), ("10001", "10000")],
-    "DRAIN_S": [("-1", "0"), ("3601", "3600"), ("nan", "0")],
+    "DRAIN_S": [("-1", "0"), ("3601", "3600"), ("nan", "a finite number")],
     "LEASE_S": [("0", "greater")],
     "ATTEMPTS_MAX": [("0", "1"), ("101", "100")],
     "TABLE_STORE": [("redis", "'memory' or 'rocksdb'")],
@@ -113,9 +114,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "KAFKA_REPLICATION_FACTOR": [("0", "1"), ("11", "10")],
     "KAFKA_SESSION_TIMEOUT_S": [("0", "greater")],
     "KAFKA_MAX_MESSAGE_BYTES": [("10", "1024"), ("2048", "REQUEST_MAX_BYTES")],
-    "KAFKA_SSL_CAFILE": [("/no/such/file", "a file that exists")],
-    "KAFKA_SSL_CERTFILE": [("/no/such/file", "a file that exists")],
-    "KAFKA_SSL_KEYFILE": [("/no/such/file", "a file that exists")],
+    "KAFKA_SSL_CAFILE": [("/no/such/file", "a regular file that exists")],
+    "KAFKA_SSL_CERTFILE": [("/no/such/file", "a regular file that exists")],
+    "KAFKA_SSL_KEYFILE": [("/no/such/file", "a regular file that exists")],
     "RABBITMQ_PREFETCH": [("0", "1"), ("1001", "1000")],
     "RABBITMQ_TIMEOUT_S": [("0", "greater")],
     "RESPONSE_QUEUE_PREFIX": [("p" * 101, "100")],
@@ -210,3 +211,74 @@ def test_a_host_name_that_does_not_resolve_is_not_told_to_other_workers(monkeypa
     assert reachable_hostname() == "laptop"
     monkeypatch.setattr("socket.getaddrinfo", fail)
     assert reachable_hostname() == "127.0.0.1"
+
+
+FLOATS = sorted(name.upper() for name, field in Settings.model_fields.items() if "float" in repr(field))
+
+
+@pytest.mark.parametrize("given", ["inf", "-inf", "nan", "Infinity", "1e999"])
+@pytest.mark.parametrize("variable", FLOATS)
+def test_no_number_is_infinite_or_none(variable: str, given: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is ") as caught:
+        load_settings({variable: given})
+    assert "\n" not in str(caught.value)
+
+
+def test_all_times_are_among_those_numbers() -> None:
+    assert {"LEASE_S", "DRAIN_S", "RETENTION_REQUESTS_S", "INSIGHT_COST_MAX_USD", "HTTP_BODY_TIMEOUT_S"} <= set(FLOATS)
+
+
+SECRET = "sk-hush"
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "KAFKA_SASL_PASSWORD"])
+@pytest.mark.parametrize("given", ["{}\n", "{}\r\n", "\n{}", "a\r{}", "{}\x00", "\t{}"])
+def test_a_key_with_a_line_break_is_refused_and_not_shown(variable: str, given: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{variable} is \(hidden\); allowed: a value without") as caught:
+        load_settings({variable: given.format(SECRET)})
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["PRICES_FILE", "KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "device"])
+def test_a_file_is_a_regular_one(variable: str, kind: str, tmp_path: Path) -> None:
+    """A pipe would be waited for, for ever."""
+    path = {"device": Path("/dev/null")}.get(kind, tmp_path / kind)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(SettingsError, match=rf"^{variable} is '.*'; allowed: a regular file that exists"):
+        load_settings({variable: str(path)})
+
+
+@pytest.mark.parametrize("given", ["", "team-a.", "A_b-c.9", "x" * 60])
+def test_a_prefix_begins_names_of_topics_and_of_the_group_on_kafka_only(given: str) -> None:
+    on_kafka = load_settings({"KAFKA_TOPIC_PREFIX": given, "KAFKA_BOOTSTRAP_SERVERS": "k:1"})
+    assert (on_kafka.topic_prefix, on_kafka.group) == (given, f"{given}weir")
+    embedded = load_settings({"KAFKA_TOPIC_PREFIX": given})
+    assert (embedded.topic_prefix, embedded.group) == ("", "weir")
+
+
+@pytest.mark.parametrize(
+    ("variable", "given"),
+    [
+        ("KAFKA_TOPIC_PREFIX", "a/b"),
+        ("KAFKA_TOPIC_PREFIX", "ä"),
+        ("KAFKA_TOPIC_PREFIX", "x" * 61),
+        ("CHAT_PARTITIONS", "0"),
+        ("CHAT_PARTITIONS", "1001"),
+        ("CHAT_PARTITIONS", "six"),
+        ("RETENTION_AUDIT_S", "60"),
+        ("HTTP_CONNECTIONS_MAX", "0"),
+    ],
+)
+def test_what_an_installation_has_of_its_own_has_bounds(variable: str, given: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is "):
+        load_settings({variable: given})
+
+
+def test_requests_are_kept_for_longer_than_their_clients_wait() -> None:
+    with pytest.raises(SettingsError, match=r"^RETENTION_REQUESTS_S is 3600; allowed: more than ANSWER_TIMEOUT_S"):
+        load_settings({"RETENTION_REQUESTS_S": "3600"})
+    assert load_settings({"RETENTION_REQUESTS_S": "3600", "ANSWER_TIMEOUT_S": "600"}).retention_requests_s == 3600

@@ -26,8 +26,11 @@ def shown(row: Json | None) -> Json | None:
     ("row", "state"),
     [
         (None, "unknown"),
-        ({"uid": "u", "rid": "evt-2", "state": "accepted", "attempts": []}, "accepted"),
-        ({"uid": "u", "rid": "evt-1", "state": "running", "attempts": [{"attempt": "att-1"}]}, "running"),
+        ({"uid": "u", "tenant": "t", "rid": "evt-2", "state": "accepted", "attempts": []}, "accepted"),
+        (
+            {"uid": "u", "tenant": "t", "rid": "evt-1", "state": "running", "attempts": [{"attempt": "att-1"}]},
+            "running",
+        ),
     ],
 )
 def test_a_row_keeps_its_state_until_its_end_is_told_and_says_where_the_answer_stands(
@@ -55,5 +58,5 @@ def test_a_row_that_tells_its_end_shows_all_about_it() -> None:
 
 
 def test_the_end_of_an_earlier_life_is_not_shown_while_a_request_is_answered_anew() -> None:
-    row = {"uid": "u", "rid": "evt-2", "state": "running", "attempts": [], "history": [{"rid": "evt-1"}]}
+    row = {"uid": "u", "tenant": "t", "rid": "evt-2", "state": "running", "attempts": [], "history": [{"rid": "evt-1"}]}
     assert shown(row) == row

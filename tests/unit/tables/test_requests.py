@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import orjson
 import pytest
 
 from answers.envelope import Event, Json
@@ -202,3 +203,26 @@ def test_only_its_last_ends_are_kept() -> None:
 
 def test_an_attempt_that_is_told_again_after_a_crash_is_listed_once() -> None:
     assert folded(ACCEPTED, ATTEMPTED, ATTEMPTED) == folded(ACCEPTED, ATTEMPTED)
+
+
+LONG = "x" * 400_000
+ROW_MAX_BYTES = 300_000
+
+
+@pytest.mark.parametrize("value", [LONG, {"note": LONG}, [LONG] * 3, {f"n{n}": "y" * 900 for n in range(1000)}])
+def test_a_row_stays_small_whatever_its_events_hold(value: object) -> None:
+    """A row that its changelog refuses stops the worker, at each start again."""
+    names = ("rid", "model", "username", "session_id", "ingress", "accepted_at", "replay", "replay_of", "on_disconnect")
+    large: Json = dict.fromkeys(names, value)
+    attempts = [
+        event(Happening.ATTEMPTED, attempt=f"{n}{LONG}", mark=value, said=value, worker=value, chunks_from=40)
+        for n in range(ATTEMPTS_SHOWN + 5)
+    ]
+    told: Json = {"error": value, "usage": value, "timings": value, "finish_reason": value, "chunks": value}
+    row = folded(event(Happening.ACCEPTED, **large), *attempts, event(Happening.FAILED, **told, **large))
+    for n in range(HISTORY_SHOWN + 2):
+        again = event(Happening.REDRIVEN, **{**large, "rid": f"evt-{n}"}, replaces=value, replaced_ended_at=value)
+        row = apply(row, again) or row
+        row = apply(row, event(Happening.FAILED, **{**large, "rid": f"evt-{n}"}, **told)) or row
+    assert len(orjson.dumps(row)) <= ROW_MAX_BYTES
+    assert row["state"] == "failed"

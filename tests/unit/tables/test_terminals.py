@@ -3,6 +3,7 @@ import pytest
 from tables import requests, terminals
 from tables.terminals import Ended
 
+ROW = {"uid": "ü", "tenant": "acme", "state": "running", "attempts": []}
 ENDED = Ended(rid="evt-1", fingerprint="f", tenant="acme", status="completed", first=1, last=9, ended_at=1.5)
 
 
@@ -23,10 +24,10 @@ def test_rows_are_bytes_that_are_read_as_they_were_written(monkeypatch: pytest.M
     table: dict[bytes, bytes] = {}
     monkeypatch.setattr(requests, "table", table)
     assert requests.get("ü") is None
-    requests.put("ü", {"uid": "ü", "state": "running"})
+    requests.put("ü", ROW)
     assert [(type(key), type(value)) for key, value in table.items()] == [(bytes, bytes)]
-    assert requests.get("ü") == {"uid": "ü", "state": "running"}
-    assert list(requests.rows()) == [{"uid": "ü", "state": "running"}]
+    assert requests.get("ü") == ROW
+    assert list(requests.rows()) == [ROW]
     requests.forget("ü")
     requests.forget("ü")
     assert table == {}

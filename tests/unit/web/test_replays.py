@@ -9,6 +9,7 @@ import pytest
 from answers.envelope import Json
 from app.errors import InvalidRequestError
 from app.publishing import Events
+from app.settings import Settings
 from replays.checks import TEXT_MAX
 from replays.letters.choosing import REASON_MAX
 from tests.unit.app.memory_log import MemoryLog
@@ -22,7 +23,7 @@ async def created(body: Json) -> None:
     app: Any = SimpleNamespace(
         log_client=log,
         events=Events(log),
-        settings=SimpleNamespace(replays_max=1, default_tenant="default"),
+        settings=Settings(replays_max=1),
         on_stopped=lambda _: None,
     )
     everywhere: Any = None

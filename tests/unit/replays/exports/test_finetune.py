@@ -51,6 +51,13 @@ def test_thinking_is_not_part_of_it() -> None:
     ]
 
 
+def test_a_function_call_is_an_answer() -> None:
+    called = {"name": "f", "arguments": "{}"}
+    assert line(answered(body_of(), {"function_call": called}, finish_reason="function_call")) == {
+        "messages": [USER, {"role": "assistant", "content": None, "function_call": called}]
+    }
+
+
 def test_tool_calls_come_with_their_tools() -> None:
     body = body_of(tools=[TOOL], parallel_tool_calls=False)
     delta = {"tool_calls": [{"index": 0, **CALL}]}
