@@ -29,11 +29,12 @@ from typing import Any, ClassVar, TypeVar
 
 from transports.embedded.doorbell import Doorbell
 from transports.embedded.recent import Recent
-from transports.embedded.schema import OFFSET_BITS, OFFSET_MASK, Synchronous, connect
+from transports.embedded.schema import OFFSET_BITS, OFFSET_MASK, Synchronous, check_pages, connect
 from transports.embedded.writer import OVERHEAD_BYTES, Append, Run, Writer, call_in
 from transports.log import (
     Bounds,
     Headers,
+    LogError,
     LogRefusedError,
     LogUnavailableError,
     OtherPartitionsError,
@@ -97,6 +98,11 @@ class LogFile:
         self._users = 0
         self._lock = threading.RLock()  # guards the reading connection and everything in memory
         self._db = connect(path)
+        try:
+            check_pages(self._db, path)
+        except LogError:
+            self._db.close()
+            raise
         self.topics: dict[str, TopicSpec] = {}
         self._ids: dict[Partition, int] = {}
         self._bounds: dict[int, Bounds] = {}
