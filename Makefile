@@ -12,6 +12,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --progress-bar on --disable-pip-version-check --constraint constraints.txt --editable
 USERS  := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-dev
+# Files of tests that run at the same time: most tests wait for brokers and clocks, so two share two cores well.
+# ARGS="-n 0" runs them one after the other, as a debugger needs it.
+JOBS   ?= 2
 
 .PHONY: install run test cycle chaos bench lint format docs clean
 
@@ -35,7 +38,7 @@ run: $(USERS)
 	$(BIN)/python -m demo.run
 
 test: $(STAMP)
-	$(BIN)/python -m tests.services -- $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.services -- $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 cycle: $(STAMP)
 	$(BIN)/python -m tests.cycle $(ARGS)
