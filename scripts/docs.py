@@ -95,7 +95,8 @@ does not start. Its retention on Kafka is left as its operator has set it, and e
 setting; the embedded log takes the setting.
 
 Keys are shared out by the number of partitions, so it does not change while a topic lives. For another
-`CHAT_PARTITIONS` drain the workers, then start them with another `KAFKA_TOPIC_PREFIX`; workers with the old one still serve old answers.
+`CHAT_PARTITIONS` drain the workers, then start them with another `KAFKA_TOPIC_PREFIX`; workers with the old prefix
+still serve old answers.
 
 How large a record a topic takes (`max.message.bytes`) is read at the start. A limit that an operator lowers is learned
 from the first record that is refused; one that is raised counts after a restart of the workers."""
