@@ -120,7 +120,9 @@ def test_an_error_tells_no_more_of_the_request_in_its_members_than_in_its_messag
             "detail": [{"loc": [Redactor(limit)("body"), Redactor(limit)("messages"), 0], "input": told}],
             "metadata": {"raw": told, "n": 7},
         }
-    assert Redactor(LIMIT).error({"message": "x", "detail": ["sk-proj-abcdefghijklmnop1234567890"]})["detail"] == [HIDDEN]
+    assert Redactor(LIMIT).error({"message": "x", "detail": ["sk-proj-abcdefghijklmnop1234567890"]})["detail"] == [
+        HIDDEN
+    ]
 
 
 SAMPLES = {
