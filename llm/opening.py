@@ -44,6 +44,7 @@ class Connections:
         if base.user is not None:
             basic = aiohttp.encode_basic_auth(base.user, base.password or "", encoding="utf-8")
             self._headers["Authorization"] = basic
+        self._proxy = _proxy_of(URL(self._url))
         self._timeouts = timeouts
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -56,15 +57,12 @@ class Connections:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            proxy = _proxy_of(URL(self._url))
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S),
                 # Reads are timed by who reads, per phase.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
                 cookie_jar=aiohttp.DummyCookieJar(),  # what one client's answer sets is not for another's call
-                # Not by `trust_env`: that takes passwords out of ~/.netrc, too, and refuses them beside the key.
-                proxy=None if proxy is None else proxy.with_user(None),
-                proxy_auth=None if proxy is None else aiohttp.BasicAuth.from_url(proxy),
+                # Not `trust_env` for proxies: it takes passwords out of ~/.netrc, too, and refuses them beside the key.
             )
         return self._session
 
@@ -125,7 +123,9 @@ class Connections:
     ) -> aiohttp.ClientResponse:
         sent = None if data is None else io.BytesIO(data)  # bytes of more than a megabyte are warned about
         try:
-            return await self._opened().request(method, url, data=sent, headers=headers, allow_redirects=False)
+            return await self._opened().request(
+                method, url, data=sent, headers=headers, allow_redirects=False, proxy=self._proxy
+            )
         except aiohttp.ServerTimeoutError as error:
             raise _unreachable_in_time() from error
         except (aiohttp.ClientError, http_exceptions.HttpProcessingError, ValueError, OSError) as error:
