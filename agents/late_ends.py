@@ -60,7 +60,8 @@ async def tell(
         "last": ended.last,
     }
     if terminal is not None:
-        details |= {"finish_reason": terminal.finish_reason, "usage": terminal.usage, "timings": terminal.timings}
+        details |= {"finish_reason": terminal.finish_reason, "weir_finish": terminal.weir_finish}
+        details |= {"usage": terminal.usage, "timings": terminal.timings}
     if terminal is not None and terminal.error is not None:
         error = redactor.error({**terminal.error, "message": str(terminal.error.get("message"))})
         details |= {"error": error, "error_message": error["message"]}

@@ -58,6 +58,10 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
+WEIR_FINISH = "weir_finish"
+"""Member of a choice, of a terminal and of the last RabbitMQ message whose finish_reason the model did not give:
+``inferred``, or the name of the setting that stopped the answer."""
+
 ANYBODY = ""
 """The rid of an end that anybody may write, by somebody who does not know which submission of the uid came first."""
 
