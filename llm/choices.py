@@ -1,10 +1,7 @@
 """Which choices of an answer have begun and ended, so that its end can be told from a break. Pure."""
 
 from answers.envelope import Json
-
-MARK = "weir_finish"
-"""Member of a choice, of a terminal and of the last RabbitMQ message whose finish_reason the model did not give:
-``inferred``, or the name of the setting that stopped the answer."""
+from answers.frames import WEIR_FINISH
 
 INFERRED = "inferred"
 _KEPT = ("id", "object", "created", "model", "system_fingerprint")  # of the chunk before, in one that is made here
@@ -84,19 +81,13 @@ class Choices:
         if not reasons:
             return None
         self._ended.update(reasons)
-        ends = ({"index": index, "delta": {}, "finish_reason": reason, MARK: mark} for index, reason in reasons.items())
+        ends = (
+            {"index": index, "delta": {}, "finish_reason": reason, WEIR_FINISH: mark}
+            for index, reason in reasons.items()
+        )
         return self.chunk(list(ends))
 
     def chunk(self, choices: list[Json]) -> Json:
         """A chunk like the last one, with these choices."""
         kept = {name: self._last[name] for name in _KEPT if name in self._last}
         return {"object": "chat.completion.chunk", **kept, "choices": choices}
-
-
-def mark_of(chunks: list[Json]) -> str | None:
-    """Who ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
-    for chunk in chunks:
-        for choice in chunk.get("choices") or ():
-            if not choice.get("index") and choice.get(MARK):
-                return str(choice[MARK])
-    return None

@@ -5,7 +5,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -184,6 +186,43 @@ async def test_the_organization_and_the_project_that_pay_are_named_only_where_th
             async with upstream(url, organization=organization, project=project) as one:
                 await chunks_of(one, {"model": "m", "messages": []})
     assert asked == [(None, None), ("org-1", None), ("org-1", "proj-2")]
+
+
+async def headers_sent(url: str) -> list[tuple[str, str | None, str | None]]:
+    """What a server that stands at ``url``, or a proxy, hears of who asks: host, and both kinds of credentials."""
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        sent = request.headers
+        seen.append((request.host, sent.get("Authorization"), sent.get("Proxy-Authorization")))
+        return await saying(delta("Hi", "stop"), DONE)(request)
+
+    async with server(answer) as own:
+        with pytest.MonkeyPatch.context() as env:
+            env.delenv("NO_PROXY", raising=False)
+            env.delenv("no_proxy", raising=False)
+            if url:
+                env.setenv("http_proxy", own.removesuffix("/v1").replace("//", "//bob:secret@"))
+            async with upstream(url or own.replace("//", "//ada:lovel%40ce@")) as one:
+                assert content(await chunks_of(one, body_of("x"))) == "Hi"
+    return seen
+
+
+async def test_a_user_in_the_url_is_told_to_its_server_in_the_place_of_the_key() -> None:
+    ((_, authorization, _),) = await headers_sent("")
+    assert authorization == aiohttp.encode_basic_auth("ada", "lovel@ce")
+
+
+async def test_a_proxy_of_the_environment_is_asked_with_its_own_credentials() -> None:
+    basic = aiohttp.encode_basic_auth("bob", "secret")
+    assert await headers_sent("http://llm.invalid/v1") == [("llm.invalid", "Bearer sk-1", basic)]
+
+
+async def test_passwords_of_a_netrc_file_are_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login ada password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    ((_, authorization, _),) = await headers_sent("http://llm.invalid/v1")
+    assert authorization == "Bearer sk-1"
 
 
 async def test_a_request_of_some_megabytes_is_asked_whole() -> None:
