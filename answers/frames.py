@@ -75,7 +75,7 @@ class Terminal:
 
     status: Status
     finish_reason: str | None = None  # of choice 0
-    weir_finish: str | None = None  # who set that, if the model did not: `inferred`, or the name of a limit
+    weir_finish: str | None = None  # what set that, if the model did not: `inferred`, or the name of a limit
     usage: Json | None = None  # OpenAI's usage object, as the upstream counted
     error: Json | None = None  # OpenAI's error object plus `status`, the HTTP status it would have had
     timings: Json = field(default_factory=dict)  # milliseconds since the attempt began, by name

@@ -90,7 +90,7 @@ class Outside(Service):
         self._app = app
 
     async def on_start(self) -> None:
-        """Connect, create the topics, and look who else reads them."""
+        """Connect, create the topics, and look for other groups that read them."""
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         if app.settings.on_kafka:

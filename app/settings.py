@@ -420,7 +420,7 @@ class Settings(BaseModel):
         2.0, gt=1, description="95th percentile of latency by that of the windows before: doubled is noticed."
     )
     insight_latency_floor_ms: float = Field(
-        500.0, ge=0, description="Latency below which nobody notices that it doubled, in milliseconds."
+        500.0, ge=0, description="Latency below which a doubling goes unnoticed, in milliseconds."
     )
     insight_cost_ratio: float = Field(2.0, gt=1, description="Cost per request by that of the windows before.")
     insight_cost_max_usd: float | None = Field(
@@ -550,7 +550,7 @@ class Settings(BaseModel):
     )
     response_queue_expires_s: Seconds = Field(
         86400.0,
-        description="A response queue that nobody has used for so long is removed, in seconds, with what is in it.",
+        description="Time without use after which a response queue is removed with what is in it, in seconds.",
     )
     response_thinking: Literal["omit", "inline"] = Field(
         "omit", description="Thinking in RabbitMQ answers: left out, or within <think> tags before the text."

@@ -52,7 +52,7 @@ class _Ended(_Trace):
     attempts: int = Field(0, description="LLM calls that were begun for it.")
     finish_reason: str | None = Field(None, description="OpenAI's, of the first choice.")
     weir_finish: str | None = Field(
-        None, description="Who set it, where the LLM did not: inferred, or the name of the limit that ended the answer."
+        None, description="What set it where the LLM did not: inferred, or the name of the limit that ended the answer."
     )
     usage: dict[str, Any] | None = Field(None, description="OpenAI's usage object, as the LLM counted.")
     chunks: int = Field(0, description="Chunks of the answer.")

@@ -59,7 +59,7 @@ class Connections:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S),
-                # Reads are timed by who reads, per phase.
+                # Reads are timed where they are made, per phase.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
                 cookie_jar=aiohttp.DummyCookieJar(),  # what one client's answer sets is not for another's call
                 # Not `trust_env` for proxies: it takes passwords out of ~/.netrc, too, and refuses them beside the key.
@@ -140,7 +140,7 @@ def _proxy_of(url: URL) -> URL | None:
 
 @contextmanager
 def _breaks_reach_readers(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """While a body is read: aiohttp ends a connection at a bad chunk, and leaves whoever reads it waiting."""
+    """While a body is read: aiohttp ends a connection at a bad chunk, and leaves its reader waiting."""
     protocol = None if response.connection is None else response.connection.protocol
     closed = None if protocol is None else protocol.closed
     content = response.content

@@ -1,4 +1,4 @@
-"""A new request by HTTP, from its body to the end of its reading: who asks, who reads, and who has left."""
+"""A new request by HTTP, from its body to the end of its reading: its client, its readers, and their leaving."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -43,7 +43,7 @@ class Bodies:
         try:
             return await self._send(request, response, body)
         except ConnectionError as error:
-            # As in web.errors: nobody is there to be told.
+            # As in web.errors: no client is left to be told.
             raise asyncio.CancelledError from error
         finally:
             self._give_back(body)

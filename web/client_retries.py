@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PATH = "/workers/first-tries"  # of workers that ask each other
 RETRY_COUNT = "x-stainless-retry-count"
-PEERS_S = 1.0  # for all other workers to answer; who does not is not waited for
+PEERS_S = 1.0  # for all other workers to answer; a slower one is left out
 MAY_PASS = frozenset({408, 409, 425, 429})  # statuses below 500 that a client tries again
 
 

@@ -383,7 +383,7 @@ async def test_a_reader_who_comes_back_goes_on_across_a_takeover(log: MemoryLog,
     assert [text for one in await told(news) for text in text_of(one.chunks)] == ["y"]
 
 
-@pytest.mark.parametrize(("offset", "uid"), [(0, UID), (1, "somebody else")], ids=["a mark", "of another"])
+@pytest.mark.parametrize(("offset", "uid"), [(0, UID), (1, "another uid")], ids=["a mark", "of another"])
 async def test_an_event_that_no_reader_can_have_is_refused(log: MemoryLog, tails: Tails, offset: int, uid: str) -> None:
     write(log, begin("a"), says("a", 0, "x"))
     with pytest.raises(InvalidRequestError) as caught:
