@@ -196,7 +196,7 @@ def read(event: Event) -> ChatRequest:
     place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
     try:
         request = ChatRequest(
-            uid=str(data["uid"]),
+            uid=str(_given(data, "uid")),
             event_id=event.event_id,
             tenant=event.tenant_id,
             ingress=Ingress(data.get("ingress", Ingress.KAFKA)),
@@ -220,6 +220,12 @@ def read(event: Event) -> ChatRequest:
         raise MalformedRecordError(f"not a request: {error!r}") from None
     _check_sizes(request)
     return request
+
+
+def _given(data: Json, name: str) -> Any:
+    if data.get(name) is None:
+        raise ValueError(f"`data.{name}` is missing")
+    return data[name]
 
 
 def _without_own_fields(body: Json) -> Json:
