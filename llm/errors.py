@@ -68,7 +68,7 @@ class AnswerTooLongError(UpstreamError):
     def __init__(self, limit: str) -> None:
         self.limit = limit
         super().__init__(
-            f"the model's answer was stopped by {limit}, and nothing of it was an answer",
+            f"the model reached {limit} before it gave any answer",
             status=502,
             kind="upstream_error",
             code="answer_too_long",

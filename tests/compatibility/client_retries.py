@@ -27,7 +27,8 @@ class RetryCase(Case):
 SHEET = Sheet(
     title="Retries of clients",
     about="A request that its client sends again because it timed out is answered by one LLM call, if the client marks "
-    "the retry or has named the request; a first try whose client still reads it is none. On both logs.",
+    "the retry or has named the request. A request whose client still reads it is not taken for a first try. On "
+    "both logs.",
     cases=(
         RetryCase(
             id="retry-while-the-answer-runs",
@@ -76,7 +77,7 @@ SHEET = Sheet(
         ),
         RetryCase(
             id="retry-of-another-tenant",
-            peer="any",
+            peer="any client",
             does="sends the body of another tenant's request as a retry",
             gets="an answer of its own",
             first_headers={"X-Tenant-ID": "acme"},
@@ -101,7 +102,7 @@ SHEET = Sheet(
         ),
         RetryCase(
             id="retry-with-another-body",
-            peer="any",
+            peer="any client",
             does="sends another body as a retry",
             gets="an answer of its own",
             retry={"temperature": 0.9},
@@ -164,7 +165,7 @@ SHEET = Sheet(
         ),
         RetryCase(
             id="retry-marked-with-no-number",
-            peer="any",
+            peer="any client",
             does="sends `x-stainless-retry-count: yes`",
             gets="an answer of its own",
             headers={"x-stainless-retry-count": "yes"},

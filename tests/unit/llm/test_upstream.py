@@ -219,7 +219,7 @@ async def test_a_proxy_of_the_environment_is_asked_with_its_own_credentials() ->
     assert await headers_sent("http://llm.invalid/v1") == [("llm.invalid", "Bearer sk-1", basic)]
 
 
-async def test_passwords_of_a_netrc_file_are_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_passwords_of_a_netrc_file_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("default login ada password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     ((_, authorization, _),) = await headers_sent("http://llm.invalid/v1")
