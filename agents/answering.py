@@ -39,7 +39,8 @@ from app.reading import recounted
 from app.requests import ChatRequest, new_id
 from app.tracing import tracing
 from llm.calls import Call
-from llm.errors import UpstreamError, UpstreamUnavailableError
+from llm.choices import cut_off
+from llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailableError
 from transports.log import LogClient, LogError, LogReplacedError, Partition, value_max_bytes
 from transports.tails import Tail, Tails
 
@@ -548,13 +549,20 @@ class Answering:
         if does.body is None:
             return
         self._check_attempts(view.answer)
-        how = call_of(request, self._rules.calls, view)
+        how, said = call_of(request, self._rules.calls, view), view.answer.next_seq
         with tracing.call(request.traceparent, does.body, does.kind) as call:
-            async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
-                async for chunk in chunks:
-                    await writer.say(chunk)
-                    told.chunk(chunk)
-                    call.chunk(chunk)
+            try:
+                async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
+                    async for chunk in chunks:
+                        await writer.say(chunk)
+                        told.chunk(chunk)
+                        call.chunk(chunk)
+            except AnswerTooLongError as error:
+                if not said:
+                    raise
+                end = cut_off(error.limit, str(request.body.get("model")))
+                await writer.say(end)
+                told.chunk(end)
         await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:

@@ -123,7 +123,7 @@ def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
 
 
 def weir_finish(chunks: Iterable[Json]) -> str | None:
-    """Who ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
+    """What ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
     for chunk in chunks:
         for choice in chunk.get("choices") or ():
             if not choice.get("index") and choice.get(WEIR_FINISH):

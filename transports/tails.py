@@ -208,7 +208,7 @@ class Feed:
     def check(self) -> None:
         """Raise LogReplacedError if the log is another one now."""
         if self.replaced:
-            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} is another log than it was")
+            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} was created anew or cut short")
 
     def replace(self) -> None:
         """The log is another one now. Given to ``LogClient.follow``; readers that wait for records are told."""
@@ -535,7 +535,7 @@ class Tail:
         """Raise LogReplacedError where the start is no position in this log."""
         name = f"{self.at.topic}-{self.at.partition}"
         if self._topic_id and feed.topic_id and self._topic_id != feed.topic_id:
-            raise LogReplacedError(f"{name} is another log than that in which a position was found")
+            raise LogReplacedError(f"{name} was created anew since the position was taken")
         # The feed may be a moment behind the log's end.
         if self._start is not None and self._start > feed.position:
             end = (await self._tails.client.bounds(self.at)).end

@@ -206,7 +206,7 @@ async def leads(client: KafkaLog, at: Partition) -> bool:
 
 
 @pytest.mark.parametrize("written_anew", [0, 3, 40], ids=["empty", "shorter", "longer"])
-async def test_who_reads_a_topic_that_is_created_anew_hears_so(
+async def test_readers_of_a_topic_that_is_created_anew_get_an_error(
     client: KafkaLog, at: Partition, kafka_bootstrap: str, written_anew: int
 ) -> None:
     """Not silence for ever, nor records of one log as those of another."""

@@ -16,7 +16,7 @@ from agents.view import View
 from answers.envelope import Json
 from answers.fold import Answer
 from answers.frames import CLAIMS, WEIR_FINISH, Frame, Kind, Status, Terminal
-from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
+from llm.errors import AnswerTooLongError, UpstreamRefusedError, UpstreamUnavailableError
 from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
@@ -571,6 +571,33 @@ async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call(by
     assert (answer.terminal.status, answer.terminal.finish_reason) == (Status.COMPLETED, "stop")
     assert (answer.terminal.weir_finish, answer.terminal.usage) == (by, {"total_tokens": 7})
     assert (answer.next_seq, answer.restarts, answer.gap) == (2, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        ((says("dead", 0, "x"),), "x"),
+        ((frame(Kind.CHUNKS, "dead", chunks=[{"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}]),), ""),
+        ((), None),
+    ],
+    ids=["text", "thoughts", "nothing"],
+)
+async def test_an_answer_whose_limit_is_reached_before_a_takeover_has_said_more_is_cut(
+    before: tuple[Frame, ...], text: str | None
+) -> None:
+    """As it is cut where one attempt reaches the limit: what was said stays."""
+    play = words(then=AnswerTooLongError("ANSWER_MAX_S"))
+    async with stage(play, alone=True, continuation=Continuation.PREFILL) as one:
+        one.write(begin("dead"), *before)
+        answer = await one.answer()
+    end = answer.terminal
+    assert end is not None
+    if text is None:
+        assert end.error is not None
+        assert (end.status, end.error["code"]) == (Status.FAILED, "answer_too_long")
+    else:
+        assert (end.status, end.finish_reason, end.weir_finish) == (Status.COMPLETED, "length", "ANSWER_MAX_S")
+        assert (told(one), answer.finish_reasons, answer.gap) == (text, {0: "length"}, False)
 
 
 async def test_tails_that_were_stopped_end_the_reading_and_not_the_event_loop() -> None:

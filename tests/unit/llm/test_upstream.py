@@ -15,7 +15,8 @@ from aiohttp import web
 from answers.envelope import Json
 from demo.modes import MODES
 from demo.text import expected_answer, expected_content, expected_thinking, script
-from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
+from llm.calls import Allowance, Call
+from llm.errors import AnswerTooLongError, UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
 from llm.sse import MAX_EVENT_BYTES
 from tests.unit.demo.helpers import TOOLS, body_of, calls, until_none_open
 from tests.unit.llm.helpers import (
@@ -218,7 +219,7 @@ async def test_a_proxy_of_the_environment_is_asked_with_its_own_credentials() ->
     assert await headers_sent("http://llm.invalid/v1") == [("llm.invalid", "Bearer sk-1", basic)]
 
 
-async def test_passwords_of_a_netrc_file_are_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_passwords_of_a_netrc_file_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("default login ada password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     ((_, authorization, _),) = await headers_sent("http://llm.invalid/v1")
@@ -435,6 +436,18 @@ async def test_comments_are_no_sign_of_life_of_a_model() -> None:
     async with server(comment) as url, upstream(url, idle_s=SHORT) as one:
         with pytest.raises(UpstreamUnavailableError, match="fell silent"):
             await chunks_of(one, body_of("m"))
+
+
+async def test_the_time_of_an_answer_is_over_before_its_server_has_answered_as_well() -> None:
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(SECONDS)
+        return web.Response()
+
+    call = Call(allowance=Allowance(max_s=SHORT))
+    async with server(hang) as url, upstream(url, retries=2) as one, aclosing(one.stream(body_of("x"), call)) as chunks:
+        with pytest.raises(AnswerTooLongError) as caught:
+            await anext(chunks)
+    assert caught.value.error["param"] == "ANSWER_MAX_S"
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_models_silence(url: str) -> None:
