@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +19,6 @@ STILL_S: Final = 6.0  # what differs for so long, and does not move, is differen
 SETTLED_S: Final = 30.0  # after which what still moves is told as such
 NO_ROW: Final = "no row"
 """What stands in the place of a live row that workers cannot read either, and pass over."""
-NOT_READ: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 TURN: Final = 500  # records between two turns of the event loop
 
 
@@ -111,13 +111,14 @@ class _Side:
         return None if value is None else self._live(key, value), self.fold.row(key)
 
     def _live(self, key: bytes, value: bytes) -> Json | str | None:
-        try:
-            row = self.fold.read(key, value)
-            if row is not None:
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            row: object = self.fold.read(key, value)  # any JSON, perhaps
+            if row is None:
+                return None
+            if isinstance(row, dict):
                 self.fold.whole(key, row)
-        except NOT_READ:
-            return NO_ROW
-        return row if row is None or isinstance(row, dict) else NO_ROW  # any JSON may stand there
+                return row
+        return NO_ROW
 
     def compare(self, key: bytes) -> list[Json]:
         """How a row differs."""
