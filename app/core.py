@@ -248,7 +248,7 @@ class Weir(faust.App):
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
-        self.generated: Callable[[str, str], list[str]] = lambda *_: []
+        self.generated: Callable[[str, str, str], list[str]] = lambda *_: []
         self.lineage_skipped: Callable[[], int] = lambda: 0
         self.window_events: Callable[[], dict[str, int]] = dict
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None

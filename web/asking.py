@@ -34,6 +34,10 @@ class _Call:
         return self.http.headers.get("X-Tenant-ID")
 
     @property
+    def think_tags(self) -> str | None:
+        return self.http.headers.get(THINK_TAGS_HEADER)
+
+    @property
     def named(self) -> bool:
         """Whether the client has named its request. Of a named one, there may be an earlier submission."""
         return self.key is not None or (isinstance(self.body, dict) and self.body.get("uid") is not None)
@@ -83,7 +87,7 @@ class Asking:
                 idempotency_key=call.key,
                 caller=caller_of(call.http),
                 traceparent=call.http.get(TRACEPARENT),
-                think_tags=call.http.headers.get(THINK_TAGS_HEADER),
+                think_tags=call.think_tags,
             )
         )
         try:
@@ -102,7 +106,7 @@ class Asking:
             return  # it is not in the log
         request = accepting.result()
         if tried:
-            self._tries.left(Asked(request.tenant, request.fingerprint), request.uid)
+            self._tries.left(_asked(request), request.uid)
         if (reader := _reader(request, first=False)) is not None:
             self._readers.left(reader)
 
@@ -112,7 +116,7 @@ class Asking:
         if not tried:
             yield
             return
-        asked = Asked(request.tenant, request.fingerprint)
+        asked = _asked(request)
         try:
             with self._tries.reading(asked, request.uid):
                 yield
@@ -121,7 +125,11 @@ class Asking:
             raise
 
     def _what(self, call: _Call) -> Asked:
-        return Asked(*self._app.door.identity(call.body, tenant=call.tenant))
+        return Asked(*self._app.door.identity(call.body, tenant=call.tenant, think_tags=call.think_tags))
+
+
+def _asked(request: ChatRequest) -> Asked:
+    return Asked(request.tenant, request.fingerprint, request.think_tags or "")
 
 
 def _reader(request: ChatRequest, *, first: bool) -> Reader | None:

@@ -85,6 +85,22 @@ SHEET = Sheet(
             attaches=False,
         ),
         RetryCase(
+            id="retry-with-its-think-tags",
+            peer="a client that takes <think> tags apart itself",
+            does="retries with the X-Think-Tags of the first try",
+            gets="the answer of the first try",
+            first_headers={"X-Think-Tags": "keep"},
+            headers={**MARKED, "X-Think-Tags": "keep"},
+        ),
+        RetryCase(
+            id="retry-with-other-think-tags",
+            peer="two clients with the same prompt, one of which takes <think> tags apart itself",
+            does="one leaves its request with X-Think-Tags, the other retries one without",
+            gets="an answer of its own, without tags",
+            first_headers={"X-Think-Tags": "keep"},
+            attaches=False,
+        ),
+        RetryCase(
             id="retry-with-another-body",
             peer="any client",
             does="sends another body as a retry",
