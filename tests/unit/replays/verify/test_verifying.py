@@ -19,9 +19,11 @@ from app.settings import Settings
 from events.base import EventData
 from events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
 from replays.errors import UsageError
+from replays.rebuild.handing import wrong_in
+from replays.rebuild.rescoring import Formula
 from replays.verify import verifying
-from replays.verify.verifiable import Verifiable
-from replays.verify.verifying import Verified, differences, verify
+from replays.verify.verifiable import NAMES, Verifiable
+from replays.verify.verifying import NO_ROW, Verified, differences, verify
 from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.rebuild.test_rebuilding import BAD
@@ -40,6 +42,20 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "LOOK_S", 0.0)
     monkeypatch.setattr(verifying, "STILL_S", 0.02)
     monkeypatch.setattr(verifying, "SETTLED_S", 2.0)
+
+
+GARBAGE = (
+    b"\xff{",
+    b"17",
+    b"null",
+    b'"row"',
+    b"[1]",
+    b"{}",
+    b"[" * 100_000,
+    b'{"uid": 7}',
+    b'{"uid": "req-1", "pieces": [{"feedback_type": "shrug"}]}',
+    b'{"ended_at": "x", "prompts": [{"at": "noon"}]}',
+)
 
 
 class Desk:
@@ -267,6 +283,26 @@ async def test_windows_whose_rebuild_is_forgotten_are_compared_with_the_numbers_
         if at.topic == topics.CHAT_REPLAYS.name:
             world.log.starts[at] = len(world.log.records[at])
     assert (await world.beside(desk.verify("quality"))).differences == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", GARBAGE)
+async def test_what_is_no_row_is_a_difference_and_ends_nothing(name: str, value: bytes) -> None:
+    desk, changelog = Desk(), f"weir-{name}-changelog"
+    desk.put(changelog, value, number=0)
+    desk.put(changelog, value, key="window/0/300000/t:m", number=0)
+    desk.put(changelog, value, key="window/x/y/t:m", number=0)
+    found = await desk.verify(name)
+    assert {one["live"] for one in found.differences if isinstance(one["live"], str)} <= {NO_ROW}
+    assert [wrong_in(value, Formula(Settings(), CHAT_PARTITIONS, 0))] == [{}]
+
+
+async def test_a_row_that_is_none_is_told_beside_what_it_should_be() -> None:
+    desk = Desk()
+    desk.trace(Happening.ACCEPTED, accepted_at="2027-01-15T08:00:00Z")
+    (_, _, row) = (await desk.wrong("requests"))[0]
+    desk.put("weir-requests-changelog", b"\xff{")
+    assert await desk.wrong("requests") == [("row", NO_ROW, row)]
 
 
 async def test_a_table_that_is_none_is_refused_with_the_names_of_those_that_are() -> None:
