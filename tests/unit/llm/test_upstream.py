@@ -190,7 +190,7 @@ async def test_the_organization_and_the_project_that_pay_are_named_only_where_th
 
 
 async def headers_sent(url: str) -> list[tuple[str, str | None, str | None]]:
-    """What a server that stands at ``url``, or a proxy, hears of who asks: host, and both kinds of credentials."""
+    """What a server at ``url``, or a proxy, is told of its caller: host, and both kinds of credentials."""
     seen: list[tuple[str, str | None, str | None]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
