@@ -241,9 +241,9 @@ def _schema(model: type[EventData]) -> str:
 
 
 COMPATIBLE = """
-Where LLM servers, clients and brokers differ from what OpenAI and Kafka document: which one does what, and what comes of
-it. Each row is a case of a test that runs on every path that applies: a stream, one JSON object, the stored answer, a
-resumed stream, RabbitMQ, on both logs.
+Where LLM servers, clients and brokers differ from what OpenAI and Kafka document: which one does what, and what comes
+of it. Each row is a case of a test that runs on every path that applies: a stream, one JSON object, the stored answer,
+a resumed stream, RabbitMQ, on both logs.
 """
 
 
