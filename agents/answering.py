@@ -55,7 +55,7 @@ LOG_RETRY_S = (
 HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
 VOID_PAUSE_MAX_S = 3.0
 EXPIRED = {
-    "message": "Nobody had begun the request by its deadline.",
+    "message": "No worker had begun the request by its deadline.",
     "type": "timeout_error",
     "param": None,
     "code": "deadline_exceeded",

@@ -30,7 +30,7 @@ class RequestAccepted(_Trace):
 
     EVENT_TYPE: ClassVar[str] = "request.accepted"
 
-    on_disconnect: str | None = Field(None, description="What becomes of it when nobody reads it: continue, cancel.")
+    on_disconnect: str | None = Field(None, description="What becomes of it without a reader: continue, cancel.")
     prompt_chars: int | None = Field(None, description="Length of the text of all messages, in characters.")
 
 
@@ -98,11 +98,11 @@ class RequestRedriven(_Trace):
     EVENT_TYPE: ClassVar[str] = "request.redriven"
 
     replaces: str | None = Field(None, description="The submission of the uid whose end stood before.")
-    replaced_status: str | None = Field(None, description="How that ended: failed, expired; null where nobody knows.")
+    replaced_status: str | None = Field(None, description="How that ended: failed, expired; null where unknown.")
     replaced_ended_at: str | None = Field(None, description="When that ended: ISO 8601, UTC.")
     run: str | None = Field(None, description="The run that sent it again.")
     letter: str | None = Field(None, description="The event id of its dead letter.")
-    on_disconnect: str | None = Field(None, description="What becomes of it when nobody reads it: continue, cancel.")
+    on_disconnect: str | None = Field(None, description="What becomes of it without a reader: continue, cancel.")
 
 
 class RequestForgotten(AboutRequest):

@@ -14,6 +14,7 @@ from app.errors import InDoubtError, InvalidRequestError, UnavailableError
 from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from transports.log import LogError
 from web.auditing import caller_of
+from web.bodies import UNSENT
 from web.client_retries import ClientRetries, is_retry
 from web.errors import REQUEST_ID
 from web.first_tries import Asked, FirstTries
@@ -63,7 +64,7 @@ class Asking:
         retried = not call.named and is_retry(http) and self._app.settings.retry_attach_s > 0
         repeated = await self._as_first_try(call) if retried else call
         request = await self._accepted(repeated, tried=not call.named)
-        with _keys_conflict(key), self._trying(request, tried=not call.named):
+        with _keys_conflict(key), self._trying(http, request, tried=not call.named):
             async with self._readers.reading(_reader(request, first=not repeated.named)):
                 yield request
 
@@ -111,12 +112,16 @@ class Asking:
             self._readers.left(reader)
 
     @contextmanager
-    def _trying(self, request: ChatRequest, *, tried: bool) -> Iterator[None]:
-        """While a client reads what it may send again: one that gets no answer leaves a first try behind."""
+    def _trying(self, http: web.Request, request: ChatRequest, *, tried: bool) -> Iterator[None]:
+        """While a client reads what it may send again: one that gets no answer leaves a first try behind.
+
+        A large answer is sent later (`web.bodies`).
+        """
         if not tried:
             yield
             return
         asked = _asked(request)
+        http[UNSENT] = partial(self._tries.left, asked, request.uid)
         try:
             with self._tries.reading(asked, request.uid):
                 yield
