@@ -15,7 +15,9 @@ from typing import Any, Final, TypeVar
 
 from app import app
 
-ROW_MAX_BYTES = 1_000_000  # of key and value: brokers take 1,048,588 bytes for a record, unless they are told otherwise
+ROW_MAX_BYTES: Final = min(1_000_000, app.settings.record_value_max_bytes)
+"""Of key and value: brokers take 1,048,588 bytes for a record, unless they are told otherwise. A changelog that Weir
+creates takes KAFKA_MAX_MESSAGE_BYTES."""
 
 UNREADABLE_TOLD: Final = 1000  # rows that are told of once each; more, and they are told of again
 
