@@ -60,7 +60,7 @@ def _default(field: FieldInfo) -> str:
     if field.default == "":
         return "empty"
     value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    return f"`{value:.15g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def _allowed(annotation: Any) -> str:
