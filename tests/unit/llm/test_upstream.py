@@ -468,6 +468,7 @@ async def test_the_time_of_an_answer_is_over_before_its_server_has_answered_as_w
         with pytest.raises(AnswerTooLongError) as caught:
             await anext(chunks)
     assert caught.value.error["param"] == "ANSWER_MAX_S"
+    assert caught.value.headers == {"x-should-retry": "false"}, "a client's retry would take as long"
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_models_silence(url: str) -> None:
