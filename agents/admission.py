@@ -25,7 +25,7 @@ Own = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
 class Admission:
-    """Of one worker.
+    """Admits the records that come to one worker.
 
     Args:
         app: the worker.
@@ -88,7 +88,7 @@ class Admission:
                 await asyncio.sleep(RETRY_S)
 
     async def _refuse(self, event: "EventT[Any]", error: InvalidRequestError) -> None:
-        """What a door would have refused is a dead letter: there is nobody here to tell."""
+        """Make a dead letter of a request that a door would have refused: no client waits here for the error."""
         tenant = dead_letters.tenant_of(event.message.value)
         self._app.metrics.refused(Ingress.KAFKA, error_code=error.error["code"], error_type=error.error["type"])
         self._app.door.refused(Caller(ingress=Ingress.KAFKA), error, tenant=tenant)

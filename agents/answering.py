@@ -32,15 +32,15 @@ from agents.frame_writer import FrameWriter
 from agents.view import View
 from answers import frames
 from answers.envelope import Json, seconds_of
-from answers.fold import Answer, finish_reasons
+from answers.fold import Answer, finish_reasons, weir_finish
 from answers.frames import Frame, Kind, Status, Terminal
 from app.notes import Notes
 from app.reading import recounted
 from app.requests import ChatRequest, new_id
 from app.tracing import tracing
 from llm.calls import Call
-from llm.choices import mark_of
-from llm.errors import UpstreamError, UpstreamUnavailableError
+from llm.choices import cut_off
+from llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailableError
 from transports.log import LogClient, LogError, LogReplacedError, Partition, value_max_bytes
 from transports.tails import Tail, Tails
 
@@ -55,7 +55,7 @@ LOG_RETRY_S = (
 HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
 VOID_PAUSE_MAX_S = 3.0
 EXPIRED = {
-    "message": "Nobody had begun the request by its deadline.",
+    "message": "No worker had begun the request by its deadline.",
     "type": "timeout_error",
     "param": None,
     "code": "deadline_exceeded",
@@ -508,9 +508,12 @@ class Answering:
         except UpstreamUnavailableError as error:
             if self._can_go_on(before, told):
                 logger.warning("request %s: goes on with a new call: %s", request.uid, error)
-                await writer.hand_off()
-                return self._on_handoff(request)
-            terminal = told.terminal(error.terminal_error)
+                unwritable = await self._close(request, writer)
+                if unwritable is None:
+                    return
+                terminal = told.terminal(unwritable.terminal_error)
+            else:
+                terminal = told.terminal(error.terminal_error)
         except UpstreamError as error:
             terminal = told.terminal(error.terminal_error)
         except LogError:
@@ -522,6 +525,18 @@ class Answering:
             await writer.end(terminal)
         except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
             await writer.end(Terminal(status=Status.FAILED, error=error.terminal_error))
+
+    async def _close(self, request: ChatRequest, writer: FrameWriter) -> UpstreamError | None:
+        """Close the attempt, for another one to go on; the error of a chunk that no record takes, which ends it.
+
+        Raises:
+            LogError: it may not be closed.
+        """
+        try:
+            await writer.hand_off()
+        except UpstreamError as error:
+            return error
+        self._on_handoff(request)
         return None
 
     def _can_go_on(self, before: Answer, told: "_Told") -> bool:
@@ -534,13 +549,20 @@ class Answering:
         if does.body is None:
             return
         self._check_attempts(view.answer)
-        how = call_of(request, self._rules.calls, view)
+        how, said = call_of(request, self._rules.calls, view), view.answer.next_seq
         with tracing.call(request.traceparent, does.body, does.kind) as call:
-            async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
-                async for chunk in chunks:
-                    await writer.say(chunk)
-                    told.chunk(chunk)
-                    call.chunk(chunk)
+            try:
+                async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
+                    async for chunk in chunks:
+                        await writer.say(chunk)
+                        told.chunk(chunk)
+                        call.chunk(chunk)
+            except AnswerTooLongError as error:
+                if not said:
+                    raise
+                end = cut_off(error.limit, str(request.body.get("model")))
+                await writer.say(end)
+                told.chunk(end)
         await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:
@@ -579,7 +601,7 @@ class _Told:
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
-        self._weir_finish: str | None = None
+        self._weir_finish = before.weir_finish
 
     @property
     def began(self) -> bool:
@@ -593,7 +615,7 @@ class _Told:
         reasons = finish_reasons([chunk])
         if reasons:
             self._reasons |= reasons
-            self._weir_finish = mark_of([chunk]) or self._weir_finish
+            self._weir_finish = weir_finish([chunk]) or self._weir_finish
         self._notes.add(chunk)
 
     def terminal(self, error: Json | None = None) -> Terminal:

@@ -41,7 +41,7 @@ async def tell(
         ended: how it ended.
         row: what its row shows; None where it has none.
         worker: host:port of the worker that tells it.
-        redactor: of the error's message, which may quote the request.
+        redactor: of the error, which may quote the request.
 
     Raises:
         LogError: the log cannot be read or written.
@@ -60,10 +60,11 @@ async def tell(
         "last": ended.last,
     }
     if terminal is not None:
-        details |= {"finish_reason": terminal.finish_reason, "usage": terminal.usage, "timings": terminal.timings}
+        details |= {"finish_reason": terminal.finish_reason, "weir_finish": terminal.weir_finish}
+        details |= {"usage": terminal.usage, "timings": terminal.timings}
     if terminal is not None and terminal.error is not None:
-        message = redactor(str(terminal.error.get("message")))
-        details |= {"error": {**terminal.error, "message": message}, "error_message": message}
+        error = redactor.error({**terminal.error, "message": str(terminal.error.get("message"))})
+        details |= {"error": error, "error_message": error["message"]}
     data = ENDS[ended.status].model_construct(**details)
     event_id = derived_id(ended.rid, f"request.{ended.status}")  # as `app.account.Account.event_id` makes it
     await events.publish(data, ended.tenant, event_id=event_id)

@@ -112,10 +112,11 @@ class Work:
         """Requests that are being answered or followed."""
         return len(self._in_flight) - self._ended
 
-    def generated(self, tenant: str, fingerprint: str) -> list[str]:
-        """The requests with a tenant and body that came by HTTP without a name, and are being answered here."""
+    def generated(self, tenant: str, fingerprint: str, think_tags: str) -> list[str]:
+        """The requests that ask this, came by HTTP without a name, and are being answered here."""
         running = [one.request for one in self._in_flight.values() if not one.ended]
-        asked = [one for one in running if (one.tenant, one.fingerprint) == (tenant, fingerprint)]
+        wanted = tenant, fingerprint, think_tags
+        asked = [one for one in running if (one.tenant, one.fingerprint, one.think_tags or "") == wanted]
         return [one.uid for one in asked if one.ingress is Ingress.HTTP and requests.is_minted(one.uid)]
 
     async def take(self, event: "EventT[Any]") -> None:

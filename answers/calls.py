@@ -237,4 +237,5 @@ def whole(value: Any) -> int | None:
     """A count, also of a server that writes it as text or as a float."""
     if isinstance(value, str) and value.isdecimal() and len(value) <= _DIGITS_MAX:
         return int(value)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**_DIGITS_MAX
+    return int(value) if number else None

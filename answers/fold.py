@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from answers import limits
 from answers.envelope import Json
-from answers.frames import ANYBODY, ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
+from answers.frames import ANYBODY, ASIDE, CLAIMS, WEIR_FINISH, WITHDRAWN, Frame, Kind, Terminal
 
 
 class Answer(NamedTuple):
@@ -37,6 +37,7 @@ class Answer(NamedTuple):
     closed: bool = False  # the attempt is over without a terminal
     terminal: Terminal | None = None
     finish_reasons: Mapping[int, str] = MappingProxyType({})  # by choice
+    weir_finish: str | None = None  # who gave choice 0 its finish reason, if the model did not
     usage: Json | None = None  # the last one that the upstream told
     ended_at: float | None = None  # when the terminal was written, if the reader knows: seconds since the epoch
 
@@ -89,6 +90,7 @@ def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
         next_seq=0 if restart else answer.next_seq,
         restarts=answer.restarts + restart,
         finish_reasons={} if restart else answer.finish_reasons,
+        weir_finish=None if restart else answer.weir_finish,
         usage=None if restart else answer.usage,
     )
     return Folded(marked, counts=True)
@@ -104,6 +106,7 @@ def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
         last=offset,
         next_seq=answer.next_seq + len(new),
         finish_reasons={**answer.finish_reasons, **reasons} if reasons else answer.finish_reasons,
+        weir_finish=(weir_finish(new) or answer.weir_finish) if reasons else answer.weir_finish,
         usage=next((chunk["usage"] for chunk in reversed(new) if chunk.get("usage")), answer.usage),
     )
     return Folded(told, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
@@ -117,3 +120,12 @@ def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
         for choice in chunk.get("choices") or ()
         if choice.get("finish_reason")
     }
+
+
+def weir_finish(chunks: Iterable[Json]) -> str | None:
+    """What ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
+    for chunk in chunks:
+        for choice in chunk.get("choices") or ():
+            if not choice.get("index") and choice.get(WEIR_FINISH):
+                return str(choice[WEIR_FINISH])
+    return None

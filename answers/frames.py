@@ -58,6 +58,10 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
+WEIR_FINISH = "weir_finish"
+"""Member of a choice, of a terminal and of the last RabbitMQ message whose finish_reason the model did not give:
+``inferred``, or the name of the setting that stopped the answer."""
+
 ANYBODY = ""
 """The rid of an end that anybody may write, by somebody who does not know which submission of the uid came first."""
 
@@ -71,7 +75,7 @@ class Terminal:
 
     status: Status
     finish_reason: str | None = None  # of choice 0
-    weir_finish: str | None = None  # who set that, if the model did not: `inferred`, or the name of a limit
+    weir_finish: str | None = None  # what set that, if the model did not: `inferred`, or the name of a limit
     usage: Json | None = None  # OpenAI's usage object, as the upstream counted
     error: Json | None = None  # OpenAI's error object plus `status`, the HTTP status it would have had
     timings: Json = field(default_factory=dict)  # milliseconds since the attempt began, by name

@@ -166,14 +166,21 @@ class Door:
         self._metrics.accepted(ingress)
         return request
 
-    def identity(self, body: Any, *, tenant: str | None) -> tuple[str, str]:
-        """The tenant and the fingerprint that `accept` would give to a request.
+    def identity(self, body: Any, *, tenant: str | None, think_tags: str | None) -> tuple[str, str, str]:
+        """The tenant, the fingerprint and the ``think_tags`` that `accept` would give to a request.
 
         Raises:
             InvalidRequestError: the request is wrong.
         """
-        asked = check(body, self._settings, ingress=Ingress.HTTP, asked_at_s=time.time(), tenant=tenant)
-        return asked.tenant, asked.fingerprint
+        asked = check(
+            body,
+            self._settings,
+            ingress=Ingress.HTTP,
+            asked_at_s=time.time(),
+            tenant=tenant,
+            think_tags=think_tags,
+        )
+        return asked.tenant, asked.fingerprint, asked.think_tags
 
     async def move(self, request: ChatRequest, headers: Headers) -> None:
         """Publish a request that a Kafka client put into another partition than its uid's, with its headers.

@@ -65,9 +65,9 @@ class Account:
 
     @cached_property
     def error(self) -> Json | None:
-        """The error that it ended with; LLMs quote in their messages what they were asked, so that is cut."""
+        """The error that it ended with; LLMs quote in it what they were asked, so that is cut."""
         error = self.terminal.error
-        return error and {**error, "message": self.redactor(str(error.get("message")))}
+        return error and self.redactor.error({**error, "message": str(error.get("message"))})
 
     @property
     def usage(self) -> Json | None:

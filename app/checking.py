@@ -52,7 +52,7 @@ def check(
         settings: of this installation.
         ingress: the door.
         asked_at_s: when, in seconds since the epoch.
-        tenant: who it belongs to; the default tenant if None.
+        tenant: the tenant it belongs to; the default tenant if None.
         idempotency_key: names the request within its tenant, instead of a ``uid``.
         deadline: ISO 8601, UTC; else the body's ``deadline_s`` counts from ``asked_at_s``.
         think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.

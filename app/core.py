@@ -90,7 +90,7 @@ class Outside(Service):
         self._app = app
 
     async def on_start(self) -> None:
-        """Connect, create the topics, and look who else reads them."""
+        """Connect, create the topics, and look for other groups that read them."""
         app = self._app
         tracing.start(os.environ, worker=app.worker_name, upstream_url=app.settings.openai_url)
         if app.settings.on_kafka:
@@ -248,7 +248,7 @@ class Weir(faust.App):
         self.feedback_counts: Counter[str] = Counter()  # on this worker since its start, by app.feedback.Count
         # The chat agent's side, told when it is loaded.
         self.in_flight: Callable[[], int] = lambda: 0
-        self.generated: Callable[[str, str], list[str]] = lambda *_: []
+        self.generated: Callable[[str, str, str], list[str]] = lambda *_: []
         self.lineage_skipped: Callable[[], int] = lambda: 0
         self.window_events: Callable[[], dict[str, int]] = dict
         self.begin: Callable[[ChatRequest, int, asyncio.Future[int]], None] = lambda *_: None

@@ -1,6 +1,6 @@
 """Frames out of records: each record is decoded once for the readers that are at it, within a bound.
 
-Whoever generates an answer reads it beside whoever delivers it, within the same turn of the event loop mostly; and a
+The generator of an answer and its readers come to the same record, mostly within one turn of the event loop; and a
 thousand readers of one answer are at the same records.
 """
 

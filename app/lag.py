@@ -1,6 +1,6 @@
 """How far the consumer group is behind in the partitions of this worker.
 
-Asked of the broker when somebody scrapes, and never waited for longer than `WAIT_S`: a broker that is away costs a
+The broker is asked at each scrape, and never waited for longer than `WAIT_S`: a broker that is away costs a
 scrape that much once, and what was known last is told until it is back, with the time when it was known.
 """
 
@@ -47,7 +47,7 @@ class Lag:
     """The lag of one worker's partitions, in records."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
-        """Tells only of these topics: changelogs are read by nobody who commits.
+        """Tells only of these topics: the group commits no offsets of changelogs.
 
         Args:
             labels: by the name that a topic has on the brokers.
@@ -70,7 +70,7 @@ class Lag:
             self._asking = asyncio.create_task(self._ask(group), name="consumer lag")
         done, _ = await asyncio.wait({self._asking}, timeout=WAIT_S if self._answers else 0)
         if not done:
-            self._answers = False  # until it does, nobody waits again
+            self._answers = False  # until it does, no scrape waits again
 
     def values(self, owned: Collection[TP]) -> Values:
         """By topic and partition, of what is owned now and known."""

@@ -2,11 +2,13 @@
 
 Two installations with the same topics and different groups would each work through all requests: every request is
 answered twice, and each buries what the other one has answered. So a worker looks for workers of other groups before it
-joins its own, and once more after it has joined: of two that start at the same time, at least one sees the other then.
+joins its own, and again after it has joined: of two that start at the same time, the one whose name comes last gives
+up. It looks more than once, for the other one may have looked before it, and join after it.
 """
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from app import topics
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0  # between two looks at the worker's partitions
+OTHERS_S: Final = (0.0, 10.0, 60.0)  # looks at other groups, since this worker has joined; a start takes less
 MARK: Final = "-terminals-changelog"  # which every worker subscribes to, behind its group's name, and no other reader
 
 
@@ -92,8 +95,11 @@ class Membership:
         """
         while not self.joined():  # noqa: ASYNC110 -- Faust has a flag, and no event
             await asyncio.sleep(LOOK_S)
-        await self._neighbours.check(joined=True)
+        joined_at, looks = time.monotonic(), list(OTHERS_S)
         while True:
+            if looks and time.monotonic() - joined_at >= looks[0]:
+                del looks[0]
+                await self._neighbours.check(joined=True)
             if self.joined() and self.idle() != self._idle:
                 self._idle = not self._idle
                 self._tell()

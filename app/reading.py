@@ -220,7 +220,7 @@ async def _going_on(
 
 
 async def counted(news: AsyncGenerator[Delivery, None], memory: Memory) -> AsyncGenerator[Delivery, None]:
-    """The same deliveries, for who keeps all of them: as much as is large is taken out of the memory of all readers.
+    """The same deliveries, for a reader that keeps all of them: what is large is taken from the memory of all readers.
 
     Raises:
         UnavailableError: there is no room for the answer; what is read of it is let go.

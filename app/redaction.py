@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
+
+from answers.envelope import Json
 
 HIDDEN: Final = "[redacted]"
 MARGIN: Final = 512  # characters behind the cut that are looked at, so that a secret is seen whole
@@ -51,7 +53,22 @@ class Redactor:
             clean = clean[: max(0, len(clean) - MARGIN)]
         return clean if whole and len(clean) <= self.limit else clean[: self.limit - 1] + "…"
 
+    def error(self, error: Json) -> Json:
+        """An error object as events tell it: LLM servers quote the request in the message, and in members of their own.
 
+        FastAPI, for one, repeats the field that it refuses as ``detail[0].input``.
+        """
+        return {name: value if name in _NAMES else self._within(value) for name, value in error.items()}
+
+    def _within(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            return {name: self._within(member) for name, member in value.items()}
+        return [self._within(member) for member in value] if isinstance(value, list) else value
+
+
+_NAMES: Final = frozenset({"type", "param", "code", "status", "headers"})  # members of an error that are no text
 _OF_DIGITS: Final = frozenset({Redact.CARDS, Redact.IBAN, Redact.SSN})
 _DIGITS_MIN: Final = 9  # of the shortest of those: most texts are done with after counting
 

@@ -74,11 +74,11 @@ class ChatRequest:
     chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
     chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of; empty: not known
     priority: int = 0  # a higher one is more urgent
-    deadline: str | None = None  # ISO 8601, UTC: after it, nobody wants the answer
+    deadline: str | None = None  # ISO 8601, UTC: after it, the client does not want the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     think_tags: ThinkTags | None = None  # what becomes of <think> tags; None: as the worker that asks has it
     traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
-    replay: str | None = None  # the run that asks it again: nobody waits for the answer, and nothing of it leaves
+    replay: str | None = None  # the run that asks it again: no client waits for the answer, and nothing of it leaves
     replay_of: str | None = None  # the uid of its original
     redriven: tuple[Json, ...] = ()  # how it came back from the dead letters, newest last: run, letter, at, reason, rid
 
@@ -196,7 +196,7 @@ def read(event: Event) -> ChatRequest:
     place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
     try:
         request = ChatRequest(
-            uid=str(data["uid"]),
+            uid=str(_given(data, "uid")),
             event_id=event.event_id,
             tenant=event.tenant_id,
             ingress=Ingress(data.get("ingress", Ingress.KAFKA)),
@@ -222,8 +222,14 @@ def read(event: Event) -> ChatRequest:
     return request
 
 
+def _given(data: Json, name: str) -> Any:
+    if data.get(name) is None:
+        raise ValueError(f"`data.{name}` is missing")
+    return data[name]
+
+
 def _without_own_fields(body: Json) -> Json:
-    """A Kafka client may leave Weir's own fields in the body, and whoever reads the record may ask an LLM with it."""
+    """A Kafka client may leave Weir's own fields in the body, and the body of a record may be sent to any LLM."""
     own = OWN_FIELDS & body.keys()
     return {name: value for name, value in body.items() if name not in own} if own else body
 

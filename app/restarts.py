@@ -1,9 +1,9 @@
 """Where an answer was said again from its start: found once for all its readers, without holding the answer.
 
-What was said before a restart is nothing to a reader who comes later. So a reader of a long answer has to know of the
-last restart before it begins, and reads page by page. A restart mark is found by its bytes; whether it counts is folded
-from the record that its writer took for the last counting one (``after``), as a resumed reader folds, so none of the
-answer is decoded for it.
+A reader that comes after a restart must not get what was said before it. So a reader of a long answer has to know of
+the last restart before it begins, and reads page by page. A restart mark is found by its bytes; whether it counts is
+folded from the record that its writer took for the last counting one (``after``), as a resumed reader folds, so none of
+the answer is decoded for it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from app.decoding import decode
 from transports.log import Partition
 from transports.tails import Tails
 
-KNOWN_MAX = 1024  # answers whose marks are remembered: those that somebody reads
+KNOWN_MAX = 1024  # answers whose marks are remembered: those with readers
 READERS_MAX = 2  # answers that are searched at the same time
 _MARK = b'"restart"'  # of the frame's ``mark``; in a text of the answer its quotes are escaped
 
@@ -114,7 +114,7 @@ _OF_TAILS: "WeakKeyDictionary[Tails, Restarts]" = WeakKeyDictionary()
 
 
 def restarts_of(tails: Tails) -> Restarts:
-    """The one for all who read from these tails."""
+    """The one object for all readers of these tails."""
     found = _OF_TAILS.get(tails)
     if found is None:
         found = _OF_TAILS[tails] = Restarts(tails)

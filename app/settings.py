@@ -126,7 +126,8 @@ class Settings(BaseModel):
     upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to reach the LLM, in seconds.")
     upstream_first_token_timeout_s: Seconds = Field(
         120.0,
-        description="Time from sending a request to the first token, in seconds: model loading is slow.",
+        description="Time from sending a request to the first token, in seconds: model loading is slow. An LLM that "
+        "cannot stream has this time for its whole answer.",
     )
     upstream_idle_timeout_s: Seconds = Field(
         60.0, description="Longest silence between two tokens, in seconds; then the call counts as hung."
@@ -147,15 +148,15 @@ class Settings(BaseModel):
         128 * MIB,
         ge=64 * 1024,
         le=4096 * MIB,
-        description="Largest answer, in bytes as the LLM sends it: 300,000 tokens. One that is larger ends there, with "
-        "finish_reason length.",
+        description="Largest answer, in bytes as the LLM sends it: room for about 300,000 tokens, one to a chunk. A "
+        "larger answer ends there, with finish_reason length.",
     )
     answer_max_tokens: int = Field(
         200_000,
         ge=1,
         le=10_000_000,
-        description="Most chunks with text, thinking or a tool call in one answer, which are tokens mostly: more than "
-        "any model says. It ends there, with finish_reason length.",
+        description="Most chunks with text, thinking or a tool call in one answer: most servers send one token in "
+        "each, and models say fewer. A longer answer ends there, with finish_reason length.",
     )
     answer_max_s: Seconds = Field(
         3600.0,
@@ -208,7 +209,8 @@ class Settings(BaseModel):
         10_000,
         ge=1,
         le=1_000_000,
-        description="Connections to the HTTP door at once; a further one gets a 503. Each needs a file descriptor.",
+        description="Connections to the HTTP door at once; a further one gets a 503. Each needs a file descriptor, as "
+        "do calls of the LLM, brokers and files: keep it well below the process's limit (`ulimit -n`).",
     )
     http_header_timeout_s: Seconds = Field(
         30.0,
@@ -235,8 +237,9 @@ class Settings(BaseModel):
     readers_memory_bytes: int = Field(
         256 * MIB,
         ge=MIB,
-        description="What all readers of a worker may hold of large frames and bodies at once, in bytes; the others "
-        "wait. Small ones are bounded by HTTP_REQUESTS_MAX (docs/streams.md).",
+        description="Memory for large frames and bodies of all readers of a worker together, in bytes. Where it is "
+        "used up, streams wait for room and whole answers get a 503. HTTP_REQUESTS_MAX bounds the small ones "
+        "(docs/streams.md).",
     )
     answer_timeout_s: Seconds = Field(
         3600.0, description="Longest that a door waits for one answer to end, in seconds."
@@ -249,7 +252,8 @@ class Settings(BaseModel):
     )
     disconnect_grace_s: Seconds = Field(
         30.0,
-        description="How long a request to be cancelled waits for a reader, in seconds, after the last one has left.",
+        description="Time after the last reader has left in which another one may come, in seconds, before the request "
+        "is cancelled.",
     )
     retry_attach_s: float = Field(
         120.0,
@@ -303,7 +307,8 @@ class Settings(BaseModel):
         ge=1,
         le=1000,
         description="Partitions of the topics keyed by a request, and so the most workers that generate answers. "
-        "Chosen once: existing topics must have as many, which each start checks.",
+        "Chosen before the first start: topics that exist must have as many, which each start checks. Another number "
+        "needs new topics, by another KAFKA_TOPIC_PREFIX.",
     )
     retention_requests_s: float = Field(
         7 * DAY,
@@ -415,7 +420,7 @@ class Settings(BaseModel):
         2.0, gt=1, description="95th percentile of latency by that of the windows before: doubled is noticed."
     )
     insight_latency_floor_ms: float = Field(
-        500.0, ge=0, description="Latency below which nobody notices that it doubled, in milliseconds."
+        500.0, ge=0, description="Latency below which a doubling goes unnoticed, in milliseconds."
     )
     insight_cost_ratio: float = Field(2.0, gt=1, description="Cost per request by that of the windows before.")
     insight_cost_max_usd: float | None = Field(
@@ -495,8 +500,8 @@ class Settings(BaseModel):
     kafka_topic_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,60}$",
-        description="Begins the names of all topics and of the consumer group on the cluster, such as `team-a.`: "
-        "what another installation on the same cluster needs to have of its own.",
+        description="Begins the names of all topics and of the consumer group on the cluster, such as `team-a.`. "
+        "Each installation on the same cluster needs a prefix of its own.",
     )
     kafka_replication_factor: int = Field(
         3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
@@ -520,7 +525,8 @@ class Settings(BaseModel):
         8 * MIB + 65536,
         ge=1024,
         description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as "
-        "much; one that exists takes its own `max.message.bytes`, and what is larger than that is refused (413).",
+        "much; one that exists takes its own `max.message.bytes`, which is read at the start, and what is larger than "
+        "that is refused (413).",
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)
@@ -544,7 +550,7 @@ class Settings(BaseModel):
     )
     response_queue_expires_s: Seconds = Field(
         86400.0,
-        description="A response queue that nobody has used for so long is removed, in seconds, with what is in it.",
+        description="Time without use after which a response queue is removed with what is in it, in seconds.",
     )
     response_thinking: Literal["omit", "inline"] = Field(
         "omit", description="Thinking in RabbitMQ answers: left out, or within <think> tags before the text."
@@ -557,7 +563,7 @@ class Settings(BaseModel):
 
     @property
     def topic_prefix(self) -> str:
-        """What the names of topics have in front on the brokers; an embedded log is nobody else's."""
+        """What the names of topics have in front on the brokers; an embedded log has one installation only."""
         return self.kafka_topic_prefix if self.on_kafka else ""
 
     @property
@@ -599,7 +605,7 @@ def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
     field = str(first["loc"][0])
     secret = "SecretStr" in str(Settings.model_fields[field].annotation)
     value = "(hidden)" if secret else repr(given[field])
-    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to")[0]
     return f"{field.upper()} is {value}; allowed: {allowed}"
 
 

@@ -1,4 +1,4 @@
-"""What a starting worker checks in the log: its topics, how long they keep records, and who else reads them."""
+"""What a starting worker checks in the log: its topics, and how long they keep records."""
 
 import logging
 from collections.abc import Iterable

@@ -105,7 +105,7 @@ async def _export(options: Options) -> None:
 
 
 async def _written(log: LogClient, asked: Asked, output: Output) -> Tally:
-    export, opinions = Export(log, asked, output), Opinions(log, app.settings)
+    export, opinions = Export(log, asked, output, app.settings), Opinions(log, app.settings)
     if asked.format is Format.FINETUNE:
         said = await opinions.spans(await _beginning(log, asked.spans))
         with Progress("feedback", spans.size(said)) as progress:

@@ -151,7 +151,7 @@ async def _found(run_id: str) -> Run:
 
 async def _tell_draft(draft: Run) -> None:
     """What would be asked, and what that took the first time."""
-    selection = await select(app.log_client, draft, app.prices, Progress)
+    selection = await select(app.log_client, draft, app.prices, Progress, app.settings)
     ends = [one.ended.outcome for one in selection.originals if one.ended is not None]
     known = [end.cost_usd for end in ends if end.cost_usd is not None]
     asked = [end.input_tokens for end in ends if end.input_tokens is not None]

@@ -28,7 +28,7 @@ class MetricsRecorded(AboutModel):
     output_tokens: int | None = Field(None, description="Tokens of the answer, thinking included.")
     reasoning_tokens: int | None = Field(None, description="Tokens of thinking among them.")
     cost_usd: float | None = Field(None, description="By the price table; null where the model has no price.")
-    replay: str | None = Field(None, description="The run that asked it again; nobody waited for the answer.")
+    replay: str | None = Field(None, description="The run that asked it again; no client waited for the answer.")
 
 
 class QualityMeasured(AboutModel):

@@ -30,7 +30,7 @@ class RequestAccepted(_Trace):
 
     EVENT_TYPE: ClassVar[str] = "request.accepted"
 
-    on_disconnect: str | None = Field(None, description="What becomes of it when nobody reads it: continue, cancel.")
+    on_disconnect: str | None = Field(None, description="What becomes of it without a reader: continue, cancel.")
     prompt_chars: int | None = Field(None, description="Length of the text of all messages, in characters.")
 
 
@@ -52,7 +52,7 @@ class _Ended(_Trace):
     attempts: int = Field(0, description="LLM calls that were begun for it.")
     finish_reason: str | None = Field(None, description="OpenAI's, of the first choice.")
     weir_finish: str | None = Field(
-        None, description="Who set it, where the LLM did not: inferred, or the name of the limit that ended the answer."
+        None, description="What set it where the LLM did not: inferred, or the name of the limit that ended the answer."
     )
     usage: dict[str, Any] | None = Field(None, description="OpenAI's usage object, as the LLM counted.")
     chunks: int = Field(0, description="Chunks of the answer.")
@@ -98,11 +98,11 @@ class RequestRedriven(_Trace):
     EVENT_TYPE: ClassVar[str] = "request.redriven"
 
     replaces: str | None = Field(None, description="The submission of the uid whose end stood before.")
-    replaced_status: str | None = Field(None, description="How that ended: failed, expired; null where nobody knows.")
+    replaced_status: str | None = Field(None, description="How that ended: failed, expired; null where unknown.")
     replaced_ended_at: str | None = Field(None, description="When that ended: ISO 8601, UTC.")
     run: str | None = Field(None, description="The run that sent it again.")
     letter: str | None = Field(None, description="The event id of its dead letter.")
-    on_disconnect: str | None = Field(None, description="What becomes of it when nobody reads it: continue, cancel.")
+    on_disconnect: str | None = Field(None, description="What becomes of it without a reader: continue, cancel.")
 
 
 class RequestForgotten(AboutRequest):

@@ -1,10 +1,10 @@
 """Which choices of an answer have begun and ended, so that its end can be told from a break. Pure."""
 
-from answers.envelope import Json
+import time
 
-MARK = "weir_finish"
-"""Member of a choice, of a terminal and of the last RabbitMQ message whose finish_reason the model did not give:
-``inferred``, or the name of the setting that stopped the answer."""
+from answers.envelope import Json
+from answers.frames import WEIR_FINISH
+from answers.shape import CHUNK
 
 INFERRED = "inferred"
 _KEPT = ("id", "object", "created", "model", "system_fingerprint")  # of the chunk before, in one that is made here
@@ -22,7 +22,7 @@ class Choices:
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._calling: dict[int, str] = {}  # those that call tools, and how their finish reason says so
-        self._last: Json = {"object": "chat.completion.chunk"}
+        self._last: Json = {"object": CHUNK}
         self.spoke = False  # something was said that a client sees
 
     def add(self, chunk: Json) -> bool:
@@ -84,19 +84,18 @@ class Choices:
         if not reasons:
             return None
         self._ended.update(reasons)
-        ends = ({"index": index, "delta": {}, "finish_reason": reason, MARK: mark} for index, reason in reasons.items())
-        return self.chunk(list(ends))
+        return self.chunk([_end(index, reason, mark) for index, reason in reasons.items()])
 
     def chunk(self, choices: list[Json]) -> Json:
         """A chunk like the last one, with these choices."""
         kept = {name: self._last[name] for name in _KEPT if name in self._last}
-        return {"object": "chat.completion.chunk", **kept, "choices": choices}
+        return {"object": CHUNK, **kept, "choices": choices}
 
 
-def mark_of(chunks: list[Json]) -> str | None:
-    """Who ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
-    for chunk in chunks:
-        for choice in chunk.get("choices") or ():
-            if not choice.get("index") and choice.get(MARK):
-                return str(choice[MARK])
-    return None
+def cut_off(limit: str, model: str) -> Json:
+    """The last chunk of an answer that is stopped by the limit of that name, where the latest call has said nothing."""
+    return {"object": CHUNK, "created": int(time.time()), "model": model, "choices": [_end(0, "length", limit)]}
+
+
+def _end(index: int, reason: str, mark: str) -> Json:
+    return {"index": index, "delta": {}, "finish_reason": reason, WEIR_FINISH: mark}

@@ -60,11 +60,15 @@ class UpstreamUnavailableError(UpstreamError):
 
 
 class AnswerTooLongError(UpstreamError):
-    """The upstream reached a limit of one answer and had said nothing that could be cut there."""
+    """The upstream reached a limit of one answer and had said nothing that could be cut there.
+
+    ``limit`` is the name of its setting.
+    """
 
     def __init__(self, limit: str) -> None:
+        self.limit = limit
         super().__init__(
-            f"the model's answer was stopped by {limit}, and nothing of it was an answer",
+            f"the model reached {limit} before it gave any answer",
             status=502,
             kind="upstream_error",
             code="answer_too_long",

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -33,9 +34,17 @@ class Connections:
     """The HTTP client of one upstream. ``close()`` it when done."""
 
     def __init__(self, *, url: str, headers: Mapping[str, str], timeouts: Timeouts, connections: int) -> None:
-        """Connects with the first call; see `llm.upstream.Upstream`. ``headers`` are sent with each call."""
-        self._url = url.rstrip("/")
-        self._headers = headers
+        """Connects with the first call; see `llm.upstream.Upstream`. ``headers`` are sent with each call.
+
+        User and password in the URL are for a server or proxy that asks for them (Basic), in the place of the key.
+        """
+        base = URL(url)
+        self._url = str(base.with_user(None)).rstrip("/")
+        self._headers = dict(headers)
+        if base.user is not None:
+            basic = aiohttp.encode_basic_auth(base.user, base.password or "", encoding="utf-8")
+            self._headers["Authorization"] = basic
+        self._proxy = _proxy_of(URL(self._url))
         self._timeouts = timeouts
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -50,10 +59,10 @@ class Connections:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S),
-                # Reads are timed by who reads, per phase.
+                # Reads are timed where they are made, per phase.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
                 cookie_jar=aiohttp.DummyCookieJar(),  # what one client's answer sets is not for another's call
-                trust_env=True,  # HTTPS_PROXY and NO_PROXY
+                # Not `trust_env` for proxies: it takes passwords out of ~/.netrc, too, and refuses them beside the key.
             )
         return self._session
 
@@ -114,16 +123,24 @@ class Connections:
     ) -> aiohttp.ClientResponse:
         sent = None if data is None else io.BytesIO(data)  # bytes of more than a megabyte are warned about
         try:
-            return await self._opened().request(method, url, data=sent, headers=headers, allow_redirects=False)
+            return await self._opened().request(
+                method, url, data=sent, headers=headers, allow_redirects=False, proxy=self._proxy
+            )
         except aiohttp.ServerTimeoutError as error:
             raise _unreachable_in_time() from error
         except (aiohttp.ClientError, http_exceptions.HttpProcessingError, ValueError, OSError) as error:
             raise _not_answered(error) from error
 
 
+def _proxy_of(url: URL) -> URL | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for a URL."""
+    named = getproxies().get(url.scheme)
+    return None if not named or proxy_bypass(url.host or "") else URL(named)
+
+
 @contextmanager
 def _breaks_reach_readers(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """While a body is read: aiohttp ends a connection at a bad chunk, and leaves whoever reads it waiting."""
+    """While a body is read: aiohttp ends a connection at a bad chunk, and leaves its reader waiting."""
     protocol = None if response.connection is None else response.connection.protocol
     closed = None if protocol is None else protocol.closed
     content = response.content

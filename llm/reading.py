@@ -182,7 +182,7 @@ class Reading:
         if not waiting.over:
             return await self._next_block(patience)
         if self._choices.whole and not self._late:
-            self._late = True  # whoever reads was slow, and usage may be there already
+            self._late = True  # our reader was slow, and usage may be there already
             return await self._next_block(patience)
         return self._out_of_time()
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from answers.envelope import Json
 from llm.calls import PLAIN_CALL, Call, Timeouts
-from llm.errors import UpstreamError, not_understood
+from llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailableError, not_understood
 from llm.lenient import loads
 from llm.opening import Connections
 from llm.plainer import Plainer
@@ -119,9 +119,12 @@ class Upstream:
             except UpstreamError as error:
                 if spoke:
                     raise
+                now = asyncio.get_running_loop().time()
+                if isinstance(error, UpstreamUnavailableError) and now >= began + call.allowance.max_s:
+                    raise AnswerTooLongError("ANSWER_MAX_S") from error
                 if self._plainer.learn(request, body, call, error):
                     continue
-                pause_s = retries.pause_s(error, asyncio.get_running_loop().time())
+                pause_s = retries.pause_s(error, now)
                 if pause_s is None:
                     retries.tell(error)
                     raise

@@ -6,6 +6,7 @@
 import json
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -56,6 +57,8 @@ def _default(field: FieldInfo) -> str:
         return "see right"
     if field.default is None:
         return "unset"
+    if field.default == "":
+        return "empty"
     value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
@@ -68,6 +71,8 @@ def _allowed(annotation: Any) -> str:
         return _allowed(args[0])
     if origin is Union or str(origin) == "<class 'types.UnionType'>":
         return _allowed(next(arg for arg in args if arg is not NoneType))
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return ", ".join(f"`{value}`" for value in annotation)
     return {int: "integer", float: "number", Path: "path", SecretStr: "text (secret)"}.get(annotation, "text")
 
 
@@ -87,7 +92,14 @@ tables (`<prefix><group>-<table>-changelog`). The settings are in [settings.md](
 
 A topic is created where it is missing. One that exists must have the number of partitions given here, or the worker
 does not start. Its retention on Kafka is left as its operator has set it, and each start says where it differs from the
-setting; the embedded log takes the setting."""
+setting; the embedded log takes the setting.
+
+Keys are shared out by the number of partitions, so it does not change while a topic lives. For another
+`CHAT_PARTITIONS` drain the workers, then start them with another `KAFKA_TOPIC_PREFIX`; workers with the old prefix
+still serve old answers.
+
+How large a record a topic takes (`max.message.bytes`) is read at the start. A limit that an operator lowers is learned
+from the first record that is refused; one that is raised counts after a restart of the workers."""
 
 
 def topics_page() -> str:

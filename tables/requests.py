@@ -81,7 +81,7 @@ def apply(row: Json | None, event: Event) -> Json | None:
     """The row after one trace event; None where the event is no legal step from where the row stands.
 
     Pure. The steps are those of ``app.lifecycle``; timings are ISO 8601 times and milliseconds. What an event holds is
-    cut, so that a row takes 300 kB at most, whoever wrote its events: a row has to fit into a record of its changelog.
+    cut, so that a row takes 300 kB at most, with events of any writer: a row has to fit into a record of its changelog.
     """
     event = event._replace(data={name: _cut(name, value) for name, value in event.data.items()})
     data = event.data

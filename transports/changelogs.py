@@ -44,20 +44,29 @@ async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int
         topic: the changelog's name, where the log client knows it by another one than Faust.
 
     Returns:
-        the last offset that the table has seen now: ``last``, or less where compaction has taken the end.
+        the last offset that the table has seen now: ``last``, also where no record is left of the end (a damaged batch,
+        the marker of a transaction); less while a transaction that another client has open hides the rest.
 
     Raises:
         LogError: the log cannot be read. What was applied is applied; it may be applied again.
     """
     place = Partition(topic or at.topic, at.partition)
     while after < last:
-        records = [r for r in await log.read(place, after + 1, limit=PAGE) if r.offset <= last]
+        records = await _changes(log, place, after + 1, last)
         if not records:
-            break
+            # Faust would wait for a record with the last offset. First the end: the rest may come to light meanwhile.
+            end = (await log.bounds(place)).end
+            records = await _changes(log, place, after + 1, last)
+        if not records:
+            return last if end > last else after
         table.apply_changelog_batch([_change(at, record) for record in records])
         after = records[-1].offset
         await asyncio.sleep(0)  # whoever has something else to do
     return after
+
+
+async def _changes(log: LogClient, place: Partition, first: int, last: int) -> list[Record]:
+    return [record for record in await log.read(place, first, limit=PAGE) if record.offset <= last]
 
 
 def _change(at: TP, record: Record) -> _Change:

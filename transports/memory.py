@@ -42,7 +42,7 @@ class Memory:
             self._freed.set_result(None)
 
     async def freed(self, within_s: float) -> None:
-        """Wait until somebody has given bytes back, at most so long."""
+        """Wait until a reader has given bytes back, at most so long."""
         if self._freed is None or self._freed.done():
             self._freed = asyncio.get_running_loop().create_future()
         with contextlib.suppress(TimeoutError):

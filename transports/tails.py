@@ -15,12 +15,12 @@ there is neither a gap nor a duplicate. Falling behind is the same step backward
 
 A reader of one key does not read what others have written. The feed keeps an `Index` of which keys stand where, from
 ``Index.start`` to the live position, and the reader goes from one place of its key to the next, and live after the
-last. One whose position is older waits until a `Scan` has extended the index backwards, once for all who wait. So a
+last. One whose position is older waits until a `Scan` has extended the index backwards, once for all that wait. So a
 thousand readers of a log cost one reading of it, and their own records. The index is bounded. Once it has had to give
 up its oldest part it grows backwards no more, and a reader that comes from there reads page by page up to its start.
 
 What compaction took is stepped over. A reader that is behind may be overtaken by retention: it goes on at the log's
-start, and who minds compares the offset of what it gets with the position it had.
+start, and a reader that minds compares the offset of what it gets with the position it had.
 
 *Live position* is the offset up to which the feed has delivered: the next record it delivers has that offset or a
 higher one. It never runs ahead of the log's end and is normally a few milliseconds behind it. ``Tail.catch_up`` looks
@@ -28,9 +28,9 @@ at everything below the live position, which costs no broker call when the reade
 broker for the end first, so that no record older than its answer can turn up later.
 
 A log that turns out to be another one than it was (its topic was created anew, or cut short) ends its feed: every
-reader of it gets `LogReplacedError` from then on, and who opens a tail later gets a new feed. So does a reader that
-comes with a position which the log has not reached, or with the id of another topic: it would wait for records that
-never come, or take those of one log for those of another.
+reader of it gets `LogReplacedError` from then on, and a tail that is opened later gets a new feed. So does a reader
+that comes with a position which the log has not reached, or with the id of another topic: it would wait for records
+that never come, or take those of one log for those of another.
 
 All of it runs on one event loop, without threads. Each record is one object, however many readers get it.
 """
@@ -74,7 +74,7 @@ class TailLimits:
     index_bytes: int = 32 << 20  # which keys stand where, for each partition: of 30,000 answers or so
     index_block: int = 16  # offsets that the index does not tell apart
     reads: int = 8  # reads under way at the same time, all readers together
-    turns: int = 4  # readers that work on a page at the same time; to be taken by those who decode what they read
+    turns: int = 4  # readers that work on a page at the same time; to be taken by readers that decode
     memory_bytes: int = 256 << 20  # of large pages and bodies that readers hold, all readers together
     linger_s: float = 600.0  # how long a partition is followed after its last reader left
     look_wait_s: float = 0.25  # how long ``look`` waits for the feed before it reads from the broker itself
@@ -208,10 +208,10 @@ class Feed:
     def check(self) -> None:
         """Raise LogReplacedError if the log is another one now."""
         if self.replaced:
-            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} is another log than it was")
+            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} was created anew or cut short")
 
     def replace(self) -> None:
-        """The log is another one now. Given to ``LogClient.follow``; whoever waits for records hears of it."""
+        """The log is another one now. Given to ``LogClient.follow``; readers that wait for records are told."""
         self.replaced = True
         self._tails.dropped(self)
         for tail in self._open:
@@ -287,7 +287,7 @@ class Scan:
     """Extends the index of a feed backwards, window by window, while a reader waits for what is older.
 
     The index is whole after each window, so an error or a reader that leaves costs nothing that was read. What fails
-    fails for all who wait, at once: each of them would only wait for the same broker again.
+    fails for all that wait, at once: each of them would only wait for the same broker again.
     """
 
     def __init__(self, tails: "Tails", feed: Feed) -> None:
@@ -325,14 +325,14 @@ class Scan:
         try:
             while self._release():
                 width = await self._window(width)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who wait
+        except Exception as error:  # noqa: BLE001 - whatever it is, the readers that wait get it
             self._release(error)
         finally:
             self._release(all_of_them=True)
             self._running = None
 
     def _release(self, error: Exception | None = None, *, all_of_them: bool = False) -> bool:
-        """Let those go who have what they want, or all. Whether somebody is left."""
+        """Let readers go that have what they want, or all of them. Whether one is left."""
         waiters, self._waiters = self._waiters, []
         for tail, waiter in waiters:
             if waiter.done():  # cancelled
@@ -535,7 +535,7 @@ class Tail:
         """Raise LogReplacedError where the start is no position in this log."""
         name = f"{self.at.topic}-{self.at.partition}"
         if self._topic_id and feed.topic_id and self._topic_id != feed.topic_id:
-            raise LogReplacedError(f"{name} is another log than that in which a position was found")
+            raise LogReplacedError(f"{name} was created anew since the position was taken")
         # The feed may be a moment behind the log's end.
         if self._start is not None and self._start > feed.position:
             end = (await self._tails.client.bounds(self.at)).end
@@ -683,7 +683,7 @@ class Tail:
 
 
 class Tails:
-    """The tails of one process: a feed for each partition that somebody reads, shared by all its readers.
+    """The tails of one process: a feed for each partition that is read, shared by all its readers.
 
     Args:
         client: the log, of either broker. It is the caller's to start and stop.
@@ -702,7 +702,7 @@ class Tails:
         self._stopped = False
 
     async def start(self) -> None:
-        """Begin. Partitions are followed when somebody asks for them."""
+        """Begin. Partitions are followed from their first reader on."""
         self._stopped = False
         self._sweeper = asyncio.create_task(self._sweep(), name="tails: unfollow idle partitions")
 
@@ -817,7 +817,7 @@ class Tails:
                 logger.warning("cannot unfollow %s-%d: %s", at.topic, at.partition, error)
 
     async def _sweep(self) -> None:
-        """Unfollow what nobody has read for ``linger_s``."""
+        """Unfollow partitions that had no reader for ``linger_s``."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(self.limits.linger_s / 2, 30.0))

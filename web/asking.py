@@ -1,4 +1,4 @@
-"""A new request by HTTP, from its body to the end of its reading: who asks, who reads, and who has left."""
+"""A new request by HTTP, from its body to the end of its reading: its client, its readers, and their leaving."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +14,7 @@ from app.errors import InDoubtError, InvalidRequestError, UnavailableError
 from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
 from transports.log import LogError
 from web.auditing import caller_of
+from web.bodies import UNSENT
 from web.client_retries import ClientRetries, is_retry
 from web.errors import REQUEST_ID
 from web.first_tries import Asked, FirstTries
@@ -32,6 +33,10 @@ class _Call:
     @property
     def tenant(self) -> str | None:
         return self.http.headers.get("X-Tenant-ID")
+
+    @property
+    def think_tags(self) -> str | None:
+        return self.http.headers.get(THINK_TAGS_HEADER)
 
     @property
     def named(self) -> bool:
@@ -59,7 +64,7 @@ class Asking:
         retried = not call.named and is_retry(http) and self._app.settings.retry_attach_s > 0
         repeated = await self._as_first_try(call) if retried else call
         request = await self._accepted(repeated, tried=not call.named)
-        with _keys_conflict(key), self._trying(request, tried=not call.named):
+        with _keys_conflict(key), self._trying(http, request, tried=not call.named):
             async with self._readers.reading(_reader(request, first=not repeated.named)):
                 yield request
 
@@ -83,7 +88,7 @@ class Asking:
                 idempotency_key=call.key,
                 caller=caller_of(call.http),
                 traceparent=call.http.get(TRACEPARENT),
-                think_tags=call.http.headers.get(THINK_TAGS_HEADER),
+                think_tags=call.think_tags,
             )
         )
         try:
@@ -102,17 +107,21 @@ class Asking:
             return  # it is not in the log
         request = accepting.result()
         if tried:
-            self._tries.left(Asked(request.tenant, request.fingerprint), request.uid)
+            self._tries.left(_asked(request), request.uid)
         if (reader := _reader(request, first=False)) is not None:
             self._readers.left(reader)
 
     @contextmanager
-    def _trying(self, request: ChatRequest, *, tried: bool) -> Iterator[None]:
-        """While a client reads what it may send again: one that gets no answer leaves a first try behind."""
+    def _trying(self, http: web.Request, request: ChatRequest, *, tried: bool) -> Iterator[None]:
+        """While a client reads what it may send again: one that gets no answer leaves a first try behind.
+
+        A large answer is sent later (`web.bodies`).
+        """
         if not tried:
             yield
             return
-        asked = Asked(request.tenant, request.fingerprint)
+        asked = _asked(request)
+        http[UNSENT] = partial(self._tries.left, asked, request.uid)
         try:
             with self._tries.reading(asked, request.uid):
                 yield
@@ -121,7 +130,11 @@ class Asking:
             raise
 
     def _what(self, call: _Call) -> Asked:
-        return Asked(*self._app.door.identity(call.body, tenant=call.tenant))
+        return Asked(*self._app.door.identity(call.body, tenant=call.tenant, think_tags=call.think_tags))
+
+
+def _asked(request: ChatRequest) -> Asked:
+    return Asked(request.tenant, request.fingerprint, request.think_tags or "")
 
 
 def _reader(request: ChatRequest, *, first: bool) -> Reader | None:

@@ -6,6 +6,7 @@ aiohttp hands a whole body to its connection, and waits for as long as the clien
 import asyncio
 import logging
 from collections import Counter
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -16,6 +17,10 @@ from web import sse
 from web.errors import REQUEST_ID, Handler, error_response
 
 logger = logging.getLogger(__name__)
+
+
+UNSENT = web.RequestKey("unsent", partial)
+"""Is called where the large body of an answer does not reach the client of this request."""
 
 
 class Bodies:
@@ -39,11 +44,13 @@ class Bodies:
         if not isinstance(body, bytes) or len(body) <= sse.PIECE_BYTES or request.method == hdrs.METH_HEAD:
             return response
         if not self._take(body):
+            _tell_unsent(request)
             return error_response(_no_room(), request.get(REQUEST_ID) or new_id("err"))
         try:
             return await self._send(request, response, body)
-        except ConnectionError as error:
-            # As in web.errors: nobody is there to be told.
+        except (ConnectionError, asyncio.CancelledError) as error:
+            _tell_unsent(request)
+            # As in web.errors: no client is left to be told.
             raise asyncio.CancelledError from error
         finally:
             self._give_back(body)
@@ -73,6 +80,11 @@ class Bodies:
         finally:
             stream.close()
         return response
+
+
+def _tell_unsent(request: web.Request) -> None:
+    if (tell := request.get(UNSENT)) is not None:
+        tell()
 
 
 def _no_room() -> UnavailableError:

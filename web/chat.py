@@ -153,7 +153,7 @@ class ChatView:
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
                 own=False,
-                ended=row["state"] in TERMINAL,
+                ended=has_ended(row),
             )
         else:
             _, offset, place = _event_id(after, (at.partition,))

@@ -1,6 +1,6 @@
 """A retry of an openai client attaches to the answer of its first try, wherever that is read or generated.
 
-Every worker is asked which requests with this tenant and body it knows: those that have lost their reader there, those
+Every worker is asked which requests like this one (`Asked`) it knows: those that have lost their reader there, those
 that are read there, and those that it generates. A first try is one without a reader. It is taken from the worker that
 named it, so that of several retries each gets its own; then the retry is accepted under its uid, and the log does the
 rest, as for any uid that comes twice. docs/decisions/0026 has the rules.
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PATH = "/workers/first-tries"  # of workers that ask each other
 RETRY_COUNT = "x-stainless-retry-count"
-PEERS_S = 1.0  # for all other workers to answer; who does not is not waited for
+PEERS_S = 1.0  # for all other workers to answer; a slower one is left out
 MAY_PASS = frozenset({408, 409, 425, 429})  # statuses below 500 that a client tries again
 
 
@@ -38,7 +38,7 @@ def is_retry(http: web.Request) -> bool:
 
 @dataclass(slots=True)
 class _Known:
-    """What all workers know of the requests with one tenant and body."""
+    """What all workers know of requests that ask the same."""
 
     left: list[tuple[URL, str]] = field(default_factory=list)  # lost their reader, and which worker keeps them
     read: set[str] = field(default_factory=set)
@@ -118,7 +118,7 @@ class ClientRetries:
     # -- for other workers
 
     async def index(self, http: web.Request) -> web.Response:
-        """GET /workers/first-tries: what this worker knows of requests with a tenant and fingerprint."""
+        """GET /workers/first-tries: what this worker knows of requests that ask the same."""
         return json_response(self._told(_asked(http)))
 
     async def take(self, http: web.Request) -> web.Response:
@@ -144,10 +144,10 @@ _OK = web.HTTPOk.status_code
 
 
 def _params(asked: Asked) -> list[tuple[str, str]]:
-    return [("tenant", asked.tenant), ("fingerprint", asked.fingerprint)]
+    return list(asked._asdict().items())
 
 
 def _asked(http: web.Request) -> Asked:
     if FORWARDED not in http.headers:
         raise NotFoundError(f"Unknown path: {http.method} {http.path}", code="unknown_url")
-    return Asked(http.query.get("tenant", ""), http.query.get("fingerprint", ""))
+    return Asked(*(http.query.get(name, "") for name in Asked._fields))

@@ -1,10 +1,10 @@
 """First tries: requests without a name that a client may send again, and the one that each retry attaches to.
 
 The stock openai clients send a request again, twice by default, when it timed out or its connection broke. They mark
-the retry (``x-stainless-retry-count`` above 0) and give it no key that would name it, so a retry is known by its tenant
-and its body. What this worker knows of such requests is kept here: which of them are read by clients of its own, and
-which have lost their last reader before it had its answer. A request is kept by one worker at a time: a retry that
-takes it takes it away, and keeps it at the worker of its own reader.
+the retry (``x-stainless-retry-count`` above 0) and give it no key that would name it, so a retry is known by its
+tenant, its body and its ``X-Think-Tags``. What this worker knows of such requests is kept here: which of them are read
+by clients of its own, and which have lost their last reader before it had its answer. A request is kept by one worker
+at a time: a retry that takes it takes it away, and keeps it at the worker of its own reader.
 """
 
 import time
@@ -18,10 +18,11 @@ TAKEN_S = 10.0  # a request that a retry has taken is read by then, or is left a
 
 
 class Asked(NamedTuple):
-    """What is asked, by whom: the same for a first try and its retries."""
+    """What is asked, by whom, and in which shape: the same for a first try and its retries."""
 
     tenant: str
     fingerprint: str
+    think_tags: str = ""  # what becomes of <think> tags
 
 
 class FirstTries:

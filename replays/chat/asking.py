@@ -18,10 +18,12 @@ from typing import Final, Protocol, TypeVar
 from answers import envelope
 from answers.envelope import Json, MalformedRecordError, utc_iso
 from app import requests, topics
+from app.kafka_door import request_in
 from app.lifecycle import Happening
 from app.prices import Prices
 from app.publishing import Events
 from app.requests import ChatRequest, Ingress, OnDisconnect
+from app.settings import Settings
 from app.thinking import prompt_chars
 from app.traceparent import mint
 from app.traces import Traces
@@ -81,11 +83,12 @@ class Asking:
         originals: Sequence[Original],
         patience_s: float,
         on_end: Follower,
+        settings: Settings,
     ) -> None:
         self._log, self._events, self._traces = log, events, traces
         self._run, self._plan = run, plan_from(run.parameters)
         self._originals = {replay_uid(run.id, one.request): one for one in originals}
-        self._patience_s, self._on_end = patience_s, on_end
+        self._patience_s, self._on_end, self._settings = patience_s, on_end, settings
         self._answered = Answered(prices, self._end)
         self._sent: set[str] = set()  # uids that stand in the topic, or are on their way to it
         self._flying: set[str] = set()  # those of them that have not ended
@@ -236,7 +239,7 @@ class Asking:
         found = await self._log.read(place.at, place.offset, limit=1)
         if not found or found[0].offset != place.offset:
             raise GoneError(f"topic {place.at.topic}: offset {place.offset} of {place.at.partition} is gone")
-        return requests.decode(found[0].value).body
+        return request_in(found[0], self._settings).body
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the log until it answers, for as long as patience lasts: twice does no harm."""

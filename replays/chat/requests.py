@@ -72,7 +72,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
     check_wanted(run)
     if run.is_over:
         return await report(app, run)
-    selection = await select(app.log_client, run, app.prices, steps)
+    selection = await select(app.log_client, run, app.prices, steps, app.settings)
     await _tell_selected(app, run, selection)
     known = await _compared(app, run)
     with steps("replayed", len(selection.originals)) as replaying:
@@ -86,6 +86,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
             originals=selection.originals,
             patience_s=patience_s,
             on_end=lambda _, in_flight: replaying.advance(1, f"{in_flight} in flight"),
+            settings=app.settings,
         )
         compared = await asking.run(known)
     await _surely_told(app, run, compared)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from answers.envelope import MalformedRecordError
-from app import requests, topics
-from app.kafka_door import is_moved
+from app import topics
+from app.errors import InvalidRequestError
+from app.kafka_door import is_moved, request_in
 from app.prices import Prices
 from app.requests import ChatRequest
+from app.settings import Settings
 from replays.chat.answered import REPEATED, Answered, Ended
 from replays.chat.plans import OF_OUTCOME, OF_REQUEST, Plan, plan_from
 from replays.checks import LIMIT_MAX
@@ -47,7 +49,7 @@ class Selection:
     passed_over: dict[str, int]  # why → records
 
 
-async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Selection:
+async def select(log: LogClient, run: Run, prices: Prices, steps: Steps, settings: Settings) -> Selection:
     """The requests of a run, oldest first, each with how it ended.
 
     Args:
@@ -55,6 +57,7 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
         run: with its plan.
         prices: what tokens cost.
         steps: are told how many offsets are read.
+        settings: by which Kafka's door checks what clients write to the topic.
 
     Raises:
         NothingError: there are none.
@@ -63,7 +66,7 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
     """
     plan = plan_from(run.parameters)
     with steps("requests", size(run.spans)) as step:
-        selection = await _requests(log, run.spans, plan, step)
+        selection = await _requests(log, run.spans, plan, step, settings)
     if not plan.of_outcome:
         del selection.originals[plan.limit :]
     await _ends(log, run, selection, prices, steps)
@@ -76,10 +79,11 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps) -> Sele
     return selection
 
 
-async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step) -> Selection:
+async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step, settings: Settings) -> Selection:
     wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
     found: dict[str, Original] = {}
-    passed_over = {"malformed": 0, "moved": 0, "replays": 0, "sent twice": 0, "others": 0, "gone from the log": 0}
+    reasons = ("malformed", "refused", "moved", "replays", "sent twice", "others", "gone from the log")
+    passed_over = dict.fromkeys(reasons, 0)
     for span in spans:
         # Of a run that is resumed much later, retention may have taken what it has asked long ago.
         position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
@@ -87,7 +91,7 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
         step.advance(position - span.start)
         async for page in records(log, span):
             for record in page:
-                why = _take(log, record, wanted, found)
+                why = _take(log, record, wanted, found, settings)
                 if why is not None:
                     passed_over[why] += 1
             if len(found) > SEEN_MAX:
@@ -98,14 +102,13 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
     return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
 
 
-def _take(log: LogClient, record: Record, wanted: dict[str, str], found: dict[str, Original]) -> str | None:
+def _take(
+    log: LogClient, record: Record, wanted: dict[str, str], found: dict[str, Original], settings: Settings
+) -> str | None:
     """Take a record of chat-requests; why it is passed over."""
-    try:
-        request = requests.decode(record.value)
-    except MalformedRecordError:
-        return "malformed"
-    if is_moved(log, record, request):
-        return "moved"  # its copy is not
+    request = _answerable(log, record, settings)
+    if isinstance(request, str):
+        return request
     if request.replay is not None:
         return "replays"
     if not all(_text(_field(request, name)) == value for name, value in wanted.items()):
@@ -115,6 +118,17 @@ def _take(log: LogClient, record: Record, wanted: dict[str, str], found: dict[st
     place = Place(record.timestamp, Partition(record.topic, record.partition), record.offset)
     found[request.uid] = Original(place, replace(request, body=_light(request.body)))
     return None
+
+
+def _answerable(log: LogClient, record: Record, settings: Settings) -> ChatRequest | str:
+    """The request that is answered where its record stands; or why it is not."""
+    try:
+        request = request_in(record, settings)
+    except MalformedRecordError:
+        return "malformed"
+    except InvalidRequestError:
+        return "refused"  # a dead letter; the next one of its uid may be answered
+    return "moved" if is_moved(log, record, request) else request  # its copy is not moved
 
 
 def _light(body: dict[str, Any]) -> dict[str, Any]:

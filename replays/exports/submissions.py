@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Callable
 
 from answers import envelope
 from answers.envelope import MalformedRecordError
-from app import requests
-from app.kafka_door import is_moved
+from app.errors import InvalidRequestError
+from app.kafka_door import is_moved, request_in
 from app.requests import ChatRequest
+from app.settings import Settings
 from replays.exports.tally import Skip, Tally
 from replays.exports.where import Where
 from replays.spans import Span, records
@@ -44,12 +45,22 @@ class Submissions:
         where: which are meant.
         tally: counts what is left out.
         advance: told how many offsets are done.
+        settings: by which Kafka's door checks what clients write to the topic.
         redriven: whether one that was sent again from the dead letters comes, too: it may have an answer of its own.
     """
 
-    def __init__(self, log: LogClient, where: Where, tally: Tally, advance: Advance, *, redriven: bool = False) -> None:
+    def __init__(
+        self,
+        log: LogClient,
+        where: Where,
+        tally: Tally,
+        advance: Advance,
+        *,
+        settings: Settings,
+        redriven: bool = False,
+    ) -> None:
         self._log, self._where, self._tally, self._advance = log, where, tally, advance
-        self._redriven = redriven
+        self._settings, self._redriven = settings, redriven
         self._seen: set[int] = set()  # hashes of uids and of (uid, event id), about 130 bytes for each request
 
     async def of(self, span: Span) -> AsyncIterator[tuple[Record, ChatRequest]]:
@@ -67,9 +78,11 @@ class Submissions:
 
     def _request(self, record: Record) -> ChatRequest | Skip:
         try:
-            request = requests.decode(record.value)
+            request = request_in(record, self._settings)
         except MalformedRecordError:
             return Skip.MALFORMED
+        except InvalidRequestError:
+            return Skip.REFUSED  # the next one of its uid may be answered
         if is_moved(self._log, record, request):
             return Skip.MOVED  # a copy of it is not, and that one has an answer
         # Before any condition: the first one is answered, whoever sent it.

@@ -9,6 +9,7 @@ class Skip(StrEnum):
 
     FILTERED = "not asked for by --where"
     MALFORMED = "malformed"
+    REFUSED = "refused"
     MOVED = "put into another partition than their uid's"
     AGAIN = "submitted again"
     REPLAY = "replays"

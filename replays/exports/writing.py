@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.requests import ChatRequest
+from app.settings import Settings
 from replays.exports.batch import BatchWriter
 from replays.exports.finetune import example
 from replays.exports.joined import Joined, Joining
@@ -59,11 +60,12 @@ class Export:
         log: where it is.
         asked: what.
         output: where it goes.
+        settings: by which Kafka's door checks what clients write to chat-requests.
     """
 
-    def __init__(self, log: LogClient, asked: Asked, output: Output) -> None:
+    def __init__(self, log: LogClient, asked: Asked, output: Output, settings: Settings) -> None:
         self.tally = Tally()
-        self._log, self._asked, self._output = log, asked, output
+        self._log, self._asked, self._output, self._settings = log, asked, output, settings
         self._examples_of: set[str] = set()  # uids: of an answer and of the one that replaced it, one is an example
 
     async def write(self, opinions: Opinions, advance: Advance) -> None:
@@ -107,7 +109,7 @@ class Export:
     # -- chat-requests
 
     async def _batch(self, advance: Advance) -> None:
-        submissions = Submissions(self._log, self._asked.where, self.tally, advance)
+        submissions = Submissions(self._log, self._asked.where, self.tally, advance, settings=self._settings)
         writer = BatchWriter(self._output, model=self._asked.model)
         for span in self._asked.spans:
             async for _, request in submissions.of(span):
@@ -118,7 +120,9 @@ class Export:
 
     async def _examples(self, opinions: Opinions, advance: Advance) -> None:
         # One that failed, and was answered when it came back from the dead letters, is an example by its second life.
-        submissions = Submissions(self._log, self._asked.where, self.tally, advance, redriven=True)
+        submissions = Submissions(
+            self._log, self._asked.where, self.tally, advance, settings=self._settings, redriven=True
+        )
         sink = self._output.open()
         for span in self._asked.spans:
             candidates = self._candidates(submissions, span, opinions)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -195,13 +196,17 @@ class Handing:
 
 
 def wrong_in(value: bytes, formula: Formula) -> dict[str, Rescored]:
-    """The signals of a row of the feedback table that have other numbers than today's, with today's."""
-    row: Any = orjson.loads(value)
+    """The signals of a row of the feedback table that have other numbers than today's, with today's.
+
+    What is no row has none: workers pass it over as well.
+    """
     found: dict[str, Rescored] = {}
-    for piece in pieces.pieces(row):
-        worth = _worth(piece, row["uid"], formula)
-        if worth is not None:
-            found[piece.feedback_id] = worth
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        row: Any = orjson.loads(value)
+        for piece in pieces.pieces(row):
+            worth = _worth(piece, row["uid"], formula)
+            if worth is not None:
+                found[piece.feedback_id] = worth
     return found
 
 
@@ -222,4 +227,6 @@ def _folded_behind(record: Record, offset: int) -> bool:
     """Whether a change is that of a window by a record that stands behind an event in the log."""
     if record.key is None or record.value is None or not record.key.startswith(b"window/"):
         return False
-    return WindowRow.decode(record.value).offsets.get(Source.METRICS, -1) > offset
+    with suppress(ValueError, TypeError, AttributeError):  # it is no row, and tells nothing
+        return WindowRow.decode(record.value).offsets.get(Source.METRICS, -1) > offset
+    return False

@@ -51,11 +51,12 @@ class Report:
         """The same in some lines."""
         signals = self.signals.as_json()
         counts = f"{signals['changed']} with other numbers, {signals['unknown']} without their feedback"
+        before, after = _number(signals["mean_score_before"]), _number(signals["mean_score_after"])
         since = f"given since {utc_iso(self.from_ms / 1000)}" if self.from_ms else "in the log"
         lines = [
             f"run       {self.run or 'none: nothing was written'}",
             f"signals   {signals['seen']} {since}, {counts}",
-            f"score     mean {signals['mean_score_before']} before, {signals['mean_score_after']} now",
+            f"score     mean {before} before, {after} now",
             f"feedback  {self.rows} rows with other numbers",
             f"windows   {self.windows} rebuilt, {self.changed} with other figures",
             f"insights  {len(self.more)} that were not told, {len(self.less)} that were told and are none",

@@ -52,7 +52,9 @@ class Verifiable:
         requests_, chunks, traces = topics.CHAT_REQUESTS, topics.CHAT_CHUNKS, topics.AGENT_TRACES
         feedbacks, asked, count = topics.AI_FEEDBACK, topics.CHAT_PROMPTS, self._log.partitions
         return {
-            "terminals": self._table(terminals, (requests_, chunks, traces), Terminals),
+            "terminals": self._table(
+                terminals, (requests_, chunks, traces), lambda old: Terminals(old, self._app.settings)
+            ),
             "requests": self._table(requests, (traces,), Requests),
             "feedback": self._table(
                 feedback, (traces, feedbacks), lambda old: Feedback(old, self._app.settings, count(feedbacks.name))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from transports.log import LogClient, Partition, Record
 LOOK_S: Final = 0.5  # between two looks at what differs
 STILL_S: Final = 6.0  # what differs for so long, and does not move, is different: workers lag by less
 SETTLED_S: Final = 30.0  # after which what still moves is told as such
+NO_ROW: Final = "no row"
+"""What stands in the place of a live row that workers cannot read either, and pass over."""
 TURN: Final = 500  # records between two turns of the event loop
 
 
@@ -102,10 +105,20 @@ class _Side:
         """Of all rows, on either side."""
         return self.changes.rows.keys() | self.fold.rows().keys()
 
-    def pair(self, key: bytes) -> tuple[Json | None, Json | None]:
+    def pair(self, key: bytes) -> tuple[Json | str | None, Json | None]:
         """A row, live and rebuilt."""
         value = self.changes.rows.get(key)
-        return None if value is None else self.fold.read(key, value), self.fold.row(key)
+        return None if value is None else self._live(key, value), self.fold.row(key)
+
+    def _live(self, key: bytes, value: bytes) -> Json | str | None:
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            row: object = self.fold.read(key, value)  # any JSON, perhaps
+            if row is None:
+                return None
+            if isinstance(row, dict):
+                self.fold.whole(key, row)
+                return row
+        return NO_ROW
 
     def compare(self, key: bytes) -> list[Json]:
         """How a row differs."""
@@ -118,7 +131,7 @@ class _Side:
     def whole(self, key: bytes) -> bool:
         """Whether it can be told what a row should be."""
         live, rebuilt = self.pair(key)
-        shown = live if live is not None else rebuilt
+        shown = live if isinstance(live, dict) else rebuilt
         return shown is None or self.fold.whole(key, shown)
 
 

@@ -27,12 +27,13 @@ class LimitCase(Case):
 SHEET = Sheet(
     title="Limits of an answer",
     about="An answer that reaches ANSWER_MAX_BYTES, ANSWER_MAX_TOKENS or ANSWER_MAX_S ends with `length` and the "
-    "limit's name in `weir_finish`, its call is closed; one that has said nothing ends with an error that names it.",
+    "limit's name in `weir_finish`, its call is closed; an answer without any text ends with an error that names "
+    "the limit.",
     cases=(
         LimitCase(
             id="limit-tokens",
             peer="a model that repeats itself",
-            does="says a word for ever",
+            does="repeats a word for ever",
             gets="as many words as ANSWER_MAX_TOKENS",
             script=(head(), ROLE, WORD * 400, Ends.HOLD),
             limit="ANSWER_MAX_TOKENS",
@@ -72,7 +73,7 @@ SHEET = Sheet(
         LimitCase(
             id="limit-time",
             peer="a model that is slow",
-            does="says a word every 0.4 s, for ever",
+            does="sends a word every 0.4 s, for ever",
             gets="the words within ANSWER_MAX_S",
             script=(head(), ROLE, *SLOWLY),
             limit="ANSWER_MAX_S",
@@ -80,7 +81,7 @@ SHEET = Sheet(
         LimitCase(
             id="limit-time-in-silence",
             peer="a server that hangs after its headers",
-            does="says nothing, for longer than ANSWER_MAX_S",
+            does="sends nothing, for longer than ANSWER_MAX_S",
             gets="an error that names ANSWER_MAX_S",
             script=(head(), ROLE, Ends.HOLD),
             limit="ANSWER_MAX_S",

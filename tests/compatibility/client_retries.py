@@ -27,7 +27,8 @@ class RetryCase(Case):
 SHEET = Sheet(
     title="Retries of clients",
     about="A request that its client sends again because it timed out is answered by one LLM call, if the client marks "
-    "the retry or has named the request; a first try whose client still reads it is none. On both logs.",
+    "the retry or has named the request. A request whose client still reads it is not taken for a first try. On "
+    "both logs.",
     cases=(
         RetryCase(
             id="retry-while-the-answer-runs",
@@ -76,7 +77,7 @@ SHEET = Sheet(
         ),
         RetryCase(
             id="retry-of-another-tenant",
-            peer="any",
+            peer="any client",
             does="sends the body of another tenant's request as a retry",
             gets="an answer of its own",
             first_headers={"X-Tenant-ID": "acme"},
@@ -84,8 +85,24 @@ SHEET = Sheet(
             attaches=False,
         ),
         RetryCase(
+            id="retry-with-its-think-tags",
+            peer="a client that takes <think> tags apart itself",
+            does="retries with the X-Think-Tags of the first try",
+            gets="the answer of the first try",
+            first_headers={"X-Think-Tags": "keep"},
+            headers={**MARKED, "X-Think-Tags": "keep"},
+        ),
+        RetryCase(
+            id="retry-with-other-think-tags",
+            peer="two clients with the same prompt, one of which takes <think> tags apart itself",
+            does="one leaves its request with X-Think-Tags, the other retries one without",
+            gets="an answer of its own, without tags",
+            first_headers={"X-Think-Tags": "keep"},
+            attaches=False,
+        ),
+        RetryCase(
             id="retry-with-another-body",
-            peer="any",
+            peer="any client",
             does="sends another body as a retry",
             gets="an answer of its own",
             retry={"temperature": 0.9},
@@ -148,7 +165,7 @@ SHEET = Sheet(
         ),
         RetryCase(
             id="retry-marked-with-no-number",
-            peer="any",
+            peer="any client",
             does="sends `x-stainless-retry-count: yes`",
             gets="an answer of its own",
             headers={"x-stainless-retry-count": "yes"},

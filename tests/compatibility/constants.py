@@ -49,28 +49,28 @@ CITATION_B: Json = {"type": "url_citation", "url_citation": {"url": "https://b.e
 VERDICT: Json = {"hate": {"filtered": False, "severity": "safe"}}
 
 SHEET = Sheet(
-    title="What is said once, and what is said in pieces",
-    about="Of a field that is no text one value counts, however often a server says it; text is joined. Streamed, "
-    "stored and unstreamed answers agree.",
+    title="Repeated fields, and text in pieces",
+    about="Pieces of text are joined; of any other field one value counts, however often a server repeats it. Streamed,"
+    " stored and unstreamed answers agree.",
     cases=(
         ConstantsCase(
             id="once-role",
             peer="Ollama, vLLM, Groq",
-            does="says `role` in each chunk",
+            does="sends `role` in each chunk",
             gets="role assistant",
             script=abc({"role": "assistant"}),
         ),
         ConstantsCase(
             id="once-role-empty",
             peer="gateways in Go",
-            does='says `role: ""` in all chunks but the first',
+            does='sends `role: ""` in all chunks but the first',
             gets="role assistant",
             script=abc({"role": "assistant"}, {"role": ""}, {"role": ""}),
         ),
         ConstantsCase(
             id="once-role-null",
             peer="LiteLLM",
-            does="says `role: null` in all chunks but the first",
+            does="sends `role: null` in all chunks but the first",
             gets="role assistant",
             script=abc({"role": "assistant"}, {"role": None}, {"role": None}),
         ),
@@ -101,7 +101,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-model-changes",
             peer="gateways that fall back",
-            does="says another `model` and `created` in each chunk",
+            does="sends another `model` and `created` in each chunk",
             gets="the first ones",
             script=said(
                 chunk({"content": "a"}, model="one", created=1),
@@ -113,7 +113,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-index-null",
             peer="servers with one choice",
-            does="says the index of the choice as null",
+            does="sends the index of the choice as null",
             gets="choice 0",
             script=raw(
                 {"model": "m", "choices": [choice("a", index=None)]},
@@ -124,7 +124,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-index-missing",
             peer="servers with one choice",
-            does="says no index of the choice",
+            does="sends no index of the choice",
             gets="choice 0",
             script=raw(
                 *(
@@ -136,7 +136,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-two-choices",
             peer="vLLM with n=2",
-            does="says two choices by turns",
+            does="sends two choices by turns",
             gets="each by itself",
             script=said(
                 chunk({"role": "assistant", "content": "a"}),
@@ -151,7 +151,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-perplexity-message",
             peer="Perplexity",
-            does="says the whole `message` so far beside each delta",
+            does="sends the whole `message` so far beside each delta",
             gets="the deltas, and each reader the same",
             script=raw(
                 {"model": "m", "choices": [choice("a", message={"role": "assistant", "content": "a"})]},
@@ -179,7 +179,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-details",
             peer="OpenRouter with Anthropic",
-            does="says a block of thinking in pieces, and repeats type and format",
+            does="sends a block of thinking in pieces, and repeats type and format",
             gets="one block, whose type and format are said once",
             script=abc(
                 block(type="reasoning.text", text="Well, ", format="anthropic-claude-v1", index=0),
@@ -191,7 +191,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-details-ids",
             peer="OpenRouter with OpenAI",
-            does="says two blocks with the same index, and an id each",
+            does="sends two blocks with the same index, and an id each",
             gets="two blocks",
             script=abc(
                 block(type="reasoning.summary", summary="Well, ", id="rs_1", index=0),
@@ -208,7 +208,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-details-types",
             peer="OpenRouter with OpenAI",
-            does="says a summary and an encrypted block with the same index",
+            does="sends a summary and an encrypted block with the same index",
             gets="two blocks",
             script=abc(
                 block(type="reasoning.summary", summary="Well.", id=None, index=0),
@@ -225,7 +225,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-details-without-index",
             peer="gateways to Anthropic",
-            does="says pieces of a block without an index",
+            does="sends pieces of a block without an index",
             gets="one block up to its signature, then the next",
             script=abc(
                 {"thinking_blocks": [{"type": "thinking", "thinking": "Well, "}]},
@@ -247,7 +247,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-annotations",
             peer="OpenRouter with web search",
-            does="says annotations in more than one delta, without an index",
+            does="sends annotations in more than one delta, without an index",
             gets="all of them, in order",
             script=abc({"annotations": [CITATION]}, {}, {"annotations": [CITATION_B]}),
             message={"annotations": [CITATION, CITATION_B]},
@@ -255,7 +255,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-audio",
             peer="OpenAI with sound",
-            does="says sound and its transcript in pieces, repeats the id",
+            does="sends sound and its transcript in pieces, repeats the id",
             gets="sound and transcript joined, the id once",
             script=abc(
                 {"audio": {"id": "audio_1", "data": "AAAA", "transcript": "a"}},
@@ -275,7 +275,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-refusal",
             peer="OpenAI",
-            does="says a refusal in pieces",
+            does="sends a refusal in pieces",
             gets="the refusal; in the headers of a queue's last message, too",
             script=said(chunk({"role": "assistant", "refusal": "I "}), chunk({"refusal": "won't."}), chunk({}, "stop")),
             text="",
@@ -284,7 +284,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-logprobs",
             peer="vLLM, OpenAI",
-            does="says logprobs with each token, null in the last chunk",
+            does="sends logprobs with each token, null in the last chunk",
             gets="the logprobs of all tokens",
             script=raw(
                 *({"model": "m", "choices": [choice(letter, logprobs=logs(letter))]} for letter in "abc"),
@@ -306,7 +306,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-delta-null",
             peer="servers that end with a bare finish reason",
-            does="says `delta: null`, or none, with the finish reason",
+            does="sends `delta: null`, or none, with the finish reason",
             gets="the text",
             script=raw(
                 {"model": "m", "choices": [choice("ab", delta={"content": "ab"})]},
@@ -318,7 +318,7 @@ SHEET = Sheet(
         ConstantsCase(
             id="once-not-streamed",
             peer="a server that does not stream",
-            does="says an index of null, details and annotations in one message",
+            does="sends an index of null, details and annotations in one message",
             gets="them, as they came",
             script=(
                 whole(

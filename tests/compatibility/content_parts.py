@@ -50,7 +50,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-text",
             peer="Mistral",
-            does="says the content as lists of text parts",
+            does="sends the content as lists of text parts",
             gets="the text",
             script=contents([text("It ")], [text("is "), text("2")], [text(".")]),
             text="It is 2.",
@@ -58,7 +58,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-alternating",
             peer="Mistral",
-            does="says some pieces of the content as strings, some as lists of parts",
+            does="sends some pieces of the content as strings, some as lists of parts",
             gets="the text",
             script=contents("It ", [text("is ")], "2", [text(".")]),
             text="It is 2.",
@@ -66,7 +66,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-thinking",
             peer="Mistral's Magistral",
-            does="says thinking parts, then a string",
+            does="sends thinking parts, then a string",
             gets="text and `reasoning_content`",
             script=contents([thinking("Well, ")], [thinking("two", ".")], "It is ", "2."),
             text="It is 2.",
@@ -75,7 +75,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-thinking-and-text",
             peer="Mistral's Magistral",
-            does="says thinking and text in one list",
+            does="sends thinking and text in one list",
             gets="text and `reasoning_content`",
             script=contents([thinking("Well, two."), text("It is 2.")]),
             text="It is 2.",
@@ -84,7 +84,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-thinking-string",
             peer="gateways to Anthropic",
-            does="says thinking parts whose thinking is a string",
+            does="sends thinking parts whose thinking is a string",
             gets="text and `reasoning_content`",
             script=contents([{"type": "thinking", "thinking": "Well."}], [text("2")]),
             text="2",
@@ -93,7 +93,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-reasoning",
             peer="servers in the shape of the Responses API",
-            does="says parts of type `reasoning` and `output_text`",
+            does="sends parts of type `reasoning` and `output_text`",
             gets="text and `reasoning_content`",
             script=contents([{"type": "reasoning", "text": "Well."}], [{"type": "output_text", "text": "2"}]),
             text="2",
@@ -102,7 +102,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-reasoning-content-list",
             peer="gateways",
-            does="says `reasoning_content` as a list of parts",
+            does="sends `reasoning_content` as a list of parts",
             gets="text and `reasoning_content`",
             script=said(
                 chunk({"reasoning_content": [text("Well, ")]}),
@@ -116,7 +116,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-think-tags",
             peer="servers without a reasoning parser",
-            does="says `<think>` tags within text parts",
+            does="sends `<think>` tags within text parts",
             gets="text and `reasoning_content`, without the tags",
             script=contents([text("<thi")], [text("nk>Well.</think>")], [text("2")]),
             text="2",
@@ -125,7 +125,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-one-object",
             peer="broken servers",
-            does="says one part in the place of a list",
+            does="sends one part in the place of a list",
             gets="the text",
             script=contents(text("It is "), text("2.")),
             text="It is 2.",
@@ -133,7 +133,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-strings",
             peer="broken servers",
-            does="says lists of strings",
+            does="sends lists of strings",
             gets="the text",
             script=contents(["It ", "is "], ["2."]),
             text="It is 2.",
@@ -141,7 +141,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-without-type",
             peer="proxies to Gemini",
-            does="says parts without a type",
+            does="sends parts without a type",
             gets="the text",
             script=contents([{"text": "It is "}], [{"text": "2."}]),
             text="It is 2.",
@@ -149,7 +149,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-value",
             peer="servers in the shape of the Assistants API",
-            does='says `text` as `{"value": …, "annotations": []}`',
+            does='sends `text` as `{"value": …, "annotations": []}`',
             gets="the text",
             script=contents([{"type": "text", "text": {"value": "It is 2.", "annotations": []}}]),
             text="It is 2.",
@@ -157,7 +157,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-others",
             peer="Mistral, servers that draw",
-            does="says images and references among the text",
+            does="sends images and references among the text",
             gets="the text, and the other parts in `content_parts`",
             script=contents([text("Look: "), IMAGE], [text("there.")], [REFERENCE]),
             text="Look: there.",
@@ -166,7 +166,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-empty",
             peer="Mistral",
-            does="says empty lists",
+            does="sends empty lists",
             gets="the text",
             script=contents([], "2", [], [None]),
             text="2",
@@ -174,7 +174,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-number",
             peer="broken servers",
-            does="says a number in the place of a text",
+            does="sends a number in the place of a text",
             gets="the text around it",
             script=contents("It is ", 2, True, "2."),
             text="It is 2.",
@@ -183,7 +183,7 @@ SHEET = Sheet(
         PartsCase(
             id="parts-not-streamed",
             peer="Mistral, without streaming",
-            does="says a message whose content is a list of parts",
+            does="sends a message whose content is a list of parts",
             gets="text and `reasoning_content`",
             script=message([thinking("Well, two."), text("It is "), text("2.")]),
             text="It is 2.",

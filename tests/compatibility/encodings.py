@@ -30,8 +30,8 @@ def named(events: bytes) -> bytes:
 
 SHEET = Sheet(
     title="Encodings",
-    about="What is nearly JSON, nearly UTF-8 or labelled as something else is read for what it is; what cannot be "
-    "written again costs a replacement character or a null, never the answer.",
+    about="A body that is nearly JSON, nearly UTF-8, or has a wrong content type is read for what it is. What JSON "
+    "cannot hold becomes a replacement character or null, and the answer is kept.",
     cases=(
         EndCase(
             id="encoding-halves-escaped",

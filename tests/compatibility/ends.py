@@ -44,7 +44,7 @@ class EndCase(Case):
 SHEET = Sheet(
     title="Ends of an answer",
     about="An answer is complete when its server says so, or when it has its finish reason; what the connection does "
-    "after that costs nothing. A finish reason that the server left out is inferred, and marked `weir_finish`.",
+    "after that changes nothing. A finish reason that the server left out is inferred, and marked `weir_finish`.",
     cases=(
         EndCase(
             id="end-done-with-blanks",
@@ -188,7 +188,7 @@ SHEET = Sheet(
             id="end-cut-before-finish",
             peer="any server that dies",
             does="ends the body in the middle of the answer",
-            gets="what was said, and an error: nothing tells that it was all",
+            gets="what was said, and an error: the answer may be incomplete",
             script=(head(), ROLE + TEXT),
             finish_reason=None,
             error="upstream_disconnected",
@@ -206,7 +206,7 @@ SHEET = Sheet(
             id="end-bad-piece-before-finish",
             peer="broken proxies",
             does="goes on with a piece that is no HTTP, in the middle of the answer",
-            gets="what was said, and an error that says that it was no HTTP",
+            gets="what was said, and an error that names the reason",
             script=(CHUNKED, piece(ROLE + TEXT), Pause(0.3), b"zzz\r\nx\r\n"),
             finish_reason=None,
             error="upstream_invalid_response",

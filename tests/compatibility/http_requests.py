@@ -62,7 +62,7 @@ def _no_http(name: str, does: str, raw: bytes, code: str = "bad_request", status
 
 
 def _encoded(name: str, does: str, raw: bytes, status: int = 400, code: str = READ) -> HttpCase:
-    gets = "what it says is read" if code == READ else f"{status} `{code}`"
+    gets = "the body is read" if code == READ else f"{status} `{code}`"
     peer = "any client"
     return HttpCase(id=f"body-{name}", peer=peer, does=f"sends {does}", gets=gets, raw=raw, status=status, code=code)
 
@@ -98,10 +98,10 @@ _VIEWS: Final = ("/requests", "/insights")
 
 SHEET = Sheet(
     title="HTTP requests",
-    about="What arrives at the HTTP door and is no proper request gets an error in OpenAI's shape, with the parameter "
+    about="A malformed HTTP request gets an error in OpenAI's shape, with the parameter "
     "named where there is one. The bytes of each case are sent to a worker as they are.",
     cases=(
-        _no_http("garbage", "what is no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n"),
+        _no_http("garbage", "bytes that are no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n"),
         _no_http("version-nine", "HTTP/9.9", _head("GET /ping HTTP/9.9", "Host: weir")),
         _no_http("header-without-colon", "a header line without a colon", _head("GET /ping HTTP/1.1", "Host")),
         _no_http("two-lengths", "two different lengths", _post(b"ab", "Content-Length: 1")),

@@ -42,19 +42,20 @@ class KafkaCase(Case):
 
 SHEET = Sheet(
     title="Requests from Kafka's clients",
-    about="A record of chat-requests is checked as the other doors check a request, and is answered wherever its "
-    "client put it. What a door would refuse is a dead letter that names the field, and the LLM is not called for it.",
+    about="A record of chat-requests is checked as the other doors check a request, and is answered wherever its client"
+    " put it. A request that a door would refuse is a dead letter that names the field, and the LLM is not called"
+    " for it.",
     cases=(
         KafkaCase(
             id="kafka-java",
             peer="Kafka's Java client, aiokafka",
-            does="puts a record where murmur2 of its key says",
+            does="puts a record into the partition of murmur2 of its key",
             gets="its answer",
         ),
         KafkaCase(
             id="kafka-librdkafka",
             peer="librdkafka: kcat, confluent-kafka (Python, Go, .NET), node-rdkafka",
-            does="puts a record where CRC32 of its key says",
+            does="puts a record into the partition of CRC32 of its key",
             gets="its answer: the request moves to its partition before anything is begun",
             partitioner="librdkafka",
         ),
@@ -105,8 +106,8 @@ SHEET = Sheet(
         KafkaCase(
             id="kafka-copied-record",
             peer="a client that copies a record of Weir, as kcat shows it",
-            does="sends all of its fields, and those of a log that is another one",
-            gets="its answer: `fingerprint` is what the body says",
+            does="sends all of its fields, with the offsets of another log",
+            gets="its answer: the fingerprint is made of the body",
             data={"ingress": "http", "accepted_at": "2026-01-31T12:00:00Z", "fingerprint": "0" * 32, "chunks_from": 0},
         ),
         KafkaCase(
@@ -227,7 +228,7 @@ SHEET = Sheet(
         KafkaCase(
             id="kafka-wrong-partition-and-wrong",
             peer="librdkafka",
-            does="puts a request that no door would take where CRC32 says",
+            does="puts a request that no door would take into the partition of CRC32",
             gets="a dead letter of the record as it was: it does not move",
             body={"messages": "hi"},
             partitioner="none",
@@ -276,7 +277,7 @@ SHEET = Sheet(
             id="kafka-says-that-it-was-accepted",
             peer="a client that sets the header of Weir's doors",
             does="sends an empty message with it",
-            gets="what the LLM says to it: it is not checked again, and the worker goes on",
+            gets="the LLM's own answer or error: the request is not checked again, and the worker goes on",
             body={"messages": [{"role": "user", "content": "Say it."}, {}]},
             headers=ACCEPTED,
             by_http=False,

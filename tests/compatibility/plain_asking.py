@@ -25,7 +25,7 @@ class PlainCase(Case):
 SHEET = Sheet(
     title="Servers that cannot stream",
     about="Weir always asks for a stream with usage. A server that refuses that is asked again without what the client "
-    "did not ask for, and for ten minutes at once.",
+    "did not ask for. For ten minutes Weir then leaves that out from the start.",
     cases=(
         PlainCase(
             id="plain-no-options",

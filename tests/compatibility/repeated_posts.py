@@ -66,7 +66,7 @@ SHEET = Sheet(
         ),
         RepeatCase(
             id="post-again-with-another-body",
-            peer="any",
+            peer="any client",
             does="sends the id with another question under the same uid",
             gets="409 `uid_conflict`, as without the id",
             more={"temperature": 0.3},
@@ -75,7 +75,7 @@ SHEET = Sheet(
         ),
         RepeatCase(
             id="post-again-with-another-body-and-no-name",
-            peer="any",
+            peer="any client",
             does="sends the id of an event of an answer to another question",
             gets="409 `uid_conflict`: no answer is glued to another",
             named="not",
@@ -85,7 +85,7 @@ SHEET = Sheet(
         ),
         RepeatCase(
             id="post-again-with-an-id-of-no-event",
-            peer="any",
+            peer="any client",
             does="sends the id of an event behind the end of the log",
             gets="410: it was one of another log",
             named="not",
@@ -95,7 +95,7 @@ SHEET = Sheet(
         ),
         RepeatCase(
             id="post-again-with-an-id-past-64-bits",
-            peer="any",
+            peer="any client",
             does="sends an offset that no log has",
             gets="400 that names `Last-Event-ID`",
             named="not",
@@ -120,7 +120,7 @@ SHEET = Sheet(
         ),
         RepeatCase(
             id="post-again-for-the-whole-answer",
-            peer="any",
+            peer="any client",
             does="sends the id without `stream`",
             gets="the whole answer as JSON",
             more={"stream": False},

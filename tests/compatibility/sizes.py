@@ -68,7 +68,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 SHEET = Sheet(
     title="Sizes",
     about="Whatever an LLM sends, the request ends once, its row fits into a record, and the worker answers the next "
-    "one. An answer is kept as it came; of an error, a usage and of names only so much is kept (decision 23).",
+    "one. An answer is kept as it came; errors, usage objects and names are cut (decision 23).",
     cases=(
         *_errors(),
         SizeCase(

@@ -44,7 +44,7 @@ async def response(reader: asyncio.StreamReader) -> Response:
 
 
 @SHEET.parametrize()
-async def test_a_request_that_is_not_as_it_should_be_is_told_so(worker: Worker, case: HttpCase) -> None:
+async def test_a_malformed_http_request_gets_an_error(worker: Worker, case: HttpCase) -> None:
     async with asyncio.timeout(WITHIN_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", worker.port)
         writer.write(case.raw)

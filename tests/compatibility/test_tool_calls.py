@@ -17,7 +17,7 @@ def calls(heard: Heard, case: ToolCallsCase) -> list[tuple[str | None, str | Non
 
 
 @SHEET.parametrize()
-async def test_two_calls_are_two_and_one_is_one(lab: Lab, case: ToolCallsCase) -> None:
+async def test_each_tool_call_arrives_as_one_call(lab: Lab, case: ToolCallsCase) -> None:
     lab.upstream.play(case.id, case.script)
     found = await lab.ask_everywhere(case.id)
     for path, heard in found.items():

@@ -13,7 +13,7 @@ TOLD_WITHIN_S = 15.0
 
 
 @SHEET.parametrize()
-async def test_usage_is_exact_and_null_where_nobody_counted(lab: Lab, case: UsageCase) -> None:
+async def test_usage_is_exact_and_null_where_it_was_not_counted(lab: Lab, case: UsageCase) -> None:
     lab.upstream.play(case.id, case.script)
     found = await lab.ask_everywhere(case.id, only=case.only)
     for path, heard in found.items():

@@ -53,7 +53,7 @@ SHEET = Sheet(
         TagsCase(
             id="tags-kept-beside-reasoning",
             peer="DeepSeek, vLLM",
-            does="says its thinking in `reasoning_content`, to a client that keeps tags",
+            does="sends its thinking in `reasoning_content`, to a client that keeps tags",
             gets="`reasoning_content`, as it came",
             script=said(chunk({"reasoning_content": "Well, two."}), chunk({"content": "2"}), chunk({}, "stop")),
             gets_parts=SPLIT,

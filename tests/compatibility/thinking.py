@@ -22,7 +22,7 @@ SHEET = Sheet(
         ThinkingCase(
             id="thinking-reasoning-content",
             peer="DeepSeek, vLLM, SGLang",
-            does="says it in `delta.reasoning_content`",
+            does="sends it in `delta.reasoning_content`",
             gets="`reasoning_content`, as it came",
             script=said(
                 chunk({"role": "assistant", "content": None, "reasoning_content": "Well"}),
@@ -37,7 +37,7 @@ SHEET = Sheet(
         ThinkingCase(
             id="thinking-reasoning",
             peer="Ollama, OpenRouter",
-            does="says it in `delta.reasoning`",
+            does="sends it in `delta.reasoning`",
             gets="`reasoning`, as it came",
             script=said(chunk({"reasoning": "Well, "}), chunk({"reasoning": "two."}), chunk({"content": "2"}, "stop")),
             thinking="Well, two.",
@@ -46,7 +46,7 @@ SHEET = Sheet(
         ThinkingCase(
             id="thinking-tags",
             peer="servers without a reasoning parser",
-            does="says it between `<think>` tags, cut anywhere",
+            does="sends it between `<think>` tags, cut anywhere",
             gets="`reasoning_content`, without the tags",
             script=said(
                 chunk({"content": "<thi"}),

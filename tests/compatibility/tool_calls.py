@@ -54,13 +54,13 @@ def head(index: Any, id_: str | None, name: str, arguments: Any = "") -> Json:
 
 SHEET = Sheet(
     title="Tool calls",
-    about="Two calls are two and one is one, with an index and an id each, on every path: streamed, resumed, stored, "
-    "without streaming, and in the headers of a queue's last message.",
+    about="Each tool call arrives as one call, with an index and an id of its own, on every path: streamed, resumed, "
+    "stored, without streaming, and in the headers of a queue's last message.",
     cases=(
         ToolCallsCase(
             id="calls-openai",
             peer="OpenAI",
-            does="says id and name once, cuts the arguments anywhere, sends the calls one after the other",
+            does="sends id and name once, cuts the arguments anywhere, sends the calls one after the other",
             gets="the two calls",
             script=deltas(
                 [head(0, "call_a", "weather")],
@@ -110,7 +110,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-without-index-in-pieces",
             peer="proxies that drop the index",
-            does="sends pieces without an index, and says id and name in the first of each call",
+            does="sends pieces without an index, and sends id and name in the first of each call",
             gets="the two calls",
             script=deltas(
                 [piece("weather", "", id="call_a")],
@@ -124,7 +124,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-null",
             peer="servers whose index is optional",
-            does="says the index as null",
+            does="sends the index as null",
             gets="the two calls",
             script=deltas([head(None, "call_a", "weather", OSLO)], [head(None, "call_b", "time", ROME)]),
             calls=TWO,
@@ -132,7 +132,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-null-then-0",
             peer="servers whose index is optional",
-            does="says the index as null in the first piece, and 0 in the others",
+            does="sends the index as null in the first piece, and 0 in the others",
             gets="one call",
             script=deltas(
                 [head(None, "call_a", "weather")],
@@ -143,7 +143,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-0-then-missing",
             peer="servers whose index is optional",
-            does="says the index in the first piece only",
+            does="sends the index in the first piece only",
             gets="one call",
             script=deltas([head(0, "call_a", "weather")], [piece(arguments=OSLO[:8])], [piece(arguments=OSLO[8:])]),
         ),
@@ -162,7 +162,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-always-0",
             peer="Ollama, NVIDIA Dynamo, SGLang with gemma4",
-            does="says index 0 for every call, with an id of its own",
+            does="sends index 0 for every call, with an id of its own",
             gets="the two calls",
             script=deltas([head(0, "call_a", "weather", OSLO)], [head(0, "call_b", "time", ROME)]),
             calls=TWO,
@@ -170,7 +170,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-always-0-in-pieces",
             peer="gateways in front of Gemini and of the Responses API",
-            does="says index 0 for every call, and cuts the arguments",
+            does="sends index 0 for every call, and cuts the arguments",
             gets="the two calls",
             script=deltas(
                 [head(0, "call_a", "weather")],
@@ -185,7 +185,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-always-0-one-function",
             peer="SGLang with gemma4",
-            does="says index 0 for two calls of the same function",
+            does="sends index 0 for two calls of the same function",
             gets="the two calls",
             script=deltas([head(0, "call_a", "weather", OSLO)], [head(0, "call_b", "weather", ROME)]),
             calls=(("call_a", "weather", OSLO), ("call_b", "weather", ROME)),
@@ -193,7 +193,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-always-0-without-arguments",
             peer="Ollama",
-            does="says index 0 for two calls that have no arguments yet",
+            does="sends index 0 for two calls that have no arguments yet",
             gets="the two calls",
             script=deltas(
                 [head(0, "call_a", "weather")], [head(0, "call_b", "time")], [piece(arguments=ROME, index=0)]
@@ -203,7 +203,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-from-1",
             peer="servers that count from 1",
-            does="says indexes 1 and 2",
+            does="sends indexes 1 and 2",
             gets="the two calls, with the indexes 0 and 1",
             script=deltas(
                 [head(1, "call_a", "weather", OSLO)], [head(2, "call_b", "time")], [piece(arguments=ROME, index=2)]
@@ -213,7 +213,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-jumps",
             peer="SGLang with gemma4: the index is the tool's place among the tools",
-            does="says indexes 7 and 3",
+            does="sends indexes 7 and 3",
             gets="the two calls, in the order in which they begin",
             script=deltas([head(7, "call_a", "weather", OSLO)], [head(3, "call_b", "time", ROME)]),
             calls=TWO,
@@ -221,7 +221,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-index-as-text",
             peer="proxies in languages without types",
-            does='says the index as "0" and "1"',
+            does='sends the index as "0" and "1"',
             gets="the two calls",
             script=deltas([head("0", "call_a", "weather", OSLO)], [head("1", "call_b", "time", ROME)]),
             calls=TWO,
@@ -275,28 +275,28 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-name-in-pieces",
             peer="servers that stream the name",
-            does='says the name as "wea" and "ther"',
+            does='sends the name as "wea" and "ther"',
             gets="one call of weather",
             script=deltas([head(0, "call_a", "wea")], [piece("ther", index=0)], [piece(arguments=OSLO, index=0)]),
         ),
         ToolCallsCase(
             id="calls-name-grows",
             peer="servers that repeat what is parsed so far",
-            does='says the name as "wea" and "weather"',
+            does='sends the name as "wea" and "weather"',
             gets="one call of weather",
             script=deltas([head(0, "call_a", "wea")], [piece("weather", index=0)], [piece(arguments=OSLO, index=0)]),
         ),
         ToolCallsCase(
             id="calls-name-later",
             peer="servers that say the id first",
-            does="says the name in the second piece",
+            does="sends the name in the second piece",
             gets="one call of weather",
             script=deltas([piece(index=0, id="call_a", type="function")], [piece("weather", OSLO, index=0)]),
         ),
         ToolCallsCase(
             id="calls-type-missing",
             peer="Mistral, Cohere",
-            does="says no type",
+            does="sends no type",
             gets='type "function"',
             script=deltas([piece("weather", OSLO, index=0, id="call_a")]),
         ),
@@ -335,7 +335,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-arguments-null",
             peer="servers whose functions have no parameters",
-            does="says the arguments as null",
+            does="sends the arguments as null",
             gets="empty arguments",
             script=deltas([{"index": 0, "id": "call_a", "function": {"name": "time", "arguments": None}}]),
             calls=(("call_a", "time", ""),),
@@ -373,7 +373,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-empty-list",
             peer="vLLM, TGI, LocalAI",
-            does="says `tool_calls: []` in each chunk of a text",
+            does="sends `tool_calls: []` in each chunk of a text",
             gets="the text, and no calls",
             script=said(
                 chunk({"role": "assistant", "content": "", "tool_calls": []}),
@@ -388,7 +388,7 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-no-objects",
             peer="broken servers",
-            does="says tool calls that are no objects, or hold nothing",
+            does="sends tool calls that are no objects, or hold nothing",
             gets="the call that is one",
             script=deltas(
                 [None, "x", 1, {}], {"tool_calls": "x"}, [{"function": "x"}], [head(0, "call_a", "weather", OSLO)]
@@ -397,14 +397,14 @@ SHEET = Sheet(
         ToolCallsCase(
             id="calls-one-object",
             peer="broken servers",
-            does="says one call in the place of a list",
+            does="sends one call in the place of a list",
             gets="the call",
             script=deltas({"tool_calls": head(0, "call_a", "weather", OSLO)}),
         ),
         ToolCallsCase(
             id="calls-flat",
             peer="proxies of other APIs",
-            does="says name and arguments beside the id, without `function`",
+            does="sends name and arguments beside the id, without `function`",
             gets="the call",
             script=deltas([{"id": "call_a", "type": "function", "name": "weather", "arguments": OSLO}]),
         ),

@@ -56,9 +56,9 @@ VLLM: Json = {"object": "error", "message": "Too long.", "type": "BadRequestErro
 
 SHEET = Sheet(
     title="Errors of servers",
-    about="An error keeps its status, its error object with all its members, and the time to ask again, in whichever "
-    "shape its server wrote it, until something was said; Weir tries it again itself where that helps (here once), and "
-    "says so with `x-should-retry: false`.",
+    about="Before the first token, an error keeps its status, its error object with all its members, and the time to "
+    "ask again, in whichever shape its server wrote it. Where a retry may help, Weir calls again (here once), and"
+    " sets `x-should-retry: false`.",
     cases=(
         ErrorCase(
             id="error-openai",
@@ -128,7 +128,7 @@ SHEET = Sheet(
         ErrorCase(
             id="error-no-quota",
             peer="OpenAI",
-            does="refuses for want of money, with a 429",
+            does="refuses with a 429 and `insufficient_quota`",
             gets="the 429 after one call, and that no retry helps",
             script=refused("429 Too Many Requests", {"error": {**OPENAI, "code": "insufficient_quota"}}),
             status=429,
@@ -245,7 +245,7 @@ SHEET = Sheet(
             id="error-page",
             peer="nginx, Cloudflare",
             does="answers with a page of HTML",
-            gets="what a person would read of it",
+            gets="the text of the page, without its markup",
             script=refused("501 Not Implemented", PAGE, content_type="text/html"),
             status=501,
             raises="InternalServerError",
@@ -266,7 +266,7 @@ SHEET = Sheet(
         ),
         ErrorCase(
             id="error-without-end",
-            peer="servers that mean harm",
+            peer="hostile servers",
             does="refuses with a body of 40 MB and more to come",
             gets="the 400 with the beginning of it",
             script=(head("400 Bad Request", "text/plain"), *[b"no " * 350_000] * 40, Ends.HOLD),
@@ -299,7 +299,7 @@ SHEET = Sheet(
         ErrorCase(
             id="error-in-stream-numbered",
             peer="OpenRouter",
-            does="says in a 200 stream, before the first token, that it is a 429",
+            does="sends an error with code 429 in a 200 stream, before the first token",
             gets="the 429",
             script=in_stream({"error": OPENROUTER}),
             status=429,
@@ -313,7 +313,7 @@ SHEET = Sheet(
         ErrorCase(
             id="error-in-stream-old-vllm",
             peer="vLLM before 0.10",
-            does="says in a 200 stream that it is a 400, as an object that is the error itself",
+            does="sends an error with code 400 in a 200 stream, as an object that is the error itself",
             gets="the 400",
             script=in_stream(VLLM),
             status=400,
@@ -325,7 +325,7 @@ SHEET = Sheet(
         ErrorCase(
             id="error-in-stream-typed",
             peer="Anthropic's OpenAI door",
-            does="says in a 200 stream, by name, that it is overloaded",
+            does="sends `overloaded_error` in a 200 stream, and no status",
             gets="a 503",
             script=in_stream(
                 {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, b"error"
@@ -362,7 +362,7 @@ SHEET = Sheet(
         ErrorCase(
             id="error-in-stream-detail",
             peer="servers on FastAPI",
-            does='says `{"detail": …}` in a 200 stream',
+            does='sends `{"detail": …}` in a 200 stream',
             gets="a 502 with the text",
             script=in_stream({"detail": "model is loading"}, before=b""),
             status=502,
@@ -400,7 +400,7 @@ SHEET = Sheet(
             id="error-not-http",
             peer="another protocol on that port",
             does="answers with something that is no HTTP",
-            gets="a 502 that says so",
+            gets="a 502 that names the reason",
             script=(b"-ERR unknown command\r\n\r\n",),
             status=502,
             raises="InternalServerError",
@@ -412,7 +412,7 @@ SHEET = Sheet(
             id="error-bad-piece",
             peer="broken proxies",
             does="sends a chunked body without sizes",
-            gets="a 502 that says so",
+            gets="a 502 that names the reason",
             script=(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",),
             status=502,
             raises="InternalServerError",
@@ -422,9 +422,9 @@ SHEET = Sheet(
         ),
         ErrorCase(
             id="error-endless-header",
-            peer="servers that mean harm",
+            peer="hostile servers",
             does="sends a header without an end",
-            gets="a 502 that says so",
+            gets="a 502 that names the reason",
             script=(b"HTTP/1.1 200 OK\r\nX: ", *[b"a" * 100_000] * 20),
             status=502,
             raises="InternalServerError",
@@ -436,7 +436,7 @@ SHEET = Sheet(
             id="error-closed",
             peer="a server that is being stopped",
             does="closes the connection without an answer",
-            gets="a 502 that says so, after a retry",
+            gets="a 502 that names the reason, after a retry",
             script=(),
             status=502,
             raises="InternalServerError",
@@ -462,7 +462,7 @@ SHEET = Sheet(
             id="error-page-as-stream",
             peer="captive portals",
             does="answers a 200 with a page of HTML",
-            gets="a 502 that says so",
+            gets="a 502 that names the reason",
             script=(whole(PAGE, content_type="text/html"),),
             status=502,
             raises="InternalServerError",

@@ -27,8 +27,8 @@ class RetryCase(Case):
 
 SHEET = Sheet(
     title="Retries",
-    about="The stock openai client tries a call up to three times, and Weir (UPSTREAM_RETRIES) does as well; together "
-    "they are three, not nine, because Weir says which it has tried to their end. Before the first token only.",
+    about="The stock openai client tries a call up to three times, and so does Weir (UPSTREAM_RETRIES). Together "
+    "they make three calls, not nine, because Weir marks what it has tried to the end. Before the first token only.",
     cases=(
         RetryCase(
             id="retry-busy-twice",
@@ -135,7 +135,7 @@ SHEET = Sheet(
         RetryCase(
             id="retry-in-stream",
             peer="OpenRouter",
-            does="says in a 200 stream, after the role, that it is a 429, then answers",
+            does="sends an error with code 429 in a 200 stream, after the role, then answers",
             gets="the answer, with two calls and one role",
             scripts=((head(), ROLE, event({"error": {"message": "Slow down.", "code": 429}})), ANSWER),
             calls=2,
@@ -143,7 +143,7 @@ SHEET = Sheet(
         RetryCase(
             id="retry-in-stream-unnamed",
             peer="servers whose GPU has failed",
-            does="says in a 200 stream, before the first token, that something went wrong, and no status",
+            does="sends an error without a status in a 200 stream, before the first token",
             gets="the 502, after one call",
             scripts=((head(), ROLE, event({"error": {"message": "CUDA error"}})), ANSWER),
             calls=1,
@@ -170,7 +170,7 @@ SHEET = Sheet(
             id="retry-redirected-for-ever",
             peer="proxies that are set up wrongly",
             does="redirects to itself",
-            gets="a 502 that says so, after four calls",
+            gets="a 502 that names the reason, after four calls",
             scripts=((whole(b"", "308 Permanent Redirect", location="/v1/chat/completions"),),),
             calls=4,
             raises="InternalServerError",

@@ -47,7 +47,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-last-chunk",
             peer="OpenAI, vLLM",
-            does="says usage in a last chunk without choices",
+            does="sends usage in a last chunk without choices",
             gets="that usage",
             script=two(PLAIN),
             usage=PLAIN,
@@ -57,7 +57,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-details",
             peer="OpenAI",
-            does="says details of the tokens",
+            does="sends details of the tokens",
             gets="usage with its details",
             script=two(
                 {
@@ -78,7 +78,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-none",
             peer="servers that know no stream_options",
-            does="says no usage",
+            does="sends no usage",
             gets="null",
             script=two(),
             usage=None,
@@ -86,7 +86,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-null",
             peer="OpenAI in all chunks but the last, some gateways in all",
-            does="says `usage: null` in each chunk",
+            does="sends `usage: null` in each chunk",
             gets="null",
             script=said(chunk({"content": "2"}, usage=None), chunk({}, "stop", usage=None)),
             usage=None,
@@ -94,7 +94,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-counted-as-nothing",
             peer="servers that count nothing of a cached answer",
-            does="says 0 output tokens",
+            does="counts 0 output tokens",
             gets="0, which was counted",
             script=two({"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}),
             usage={"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3},
@@ -104,7 +104,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-running",
             peer="vLLM with continuous_usage_stats",
-            does="says the usage so far with each chunk",
+            does="sends the usage so far with each chunk",
             gets="the last one",
             script=said(
                 chunk({"content": "2"}, usage={"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}),
@@ -117,7 +117,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-floats",
             peer="OpenRouter",
-            does="says what the answer cost, as floats",
+            does="sends the cost of the answer, as floats",
             gets="the same floats; in the headers of a queue, too",
             script=two(PRICED),
             usage=PRICED,
@@ -127,7 +127,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-in-part",
             peer="servers that count the output only",
-            does="says no tokens of the prompt",
+            does="counts no tokens of the prompt",
             gets="what was counted; the rest is null in traces",
             script=two({"completion_tokens": 5}),
             usage={"completion_tokens": 5},
@@ -137,7 +137,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-not-streamed",
             peer="a server that does not stream",
-            does="says usage in its one object",
+            does="sends usage in its one object",
             gets="that usage",
             script=message(usage=PLAIN),
             usage=PLAIN,
@@ -147,7 +147,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-not-streamed-none",
             peer="a server that does not stream",
-            does="says no usage",
+            does="sends no usage",
             gets="null",
             script=message(),
             usage=None,
@@ -155,7 +155,7 @@ SHEET = Sheet(
         UsageCase(
             id="usage-refusal-too-large",
             peer="models that refuse at length",
-            does="says a refusal of more than 32 KiB",
+            does="sends a refusal of more than 32 KiB",
             gets="the refusal by HTTP; the last message of a queue names it in `omitted`",
             script=said(chunk({"refusal": "x" * 40_000}), chunk({}, "stop")),
             usage=None,

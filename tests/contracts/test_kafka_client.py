@@ -8,13 +8,17 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
+from faust.types import TP
 
 from tests.contracts.logs import Collected, OnKafka, new_name, offsets, read_all, values
 from tests.services.kafka import KafkaBroker
+from tests.services.segments import Damage, damage_batch
+from transports.changelogs import read_back
 from transports.kafka.client import KafkaLog
 from transports.kafka.feed import POLL_S
 from transports.log import (
@@ -202,7 +206,7 @@ async def leads(client: KafkaLog, at: Partition) -> bool:
 
 
 @pytest.mark.parametrize("written_anew", [0, 3, 40], ids=["empty", "shorter", "longer"])
-async def test_who_reads_a_topic_that_is_created_anew_hears_so(
+async def test_readers_of_a_topic_that_is_created_anew_get_an_error(
     client: KafkaLog, at: Partition, kafka_bootstrap: str, written_anew: int
 ) -> None:
     """Not silence for ever, nor records of one log as those of another."""
@@ -397,3 +401,51 @@ async def test_reads_that_a_quota_holds_back_come_late_and_are_no_refusals(own_k
         await collected.reach(at, 39)
     assert collected.offsets(at) == list(range(40))
     await client.stop()
+
+
+class Rows:
+    """A table, as far as it is read back."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+
+    def apply_changelog_batch(self, batch: list[Any]) -> None:
+        self.keys += [event.key for event in batch]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_changelog_is_read_back_to_the_marker_of_a_transaction(
+    client: KafkaLog, transactional: AIOKafkaProducer, committed: bool
+) -> None:
+    """A worker that waited for a record there would never be ready."""
+    at = await changelog(client)
+    await transactional.begin_transaction()
+    await transactional.send_and_wait(at.topic, b"{}", key=b"other", partition=at.partition)
+    hidden = (await client.bounds(at)).end
+    assert await read_back(client, Rows(), TP(*at), after=-1, last=hidden) == hidden - 1
+    await (transactional.commit_transaction() if committed else transactional.abort_transaction())
+    async with asyncio.timeout(10):
+        while (await client.bounds(at)).end < 3:  # the broker writes the marker in its own time
+            await asyncio.sleep(0.02)
+    rows = Rows()
+    assert await read_back(client, rows, TP(*at), after=-1, last=2) == 2
+    assert rows.keys == [b"first", *[b"other"] * committed]
+
+
+async def test_a_changelog_is_read_back_to_a_batch_that_is_damaged(own_kafka: KafkaBroker) -> None:
+    client = KafkaLog(own_kafka.bootstrap)
+    await client.start()
+    at, rows = await changelog(client), Rows()
+    last = await client.append(*at, b"second", b"{}")
+    damage_batch(own_kafka.partition(*at), 1, Damage(at=-5, bits=b"\xff"))
+    assert await read_back(client, rows, TP(*at), after=-1, last=last) == last
+    assert rows.keys == [b"first"]
+    await client.stop()
+
+
+async def changelog(client: KafkaLog) -> Partition:
+    """With one row."""
+    at = Partition(new_name(), 0)
+    await client.create_topics([TopicSpec(name=at.topic, partitions=1, compacted=True)], replication=1)
+    await client.append(*at, b"first", b"{}")
+    return at

@@ -34,7 +34,9 @@ async def create(logs: dict[str, KafkaLog], partitions: int = 2) -> str:
     return name
 
 
-async def test_each_reads_its_own_records_in_every_way_and_under_the_bare_name(logs: dict[str, KafkaLog]) -> None:
+async def test_each_installation_reads_its_own_records_in_every_way_and_under_the_bare_name(
+    logs: dict[str, KafkaLog],
+) -> None:
     name = await create(logs)
     at = Partition(name, 1)
     for prefix, log in logs.items():

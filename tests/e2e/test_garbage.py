@@ -23,7 +23,7 @@ VALUES = {
     b"empty": b"",
     b"empty-object": b"{}",
     b"deep": b"[" * 100_000,
-    b"another-key": b'{"uid": "somebody", "tenant": "t", "state": "completed", "attempts": []}',
+    b"another-key": b'{"uid": "other", "tenant": "t", "state": "completed", "attempts": []}',
     b"no-state": b'{"uid": "no-state", "tenant": "t", "attempts": []}',
     b"odd-state": b'{"uid": "odd-state", "tenant": "t", "state": "asleep", "attempts": []}',
     b"odd-attempts": b'{"uid": "odd-attempts", "tenant": "t", "state": "running", "attempts": [1]}',

@@ -143,10 +143,10 @@ async def test_every_error_has_an_id_and_that_of_a_request_that_is_known(worker:
             assert (answer.status, answer.headers["X-Request-ID"]) == (400, "refused-by-the-model")
         async with session.post(chat, json={**failed, "n": 2}) as answer:
             assert (answer.status, answer.headers["X-Request-ID"]) == (409, "refused-by-the-model")
-        async with session.get(f"{chat}/chatcmpl-nobody") as answer:
-            assert (answer.status, answer.headers["X-Request-ID"]) == (404, "nobody")
-        async with session.post(f"{chat}/nobody/cancel") as answer:
-            assert (answer.status, answer.headers["X-Request-ID"]) == (404, "nobody")
+        async with session.get(f"{chat}/chatcmpl-unknown") as answer:
+            assert (answer.status, answer.headers["X-Request-ID"]) == (404, "unknown")
+        async with session.post(f"{chat}/unknown/cancel") as answer:
+            assert (answer.status, answer.headers["X-Request-ID"]) == (404, "unknown")
         for path, status in (("/v1/chat/completions", 400), ("/v1/feedback", 400), ("/nothing", 404), ("/ping", 405)):
             async with session.post(worker.url + path, json={}) as answer:
                 assert answer.status == status
@@ -181,7 +181,7 @@ async def test_an_answer_of_reasoning_alone_can_be_sent_back(worker: Worker) -> 
 
 async def test_an_unknown_request_is_a_404_on_every_view(worker: Worker) -> None:
     async with aiohttp.ClientSession() as session:
-        for path in ("/requests/nobody", "/v1/chat/completions/chatcmpl-nobody"):
+        for path in ("/requests/unknown", "/v1/chat/completions/chatcmpl-unknown"):
             async with session.get(f"{worker.url}{path}") as answer:
                 assert answer.status == 404
                 assert (await answer.json())["error"]["code"] == "request_not_found"

@@ -116,7 +116,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
 
 
 async def recreate(bootstrap: str, topic: str) -> None:
-    """What an operator does who wants it empty."""
+    """What an operator does to empty it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -134,7 +134,7 @@ async def recreate(bootstrap: str, topic: str) -> None:
 async def test_when_chat_chunks_is_created_anew_what_ran_ends_and_what_comes_is_answered(
     own_kafka: KafkaBroker, make_worker: Start, upstream: str
 ) -> None:
-    """Nobody waits for ever, nothing is asked twice, and the new log holds no marks but those that count."""
+    """No client waits for ever, nothing is asked twice, and the new log holds no marks but those that count."""
     worker = await make_worker(kafka_env(own_kafka)).start()
     before = body_of("demo:tokens=20", "before", uid="before")
     whole = Read()

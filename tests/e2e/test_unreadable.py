@@ -30,7 +30,7 @@ async def test_a_request_that_cannot_be_read_is_a_dead_letter_and_the_others_are
         for uid in UIDS:
             await produced(worker, uid, body_of("demo:tokens=5", uid))
         damage_batch(broker.partition(topics.CHAT_REQUESTS.name, PARTITION), 1, Damage(at=-5, bits=b"\xff"))
-        for _ in range(2):  # whoever starts next goes on, too
+        for _ in range(2):  # the next worker goes on, too
             await worker.start()
             for uid in UIDS[::2]:
                 await get_json(f"{worker.url}/v1/chat/completions/{uid}")

@@ -140,7 +140,7 @@ def _text(error: BaseException, security: KafkaSecurity) -> str | None:
     if isinstance(error, UnsupportedSaslMechanismError):
         return f"does not offer KAFKA_SASL_MECHANISM={security.sasl_mechanism}"
     if isinstance(error, IllegalSaslStateError):
-        return f"asks nobody to log in, but {asked} does"
+        return f"asks for no login, but {asked} does"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"has a certificate that we do not take ({error.verify_message.rstrip('.')}): look at {_mend(error)}"
     if _alert(error):

@@ -47,7 +47,7 @@ class RecordLimits:
                     self._not_told(topic, kind(message))
                     continue
                 limits = [int(entry[1]) for entry in entries if entry[0] == SETTING]
-                self._records[topic] = min(self._most, *limits)
+                self._records[topic] = min([self._most, *limits])
 
     def refused(self, topic: str, size_bytes: int, records: int) -> None:
         """Learn from a batch that was larger than its topic takes, though that was not known."""

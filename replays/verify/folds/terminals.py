@@ -10,9 +10,12 @@ from answers import envelope, frames
 from answers.envelope import Json, MalformedRecordError
 from answers.fold import Answer, fold
 from answers.frames import ANYBODY, Frame
-from app import requests, topics
+from app import topics
+from app.errors import InvalidRequestError
+from app.kafka_door import request_in
 from app.lifecycle import Happening
 from app.requests import ChatRequest
+from app.settings import Settings
 from replays.verify.folds.base import before
 from tables.terminals import Ended
 from transports.log import Record
@@ -34,24 +37,25 @@ class Terminals:
 
     Args:
         oldest_s: time of the oldest record that is left of a topic which has lost some; 0 where none is gone.
+        settings: by which Kafka's door checks what clients write to chat-requests.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, oldest_s: float) -> None:
-        self._oldest_s = oldest_s
+    def __init__(self, oldest_s: float, settings: Settings) -> None:
+        self._oldest_s, self._settings = oldest_s, settings
         self._uids: dict[bytes, _Uid] = {}
 
     async def take(self, record: Record) -> None:
         """Take a request, a frame, or the word that a request is forgotten."""
         try:
             if record.topic == topics.CHAT_REQUESTS.name:
-                self._asked(record.timestamp, requests.decode(record.value))
+                self._asked(record.timestamp, request_in(record, self._settings))
             elif record.topic == topics.CHAT_CHUNKS.name:
                 self._said(record, frames.decode(record.value))
             else:
                 self._forgotten(record)
-        except MalformedRecordError:
+        except (MalformedRecordError, InvalidRequestError):
             return  # a dead letter, or passed over
 
     def _of(self, uid: str) -> _Uid:

@@ -156,6 +156,25 @@ async def test_a_request_that_no_door_would_take_is_a_dead_letter_and_does_not_m
     assert log.values(AT_HOME) == []
 
 
+@pytest.mark.parametrize("timestamp", [1.8e12, -1e13, None])
+@pytest.mark.parametrize("body", [BODY, {**BODY, "deadline_s": 60}])
+async def test_a_record_whose_timestamp_is_none_is_a_dead_letter_that_says_so(
+    worker: Worker, log: MemoryLog, timestamp: Any, body: Json
+) -> None:
+    """Microseconds in the place of milliseconds, say, where the broker takes them."""
+    event = Event(body, HOME)
+    event.timestamp = timestamp
+    assert await worker.admit(event) is None
+    (letter,) = letters(log)
+    assert letter["error"]["param"] == "timestamp"
+
+
+async def test_a_record_without_a_timestamp_is_taken(worker: Worker) -> None:
+    event = Event(BODY, HOME)
+    event.timestamp = -0.001  # what Kafka has for none
+    assert await worker.admit(event) is not None
+
+
 async def test_what_is_larger_than_any_door_takes_is_a_dead_letter_without_its_value(
     worker: Worker, log: MemoryLog
 ) -> None:

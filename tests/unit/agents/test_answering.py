@@ -15,8 +15,8 @@ from agents.continuing import Continuation
 from agents.view import View
 from answers.envelope import Json
 from answers.fold import Answer
-from answers.frames import CLAIMS, Frame, Kind, Status, Terminal
-from llm.errors import UpstreamRefusedError, UpstreamUnavailableError
+from answers.frames import CLAIMS, WEIR_FINISH, Frame, Kind, Status, Terminal
+from llm.errors import AnswerTooLongError, UpstreamRefusedError, UpstreamUnavailableError
 from tests.unit.agents.helpers import AT, BODY, LONG_LEASE_S, REQUEST, SHORT_LEASE_S, Stage, hanging, stage, words
 from tests.unit.answers.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
 from tests.unit.app.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
@@ -276,6 +276,30 @@ async def test_a_chunk_that_the_topic_does_not_take_costs_one_call(*, known: boo
     assert (told(one), len(one.model.asked), answer.attempts) == ("a", 1, 1)
 
 
+async def test_a_chunk_that_no_record_takes_ends_an_answer_that_breaks_off_behind_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The break alone would be gone on with, and is seen while the chunk waits for the frame before it."""
+    log = MemoryLog()
+    log.limits[AT.topic] = 4000
+    log.appending = asyncio.Event()
+    breaks = UpstreamUnavailableError("gone", status=502, kind="upstream_error")
+    play = words("a", "x" * 5000, then=breaks)
+    async with stage(play, log=log, continuation=Continuation.PREFILL) as one:
+        answering = asyncio.create_task(one.answer())
+        log.appending.set()
+        await log.until(lambda: len(log.values(AT)) == 1)
+        log.appending.clear()
+        await asyncio.sleep(0.05)
+        log.appending.set()
+        answer = await answering
+    assert answer.terminal is not None
+    assert answer.terminal.error is not None
+    assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.FAILED, "upstream_invalid_response")
+    assert (told(one), len(one.model.asked), answer.attempts) == ("a", 1, 1)
+    assert "defect" not in caplog.text
+
+
 async def test_chunks_that_wait_together_are_shared_out_over_frames_that_the_topic_takes() -> None:
     log = MemoryLog()
     log.limits[AT.topic] = 4000
@@ -532,10 +556,12 @@ async def test_a_worker_that_stops_does_not_take_over_what_it_follows() -> None:
     assert one.written(Kind.RESTART) == []
 
 
-async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call() -> None:
+@pytest.mark.parametrize("by", [None, "inferred", "ANSWER_MAX_TOKENS"])
+async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call(by: str | None) -> None:
     """Its worker died between the last chunk and the terminal."""
     async with stage(alone=True) as one:
         said = [chunk("Hello"), {**chunk(None, "stop"), "usage": {"total_tokens": 7}}]
+        said[1]["choices"][0] |= {} if by is None else {WEIR_FINISH: by}
         one.write(begin("att-dead"), frame(Kind.CHUNKS, "att-dead", chunks=said))
         answer = await one.answer()
         (taken,) = one.written(Kind.TAKEOVER)
@@ -543,8 +569,35 @@ async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call() 
     assert one.model.asked == []
     assert answer.terminal is not None
     assert (answer.terminal.status, answer.terminal.finish_reason) == (Status.COMPLETED, "stop")
-    assert answer.terminal.usage == {"total_tokens": 7}
+    assert (answer.terminal.weir_finish, answer.terminal.usage) == (by, {"total_tokens": 7})
     assert (answer.next_seq, answer.restarts, answer.gap) == (2, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        ((says("dead", 0, "x"),), "x"),
+        ((frame(Kind.CHUNKS, "dead", chunks=[{"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}]),), ""),
+        ((), None),
+    ],
+    ids=["text", "thoughts", "nothing"],
+)
+async def test_an_answer_whose_limit_is_reached_before_a_takeover_has_said_more_is_cut(
+    before: tuple[Frame, ...], text: str | None
+) -> None:
+    """As it is cut where one attempt reaches the limit: what was said stays."""
+    play = words(then=AnswerTooLongError("ANSWER_MAX_S"))
+    async with stage(play, alone=True, continuation=Continuation.PREFILL) as one:
+        one.write(begin("dead"), *before)
+        answer = await one.answer()
+    end = answer.terminal
+    assert end is not None
+    if text is None:
+        assert end.error is not None
+        assert (end.status, end.error["code"]) == (Status.FAILED, "answer_too_long")
+    else:
+        assert (end.status, end.finish_reason, end.weir_finish) == (Status.COMPLETED, "length", "ANSWER_MAX_S")
+        assert (told(one), answer.finish_reasons, answer.gap) == (text, {0: "length"}, False)
 
 
 async def test_tails_that_were_stopped_end_the_reading_and_not_the_event_loop() -> None:

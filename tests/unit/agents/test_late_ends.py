@@ -55,14 +55,17 @@ async def told(log: MemoryLog, row: Json | None) -> Json:
 async def test_the_row_gets_all_that_the_log_knows_of_the_end() -> None:
     log = MemoryLog()
     error: dict[str, Any] = {"message": "a long message", "type": "t", "param": None, "code": "c", "status": 502}
-    terminal = Terminal(status=Status.FAILED, error=error, usage={"total_tokens": 7}, timings={"total_ms": 5.0})
+    error["detail"] = [{"input": "a long prompt"}]
+    terminal = Terminal(
+        status=Status.FAILED, weir_finish="inferred", error=error, usage={"total_tokens": 7}, timings={"total_ms": 5.0}
+    )
     frame = Frame(uid=UID, rid="evt-1", kind=Kind.TERMINAL, attempt="att-1", seq=4, terminal=terminal)
     at = Partition(topics.CHAT_CHUNKS.name, partition_for(UID.encode(), CHAT_PARTITIONS))
     log.put(at, UID.encode(), frames.encode(frame, event_id="e", tenant="acme"))
     row = await told(log, RUNNING)
     assert (row["state"], row["ended_at"], row["chunks"]) == ("failed", "1970-01-01T00:16:40.000000Z", 4)
     assert (row["usage"], row["timings"]) == ({"total_tokens": 7}, {"total_ms": 5.0})
-    assert row["error"] == {**error, "message": "a long me…"}
+    assert row["error"] == {**error, "message": "a long me…", "detail": [{"input": "a long pr…"}]}
     assert row["attempts"] == RUNNING["attempts"]
 
 

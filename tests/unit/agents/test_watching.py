@@ -57,7 +57,7 @@ class Stage:
         self.durable = len(self.table.changes)
 
     def crash(self, keep: int) -> None:
-        """kill -9: the last changes of the table are lost, as far as nobody has waited for them."""
+        """kill -9: the last changes of the table are lost, as far as they were not waited for."""
         self.table.cut(max(keep, self.durable))
         self.restart()
 
@@ -176,7 +176,7 @@ async def test_while_the_log_is_away_nothing_is_judged_and_nothing_is_lost(stage
 async def test_an_insight_that_the_log_refuses_is_told_and_holds_up_no_window(
     stage: Stage, caplog: pytest.LogCaptureFixture, *, reading: bool
 ) -> None:
-    """An ACL is missing: asking again every second helps nobody, and the windows behind it are judged."""
+    """An ACL is missing: asking again every second does not help, and the windows behind it are judged."""
     refusal = LogRefusedError("cannot append to ai-insights-1: our user may not, an ACL is missing")
     if reading:
         stage.log.refused.add(INSIGHTS.topic)

@@ -336,7 +336,7 @@ async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears
 
 
 @pytest.mark.usefixtures("log")
-async def test_it_is_answered_anew_where_its_end_stands_in_a_log_that_was_there_before_this_one(app: Any) -> None:
+async def test_a_request_that_ended_in_a_former_log_is_answered_anew(app: Any) -> None:
     """The offset of that end is behind everything in the new one."""
     terminals.put(REQUEST.uid, end_of(REQUEST, Status.FAILED, last=70_000))
     answering: Any = Answered()

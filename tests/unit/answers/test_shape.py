@@ -145,3 +145,13 @@ def test_what_has_its_shape_keeps_it(seed: int) -> None:
     for _ in range(12):
         chunk = shape.chunk(parsed(server.chunk()))
         assert again.chunk(parsed(chunk)) == chunk
+
+
+@pytest.mark.parametrize("index", [1e300, -1e300, float("inf"), float("nan"), "9" * 40, True, [0]])
+def test_an_index_that_is_no_count_is_that_of_its_place(index: Any) -> None:
+    shape, call = Shape(lambda *_: "call_1"), {"function": {"name": "f", "arguments": "{}"}}
+    (choice,) = shape.chunk({"choices": [{"index": index, "delta": {"tool_calls": [{"index": index, **call}]}}]})[
+        "choices"
+    ]
+    assert (choice["index"], choice["delta"]["tool_calls"][0]["index"]) == (0, 0)
+    assert orjson.dumps(choice)

@@ -172,7 +172,7 @@ async def test_an_answer_that_cannot_be_made_is_tried_again() -> None:
     assert await kept.get("a", make) == b"{}"
 
 
-async def test_those_that_were_not_asked_for_longest_make_room() -> None:
+async def test_the_least_recently_read_answers_make_room() -> None:
     kept, make = Assembled(100), Maker(b"x" * 40)
     make.allowed.set()
     for name in ("a", "b", "a", "c"):

@@ -56,7 +56,7 @@ async def test_the_lag_is_what_is_not_committed_of_what_the_log_still_has() -> N
 
 
 async def test_what_was_read_to_its_end_and_settled_is_no_lag() -> None:
-    """The last offsets may be those of control records, which are delivered to nobody."""
+    """The last offsets may be those of control records, which are never delivered."""
     one, group = Lag({"t": "t"}), FakeGroup()
     group.positions = {MINE: 100, NEW: 99}
     await one.refresh(group)

@@ -81,7 +81,7 @@ def history(seed: int) -> list[Frame]:
 
 
 def at_once(made: list[Frame]) -> str:
-    """What a reader is told who folds all of it before it is told anything."""
+    """What a reader is told that folds all of it before it is told anything."""
     answer, text = Answer(rid=RID), ""
     for offset, one in enumerate(made):
         folded = fold(answer, offset, one)

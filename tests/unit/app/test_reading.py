@@ -383,7 +383,7 @@ async def test_a_reader_who_comes_back_goes_on_across_a_takeover(log: MemoryLog,
     assert [text for one in await told(news) for text in text_of(one.chunks)] == ["y"]
 
 
-@pytest.mark.parametrize(("offset", "uid"), [(0, UID), (1, "somebody else")], ids=["a mark", "of another"])
+@pytest.mark.parametrize(("offset", "uid"), [(0, UID), (1, "another uid")], ids=["a mark", "of another"])
 async def test_an_event_that_no_reader_can_have_is_refused(log: MemoryLog, tails: Tails, offset: int, uid: str) -> None:
     write(log, begin("a"), says("a", 0, "x"))
     with pytest.raises(InvalidRequestError) as caught:
@@ -405,7 +405,7 @@ async def test_an_event_that_the_log_does_not_keep_any_more_is_gone(log: MemoryL
 # -- a log that is not the one that it was
 
 
-async def test_who_waits_for_an_answer_hears_that_the_log_is_another_one(log: MemoryLog, tails: Tails) -> None:
+async def test_a_reader_that_waits_gets_an_error_when_the_log_is_replaced(log: MemoryLog, tails: Tails) -> None:
     write(log, begin("a"), says("a", 0, "x"))
     found: list[Delivery] = []
     waiting = asyncio.create_task(told(reading(tails), found))
@@ -418,7 +418,7 @@ async def test_who_waits_for_an_answer_hears_that_the_log_is_another_one(log: Me
 
 
 @pytest.mark.parametrize("rid", [None, RID])
-async def test_who_comes_with_a_position_of_another_log_is_refused(
+async def test_a_reader_with_a_position_of_another_log_is_refused(
     log: MemoryLog, tails: Tails, rid: str | None
 ) -> None:
     log.topic_ids[AT.topic] = "new"
@@ -442,7 +442,7 @@ async def test_an_answer_that_has_ended_and_is_not_whole_in_the_log_is_gone(
 
 
 @pytest.mark.parametrize(("position", "error"), [(1, AnswerGoneError), (90, LogReplacedError)])
-async def test_a_submission_that_attaches_to_an_answer_which_is_gone_hears_so(
+async def test_a_submission_that_attaches_to_an_answer_which_is_gone_gets_an_error(
     log: MemoryLog, tails: Tails, position: int, error: type[Exception]
 ) -> None:
     """The table knows the uid for longer than the log keeps its answer."""

@@ -108,6 +108,23 @@ def test_nine_digits_are_a_number_of_social_security_beside_its_name(text: str) 
     assert redacted("order 078051120", LIMIT) == "order 078051120"
 
 
+def test_an_error_tells_no_more_of_the_request_in_its_members_than_in_its_message() -> None:
+    """FastAPI repeats the field that it refuses; OpenRouter hands on the whole answer of another server."""
+    names = {"type": "t", "param": "messages[0]", "code": "c", "status": 422, "headers": {"retry-after": "1"}}
+    detail = [{"loc": ["body", "messages", 0], "input": "my secret plan"}]
+    error = {**names, "message": "my secret plan", "detail": detail, "metadata": {"raw": "my secret plan", "n": 7}}
+    for limit, told in ((0, ""), (5, "my s…"), (LIMIT, "my secret plan")):
+        assert Redactor(limit).error(error) == {
+            **names,
+            "message": told,
+            "detail": [{"loc": [Redactor(limit)("body"), Redactor(limit)("messages"), 0], "input": told}],
+            "metadata": {"raw": told, "n": 7},
+        }
+    assert Redactor(LIMIT).error({"message": "x", "detail": ["sk-proj-abcdefghijklmnop1234567890"]})["detail"] == [
+        HIDDEN
+    ]
+
+
 SAMPLES = {
     Redact.KEYS: "sk-proj-abcdefghijklmnop1234567890",
     Redact.AWS: "AKIAIOSFODNN7EXAMPLE",

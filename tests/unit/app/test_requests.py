@@ -84,6 +84,7 @@ MALFORMED: dict[str, tuple[bytes | None, str]] = {
     "no body": (envelope.encode("e", requests.EVENT_TYPE, "t", {"uid": "u"}), "`data.body`"),
     "a body that is text": (data(body="Hello"), "`data.body`"),
     "no uid": (envelope.encode("e", requests.EVENT_TYPE, "t", {"body": {}}), "uid"),
+    "a uid that is null": (data(uid=None), "`data.uid` is missing"),
     "a door that is unknown": (data(ingress="window"), "window"),
     "a door that requests do not come through": (data(ingress="cli"), "cli"),
     "a position that is none": (data(chunks_from="far"), "far"),

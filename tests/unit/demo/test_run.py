@@ -21,7 +21,7 @@ told = {"url": os.environ.get("OPENAI_URL"), "rabbitmq": os.environ.get("RABBITM
 print(json.dumps({"argv": sys.argv[1:], "pid": os.getpid(), **told}), flush=True)
 time.sleep(600)
 """
-NOBODY = "http://127.0.0.1:9/v1"  # discard: nothing listens there
+NO_SERVER = "http://127.0.0.1:9/v1"  # discard: nothing listens there
 ROOT = Path(__file__).parents[3]
 
 
@@ -59,7 +59,7 @@ def _gone_within(url: str, seconds: float) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_demo_model_ends_with_the_worker(tmp_path: Path, number: signal.Signals) -> None:
-    with launched(tmp_path, NOBODY) as (pid, printed, worker):
+    with launched(tmp_path, NO_SERVER) as (pid, printed, worker):
         assert worker["pid"] == pid
         url = str(worker["url"])
         assert answers(url)
@@ -70,7 +70,7 @@ def test_the_demo_model_ends_with_the_worker(tmp_path: Path, number: signal.Sign
 
 
 def test_an_interrupt_from_the_terminal_is_for_the_worker_alone(tmp_path: Path) -> None:
-    with launched(tmp_path, NOBODY) as (pid, _, worker):
+    with launched(tmp_path, NO_SERVER) as (pid, _, worker):
         children = Path(f"/proc/{pid}/task/{pid}/children")
         if not children.exists():
             pytest.skip("lists children through /proc")
@@ -80,7 +80,7 @@ def test_an_interrupt_from_the_terminal_is_for_the_worker_alone(tmp_path: Path) 
 
 
 def test_the_worker_is_faust_and_the_note_has_the_port(tmp_path: Path) -> None:
-    with launched(tmp_path, NOBODY, RESTAPI_PORT="8099") as (_, printed, worker):
+    with launched(tmp_path, NO_SERVER, RESTAPI_PORT="8099") as (_, printed, worker):
         assert worker["argv"] == ["-A", "app", "worker"]
         assert "http://localhost:8099/v1/chat/completions" in printed
         assert "http://localhost:8099/requests" in printed
@@ -90,14 +90,14 @@ def test_the_worker_is_faust_and_the_note_has_the_port(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "amqp://guest:guest@localhost:5672/"])
 def test_a_demo_model_takes_no_requests_from_rabbitmq(tmp_path: Path, url: str) -> None:
-    with launched(tmp_path, NOBODY, RABBITMQ_URL=url) as (_, printed, worker):
+    with launched(tmp_path, NO_SERVER, RABBITMQ_URL=url) as (_, printed, worker):
         assert worker["rabbitmq"] == ""
         assert "RabbitMQ is off" in printed
 
 
 def test_a_given_url_is_left_alone(tmp_path: Path) -> None:
     given = {"OPENAI_URL": "http://llm.example/v1", "RABBITMQ_URL": "amqp://mq/"}
-    with launched(tmp_path, NOBODY, **given) as (_, printed, worker):
+    with launched(tmp_path, NO_SERVER, **given) as (_, printed, worker):
         assert (worker["url"], worker["rabbitmq"]) == (given["OPENAI_URL"], given["RABBITMQ_URL"])
         assert "RabbitMQ is off" not in printed
         assert "DEMO MODEL" not in printed
@@ -116,7 +116,7 @@ def test_a_local_llm_is_used_where_one_answers(tmp_path: Path) -> None:
 
 
 async def test_only_a_server_that_lists_models_answers() -> None:
-    assert not answers(NOBODY)
+    assert not answers(NO_SERVER)
     async with serving() as url:
         pass
     assert not answers(url)

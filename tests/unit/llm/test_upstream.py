@@ -5,7 +5,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -13,7 +15,8 @@ from aiohttp import web
 from answers.envelope import Json
 from demo.modes import MODES
 from demo.text import expected_answer, expected_content, expected_thinking, script
-from llm.errors import UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
+from llm.calls import Allowance, Call
+from llm.errors import AnswerTooLongError, UpstreamError, UpstreamRefusedError, UpstreamUnavailableError
 from llm.sse import MAX_EVENT_BYTES
 from tests.unit.demo.helpers import TOOLS, body_of, calls, until_none_open
 from tests.unit.llm.helpers import (
@@ -184,6 +187,43 @@ async def test_the_organization_and_the_project_that_pay_are_named_only_where_th
             async with upstream(url, organization=organization, project=project) as one:
                 await chunks_of(one, {"model": "m", "messages": []})
     assert asked == [(None, None), ("org-1", None), ("org-1", "proj-2")]
+
+
+async def headers_sent(url: str) -> list[tuple[str, str | None, str | None]]:
+    """What a server that stands at ``url``, or a proxy, hears of who asks: host, and both kinds of credentials."""
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        sent = request.headers
+        seen.append((request.host, sent.get("Authorization"), sent.get("Proxy-Authorization")))
+        return await saying(delta("Hi", "stop"), DONE)(request)
+
+    async with server(answer) as own:
+        with pytest.MonkeyPatch.context() as env:
+            env.delenv("NO_PROXY", raising=False)
+            env.delenv("no_proxy", raising=False)
+            if url:
+                env.setenv("http_proxy", own.removesuffix("/v1").replace("//", "//bob:secret@"))
+            async with upstream(url or own.replace("//", "//ada:lovel%40ce@")) as one:
+                assert content(await chunks_of(one, body_of("x"))) == "Hi"
+    return seen
+
+
+async def test_a_user_in_the_url_is_told_to_its_server_in_the_place_of_the_key() -> None:
+    ((_, authorization, _),) = await headers_sent("")
+    assert authorization == aiohttp.encode_basic_auth("ada", "lovel@ce")
+
+
+async def test_a_proxy_of_the_environment_is_asked_with_its_own_credentials() -> None:
+    basic = aiohttp.encode_basic_auth("bob", "secret")
+    assert await headers_sent("http://llm.invalid/v1") == [("llm.invalid", "Bearer sk-1", basic)]
+
+
+async def test_passwords_of_a_netrc_file_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login ada password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    ((_, authorization, _),) = await headers_sent("http://llm.invalid/v1")
+    assert authorization == "Bearer sk-1"
 
 
 async def test_a_request_of_some_megabytes_is_asked_whole() -> None:
@@ -396,6 +436,18 @@ async def test_comments_are_no_sign_of_life_of_a_model() -> None:
     async with server(comment) as url, upstream(url, idle_s=SHORT) as one:
         with pytest.raises(UpstreamUnavailableError, match="fell silent"):
             await chunks_of(one, body_of("m"))
+
+
+async def test_the_time_of_an_answer_is_over_before_its_server_has_answered_as_well() -> None:
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(SECONDS)
+        return web.Response()
+
+    call = Call(allowance=Allowance(max_s=SHORT))
+    async with server(hang) as url, upstream(url, retries=2) as one, aclosing(one.stream(body_of("x"), call)) as chunks:
+        with pytest.raises(AnswerTooLongError) as caught:
+            await anext(chunks)
+    assert caught.value.error["param"] == "ANSWER_MAX_S"
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_models_silence(url: str) -> None:

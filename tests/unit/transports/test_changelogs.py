@@ -59,9 +59,7 @@ async def test_it_goes_on_where_the_table_stands_and_stops_at_the_last_offset_as
     assert table.batches == [5]
 
 
-async def test_holes_are_stepped_over_and_a_hole_at_the_end_ends_it(
-    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_holes_are_stepped_over_also_at_the_end(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table()
     left = [record for record in log.records[Partition(*AT)] if record.offset % 3 == 0 and record.offset < 33]
 
@@ -69,8 +67,12 @@ async def test_holes_are_stepped_over_and_a_hole_at_the_end_ends_it(
         return [record for record in left if record.offset >= position][:limit]
 
     monkeypatch.setattr(log, "read", read)
-    assert await read_back(log, table, AT, after=-1, last=35) == 30
+    assert await read_back(log, table, AT, after=-1, last=35) == 35
     assert table.persisted == 30
+
+
+async def test_what_an_open_transaction_hides_is_not_taken_for_a_hole(log: MemoryLog) -> None:
+    assert await read_back(log, Table(), AT, after=-1, last=40) == 35
 
 
 async def test_a_log_that_fails_says_so_and_what_was_applied_stays(log: MemoryLog) -> None:

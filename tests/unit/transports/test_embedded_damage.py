@@ -53,7 +53,7 @@ async def test_a_look_has_an_end_and_a_whole_file_passes(path: Path) -> None:
     db.close()
 
 
-async def test_what_is_met_later_is_an_error_of_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damage_that_is_met_later_is_an_error_of_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a file that is too large to be looked at whole."""
     damage(path, 100, 40 * PAGE)
     monkeypatch.setattr("transports.embedded.file.check_pages", lambda *_: None)

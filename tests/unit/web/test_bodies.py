@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import aiohttp
 import pytest
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from transports.memory import Memory
 from web import sse
-from web.bodies import Bodies
+from web.bodies import UNSENT, Bodies
 from web.errors import json_response
 
 MIB = 1 << 20
@@ -18,9 +19,11 @@ WITHIN_S = 20.0
 
 
 @asynccontextmanager
-async def serving(memory: Memory, size_bytes: int, write_timeout_s: float = 10.0) -> AsyncIterator[str]:
+async def serving(
+    memory: Memory, size_bytes: int, write_timeout_s: float = 10.0, unsent: list[str] | None = None
+) -> AsyncIterator[str]:
     async def handle(request: web.Request) -> web.Response:
-        del request
+        request[UNSENT] = partial(([] if unsent is None else unsent).append, request.path)
         return json_response({"text": "x" * size_bytes}, status=201, headers={"X-Own": "1"})
 
     http = web.Application(middlewares=[Bodies(memory, write_timeout_s).middleware])
@@ -88,6 +91,21 @@ async def test_a_client_that_does_not_read_is_let_go_and_what_it_held_is_free() 
             while data := await reader.read(1 << 16):
                 read += len(data)
         assert read < 15 * MIB
+
+
+async def test_the_sender_of_a_request_hears_of_a_body_that_did_not_reach_its_client() -> None:
+    """Its client may ask again, and is to find the answer that it did not get."""
+    memory, unsent = Memory(20 * MIB), list[str]()
+    async with serving(memory, 15 * MIB, unsent=unsent) as url, aiohttp.ClientSession() as session:
+        async with idle(url):
+            await until(lambda: memory.held_bytes > 0)
+            async with session.get(url) as answer:
+                assert (answer.status, len(unsent)) == (503, 1)
+        await until(lambda: len(unsent) == 2)  # its client is gone
+        async with session.get(url) as answer:
+            assert len(await answer.read()) > 15 * MIB
+    async with serving(memory, 15 * MIB, write_timeout_s=0.2, unsent=unsent) as url, idle(url):
+        await until(lambda: len(unsent) == 3)  # it does not read
 
 
 def test_one_holder_alone_may_have_more_than_the_limit() -> None:

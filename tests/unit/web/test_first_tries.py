@@ -53,6 +53,14 @@ def test_a_reader_that_comes_back_takes_its_request_from_the_retries(tries: Firs
         assert tries.without_reader(ASKED) == []
 
 
+def test_an_answer_that_did_not_arrive_is_given_to_a_retry(tries: FirstTries) -> None:
+    with tries.reading(ASKED, "a"):
+        pass
+    tries.left(ASKED, "a")
+    assert tries.without_reader(ASKED) == ["a"]
+    assert tries.take(ASKED, "a")
+
+
 def test_an_answer_that_was_read_is_not_given_to_a_retry_while_it_is_settled(tries: FirstTries, clock: Clock) -> None:
     with tries.reading(ASKED, "a"):
         pass

@@ -40,7 +40,7 @@ def request_of(log: MemoryLog, uid: str, *, event_id: str = "", model: str = "m"
 
 def put(log: MemoryLog, request: ChatRequest) -> None:
     at = place(topics.CHAT_REQUESTS.name, request.uid)
-    log.put(at, request.key, requests.encode(request))
+    log.put(at, request.key, requests.encode(request), requests.ACCEPTED)
 
 
 def say(log: MemoryLog, request: ChatRequest, *texts: str, status: Status | None = Status.COMPLETED) -> None:

@@ -25,7 +25,7 @@ from replays.reports.comparison import Compared, compared_from
 from replays.runs import Kind, Run, Runs
 from replays.spans import resolve
 from replays.when import Edge
-from tests.defaults import CHAT_PARTITIONS
+from tests.defaults import CHAT_PARTITIONS, SETTINGS
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.replays.chat.answering import Worker, place, recorded, steps
 from transports.log import LogError, Partition
@@ -62,7 +62,7 @@ class Desk:
         return await self.runs.begin(Kind.REQUESTS, parameters, spans, watched=WATCHED, by="cli")
 
     async def asking(self, run: Run, *, patience_s: float = 5.0, heard: Callable[[], None] = lambda: None) -> Asking:
-        selection = await select(self.log, run, Prices({}), steps)
+        selection = await select(self.log, run, Prices({}), steps, SETTINGS)
         return Asking(
             log=self.log,
             events=self.events,
@@ -72,6 +72,7 @@ class Desk:
             originals=selection.originals,
             patience_s=patience_s,
             on_end=lambda _compared, _in_flight: heard(),
+            settings=SETTINGS,
         )
 
     async def results(self, run: Run) -> list[Compared]:

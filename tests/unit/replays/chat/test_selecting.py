@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from answers import frames
+from answers import envelope, frames
 from answers.frames import Frame, Kind, Status
-from app import topics
+from app import requests, topics
 from app.prices import Prices
 from app.requests import Ingress
 from replays.chat.plans import Plan
@@ -16,7 +16,7 @@ from replays.runs import Kind as RunKind
 from replays.runs import Run
 from replays.spans import resolve
 from replays.when import Edge
-from tests.defaults import CHAT_PARTITIONS
+from tests.defaults import CHAT_PARTITIONS, SETTINGS
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.chat.answering import place, put, recorded, request_of, steps
 from transports.log import Partition
@@ -37,7 +37,7 @@ async def run_of(log: MemoryLog, **plan: Any) -> Run:
 
 
 async def chosen(log: MemoryLog, run: Run | None = None, **plan: Any) -> Selection:
-    return await select(log, run or await run_of(log, **plan), Prices({}), steps)
+    return await select(log, run or await run_of(log, **plan), Prices({}), steps, SETTINGS)
 
 
 def uids(selection: Selection) -> list[str]:
@@ -104,6 +104,17 @@ async def test_replays_second_submissions_and_what_is_no_request_are_passed_over
     selection = await chosen(log)
     assert [one.request.event_id for one in selection.originals] == [first.event_id]
     assert selection.passed_over == {"malformed": 1, "replays": 1, "sent twice": 1}
+
+
+async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one(log: MemoryLog) -> None:
+    """A client that is told what is wrong sends it again, under the same uid and perhaps without a model."""
+    at, messages = place(topics.CHAT_REQUESTS.name, "a"), [{"role": "user", "content": "hi"}]
+    for event_id, body in (("evt-refused", {"messages": "hi"}), ("evt-a", {"messages": messages})):
+        log.put(at, b"a", envelope.encode(event_id, requests.EVENT_TYPE, "acme", {"uid": "a", "body": body}))
+    selection = await chosen(log)
+    (original,) = selection.originals
+    assert (original.request.event_id, original.request.body) == ("evt-a", {"model": SETTINGS.openai_model})
+    assert selection.passed_over == {"refused": 1}
 
 
 async def test_a_second_submission_whose_first_is_older_than_the_range_is_passed_over(log: MemoryLog) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from answers import envelope
 from app import requests
 from replays.errors import UsageError
 from replays.exports.batch import BatchWriter
@@ -13,6 +14,7 @@ from replays.exports.output import Output
 from replays.exports.submissions import Submissions
 from replays.exports.tally import Skip, Tally
 from replays.exports.where import Where
+from tests.defaults import SETTINGS
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.exports.helpers import (
     DEEP,
@@ -112,11 +114,22 @@ async def test_each_uid_comes_once_and_what_is_no_request_not_at_all() -> None:
     )
     ask(log, "c", body=body_of('what is a "replay"?'))
     ask(log, "b", tenant="default")  # the first one is answered, whoever sent it
-    submissions = Submissions(log, Where(["tenant=default"]), tally, nothing)
+    submissions = Submissions(log, Where(["tenant=default"]), tally, nothing, settings=SETTINGS)
     found = await counted(submissions.of(whole(log)))
     assert [request.uid for _, request in found] == ["a", "n", "c"]
     assert tally.skipped == {Skip.AGAIN: 2, Skip.MALFORMED: 1, Skip.REPLAY: 1, Skip.FILTERED: 1}
     assert tally.left_out().startswith("; left out: 2 submitted again, 1 ")
+
+
+async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one() -> None:
+    log, tally = MemoryLog(), Tally()
+    for event_id, content in (("evt-refused", 7), ("evt-a", "hi")):
+        body = {"messages": [{"role": "user", "content": content}]}
+        log.put(REQUESTS, b"q-1", envelope.encode(event_id, requests.EVENT_TYPE, "acme", {"uid": "q-1", "body": body}))
+    submissions = Submissions(log, Where(), tally, nothing, settings=SETTINGS)
+    found = await counted(submissions.of(whole(log)))
+    assert [(request.event_id, request.body["model"]) for _, request in found] == [("evt-a", SETTINGS.openai_model)]
+    assert tally.skipped == {Skip.REFUSED: 1}
 
 
 async def test_progress_reaches_the_end_of_the_range() -> None:
@@ -124,5 +137,5 @@ async def test_progress_reaches_the_end_of_the_range() -> None:
     for number in range(7):
         ask(log, f"req-{number}")
     done: list[int] = []
-    await counted(Submissions(log, Where(), Tally(), done.append).of(whole(log)))
+    await counted(Submissions(log, Where(), Tally(), done.append, settings=SETTINGS).of(whole(log)))
     assert sum(done) == 7

@@ -12,6 +12,7 @@ from replays.exports.joined import Joined, Joining
 from replays.exports.submissions import Submissions
 from replays.exports.tally import Tally
 from replays.exports.where import Where
+from tests.defaults import SETTINGS
 from tests.unit.answers.helpers import begin, ends, frame, restart, says
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.exports.helpers import CHUNKS, ask, counted, nothing, say, whole
@@ -33,7 +34,7 @@ class Watched(MemoryLog):
 
 
 async def joined(log: MemoryLog, **limits: Any) -> list[Joined]:
-    requests = Submissions(log, Where(), Tally(), nothing).of(whole(log))
+    requests = Submissions(log, Where(), Tally(), nothing, settings=SETTINGS).of(whole(log))
     return await counted(Joining(log, 0, requests, **limits).all())
 
 
@@ -202,7 +203,7 @@ async def test_lives_of_a_uid_are_told_apart_though_all_are_waited_for() -> None
     ask(log, "b")
     say(log, "b", begin("z"), says("z", 0, "B"), ends("z"))
     say(log, "a", ends("y"), life="2")
-    requests = Submissions(log, Where(), Tally(), nothing, redriven=True).of(whole(log))
+    requests = Submissions(log, Where(), Tally(), nothing, settings=SETTINGS, redriven=True).of(whole(log))
     found = await counted(Joining(log, 0, requests).all())
     assert [(one.request.event_id, text_of(one), end_of(one)) for one in found] == [
         ("evt-b", "B", Status.COMPLETED),
@@ -216,7 +217,7 @@ async def test_an_end_that_anybody_may_write_is_that_of_all_lives() -> None:
     ask(log, "a")
     ask(log, "a", event_id="evt-a2", redriven=({},))
     say(log, "a", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
-    requests = Submissions(log, Where(), Tally(), nothing, redriven=True).of(whole(log))
+    requests = Submissions(log, Where(), Tally(), nothing, settings=SETTINGS, redriven=True).of(whole(log))
     found = await counted(Joining(log, 0, requests).all())
     assert [(one.request.event_id, end_of(one)) for one in found] == [
         ("evt-a", Status.CANCELLED),

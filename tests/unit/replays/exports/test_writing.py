@@ -14,6 +14,7 @@ from replays.exports.tally import Skip, Tally
 from replays.exports.where import Where
 from replays.exports.writing import Asked, Export, Format
 from replays.spans import Span
+from tests.defaults import SETTINGS
 from tests.unit.answers.helpers import FAILED, begin, ends, frame, says
 from tests.unit.app.memory_log import AWAY, MemoryLog
 from tests.unit.replays.exports.helpers import (
@@ -35,7 +36,7 @@ async def exported(
     log: MemoryLog, folder: Path, format_: Format, *spans: Span, **asked: Any
 ) -> tuple[list[Any], Tally]:
     with (output := output_of(folder)):
-        export = Export(log, Asked(format=format_, spans=list(spans or [whole(log)]), **asked), output)
+        export = Export(log, Asked(format=format_, spans=list(spans or [whole(log)]), **asked), output, SETTINGS)
         opinions = Opinions(log, load_settings({}))
         await opinions.read([whole(log, FEEDBACK)], nothing)
         await export.write(opinions, nothing)
@@ -140,7 +141,7 @@ async def test_a_correction_that_retention_took_meanwhile_is_told(tmp_path: Path
     ask(log, "a")
     rate(log, "a", "correction", original="x", corrected="y")
     with (output := output_of(tmp_path)):
-        export = Export(log, Asked(format=Format.FINETUNE, spans=[whole(log)]), output)
+        export = Export(log, Asked(format=Format.FINETUNE, spans=[whole(log)]), output, SETTINGS)
         opinions = Opinions(log, load_settings({}))
         await opinions.read([whole(log, FEEDBACK)], nothing)
         log.starts[FEEDBACK] = 1
@@ -154,7 +155,7 @@ async def test_a_log_that_goes_away_leaves_no_file(tmp_path: Path) -> None:
     span = Span(REQUESTS, 0, 9)
     log.broken = AWAY
     with pytest.raises(LogUnavailableError), (output := output_of(tmp_path)):
-        await Export(log, Asked(format=Format.JSONL, spans=[span]), output).write(
+        await Export(log, Asked(format=Format.JSONL, spans=[span]), output, SETTINGS).write(
             Opinions(log, load_settings({})), nothing
         )
     assert files_of(tmp_path) == {}

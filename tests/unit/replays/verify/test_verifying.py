@@ -14,19 +14,21 @@ from app.core import Weir
 from app.lifecycle import Happening
 from app.prompts import PromptAsked, PromptsForgotten
 from app.publishing import Events
-from app.requests import ChatRequest, Ingress
+from app.requests import EVENT_TYPE, ChatRequest, Ingress
 from app.settings import Settings
 from events.base import EventData
 from events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
 from replays.errors import UsageError
+from replays.rebuild.handing import wrong_in
+from replays.rebuild.rescoring import Formula
 from replays.verify import verifying
-from replays.verify.verifiable import Verifiable
-from replays.verify.verifying import Verified, differences, verify
+from replays.verify.verifiable import NAMES, Verifiable
+from replays.verify.verifying import NO_ROW, Verified, differences, verify
 from tests.defaults import CHAT_PARTITIONS
 from tests.unit.app.memory_log import MemoryLog
 from tests.unit.replays.rebuild.test_rebuilding import BAD
 from tests.unit.replays.rebuild.world import JUDGING, PARTITIONS, World, hurry, use
-from transports.log import Partition
+from transports.log import Headers, Partition
 from transports.partitioner import partition_for
 from windows.rows import Rows
 
@@ -42,6 +44,20 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "SETTLED_S", 2.0)
 
 
+GARBAGE = (
+    b"\xff{",
+    b"17",
+    b"null",
+    b'"row"',
+    b"[1]",
+    b"{}",
+    b"[" * 100_000,
+    b'{"uid": 7}',
+    b'{"uid": "req-1", "pieces": [{"feedback_type": "shrug"}]}',
+    b'{"ended_at": "x", "prompts": [{"at": "noon"}]}',
+)
+
+
 class Desk:
     """A log that a test writes, and its tables."""
 
@@ -52,9 +68,9 @@ class Desk:
         self.tables = Verifiable(cast("Weir", app))
         self.tables._judging = JUDGING
 
-    def put(self, topic: str, value: bytes, *, key: str = UID, number: int = NUMBER) -> None:
+    def put(self, topic: str, value: bytes, *, key: str = UID, number: int = NUMBER, headers: Headers = ()) -> None:
         self.log.now += 0.01
-        self.log.put(Partition(topic, number), key.encode(), value)
+        self.log.put(Partition(topic, number), key.encode(), value, headers)
 
     def tell(self, data: EventData, *, event_id: str = "evt-1", tenant: str = "acme") -> None:
         event = publishing.encode(data, tenant, event_id=event_id)
@@ -76,7 +92,11 @@ class Desk:
             stream=True,
             chunks_from=chunks_from,
         )
-        self.put(topics.CHAT_REQUESTS.name, requests.encode(request))
+        self.put(topics.CHAT_REQUESTS.name, requests.encode(request), headers=requests.ACCEPTED)
+
+    def asked_by_kafka(self, event_id: str = "r1", **body: Any) -> None:
+        """A Kafka client writes the request itself."""
+        self.put(topics.CHAT_REQUESTS.name, envelope.encode(event_id, EVENT_TYPE, "acme", {"uid": UID, "body": body}))
 
     def frame(self, kind: Kind, rid: str = "r1", **more: Any) -> int:
         frame = Frame(uid=UID, rid=rid, kind=kind, **more)
@@ -124,6 +144,18 @@ async def test_terminals_are_folded_out_of_frames() -> None:
     last = desk.frame(Kind.TERMINAL, ANYBODY, terminal=Terminal(status=Status.CANCELLED))
     anew = {**row, "rid": "r3", "status": "cancelled", "first": last, "last": last, "ended_at": desk.log.now}
     desk.live("terminals", anew)
+    assert await desk.wrong("terminals") == []
+
+
+async def test_terminals_of_requests_that_kafka_clients_write_are_those_that_the_door_takes() -> None:
+    desk, messages = Desk(), [{"role": "user", "content": "hi"}]
+    desk.asked_by_kafka("refused", messages="hi")  # a dead letter, and its uid is free
+    desk.asked_by_kafka(messages=messages)  # the door adds the model, which is part of the fingerprint
+    begin = desk.frame(Kind.BEGIN, attempt="a", after=-1)
+    end = desk.frame(Kind.TERMINAL, attempt="a", terminal=Terminal(status=Status.COMPLETED))
+    body = {"messages": messages, "model": Settings().openai_model}
+    row = {"rid": "r1", "fingerprint": requests.fingerprint(body), "tenant": "acme", "status": "completed"}
+    desk.live("terminals", {**row, "first": begin, "last": end, "ended_at": desk.log.now})
     assert await desk.wrong("terminals") == []
 
 
@@ -251,6 +283,26 @@ async def test_windows_whose_rebuild_is_forgotten_are_compared_with_the_numbers_
         if at.topic == topics.CHAT_REPLAYS.name:
             world.log.starts[at] = len(world.log.records[at])
     assert (await world.beside(desk.verify("quality"))).differences == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", GARBAGE)
+async def test_what_is_no_row_is_a_difference_and_ends_nothing(name: str, value: bytes) -> None:
+    desk, changelog = Desk(), f"weir-{name}-changelog"
+    desk.put(changelog, value, number=0)
+    desk.put(changelog, value, key="window/0/300000/t:m", number=0)
+    desk.put(changelog, value, key="window/x/y/t:m", number=0)
+    found = await desk.verify(name)
+    assert {one["live"] for one in found.differences if isinstance(one["live"], str)} <= {NO_ROW}
+    assert [wrong_in(value, Formula(Settings(), CHAT_PARTITIONS, 0))] == [{}]
+
+
+async def test_a_row_that_is_none_is_told_beside_what_it_should_be() -> None:
+    desk = Desk()
+    desk.trace(Happening.ACCEPTED, accepted_at="2027-01-15T08:00:00Z")
+    (_, _, row) = (await desk.wrong("requests"))[0]
+    desk.put("weir-requests-changelog", b"\xff{")
+    assert await desk.wrong("requests") == [("row", NO_ROW, row)]
 
 
 async def test_a_table_that_is_none_is_refused_with_the_names_of_those_that_are() -> None:
