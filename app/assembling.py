@@ -1,8 +1,8 @@
 """One JSON object from the frames of an answer, without holding the event loop, and once for all its readers.
 
 A long answer has a hundred thousand chunks. They are taken in turns of a few milliseconds, and what comes of them is
-joined and encoded on a thread, in slices: orjson lets no other thread run until it returns. The last reader
-that leaves cancels it. What was put together is kept for the next reader, as far as there is room.
+joined and encoded on a thread, in slices: orjson lets no other thread run until it returns. The last reader that leaves
+cancels it. What was put together is kept for the next reader, as far as there is room.
 """
 
 import asyncio

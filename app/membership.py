@@ -1,9 +1,9 @@
 """A worker's place among the others: whether it has partitions, and whether its topics are its group's alone.
 
 Two installations with the same topics and different groups would each work through all requests: every request is
-answered twice, and each buries what the other one has answered. So a worker looks for workers of other groups before it
-joins its own, and again after it has joined: of two that start at the same time, the one whose name comes last gives
-up. It looks more than once, for the other one may have looked before it, and join after it.
+answered twice, and each makes dead letters of what the other one has answered. So a worker looks for workers of other
+groups before it joins its own, and again after it has joined: of two that start at the same time, the one whose name
+comes last gives up. It looks more than once, for the other one may have looked before it, and join after it.
 """
 
 import asyncio

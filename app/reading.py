@@ -179,8 +179,9 @@ async def repeated(
             if found is None:
                 yield IDLE
     news = await resumed(log, tails, at, uid, offset=offset, place=place, idle_s=idle_s)
-    if news is None:  # the client has all, and hears that again
-        yield Delivery(at.partition, offset, first_n=place, terminal=Terminal(status=Status.COMPLETED))
+    if news is None:  # the client has all, and hears again how it ended
+        end = await _frame_at(log, at, offset)
+        yield Delivery(at.partition, offset, first_n=place, terminal=None if end is None else end.terminal)
         return
     async for delivery in news:
         yield delivery

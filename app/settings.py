@@ -106,7 +106,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     # -- the LLM (names and defaults of the queue worker)
-    openai_url: HttpUrl = Field("http://localhost:11434/v1", description="Base URL of the OpenAI-compatible LLM.")
+    openai_url: HttpUrl = Field(
+        "http://localhost:11434/v1",
+        description="Base URL of the OpenAI-compatible LLM. A user and password in it are sent (Basic) in the place of "
+        "the key. Calls go through HTTP_PROXY or HTTPS_PROXY, but for hosts in NO_PROXY.",
+    )
     openai_api_key: Annotated[SecretStr, AfterValidator(_unbroken_secret)] = Field(
         SecretStr("dummy-token"), description="API key for it; local servers ignore it."
     )
@@ -623,8 +627,8 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a regular file that exists")
     if settings.retention_requests_s <= settings.answer_timeout_s:
         raise SettingsError(
-            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:g}; allowed: more than "
-            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:g})"
+            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:.15g}; allowed: more than "
+            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:.15g})"
         )
     if settings.kafka_max_message_bytes < settings.request_max_bytes:
         raise SettingsError(

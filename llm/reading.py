@@ -1,7 +1,7 @@
 """Read one answer: from the bytes of a response to chunk objects, and to an end that is told from a break.
 
 An answer is whole when its server says so (``[DONE]``, or the end of the body) or when every choice that was asked for
-has its finish reason; what the connection does after that is of no consequence. Which protocol a body speaks is told
+has its finish reason; what the connection does after that changes nothing. Which protocol a body speaks is told
 by its first byte: servers stream under ``application/json``, and send one JSON object under ``text/event-stream``.
 """
 

@@ -2,7 +2,7 @@
 
 A row that its changelog refuses stops the worker, now and at each start.
 
-What rows are made of is cut where it enters (``answers.limits``), and so are the rows, by `tables.requests.apply`. So
+The content of rows is cut where it enters (``answers.limits``), and so are the rows, by `tables.requests.apply`. So
 no row comes near this limit; one that does, by a defect, is told in the log of the worker and not written.
 
 A record of a changelog that is no row (another program wrote it, or a defect) is as if it were not there: it must not
@@ -15,7 +15,9 @@ from typing import Any, Final, TypeVar
 
 from app import app
 
-ROW_MAX_BYTES = 1_000_000  # of key and value: brokers take 1,048,588 bytes for a record, unless they are told otherwise
+ROW_MAX_BYTES: Final = min(1_000_000, app.settings.record_value_max_bytes)
+"""Of key and value: brokers take 1,048,588 bytes for a record, unless they are told otherwise. A changelog that Weir
+creates takes KAFKA_MAX_MESSAGE_BYTES."""
 
 UNREADABLE_TOLD: Final = 1000  # rows that are told of once each; more, and they are told of again
 

@@ -1,7 +1,7 @@
-"""A bound on what all readers of a process hold at once of what is large.
+"""A bound on the large records and bodies that all readers of a process hold at once.
 
-What is small needs no count: each reader has a bound of its own on that. Records, frames and bodies beyond it are
-taken out of one sum, so that many readers of large answers cannot take all memory together.
+Each reader has a bound of its own on small records and bodies. Larger ones are taken out of one sum for all readers, so
+that many readers of large answers cannot take all memory together.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from answers import frames
 from answers.frames import ANYBODY, Frame, Kind, Status, Terminal
 from app import topics
 from app.errors import AnswerGoneError, InvalidRequestError, from_terminal
-from app.reading import IDLE, BrokenStreamError, Delivery, deliveries, marks, origin, resumed
+from app.reading import IDLE, BrokenStreamError, Delivery, deliveries, marks, origin, repeated, resumed
 from llm.errors import UpstreamRefusedError
 from tests.unit.answers.helpers import (
     DONE,
@@ -205,6 +205,17 @@ async def test_records_that_are_no_frames_and_other_requests_do_not_stop_a_reade
     write(log, says("a", 0, "no"), key="req-2")
     write(log, frame(Kind.CHUNKS, "a", rid="evt-0", chunks=says("a", 0, "no").chunks), *ANSWER[1:])
     assert said(await told(reading(tails))) == "xyz"
+
+
+@pytest.mark.parametrize("end", [DONE, FAILED, Terminal(status=Status.CANCELLED, finish_reason="cancelled")])
+async def test_a_client_that_asks_again_after_the_end_hears_how_it_ended(
+    log: MemoryLog, tails: Tails, end: Terminal
+) -> None:
+    last = write(log, begin("a"), says("a", 0, "x"), ends("a", end))
+    again = write(log, frame(Kind.ATTACH, submission="evt-2", first=0, ended=True))
+    news = repeated(log, tails, AT, UID, position=again, submission="evt-2", offset=last, place=0, idle_s=WAIT_S)
+    (heard,) = await told(news)
+    assert (heard.terminal, heard.chunks, heard.offset) == (end, (), last)
 
 
 async def test_a_stored_answer_is_read_by_its_identity(log: MemoryLog, tails: Tails) -> None:
