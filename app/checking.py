@@ -96,7 +96,7 @@ def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-I
 def _deadline(deadline_s: float, settings: Settings, asked_at_s: float) -> str:
     if deadline_s > settings.retention_requests_s:
         raise InvalidRequestError(
-            f"'deadline_s' must be at most {settings.retention_requests_s:g}: a request is not kept for longer.",
+            f"'deadline_s' must be at most {settings.retention_requests_s:.15g}: a request is not kept for longer.",
             param="deadline_s",
         )
     return utc_iso(asked_at_s + deadline_s)

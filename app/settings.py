@@ -627,8 +627,8 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a regular file that exists")
     if settings.retention_requests_s <= settings.answer_timeout_s:
         raise SettingsError(
-            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:g}; allowed: more than "
-            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:g})"
+            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:.15g}; allowed: more than "
+            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:.15g})"
         )
     if settings.kafka_max_message_bytes < settings.request_max_bytes:
         raise SettingsError(

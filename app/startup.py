@@ -66,8 +66,8 @@ def check_retention(kept: Kept, settings: Settings) -> None:
     chunks_s = kept.get(topics.CHAT_CHUNKS.name)
     if chunks_s is not None and chunks_s <= settings.answer_timeout_s:
         raise LogRefusedError(
-            f"topic {settings.topic_prefix}{topics.CHAT_CHUNKS.name} keeps answers for {chunks_s:g} s, and clients "
-            f"may wait for ANSWER_TIMEOUT_S={settings.answer_timeout_s:g} s: raise its retention.ms"
+            f"topic {settings.topic_prefix}{topics.CHAT_CHUNKS.name} keeps answers for {chunks_s:.15g} s, and clients "
+            f"may wait for ANSWER_TIMEOUT_S={settings.answer_timeout_s:.15g} s: raise its retention.ms"
         )
 
 

@@ -100,7 +100,7 @@ class Tracing:
             from app.otel import exporting
         except ImportError as error:
             logger.warning(
-                "traces are asked for, but OpenTelemetry is not installed (%s): pip install 'weir[otel]'", error
+                "traces are asked for, but OpenTelemetry is not installed (%s): pip install '.[otel]'", error
             )
             return
         try:

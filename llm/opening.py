@@ -135,7 +135,9 @@ class Connections:
 def _proxy_of(url: URL) -> URL | None:
     """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for a URL."""
     named = getproxies().get(url.scheme)
-    return None if not named or proxy_bypass(url.host or "") else URL(named)
+    if not named or proxy_bypass(url.host or ""):
+        return None
+    return URL(named if "://" in named else f"http://{named}")  # as curl and Python's urllib read it
 
 
 @contextmanager
@@ -209,6 +211,14 @@ def _unreachable_in_time() -> UpstreamError:
 
 def _not_answered(error: Exception) -> UpstreamError:
     """A call that ended before the headers of its answer."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
+        return UpstreamUnavailableError(
+            "the model cannot be reached through the proxy: are HTTP_PROXY, HTTPS_PROXY and NO_PROXY right?",
+            status=502,
+            kind="upstream_error",
+            code="upstream_unreachable",
+            transient=not isinstance(error, aiohttp.ClientHttpProxyError) or error.status >= 500,
+        )
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
         return UpstreamUnavailableError(
             "the model cannot be reached: is OPENAI_URL right, and is a server running there?",

@@ -121,7 +121,9 @@ class Upstream:
                     raise
                 now = asyncio.get_running_loop().time()
                 if isinstance(error, UpstreamUnavailableError) and now >= began + call.allowance.max_s:
-                    raise AnswerTooLongError("ANSWER_MAX_S") from error
+                    too_long = AnswerTooLongError("ANSWER_MAX_S")
+                    retries.tell(too_long)
+                    raise too_long from error
                 if self._plainer.learn(request, body, call, error):
                     continue
                 pause_s = retries.pause_s(error, now)

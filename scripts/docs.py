@@ -60,7 +60,7 @@ def _default(field: FieldInfo) -> str:
     if field.default == "":
         return "empty"
     value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    return f"`{value:.15g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def _allowed(annotation: Any) -> str:
@@ -241,8 +241,9 @@ def _schema(model: type[EventData]) -> str:
 
 
 COMPATIBLE = """
-What servers, clients and brokers of other people do, and what Weir makes of it. Each row is a case of a test that runs
-on every path that applies: a stream, one JSON object, the stored answer, a resumed stream, RabbitMQ, on both logs.
+Where LLM servers, clients and brokers differ from what OpenAI and Kafka document: which one does what, and what comes
+of it. Each row is a case of a test that runs on every path that applies: a stream, one JSON object, the stored answer,
+a resumed stream, RabbitMQ, on both logs.
 """
 
 

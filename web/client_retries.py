@@ -74,7 +74,14 @@ class ClientRetries:
     async def first_try(self, asked: Asked) -> str | None:
         """The uid of the request that a retry attaches to, taken for it; None if there is none."""
         for worker, uid in (await self._known(asked)).first_tries():
-            if await self._claim(worker, asked, uid) and await self._worth_it(uid):
+            if not await self._claim(worker, asked, uid):
+                continue
+            try:
+                worth_it = await self._worth_it(uid)
+            except asyncio.CancelledError:  # the retry's client left
+                self._tries.left(asked, uid)
+                raise
+            if worth_it:
                 logger.info("request %s: a retry of its client attaches to it", uid)
                 return uid
         return None
@@ -84,9 +91,11 @@ class ClientRetries:
         known.add(self._owners.own, self._told(asked))
         others = sorted(self._owners.all() - {self._owners.own}, key=str)
         asking = {other: asyncio.ensure_future(self._owners.ask(other, PATH, list(_params(asked)))) for other in others}
-        if asking:
-            _, late = await asyncio.wait(asking.values(), timeout=PEERS_S)
-            for task in late:
+        try:
+            if asking:
+                await asyncio.wait(asking.values(), timeout=PEERS_S)
+        finally:
+            for task in asking.values():  # those that are late
                 task.cancel()
         for other, task in asking.items():
             if task.done() and not task.cancelled() and task.exception() is None and task.result()[0] == _OK:

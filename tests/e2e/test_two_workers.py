@@ -32,7 +32,7 @@ async def test_a_second_worker_that_joins_interrupts_no_stream_and_repeats_no_ca
 ) -> None:
     first, second = make_worker(kafka_env(e2e_kafka)), make_worker(kafka_env(e2e_kafka))
     await first.start()
-    bodies = [body_of("demo:tokens=200,delay_ms=60", f"join {n}", **own_uid(n, "join")) for n in range(STREAMS)]
+    bodies = [body_of("demo:tokens=400,delay_ms=60", f"join {n}", **own_uid(n, "join")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(first.client(), body, into)) for body, into in zip(bodies, received, strict=True)
@@ -62,7 +62,7 @@ async def test_the_other_worker_ends_what_a_killed_one_began(
 async def taken_over(first: Worker, second: Worker, upstream: str) -> None:
     """Kill the first in the middle of many streams: the second ends them all, and calls only for those of the first."""
     await both_own(first, second)
-    bodies = [body_of("demo:tokens=100,delay_ms=50", f"kill {n}", **own_uid(n, "kill")) for n in range(STREAMS)]
+    bodies = [body_of("demo:tokens=250,delay_ms=60", f"kill {n}", **own_uid(n, "kill")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(second.client(), body, into)) for body, into in zip(bodies, received, strict=True)

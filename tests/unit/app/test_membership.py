@@ -49,7 +49,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("late", ["a", "z"])
 async def test_one_of_two_gives_up_also_if_the_other_joins_after_it_has_looked(late: str) -> None:
-    """The late one has looked before the early one joined, and saw nobody."""
+    """The late one has looked before the early one joined, and saw no other group."""
     brokers = Brokers()
     early = Worker(brokers, "m")
     await early.neighbours.check()

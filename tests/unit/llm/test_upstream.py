@@ -190,7 +190,7 @@ async def test_the_organization_and_the_project_that_pay_are_named_only_where_th
 
 
 async def headers_sent(url: str) -> list[tuple[str, str | None, str | None]]:
-    """What a server that stands at ``url``, or a proxy, hears of who asks: host, and both kinds of credentials."""
+    """What a server at ``url``, or a proxy, is told of its caller: host, and both kinds of credentials."""
     seen: list[tuple[str, str | None, str | None]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -207,6 +207,26 @@ async def headers_sent(url: str) -> list[tuple[str, str | None, str | None]]:
             async with upstream(url or own.replace("//", "//ada:lovel%40ce@")) as one:
                 assert content(await chunks_of(one, body_of("x"))) == "Hi"
     return seen
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["refuses", "is away"])
+async def test_a_proxy_that_is_in_the_way_is_named(listens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1] if listens else free_port()
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")  # curl takes it without a scheme, too
+        async with upstream("https://llm.invalid/v1") as one:
+            with pytest.raises(UpstreamUnavailableError, match="HTTPS_PROXY") as caught:
+                await chunks_of(one, body_of("x"))
+    assert caught.value.error["code"] == "upstream_unreachable"
+    assert caught.value.transient is not listens
 
 
 async def test_a_user_in_the_url_is_told_to_its_server_in_the_place_of_the_key() -> None:
@@ -448,6 +468,7 @@ async def test_the_time_of_an_answer_is_over_before_its_server_has_answered_as_w
         with pytest.raises(AnswerTooLongError) as caught:
             await anext(chunks)
     assert caught.value.error["param"] == "ANSWER_MAX_S"
+    assert caught.value.headers == {"x-should-retry": "false"}, "a client's retry would take as long"
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_models_silence(url: str) -> None:
