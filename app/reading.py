@@ -100,14 +100,18 @@ async def deliveries(
                 else:
                     rid, position, known, ended = found
         if rid is not None and (known or not submission):
-            async for delivery in _follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended):
-                yield delivery
+            async with aclosing(_follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended)) as news:
+                async for delivery in news:
+                    yield delivery
             return
     if rid is None:
         return
     # The answer was begun by an earlier submission.
-    async with tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
-        async for delivery in _follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended):
+    async with (
+        tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail,
+        aclosing(_follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended)) as news,
+    ):
+        async for delivery in news:
             yield delivery
 
 
@@ -183,8 +187,9 @@ async def repeated(
         end = await _frame_at(log, at, offset)
         yield Delivery(at.partition, offset, first_n=place, terminal=None if end is None else end.terminal)
         return
-    async for delivery in news:
-        yield delivery
+    async with aclosing(news):
+        async for delivery in news:
+            yield delivery
 
 
 async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
@@ -215,8 +220,11 @@ def _no_such_event() -> InvalidRequestError:
 async def _going_on(
     tails: Tails, at: Partition, uid: str, known: Answer, idle_s: float
 ) -> AsyncGenerator[Delivery, None]:
-    async with tails.open(at, known.last, key=uid.encode(), page_records=PAGE_RECORDS) as tail:
-        async for delivery in _follow(tails, tail, known, [], idle_s=idle_s):
+    async with (
+        tails.open(at, known.last, key=uid.encode(), page_records=PAGE_RECORDS) as tail,
+        aclosing(_follow(tails, tail, known, [], idle_s=idle_s)) as news,
+    ):
+        async for delivery in news:
             yield delivery
 
 

@@ -218,6 +218,24 @@ async def test_a_client_that_asks_again_after_the_end_hears_how_it_ended(
     assert (heard.terminal, heard.chunks, heard.offset) == (end, (), last)
 
 
+@pytest.mark.parametrize("how", ["stored", "resumed", "repeated"])
+async def test_a_reader_that_leaves_has_let_go_of_its_page_and_its_tail_at_once(
+    log: MemoryLog, tails: Tails, how: str
+) -> None:
+    write(log, begin("a"), says("a", 0, "x"), *(says("a", n, "x" * 200_000) for n in range(1, 9)), ends("a"))
+    write(log, frame(Kind.ATTACH, submission="evt-2", first=0, ended=True))
+    news: AsyncGenerator[Delivery, None] | None = reading(tails, rid=RID)
+    if how == "resumed":
+        news = await resumed(log, tails, AT, UID, offset=1, place=0, idle_s=WAIT_S)
+    elif how == "repeated":
+        news = repeated(log, tails, AT, UID, position=0, submission="evt-2", offset=1, place=0, idle_s=WAIT_S)
+    assert news is not None
+    async with asyncio.timeout(WAIT_S), aclosing(news):
+        await anext(news)
+        assert tails.memory.held_bytes > 0
+    assert (tails.memory.held_bytes, tails.readers) == (0, 0)
+
+
 async def test_a_stored_answer_is_read_by_its_identity(log: MemoryLog, tails: Tails) -> None:
     write(log, b"older", *ANSWER)
     assert said(await told(reading(tails, position=1, rid=RID, submission=""))) == "xyz"
