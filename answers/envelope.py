@@ -14,6 +14,9 @@ Json = dict[str, Any]
 """A parsed JSON object. Its values are whatever the other side sent, so they are looked at before they are used."""
 
 
+TIMES_S = (-62_000_000_000.0, 253_000_000_000.0)
+"""Of records, in seconds since the epoch: from the year 5 to 9987."""
+
 REASON_CHARS = 500
 """Of the reason why a record is malformed, which quotes the record: log lines and dead letters hold it."""
 
@@ -40,6 +43,14 @@ def utc_iso(seconds: float | None = None) -> str:
     """``2026-01-31T12:00:00.000000Z`` for seconds since the epoch (default: now)."""
     microseconds = int((time.time() if seconds is None else seconds) * 1e6)
     return f"{_utc_second(microseconds // 1_000_000)}.{microseconds % 1_000_000:06d}Z"
+
+
+def is_time(seconds: float | None) -> bool:
+    """Whether the time of a record can be written, and a deadline that counts from it.
+
+    A client of Kafka may give a record any time, or none: microseconds in the place of milliseconds, say.
+    """
+    return seconds is not None and TIMES_S[0] <= seconds <= TIMES_S[1]
 
 
 def seconds_of(time_: str) -> float | None:

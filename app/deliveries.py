@@ -8,7 +8,6 @@ from app.requests import new_id, offset_in
 
 EVENT_TYPE = "chat.delivery_ordered"
 
-
 # Fields that a delivered mark holds, or a reading of it names. A Kafka client may write a megabyte into any of them.
 _IN_MARKS = ("uid", "submission", "tenant", "fingerprint", "name", "queue", "chunks_topic_id")
 
@@ -72,15 +71,7 @@ def decode(value: bytes | None) -> Order:
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise MalformedRecordError(f"not an order: {error!r}") from None
-    for field in (
-        "uid",
-        "submission",
-        "tenant",
-        "fingerprint",
-        "name",
-        "queue",
-        "chunks_topic_id",
-    ):  # a delivered mark holds them
+    for field in _IN_MARKS:
         if len(getattr(order, field)) > limits.NAME_CHARS:
             raise MalformedRecordError(f"`data.{field}` is longer than {limits.NAME_CHARS} characters")
     return order

@@ -11,10 +11,9 @@ trusted by ACL (docs/security.md). What is wrong with such a request costs a fai
 """
 
 from dataclasses import replace
-from typing import Final
 
 from answers import envelope
-from answers.envelope import Json, seconds_of, utc_iso
+from answers.envelope import Json, is_time, seconds_of, utc_iso
 from app import requests, topics
 from app.checking import check
 from app.errors import InvalidRequestError
@@ -24,10 +23,6 @@ from transports.log import LogClient, Record, partition_of
 
 BESIDE_THE_BODY = ("uid", "username", "stream", "on_disconnect")
 """Fields of the record that an HTTP client has in its body. Beside the body they count before those in it."""
-
-
-TIMES_S: Final = (-62_000_000_000.0, 253_000_000_000.0)
-"""Seconds since the epoch, from the year 5 to 9987: those, and a deadline that counts from them, can be written."""
 
 
 def is_moved(log: LogClient, record: Record, request: ChatRequest) -> bool:
@@ -52,16 +47,11 @@ def request_in(record: Record, settings: Settings) -> ChatRequest:
     return _checked(requests.read(event), event.data, record, settings)
 
 
-def _is_time(timestamp: float | None) -> bool:
-    first, last = TIMES_S
-    return timestamp is not None and first <= timestamp <= last
-
-
 def _checked(request: ChatRequest, data: Json, record: Record, settings: Settings) -> ChatRequest:
     """The same whenever the record is delivered: times are those of the record."""
     if not request.event_id:
         raise InvalidRequestError("'event_id' must not be empty.", param="event_id")
-    if not _is_time(record.timestamp):  # microseconds, say: a client may give a record any
+    if not is_time(record.timestamp):
         raise InvalidRequestError("The record's timestamp is no time in milliseconds.", param="timestamp")
     if request.deadline is not None and seconds_of(request.deadline) is None:
         raise InvalidRequestError("'deadline' must be an ISO 8601 time.", param="deadline")

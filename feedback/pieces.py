@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from answers.envelope import Json, seconds_of, utc_iso
+from answers.envelope import Json, MalformedRecordError, is_time, seconds_of, utc_iso
 from events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from feedback.scores import source_of
 
@@ -166,7 +166,12 @@ def given_at(said: str, logged_s: float) -> str:
     Args:
         said: by the client.
         logged_s: the record's time in the log, which whoever reads it again finds there, too.
+
+    Raises:
+        MalformedRecordError: that is no time.
     """
+    if not is_time(logged_s):
+        raise MalformedRecordError("the record's timestamp is no time in milliseconds")
     said_s = seconds(said)
     return utc_iso(said_s if 0 < said_s <= logged_s + CLOCKS_S else logged_s)
 

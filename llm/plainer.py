@@ -66,6 +66,11 @@ class Plainer:
         self._known[_key(body, call)] = _Known(leaves, time.monotonic() + KNOWN_S)
         return True
 
+    def unlearn(self, body: Json, call: Call, error: UpstreamError) -> None:
+        """Forget what was learned a moment ago, where the plainer request is refused as well: it was no lesson."""
+        if isinstance(error, UpstreamRefusedError) and error.status in _STATUSES:
+            self._known.pop(_key(body, call), None)
+
     def _leaves(self, body: Json, call: Call) -> Leaves:
         known = self._known.get(_key(body, call))
         return known.leaves if known is not None and time.monotonic() < known.until else Leaves.NOTHING

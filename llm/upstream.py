@@ -105,6 +105,7 @@ class Upstream:
         began = asyncio.get_running_loop().time()
         until = began + min(self._timeouts.first_token_s, call.allowance.max_s)
         within_s = self._timeouts.first_token_s if call.retry_within_s is None else call.retry_within_s
+        learned = False  # in this call, that less is to be asked for
         retries = Retries(left=self._retries, until=min(until, began + within_s))
         while True:
             request, spoke = self._plainer.request(body, call), False
@@ -121,9 +122,14 @@ class Upstream:
                     raise
                 now = asyncio.get_running_loop().time()
                 if isinstance(error, UpstreamUnavailableError) and now >= began + call.allowance.max_s:
-                    raise AnswerTooLongError("ANSWER_MAX_S") from error
+                    too_long = AnswerTooLongError("ANSWER_MAX_S")
+                    retries.tell(too_long)
+                    raise too_long from error
                 if self._plainer.learn(request, body, call, error):
+                    learned = True
                     continue
+                if learned:
+                    self._plainer.unlearn(body, call, error)
                 pause_s = retries.pause_s(error, now)
                 if pause_s is None:
                     retries.tell(error)

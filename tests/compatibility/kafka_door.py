@@ -190,6 +190,14 @@ SHEET = Sheet(
             reason="'uid' must be a string of 1 to 128",
         ),
         KafkaCase(
+            id="kafka-uid-is-null",
+            peer="a client whose field is unset",
+            does="sends null as the uid",
+            gets="a dead letter that says that it is missing",
+            data={"uid": None},
+            reason="`data.uid` is missing",
+        ),
+        KafkaCase(
             id="kafka-no-tenant",
             peer="a client without tenants",
             does="sends an empty `tenant_id`",

@@ -46,7 +46,7 @@ class RecordLimits:
                 if (kind := for_code(code)) is not NoError:
                     self._not_told(topic, kind(message))
                     continue
-                limits = [int(entry[1]) for entry in entries if entry[0] == SETTING]
+                limits = [int(entry[1]) for entry in entries if entry[0] == SETTING and entry[1] is not None]
                 self._records[topic] = min([self._most, *limits])
 
     def refused(self, topic: str, size_bytes: int, records: int) -> None:

@@ -216,6 +216,15 @@ async def test_the_end_told_again_joins_what_was_left_waiting(stage: Stage) -> N
     assert len(stage.signals) == 1
 
 
+@pytest.mark.parametrize("timestamp", [1.8e12, -1e13, None])
+async def test_feedback_whose_record_has_no_time_is_a_dead_letter_that_says_so(stage: Stage, timestamp: Any) -> None:
+    event = submitted()
+    event.message.timestamp = timestamp
+    await stage.take(event)
+    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is no time in milliseconds"]
+    assert event.acks == 1
+
+
 async def test_a_log_that_is_away_is_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(burial, "RETRY_S", 0.01)
     requests.put(UID, REQUEST)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -458,6 +458,27 @@ async def test_comments_are_no_sign_of_life_of_a_model() -> None:
             await chunks_of(one, body_of("m"))
 
 
+async def test_a_refusal_that_only_speaks_of_streams_is_no_lesson() -> None:
+    """Its message may quote a prompt. Asked without streaming, the server refuses as before."""
+    asked: list[bool] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        asked.append(body["stream"])
+        if body.get("temperature") == 9:
+            error = {"message": "no temperature of 9 for 'Where does a stream begin?'", "type": "invalid_request_error"}
+            return web.json_response({"error": error}, status=400)
+        return await saying(delta("Hi", "stop"), DONE)(request)
+
+    async with server(answer) as url, upstream(url) as one:
+        for temperature in (9, 1):
+            body = {**body_of("x"), "temperature": temperature}
+            with suppress(UpstreamRefusedError):
+                async with aclosing(one.stream(body, Call(streamed=False))) as chunks:
+                    assert [chunk async for chunk in chunks]
+    assert asked == [True, False, True]
+
+
 async def test_the_time_of_an_answer_is_over_before_its_server_has_answered_as_well() -> None:
     async def hang(_: web.Request) -> web.StreamResponse:
         await asyncio.sleep(SECONDS)
@@ -468,6 +489,7 @@ async def test_the_time_of_an_answer_is_over_before_its_server_has_answered_as_w
         with pytest.raises(AnswerTooLongError) as caught:
             await anext(chunks)
     assert caught.value.error["param"] == "ANSWER_MAX_S"
+    assert caught.value.headers == {"x-should-retry": "false"}, "a client's retry would take as long"
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_models_silence(url: str) -> None:

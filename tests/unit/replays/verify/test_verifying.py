@@ -209,6 +209,13 @@ async def test_feedback_on_a_replays_answer_is_none() -> None:
     assert [(piece["feedback_id"], piece["state"]) for piece in row["pieces"]] == [("evt-1", "waiting")]
 
 
+async def test_feedback_whose_record_has_no_time_is_a_dead_letter() -> None:
+    desk = Desk()
+    desk.log.now = 1.8e12  # microseconds, as a client of Kafka may write them
+    desk.tell(FeedbackSubmitted(uid=UID, response_id=UID, feedback_type=FeedbackType.THUMBS_UP))
+    assert await desk.wrong("feedback") == []
+
+
 async def test_prompts_are_kept_until_they_are_forgotten() -> None:
     desk = Desk()
     at = "2027-01-15T08:00:00Z"
