@@ -135,7 +135,7 @@ class Outside(Service):
         ]
         kept = await startup.make_topics(app.log_client, app.settings, own if app.settings.on_kafka else ())
         startup.check_retention(kept, app.settings)
-        startup.check_changelogs(app.log_client, app.changelogs(), app.settings)
+        startup.check_partitions(app.log_client, app.changelogs(), app.settings)
         if app.settings.on_kafka:
             transport: Any = app.transport  # Faust's type lacks what our driver has
             transport.declared = frozenset(app.settings.topic_prefix + spec.name for spec in own)

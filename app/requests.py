@@ -31,7 +31,7 @@ _MINTED = re.compile(r"req-[0-9a-f]{32}")
 ACCEPTED: Headers = (("weir-accepted", b"1"),)
 """Headers of a record whose request was checked by the door that wrote it, or sent again by Weir."""
 
-OFFSET_MAX = 2**63 - 1
+OFFSET_MAX = 2**63 - 1  # of Kafka; no JSON that is written here has a larger number
 
 
 class OnDisconnect(StrEnum):
@@ -206,8 +206,8 @@ def read(event: Event) -> ChatRequest:
             stream=bool(data.get("stream")),
             username=None if data.get("username") is None else str(data["username"]),
             chunks_from=offset_in(data, "chunks_from", 0),
-            chunks_topic_id=str(data.get("chunks_topic_id", "")),
-            priority=int(data.get("priority", 0)),
+            chunks_topic_id=str(data.get("chunks_topic_id") or ""),
+            priority=_priority(data.get("priority", 0)),
             deadline=None if data.get("deadline") is None else str(data["deadline"]),
             on_disconnect=OnDisconnect(data.get("on_disconnect") or OnDisconnect.AUTO).resolved(findable=True),
             think_tags=None if data.get("think_tags") is None else ThinkTags(data["think_tags"]),
@@ -264,6 +264,13 @@ def offset_in(data: Json, name: str, default: int | None = None) -> int:
     if not isinstance(offset, int) or isinstance(offset, bool) or offset > OFFSET_MAX:
         raise ValueError(f"`data.{name}` is {str(offset)[:40]!r}, which is no offset")
     return max(0, offset)
+
+
+def _priority(given: Any) -> int:
+    priority = int(given)
+    if abs(priority) > OFFSET_MAX:
+        raise ValueError("`data.priority` is out of range")
+    return priority
 
 
 def _history(lives: Any) -> tuple[Json, ...]:

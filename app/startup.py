@@ -32,8 +32,33 @@ async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSp
         raise _other_partitions(error, settings) from None
 
 
-def check_changelogs(log: LogClient, expected: Iterable[tuple[str, int]], settings: Settings) -> None:
-    """Check the changelogs of tables that exist; on the embedded log Faust creates the others.
+async def make_missing_topics(log: LogClient, settings: Settings) -> None:
+    """What a command needs to write: topics that exist stay as they are.
+
+    An embedded log takes the retention of the settings; a command may run without those of its worker, which would then
+    lose records that it is to keep.
+
+    Raises:
+        LogError: as `make_topics`.
+    """
+    if settings.on_kafka:
+        await make_topics(log, settings)
+        return
+    specs = topics.specs(settings)
+    check_partitions(log, [(spec.name, spec.partitions) for spec in specs], settings)
+    if missing := [spec for spec in specs if not _exists(log, spec.name)]:
+        await log.create_topics(missing, replication=1)
+
+
+def _exists(log: LogClient, topic: str) -> bool:
+    try:
+        return log.partitions(topic) > 0
+    except LogRefusedError:
+        return False
+
+
+def check_partitions(log: LogClient, expected: Iterable[tuple[str, int]], settings: Settings) -> None:
+    """Check those topics that exist: of changelogs on the embedded log, Faust creates the others.
 
     Args:
         log: connected.
@@ -41,7 +66,7 @@ def check_changelogs(log: LogClient, expected: Iterable[tuple[str, int]], settin
         settings: of the worker.
 
     Raises:
-        LogRefusedError: one has another number of partitions than its table.
+        LogRefusedError: one has another number of partitions than is expected.
     """
     for name, count in expected:
         try:

@@ -45,7 +45,7 @@ async def connected(app: Weir, *, create: bool = True) -> AsyncIterator[Weir]:
     await app.log_client.start()
     try:
         if create:
-            await startup.make_topics(app.log_client, settings)
+            await startup.make_missing_topics(app.log_client, settings)
         await app.tails.start()
         yield app
     finally:

@@ -59,7 +59,7 @@ async def test_kill_9_in_the_middle_and_a_restart_lose_no_request(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker).start()
-    bodies = [body_of("demo:tokens=160,delay_ms=50", f"crash {n}", **own_uid(n, "crash")) for n in range(STREAMS)]
+    bodies = [body_of("demo:tokens=320,delay_ms=50", f"crash {n}", **own_uid(n, "crash")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(worker.client(), body, into)) for body, into in zip(bodies, received, strict=True)

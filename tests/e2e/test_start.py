@@ -30,7 +30,7 @@ async def refusal(worker: Worker) -> str:
         ("RESTAPI_PORT", "eighty", "RESTAPI_PORT is 'eighty'; allowed: "),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "KAFKA_SECURITY_PROTOCOL is 'TLS'; allowed: 'PLAINTEXT', 'SSL'"),
         ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "KAFKA_SASL_MECHANISM is not set"),
-        ("KAFKA_SSL_CAFILE", "no-such-file", "KAFKA_SSL_CAFILE is 'no-such-file'; allowed: a file that exists"),
+        ("KAFKA_SSL_CAFILE", "no-such-file", "KAFKA_SSL_CAFILE is 'no-such-file'; allowed: a regular file that exists"),
         ("WEIR_DATA_DIR", "/proc/weir", "WEIR_DATA_DIR=/proc/weir cannot be made"),
     ],
 )

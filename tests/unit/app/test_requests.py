@@ -89,6 +89,7 @@ MALFORMED: dict[str, tuple[bytes | None, str]] = {
     "a door that requests do not come through": (data(ingress="cli"), "cli"),
     "a position that is none": (data(chunks_from="far"), "far"),
     "a priority that is none": (data(priority="high"), "high"),
+    "a priority that cannot be written": (data(priority=1e308), "`data.priority`"),
     "a history that is none": (data(redriven={"rid": "evt-0"}), "redriven"),
     "a history of text": (data(redriven=["evt-0"]), "redriven"),
     "a position that is null": (data(chunks_from=None), "None"),
@@ -103,6 +104,11 @@ MALFORMED: dict[str, tuple[bytes | None, str]] = {
 def test_what_is_no_request_says_what_is_wrong(value: bytes | None, names: str) -> None:
     with pytest.raises(MalformedRecordError, match=names):
         requests.decode(value)
+
+
+def test_a_topic_id_that_is_null_is_not_known() -> None:
+    """Else the request would expire, as one of another log."""
+    assert requests.decode(data(chunks_topic_id=None)).chunks_topic_id == ""
 
 
 def test_a_fingerprint_depends_on_what_is_asked_and_not_on_the_order_of_its_fields() -> None:

@@ -9,7 +9,7 @@ import pytest
 from answers import envelope
 from app.audit import REPLAY
 from app.settings import load_settings
-from app.topics import AUDIT, TOPICS
+from app.topics import AUDIT, TOPICS, specs
 from commands import running
 from commands.running import audit, connected, run
 from replays.errors import NothingError, ReplayError
@@ -43,6 +43,34 @@ async def test_who_only_reads_creates_no_topic(tmp_path: Path) -> None:
     async with connected(app):
         pass
     assert set(await topics_in(tmp_path)) == {topic.name for topic in TOPICS}
+
+
+async def test_a_command_leaves_the_retention_of_its_worker_as_it_is(tmp_path: Path) -> None:
+    folder = {"WEIR_DATA_DIR": str(tmp_path)}
+    worker = load_settings({**folder, "RETENTION_REQUESTS_S": "3000000"})
+    log = EmbeddedLog(worker.embedded_path)
+    await log.start()
+    await log.create_topics(specs(worker)[:3], replication=1)  # some are of a newer version
+    await log.stop()
+    async with connected(app_of(EmbeddedLog(worker.embedded_path), **folder)):
+        pass
+    log = EmbeddedLog(worker.embedded_path)
+    await log.start()
+    kept = {name: spec.retention_s for name, spec in log.file.topics.items()}
+    await log.stop()
+    assert (kept["chat-requests"], set(kept)) == (3_000_000.0, {topic.name for topic in TOPICS})
+
+
+async def test_a_command_with_another_number_of_partitions_says_so(tmp_path: Path) -> None:
+    folder = {"WEIR_DATA_DIR": str(tmp_path)}
+    worker = load_settings({**folder, "CHAT_PARTITIONS": "13"})
+    log = EmbeddedLog(worker.embedded_path)
+    await log.start()
+    await log.create_topics(specs(worker), replication=1)
+    await log.stop()
+    with pytest.raises(LogRefusedError, match="Set CHAT_PARTITIONS=13"):
+        async with connected(app_of(EmbeddedLog(worker.embedded_path), **folder)):
+            pass
 
 
 async def test_without_a_log_one_line_says_where_it_should_be(tmp_path: Path) -> None:
