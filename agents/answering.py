@@ -7,8 +7,8 @@ died, or to one that is alive and only lost the partition. So it
 2. *follows* an attempt that is alive. One that is silent for longer than the lease counts as dead;
 3. *marks*: appends a begin mark (nothing happened before), a takeover mark (to go on where the answer stands) or a
    restart mark (to say it again), which counts only if nothing else landed in between, and *reads it back*. Void: back
-   to 1. `agents.continuing` has the choice;
-   A mark that is read back late, because the log is slow, is not made again: it is called for as soon as it is seen;
+   to 1. `agents.continuing` has the choice. A mark that is read back late, because the log is slow, is not made
+   again: it is called for as soon as it is seen;
 4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
 5. returns only when a terminal was read out of the log, whoever wrote it.
 

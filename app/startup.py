@@ -46,15 +46,16 @@ async def make_missing_topics(log: LogClient, settings: Settings) -> None:
         return
     specs = topics.specs(settings)
     check_partitions(log, [(spec.name, spec.partitions) for spec in specs], settings)
-    if missing := [spec for spec in specs if not _exists(log, spec.name)]:
+    if missing := [spec for spec in specs if _partitions(log, spec.name) is None]:
         await log.create_topics(missing, replication=1)
 
 
-def _exists(log: LogClient, topic: str) -> bool:
+def _partitions(log: LogClient, topic: str) -> int | None:
+    """How many partitions a topic has; None where there is no such topic yet."""
     try:
-        return log.partitions(topic) > 0
+        return log.partitions(topic)
     except LogRefusedError:
-        return False
+        return None
 
 
 def check_partitions(log: LogClient, expected: Iterable[tuple[str, int]], settings: Settings) -> None:
@@ -69,11 +70,8 @@ def check_partitions(log: LogClient, expected: Iterable[tuple[str, int]], settin
         LogRefusedError: one has another number of partitions than is expected.
     """
     for name, count in expected:
-        try:
-            found = log.partitions(name)
-        except LogRefusedError:  # there is none yet
-            continue
-        if found != count:
+        found = _partitions(log, name)
+        if found is not None and found != count:
             raise _other_partitions(OtherPartitionsError(name, found, count), settings)
 
 
