@@ -13,7 +13,7 @@ import pytest
 from answers.envelope import utc_iso
 from app.engine import log_client
 from app.settings import Settings
-from app.topics import AGENT_METRICS, AI_LEARNING_SIGNALS, TOPICS
+from app.topics import AGENT_METRICS, AI_INSIGHTS, AI_LEARNING_SIGNALS, TOPICS
 from demo.model import serving
 from demo.text import expected_content
 from tests.e2e.amqp import Client, new_name, until_connected, values
@@ -80,7 +80,7 @@ async def ends_of(worker: Worker) -> dict[str, list[int]]:
         return {
             spec.name: [(await log.bounds(Partition(spec.name, n))).end for n in range(log.partitions(spec.name))]
             for spec in TOPICS
-            if spec not in {AGENT_METRICS, AI_LEARNING_SIGNALS}
+            if spec not in {AGENT_METRICS, AI_INSIGHTS, AI_LEARNING_SIGNALS}
         }
 
 
