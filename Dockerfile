@@ -3,21 +3,11 @@ FROM python:3.12-slim AS build
 WORKDIR /weir
 COPY pyproject.toml constraints.txt README.md ./
 COPY agents agents
-COPY answers answers
 COPY app app
-COPY commands commands
 COPY demo demo
-COPY events events
-COPY feedback feedback
-COPY lineage lineage
-COPY llm llm
-COPY rabbitmq rabbitmq
-COPY replays replays
 COPY tables tables
-COPY timing timing
-COPY transports transports
 COPY web web
-COPY windows windows
+COPY weir weir
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[otel,rocksdb]'
 
 FROM python:3.12-slim

@@ -5,6 +5,8 @@
 # make chaos  streams on 1 -> 3 -> 1 workers, killed, stopped, paused, on brokers that restart: every promise checked
 # make bench  ratios to no proxy and to a bare proxy, start and recovery; table, JSON and plot under bench/results
 # make lint   style, types, import rules
+# What these need from the system (Python; Java, Maven, RabbitMQ; for tests also a browser, Node.js, OpenSSL) is looked
+# for first: scripts/system_packages.sh says what is missing, and installs it where it may.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV   ?= .venv
@@ -16,10 +18,20 @@ STAMP  := $(VENV)/.installed-dev
 # thing must have happened, and have missed that on two cores that two or three files shared. JOBS=2 is for a first look.
 JOBS   ?= 0
 
-.PHONY: install run test cycle chaos bench lint format docs clean
+.PHONY: install run test cycle chaos bench lint format docs clean system system-brokers system-python
+# With -j the virtual environment would be made beside the installation of Python.
+.NOTPARALLEL:
 
-$(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Weir needs Python 3.11, 3.12 or 3.13; set PYTHON=..." >&2; exit 1; }
+system:
+	@scripts/system_packages.sh
+
+system-brokers:
+	@scripts/system_packages.sh python java maven rabbitmq
+
+system-python:
+	@scripts/system_packages.sh python
+
+$(BIN)/python: | system-python
 	$(PYTHON) -m venv $(VENV)
 
 $(USERS): pyproject.toml constraints.txt | $(BIN)/python
@@ -37,16 +49,16 @@ install: $(USERS)
 run: $(USERS)
 	$(BIN)/python -m demo.run
 
-test: $(STAMP)
+test: system $(STAMP)
 	$(BIN)/python -m tests.services -- $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-cycle: $(STAMP)
+cycle: system-brokers $(STAMP)
 	$(BIN)/python -m tests.cycle $(ARGS)
 
-chaos: $(STAMP)
+chaos: system-brokers $(STAMP)
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(STAMP)
+bench: system-brokers $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
 
 lint: $(STAMP)

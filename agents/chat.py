@@ -4,17 +4,18 @@ from typing import Any
 
 from faust.types import StreamT
 
-from agents.answering import Answering, Rules
-from agents.calling import CallRules
-from agents.continuing import Continuation
-from agents.provenance import Provenance
-from agents.sql_process import SqlProcess
-from agents.work import Work
-from answers.frames import Kind
-from app import app, topics
+from app import app
 from app.core import unacknowledged
-from app.settings import OFF
-from llm.calls import Allowance
+from weir import topics
+from weir.answering.answering import Answering, Rules
+from weir.answering.calling import CallRules
+from weir.answering.continuing import Continuation
+from weir.answering.in_flight import Work
+from weir.answering.lineage import Provenance
+from weir.chat.frames import Kind
+from weir.lineage.process import SqlProcess
+from weir.llm.calls import Allowance
+from weir.settings import OFF
 
 settings = app.settings
 answering = Answering(

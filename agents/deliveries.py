@@ -8,13 +8,14 @@ from typing import Any
 from faust.types import StreamT
 from mode import Service
 
-from agents.couriers import Couriers
-from app import app, topics
+from app import app
 from app.core import unacknowledged
-from rabbitmq.delivering import Delivering
-from rabbitmq.ingress import Intake
-from rabbitmq.link import Link
-from rabbitmq.outlets import Outlets
+from weir import topics
+from weir.rabbitmq.delivering import Delivering
+from weir.rabbitmq.dispatching import Couriers
+from weir.rabbitmq.ingress import Intake
+from weir.rabbitmq.link import Link
+from weir.rabbitmq.outlets import Outlets
 
 settings = app.settings
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from faust.types import StreamT
 
-from agents.joining import Joiner, is_left
-from answers.envelope import utc_iso
-from app import app, topics
+from app import app
 from app.core import unacknowledged
-from events.feedback import FeedbackExpired
-from feedback import pieces
 from tables import feedback as table
-from transports.log import LogError, partition_of
+from weir import topics
+from weir.envelope import utc_iso
+from weir.events.feedback import FeedbackExpired
+from weir.feedback import pieces
+from weir.feedback.joiner import Joiner, is_left
+from weir.log.log import LogError, partition_of
 
 logger = logging.getLogger(__name__)
 

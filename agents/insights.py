@@ -10,13 +10,14 @@ from typing import Any, cast
 
 from faust.types import EventT, StreamT
 
-from agents.swapping import GivenAwayError
-from agents.watching import Watching
-from app import app, topics
+from app import app
 from app.core import unacknowledged
-from app.insights import limits, spans
 from tables import quality
-from transports.log import record_of
+from weir import topics
+from weir.insights.configured import limits, spans
+from weir.insights.swapping import GivenAwayError
+from weir.insights.watching import Watching
+from weir.log.log import record_of
 
 logger = logging.getLogger(__name__)
 

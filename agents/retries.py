@@ -7,14 +7,15 @@ from typing import Any
 
 from faust.types import StreamT
 
-from agents.retrying import Watch
-from answers.envelope import utc_iso
-from app import app, topics
+from app import app
 from app.core import unacknowledged
-from app.prompts import PromptsForgotten
-from feedback import retries as rules
 from tables import prompts
-from transports.log import LogError, partition_of
+from weir import topics
+from weir.envelope import utc_iso
+from weir.feedback import retries as rules
+from weir.feedback.prompts import PromptsForgotten
+from weir.feedback.retry_watch import Watch
+from weir.log.log import LogError, partition_of
 
 logger = logging.getLogger(__name__)
 

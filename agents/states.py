@@ -8,17 +8,17 @@ from typing import Any
 
 from faust.types import StreamT
 
-from agents import late_ends
 from agents.feedback import joiner
-from answers import envelope
-from answers.envelope import MalformedRecordError, seconds_of
-from answers.limits import UID_CHARS
-from app import app, topics
+from app import app
 from app.core import unacknowledged
-from app.lifecycle import Happening
-from app.requests import new_id
 from tables import requests, terminals
-from transports.log import LogError, partition_of
+from weir import envelope, topics
+from weir.chat import late_ends
+from weir.chat.lifecycle import Happening
+from weir.chat.requests import new_id
+from weir.envelope import MalformedRecordError, seconds_of
+from weir.limits import UID_CHARS
+from weir.log.log import LogError, partition_of
 
 logger = logging.getLogger(__name__)
 

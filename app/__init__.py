@@ -7,7 +7,7 @@ import os
 
 from app import cli
 from app.core import Weir
-from app.settings import SettingsError, load_settings
+from weir.settings import SettingsError, load_settings
 
 cli.repair()
 try:

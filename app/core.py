@@ -24,33 +24,35 @@ from faust.types import EventT, StreamT
 from faust.types.transports import ProducerT
 from mode import Service, ServiceT
 
-from answers.envelope import Json
-from app import logs, startup, topics
-from app.accept import Door
-from app.audit import CANCEL, Audit, Caller
-from app.dead_letters import bury_unreadable
+from app import startup
 from app.engine import consumer_groups, faust_settings, log_client
-from app.errors import UnavailableError
+from app.gauges import Readings
 from app.membership import Membership, Neighbours
-from app.metrics import Metrics
-from app.monitor import Watching
-from app.observed import Observed
-from app.prices import load_prices
-from app.prompts import Prompts
-from app.publishing import Events
-from app.readings import Readings
-from app.redaction import Redactor, without_credentials
-from app.requests import ChatRequest, Ingress
-from app.settings import Settings
-from app.thinking import Teller
-from app.topics import Topic
-from app.traces import Traces
-from app.tracing import tracing
-from llm.calls import Timeouts
-from llm.upstream import Upstream
-from transports.kafka.batches import Unreadable
-from transports.log import LogClient, LogError, LogUnavailableError, Partition, TopicSpec
-from transports.tails import TailLimits, Tails
+from weir import topics
+from weir.chat.accept import Door
+from weir.chat.audit import CANCEL, Audit, Caller
+from weir.chat.dead_letters import bury_unreadable
+from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.thinking import Teller
+from weir.chat.traces import Traces
+from weir.envelope import Json
+from weir.errors import UnavailableError
+from weir.events.publishing import Events
+from weir.events.redaction import Redactor, without_credentials
+from weir.feedback.prompts import Prompts
+from weir.llm.calls import Timeouts
+from weir.llm.prices import load_prices
+from weir.llm.upstream import Upstream
+from weir.log.kafka.batches import Unreadable
+from weir.log.log import LogClient, LogError, LogUnavailableError, Partition, TopicSpec
+from weir.log.tails import TailLimits, Tails
+from weir.settings import Settings
+from weir.telemetry import logs
+from weir.telemetry.metrics import Metrics
+from weir.telemetry.monitor import Watching
+from weir.telemetry.observed import Observed
+from weir.telemetry.tracing import tracing
+from weir.topics import Topic
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = (
@@ -66,13 +68,13 @@ MODULES = (
     "agents.retries",
     "agents.insights",
     "web.server",
-    "commands.compact",
-    "commands.export",
-    "commands.replay",
-    "commands.replay_requests",
-    "commands.replay_dead_letters",
-    "commands.replay_feedback",
-    "commands.replay_table",
+    "app.commands.compact",
+    "app.commands.export",
+    "app.commands.replay",
+    "app.commands.replay_requests",
+    "app.commands.replay_dead_letters",
+    "app.commands.replay_feedback",
+    "app.commands.replay_table",
 )
 
 EXTRAS = (".otel",)  # modules of this package that import what only an extra installs

@@ -8,12 +8,12 @@ from typing import Any
 import faust
 
 from app.membership import Groups
-from app.settings import Settings, SettingsError
-from transports.embedded.client import EmbeddedLog
-from transports.kafka.client import KafkaLog
-from transports.kafka.driver import ENGINE_SETTINGS, broker_url
-from transports.kafka.security import KafkaSecurity
-from transports.log import LogClient
+from weir.log.embedded.client import EmbeddedLog
+from weir.log.kafka.client import KafkaLog
+from weir.log.kafka.driver import ENGINE_SETTINGS, broker_url
+from weir.log.kafka.security import KafkaSecurity
+from weir.log.log import LogClient
+from weir.settings import Settings, SettingsError
 
 
 def log_client(settings: Settings) -> LogClient:

@@ -11,10 +11,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from app import topics
-from app.settings import Settings
-from transports.kafka.groups import Group
-from transports.log import LogError, LogRefusedError
+from weir import topics
+from weir.log.kafka.groups import Group
+from weir.log.log import LogError, LogRefusedError
+from weir.settings import Settings
 
 if TYPE_CHECKING:
     from app.core import Weir
@@ -27,7 +27,7 @@ MARK: Final = "-terminals-changelog"  # which every worker subscribes to, behind
 
 
 class Groups(Protocol):
-    """What is asked of Kafka: ``transports.kafka.client.KafkaLog``."""
+    """What is asked of Kafka: ``weir.log.kafka.client.KafkaLog``."""
 
     async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
         """The consumer groups but one with a member that is subscribed to a topic."""

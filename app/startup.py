@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterable
 
-from app import topics
-from app.settings import DAY, Settings
-from app.topics import Topic
-from transports.log import Kept, LogClient, LogRefusedError, OtherPartitionsError, TopicSpec
+from weir import topics
+from weir.log.log import Kept, LogClient, LogRefusedError, OtherPartitionsError, TopicSpec
+from weir.settings import DAY, Settings
+from weir.topics import Topic
 
 logger = logging.getLogger(__name__)
 

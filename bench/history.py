@@ -19,21 +19,22 @@ from typing import Any, cast
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from answers import envelope, frames
-from answers.envelope import Json, utc_iso
-from answers.frames import Frame, Kind, Status, Terminal
-from app import app, requests, topics
-from app.lifecycle import Happening
-from app.publishing import Events
-from app.requests import ChatRequest, Ingress
-from app.traces import Traces
+from app import app
 from bench.recovery import old_uid
-from replays.rebuild.live import changelog_of
 from tables import requests as requests_table
 from tables import terminals
 from tables.terminals import Ended
-from transports.embedded.client import EmbeddedLog
-from transports.log import Headers, LogClient, Partition, partition_of
+from weir import envelope, topics
+from weir.chat import frames, requests
+from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.lifecycle import Happening
+from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.traces import Traces
+from weir.envelope import Json, utc_iso
+from weir.events.publishing import Events
+from weir.log.embedded.client import EmbeddedLog
+from weir.log.log import Headers, LogClient, Partition, partition_of
+from weir.ranges.changelog import changelog_of
 
 TOKENS = 4  # the tables hold no tokens, so few will do
 AT_ONCE = 500  # requests on their way to the log

@@ -16,12 +16,13 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from app import metrics, topics
-from app.lifecycle import TERMINAL, TRANSITIONS, State
-from app.settings import Settings
-from events import catalogue
-from events.base import EventData
 from tests.compatibility.cases import all_sheets
+from weir import topics
+from weir.chat.lifecycle import TERMINAL, TRANSITIONS, State
+from weir.events import catalogue
+from weir.events.base import EventData
+from weir.settings import Settings
+from weir.telemetry import metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- made by `make docs` from {source}; do not edit -->"
@@ -38,7 +39,7 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            MADE.format(source="`app/settings.py`"),
+            MADE.format(source="`weir/settings.py`"),
             "",
             "All settings are environment variables. An empty one counts as unset, but for `RABBITMQ_URL`: set to",
             "nothing, it turns RabbitMQ off. A value that is not allowed stops the start with one line that names the",
@@ -116,7 +117,7 @@ def topics_page() -> str:
         [
             "# Topics",
             "",
-            MADE.format(source="`app/topics.py`"),
+            MADE.format(source="`weir/topics.py`"),
             "",
             "Every record is a JSON event with the envelope",
             "`{event_id, event_type, tenant_id, timestamp, source, data}`.",
@@ -139,7 +140,7 @@ def lifecycle_page() -> str:
         [
             "# The life of a request",
             "",
-            MADE.format(source="`app/lifecycle.py`"),
+            MADE.format(source="`weir/chat/lifecycle.py`"),
             "",
             "The requests table is folded from agent-trace-events through this table. A step that is not in it changes",
             "nothing. `unknown` is a request that the table has not heard of yet.",
@@ -222,7 +223,7 @@ def metrics_page() -> str:
         [
             "# Metrics",
             "",
-            MADE.format(source="`app/metrics.py`"),
+            MADE.format(source="`weir/telemetry/metrics.py`"),
             METRICS_ARE,
             "| metric | kind, unit | labels | what it says |",
             "|---|---|---|---|",

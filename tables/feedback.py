@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import orjson
 
-from answers.envelope import Json, dumps
 from app import app
-from feedback import pieces
 from tables import values
+from weir.envelope import Json, dumps
+from weir.feedback import pieces
 
 table = app.Table(
     "feedback",
@@ -22,7 +22,7 @@ table = app.Table(
 
 
 def get(uid: str) -> Json | None:
-    """The row of a request in a partition that this worker owns (``feedback.pieces``)."""
+    """The row of a request in a partition that this worker owns (``weir.feedback.pieces``)."""
     key = uid.encode()
     return values.read("feedback", key, table.get(key), _decode)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import orjson
 
-from answers.envelope import Json, dumps
 from app import app
-from feedback import retries
 from tables import values
+from weir.envelope import Json, dumps
+from weir.feedback import retries
 
 table = app.Table(
     "prompts",
@@ -19,7 +19,7 @@ table = app.Table(
 
 
 def get(key: str) -> Json | None:
-    """The row of a user in a partition that this worker owns (``feedback.retries``)."""
+    """The row of a user in a partition that this worker owns (``weir.feedback.retries``)."""
     return values.read("prompts", key.encode(), table.get(key.encode()), _decode)
 
 

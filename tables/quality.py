@@ -1,4 +1,4 @@
-"""The windows of each tenant and model, and what they show: rows of ``windows.rows`` in a changelog table.
+"""The windows of each tenant and model, and what they show: rows of ``weir.insights.rows`` in a changelog table.
 
 Its changelog has as many partitions as the two topics that the windows are folded from, so one worker owns a tenant and
 model in all three.
@@ -7,9 +7,9 @@ model in all three.
 from functools import partial
 
 from app import app
-from app.topics import AGENT_METRICS
 from tables import values
-from windows.rows import Rows
+from weir.insights.rows import Rows
+from weir.topics import AGENT_METRICS
 
 table = app.Table(
     "quality",

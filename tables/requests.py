@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from answers import limits
-from answers.envelope import Event, Json, dumps
 from app import app
-from app.lifecycle import TERMINAL, Happening, State, transition
 from tables import values
+from weir import limits
+from weir.chat.lifecycle import TERMINAL, Happening, State, transition
+from weir.envelope import Event, Json, dumps
 
 ATTEMPTS_SHOWN = 20  # of one request; the log has them all
 HISTORY_SHOWN = 10  # earlier ends of one that came back from the dead letters
@@ -68,7 +68,7 @@ def first_known(row: Json) -> bool:
 
 
 def has_ended(row: Json) -> bool:
-    """Whether the request has ended, which its state may not show yet (``tables.lookup``)."""
+    """Whether the request has ended, which its state may not show yet (``web.lookup``)."""
     return row["state"] in TERMINAL or row.get("last") is not None
 
 
@@ -80,8 +80,9 @@ def superseded(row: Json | None, rid: object) -> bool:
 def apply(row: Json | None, event: Event) -> Json | None:
     """The row after one trace event; None where the event is no legal step from where the row stands.
 
-    Pure. The steps are those of ``app.lifecycle``; timings are ISO 8601 times and milliseconds. What an event holds is
-    cut, so that a row takes 300 kB at most, with events of any writer: a row has to fit into a record of its changelog.
+    Pure. The steps are those of ``weir.chat.lifecycle``; timings are ISO 8601 times and milliseconds. What an event
+    holds is cut, so that a row takes 300 kB at most, with events of any writer: a row has to fit into a record of its
+    changelog.
     """
     event = event._replace(data={name: _cut(name, value) for name, value in event.data.items()})
     data = event.data

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from answers.envelope import dumps
-from answers.frames import Status
 from app import app
 from tables import values
+from weir.chat.frames import Status
+from weir.envelope import dumps
 
 table = app.Table(
     "terminals",

@@ -2,7 +2,7 @@
 
 A row that its changelog refuses stops the worker, now and at each start.
 
-The content of rows is cut where it enters (``answers.limits``), and so are the rows, by `tables.requests.apply`. So
+The content of rows is cut where it enters (``weir.limits``), and so are the rows, by `tables.requests.apply`. So
 no row comes near this limit; one that does, by a defect, is told in the log of the worker and not written.
 
 A record of a changelog that is no row (another program wrote it, or a defect) is as if it were not there: it must not

@@ -1,7 +1,7 @@
 """What a worker has whose environment says nothing."""
 
-from app import topics
-from app.settings import Settings
+from weir import topics
+from weir.settings import Settings
 
 SETTINGS = Settings()
 CHAT_PARTITIONS = SETTINGS.chat_partitions

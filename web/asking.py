@@ -10,9 +10,6 @@ from typing import Any
 from aiohttp import web
 
 from app.core import Weir
-from app.errors import InDoubtError, InvalidRequestError, UnavailableError
-from app.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
-from transports.log import LogError
 from web.auditing import caller_of
 from web.bodies import UNSENT
 from web.client_retries import ClientRetries, is_retry
@@ -20,6 +17,9 @@ from web.errors import REQUEST_ID
 from web.first_tries import Asked, FirstTries
 from web.readers import Reader, Readers
 from web.tracing import TRACEPARENT
+from weir.chat.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
+from weir.errors import InDoubtError, InvalidRequestError, UnavailableError
+from weir.log.log import LogError
 
 
 @dataclass(frozen=True, slots=True)

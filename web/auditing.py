@@ -8,13 +8,13 @@ from typing import Final
 
 from aiohttp import web
 
-from app import audit
-from app.audit import Action, Caller
 from app.core import Weir
-from app.errors import InvalidRequestError
-from app.requests import Ingress
-from tables.owners import FORWARDED
 from web.errors import ERROR, REQUEST_ID, Handler
+from web.owners import FORWARDED
+from weir.chat import audit
+from weir.chat.audit import Action, Caller
+from weir.chat.requests import Ingress
+from weir.errors import InvalidRequestError
 
 ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("POST", "/v1/chat/completions"): audit.SUBMIT,

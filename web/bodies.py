@@ -10,11 +10,11 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from app.errors import UnavailableError
-from app.requests import new_id
-from transports.memory import Memory
 from web import sse
 from web.errors import REQUEST_ID, Handler, error_response
+from weir.chat.requests import new_id
+from weir.errors import UnavailableError
+from weir.log.memory import Memory
 
 logger = logging.getLogger(__name__)
 

@@ -10,26 +10,26 @@ from typing import Any
 
 from aiohttp import web
 
-from answers.envelope import Json
-from answers.frames import ANYBODY
-from app import topics
-from app.accept import parse
-from app.assembling import assembled
 from app.core import Weir
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
-from app.lifecycle import TERMINAL
-from app.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
-from app.requests import ChatRequest, OnDisconnect, new_id
-from app.withdrawing import withdraw
-from tables.lookup import Lookup
 from tables.requests import first_known, has_ended
-from transports.log import Partition
 from web.asking import Asking
 from web.connections import body_of
 from web.errors import REQUEST_ID, json_response
+from web.lookup import Lookup
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
+from weir import topics
+from weir.chat.accept import parse
+from weir.chat.assembling import assembled
+from weir.chat.cancelling import withdraw
+from weir.chat.frames import ANYBODY
+from weir.chat.lifecycle import TERMINAL
+from weir.chat.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
+from weir.chat.requests import ChatRequest, OnDisconnect, new_id
+from weir.envelope import Json
+from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from weir.log.log import Partition
 
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
 ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from yarl import URL
 
-from answers.envelope import Json
 from app.core import Weir
-from app.errors import ApiError, NotFoundError, UnavailableError
-from app.lifecycle import TERMINAL, State
-from tables.lookup import Lookup
-from tables.owners import FORWARDED, Owners
 from web.errors import json_response
 from web.first_tries import Asked, FirstTries
+from web.lookup import Lookup
+from web.owners import FORWARDED, Owners
+from weir.chat.lifecycle import TERMINAL, State
+from weir.envelope import Json
+from weir.errors import ApiError, NotFoundError, UnavailableError
 
 logger = logging.getLogger(__name__)
 

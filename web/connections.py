@@ -16,9 +16,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from app.errors import ApiError, InvalidRequestError, UnavailableError
-from app.requests import new_id
 from web.errors import as_api_error, error_response
+from weir.chat.requests import new_id
+from weir.errors import ApiError, InvalidRequestError, UnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from answers.envelope import Json
-from app.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
-from app.requests import new_id
-from llm.errors import SHOULD_RETRY
-from transports.log import LogError, LogReplacedError
+from weir.chat.requests import new_id
+from weir.envelope import Json
+from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
+from weir.llm.errors import SHOULD_RETRY
+from weir.log.log import LogError, LogReplacedError
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from answers.envelope import Json
 from app.core import Weir
-from tables.owners import FORWARDED, Owners
+from web.owners import FORWARDED, Owners
+from weir.envelope import Json
 
 
 class Everywhere:

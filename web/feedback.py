@@ -5,27 +5,26 @@ from typing import Any
 
 from aiohttp import web
 
-from answers.envelope import Json
-from app import feedback as rules
-from app import topics
-from app.accept import parse
-from app.checking import tenant_of
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
-from app.feedback import Given
-from app.validation import NAME_MAX
-from events.feedback import FeedbackType
-from feedback import pieces
-from feedback.pieces import Piece
-from feedback.summary import Summary
 from tables import feedback, requests
-from tables.owners import FORWARDED, Owners
-from transports.log import LogError, LogRefusedError, partition_of
 from web.chat import JSON_TYPES
 from web.connections import body_of
 from web.errors import json_response
 from web.everywhere import Everywhere
+from web.owners import FORWARDED, Owners
 from web.tenants import named_tenant
+from weir import topics
+from weir.chat.accept import parse
+from weir.chat.checking import tenant_of
+from weir.chat.validation import NAME_MAX
+from weir.envelope import Json
+from weir.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from weir.events.feedback import FeedbackType
+from weir.feedback import pieces, rules
+from weir.feedback.pieces import Piece
+from weir.feedback.rules import Given
+from weir.feedback.summary import Summary
+from weir.log.log import LogError, LogRefusedError, partition_of
 
 ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 ACCEPTED = 202  # it is in the log; its signal comes when the request has ended

@@ -8,20 +8,20 @@ from typing import Final
 
 from aiohttp import web
 
-from answers.envelope import Json, utc_iso
-from app import topics
 from app.core import Weir
-from app.errors import InvalidRequestError
-from app.insights import spans
-from events.insights import InsightStatus, InsightType
 from tables.quality import rows
-from transports.partitioner import partition_for
 from web.errors import json_response
 from web.everywhere import Everywhere
 from web.queries import integer
 from web.tenants import named_tenant
-from windows.reading import Source
-from windows.rows import ModelRow, Span
+from weir import topics
+from weir.envelope import Json, utc_iso
+from weir.errors import InvalidRequestError
+from weir.events.insights import InsightStatus, InsightType
+from weir.insights.configured import spans
+from weir.insights.reading import Source
+from weir.insights.rows import ModelRow, Span
+from weir.log.partitioner import partition_for
 
 LIST_MAX, LIST_DEFAULT = 1000, 100
 AT_ONCE = 200  # rows looked at before the event loop gets a turn

@@ -4,11 +4,11 @@ from time import perf_counter
 
 from aiohttp import hdrs, web
 
-from app.collectors import OTHER
 from app.core import Weir
-from app.requests import Ingress
 from web.chat import UID
 from web.errors import ERROR, Handler
+from weir.chat.requests import Ingress
+from weir.telemetry.collectors import OTHER
 
 CHAT = "/v1/chat/completions"
 LEFT = 499  # nobody is there to be told a status: nginx's word for it

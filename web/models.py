@@ -5,11 +5,11 @@ import time
 
 from aiohttp import web
 
-from answers.envelope import Json
 from app.core import Weir
-from app.errors import ApiError, UnavailableError, from_terminal
-from llm.errors import UpstreamError
 from web.errors import json_response
+from weir.envelope import Json
+from weir.errors import ApiError, UnavailableError, from_terminal
+from weir.llm.errors import UpstreamError
 
 FAILURE_KEPT_S = 1.0  # so that those who asked meanwhile do not each wait for the same failure
 

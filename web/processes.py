@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from app.errors import ApiError
-from replays.runs import Run
+from weir.errors import ApiError
+from weir.replay.runs import Run
 
 logger = logging.getLogger(__name__)
 

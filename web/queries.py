@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from app.errors import InvalidRequestError
+from weir.errors import InvalidRequestError
 
 _DIGITS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)  # Python refuses to read 5,000 of them, and other digits are none
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from answers import frames
-from answers.frames import Frame, Kind
 from app.core import Weir
-from app.errors import ApiError
-from app.reading import marks, origin
-from app.requests import new_id
-from app.withdrawing import withdraw
-from transports.log import LogError, LogUnavailableError, Partition
+from weir.chat import frames
+from weir.chat.cancelling import withdraw
+from weir.chat.frames import Frame, Kind
+from weir.chat.reading import marks, origin
+from weir.chat.requests import new_id
+from weir.errors import ApiError
+from weir.log.log import LogError, LogUnavailableError, Partition
 
 logger = logging.getLogger(__name__)
 

@@ -13,30 +13,30 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from answers.envelope import Json
-from app import topics
-from app.accept import parse as read_json
 from app.core import Weir
-from app.errors import ApiError, InvalidRequestError, NotFoundError
-from replays.chat import requests
-from replays.chat.plans import Plan
-from replays.checks import LIMIT_MAX
-from replays.errors import GoneError, NothingError, ReplayError, UsageError
-from replays.letters.choosing import Wanted
-from replays.letters.dead_letters import UNSEEN, Redriving
-from replays.rebuild.feedback_run import FeedbackRun
-from replays.reports.page import page
-from replays.reports.report import Report
-from replays.runs import Kind, Run
-from replays.steps import unseen
-from replays.when import parse
-from tables.owners import FORWARDED
 from web.auditing import RESOURCE
 from web.connections import body_of
 from web.errors import json_response
 from web.everywhere import Everywhere
+from web.owners import FORWARDED
 from web.processes import Processes
 from web.tenants import named_tenant
+from weir import topics
+from weir.chat.accept import parse as read_json
+from weir.envelope import Json
+from weir.errors import ApiError, InvalidRequestError, NotFoundError
+from weir.ranges.checks import LIMIT_MAX
+from weir.ranges.errors import GoneError, NothingError, ReplayError, UsageError
+from weir.ranges.when import parse
+from weir.replay.dead_letters.choosing import Wanted
+from weir.replay.dead_letters.dead_letters import UNSEEN, Redriving
+from weir.replay.rebuild.feedback_run import FeedbackRun
+from weir.replay.report.page import page
+from weir.replay.report.report import Report
+from weir.replay.requests import run as requests
+from weir.replay.requests.plans import Plan
+from weir.replay.runs import Kind, Run
+from weir.replay.steps import unseen
 
 PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
 _OPTION = re.compile(r"--([a-z-]+): ")

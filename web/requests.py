@@ -9,20 +9,20 @@ from typing import Any
 
 from aiohttp import web
 
-from answers.envelope import Json
-from app.assembling import Assembled, assembled
 from app.core import Weir
-from app.decoding import decode
-from app.errors import InvalidRequestError, UnavailableError
-from app.lifecycle import State
-from app.reading import counted, deliveries, stored
-from app.validation import check_uid
 from tables import requests
-from tables.lookup import Lookup
-from tables.owners import FORWARDED
 from web.errors import REQUEST_ID, json_response
 from web.everywhere import Everywhere
+from web.lookup import Lookup
+from web.owners import FORWARDED
 from web.queries import integer
+from weir.chat.assembling import Assembled, assembled
+from weir.chat.decoding import decode
+from weir.chat.lifecycle import State
+from weir.chat.reading import counted, deliveries, stored
+from weir.chat.validation import check_uid
+from weir.envelope import Json
+from weir.errors import InvalidRequestError, UnavailableError
 
 LIST_MAX = 1000
 ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn

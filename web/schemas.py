@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from app.errors import NotFoundError
-from events import catalogue
 from web.errors import json_response
+from weir.errors import NotFoundError
+from weir.events import catalogue
 
 
 async def index(_http: web.Request) -> web.Response:

@@ -13,11 +13,7 @@ from faust.exceptions import ImproperlyConfigured
 from mode import Service
 
 from app import app
-from app.errors import UnavailableError
-from app.requests import new_id
 from tables import terminals
-from tables.lookup import Lookup
-from tables.owners import Owners
 from web import client_retries, schemas
 from web.asking import Asking
 from web.auditing import Auditing
@@ -30,13 +26,17 @@ from web.everywhere import Everywhere
 from web.feedback import FeedbackView
 from web.first_tries import FirstTries
 from web.insights import InsightsView
+from web.lookup import Lookup
 from web.metrics import MetricsView
 from web.models import ModelsView
+from web.owners import Owners
 from web.readers import Readers
 from web.replays import ReplaysView
 from web.requests import RequestsView
 from web.thinking import ThinkingView
 from web.tracing import trace
+from weir.chat.requests import new_id
+from weir.errors import UnavailableError
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over

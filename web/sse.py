@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import orjson
 from aiohttp import web
 
-from answers.envelope import Json
-from timing import Patience
+from weir.envelope import Json
+from weir.timing import Patience
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",

@@ -8,12 +8,12 @@ from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 
-from answers.envelope import Json
 from app.core import Weir
-from app.errors import ApiError, UnavailableError, from_terminal
-from app.reading import IDLE, Delivery
 from web import sse
 from web.errors import as_api_error
+from weir.chat.reading import IDLE, Delivery
+from weir.envelope import Json
+from weir.errors import ApiError, UnavailableError, from_terminal
 
 logger = logging.getLogger(__name__)
 

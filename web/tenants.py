@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from app.errors import InvalidRequestError
+from weir.errors import InvalidRequestError
 
 
 def named_tenant(http: web.Request) -> str | None:

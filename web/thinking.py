@@ -8,21 +8,20 @@ import asyncio
 
 from aiohttp import web
 
-from answers import envelope
-from answers.envelope import Event, Json, MalformedRecordError, seconds_of
-from app import topics
 from app.core import Weir
-from app.errors import UnavailableError
-from app.lifecycle import TERMINAL
-from app.notes import Notes
-from app.reading import noted
-from events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
-from tables.lookup import Lookup
-from tables.owners import FORWARDED
 from tables.requests import first_known
-from transports.log import partition_of
 from web.errors import json_response
+from web.lookup import Lookup
+from web.owners import FORWARDED
 from web.requests import uid_of
+from weir import envelope, topics
+from weir.chat.lifecycle import TERMINAL
+from weir.chat.notes import Notes
+from weir.chat.reading import noted
+from weir.envelope import Event, Json, MalformedRecordError, seconds_of
+from weir.errors import UnavailableError
+from weir.events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
+from weir.log.log import partition_of
 
 READ_S = 10.0  # time to find one trace
 RECORDS_MAX = 50_000  # looked at for one trace

@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from app.traceparent import HEADER
-from app.tracing import tracing
 from web.errors import Handler
+from weir.telemetry.traceparent import HEADER
+from weir.telemetry.tracing import tracing
 
 TRACEPARENT = web.RequestKey("traceparent", str)
 """Where a request keeps its place in a trace."""

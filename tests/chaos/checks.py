@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from answers.frames import Kind, Status
-from app import topics
 from tests.chaos.http import EXPIRED
 from tests.chaos.mailboxes import Letter
 from tests.chaos.scenario import GRACE_S, GROUP, LEASE_S, Run
@@ -16,7 +14,9 @@ from tests.fleet.stream import Reading
 from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, Told, read_accepted, read_answers
 from tests.fleet.views import Views
-from transports.kafka.client import KafkaLog
+from weir import topics
+from weir.chat.frames import Kind, Status
+from weir.log.kafka.client import KafkaLog
 
 AFTERMATH_S = 1.0  # before and after Kafka's absence: what was being written then may be in doubt
 SETTLED = (topics.CHAT_REQUESTS, topics.CHAT_DELIVERIES, topics.AGENT_TRACES)

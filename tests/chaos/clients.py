@@ -12,8 +12,6 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from answers.envelope import utc_iso
-from app.topics import CHAT_REQUESTS
 from tests.chaos.http import EXPIRED, Http
 from tests.chaos.mailboxes import Mailboxes
 from tests.chaos.plan import Leave, Manner, Other, Way
@@ -22,6 +20,8 @@ from tests.fleet.asks import Door
 from tests.fleet.fleet import Member
 from tests.fleet.seen import AskAgainError, Interruption, WrongAnswerError
 from tests.fleet.stream import Reading
+from weir.envelope import utc_iso
+from weir.topics import CHAT_REQUESTS
 
 GIVE_UP_S = 120.0  # after the last fault; before it, no time is promised
 PAUSE_S = (0.1, 0.4)  # before asking again; each time twice that, up to

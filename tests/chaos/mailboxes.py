@@ -16,7 +16,7 @@ import orjson
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from rabbitmq.link import LINK_ERRORS
+from weir.rabbitmq.link import LINK_ERRORS
 
 REQUESTS = "chat_incoming"
 PREFIX = "response_"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
+from weir.envelope import Json
 
 OPENAI = "openai for Python and JavaScript"
 MARKED = {"x-stainless-retry-count": "1"}

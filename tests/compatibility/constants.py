@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.upstream import DONE, Script, chunk, event, head, said, whole
+from weir.envelope import Json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.upstream import DONE, Ends, Pause, Script, chunk, event, head, whole
+from weir.envelope import Json
 
 ROLE = event(chunk({"role": "assistant", "content": ""}))
 TEXT = event(chunk({"content": "It is "})) + event(chunk({"content": "2."}))

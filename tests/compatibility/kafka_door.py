@@ -4,11 +4,11 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from answers.envelope import Json
-from app.requests import ACCEPTED
 from tests.compatibility.cases import Case, Sheet
-from transports.log import Headers
-from transports.partitioner import partition_for
+from weir.chat.requests import ACCEPTED
+from weir.envelope import Json
+from weir.log.log import Headers
+from weir.log.partitioner import partition_for
 
 QUESTION: list[Json] = [{"role": "user", "content": "Say it."}]
 Partitioner = Literal["java", "librdkafka", "none"]

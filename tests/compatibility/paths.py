@@ -24,10 +24,10 @@ import orjson
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from answers.envelope import Json
 from tests.compatibility.upstream import Script, ScriptedUpstream
 from tests.e2e.amqp import Client, new_name, until_connected
 from tests.e2e.workers import Worker
+from weir.envelope import Json
 
 WITHIN_S = 60.0
 QUESTION = [{"role": "user", "content": "Say it."}]

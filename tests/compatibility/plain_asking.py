@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.ends import completion
 from tests.compatibility.upstream import Script, chunk, said, whole
+from weir.envelope import Json
 
 STREAMED = said(chunk({"role": "assistant", "content": "It is 2."}), chunk({}, "stop"))
 WHOLE = (whole(completion()),)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
+from weir.envelope import Json
 
 FETCH = "fetch-event-source (Microsoft), sse.js"
 WORDS = ("one ", "two ", "three ", "four ", "five")

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from answers.envelope import Json
-from answers.limits import MESSAGE_CHARS, NAME_CHARS
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.paths import PathName
 from tests.compatibility.upstream import Script, chunk, event, head, said, whole
+from weir.envelope import Json
+from weir.limits import MESSAGE_CHARS, NAME_CHARS
 
 LONG = "x" * 400_000
 HTTP_CHARS = 50_000  # of the body of an HTTP error no more is read than 64 KiB

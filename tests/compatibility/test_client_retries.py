@@ -8,11 +8,11 @@ import aiohttp
 import orjson
 import pytest
 
-from answers.envelope import Json
 from tests.compatibility.client_retries import SHEET, RetryCase
 from tests.compatibility.upstream import Pause, ScriptedUpstream, chunk, said, whole
 from tests.e2e.conftest import e2e_kafka, kafka_env
 from tests.e2e.workers import Worker, get_json
+from weir.envelope import Json
 
 __all__ = ["e2e_kafka"]
 

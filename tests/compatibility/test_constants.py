@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from answers.envelope import Json
 from tests.compatibility.constants import SHEET, ConstantsCase
 from tests.compatibility.paths import Heard, Lab
 from tests.compatibility.steps import bare
+from weir.envelope import Json
 
 
 @SHEET.parametrize()

@@ -1,9 +1,9 @@
 """Every path gives text and thinking of an answer in parts."""
 
-from answers.shape import PARTS
 from tests.compatibility.content_parts import SHEET, PartsCase
 from tests.compatibility.paths import Lab
 from tests.compatibility.steps import bare
+from weir.llm.deltas.shape import PARTS
 
 
 @SHEET.parametrize()

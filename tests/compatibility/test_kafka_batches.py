@@ -12,8 +12,8 @@ from tests.contracts.engines import Kafka, Worker
 from tests.contracts.logs import Collected, OnKafka, read_all, until, values
 from tests.services.kafka import KafkaBroker
 from tests.services.segments import damage_batch
-from transports.kafka.batches import Unreadable
-from transports.log import Partition
+from weir.log.kafka.batches import Unreadable
+from weir.log.log import Partition
 
 pytestmark = [
     pytest.mark.kafka,

@@ -8,16 +8,16 @@ import aiohttp
 import orjson
 import pytest
 
-from answers import envelope
-from answers.envelope import Json
-from app import requests, topics
 from tests.compatibility.kafka_door import QUESTION, SHEET, KafkaCase, place_of
 from tests.compatibility.paths import Lab
 from tests.compatibility.upstream import chunk, said
 from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.test_events import reading
-from transports.log import LogClient, Partition
-from transports.partitioner import partition_for
+from weir import envelope, topics
+from weir.chat import requests
+from weir.envelope import Json
+from weir.log.log import LogClient, Partition
+from weir.log.partitioner import partition_for
 
 TENANT = "acme"
 WITHIN_S = 30.0

@@ -8,11 +8,11 @@ import aiohttp
 import orjson
 import pytest
 
-from answers.envelope import Json
 from tests.compatibility.repeated_posts import SHEET, WORDS, RepeatCase
 from tests.compatibility.upstream import DONE, Pause, ScriptedUpstream, chunk, event, head
 from tests.e2e.conftest import e2e_kafka, kafka_env
 from tests.e2e.workers import Worker
+from weir.envelope import Json
 
 __all__ = ["e2e_kafka"]
 

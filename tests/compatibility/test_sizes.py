@@ -6,9 +6,9 @@ import aiohttp
 import orjson
 import pytest
 
-from answers.envelope import Json
 from tests.compatibility.paths import Lab
 from tests.compatibility.sizes import SHEET, TEXT, SizeCase
+from weir.envelope import Json
 
 ROW_MAX_BYTES = 300_000
 ENDED_S = 15.0  # for a row, which follows its answer

@@ -5,9 +5,9 @@ from typing import Any
 
 import aiohttp
 
-from answers.envelope import Json
 from tests.compatibility.paths import Heard, Lab
 from tests.compatibility.usage import SHEET, UsageCase
+from weir.envelope import Json
 
 TOLD_WITHIN_S = 15.0
 

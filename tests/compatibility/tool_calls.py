@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.upstream import Script, chunk, said, whole
+from weir.envelope import Json
 
 OSLO, ROME = '{"city": "Oslo"}', '{"city": "Rome"}'
 ONE = (("call_a", "weather", OSLO),)

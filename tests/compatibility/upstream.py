@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import orjson
 
-from answers.envelope import Json
+from weir.envelope import Json
 
 BODY_MAX_BYTES = 64 << 20
 UNKNOWN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

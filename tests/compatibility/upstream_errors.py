@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.upstream import Ends, Script, chunk, event, head, whole
+from weir.envelope import Json
 
 ROLE = event(chunk({"role": "assistant", "content": ""}))
 PAGE = b"""<!DOCTYPE html><html><head><title>502 Bad Gateway</title><style>p { color: red }</style></head>

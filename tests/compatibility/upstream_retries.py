@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.upstream import Ends, Pause, Script, chunk, event, head, said, whole
+from weir.envelope import Json
 
 ROLE = event(chunk({"role": "assistant", "content": ""}))
 ANSWER = said(chunk({"role": "assistant", "content": "It is 2."}), chunk({}, "stop"))

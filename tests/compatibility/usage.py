@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from answers.envelope import Json
 from tests.compatibility.cases import Case, Sheet
 from tests.compatibility.paths import PathName
 from tests.compatibility.upstream import Script, chunk, said, whole
+from weir.envelope import Json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.logs import Log, OnFile, OnKafka, new_topic
-from transports.log import LogClient, Partition
-from transports.tails import Tails
+from weir.log.log import LogClient, Partition
+from weir.log.tails import Tails
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -25,15 +25,15 @@ from faust.transport.drivers import aiokafka
 
 from tests.contracts.logs import new_name, read_all, until
 from tests.services.process import TETHER
-from transports.embedded import driver as embedded
-from transports.embedded.client import EmbeddedLog
-from transports.embedded.file import LogFile
-from transports.embedded.upkeep import Upkeep
-from transports.kafka import driver as kafka
-from transports.kafka.client import KafkaLog
-from transports.kafka.driver import ENGINE_SETTINGS, broker_url
-from transports.kafka.security import KafkaSecurity
-from transports.log import LogClient, Partition, Record, TopicSpec
+from weir.log.embedded import driver as embedded
+from weir.log.embedded.client import EmbeddedLog
+from weir.log.embedded.file import LogFile
+from weir.log.embedded.upkeep import Upkeep
+from weir.log.kafka import driver as kafka
+from weir.log.kafka.client import KafkaLog
+from weir.log.kafka.driver import ENGINE_SETTINGS, broker_url
+from weir.log.kafka.security import KafkaSecurity
+from weir.log.log import LogClient, Partition, Record, TopicSpec
 
 PARTITIONS = 2
 LIMIT_S = 30.0

@@ -22,18 +22,18 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.services.process import TETHER
-from transports.embedded.client import EmbeddedLog
-from transports.embedded.upkeep import Upkeep, _prefix_deletion
-from transports.kafka.client import KafkaLog
-from transports.log import LogClient, Partition, Record, TopicSpec
+from weir.log.embedded.client import EmbeddedLog
+from weir.log.embedded.upkeep import Upkeep, _prefix_deletion
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import LogClient, Partition, Record, TopicSpec
 
 OUTSIDE_S = 60.0  # another process lives no longer
 
 PROGRAM = """
 import asyncio, sys, time
 from {module} import {client}
-from transports.log import Partition, TopicSpec
-from transports.tails import Tails
+from weir.log.log import Partition, TopicSpec
+from weir.log.tails import Tails
 
 def say(*words):
     print(*words, flush=True)
@@ -145,7 +145,7 @@ class Log(ABC):
 class OnFile(Log):
     """The embedded log."""
 
-    module, client_name = "transports.embedded.client", "EmbeddedLog"
+    module, client_name = "weir.log.embedded.client", "EmbeddedLog"
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -180,7 +180,7 @@ class OnFile(Log):
 class OnKafka(Log):
     """A real Kafka."""
 
-    module, client_name = "transports.kafka.client", "KafkaLog"
+    module, client_name = "weir.log.kafka.client", "KafkaLog"
     operated = True
 
     def make(self, max_request_size: int = 1 << 20, max_waiting_bytes: int = 64 << 20, prefix: str = "") -> KafkaLog:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contracts.engines import LIMIT_S, Embedded, Kafka, Stage, Worker, numbers
 from tests.contracts.logs import until
-from transports.partitioner import partition_for
+from weir.log.partitioner import partition_for
 
 pytestmark = [
     # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about our code.
@@ -153,7 +153,7 @@ async def test_an_acknowledgement_of_an_older_generation_settles_nothing(stage: 
 
 @pytest.mark.parametrize("late", [False, True], ids=["", "late"])
 async def test_tables_come_back_from_their_changelog(stage: Stage, *, late: bool) -> None:
-    """Also when they are read before recovery waits for that (see `transports.recovery`)."""
+    """Also when they are read before recovery waits for that (see `weir.log.recovery`)."""
     async with Worker(stage, writes=True, acks=True).running() as worker:
         for number, key in enumerate(numbers(0, 30)):
             await stage.write(b"old", b"value " + key, partition=number % 2, key=key)

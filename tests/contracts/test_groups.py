@@ -8,9 +8,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from tests.contracts.logs import OnKafka, new_name
-from transports.kafka.client import KafkaLog
-from transports.kafka.groups import Group
-from transports.log import TopicSpec
+from weir.log.kafka.client import KafkaLog
+from weir.log.kafka.groups import Group
+from weir.log.log import TopicSpec
 
 pytestmark = pytest.mark.kafka
 

@@ -18,10 +18,10 @@ from faust.types import TP
 from tests.contracts.logs import Collected, OnKafka, new_name, offsets, read_all, values
 from tests.services.kafka import KafkaBroker
 from tests.services.segments import Damage, damage_batch
-from transports.changelogs import read_back
-from transports.kafka.client import KafkaLog
-from transports.kafka.feed import POLL_S
-from transports.log import (
+from weir.log.changelogs import read_back
+from weir.log.kafka.client import KafkaLog
+from weir.log.kafka.feed import POLL_S
+from weir.log.log import (
     RECORD_OVERHEAD_BYTES,
     LogError,
     LogRefusedError,
@@ -32,8 +32,8 @@ from transports.log import (
     TopicSpec,
     value_max_bytes,
 )
-from transports.partitioner import partition_for
-from transports.tails import TailLimits, Tails
+from weir.log.partitioner import partition_for
+from weir.log.tails import TailLimits, Tails
 
 pytestmark = pytest.mark.kafka
 

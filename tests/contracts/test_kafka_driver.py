@@ -3,8 +3,8 @@
 import faust
 import pytest
 
-from transports.kafka.driver import Consumer, Transport, broker_url
-from transports.kafka.repairs import Producer
+from weir.log.kafka.driver import Consumer, Transport, broker_url
+from weir.log.kafka.repairs import Producer
 
 
 def test_the_url_scheme_finds_the_repaired_driver() -> None:

@@ -18,10 +18,10 @@ from tests.contracts.engines import Kafka, Worker
 from tests.contracts.logs import Collected, until
 from tests.services.certificates import make_authority
 from tests.services.kafka import MECHANISMS, KafkaBroker, Listener
-from transports.kafka import logins
-from transports.kafka.client import KafkaLog
-from transports.kafka.security import KafkaSecurity
-from transports.log import LogRefusedError, LogUnavailableError, Partition, TopicSpec
+from weir.log.kafka import logins
+from weir.log.kafka.client import KafkaLog
+from weir.log.kafka.security import KafkaSecurity
+from weir.log.log import LogRefusedError, LogUnavailableError, Partition, TopicSpec
 
 GOODBYE_S = 0.2
 TLS = Listener(protocol="SSL")

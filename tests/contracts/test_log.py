@@ -9,8 +9,8 @@ from itertools import product
 import pytest
 
 from tests.contracts.logs import Log, append_many, new_name, new_topic, offsets, read_all, values
-from transports.log import Headers, LogClient, LogError, LogRefusedError, LogUnavailableError, Partition, TopicSpec
-from transports.partitioner import partition_for
+from weir.log.log import Headers, LogClient, LogError, LogRefusedError, LogUnavailableError, Partition, TopicSpec
+from weir.log.partitioner import partition_for
 
 # -- append
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.contracts.logs import Collected, Log, append_many, offsets, until, values
-from transports.log import LogClient, LogRefusedError, Partition, Record
+from weir.log.log import LogClient, LogRefusedError, Partition, Record
 
 
 async def test_a_feed_delivers_what_was_there_and_what_comes_until_it_is_stopped(

@@ -5,8 +5,8 @@ import os
 import signal
 
 from tests.contracts.logs import Collected, Log, new_name, new_topic, offsets, read_all, values
-from transports.log import LogClient, Partition, Record, TopicSpec
-from transports.tails import Tails
+from weir.log.log import LogClient, Partition, Record, TopicSpec
+from weir.log.tails import Tails
 
 READS = """
     topic = await hear()

@@ -7,9 +7,9 @@ from collections import defaultdict
 import pytest
 
 from tests.contracts.logs import Log, append_many, offsets, values
-from transports.log import LogClient, LogRefusedError, LogReplacedError, Partition
-from transports.partitioner import partition_for
-from transports.tails import Tail, TailLimits, Tails
+from weir.log.log import LogClient, LogRefusedError, LogReplacedError, Partition
+from weir.log.partitioner import partition_for
+from weir.log.tails import Tail, TailLimits, Tails
 
 SMALL = TailLimits(ring_records=50, queue_records=20, page_records=30)  # every state and seam, with a few records
 

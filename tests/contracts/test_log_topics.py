@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.contracts.logs import Log, new_name
-from transports.log import LogClient, LogRefusedError, Partition, TopicSpec
+from weir.log.log import LogClient, LogRefusedError, Partition, TopicSpec
 
 
 @pytest.mark.parametrize("retention_s", [None, 3600.0, 0.5])

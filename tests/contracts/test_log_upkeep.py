@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from tests.contracts.logs import Collected, Log, append_many, new_topic, offsets, read_all, until, values
 from tests.contracts.test_log_tails import SMALL, take
-from transports.log import LogClient, Partition, Record
-from transports.tails import TailLimits, Tails
+from weir.log.log import LogClient, Partition, Record
+from weir.log.tails import TailLimits, Tails
 
 
 async def test_retention_takes_what_is_old_and_readers_go_on(log: Log, client: LogClient) -> None:

@@ -7,8 +7,8 @@ import pytest
 from aiokafka.admin import NewPartitions
 
 from tests.contracts.logs import OnKafka, new_name, until
-from transports.kafka.client import KafkaLog
-from transports.log import LogRefusedError, OtherPartitionsError, Partition, Record, TopicSpec, partition_of
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import LogRefusedError, OtherPartitionsError, Partition, Record, TopicSpec, partition_of
 
 pytestmark = pytest.mark.kafka
 PREFIXES = ("", "a.", "chat-")  # the last one is also how names of topics begin

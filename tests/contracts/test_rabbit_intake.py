@@ -6,13 +6,13 @@ from typing import Any, cast
 import aio_pika
 import pytest
 
-from app.accept import Door
-from app.metrics import Metrics
-from app.requests import new_id
-from app.settings import Settings
-from rabbitmq.ingress import Intake, QueueGoneError
-from rabbitmq.queues import Queues
-from tests.unit.app.memory_log import WAIT_S, MemoryLog
+from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
+from weir.chat.accept import Door
+from weir.chat.requests import new_id
+from weir.rabbitmq.ingress import Intake, QueueGoneError
+from weir.rabbitmq.queues import Queues
+from weir.settings import Settings
+from weir.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -11,10 +11,10 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from app.requests import new_id
-from rabbitmq import contract
-from rabbitmq.contract import Place
-from rabbitmq.lane import Lane, LaneLostError, LaneTakenError, RefusedError
+from weir.chat.requests import new_id
+from weir.rabbitmq import contract
+from weir.rabbitmq.contract import Place
+from weir.rabbitmq.lane import Lane, LaneLostError, LaneTakenError, RefusedError
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -7,7 +7,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 
-from rabbitmq.link import Link, open_channel
+from weir.rabbitmq.link import Link, open_channel
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -20,19 +20,11 @@ from tests.contracts.engines import LIMIT_S, STOCK, Embedded, Kafka, Worker, num
 from tests.contracts.logs import until
 from tests.services.kafka import KafkaBroker
 from tests.services.segments import Damage, damage_batch
-from transports import changelogs, recovery
-from transports.kafka.readable import Readable
-from transports.kafka.repairs import (
-    KnownTopics,
-    OnlyWanted,
-    SeekAgain,
-    SeekToStart,
-    Settlement,
-    ShortPolls,
-    TablesFirst,
-)
-from transports.log import Partition, Record, TopicSpec
-from transports.partitioner import partition_for
+from weir.log import changelogs, recovery
+from weir.log.kafka.readable import Readable
+from weir.log.kafka.repairs import KnownTopics, OnlyWanted, SeekAgain, SeekToStart, Settlement, ShortPolls, TablesFirst
+from weir.log.log import Partition, Record, TopicSpec
+from weir.log.partitioner import partition_for
 
 pytestmark = [
     # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about our code.

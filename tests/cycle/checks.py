@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-from answers.frames import Kind, Status
-from app import topics
 from tests.cycle.scenario import GROUP, Run
 from tests.fleet import checks, views
 from tests.fleet.asks import Ask
@@ -12,7 +10,9 @@ from tests.fleet.seen import Seen
 from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, read_accepted, read_answers
 from tests.fleet.views import Views
-from transports.kafka.client import KafkaLog
+from weir import topics
+from weir.chat.frames import Kind, Status
+from weir.log.kafka.client import KafkaLog
 
 AFTERMATH_S = 1.0  # before and after Kafka's absence: what was being written then may be in doubt
 

@@ -14,12 +14,12 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from app.topics import CHAT_REQUESTS
 from tests.fleet import stream
 from tests.fleet.asks import Ask, Door
 from tests.fleet.fleet import Fleet, Member
 from tests.fleet.seen import AskAgainError, Interruption, Seen, WrongAnswerError, refused
 from tests.fleet.stream import Reading, read_into
+from weir.topics import CHAT_REQUESTS
 
 GIVE_UP_S = 180.0  # for one answer, all tries together
 SILENCE_S = 90.0  # on a connection: a JSON answer may wait for a dead worker, its lease, and then a whole call

@@ -21,8 +21,8 @@ from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity
 from tests.e2e.workers import Worker, get_json
 from tests.services.process import end, free_ports, launch
 from tests.services.rabbitmq import is_open
-from transports.kafka.client import KafkaLog
-from transports.log import Partition
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import Partition
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 def find_browser() -> str:
     """The browser's path; without one the test fails, for nothing else shows what a browser does."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    assert found is not None, "no browser; on Debian: apt-get install chromium"
+    assert found is not None, "no browser; `make system` installs one"
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from answers.envelope import Json
 from tests.e2e.workers import FAUST, ROOT, Worker
+from weir.envelope import Json
 
 WITHIN_S = 300.0
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from events.feedback import FeedbackSource, FeedbackType
-from feedback import scores
+from weir.events.feedback import FeedbackSource, FeedbackType
+from weir.feedback import scores
 
 SCORES: Final = {FeedbackType.THUMBS_UP: 0.25, FeedbackType.THUMBS_DOWN: -0.125, FeedbackType.IMPLICIT_ACCEPT: -0.75}
 WEIGHT: Final = 0.875  # of what is implicit

@@ -15,8 +15,8 @@ import aio_pika
 import orjson
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
-from app.settings import Settings
 from demo.text import expected_content
+from weir.settings import Settings
 
 CONNECTIONS = 4
 PREFIX = "response_"

@@ -13,7 +13,6 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from app import topics
 from demo.text import expected_content
 from tests.contracts.logs import new_name
 from tests.e2e.conftest import Start
@@ -21,6 +20,7 @@ from tests.e2e.test_start import refusal
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker, KafkaCluster, broker_count
 from tests.unit.demo.helpers import body_of, streamed
+from weir import topics
 
 pytestmark = pytest.mark.kafka
 

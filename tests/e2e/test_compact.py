@@ -9,8 +9,8 @@ from demo.text import expected_content
 from tests.e2e.conftest import Start
 from tests.e2e.workers import FAUST, ROOT, get_json
 from tests.unit.demo.helpers import body_of, streamed
-from transports.embedded.file import LogFile
-from transports.log import Partition, TopicSpec
+from weir.log.embedded.file import LogFile
+from weir.log.log import Partition, TopicSpec
 
 
 async def compact(data: Path, **env: str) -> "subprocess.CompletedProcess[str]":

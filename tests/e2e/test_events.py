@@ -13,18 +13,18 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from answers import envelope
-from answers.envelope import Event, utc_iso
-from app import requests, topics
-from events import catalogue
 from tests.defaults import CHAT_PARTITIONS, SPECS
 from tests.e2e.conftest import Start
 from tests.e2e.test_crash import ended, own_uid, uid_of, until
 from tests.e2e.test_streams import asked, begun, cancelled, log_of
 from tests.e2e.workers import Worker, get_json
 from tests.unit.demo.helpers import Received, body_of, streamed
-from transports.log import LogClient, Partition, Record
-from transports.partitioner import partition_for
+from weir import envelope, topics
+from weir.chat import requests
+from weir.envelope import Event, utc_iso
+from weir.events import catalogue
+from weir.log.log import LogClient, Partition, Record
+from weir.log.partitioner import partition_for
 
 KEY = "sk-abcdefghijklmnopqrstuvwx"
 TOLD = [topics.AGENT_TRACES, topics.AGENT_DECISIONS, topics.AGENT_METRICS, topics.AGENT_THINKING, topics.AUDIT]

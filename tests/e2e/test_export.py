@@ -16,10 +16,6 @@ import orjson
 import pytest
 from pyarrow import parquet as pq
 
-from answers import envelope
-from answers.envelope import utc_iso
-from app.settings import load_settings
-from app.topics import AUDIT
 from tests.defaults import SETTINGS
 from tests.e2e.amqp import values
 from tests.e2e.commands import Done, ended, faust, launched
@@ -28,7 +24,11 @@ from tests.e2e.test_feedback import give
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import ROOT, Worker
 from tests.unit.demo.helpers import TOOLS, body_of
-from transports.log import LogClient, Partition, Record, TopicSpec
+from weir import envelope
+from weir.envelope import utc_iso
+from weir.log.log import LogClient, Partition, Record, TopicSpec
+from weir.settings import load_settings
+from weir.topics import AUDIT
 
 PLAIN = 16
 LARGE = 20_000  # records of the topic that nobody waits to be written

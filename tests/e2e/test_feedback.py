@@ -9,9 +9,6 @@ from typing import Any
 
 import aiohttp
 
-from answers import envelope
-from app import topics
-from events.base import derived_id
 from tests.e2e.amqp import values
 from tests.e2e.conftest import Start
 from tests.e2e.test_crash import ended
@@ -19,7 +16,9 @@ from tests.e2e.test_streams import begun, cancelled, log_of
 from tests.e2e.test_two_workers import both_own
 from tests.e2e.workers import Worker, get_json
 from tests.unit.demo.helpers import body_of
-from transports.partitioner import partition_for
+from weir import envelope, topics
+from weir.events.base import derived_id
+from weir.log.partitioner import partition_for
 
 REQUESTS = 12  # more than partitions: both workers own some
 JOIN_S = 8.0

@@ -15,21 +15,21 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from answers import envelope
-from answers.envelope import utc_iso
-from app import publishing, topics
-from app.publishing import Outgoing
-from events.base import EventData, derived_id
-from events.feedback import FeedbackSource, FeedbackType
-from events.metrics import MetricsRecorded, MetricsTick
-from events.signals import SignalRecorded, SignalsTick
-from tables.owners import FORWARDED
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
-from transports.log import LogClient, Partition, Record
-from transports.partitioner import partition_for
+from web.owners import FORWARDED
+from weir import envelope, topics
+from weir.envelope import utc_iso
+from weir.events import publishing
+from weir.events.base import EventData, derived_id
+from weir.events.feedback import FeedbackSource, FeedbackType
+from weir.events.metrics import MetricsRecorded, MetricsTick
+from weir.events.publishing import Outgoing
+from weir.events.signals import SignalRecorded, SignalsTick
+from weir.log.log import LogClient, Partition, Record
+from weir.log.partitioner import partition_for
 
 SETTINGS = {"INSIGHT_WINDOW_S": "2", "INSIGHT_LATENESS_S": "1", "INSIGHT_AHEAD_S": "86400"}
 KILLED = {"KAFKA_SESSION_TIMEOUT_S": "1.5"}  # for so long a worker that starts again waits for the one that was killed

@@ -15,8 +15,8 @@ from tests.e2e.test_crash import ended, uid_of
 from tests.e2e.workers import DOWN_WITHIN_S, Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of, calls, streamed
-from transports.kafka.client import KafkaLog
-from transports.log import TopicSpec
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import TopicSpec
 
 FOREIGN = re.compile(
     r"weir: workers of the consumer group (\S+) process the requests of topic (\S+), and this worker's"

@@ -11,8 +11,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
-from answers import envelope
-from app import requests, topics
 from demo.text import expected_content
 from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.conftest import Start, kafka_env
@@ -21,8 +19,10 @@ from tests.e2e.test_streams import Read, asked, called, log_of, read, resumed
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of
-from transports.log import Partition
-from transports.partitioner import partition_for
+from weir import envelope, topics
+from weir.chat import requests
+from weir.log.log import Partition
+from weir.log.partitioner import partition_for
 
 pytestmark = pytest.mark.kafka
 

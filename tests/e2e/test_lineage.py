@@ -10,15 +10,14 @@ import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
 
-from answers import envelope
-from app import topics
-from events import catalogue
-from events.lineage import QueryLineage
 from tests.e2e.conftest import Start
 from tests.e2e.test_crash import ended
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import Worker, get_json
-from transports.log import Partition
+from weir import envelope, topics
+from weir.events import catalogue
+from weir.events.lineage import QueryLineage
+from weir.log.log import Partition
 
 REVENUE = "SELECT region, SUM(amount) AS revenue FROM sales WHERE year = 2026 GROUP BY region"
 TEXTS = {

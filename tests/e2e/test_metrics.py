@@ -10,13 +10,13 @@ import aiohttp
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import metrics
 from tests.e2e.conftest import Start
 from tests.e2e.test_crash import until
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
 from tests.services.promtool import check
 from tests.unit.demo.helpers import Received, body_of, streamed
+from weir.telemetry import metrics
 
 ALERTS = Path(__file__).parents[2] / "docs" / "alerts.yml"
 REQUESTS = 5

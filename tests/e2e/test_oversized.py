@@ -10,19 +10,19 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from answers import envelope, frames
-from answers.envelope import Json
-from answers.frames import Frame, Kind, Status, Terminal
-from app import requests, topics
-from app.topics import Topic
 from tests.defaults import SETTINGS
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of
-from transports.kafka.client import KafkaLog
-from transports.log import Partition
-from transports.partitioner import partition_for
+from weir import envelope, topics
+from weir.chat import frames, requests
+from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.envelope import Json
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import Partition
+from weir.log.partitioner import partition_for
+from weir.topics import Topic
 
 pytestmark = pytest.mark.kafka
 

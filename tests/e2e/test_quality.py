@@ -15,14 +15,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from answers import envelope
-from answers.envelope import Event, seconds_of
-from app import topics
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
-from transports.log import Partition
+from weir import envelope, topics
+from weir.envelope import Event, seconds_of
+from weir.log.log import Partition
 
 REQUESTS = 2000
 PER_S = 60

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from rabbitmq.delivering import FLIGHTS_MAX
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.rabbit_clients import Ask, RabbitClients, asks
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
 from tests.services.rabbitmq import RabbitBroker
+from weir.rabbitmq.delivering import FLIGHTS_MAX
 
 MODELS = ("demo:tokens=30,delay_ms=50", "demo:tokens=60,delay_ms=50", "demo:tokens=80,delay_ms=60")
 LONG = ("demo:tokens=100,delay_ms=60",)

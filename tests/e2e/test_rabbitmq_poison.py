@@ -16,9 +16,9 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from demo.text import expected_content
-from rabbitmq.wire import entries, join, split, table
 from tests.e2e.amqp import Client, Desk, Inbox, new_name, until_connected, values
 from tests.unit.demo.helpers import body_of, calls
+from weir.rabbitmq.wire import entries, join, split, table
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -11,17 +11,6 @@ from typing import Any
 import aiohttp
 import orjson
 
-from answers import envelope
-from answers.envelope import Event
-from app import topics
-from app.insights import limits, spans
-from app.settings import load_settings
-from events.feedback import FeedbackType
-from events.signals import SignalRecorded
-from replays.rebuild.live import Changes
-from replays.rebuild.merging import merged
-from replays.rebuild.rewindowing import Folding, Judging
-from replays.spans import Span
 from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.commands import faust, killed, launched, run_of
 from tests.e2e.conftest import Start
@@ -29,11 +18,21 @@ from tests.e2e.formula_b import SCORES, WEIGHT
 from tests.e2e.test_feedback import shown, states
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import Worker
-from transports.log import LogClient, Partition
-from windows.reading import Measured
-from windows.rows import Rows
-from windows.rows import Span as Place
-from windows.shard import Closing, Insight
+from weir import envelope, topics
+from weir.envelope import Event
+from weir.events.feedback import FeedbackType
+from weir.events.signals import SignalRecorded
+from weir.insights.configured import limits, spans
+from weir.insights.folding import Folding, Judging
+from weir.insights.reading import Measured
+from weir.insights.rows import Rows
+from weir.insights.rows import Span as Place
+from weir.insights.shard import Closing, Insight
+from weir.log.log import LogClient, Partition
+from weir.ranges.changelog import Changes
+from weir.ranges.merged import merged
+from weir.ranges.spans import Span
+from weir.settings import load_settings
 
 ENV = {
     "INSIGHT_WINDOW_S": "2",

@@ -10,10 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from answers.envelope import utc_iso
 from app.engine import log_client
-from app.settings import Settings
-from app.topics import AGENT_METRICS, AI_INSIGHTS, AI_LEARNING_SIGNALS, TOPICS
 from demo.model import serving
 from demo.text import expected_content
 from tests.e2e.amqp import Client, new_name, until_connected, values
@@ -23,8 +20,11 @@ from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.services.process import free_ports
 from tests.unit.demo.helpers import body_of, calls
-from transports.log import LogClient, Partition
-from transports.partitioner import partition_for
+from weir.envelope import utc_iso
+from weir.log.log import LogClient, Partition
+from weir.log.partitioner import partition_for
+from weir.settings import Settings
+from weir.topics import AGENT_METRICS, AI_INSIGHTS, AI_LEARNING_SIGNALS, TOPICS
 
 BY_HTTP, BY_RABBITMQ = 40, 20
 MODEL = "demo:tokens=20"

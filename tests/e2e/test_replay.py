@@ -12,19 +12,19 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from answers import envelope
-from answers.envelope import MalformedRecordError
-from app import requests, topics
-from app.requests import ChatRequest
-from events.metrics import MetricsTick
-from events.signals import SignalsTick
-from rabbitmq.contract import TENANT_HEADER
 from tests.e2e.amqp import Client, new_name
 from tests.e2e.commands import Done, ended, faust, killed, launched, run_of
 from tests.e2e.conftest import Start
 from tests.e2e.test_streams import called, log_of
 from tests.e2e.workers import Worker, get_json
-from transports.log import LogClient, Partition, Record
+from weir import envelope, topics
+from weir.chat import requests
+from weir.chat.requests import ChatRequest
+from weir.envelope import MalformedRecordError
+from weir.events.metrics import MetricsTick
+from weir.events.signals import SignalsTick
+from weir.log.log import LogClient, Partition, Record
+from weir.rabbitmq.contract import TENANT_HEADER
 
 REQUESTS = 5000
 AT_ONCE = 48  # clients

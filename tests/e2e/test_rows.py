@@ -5,11 +5,11 @@ import asyncio
 import aiohttp
 import pytest
 
-from answers.envelope import Json
-from app.lifecycle import TERMINAL
 from tests.e2e.conftest import Start
 from tests.e2e.workers import Worker
 from tests.unit.demo.helpers import body_of
+from weir.chat.lifecycle import TERMINAL
+from weir.envelope import Json
 
 WITHIN_S = 30.0
 EACH = 5  # requests of each kind, one after the other: the gap was a tenth of a second

@@ -13,9 +13,7 @@ import aiohttp
 import orjson
 import pytest
 
-from app import topics
 from app.engine import log_client
-from app.settings import load_settings
 from demo.text import expected_content
 from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.conftest import Start, kafka_env
@@ -24,8 +22,10 @@ from tests.e2e.test_two_workers import both_own
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import Received, body_of, calls, streamed
-from transports.log import LogClient, Partition, Record
-from transports.partitioner import partition_for
+from weir import topics
+from weir.log.log import LogClient, Partition, Record
+from weir.log.partitioner import partition_for
+from weir.settings import load_settings
 
 STREAMS = 40
 

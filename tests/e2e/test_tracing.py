@@ -12,8 +12,6 @@ import orjson
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app import topics
-from app.traceparent import TraceParent, parse
 from demo.model import create_app
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_crash import ended, until
@@ -22,7 +20,9 @@ from tests.e2e.test_two_workers import both_own
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of
-from transports.log import LogClient, Partition, Record
+from weir import topics
+from weir.log.log import LogClient, Partition, Record
+from weir.telemetry.traceparent import TraceParent, parse
 
 REQUESTS = 12
 SECRET = "what nobody but the model is to know"

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-from app import topics
 from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.amqp import values
 from tests.e2e.commands import ran
@@ -13,7 +12,8 @@ from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
 from tests.services.segments import Damage, damage_batch
 from tests.unit.demo.helpers import body_of
-from transports.partitioner import partition_for
+from weir import topics
+from weir.log.partitioner import partition_for
 
 PARTITION = 3
 UIDS = [uid for n in range(100) if partition_for((uid := f"lies-{n}").encode(), CHAT_PARTITIONS) == PARTITION][:3]

@@ -8,15 +8,15 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from answers.envelope import utc_iso
-from answers.frames import CLAIMS, Kind, Status
-from app import topics
-from app.topics import Topic
 from tests.fleet.fleet import Fleet
 from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, SeenT, Told, read_all
-from transports.kafka.client import KafkaLog
-from transports.log import Partition
+from weir import topics
+from weir.chat.frames import CLAIMS, Kind, Status
+from weir.envelope import utc_iso
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import Partition
+from weir.topics import Topic
 
 COMMITTED_WITHIN_S = 30.0
 

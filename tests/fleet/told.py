@@ -10,18 +10,19 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from answers.completion import Completion
-from answers.envelope import utc_iso
-from answers.fold import Answer, fold
-from answers.frames import ANYBODY, ASIDE, Frame, Kind, Status
-from app import requests, topics
-from app.decoding import decode
-from app.topics import Topic
 from tests.defaults import CHAT_PARTITIONS
 from tests.fleet.seen import Seen
-from transports.kafka.client import KafkaLog
-from transports.log import Partition, Record
-from transports.partitioner import partition_for
+from weir import topics
+from weir.chat import requests
+from weir.chat.completion import Completion
+from weir.chat.decoding import decode
+from weir.chat.fold import Answer, fold
+from weir.chat.frames import ANYBODY, ASIDE, Frame, Kind, Status
+from weir.envelope import utc_iso
+from weir.log.kafka.client import KafkaLog
+from weir.log.log import Partition, Record
+from weir.log.partitioner import partition_for
+from weir.topics import Topic
 
 
 @dataclass(kw_only=True)

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 
 import aiohttp
 
-from answers.envelope import Json
-from answers.frames import Status
 from tests.fleet.fleet import Fleet, State
 from tests.fleet.table import Check, counted
+from weir.chat.frames import Status
+from weir.envelope import Json
 
 SETTLED_WITHIN_S = 60.0  # tables follow the log
 AT_ONCE = 20  # questions
 FINAL = frozenset({"deadline_exceeded"})  # errors that are how a request ended
-STALLED = re.compile("table recovery (got no record for|starts anew)")  # what transports/recovery.py pushes out of
+STALLED = re.compile("table recovery (got no record for|starts anew)")  # what weir/log/recovery.py pushes out of
 
 
 class Views:

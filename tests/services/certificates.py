@@ -18,7 +18,7 @@ def make_certificates(folder: Path) -> None:
 def make_authority(folder: Path, name: str) -> None:
     """Write an authority's certificate and key."""
     if shutil.which("openssl") is None:
-        raise ServiceError("openssl is missing; on Debian: apt-get install openssl")
+        raise ServiceError("openssl is missing; `make system` installs it")
     _make(folder, name, ["-subj", f"/CN=Weir tests {name}", "-addext", "keyUsage=critical,keyCertSign"])
 
 

@@ -255,7 +255,7 @@ class KafkaBroker(Broker):
             return target
         maven = shutil.which("mvn")
         if maven is None:
-            raise ServiceError("Maven (mvn) is needed once to fetch Kafka; on Debian it is the package maven")
+            raise ServiceError("Maven (mvn) is needed once to fetch Kafka; `make system` installs it")
         say("downloading kafka (about 46 MB, once) …")
         cache.mkdir(parents=True, exist_ok=True)
         # Only a complete download gets the name, by one rename.
@@ -330,7 +330,7 @@ def java() -> str:
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     if found is None:
-        raise ServiceError("Kafka needs Java 17 or later; on Debian it is the package default-jre-headless")
+        raise ServiceError("Kafka needs Java 17 or later; `make system` installs it")
     return found
 
 

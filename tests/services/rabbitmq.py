@@ -13,11 +13,10 @@ import pika
 import pika.exceptions
 
 from tests.services.certificates import make_certificates
-from tests.services.process import Broker, ServiceError, free_ports, say
+from tests.services.process import Broker, ServiceError, free_ports
 
 # Debian puts a wrapper on the PATH that insists on root and changes to the user rabbitmq; this is the script behind it.
 DEBIAN_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-INSTALL_TIMEOUT_S = 600.0
 EPMD_TIMEOUT_S = 10.0
 CONTROL_TIMEOUT_S = 60.0
 
@@ -57,11 +56,9 @@ class RabbitBroker(Broker):
         self._script = self._epmd = ""
 
     def _prepare(self) -> None:
-        if find_rabbitmq() is None:
-            self._install()
         script, epmd = find_rabbitmq(), shutil.which("epmd")
         if script is None or epmd is None:
-            raise ServiceError("rabbitmq-server or Erlang's epmd is missing, although RabbitMQ is installed")
+            raise ServiceError("rabbitmq-server or Erlang's epmd is missing; `make system` installs them")
         self._script, self._epmd = script, epmd
         configuration = CONFIGURATION.format(port=self.port)
         if self.tls_url is not None:
@@ -73,14 +70,6 @@ class RabbitBroker(Broker):
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text("weir-tests")
         cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
-
-    def _install(self) -> None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise ServiceError("rabbitmq-server is missing; on Debian: apt-get install rabbitmq-server")
-        say("installing rabbitmq …")
-        # Interrupting us leaves apt-get to finish: a package that is half configured would be worse.
-        install = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install"
-        self._run(["sh", "-c", f"{install} rabbitmq-server"], "installing rabbitmq-server", INSTALL_TIMEOUT_S)
 
     def _environment(self) -> dict[str, str]:
         inherited = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from app.settings import Settings, load_settings
+from weir.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 

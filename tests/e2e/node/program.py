@@ -1,7 +1,6 @@
-"""The Node client: what it needs comes with `npm ci`, and Node itself, where it is missing, from Debian."""
+"""The Node client: what it needs comes with `npm ci`."""
 
 import functools
-import os
 import shutil
 import subprocess
 import tempfile
@@ -43,7 +42,7 @@ class Program:
 def installed() -> Program:
     """The client in a temporary folder of its own, once for all tests."""
     if not (shutil.which("node") and shutil.which("npm")):
-        _install_node()
+        pytest.fail("node and npm are missing; `make system` installs them", pytrace=False)
     temporary = tempfile.TemporaryDirectory(prefix="weir-node-")
     _kept.append(temporary)
     folder = Path(temporary.name)
@@ -54,13 +53,6 @@ def installed() -> Program:
 
 
 _kept: list["tempfile.TemporaryDirectory[str]"] = []  # until the interpreter ends
-
-
-def _install_node() -> None:
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.fail("node and npm are missing; on Debian: apt-get install nodejs npm", pytrace=False)
-    install = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install"
-    _run("installing node", ["sh", "-c", f"{install} nodejs npm"], HERE)
 
 
 def _run(what: str, command: list[str], folder: Path) -> None:

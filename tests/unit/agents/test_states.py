@@ -3,10 +3,10 @@
 import pytest
 
 from agents import states
-from answers.envelope import Event
-from app.lifecycle import Happening
 from tables import requests, terminals
 from tables.terminals import Ended
+from weir.chat.lifecycle import Happening
+from weir.envelope import Event
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pytest
 
 from app import membership
 from app.membership import MARK, Membership, Neighbours
-from app.settings import Settings
-from transports.kafka.groups import Group
-from transports.log import LogRefusedError
+from weir.log.kafka.groups import Group
+from weir.log.log import LogRefusedError
+from weir.settings import Settings
 
 WAIT_S = 10.0
 

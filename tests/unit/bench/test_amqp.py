@@ -8,9 +8,9 @@ from pamqp.body import ContentBody
 from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 
-from app.settings import Settings
 from bench.amqp import BrokenError, Frames, Inbox, Message, publish
 from bench.queue_load import EXPIRES_MS, PREFIX
+from weir.settings import Settings
 
 HEADERS: dict[str, Any] = {"uid": "u", "seq": 3, "done": False}
 

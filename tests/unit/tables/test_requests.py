@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from answers.envelope import Event, Json
-from app.lifecycle import Happening
 from tables.requests import ATTEMPTS_SHOWN, HISTORY_SHOWN, apply, first_known, superseded
+from weir.chat.lifecycle import Happening
+from weir.envelope import Event, Json
 
 NAMES = {"uid": "req-1", "rid": "evt-1", "model": "m", "username": "ada", "ingress": "http", "stream": True}
 

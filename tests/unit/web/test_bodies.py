@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from transports.memory import Memory
 from web import sse
 from web.bodies import UNSENT, Bodies
 from web.errors import json_response
+from weir.log.memory import Memory
 
 MIB = 1 << 20
 WITHIN_S = 20.0

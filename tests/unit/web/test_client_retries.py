@@ -7,13 +7,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from answers.envelope import Json
 from app import app
-from app.errors import UnavailableError
-from tables.lookup import Lookup
-from tables.owners import Owners
 from web.client_retries import ClientRetries
 from web.first_tries import Asked, FirstTries
+from web.lookup import Lookup
+from web.owners import Owners
+from weir.envelope import Json
+from weir.errors import UnavailableError
 
 ASKED = Asked("acme", "f1", "split")
 PEER = URL("http://127.0.0.1:1")

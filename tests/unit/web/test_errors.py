@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from answers.envelope import Json
-from app.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
 from web.errors import Handler, errors, json_response
+from weir.envelope import Json
+from weir.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
 
 
 @asynccontextmanager

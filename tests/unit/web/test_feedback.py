@@ -10,19 +10,19 @@ from aiohttp import web
 from yarl import URL
 
 from app.core import Weir
-from app.errors import ApiError, NotFoundError, UnavailableError
-from app.publishing import Events
-from app.settings import Settings
-from feedback import pieces
-from feedback.pieces import Standing
-from feedback.summary import Summary
 from tables import feedback, requests
-from tables.owners import FORWARDED, Owners
-from tests.unit.app.memory_log import AWAY, MemoryLog
-from tests.unit.feedback.helpers import PIECE, REQUEST, piece
-from transports.log import LogRefusedError
+from tests.unit.weir.feedback.helpers import PIECE, REQUEST, piece
+from tests.unit.weir.log.memory_log import AWAY, MemoryLog
 from web.everywhere import Everywhere
 from web.feedback import FeedbackView
+from web.owners import FORWARDED, Owners
+from weir.errors import ApiError, NotFoundError, UnavailableError
+from weir.events.publishing import Events
+from weir.feedback import pieces
+from weir.feedback.pieces import Standing
+from weir.feedback.summary import Summary
+from weir.log.log import LogRefusedError
+from weir.settings import Settings
 
 HERE, THERE, GONE = URL("http://here:1"), URL("http://there:2"), URL("http://gone:3")
 UP = b'{"response_id": "chatcmpl-req-1", "feedback_type": "thumbs_up"}'

@@ -3,8 +3,8 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from app.errors import InvalidRequestError
 from web.insights import LIST_DEFAULT, _limit, _newest, _wanted
+from weir.errors import InvalidRequestError
 
 NAMES = ("tenant", "model", "status", "type")
 

@@ -6,15 +6,15 @@ from typing import Any
 import orjson
 import pytest
 
-from answers.envelope import Json
-from app.errors import InvalidRequestError
-from app.publishing import Events
-from app.settings import Settings
-from replays.checks import TEXT_MAX
-from replays.letters.choosing import REASON_MAX
-from tests.unit.app.memory_log import MemoryLog
-from tests.unit.replays.letters.letters import bury
+from tests.unit.weir.log.memory_log import MemoryLog
+from tests.unit.weir.replay.dead_letters.letters import bury
 from web.replays import ReplaysView
+from weir.envelope import Json
+from weir.errors import InvalidRequestError
+from weir.events.publishing import Events
+from weir.ranges.checks import TEXT_MAX
+from weir.replay.dead_letters.choosing import REASON_MAX
+from weir.settings import Settings
 
 
 async def created(body: Json) -> None:

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from openai._streaming import SSEDecoder
 
-from answers.envelope import Json
-from llm.sse import SseDecoder
 from web import sse
+from weir.envelope import Json
+from weir.llm.sse import SseDecoder
 
 
 def test_an_event_is_one_line_of_json_with_its_place_in_the_log() -> None:

@@ -3,14 +3,14 @@
 import orjson
 import pytest
 
-from answers.envelope import Json
-from answers.frames import Terminal
-from app.errors import ApiError
-from app.reading import Delivery
-from llm.sse import SseDecoder
-from tests.unit.answers.helpers import DONE, FAILED, chunk
+from tests.unit.weir.chat.helpers import DONE, FAILED, chunk
 from web.sse import PIECE_BYTES
 from web.streams import Teller
+from weir.chat.frames import Terminal
+from weir.chat.reading import Delivery
+from weir.envelope import Json
+from weir.errors import ApiError
+from weir.llm.sse import SseDecoder
 
 
 class Client:

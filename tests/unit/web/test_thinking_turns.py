@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from answers import frames
-from answers.frames import Frame, Kind
-from app import topics
-from app.notes import Notes
-from app.reading import noted
-from app.settings import load_settings
-from transports.embedded.client import EmbeddedLog
-from transports.log import Partition
-from transports.tails import Tails
+from weir import topics
+from weir.chat import frames
+from weir.chat.frames import Frame, Kind
+from weir.chat.notes import Notes
+from weir.chat.reading import noted
+from weir.log.embedded.client import EmbeddedLog
+from weir.log.log import Partition
+from weir.log.tails import Tails
+from weir.settings import load_settings
 
 AT = Partition(topics.CHAT_CHUNKS.name, 0)
 CHUNKS = 24_000

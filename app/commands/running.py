@@ -1,0 +1,145 @@
+"""Run a command beside the workers: the log without a consumer group, one line for an error, a telling exit code."""
+
+import asyncio
+import getpass
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from io import TextIOWrapper
+from typing import NoReturn
+
+from app import app as weir
+from app import startup
+from app.core import Weir
+from weir import topics
+from weir.chat.audit import Action, Caller
+from weir.chat.requests import Ingress
+from weir.errors import ApiError
+from weir.log.log import LogError, LogUnavailableError
+from weir.ranges.errors import INTERRUPTED, ReplayError
+
+EVENTS_S = 10.0  # for the last events to get into the log
+AUDIT_S = 30.0  # for the log to take that something is about to be done
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def connected(app: Weir, *, create: bool = True) -> AsyncIterator[Weir]:
+    """The application's log client and its tails, for as long as a command runs.
+
+    Args:
+        app: the application.
+        create: whether topics that are missing are created. Who only reads may not be allowed to, and may have been
+            pointed at a cluster that has none of them.
+
+    Raises:
+        ReplayError: there is no embedded log yet.
+        LogError: the log cannot be reached.
+    """
+    settings = app.settings
+    if not settings.on_kafka and not await asyncio.to_thread(settings.embedded_path.is_file):
+        raise ReplayError(f"there is no embedded log at {settings.embedded_path}; WEIR_DATA_DIR names its folder")
+    await app.log_client.start()
+    try:
+        if create:
+            await startup.make_missing_topics(app.log_client, settings)
+        await app.tails.start()
+        yield app
+    finally:
+        await app.events.drain(EVENTS_S)
+        await app.tails.stop()
+        await app.log_client.stop()
+
+
+def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoReturn:
+    """Run a command to its end; Ctrl-C and SIGTERM cancel it.
+
+    Args:
+        main: the command.
+        attached: whether the end of standard input cancels it, too: who started it is gone then.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no arrows still gets its report
+    try:
+        asyncio.run(_stoppable(main, attached=attached))
+    except ReplayError as error:
+        _end(str(error), error.EXIT_CODE)
+    except (LogError, ApiError, OSError) as error:
+        _end(str(error), ReplayError.EXIT_CODE)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # a person reads one line, and whoever looks for the defect reads more
+        logger.setLevel(weir.settings.log_level.upper())
+        logger.debug("the defect:", exc_info=True)
+        _end(" ".join(f"a defect: {error!r}; LOG_LEVEL=debug shows where".split()), ReplayError.EXIT_CODE)
+    sys.exit(0)
+
+
+async def audit(app: Weir, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
+    """Tell that somebody does something by a command, and wait until that is in the log: what is not is not done.
+
+    Raises:
+        LogError: audit-events does not take it.
+    """
+    caller, actor, tenant = Caller(ingress=Ingress.CLI), _os_user(), tenant or app.settings.default_tenant
+    try:
+        async with asyncio.timeout(AUDIT_S):
+            await app.audit.publish(action, caller, tenant=tenant, actor=actor, resource_id=resource_id)
+    except TimeoutError:
+        raise LogUnavailableError(f"{topics.AUDIT.name} has not taken within {AUDIT_S:g} s who does this") from None
+
+
+def _os_user() -> str:
+    """Who runs this, as the system says, and not the environment."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container
+        return str(os.getuid())
+
+
+def say(line: str) -> None:
+    """Tell the person, beside what the command's output is."""
+    with suppress(OSError):  # who started it may be gone
+        sys.stderr.write(f"weir: {line}\n")
+
+
+async def _stoppable(main: Coroutine[object, object, None], *, attached: bool) -> None:
+    """Both signals cancel the command, which lets go of what it holds; a second one ends it at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
+
+    def stop() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    with suppress(NotImplementedError):  # Windows
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+    if attached:
+        await loop.connect_read_pipe(lambda: _Ends(stop), sys.stdin)
+    await task
+
+
+class _Ends(asyncio.Protocol):
+    """Watches for the end of a pipe."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+
+    def eof_received(self) -> None:
+        self._ended()
+
+
+def _end(message: str, code: int) -> NoReturn:
+    say(message)
+    sys.exit(code)

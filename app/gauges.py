@@ -1,0 +1,73 @@
+"""Metrics whose values the worker has anyway, and tells when it is scraped."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from faust.types import TP
+
+from weir import topics
+from weir.feedback.rules import Count
+from weir.telemetry import metrics
+from weir.telemetry.collectors import Spec, Values
+from weir.telemetry.lag import Group, Lag
+
+if TYPE_CHECKING:
+    from app.core import Weir
+
+
+class Readings:
+    """What one worker can tell of itself."""
+
+    def __init__(self, app: "Weir") -> None:
+        """Adds itself to the metrics of the worker."""
+        self._app = app
+        self._lag = Lag({app.settings.topic_prefix + topic.name: topic.name for topic in topics.TOPICS})
+        read: tuple[tuple[Spec, Callable[[], Values]], ...] = (
+            (metrics.LAG, lambda: self._lag.values(self._owned())),
+            (metrics.LAG_KNOWN_AT, lambda: {(): self._lag.known_at}),
+            (metrics.EVENTS_DROPPED, self._events_dropped),
+            (metrics.FEEDBACK, lambda: {(what,): app.feedback_counts[what] for what in Count}),
+            (metrics.LINEAGE_SKIPPED, lambda: {(): app.lineage_skipped()}),
+            (metrics.WINDOW_EVENTS, lambda: {(what,): count for what, count in app.window_events().items()}),
+            (metrics.IN_FLIGHT, lambda: {(): app.in_flight()}),
+            (metrics.READERS, lambda: {(): app.tails.readers}),
+            (metrics.ASSIGNED, self._assigned),
+            (metrics.REBALANCES, lambda: {(): app.rebalancing_count}),
+            (metrics.RECOVERING, lambda: {(): int(app.in_recovery)}),
+            (metrics.RECOVERY_REMAINING, lambda: {(): self._remaining()}),
+            (metrics.TABLE_ROWS, self._rows),
+            (metrics.ROWS_UNREADABLE, lambda: {(name,): app.unreadable_rows[name] for name in app.tables}),
+        )
+        for spec, values in read:
+            app.metrics.read(spec, values)
+
+    async def refresh(self) -> None:
+        """Ask the broker what only it knows; returns soon, whether it answers or not. Never raises."""
+        if self._app.started and not self._app.rebalancing:
+            await self._lag.refresh(cast("Group", self._app.consumer))
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await self._lag.close()
+
+    def _owned(self) -> set[TP]:
+        return self._app.consumer.assignment() if self._app.started else set()
+
+    def _assigned(self) -> Values:
+        counts = Counter(self._app.metrics.topic(topic) for topic, _ in self._owned())
+        return {(topic,): count for topic, count in counts.items()}
+
+    def _events_dropped(self) -> Values:
+        dropped = self._app.events.dropped
+        return {(spec.name,): dropped[spec.name] for spec in topics.TOPICS}
+
+    def _remaining(self) -> int:
+        """Changes that are still to be read; after a recovery, what a broker has rounded up."""
+        tables: Any = self._app.tables  # Faust's interface of it forgets the recovery
+        return max(0, tables.recovery.active_remaining_total()) if self._app.in_recovery else 0
+
+    def _rows(self) -> Values:
+        """Of tables in memory: RocksDB would have to look at each row."""
+        tables = self._app.tables.items()
+        return {(name,): len(table) for name, table in tables if isinstance(getattr(table.data, "data", None), dict)}

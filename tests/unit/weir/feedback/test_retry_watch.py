@@ -1,0 +1,134 @@
+"""A user who asks nearly the same again."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from app.core import Weir
+from tables import prompts
+from tests.defaults import CHAT_PARTITIONS
+from tests.unit.weir.log.memory_log import MemoryLog
+from weir import envelope, topics
+from weir.envelope import Event, utc_iso
+from weir.events.publishing import Events
+from weir.feedback import retries
+from weir.feedback.prompts import PromptAsked, PromptsForgotten
+from weir.feedback.retry_watch import Watch
+from weir.feedback.similarity import fingerprint
+from weir.log.partitioner import partition_for
+from weir.settings import Settings
+
+KEY = "acme:ada"
+PARTITION = partition_for(KEY.encode(), CHAT_PARTITIONS)
+KNIGHT = "Tell me a short story about a brave knight."
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "table", {})
+
+
+class FakeEvent:
+    def __init__(self, value: bytes, *, generation: int = 1, partition: int = PARTITION) -> None:
+        self.acks = 0
+        self.message = SimpleNamespace(partition=partition, offset=5, value=value, generation_id=generation)
+
+    def ack(self) -> None:
+        self.acks += 1
+
+
+def asked(uid: str, at: float, text: str = KNIGHT, **more: Any) -> Any:
+    data = {"user": "ada", "uid": uid, "at": utc_iso(at), "fingerprint": f"{fingerprint(text):016x}"}
+    return FakeEvent(envelope.encode(f"evt-{uid}", PromptAsked.EVENT_TYPE, "acme", data), **more)
+
+
+def forgotten(before: float) -> Any:
+    data = {"user": "ada", "before": utc_iso(before)}
+    return FakeEvent(envelope.encode("evt-f", PromptsForgotten.EVENT_TYPE, "acme", data))
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.app = SimpleNamespace(
+            log_client=self.log,
+            events=Events(self.log),
+            settings=Settings(),
+            feedback_counts=Counter[str](),
+            rebalancing=False,
+            consumer_generation_id=1,
+        )
+        self.watch = Watch(cast("Weir", self.app))
+
+    async def take(self, *events: Any) -> list[Event]:
+        """The feedback that there is after these."""
+        for event in events:
+            await self.watch.take(event)
+            assert event.acks == 1
+        assert {at.topic for at in self.log.records} <= {topics.AI_FEEDBACK.name}
+        return [envelope.decode(record.value) for log in self.log.records.values() for record in log]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+async def test_it_is_feedback_on_the_earlier_request(stage: Stage) -> None:
+    (told,) = await stage.take(asked("a", 100), asked("b", 130, f"Please {KNIGHT}"))
+    assert told.tenant_id == "acme"
+    assert told.data["uid"] == "a"
+    assert (told.data["feedback_type"], told.data["feedback_source"]) == ("implicit_reject", "retry")
+    assert (told.data["user_id"], told.data["metadata"]) == ("ada", {"retried_by": "b"})
+    assert stage.app.feedback_counts == {"retried": 1}
+
+
+async def test_what_is_delivered_again_tells_nothing_new(stage: Stage) -> None:
+    await stage.take(asked("a", 100), asked("b", 130))
+    before = prompts.get(KEY)
+    told = await stage.take(asked("a", 100), asked("b", 130))
+    assert len(told) == 1
+    assert prompts.get(KEY) == before
+
+
+async def test_each_request_is_told_of_under_one_id(stage: Stage) -> None:
+    await stage.take(asked("a", 100), asked("b", 130))
+    prompts.put(KEY, None)  # the worker died before its row was written
+    told = await stage.take(asked("a", 100), asked("b", 130))
+    assert len(told) == 2
+    assert len({event.event_id for event in told}) == 1
+
+
+@pytest.mark.parametrize("later", [asked("b", 300), asked("b", 130, "What is the capital of France?"), asked("a", 130)])
+async def test_what_is_no_retry_tells_nothing(stage: Stage, later: Any) -> None:
+    assert await stage.take(asked("a", 100), later) == []
+
+
+async def test_old_prompts_leave_and_then_the_row(stage: Stage) -> None:
+    await stage.take(asked("a", 100), asked("b", 160), forgotten(120))
+    assert [prompt.uid for prompt in retries.prompts(prompts.get(KEY))] == ["b"]
+    await stage.take(forgotten(200))
+    assert prompts.get(KEY) is None
+
+
+async def test_a_former_owner_writes_no_row(stage: Stage) -> None:
+    await stage.take(asked("a", 100, generation=0))
+    assert prompts.get(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        FakeEvent(b"{"),
+        FakeEvent(envelope.encode("e", "prompt.whispered", "acme", {})),
+        FakeEvent(envelope.encode("e", PromptAsked.EVENT_TYPE, "acme", {"user": "ada"})),
+        FakeEvent(envelope.encode("e", PromptAsked.EVENT_TYPE, "acme", {"user": "ada", "fingerprint": "knight"})),
+        asked("a", 100, partition=(PARTITION + 1) % 6),
+    ],
+)
+async def test_what_is_no_such_event_is_passed_over(stage: Stage, odd: Any) -> None:
+    odd.acks = 0
+    assert await stage.take(odd) == []
+    assert prompts.get(KEY) is None

@@ -1,0 +1,90 @@
+"""Which records are meant, and what is said where there are none."""
+
+import pytest
+
+from tests.unit.weir.log.memory_log import MemoryLog
+from weir.log.log import Partition
+from weir.ranges.errors import GoneError, NothingError, UsageError
+from weir.ranges.spans import Span, records, resolve, span_from
+from weir.ranges.when import Edge, Offsets, Time
+from weir.settings import DAY
+from weir.topics import CHAT_REQUESTS
+
+TOPIC = CHAT_REQUESTS.name
+NOW = 30 * DAY
+
+
+def at(number: int) -> Partition:
+    return Partition(TOPIC, number)
+
+
+async def test_a_record_of_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
+    log = MemoryLog()
+    log.put(at(0), b"k", b"taken")
+    log.now = 1e13  # whoever writes to Kafka sets it
+    log.put(at(0), b"k", b"left")
+    log.starts[at(0)] = 1
+    with pytest.raises(GoneError, match="the oldest record left is of no time"):
+        await resolve(log, TOPIC, Time(0.0), Edge.LATEST, now=NOW, kept_s=7 * DAY)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    """Partition 0 has a record each hour since a day ago, partition 1 one of two days ago."""
+    log = MemoryLog()
+    for hour in range(24):
+        log.now = NOW - DAY + hour * 3600
+        log.put(at(0), b"k", b"%d" % hour)
+    log.now = NOW - 2 * DAY
+    log.put(at(1), b"k", b"old")
+    return log
+
+
+async def test_a_range_of_times_has_its_start_and_not_its_end(log: MemoryLog) -> None:
+    spans = await resolve(log, TOPIC, Time(NOW - DAY + 7200), Time(NOW - DAY + 4 * 3600), now=NOW)
+    assert spans == [Span(at(0), 2, 4)]
+
+
+async def test_all_there_is(log: MemoryLog) -> None:
+    assert await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW) == [Span(at(0), 0, 24), Span(at(1), 0, 1)]
+
+
+async def test_offsets_name_the_partitions_that_are_read(log: MemoryLog) -> None:
+    assert await resolve(log, TOPIC, Offsets({0: 5}), Offsets({0: 9}), now=NOW) == [Span(at(0), 5, 9)]
+    assert await resolve(log, TOPIC, Time(0), Offsets({0: 9}), now=NOW) == [Span(at(0), 0, 9), Span(at(1), 0, 1)]
+
+
+async def test_an_empty_range_is_an_error(log: MemoryLog) -> None:
+    with pytest.raises(NothingError, match="no record in this range"):
+        await resolve(log, TOPIC, Time(NOW), Edge.LATEST, now=NOW)
+
+
+async def test_an_end_before_the_beginning_is_an_error(log: MemoryLog) -> None:
+    with pytest.raises(UsageError, match="is not after"):
+        await resolve(log, TOPIC, Time(NOW - 5), Time(NOW - 6), now=NOW)
+
+
+async def test_a_partition_that_is_not_there_is_an_error(log: MemoryLog) -> None:
+    with pytest.raises(UsageError, match="no partition 17"):
+        await resolve(log, TOPIC, Offsets({17: 0}), Edge.LATEST, now=NOW)
+
+
+async def test_what_retention_took_is_an_error_and_not_a_smaller_range(log: MemoryLog) -> None:
+    log.starts[at(0)] = 3
+    with pytest.raises(GoneError, match="older than what is kept"):
+        await resolve(log, TOPIC, Time(NOW - 8 * DAY), Edge.LATEST, now=NOW, kept_s=7 * DAY)
+    with pytest.raises(GoneError, match="starts at offset 3"):
+        await resolve(log, TOPIC, Offsets({0: 2}), Edge.LATEST, now=NOW)
+    assert Span(at(0), 3, 24) in await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW)
+    # Within the retention nothing can be gone: what lies before the first record was never there.
+    assert Span(at(0), 3, 24) in await resolve(log, TOPIC, Time(NOW - DAY), Edge.LATEST, now=NOW)
+
+
+async def test_a_span_is_read_page_by_page_and_no_further(log: MemoryLog) -> None:
+    pages = [[record.offset for record in page] async for page in records(log, Span(at(0), 2, 9), page=3)]
+    assert pages == [[2, 3, 4], [5, 6, 7], [8]]
+
+
+def test_a_span_can_be_written_down() -> None:
+    span = Span(at(3), 5, 8)
+    assert span_from(span.as_json()) == span

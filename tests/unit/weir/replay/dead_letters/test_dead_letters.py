@@ -1,0 +1,465 @@
+"""A run over the dead letters: each is sent once, whatever fails; dry, nothing is written."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.weir.chat.helpers import begin, ends, frame
+from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
+from tests.unit.weir.replay.dead_letters.letters import (
+    AWAY,
+    LETTERS,
+    ORDERS,
+    REQUESTS,
+    a_request,
+    all_records,
+    bury,
+    bury_request,
+    by_rabbitmq,
+    letters,
+    order,
+    orders_in,
+    requests_in,
+)
+from weir import topics
+from weir.chat import frames, requests
+from weir.chat.audit import Audit
+from weir.chat.frames import Status, Terminal
+from weir.chat.requests import OnDisconnect
+from weir.envelope import Json
+from weir.events.publishing import Events
+from weir.events.replays import ReplayRedriven
+from weir.log.log import LogRefusedError, LogUnavailableError, Partition
+from weir.log.partitioner import partition_for
+from weir.ranges.errors import NothingError, UnfinishedError, UsageError, WithdrawnError
+from weir.ranges.when import Edge
+from weir.replay.dead_letters import dead_letters, outcomes
+from weir.replay.dead_letters.choosing import CUT, Wanted
+from weir.replay.dead_letters.dead_letters import Pace, Redriving, Steps
+from weir.replay.dead_letters.letters_report import as_text
+from weir.replay.dead_letters.outcomes import Outcomes
+from weir.replay.dead_letters.resending import HISTORY_MAX, TOO_LARGE, UNWRITABLE, Sender
+from weir.replay.runs import Kind, Runs
+from weir.settings import RECORD_OVERHEAD_BYTES, Settings
+
+CHUNKS = topics.CHAT_CHUNKS.name
+LEAVE = Pace(wait=False)
+
+
+class Heard:
+    """What a person is told."""
+
+    def __init__(self) -> None:
+        self.run = ""
+        self.sent = self.ended = 0
+
+    def began(self, run: str, _letters: int) -> None:
+        self.run = run
+
+    def advance(self, count: int) -> None:
+        self.sent += count
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+async def app(log: MemoryLog) -> AsyncIterator[Any]:
+    events = Events(log)
+    settings = Settings(kafka_max_message_bytes=(1 << 20) + RECORD_OVERHEAD_BYTES)
+    async with tails_of(log) as tails:
+        yield SimpleNamespace(log_client=log, events=events, tails=tails, settings=settings, audit=Audit(events))
+        await events.drain(5)
+
+
+def redriving(app: Any, heard: Heard | None = None) -> Redriving:
+    heard = heard or Heard()
+    return Redriving(app, Steps(began=heard.began, sent=heard.advance, waits=lambda _: None, ended=heard.end))
+
+
+async def started(app: Any, heard: Heard | None = None, pace: Pace = LEAVE) -> Json:
+    app.log_client.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    return await redriving(app, heard).carry_out(run, pace)
+
+
+async def resumed(app: Any, run_id: str) -> Json:
+    run = await Runs(app.log_client, app.events, tenant="default").find(run_id)
+    return await redriving(app).carry_out(run, LEAVE)
+
+
+async def test_a_request_that_failed_is_sent_again_as_a_new_submission_of_the_same_uid(
+    app: Any, log: MemoryLog
+) -> None:
+    old = a_request(1, deadline="2026-01-01T00:00:00Z", on_disconnect=OnDisconnect.CANCEL, priority=3)
+    letter = await bury_request(log, old, headers=[("mine", b"kept")])
+    at = Partition(CHUNKS, partition_for(old.key, 6))
+    log.put(at, b"k", b"what stands there")
+    report = await started(app)
+    (again,) = requests_in(log)
+    assert again == replace(
+        old,
+        event_id=again.event_id,
+        accepted_at=again.accepted_at,
+        chunks_from=1,
+        deadline=None,
+        on_disconnect=OnDisconnect.CONTINUE,
+        redriven=again.redriven,
+    )
+    assert again.event_id != old.event_id
+    assert again.accepted_at > old.accepted_at
+    (life,) = again.redriven
+    reason = "failed: upstream_unavailable"
+    assert life == {"run": report["run"], "letter": letter, "at": again.accepted_at, "reason": reason, "rid": "evt-1"}
+    (record,) = all_records(log, REQUESTS)
+    assert (record.key, record.partition) == (old.key, at.partition)
+    assert list(record.headers) == [("mine", b"kept"), ("weir-redriven", f"{report['run']}/{letter}".encode())]
+
+
+async def test_its_history_is_kept_from_run_to_run_as_far_as_there_is_room(app: Any, log: MemoryLog) -> None:
+    lives = tuple({"run": f"r-{n}", "rid": f"evt-{n}"} for n in range(HISTORY_MAX))
+    marks = [("weir-redriven", f"r-{n}/l-{n}".encode()) for n in range(HISTORY_MAX)]
+    await bury_request(log, a_request(1, redriven=lives), headers=marks)
+    report = await started(app)
+    (again,), (record,) = requests_in(log), all_records(log, REQUESTS)
+    assert [life["run"] for life in again.redriven] == [*(f"r-{n}" for n in range(1, HISTORY_MAX)), report["run"]]
+    assert again.replaces == "evt-1"
+    runs = [value.decode().partition("/")[0] for _, value in record.headers]
+    assert runs == [life["run"] for life in again.redriven]
+
+
+async def test_what_is_no_request_goes_back_as_it_was(app: Any, log: MemoryLog) -> None:
+    for topic in (REQUESTS, ORDERS, "ai-feedback-events"):
+        await bury(log, b"no JSON \xff", topic=topic, key=b"\xff", headers=[("h", b"\xfe")])
+    await bury(log, b"keyless", key=b"")
+    report = await started(app)
+    for topic in (REQUESTS, ORDERS, "ai-feedback-events"):
+        record = next(one for one in all_records(log, topic) if one.key is not None)
+        assert (record.partition, record.key, record.value) == (partition_for(b"\xff", 6), b"\xff", b"no JSON \xff")
+        assert record.headers[0] == ("h", b"\xfe")
+    (keyless,) = [one for one in all_records(log, REQUESTS) if one.key is None]
+    assert keyless.partition == 1  # where it stood
+    assert (report["sent"], report["requests"]["sent"]) == (4, 0)
+    assert (await Runs(log, app.events, tenant="default").find(report["run"])).ended is not None
+
+
+async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(app: Any, log: MemoryLog) -> None:
+    made = order(log, by_rabbitmq(1))
+    order(log, by_rabbitmq(7))  # of one that did not fail
+    await bury_request(log, by_rabbitmq(1))
+    await bury_request(log, by_rabbitmq(2))  # retention has its order
+    report = await started(app)
+    again = next(one for one in orders_in(log) if one.redriven)
+    sent = next(one for one in requests_in(log) if one.uid == "u-1")
+    assert again == replace(made, submission=sent.event_id, chunks_from=sent.chunks_from, again=False, redriven=True)
+    assert len(orders_in(log)) == 3
+    assert report["rabbitmq"] == {"ordered": 1, "gone": 1}
+
+
+async def test_what_is_too_large_or_gone_meanwhile_is_skipped(app: Any, log: MemoryLog) -> None:
+    await bury(log, b"x" * 2000)
+    await bury(log, b"small")
+    app.settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
+    report = await started(app)
+    assert (report["sent"], report["skipped"]) == (1, {TOO_LARGE: 1})
+
+
+class Stopping(MemoryLog):
+    """Takes so many appends, and no more; the last one may land all the same."""
+
+    left, lands = 1 << 30, False
+
+    async def _append(self, at: Partition, key: bytes | None, value: bytes | None, headers: Any) -> int:
+        if self.left > 0:
+            self.left -= 1
+            return await super()._append(at, key, value, headers)
+        if self.left == 0 and self.lands:
+            self.left = -1
+            await super()._append(at, key, value, headers)
+        raise LogUnavailableError("killed")
+
+
+@pytest.mark.parametrize("lands", [True, False])
+async def test_a_run_that_stops_anywhere_and_is_resumed_sends_each_once(
+    monkeypatch: pytest.MonkeyPatch, lands: bool
+) -> None:
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    stopped = 0
+    for left in range(1, 13):
+        log, heard = Stopping(), Heard()
+        for number in (1, 2):
+            order(log, by_rabbitmq(number))
+            await bury_request(log, by_rabbitmq(number))
+        await bury_request(log, a_request(3))
+        await bury(log, b"no JSON")
+        events = Events(log)
+        settings = Settings(kafka_max_message_bytes=(1 << 20) + RECORD_OVERHEAD_BYTES)
+        async with tails_of(log) as tails:
+            app = SimpleNamespace(log_client=log, events=events, tails=tails, settings=settings, audit=Audit(events))
+            log.left, log.lands = left, lands
+            report = await _began(app, heard)
+            if report is None:
+                stopped += 1
+                log.left = 1 << 30
+                report = await resumed(app, heard.run)
+            await events.drain(5)
+            assert Counter(one.uid for one in well_formed(log)) == {"u-1": 1, "u-2": 1, "u-3": 1}
+            assert len(all_records(log, REQUESTS)) == 4
+            again = [one for one in orders_in(log) if one.redriven]
+            assert sorted(one.uid for one in again) == ["u-1", "u-2"]
+            assert {one.submission for one in again} < {one.event_id for one in well_formed(log)}
+            told = await Runs(log, events, tenant="default").results(report["run"], ReplayRedriven)
+            assert len(told) == report["sent"] == 4
+    assert stopped > 8
+
+
+async def _began(app: Any, heard: Heard) -> Json | None:
+    """The report of a run; None of one that has stopped."""
+    try:
+        return await started(app, heard)
+    except UnfinishedError:
+        return None
+
+
+def well_formed(log: MemoryLog) -> list[Any]:
+    return [requests.decode(one.value) for one in all_records(log, REQUESTS) if one.value != b"no JSON"]
+
+
+async def test_letters_that_come_during_a_run_are_left_for_the_next_one(app: Any, log: MemoryLog) -> None:
+    await bury(log, b"first")
+    heard = Heard()
+    log.fail_append = lambda at, _: LogUnavailableError("away") if at.topic == REQUESTS else None
+    with pytest.raises(UnfinishedError) as stopped:
+        await started(app, heard)
+    assert f"--resume {heard.run}" in str(stopped.value)
+    log.fail_append = lambda *_: None
+    await bury(log, b"second")
+    report = await resumed(app, heard.run)
+    assert (report["letters"], report["sent"]) == (1, 1)
+
+
+async def test_a_dry_run_writes_nothing_and_shows_what_it_would_do(app: Any, log: MemoryLog) -> None:
+    for number in range(8):
+        await bury_request(log, a_request(number))
+    await bury(log, b"x" * 100, value_max_bytes=50)
+    before = {at: len(records) for at, records in log.records.items()}
+    report = await redriving(app).look(Edge.EARLIEST, Edge.LATEST, Wanted())
+    await app.events.drain(5)
+    assert {at: len(records) for at, records in log.records.items()} == before
+    assert report["by"] == [{"topic": REQUESTS, "reason": "failed: upstream_unavailable", "letters": 8, "sent": 0}]
+    assert report["skipped"] == {CUT: 1}
+    text = as_text(report)
+    assert "would be sent" in text
+    assert text.count("evt-") == 5
+    assert "Bearer" not in text
+    assert AWAY["message"] not in text
+
+
+async def test_the_ends_are_waited_for_and_the_run_ends_with_its_report(app: Any, log: MemoryLog) -> None:
+    heard = Heard()
+    for number in range(5):
+        await bury_request(log, a_request(number))
+    report = await _with_ends(app, log, heard)
+    assert report["requests"] == {
+        "sent": 5,
+        "waited": True,
+        "ends": {"completed": 2, "failed": 1, "cancelled": 1, "refused": 1},
+    }
+    assert heard.ended == 5
+    run = await Runs(log, app.events, tenant="default").find(report["run"])
+    assert run.ended is not None
+    assert run.ended.summary == report
+    assert await resumed(app, report["run"]) == report
+    assert "5 of 5 letters sent again" in as_text(report)
+
+
+async def _with_ends(app: Any, log: MemoryLog, heard: Heard) -> Json:
+    """A worker that brings each request to another end as soon as it is in the log."""
+    append = log._append
+
+    async def answered(at: Partition, key: bytes | None, value: bytes | None, headers: Any) -> int:
+        offset = await append(at, key, value, headers)
+        if at.topic == REQUESTS:
+            request = requests.decode(value)
+            for one in _ends(int(request.uid[-1]), request.event_id):
+                told = replace(one, uid=request.uid)
+                log.put(Partition(CHUNKS, at.partition), request.key, frames.encode(told, event_id="e", tenant="t"))
+        return offset
+
+    log._append = answered  # type: ignore[method-assign]
+    return await started(app, heard, Pace(patience_s=5))
+
+
+def _ends(which: int, rid: str) -> list[frames.Frame]:
+    own = replace(begin("a"), rid=rid)
+    failed = Terminal(status=Status.FAILED, error={"message": "no", "status": 502})
+    return [
+        [own, replace(ends("a"), rid=rid)],
+        [own, replace(ends("a", failed), rid=rid)],
+        [frame(frames.Kind.TERMINAL, rid="", terminal=Terminal(status=Status.CANCELLED))],
+        [frame(frames.Kind.CONFLICT, rid="evt-other", submission=rid)],
+        [own, replace(ends("a"), rid=rid)],
+    ][which]
+
+
+async def test_where_nothing_happens_any_more_the_command_stops_and_can_go_on(app: Any, log: MemoryLog) -> None:
+    await bury_request(log, a_request(1))
+    heard = Heard()
+    with pytest.raises(UnfinishedError, match="is a worker running") as stopped:
+        await started(app, heard, Pace(patience_s=0.05))
+    assert heard.run in str(stopped.value)
+    assert stopped.value.EXIT_CODE == 5
+
+
+async def test_a_run_of_another_kind_is_not_resumed(app: Any, log: MemoryLog) -> None:
+    log.now = time.time()
+    run = await Runs(log, app.events, tenant="default").begin(Kind.FEEDBACK, {}, [], by="cli")
+    with pytest.raises(UsageError, match="it is of feedback"):
+        await resumed(app, run.id)
+
+
+async def cancel(app: Any, run_id: str) -> None:
+    runs = Runs(app.log_client, app.events, tenant="default")
+    await runs.end(await runs.find(run_id), {}, status="cancelled")
+
+
+async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    for number in range(4):
+        await bury_request(log, a_request(number))
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    send = Sender.send
+
+    async def and_cancelled(sender: Sender, batch: Any) -> None:
+        await send(sender, batch)
+        await cancel(app, run.id)
+
+    monkeypatch.setattr(Sender, "send", and_cancelled)
+    for go_on in (redriving(app).carry_out(run, LEAVE), resumed(app, run.id)):
+        with pytest.raises(WithdrawnError, match=f"run {run.id} was cancelled") as stopped:
+            await go_on
+        assert stopped.value.EXIT_CODE == 7
+    assert len(requests_in(log)) == 2
+    found = await Runs(log, app.events, tenant="default").find(run.id)
+    assert found.ended is not None
+    assert found.ended.status == "cancelled"
+
+
+async def test_who_cancels_a_run_that_waits_stops_that(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "ASK_S", 0.05)
+    await bury_request(log, a_request(1))
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    task = asyncio.create_task(redriving(app).carry_out(run, Pace(patience_s=60)))
+    await log.until(lambda: bool(requests_in(log)))
+    await cancel(app, run.id)
+    with pytest.raises(WithdrawnError):
+        await asyncio.wait_for(task, WAIT_S)
+
+
+async def test_a_run_that_is_cancelled_after_its_last_letter_is_not_completed(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury(log, b"no JSON")
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    follow = Outcomes.follow
+
+    async def and_cancelled(waiting: Outcomes, sent: Any) -> None:
+        await follow(waiting, sent)
+        await cancel(app, run.id)
+
+    monkeypatch.setattr(Outcomes, "follow", and_cancelled)
+    with pytest.raises(WithdrawnError):
+        await redriving(app).carry_out(run, Pace(patience_s=5))
+
+
+async def test_a_run_that_failed_can_be_resumed(app: Any, log: MemoryLog) -> None:
+    await bury_request(log, a_request(1))
+    log.now = time.time()
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    await Runs(log, app.events, tenant="default").end(run, {"error": "no"}, status="failed")
+    assert (await resumed(app, run.id))["sent"] == 1
+
+
+async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_it_failed(
+    app: Any, log: MemoryLog
+) -> None:
+    await bury_request(log, a_request(1))
+    await bury_request(log, a_request(1, event_id="evt-2"), error={"message": "no", "code": "other"})
+    log.now = time.time()
+    wanted = Wanted(reason="connection")
+    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, wanted, by="http")
+    with pytest.raises(NothingError):
+        await redriving(app).carry_out(run, LEAVE)
+    ended = (await Runs(log, app.events, tenant="default").find(run.id)).ended
+    assert ended is not None
+    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range is meant"})
+
+
+async def test_more_letters_than_can_be_held_are_too_many(
+    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "RANGE_MAX", 3)
+    for number in range(4):
+        await bury_request(log, a_request(number))
+    for decide in (
+        redriving(app).look(Edge.EARLIEST, Edge.LATEST, Wanted()),
+        redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="http"),
+    ):
+        with pytest.raises(UsageError, match=r"^--from: 4 letters .* smaller range"):
+            await decide
+
+
+def nested(levels: int) -> bytes:
+    """A request that can be read, and not written, if it has levels enough."""
+    value = requests.encode(a_request(1, body={"model": "m", "messages": "DEEP"}))
+    return value.replace(b'"DEEP"', b"[" * levels + b"]" * levels)
+
+
+async def test_a_letter_that_cannot_be_written_again_is_skipped_and_no_other_one_suffers(
+    app: Any, log: MemoryLog
+) -> None:
+    await bury_request(log, a_request(1), value=nested(900))
+    await bury(log, b"refused")
+    await bury_request(log, a_request(2))
+    await bury(log, b"fine")
+    log.fail_append = lambda _, value: LogRefusedError("too large") if value == b"refused" else None
+    report = await started(app)
+    assert (report["letters"], report["sent"], report["skipped"]) == (4, 2, {UNWRITABLE: 2})
+    assert {record.value for record in all_records(log, REQUESTS)} >= {b"fine"}
+    run = await Runs(log, app.events, tenant="default").find(report["run"])
+    assert run.ended is None  # the end of the one request is still open
+
+
+async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(app: Any, log: MemoryLog) -> None:
+    await bury(log, b"x" * 700, key=b"k" * 300)
+    app.settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
+    report = await started(app)
+    assert (report["sent"], report["skipped"]) == (0, {TOO_LARGE: 1})
+
+
+async def test_no_more_are_sent_in_a_second_than_was_asked_for(app: Any, log: MemoryLog) -> None:
+    for number in range(4):
+        await bury_request(log, a_request(number))
+    began = time.monotonic()
+    await started(app, pace=Pace(rate=40, wait=False))
+    assert time.monotonic() - began >= 0.1
+    assert len(letters(log)) == 4
+    assert {at.topic for at in log.records} >= {LETTERS, REQUESTS}

@@ -1,0 +1,138 @@
+"""Waits that are bounded without a timer each: they end in time, and only then."""
+
+import asyncio
+import time
+
+import pytest
+
+from weir.timing import Alarm, Patience
+
+SOON_S = 0.03
+LATE_S = 5.0
+
+
+async def until_rung(rung: list[float]) -> None:
+    async with asyncio.timeout(LATE_S):
+        while not rung:  # the subject must not help its own test
+            await asyncio.sleep(0.005)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_an_alarm_rings_once_and_not_before_its_time() -> None:
+    rung: list[float] = []
+    alarm = Alarm(lambda: rung.append(now()))
+    due = now() + SOON_S
+    alarm.set(due)
+    await until_rung(rung)
+    await asyncio.sleep(2 * SOON_S)
+    assert len(rung) == 1
+    assert rung[0] >= due
+
+
+async def test_an_alarm_that_is_moved_rings_at_the_later_time_only() -> None:
+    rung: list[float] = []
+    alarm = Alarm(lambda: rung.append(now()))
+    alarm.set(now() + SOON_S)
+    due = now() + 4 * SOON_S
+    alarm.set(due)
+    await until_rung(rung)
+    assert rung[0] >= due
+
+
+async def test_an_alarm_that_is_moved_forward_rings_at_the_earlier_time() -> None:
+    rung: list[float] = []
+    alarm = Alarm(lambda: rung.append(now()))
+    alarm.set(now() + 60)
+    alarm.set(now() + SOON_S)
+    await until_rung(rung)
+
+
+@pytest.mark.parametrize("how", ["clear", "close"])
+async def test_an_alarm_that_is_cleared_does_not_ring_and_can_be_set_again(how: str) -> None:
+    rung: list[float] = []
+    alarm = Alarm(lambda: rung.append(now()))
+    alarm.set(now() + SOON_S)
+    getattr(alarm, how)()
+    await asyncio.sleep(3 * SOON_S)
+    assert not rung
+    alarm.set(now() + SOON_S)
+    await until_rung(rung)
+
+
+async def test_a_wait_that_takes_too_long_is_a_timeout_and_the_next_is_measured_anew() -> None:
+    patience = Patience()
+    for _ in range(2):
+        with patience.until(now() + LATE_S):
+            await asyncio.sleep(0)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError), patience.until(now() + SOON_S):
+            await asyncio.sleep(LATE_S)
+        assert time.monotonic() - began < LATE_S
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+    patience.close()
+
+
+async def test_time_between_the_waits_does_not_count() -> None:
+    patience = Patience()
+    with patience.until(now() + SOON_S):
+        await asyncio.sleep(0)
+    await asyncio.sleep(3 * SOON_S)
+    with patience.until(now() + LATE_S):
+        await asyncio.sleep(0)
+    patience.close()
+
+
+async def test_a_cancellation_by_somebody_else_goes_on() -> None:
+    patience = Patience()
+    began = asyncio.Event()
+
+    async def wait() -> None:
+        with patience.until(now() + LATE_S):
+            began.set()
+            await asyncio.sleep(LATE_S)
+
+    task = asyncio.create_task(wait())
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_cancelled_by_both_the_other_one_wins() -> None:
+    patience = Patience()
+
+    async def wait() -> None:
+        with patience.until(now() + SOON_S):
+            try:
+                await asyncio.sleep(LATE_S)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # slow to end: the other cancellation comes meanwhile
+                raise
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    patience._ring()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_inside_a_timeout_each_ends_its_own_wait() -> None:
+    patience = Patience()
+
+    async def wait() -> None:
+        async with asyncio.timeout(SOON_S):
+            with patience.until(now() + LATE_S):
+                await asyncio.sleep(LATE_S)
+
+    with pytest.raises(TimeoutError):
+        await wait()
+    async with asyncio.timeout(LATE_S):
+        with pytest.raises(TimeoutError), patience.until(now() + SOON_S):
+            await asyncio.sleep(LATE_S)
+    patience.close()

@@ -1,0 +1,80 @@
+"""A request's row, from whichever worker has it."""
+
+import asyncio
+
+from app.core import Weir
+from tables import requests, terminals
+from web.owners import Owners
+from weir.chat.lifecycle import State
+from weir.envelope import Json
+from weir.errors import NotFoundError, UnavailableError
+
+HTTP_OK, HTTP_NOT_FOUND = 200, 404
+FRESH_S = 1.0  # a request that was accepted just now has its row after so long
+LOOK_S = 0.05
+
+
+class Lookup:
+    """Finds rows, for one worker."""
+
+    def __init__(self, app: Weir, owners: Owners) -> None:
+        self._app = app
+        self._owners = owners
+
+    async def row(self, uid: str, *, forwarded: bool = False) -> Json:
+        """The row of a request, from here or from its owner.
+
+        Args:
+            uid: the request.
+            forwarded: another worker asks, because it takes this one for the owner.
+
+        Raises:
+            NotFoundError: nobody knows it.
+            UnavailableError: its owner is away.
+        """
+        owner = self._owners.of("requests", uid.encode())
+        if owner is not None and not forwarded:
+            status, row = await self._owners.ask(owner, f"/requests/{uid}")
+            if status == HTTP_OK:
+                return row
+            if status != HTTP_NOT_FOUND:
+                raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
+        elif owner is not None or self._app.rebalancing:
+            # Two workers disagree about who owns it, or nobody knows yet: that is no reason to deny it.
+            raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
+        elif (found := _own_row(uid)) is not None:
+            return found
+        raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
+
+    async def fresh(self, uid: str) -> Json:
+        """The row of a request that may have been accepted just now.
+
+        Raises:
+            NotFoundError, UnavailableError: as for `row`.
+        """
+        deadline = asyncio.get_running_loop().time() + FRESH_S
+        while True:
+            try:
+                row = await self.row(uid)
+                if row.get("rid") is not None:
+                    return row
+            except NotFoundError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            if asyncio.get_running_loop().time() > deadline:  # a row that nobody has told the identity of
+                raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
+            await asyncio.sleep(LOOK_S)
+
+
+def _own_row(uid: str) -> Json | None:
+    """A row of this worker.
+
+    Its state is what its trace events have told so far, here as in lists and filters: a row that shows an end shows all
+    about that end. The terminals table knows sooner which submission counts and where the answer stands in the log.
+    Those are added, so that the answer can be read while its row still runs (``requests.has_ended``).
+    """
+    row, ended = requests.get(uid), terminals.get(uid)
+    if ended is None or requests.superseded(row, ended.rid):
+        return row
+    known = {"rid": ended.rid, "tenant": ended.tenant, "first": ended.first, "last": ended.last}
+    return {"uid": uid, "state": State.UNKNOWN, "attempts": [], **(row or {}), **known}

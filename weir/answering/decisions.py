@@ -1,0 +1,69 @@
+"""What was decided about a request, in the words of agent-decision-events. Pure."""
+
+from typing import Final
+
+from weir.answering.continuing import Plan
+from weir.chat.account import ROUTE, decision_id
+from weir.chat.frames import Kind
+from weir.chat.requests import ChatRequest
+from weir.events.decisions import Candidate, DecisionMade, DecisionType
+
+# What can be done with an answer that somebody left, each with why it was, and why the others were not.
+_FINISH, _CALL, _CONTINUE, _RESTART, _FAIL = "finish", "call", "continue", "restart", "fail"
+_CHOSEN: Final = {
+    _FINISH: "the answer is whole, only its end is missing",
+    _CALL: "nothing was said to the reader yet",
+    _CONTINUE: "the LLM goes on with what it has said",
+    _RESTART: "the LLM cannot go on with this answer, so it is said again",
+    _FAIL: "the LLM cannot go on with this answer, and a stream must not repeat itself",
+}
+_REJECTED: Final = {
+    _FINISH: dict.fromkeys((_CALL, _CONTINUE, _RESTART, _FAIL), "nothing is left to be said"),
+    _CALL: {_FINISH: "the answer is not whole", _CONTINUE: "there is nothing to go on with"},
+    _CONTINUE: {_FINISH: "the answer is not whole", _RESTART: "what was said would be said twice"},
+    _RESTART: {_FINISH: "the answer is not whole", _CONTINUE: _CHOSEN[_RESTART].partition(",")[0]},
+    _FAIL: {_CONTINUE: _CHOSEN[_FAIL].partition(",")[0], _RESTART: "OPENAI_CONTINUATION is fail"},
+}
+
+
+def decision(request: ChatRequest, attempt: str, does: Plan, *, again: bool, worker: str) -> DecisionMade:
+    """The decision that led to an attempt.
+
+    Args:
+        request: what it is about.
+        attempt: the LLM call that follows.
+        does: what was planned.
+        again: this worker's own call before it broke off.
+        worker: host:port of who decides.
+    """
+    if does.kind is Kind.BEGIN:
+        model = str(request.body.get("model"))
+        chosen = f"{ROUTE}:{model}"
+        kind, reason = DecisionType.ROUTING, "the only route"
+        candidates = [Candidate(name=chosen, route=ROUTE, model=model)]
+    else:
+        kind = DecisionType.FAILOVER if again else DecisionType.CONTINUATION
+        chosen = _choice(does)
+        reason = _CHOSEN[chosen]
+        rejected = [Candidate(name=name, rejected=why) for name, why in _REJECTED[chosen].items()]
+        candidates = [Candidate(name=chosen), *rejected]
+    return DecisionMade(
+        uid=request.uid,
+        decision_id=decision_id(attempt),
+        decision_type=kind,
+        attempt=attempt,
+        candidates=candidates,
+        chosen=chosen,
+        reason=reason,
+        worker=worker,
+    )
+
+
+def _choice(does: Plan) -> str:
+    if does.kind is Kind.RESTART:
+        return _RESTART
+    if does.error is not None:
+        return _FAIL
+    if does.body is None:
+        return _FINISH
+    return _CONTINUE if does.goes_on else _CALL

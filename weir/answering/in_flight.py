@@ -1,0 +1,379 @@
+"""What a worker has in flight: one task for each request, its event settled only after the terminal was read back.
+
+The offset of an event is committed when it and all before it are acknowledged, so a worker that dies leaves every
+unfinished request to the next owner of its partition. Nothing is acknowledged for having been started.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from faust.types import EventT
+
+from app.core import Weir
+from tables import requests as rows
+from tables import terminals
+from tables.terminals import Ended
+from weir import topics
+from weir.answering.answering import Answering, Claim, NotBegunError, Slot, Slots
+from weir.answering.lineage import Provenance
+from weir.answering.reporting import Story
+from weir.chat import frames, requests
+from weir.chat.admission import Admission
+from weir.chat.audit import SUBMIT, Caller
+from weir.chat.dead_lettering import bury, mourn, surely
+from weir.chat.fold import Answer
+from weir.chat.frames import Frame, Kind, Status
+from weir.chat.lifecycle import TERMINAL, Happening
+from weir.chat.requests import ChatRequest, Ingress, new_id
+from weir.envelope import utc_iso
+from weir.events.base import derived_id
+from weir.log.log import LogError, Partition
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3  # of a request that meets a defect of ours; the last one only writes that it failed
+OWNER_CHECK_S = 0.5  # how often one that waits for its event looks whether the partition is still ours
+TELLING_MAX = 4  # ends that are read again at once, after a crash
+RETRY_S = 1.0  # pause before a request that met a defect of ours is tried again
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A request that this worker brings to its end."""
+
+    request: ChatRequest
+    slot: Slot
+    events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
+    delivered: asyncio.Event = field(default_factory=asyncio.Event)
+    in_log: asyncio.Event = field(default_factory=asyncio.Event)  # or known not to be
+    ended: bool = False  # its answer is in the log; what is left is to settle it
+    claim: Claim | None = None  # of one that is begun ahead of its event
+    context: Context | None = None  # of its first delivery: a table is changed under an event
+    task: "asyncio.Task[None] | None" = None
+
+    def deliver(self, event: "EventT[Any]") -> None:
+        """Take a delivery. Must be called while the agent handles it."""
+        self.events.append(event)
+        self.context = self.context or copy_context()
+        self.delivered.set()
+        self.in_log.set()
+
+
+class Work:
+    """Takes events of chat-requests, many at once."""
+
+    def __init__(self, app: Weir, answering: Answering, provenance: Provenance | None = None) -> None:
+        self._app = app
+        self._provenance = provenance
+        self._answering = answering
+        self._slots = Slots(app.settings.max_in_flight)
+        self._in_flight: dict[str, InFlight] = {}
+        self._ended = 0  # of these, what is only being told of
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._telling = asyncio.Semaphore(TELLING_MAX)
+        self._admission = Admission(app, self._own)
+
+    def begin(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
+        """Begin a request of this worker's own partition while it is on its way to the log, ahead of its event.
+
+        Its begin mark leaves together with it; the LLM is called when both are in the log and the mark counts.
+
+        Only for a uid that was made up for it: of any other, an earlier submission may be waiting in the topic, and
+        the first one counts. A worker with its hands full leaves it to the event, as one that stops does. If this
+        worker dies or loses the partition, the event begins it where it is delivered, as it always would.
+        """
+        if self._app.draining or partition not in self._app.own_partitions() or not self._slots.acquire_nowait():
+            return
+        work = InFlight(request, Slot(self._slots, held=True))
+        published.add_done_callback(lambda _: work.in_log.set())
+
+        async def accepted() -> bool:
+            await work.in_log.wait()
+            return bool(work.events) or (not published.cancelled() and published.exception() is None)
+
+        try:
+            work.claim = self._answering.claim(request, _chunks_of(partition), accepted)
+        except LogError:
+            work.slot.give_back()
+        else:
+            self._launch(work, partition)
+
+    def _launch(self, work: InFlight, partition: int) -> None:
+        self._in_flight[work.request.uid] = work
+        work.task = self._own(self._run(work, partition))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered or followed."""
+        return len(self._in_flight) - self._ended
+
+    def generated(self, tenant: str, fingerprint: str, think_tags: str) -> list[str]:
+        """The requests that ask this, came by HTTP without a name, and are being answered here."""
+        running = [one.request for one in self._in_flight.values() if not one.ended]
+        wanted = tenant, fingerprint, think_tags
+        asked = [one for one in running if (one.tenant, one.fingerprint, one.think_tags or "") == wanted]
+        return [one.uid for one in asked if one.ingress is Ingress.HTTP and requests.is_minted(one.uid)]
+
+    async def take(self, event: "EventT[Any]") -> None:
+        """Take one event; returns when the next one may come. Settles it later, by itself."""
+        if self._app.draining:
+            await self._never()
+        await self._take_or_bury(event)
+
+    async def _take_or_bury(self, event: "EventT[Any]") -> None:
+        try:
+            request = await self._admission.admit(event)
+            if request is not None:
+                await self._take(event, request)
+        except Exception:
+            # An agent that raises stops its partition; a record that makes it raise would stop it again.
+            logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)
+            await bury(self._app, event, "a defect in taking it")
+
+    async def _take(self, event: "EventT[Any]", request: ChatRequest) -> None:
+        known = self._in_flight.get(request.uid)
+        ended = terminals.get(request.uid)
+        if known is not None and known.request.event_id == request.event_id:
+            known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
+        elif ended is not None and ended.rid == request.event_id:
+            self._own(self._tell_again(event, request, ended))  # settled before a crash that came before the commit
+        elif known is not None and known.request.event_id == request.replaces:
+            self._own(self._take_after(known, event))  # that has failed, and is not through with telling it
+        elif known is not None:
+            first = known.request
+            same = (request.fingerprint, request.tenant) == (first.fingerprint, first.tenant)
+            self._own(self._answer_again(event, request, first.event_id, first.chunks_from, same=same, ended=False))
+        elif ended is None or _begins_anew(request, ended):
+            await self._start(event, request, ended)
+        else:
+            same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
+            self._own(self._answer_again(event, request, ended.rid, ended.first, same=same, ended=True))
+
+    async def _take_after(self, known: InFlight, event: "EventT[Any]") -> None:
+        """Take a request from the dead letters when the one whose end it is to replace is done with."""
+        if known.task is not None:
+            await asyncio.wait({known.task})
+        if not self._app.draining and event.message.partition in self._app.own_partitions():
+            await self._take_or_bury(event)  # else the next owner gets it again
+
+    def _audit(self, request: ChatRequest) -> None:
+        self._app.audit.record(
+            SUBMIT,
+            Caller(ingress=request.ingress),
+            tenant=request.tenant,
+            actor=request.username,
+            resource_id=request.uid,
+            event_id=derived_id(request.event_id, SUBMIT.name),
+            traceparent=request.traceparent,
+        )
+
+    @staticmethod
+    async def _never() -> None:
+        """Take nothing more: wait until the stopping worker cancels this stream."""
+        await asyncio.get_running_loop().create_future()
+
+    async def drain(self, seconds: float) -> None:
+        """Finish what is in flight within ``seconds``; what is left goes to the next owner.
+
+        Who follows somebody else's attempt has nothing to finish.
+        """
+        for work in self._in_flight.values():
+            if not work.slot.held and work.task is not None:
+                work.task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        if self._tasks:
+            logger.warning(
+                "%d requests did not end within %g s and are left to the next owner", self.in_flight, seconds
+            )
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _start(self, event: "EventT[Any]", request: ChatRequest, ended: Ended | None) -> None:
+        """Begin a request whose uid is not in flight, and has ended like this, or never."""
+        slot = Slot(self._slots)
+        await slot.take()  # back-pressure: the rest waits in the topic
+        if self._app.draining:
+            return slot.give_back()
+        if request.uid in self._in_flight or terminals.get(request.uid) != ended:
+            # Who comes back from the dead letters waits in a task of its own: another one was first.
+            slot.give_back()
+            return await self._take(event, request)
+        if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
+            self._audit(request)
+        work = InFlight(request, slot)
+        work.deliver(event)
+        self._launch(work, event.message.partition)
+        return None
+
+    def _own(self, coroutine: "asyncio._CoroutineLike[None]") -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run(self, work: InFlight, partition: int) -> None:
+        try:
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    return await self._end(work, partition, give_up=tries_left == 0)
+                except NotBegunError:
+                    if self._app.draining or not work.events:
+                        return None  # its event, if there is to be one, begins it
+                except Exception:
+                    logger.exception("request %s: a defect, %d more tries", work.request.uid, tries_left)
+                    await asyncio.sleep(RETRY_S)
+            # An event that is never settled would hold the commit of its partition back for ever.
+            for event in work.events:
+                await bury(self._app, event, "a defect in bringing it to its end")
+        finally:
+            work.slot.give_back()
+            self._in_flight.pop(work.request.uid, None)
+
+    async def _tell_redriven(self, request: ChatRequest) -> None:
+        """Tell that a request begins anew, before anything else is told of that: its row shows an end."""
+        ended, last = terminals.get(request.uid), request.redriven[-1]
+        details = {
+            "replaces": request.replaces if ended is None else ended.rid,
+            "replaced_status": None if ended is None else ended.status,
+            "replaced_ended_at": None if ended is None else utc_iso(ended.ended_at),
+            "run": last.get("run"),
+            "letter": last.get("letter"),
+            "chunks_from": request.chunks_from,
+            "on_disconnect": request.on_disconnect,
+        }
+        event_id = derived_id(request.event_id, Happening.REDRIVEN)
+        await surely(lambda: self._app.traces.publish(request, Happening.REDRIVEN, details, event_id=event_id))
+
+    async def _end(self, work: InFlight, partition: int, *, give_up: bool) -> None:
+        """Bring a request to its end, and settle it."""
+        request = work.request
+        if request.redriven:
+            await self._tell_redriven(request)
+        story = self._story(request, partition)
+        claim, work.claim = work.claim, None
+        answer = await self._answering.answer(
+            request, _chunks_of(partition), slot=work.slot, on_attempt=story.attempted, give_up=give_up, claim=claim
+        )
+        work.slot.give_back()
+        work.ended = True
+        context = await self._delivery(work, partition)
+        if context is None or partition not in self._app.own_partitions():
+            return
+        await self._mourn(work, answer)
+        ended = context.run(self._settle, work, answer, partition)
+        if ended is not None and answer.terminal is not None:
+            self._ended += 1
+            try:
+                await story.ended(answer, answer.terminal, ended.ended_at)
+            finally:
+                self._ended -= 1
+            for event in work.events:
+                event.ack()
+
+    async def _mourn(self, work: InFlight, answer: Answer) -> None:
+        """What failed for good can be looked at, and sent again."""
+        terminal = answer.terminal
+        if terminal is None or terminal.status not in {Status.FAILED, Status.EXPIRED}:
+            return
+        if work.request.replay is not None:  # the replay's report tells; and sent again it would be nobody's
+            return
+        error = terminal.error or {}
+        reason = f"{terminal.status}: {error.get('message') or 'no reason was given'}"
+        details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}
+        # LLMs quote in their messages what they were asked, which is nothing for a log line.
+        told = f"{terminal.status}: {error.get('code') or error.get('type')}"
+        await mourn(self._app, work.events[0], reason, told=told, tenant=work.request.tenant, details=details)
+
+    async def _delivery(self, work: InFlight, partition: int) -> Context | None:
+        """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""
+        while work.context is None:
+            if self._app.draining or partition not in self._app.own_partitions():
+                return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OWNER_CHECK_S):
+                    await work.delivered.wait()
+        return work.context
+
+    def _settle(self, work: InFlight, answer: Answer, partition: int) -> Ended | None:
+        """Follow a terminal that was read out of the log into the table; the offset comes after its story is told.
+
+        Returns:
+            the table's entry; None if whoever owns it after a rebalance gets it again, and settles it.
+        """
+        request, terminal = work.request, answer.terminal
+        if terminal is None:
+            raise RuntimeError("settled without a terminal")
+        if partition not in self._app.own_partitions():
+            return None
+        ended = Ended(
+            rid=answer.rid,
+            fingerprint=request.fingerprint,
+            tenant=request.tenant,
+            status=terminal.status,
+            first=answer.first,
+            last=answer.last,
+            ended_at=answer.ended_at or time.time(),
+        )
+        terminals.put(request.uid, ended)
+        return ended
+
+    def _story(self, request: ChatRequest, partition: int) -> Story:
+        return Story(self._app, request, _chunks_of(partition), self._provenance)
+
+    async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
+        """The end of a request may not have been told before a crash: where its row does not show it.
+
+        After a rebalance everything comes again that ended since the oldest request which still runs, so most of it was
+        told. What is told twice has the same ids.
+        """
+        row = rows.get(request.uid)
+        if row is None or row.get("rid") != ended.rid or row.get("state") not in TERMINAL:
+            async with self._telling:
+                try:
+                    await surely(lambda: self._story(request, event.message.partition).told_again(ended))
+                except Exception:  # its figures are missing then; the request has ended all the same
+                    logger.exception("request %s: its end could not be told again", request.uid)
+        event.ack()
+
+    async def _answer_again(
+        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
+    ) -> None:
+        """A second submission of a uid gets a mark that names it, never a second call."""
+        mark = Frame(
+            uid=request.uid,
+            rid=rid,
+            kind=Kind.ATTACH if same else Kind.CONFLICT,
+            submission=request.event_id,
+            first=first,
+            ended=ended,
+        )
+        value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
+        at = _chunks_of(event.message.partition)
+        await surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
+        event.ack()
+
+
+def _begins_anew(request: ChatRequest, ended: Ended) -> bool:
+    """Whether a request that failed or expired has come back from the dead letters since that end.
+
+    One that had come back before it, and is delivered again, was replaced by that end itself.
+    """
+    return (
+        bool(request.redriven)
+        and ended.status in {Status.FAILED, Status.EXPIRED}
+        # Of an end in a chat-chunks that was created anew since, the offset says nothing.
+        and (ended.last < request.chunks_from or ended.rid == request.replaces)
+        and (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
+    )
+
+
+def _chunks_of(partition: int) -> Partition:
+    """Where the answers to the requests of a partition stand."""
+    return Partition(topics.CHAT_CHUNKS.name, partition)

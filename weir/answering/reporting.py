@@ -1,0 +1,152 @@
+"""Tell what happens to a request, while it is answered and at its end: all events of the chat agent are made here.
+
+What is told at the end is told before the request's offset is committed, under ids that are the same whoever tells it:
+a worker that dies in between leaves it to be told again, and readers drop what they have seen.
+"""
+
+import asyncio
+import logging
+import time
+
+from app.core import Weir
+from tables.terminals import Ended
+from weir.answering.answering import Attempt
+from weir.answering.decisions import decision
+from weir.answering.lineage import Provenance
+from weir.chat.account import Account
+from weir.chat.fold import Answer
+from weir.chat.frames import Kind, Terminal
+from weir.chat.lifecycle import Happening
+from weir.chat.notes import Notes
+from weir.chat.reading import recounted
+from weir.chat.requests import ChatRequest
+from weir.envelope import seconds_of
+from weir.events.base import EventData, derived_id
+from weir.log.log import LogError, Partition
+
+logger = logging.getLogger(__name__)
+
+STEPS_AT_ONCE = 16  # of a trace, before the event loop gets a turn
+LANDED_S = 10.0  # for the last events about a request; then its offset is committed all the same, and they are counted
+
+
+class Story:
+    """Of one request, on one worker."""
+
+    def __init__(self, app: Weir, request: ChatRequest, at: Partition, provenance: Provenance | None = None) -> None:
+        self._app = app
+        self._provenance = provenance
+        self._request = request
+        self._at = at  # where its answer stands
+        self._attempt = ""  # the last one that was begun here
+        self._notes = Notes()  # of it
+        self._whole = False  # they are of all that counts
+
+    def attempted(self, attempt: Attempt) -> None:
+        """An attempt is begun here."""
+        request, does, again = self._request, attempt.does, bool(self._attempt)
+        self._attempt, self._notes = attempt.id, attempt.notes
+        self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or (does.body is not None and not does.said)
+        accepted = seconds_of(request.accepted_at)
+        queue_s = None if accepted is None else max(0.0, time.time() - accepted)
+        begun_s = queue_s if does.kind is Kind.BEGIN else None
+        self._app.metrics.attempted(does.kind, begun_s, replay=request.replay is not None)
+        details = {
+            "attempt": attempt.id,
+            "chunks_from": request.chunks_from,
+            "mark": does.kind,
+            "said": does.said,
+            "queue_ms": None if queue_s is None else round(queue_s * 1000, 3),
+        }
+        self._app.traces.emit(request, Happening.ATTEMPTED, details)
+        self._emit(decision(request, attempt.id, does, again=again, worker=self._app.worker_name))
+        if does.kind is Kind.BEGIN:
+            started = self._app.teller.started(request)
+            self._emit(started, derived_id(request.event_id, started.EVENT_TYPE))
+
+    async def ended(self, answer: Answer, terminal: Terminal, ended_at: float) -> None:
+        """The end was read out of the log; returns when all about it is in the log too, or has no hope to get there."""
+        account = self._account(answer, terminal, await self._all_notes(answer), ended_at)
+        self._count(account)
+        await self._tell_end(account)
+
+    async def told_again(self, ended: Ended) -> None:
+        """Tell the end of a request that was settled, and counted, before a crash: it may not have been told.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        answer, chunks = await recounted(
+            self._app.tails, self._at, self._request.uid, position=ended.first, rid=ended.rid, upto=ended.last
+        )
+        if answer.terminal is not None:
+            await self._tell_end(self._account(answer, answer.terminal, Notes(chunks), ended.ended_at))
+
+    def _account(self, answer: Answer, terminal: Terminal, notes: Notes, ended_at: float) -> Account:
+        return Account(
+            request=self._request,
+            answer=answer,
+            terminal=terminal,
+            notes=notes,
+            ended_at=ended_at,
+            prices=self._app.prices,
+            redactor=self._app.teller.redactor,
+        )
+
+    async def _tell_end(self, account: Account) -> None:
+        await self._tell(account)
+        if self._provenance is not None and self._request.replay is None:  # nobody was given that SQL
+            await self._provenance.tell(account)
+        await self._app.events.landed(LANDED_S)
+        # Last: a row that shows the end says that all of it was told.
+        self._app.traces.emit(
+            self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
+        )
+        await self._app.events.landed(LANDED_S)
+
+    def _count(self, account: Account) -> None:
+        self._app.metrics.ended(
+            model=account.model,
+            status=account.status,
+            error_code=account.error_code,
+            error_type=account.error_type,
+            ttft_s=_seconds(account.ttft_ms),
+            duration_s=_seconds(account.latency_ms),
+            tokens_per_second=account.tokens_per_second,
+            tokens=account.tokens,
+            cost_usd=account.cost_usd,
+            replay=account.request.replay is not None,
+        )
+
+    async def _tell(self, account: Account) -> None:
+        outcome, metrics = account.outcome(), account.metrics()
+        if outcome is not None:
+            self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
+        self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
+        for place, (event_id, told) in enumerate(self._app.teller.ended(account)):
+            if place % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            self._emit(told, event_id)
+
+    async def _all_notes(self, answer: Answer) -> Notes:
+        """Of all that counts: out of the log, where another worker has said some of it."""
+        if not answer.next_seq or (self._whole and self._attempt == answer.attempt):
+            return self._notes
+        try:
+            _, chunks = await recounted(
+                self._app.tails, self._at, self._request.uid, position=answer.first, rid=answer.rid, upto=answer.last
+            )
+        except LogError as error:
+            logger.warning("request %s: told without what was said: %s", self._request.uid, error)
+            return self._notes
+        return Notes(chunks)
+
+    def _emit(self, data: EventData, event_id: str | None = None) -> None:
+        request = self._request
+        self._app.events.emit(
+            data, request.tenant, event_id=event_id, traceparent=request.traceparent, replay=request.replay
+        )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

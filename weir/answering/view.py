@@ -1,0 +1,83 @@
+"""One request as its generator sees it: its frames folded as they come out of the log."""
+
+import asyncio
+import time
+
+from weir.chat import fold
+from weir.chat.decoding import decode
+from weir.chat.fold import Answer
+from weir.log.log import LogUnavailableError, Record
+from weir.log.tails import Tail
+
+
+class View:
+    """Folds what a tail of one uid gives. ``answer`` is what is known now."""
+
+    def __init__(self, tail: Tail, rid: str) -> None:
+        self._tail = tail
+        self.answer = Answer(rid=rid)
+        self.position = -1  # the last offset folded
+        self.begun_at: float | None = None  # when the answer, as it counts now, was begun: seconds since the epoch
+        self.said_bytes = 0  # of the records that hold it
+        self._heard = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a counting record was read, or since reading was not at the log's end."""
+        return time.monotonic() - self._heard
+
+    async def look(self) -> None:
+        """Fold what is in the log, as far as the live feed has come.
+
+        That may be a moment behind the log's end, and is enough: a mark that was decided on it is void if anything
+        else had landed.
+        """
+        while records := await self._tail.page():
+            self._fold(records)
+            await asyncio.sleep(0)  # an answer may be long
+        self._heard = time.monotonic()
+
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a poll, not a scope
+        """Fold what comes next, for at most ``timeout`` seconds. Whether anything came.
+
+        Raises:
+            LogError: the log cannot be read, or its tails were stopped.
+        """
+        records = await self._tail.next(timeout=timeout)
+        if self._tail.closed:
+            raise LogUnavailableError("the tails were stopped")
+        self._fold(records)
+        if not self._tail.caught_up:
+            # Alive is judged at the log's end only: behind it, the silence is ours.
+            self._heard = time.monotonic()
+        return bool(records)
+
+    async def listen(self, seconds: float) -> None:
+        """Fold what comes within ``seconds``, and then what the log itself says there is.
+
+        Where the log is away, everybody is silent and nobody is dead: the time that it takes to answer is not counted.
+
+        Raises:
+            LogError: it does not answer, or its tails were stopped.
+        """
+        await self.wait(seconds)
+        asked_at = time.monotonic()
+        self._fold(await self._tail.look())
+        answered_at = time.monotonic()
+        self._heard = min(answered_at, self._heard + answered_at - asked_at)
+
+    def _fold(self, records: list[Record]) -> None:
+        for record in records:
+            self.position = record.offset
+            frame = decode(record)
+            if frame is None:
+                continue
+            folded = fold.fold(self.answer, record.offset, frame)
+            ends = folded.answer.terminal is not None and self.answer.terminal is None
+            if folded.answer.restarts > self.answer.restarts or folded.answer.attempts > self.answer.attempts == 0:
+                self.begun_at, self.said_bytes = record.timestamp, 0
+            elif folded.chunks:
+                self.said_bytes += len(record.value or b"")
+            self.answer = folded.answer._replace(ended_at=record.timestamp) if ends else folded.answer
+            if folded.counts:
+                self._heard = time.monotonic()

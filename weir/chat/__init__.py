@@ -1,0 +1,1 @@
+"""A chat request, from what every door checks to its end: records, frames, reading, states."""

@@ -1,0 +1,273 @@
+"""accept(): the one door. HTTP and RabbitMQ call it; what it returns is in the log.
+
+What Kafka's clients write to chat-requests themselves is checked by the same function (`weir.chat.checking`) before it
+is begun, see `weir.chat.kafka_door`.
+
+It checks a request, gives it a uid, a tenant and a time, and publishes it to chat-requests. When it returns, the
+request is durable and will end in exactly one terminal state.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from weir import topics
+from weir.chat import requests
+from weir.chat.audit import SUBMIT, Audit, Caller
+from weir.chat.checking import TENANT, Checked, check, tenant_of
+from weir.chat.lifecycle import Happening
+from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.thinking import prompt_chars
+from weir.chat.traces import Traces
+from weir.envelope import utc_iso
+from weir.errors import ApiError, InDoubtError, InvalidRequestError
+from weir.feedback.prompts import Prompts
+from weir.log.log import (
+    Headers,
+    LogClient,
+    LogError,
+    LogRefusedError,
+    Partition,
+    Place,
+    RecordTooLargeError,
+    partition_of,
+    value_max_bytes,
+)
+from weir.log.tails import Tails
+from weir.settings import Settings
+from weir.telemetry.metrics import Metrics
+from weir.telemetry.traceparent import mint
+
+_MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
+
+
+def parse(raw: bytes) -> Any:
+    """A request body's JSON.
+
+    Raises:
+        InvalidRequestError: it is not JSON; the message says where it breaks.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+class Door:
+    """Takes requests in for one worker."""
+
+    def __init__(
+        self,
+        *,
+        log: LogClient,
+        tails: Tails,
+        traces: Traces,
+        audit: Audit,
+        settings: Settings,
+        metrics: Metrics,
+        own_partitions: Callable[[], Collection[int]],
+        begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
+        prompts: Prompts | None = None,
+    ) -> None:
+        self._log = log
+        self._tails = tails
+        self._traces = traces
+        self._audit = audit
+        self._settings = settings
+        self._metrics = metrics
+        self._own_partitions = own_partitions
+        self._prompts = prompts
+        self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
+
+    async def accept(
+        self,
+        body: Any,
+        *,
+        ingress: Ingress,
+        tenant: str | None = None,
+        priority: int = 0,
+        deadline: str | None = None,
+        idempotency_key: str | None = None,
+        caller: Caller | None = None,
+        traceparent: str | None = None,
+        think_tags: str | None = None,
+    ) -> ChatRequest:
+        """Check, name and publish one request.
+
+        Args:
+            body: the parsed JSON of the client.
+            ingress: the door it came through.
+            tenant: who it belongs to; the default tenant if None.
+            priority: a higher one is more urgent.
+            deadline: ISO 8601, UTC; after it, nobody wants the answer. Else the body's ``deadline_s`` counts from now.
+            idempotency_key: names the request within its tenant, instead of a ``uid``.
+            caller: who asks, as far as the door knows.
+            traceparent: the door's place in a trace (W3C); None begins one that nobody records.
+            think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
+
+        Raises:
+            InvalidRequestError: the request is wrong; nothing was published.
+            ApiError: the log refuses it for good.
+            InDoubtError: the log did not confirm it in time. It may have been taken all the same, so a client
+                that sends it again should send the same uid.
+        """
+        asked = check(
+            body,
+            self._settings,
+            ingress=ingress,
+            asked_at_s=time.time(),
+            tenant=tenant,
+            idempotency_key=idempotency_key,
+            deadline=deadline,
+            think_tags=think_tags,
+        )
+        uid = asked.named or self.mint_uid()
+        at = self.chunks_of(uid)
+        try:
+            async with asyncio.timeout(self._settings.accept_timeout_s):
+                end = await self._tails.end(at)
+                request = replace(
+                    _request(asked, uid, ingress, end), priority=priority, traceparent=traceparent or str(mint())
+                )
+                published = self._publish(request, at.partition)
+                if asked.named is None:
+                    self._begin(request, at.partition, published)
+                await published
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
+        except LogRefusedError as error:
+            raise ApiError(
+                f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
+            ) from error
+        except (LogError, TimeoutError) as error:
+            reason = "not in time" if isinstance(error, TimeoutError) else str(error)
+            raise InDoubtError(
+                f"The log did not confirm the request ({reason}). Send it again with the uid {uid}.", uid=uid
+            ) from error
+        details = {
+            "chunks_from": request.chunks_from,
+            "on_disconnect": request.on_disconnect,
+            "prompt_chars": prompt_chars(request.body),
+        }
+        self._traces.emit(request, Happening.ACCEPTED, details)
+        self._audit.record(
+            SUBMIT,
+            caller or Caller(ingress=ingress),
+            tenant=request.tenant,
+            actor=request.username,
+            resource_id=uid,
+            traceparent=request.traceparent,
+        )
+        if self._prompts is not None:
+            self._prompts.emit(request)
+        self._metrics.accepted(ingress)
+        return request
+
+    def identity(self, body: Any, *, tenant: str | None, think_tags: str | None) -> tuple[str, str, str]:
+        """The tenant, the fingerprint and the ``think_tags`` that `accept` would give to a request.
+
+        Raises:
+            InvalidRequestError: the request is wrong.
+        """
+        asked = check(
+            body,
+            self._settings,
+            ingress=Ingress.HTTP,
+            asked_at_s=time.time(),
+            tenant=tenant,
+            think_tags=think_tags,
+        )
+        return asked.tenant, asked.fingerprint, asked.think_tags
+
+    async def move(self, request: ChatRequest, headers: Headers) -> None:
+        """Publish a request that a Kafka client put into another partition than its uid's, with its headers.
+
+        The record is read twice if this worker dies before the one that was moved is settled; both have one event id.
+
+        Raises:
+            InvalidRequestError: it does not fit into a record with what Weir adds.
+            LogError: it may or may not be in the log.
+        """
+        at = self.chunks_of(request.uid)
+        end = await self._tails.end(at)
+        request = replace(request, chunks_from=end.offset, chunks_topic_id=end.topic_id)
+        try:
+            await self._publish(request, at.partition, (*headers, *requests.ACCEPTED))
+        except RecordTooLargeError as error:
+            raise _too_large(error) from error
+
+    def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
+        """Tell that a request was refused; a tenant that is none counts as not named."""
+        named = tenant if tenant is not None and TENANT.fullmatch(tenant) else None
+        code = str(error.error.get("code") or error.error.get("type"))
+        self._audit.record(SUBMIT, caller, tenant=named or self._settings.default_tenant, error_code=code)
+
+    def chunks_of(self, uid: str) -> Partition:
+        """The partition of chat-chunks where the answer to ``uid`` stands."""
+        return partition_of(self._log, topics.CHAT_CHUNKS.name, uid.encode())
+
+    def tenant(self, tenant: str | None) -> str:
+        """The tenant that a client names, or the default one.
+
+        Raises:
+            InvalidRequestError: it is no name of a tenant.
+        """
+        return tenant_of(tenant, self._settings)
+
+    def mint_uid(self) -> str:
+        """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
+        own = self._own_partitions()
+        uid = requests.mint_uid()
+        for _ in range(_MINT_TRIES):
+            if not own or self.chunks_of(uid).partition in own:
+                break
+            uid = requests.mint_uid()
+        return uid
+
+    def _publish(
+        self, request: ChatRequest, partition: int, headers: Headers = requests.ACCEPTED
+    ) -> "asyncio.Future[int]":
+        value = self._encode(request)
+        return asyncio.ensure_future(
+            self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value, headers)
+        )
+
+    def _encode(self, request: ChatRequest) -> bytes:
+        try:
+            value = requests.encode(request)
+        except TypeError:
+            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
+        log_max_bytes = value_max_bytes(self._log, topics.CHAT_REQUESTS.name, request.key)
+        max_bytes = min(self._settings.record_value_max_bytes, log_max_bytes)
+        if len(value) > max_bytes:
+            raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
+        return value
+
+
+def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
+    return ChatRequest(
+        uid=uid,
+        event_id=requests.new_id("evt"),
+        tenant=asked.tenant,
+        ingress=ingress,
+        accepted_at=utc_iso(),
+        body=asked.body,
+        fingerprint=asked.fingerprint,
+        stream=asked.stream,
+        username=asked.username,
+        chunks_from=end.offset,
+        chunks_topic_id=end.topic_id,
+        deadline=asked.deadline,
+        on_disconnect=asked.on_disconnect,
+        think_tags=asked.think_tags,
+    )
+
+
+def _too_large(reason: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
+    )

@@ -1,0 +1,76 @@
+"""Ends a request that nobody wants any more, from any worker: a terminal in the log that needs no attempt."""
+
+import asyncio
+
+from weir.chat import frames
+from weir.chat.decoding import decode
+from weir.chat.fold import Answer, fold
+from weir.chat.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
+from weir.chat.requests import new_id
+from weir.log.log import LogClient, LogUnavailableError, Partition, Record
+from weir.log.tails import Tails
+
+
+async def withdraw(
+    log: LogClient,
+    tails: Tails,
+    at: Partition,
+    uid: str,
+    *,
+    rid: str,
+    tenant: str,
+    position: int,
+    timeout_s: float,
+    status: Status = Status.CANCELLED,
+) -> Answer:
+    """Cancel a request, unless it has ended already, and read back how it ended: whoever comes first counts.
+
+    Args:
+        log: where it stands.
+        tails: how it is read.
+        at: the partition of chat-chunks.
+        uid: the request.
+        rid: its identity; ANYBODY where it is not known which submission of its uid came first.
+        tenant: whose it is.
+        position: nothing about it is older.
+        timeout_s: how long the log may take.
+        status: cancelled or expired.
+
+    Raises:
+        LogError: it may or may not be cancelled.
+    """
+    answer = Answer(rid=rid)
+    try:
+        async with asyncio.timeout(timeout_s), tails.open(at, position, key=uid.encode()) as tail:
+            while records := await tail.page():  # an answer may be long
+                answer = _folded(answer, records)
+                await asyncio.sleep(0)
+            answer = _folded(answer, await tail.look())
+            if answer.terminal is None:
+                terminal = Terminal(status=status, finish_reason=status)
+                end = Frame(uid=uid, rid=answer.rid, kind=Kind.TERMINAL, terminal=terminal)
+                value = frames.encode(end, event_id=new_id("evt"), tenant=tenant)
+                await log.append(at.topic, at.partition, uid.encode(), value)
+            while answer.terminal is None and not tail.closed:
+                answer = _folded(answer, await tail.next())
+    except TimeoutError:
+        raise LogUnavailableError("a cancellation was not confirmed in time") from None
+    if answer.terminal is None:
+        raise LogUnavailableError("the tails were stopped")
+    return answer
+
+
+def _folded(answer: Answer, records: list[Record]) -> Answer:
+    for record in records:
+        frame = decode(record)
+        if frame is not None:
+            answer = fold(_known(answer, frame), record.offset, frame).answer
+    return answer
+
+
+def _known(answer: Answer, frame: Frame) -> Answer:
+    """Who speaks for a uid is its first submission: then that is known, and what is said counts from there on."""
+    if answer.rid != ANYBODY or not frame.attempt or answer.terminal is not None:
+        return answer
+    last = frame.after if frame.kind in CLAIMS else answer.last
+    return Answer(rid=frame.rid, attempt=frame.attempt, last=last, next_seq=frame.seq)

@@ -1,0 +1,145 @@
+"""What every door asks of a request before it takes it: HTTP, RabbitMQ, and the chat agent of Kafka's clients."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from weir.chat import requests
+from weir.chat.requests import THINK_TAGS_HEADER, Ingress, OnDisconnect
+from weir.chat.validation import check_body
+from weir.envelope import Json, utc_iso
+from weir.errors import InvalidRequestError
+from weir.llm.calls import ThinkTags
+from weir.settings import Settings
+
+TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+IDEMPOTENCY_KEY_MAX = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a client asks, as it may be taken."""
+
+    named: str | None  # the client's own name for it: a uid
+    tenant: str
+    body: Json  # what the LLM gets
+    fingerprint: str
+    stream: bool
+    username: str | None
+    deadline: str | None  # ISO 8601, UTC
+    on_disconnect: OnDisconnect
+    think_tags: ThinkTags
+
+
+def check(
+    body: Any,
+    settings: Settings,
+    *,
+    ingress: Ingress,
+    asked_at_s: float,
+    tenant: str | None = None,
+    idempotency_key: str | None = None,
+    deadline: str | None = None,
+    think_tags: str | None = None,
+) -> Checked:
+    """Check a request. The same for all doors, so that a uid means the same request at each.
+
+    Args:
+        body: the parsed JSON of the client.
+        settings: of this installation.
+        ingress: the door.
+        asked_at_s: when, in seconds since the epoch.
+        tenant: the tenant it belongs to; the default tenant if None.
+        idempotency_key: names the request within its tenant, instead of a ``uid``.
+        deadline: ISO 8601, UTC; else the body's ``deadline_s`` counts from ``asked_at_s``.
+        think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
+
+    Raises:
+        InvalidRequestError: the first thing that is wrong, with its field.
+    """
+    checked = check_body(body)
+    tenant = tenant_of(tenant, settings, param="tenant_id" if ingress is Ingress.KAFKA else "X-Tenant-ID")
+    named = brought_uid(checked, tenant, idempotency_key)
+    if deadline is None and checked.get("deadline_s") is not None:
+        deadline = _deadline(checked["deadline_s"], settings, asked_at_s)
+    upstream_body = requests.upstream_body(checked, settings.openai_model)
+    on_disconnect = OnDisconnect(checked.get("on_disconnect") or settings.on_disconnect)
+    return Checked(
+        named=named,
+        tenant=tenant,
+        body=upstream_body,
+        fingerprint=fingerprint_of(upstream_body),
+        stream=bool(checked.get("stream")),
+        username=checked.get("username"),
+        deadline=deadline,
+        on_disconnect=on_disconnect.resolved(findable=is_findable(named, ingress)),
+        think_tags=think_tags_of(think_tags) or settings.think_tags,
+    )
+
+
+def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
+    """The tenant that a client names, by the header or field ``param``, or else the default one.
+
+    Raises:
+        InvalidRequestError: it is no name for a tenant.
+    """
+    if given is not None and not TENANT.fullmatch(given):
+        raise InvalidRequestError(
+            f"{param} must be 1 to 64 letters, digits and . _ -", param=param, code="invalid_tenant"
+        )
+    return given or settings.default_tenant
+
+
+def _deadline(deadline_s: float, settings: Settings, asked_at_s: float) -> str:
+    if deadline_s > settings.retention_requests_s:
+        raise InvalidRequestError(
+            f"'deadline_s' must be at most {settings.retention_requests_s:.15g}: a request is not kept for longer.",
+            param="deadline_s",
+        )
+    return utc_iso(asked_at_s + deadline_s)
+
+
+def brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
+    """The uid that a client brings, by its own name or by an idempotency key."""
+    uid: str | None = body.get("uid")
+    if key is None:
+        return uid
+    if uid is not None:
+        raise InvalidRequestError("Send either 'uid' or Idempotency-Key, not both.", param="uid")
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
+        raise InvalidRequestError(
+            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters.", param="Idempotency-Key"
+        )
+    return f"key-{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()[:40]}"
+
+
+def think_tags_of(given: str | None) -> ThinkTags | None:
+    """The choice that a client makes in a header."""
+    if given is None:
+        return None
+    try:
+        return ThinkTags(given.strip().lower())
+    except ValueError:
+        raise InvalidRequestError(
+            f"'{THINK_TAGS_HEADER}' must be {' or '.join(ThinkTags)}.", param=THINK_TAGS_HEADER
+        ) from None
+
+
+def is_findable(named: str | None, ingress: Ingress) -> bool:
+    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
+    return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
+
+
+def fingerprint_of(upstream_body: Json) -> str:
+    """The fingerprint of what the LLM is asked.
+
+    Raises:
+        InvalidRequestError: it is nested deeper than can be written.
+    """
+    try:
+        return requests.fingerprint(upstream_body)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None

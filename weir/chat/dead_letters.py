@@ -1,0 +1,101 @@
+"""chat-dead-letters: what could not be processed, with its reason, so that it blocks nothing and is not lost."""
+
+import base64
+
+from weir import envelope, limits, topics
+from weir.chat import requests
+from weir.envelope import Json, MalformedRecordError
+from weir.events.base import derived_id
+from weir.log.kafka.batches import Unreadable
+from weir.log.log import LogClient, Record, RecordTooLargeError
+from weir.log.partitioner import partition_for
+
+EVENT_TYPE = "chat.dead_letter"
+
+# What is kept of a key and of headers, which may be anything as well.
+KEY_BYTES = 1024
+HEADERS = 32
+HEADER_CHARS = 1024
+DETAILS_BYTES = 65_536  # of what else is known, as JSON
+
+
+async def bury(
+    log: LogClient,
+    record: Record,
+    *,
+    reason: str,
+    tenant: str,
+    value_max_bytes: int,
+    details: Json | None = None,
+) -> None:
+    """Write a record, as it was, to the dead letters, and wait until it is there.
+
+    Args:
+        log: where to write.
+        record: what could not be processed; its bytes are kept as base64, for they may be anything.
+        reason: one line for a person.
+        tenant: whose it is, as far as that is known.
+        value_max_bytes: a larger value is left out, for base64 would not fit into a record; where it came from is told.
+        details: what else is known: ``uid``, ``attempts``, ``error``.
+
+    What is left out, in this order, until the letter fits into a record: members of ``details`` (`limits.fitted`), and
+    the value, which stays where it came from.
+
+    Raises:
+        LogError: it may not be there; do not acknowledge the record.
+    """
+    value_bytes = record.value or b""
+    kept = len(value_bytes) <= min(value_max_bytes, log.record_max_bytes(topics.CHAT_DEAD_LETTERS.name) // 2)
+    headers = [[name[:HEADER_CHARS], base64.b64encode(value[:HEADER_CHARS]).decode()] for name, value in record.headers]
+    data = {
+        "reason": limits.cut(reason, limits.MESSAGE_CHARS),
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": base64.b64encode((record.key or b"")[:KEY_BYTES]).decode(),
+        "value": base64.b64encode(value_bytes).decode() if kept else None,
+        "size_bytes": len(value_bytes),
+        "headers": headers[:HEADERS],
+        **limits.fitted(details or {}, DETAILS_BYTES),
+    }
+    key, event_id = record.key or b"", requests.new_id("evt")
+    at = topics.CHAT_DEAD_LETTERS.name, partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
+    try:
+        await log.append(*at, key[:KEY_BYTES], envelope.encode(event_id, EVENT_TYPE, limits.cut(tenant), data))
+    except RecordTooLargeError:  # the topic takes less than our settings say
+        if not kept:
+            raise
+        bare = envelope.encode(event_id, EVENT_TYPE, limits.cut(tenant), {**data, "value": None})
+        await log.append(*at, key[:KEY_BYTES], bare)
+
+
+async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> None:
+    """Write down that records were passed over because they cannot be read; the log itself keeps what is left of them.
+
+    The same batch has the same event id, whichever worker meets it.
+
+    Raises:
+        LogError: it may not be there.
+    """
+    event_id = derived_id("unreadable", *batch.at, batch.first)
+    data = {
+        "reason": f"unreadable: {batch.reason}",
+        "topic": batch.at.topic,
+        "partition": batch.at.partition,
+        "offset": batch.first,
+        "last_offset": batch.last,
+        "key": "",
+        "value": None,
+        "size_bytes": 0,
+        "headers": [],
+    }
+    value = envelope.encode(event_id, EVENT_TYPE, tenant, data)
+    await log.append(topics.CHAT_DEAD_LETTERS.name, partition_for(b"", topics.CHAT_DEAD_LETTERS.partitions), b"", value)
+
+
+def tenant_of(value: bytes | None) -> str | None:
+    """Whose a record is, as it says itself; None of one that is no event."""
+    try:
+        return envelope.decode(value).tenant_id
+    except MalformedRecordError:
+        return None

@@ -1,0 +1,78 @@
+"""Kafka's door: what a client writes to chat-requests itself is checked as the other doors check it.
+
+A door of Weir checks a request before it writes it, and says so in a header of the record (``weir-accepted``). Such a
+record is only decoded: its request was accepted, so it must come to an end, also where a newer version would refuse it.
+Any other record is a Kafka client's. Its fields are put where an HTTP client has them, and go through the same
+`weir.chat.checking.check`.
+
+The mark is a header and no field of the value, because a client that takes a record of Weir as a pattern copies its
+value, as kcat shows it. The mark is no defence: a client that may write to chat-requests may set it, too, and is
+trusted by ACL (docs/security.md). What is wrong with such a request costs a failed LLM call, and stops no worker.
+"""
+
+from dataclasses import replace
+
+from weir import envelope, topics
+from weir.chat import requests
+from weir.chat.checking import check
+from weir.chat.requests import ChatRequest, Ingress
+from weir.envelope import Json, is_time, seconds_of, utc_iso
+from weir.errors import InvalidRequestError
+from weir.log.log import LogClient, Record, partition_of
+from weir.settings import Settings
+
+BESIDE_THE_BODY = ("uid", "username", "stream", "on_disconnect")
+"""Fields of the record that an HTTP client has in its body. Beside the body they count before those in it."""
+
+
+def is_moved(log: LogClient, record: Record, request: ChatRequest) -> bool:
+    """Whether the chat agent puts a copy of a record into the partition of its uid, and answers that one."""
+    if requests.is_accepted(record.headers):
+        return False
+    return partition_of(log, topics.CHAT_REQUESTS.name, request.key).partition != record.partition
+
+
+def request_in(record: Record, settings: Settings) -> ChatRequest:
+    """The request in a record of chat-requests.
+
+    Raises:
+        MalformedRecordError: the record is no request.
+        InvalidRequestError: the request is wrong; the error names its field.
+    """
+    if requests.is_accepted(record.headers):
+        return requests.decode(record.value)
+    if len(record.value or b"") > settings.record_value_max_bytes:
+        raise InvalidRequestError("The request is too large.", code="request_too_large", status=413)
+    event = envelope.decode(record.value)
+    return _checked(requests.read(event), event.data, record, settings)
+
+
+def _checked(request: ChatRequest, data: Json, record: Record, settings: Settings) -> ChatRequest:
+    """The same whenever the record is delivered: times are those of the record."""
+    if not request.event_id:
+        raise InvalidRequestError("'event_id' must not be empty.", param="event_id")
+    if not is_time(record.timestamp):
+        raise InvalidRequestError("The record's timestamp is no time in milliseconds.", param="timestamp")
+    if request.deadline is not None and seconds_of(request.deadline) is None:
+        raise InvalidRequestError("'deadline' must be an ISO 8601 time.", param="deadline")
+    beside = {name: data[name] for name in BESIDE_THE_BODY if data.get(name) is not None}
+    asked = check(
+        {**data["body"], **beside},
+        settings,
+        ingress=Ingress.KAFKA,
+        asked_at_s=record.timestamp,
+        tenant=request.tenant,
+        deadline=request.deadline,
+    )
+    return replace(
+        request,
+        tenant=asked.tenant,
+        accepted_at=request.accepted_at if seconds_of(request.accepted_at) else utc_iso(record.timestamp),
+        body=asked.body,
+        fingerprint=asked.fingerprint,
+        stream=asked.stream,
+        username=asked.username,
+        deadline=asked.deadline,
+        on_disconnect=asked.on_disconnect,
+        think_tags=request.think_tags or asked.think_tags,
+    )

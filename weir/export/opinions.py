@@ -1,0 +1,148 @@
+"""What was said of answers: all feedback since a time, by tenant and uid, and which answers it makes examples.
+
+Of each piece only figures are held, and of a correction where it stands: texts are read when they are needed.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from weir import envelope
+from weir.envelope import Event, MalformedRecordError
+from weir.errors import InvalidRequestError
+from weir.events.catalogue import data_of
+from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
+from weir.export.submissions import Advance
+from weir.export.tally import Skip
+from weir.feedback import rules
+from weir.feedback.scores import Said, score_of, source_of
+from weir.log.log import LogClient, Partition, Record
+from weir.ranges.spans import Span, records
+from weir.settings import Settings
+from weir.topics import AI_FEEDBACK
+
+CLOCKS_S: Final = 120.0  # how far apart the clocks of workers may be
+
+
+class Correction(NamedTuple):
+    """Where the latest one stands."""
+
+    timestamp: float
+    at: Partition
+    offset: int
+
+
+@dataclass(slots=True)
+class Opinion:
+    """Of one answer."""
+
+    score_sum: float = 0.0  # of explicit feedback
+    count: int = 0
+    correction: Correction | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """-1 to 1; None without explicit feedback."""
+        return self.score_sum / self.count if self.count else None
+
+
+class Opinions:
+    """Feedback that a worker would count, each piece once."""
+
+    def __init__(self, log: LogClient, settings: Settings) -> None:
+        self._log, self._settings = log, settings
+        self._of: dict[tuple[str, str], Opinion] = {}
+        self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be written twice
+
+    async def spans(self, since_s: float) -> list[Span]:
+        """Where feedback stands that was given since a time.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        found = []
+        for number in range(self._log.partitions(AI_FEEDBACK.name)):
+            at = Partition(AI_FEEDBACK.name, number)
+            start = await self._log.offset_at(at, since_s - CLOCKS_S)
+            found.append(Span(at, start, (await self._log.bounds(at)).end))
+        return found
+
+    async def read(self, spans: list[Span], advance: Advance) -> None:
+        """Take what stands in some spans.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        for span in spans:
+            async for page in records(self._log, span):
+                for record in page:
+                    self._take(record)
+                advance(len(page))
+                await asyncio.sleep(0)  # Ctrl-C is heard
+
+    def _take(self, record: Record) -> None:
+        event = _submitted(record.value)
+        data = None if event is None else _checked(event, self._settings)
+        if event is None or data is None:
+            return
+        known = hash((event.tenant_id, event.event_id))
+        if known in self._seen:
+            return
+        self._seen.add(known)
+        opinion = self._of.setdefault((event.tenant_id, data.uid), Opinion())
+        if data.feedback_type is FeedbackType.CORRECTION:
+            found = Correction(record.timestamp, Partition(record.topic, record.partition), record.offset)
+            opinion.correction = max(opinion.correction or found, found)
+        source = source_of(data.feedback_type, data.feedback_source)
+        if source is FeedbackSource.EXPLICIT:
+            opinion.count += 1
+            opinion.score_sum += score_of(Said(data.feedback_type, source, data.rating, data.edit_distance))
+
+    def of(self, tenant: str, uid: str) -> Opinion:
+        """What a tenant said of the answer to its request."""
+        return self._of.get((tenant, uid)) or Opinion()
+
+    async def corrected(self, correction: Correction) -> str | None:
+        """The text of a correction; None if the log does not keep it any more.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        found = await self._log.read(correction.at, correction.offset, limit=1)
+        if not found or found[0].offset != correction.offset:
+            return None
+        event = _submitted(found[0].value)
+        return None if event is None else data_of(event, FeedbackSubmitted).corrected
+
+
+def verdict(opinion: Opinion, *, min_score: float, unrated: bool) -> Skip | None:
+    """Why an answer is no example, as far as what was said of it tells; None if it may be one.
+
+    Args:
+        opinion: what was said.
+        min_score: the least mean score.
+        unrated: whether an answer without explicit feedback may be one.
+    """
+    if opinion.correction is not None:
+        return None
+    if opinion.mean is None:
+        return None if unrated else Skip.UNRATED
+    return None if opinion.mean >= min_score else Skip.LOW
+
+
+def _submitted(value: bytes | None) -> Event | None:
+    try:
+        event = envelope.decode(value)
+    except MalformedRecordError:
+        return None
+    return event if event.event_type == FeedbackSubmitted.EVENT_TYPE else None
+
+
+def _checked(event: Event, settings: Settings) -> FeedbackSubmitted | None:
+    """Feedback, by the rules of the feedback agent; None for what is a dead letter there."""
+    try:
+        data = data_of(event, FeedbackSubmitted)
+        rules.check(data, settings)
+    except (MalformedRecordError, InvalidRequestError):
+        return None
+    return data

@@ -1,0 +1,72 @@
+"""The windows of one partition, folded beside the live ones: on a plain dict, by the same shard, at any pace."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Self
+
+from weir.envelope import MalformedRecordError
+from weir.insights import partition
+from weir.insights.judging import Limits
+from weir.insights.reading import Measured, Ticked
+from weir.insights.rows import Rows
+from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
+from weir.log.log import Record
+
+Table = MutableMapping[bytes, bytes]
+Tell = Callable[[Closing], Awaitable[tuple[Insight, ...]]]
+"""Takes what a window shows; gives it back as it was told, or as it would have been."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """How windows are folded and judged: the settings of insights."""
+
+    spans: Spans
+    limits: Limits
+
+
+class Folding:
+    """One partition of a quality table that nobody else writes to."""
+
+    def __init__(self, rows: Rows, shard: Shard, *, tell: Tell, since_ms: int = 0) -> None:
+        self.rows, self.shard = rows, shard
+        self._tell, self._since_ms = tell, since_ms
+        self.malformed = 0
+
+    @classmethod
+    async def of(cls, table: Table, number: int, judging: Judging, *, tell: Tell, since_ms: int = 0) -> Self:
+        """The windows of a partition, with what the table has of them.
+
+        Args:
+            table: only this partition's rows.
+            number: of the partition.
+            judging: settings.
+            tell: takes insights.
+            since_ms: windows that begin before are in the table already: of their records only the time counts.
+        """
+        rows = Rows(table)
+        own = await partition.own(rows, number)
+        shard = Shard(rows, number, own, spans=judging.spans, limits=judging.limits, counts=Counts())
+        return cls(rows, shard, tell=tell, since_ms=since_ms)
+
+    async def take(self, record: Record, change: Callable[[Measured], Measured] = lambda measured: measured) -> None:
+        """Fold one record, and close what is due by it. What is malformed is passed over, as it was.
+
+        Args:
+            record: of one of the two topics.
+            change: what is folded in the place of what the record says.
+        """
+        try:
+            seen = partition.said(record)
+        except MalformedRecordError:
+            self.malformed += 1
+            return
+        if seen is None:
+            return
+        if isinstance(seen, Measured):
+            seen = Ticked(seen.at_ms) if seen.at_ms < self._since_ms else change(seen)
+        partition.fold(self.shard, record, seen)
+        for name in self.shard.due():
+            while (closing := self.shard.closing(name, int(record.timestamp * 1000))) is not None:
+                self.shard.settle(closing, await self._tell(closing))
+        self.shard.note()

@@ -1,0 +1,275 @@
+"""What a closed window shows: a pure function of it, the windows before it, what is wrong already, and the limits.
+
+Each kind of insight has a *measure*: a value, the limits that it may not pass, and the *calm* values that it must be
+back within before the insight is cleared. Between the two nothing changes: a value that lies at a limit does not flap.
+A window with too little data has no value for that kind: it neither raises nor clears.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from weir.events.insights import InsightSeverity, InsightType
+from weir.insights.window import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is allowed, and how much must be there to say that it is not. The settings tell units and reasons."""
+
+    baseline: int  # windows before, at most, that a window is compared with
+    requests_min: int
+    signals_min: int
+    clear_ratio: float
+    quality_min: float
+    quality_drop: float
+    error_rate_max: float
+    errors_min: int
+    latency_p95_max_ms: float
+    latency_ratio: float
+    latency_floor_ms: float
+    cost_ratio: float
+    cost_max_usd: float | None
+    drought_ratio: float
+    drought_expected: int
+    normal_after: int  # windows, all there are, that must have been so for it to be what is normal now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """A window that is closed."""
+
+    start_ms: int
+    end_ms: int
+    window: Window
+    breached: frozenset[InsightType] = frozenset()  # what was wrong in it, or not yet known to be over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """What is wrong already."""
+
+    previous: float | None  # what it was before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One kind of figure of a window that has enough data for it."""
+
+    value: float
+    count: int  # of what was measured
+    previous: float | None
+    limits: tuple[float, ...]  # that it passes where it is wrong; the first one is the absolute one, if there is one
+    calm: tuple[float, ...]  # one for each limit
+    absolute: bool  # whether the first limit is
+    critical: float | None  # beyond it matters much
+    sign: int = 1  # -1 where less is worse
+
+    def beyond(self, limit: float) -> bool:
+        """Whether the value is worse than a limit."""
+        return self.sign * (self.value - limit) > 0
+
+    @property
+    def limit(self) -> float | None:
+        """The limit that is passed first."""
+        return self.sign * min(self.sign * limit for limit in self.limits) if self.limits else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Something is wrong now, or is over."""
+
+    kind: InsightType
+    raised: bool
+    value: float | None
+    limit: float | None
+    previous: float | None
+    count: int
+    severity: InsightSeverity = InsightSeverity.WARNING
+    reason: str = ""  # where it is over for another reason than its value
+
+
+def judge(
+    closed: Closed, before: Sequence[Closed], active: Mapping[InsightType, Breach], limits: Limits
+) -> list[Verdict]:
+    """What a window changes.
+
+    Args:
+        closed: the window.
+        before: the closed windows before it that are kept, oldest first.
+        active: what is wrong already.
+        limits: what is allowed.
+    """
+    verdicts = []
+    for kind, (usual, measure) in _KINDS.items():
+        breach = active.get(kind)
+        previous = breach.previous if breach else usual(_baseline(kind, before, limits.baseline), limits)
+        measured = measure(closed.window, previous, limits)
+        verdict = None
+        if measured is not None:
+            verdict = _over(kind, measured, before, limits) if breach else _wrong(kind, measured)
+        if verdict is not None:
+            verdicts.append(verdict)
+    return verdicts
+
+
+def silent(active: Iterable[InsightType], windows: int) -> list[Verdict]:
+    """What is over because nothing came at all in so many windows."""
+    reason = f"nothing was asked of it for {windows} windows"
+    return [
+        Verdict(kind=kind, raised=False, value=None, limit=None, previous=None, count=0, reason=reason)
+        for kind in sorted(active)
+    ]
+
+
+def _wrong(kind: InsightType, measured: Measure) -> Verdict | None:
+    if not any(measured.beyond(limit) for limit in measured.limits):
+        return None
+    critical = measured.critical is not None and measured.beyond(measured.critical)
+    return Verdict(
+        kind=kind,
+        raised=True,
+        value=measured.value,
+        limit=measured.limit,
+        previous=measured.previous,
+        count=measured.count,
+        severity=InsightSeverity.CRITICAL if critical else InsightSeverity.WARNING,
+    )
+
+
+def _over(kind: InsightType, measured: Measure, before: Sequence[Closed], limits: Limits) -> Verdict | None:
+    reason = ""
+    if any(measured.beyond(calm) for calm in measured.calm):
+        always = len(before) >= limits.normal_after and all(kind in closed.breached for closed in before)
+        if not always or (measured.absolute and measured.beyond(measured.calm[0])):
+            return None
+        reason = f"it has been so for {limits.normal_after} windows: that is what is normal now"
+    return Verdict(
+        kind=kind,
+        raised=False,
+        value=measured.value,
+        limit=measured.limit,
+        previous=measured.previous,
+        count=measured.count,
+        reason=reason,
+    )
+
+
+def _baseline(kind: InsightType, before: Sequence[Closed], windows: int) -> Window:
+    """The last windows before in which this was not wrong, together."""
+    together = Window()
+    for closed in [one for one in before if kind not in one.breached][-windows:]:
+        together.merge(closed.window)
+    return together
+
+
+# -- the kinds: what is usual, and what a window shows beside it
+
+
+def _usual_score(before: Window, limits: Limits) -> float | None:
+    return before.score if before.signals >= limits.signals_min else None
+
+
+def _quality(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+    value = window.score
+    if value is None or window.signals < limits.signals_min:
+        return None
+    back = (1 - limits.clear_ratio) * limits.quality_drop
+    bounds = (limits.quality_min, *(() if previous is None else (previous - limits.quality_drop,)))
+    return Measure(
+        value=value,
+        count=window.signals,
+        previous=previous,
+        limits=bounds,
+        calm=tuple(limit + back for limit in bounds),
+        absolute=True,
+        critical=limits.quality_min - limits.quality_drop,
+        sign=-1,
+    )
+
+
+def _usual_error_rate(before: Window, limits: Limits) -> float | None:
+    return before.error_rate if before.answered >= limits.requests_min else None
+
+
+def _errors(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+    if window.error_rate is None or window.answered < limits.requests_min:
+        return None
+    if window.failed < limits.errors_min and window.error_rate > limits.error_rate_max:
+        return None
+    return _more(window.error_rate, window.answered, previous, (limits.error_rate_max, None), limits)
+
+
+def _usual_latency(before: Window, limits: Limits) -> float | None:
+    return before.latency_p95_ms if before.latency.count >= limits.requests_min else None
+
+
+def _latency(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+    value, count = window.latency_p95_ms, window.latency.count
+    if value is None or count < limits.requests_min:
+        return None
+    relative = None if previous is None else max(previous * limits.latency_ratio, limits.latency_floor_ms)
+    return _more(value, count, previous, (limits.latency_p95_max_ms, relative), limits)
+
+
+def _usual_cost(before: Window, limits: Limits) -> float | None:
+    return before.cost_per_request_usd if before.priced >= limits.requests_min else None
+
+
+def _cost(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+    value = window.cost_per_request_usd
+    if value is None or window.priced < limits.requests_min:
+        return None
+    relative = previous * limits.cost_ratio if previous else None  # twice nothing is no limit
+    return _more(value, window.priced, previous, (limits.cost_max_usd, relative), limits)
+
+
+def _usual_feedback(before: Window, limits: Limits) -> float | None:
+    enough = before.feedback >= limits.drought_expected and before.completed >= limits.requests_min
+    return before.feedback_rate if enough else None
+
+
+def _feedback(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+    value = window.feedback_rate
+    if value is None or previous is None or previous * window.completed < limits.drought_expected:
+        return None
+    limit = previous * limits.drought_ratio
+    calm = limit + (1 - limits.clear_ratio) * (previous - limit)
+    return Measure(
+        value=value,
+        count=window.completed,
+        previous=previous,
+        limits=(limit,),
+        calm=(calm,),
+        absolute=False,
+        critical=None,
+        sign=-1,
+    )
+
+
+def _more(
+    value: float, count: int, previous: float | None, either: tuple[float | None, float | None], limits: Limits
+) -> Measure:
+    """Of what is worse the more there is; ``either`` is the absolute limit and the one by what was before."""
+    bounds = tuple(limit for limit in either if limit is not None)
+    return Measure(
+        value=value,
+        count=count,
+        previous=previous,
+        limits=bounds,
+        calm=tuple(limit * limits.clear_ratio for limit in bounds),
+        absolute=either[0] is not None,
+        critical=2 * min(bounds) if bounds else None,
+    )
+
+
+_Usual = Callable[[Window, Limits], float | None]
+_Measuring = Callable[[Window, float | None, Limits], Measure | None]
+
+_KINDS: Final[Mapping[InsightType, tuple[_Usual, _Measuring]]] = {
+    InsightType.QUALITY_DROP: (_usual_score, _quality),
+    InsightType.ERROR_RATE: (_usual_error_rate, _errors),
+    InsightType.LATENCY: (_usual_latency, _latency),
+    InsightType.COST: (_usual_cost, _cost),
+    InsightType.FEEDBACK_DROUGHT: (_usual_feedback, _feedback),
+}

@@ -1,0 +1,60 @@
+"""From records of two topics to the windows of their partition, for who watches them and who rebuilds them."""
+
+import asyncio
+from functools import lru_cache
+
+from weir import envelope, topics
+from weir.envelope import MalformedRecordError
+from weir.insights.reading import SOURCES, Measured, Ticked, read
+from weir.insights.rows import Rows, Seen, name_of
+from weir.insights.shard import Shard
+from weir.log.log import Record
+from weir.log.partitioner import partition_for
+
+ROWS_AT_ONCE = 200  # looked at before the event loop gets a turn
+
+
+def partition_of(name: str) -> int:
+    """Which partition of the two topics, and of the table, a tenant:model belongs to."""
+    return partition_for(name.encode(), topics.AGENT_METRICS.partitions)
+
+
+def said(record: Record) -> Measured | Ticked | None:
+    """What a record says to the windows; None where it is of no concern to them.
+
+    Raises:
+        MalformedRecordError: a field is wrong; the message names it.
+    """
+    seen = read(envelope.decode(record.value))
+    if isinstance(seen, Measured) and partition_of(seen.name) != record.partition:
+        raise MalformedRecordError("`key`: another partition has the records of this tenant and model")
+    return seen
+
+
+def fold(shard: Shard, record: Record, seen: Measured | Ticked) -> None:
+    """Fold what a record says into its shard."""
+    shard.fold(SOURCES[record.topic], record.offset, int(record.timestamp * 1000), seen)
+
+
+async def raw(rows: Rows, number: int) -> dict[bytes, bytes]:
+    """The rows of a partition as the table keeps them, but for its own. Nobody may change them meanwhile."""
+    found: dict[bytes, bytes] = {}
+    mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)
+    for place, (key, value) in enumerate(rows.raw()):
+        if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        if (name := name_of(key)) is not None and mine(name):
+            found[key] = value
+    return found
+
+
+async def own(rows: Rows, number: int) -> dict[str, list[Seen]]:
+    """What there is of each tenant and model of a partition. Nobody may change it meanwhile."""
+    found: dict[str, list[Seen]] = {}
+    mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)
+    for place, (name, seen) in enumerate(rows.scan(mine)):
+        if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            await asyncio.sleep(0)  # many rows must not hold up the tokens
+        if mine(name):
+            found.setdefault(name, []).extend([seen] if seen else ())
+    return found

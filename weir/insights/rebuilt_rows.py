@@ -1,0 +1,64 @@
+"""Rows of a partition that were rebuilt, on their way to its owner through chat-rebuilds: a table is its owner's."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from weir import topics
+from weir.events.metrics import QualityRebuilt
+from weir.insights.partition import partition_of
+from weir.insights.rows import name_of, partition_key
+from weir.log.log import LogClient, Partition
+from weir.ranges.spans import Span, records
+
+RUN: Final = "run"  # the header that says whose a row is: several runs may write at the same time
+AT_ONCE: Final = 500  # rows on their way to the log
+
+
+class Written(NamedTuple):
+    """Where the rows of a run stand in their partition."""
+
+    first: int
+    end: int
+    rows: int
+
+
+async def write(log: LogClient, number: int, run: str, rows: Mapping[bytes, bytes]) -> Written:
+    """Write the rows of a partition.
+
+    Raises:
+        LogError: some of them may be there; they are written again with the next try.
+    """
+    offsets: list[int] = []
+    topic, headers, keys = topics.CHAT_REBUILDS.name, [(RUN, run.encode())], sorted(rows)
+    for place in range(0, len(keys), AT_ONCE):
+        part = keys[place : place + AT_ONCE]
+        offsets += await asyncio.gather(*(log.append(topic, number, key, rows[key], headers) for key in part))
+    return Written(min(offsets, default=0), max(offsets, default=-1) + 1, len(keys))
+
+
+async def load(log: LogClient, number: int, told: QualityRebuilt) -> dict[bytes, bytes] | None:
+    """The rows that an event tells of; None where some are gone, or they are not those of the partition.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found: dict[bytes, bytes] = {}
+    span = Span(Partition(topics.CHAT_REBUILDS.name, number), told.first, told.end)
+    async for page in records(log, span):
+        for record in page:
+            if (RUN, told.run.encode()) in record.headers and record.key and record.value is not None:
+                found[record.key] = record.value
+        await asyncio.sleep(0)  # an owner has tokens to hand on meanwhile
+    return found if len(found) == told.count and await _are_of(number, found) else None
+
+
+async def _are_of(number: int, rows: Mapping[bytes, bytes]) -> bool:
+    """Whether rows are a partition's: its own one, and no other partition's."""
+    for place, key in enumerate(rows):
+        if place % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
+        name = name_of(key)
+        if key != partition_key(number) if name is None else partition_of(name) != number:
+            return False
+    return partition_key(number) in rows

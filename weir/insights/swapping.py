@@ -1,0 +1,174 @@
+"""Puts rows that were rebuilt into the place of a partition's, under the event that asks for it. Free of Faust.
+
+The rows hold the records of both topics before the cut. What came after it is folded anew in memory, by the ordinary
+code, up to the ends of both topics: what is delivered of that later is known by its offset. So the new rows are those
+of a run from scratch, in the middle of a life that goes on.
+
+A crash anywhere is harmless. The row of what was rebuilt is written first (the others are of no use until the swap is
+over: records are passed over, for they are folded out of the log when the event comes again), and last (it is over).
+What is passed over is noted there, too, with the reason: the command that waits for it reads that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from weir import topics
+from weir.envelope import MalformedRecordError
+from weir.events.metrics import QualityRebuilt
+from weir.insights import partition, rebuilt_rows
+from weir.insights.folding import Folding, Judging
+from weir.insights.partition import ROWS_AT_ONCE
+from weir.insights.reading import Source
+from weir.insights.rows import RebuiltRow, Rows, partition_key
+from weir.insights.shard import Closing, Insight
+from weir.log.log import LogClient, Partition
+from weir.ranges.merged import merged
+from weir.ranges.spans import Span
+from weir.replay.rebuild.rescoring import fingerprint
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[Closing, str | None], Awaitable[tuple[Insight, ...]]]
+"""Has the insights of a window in the log, once; with the run that they are of, where the window was judged before."""
+
+
+class GivenAwayError(Exception):
+    """The partition was given away meanwhile: its next owner gets the record again, and nothing more may be written."""
+
+
+class Asked(NamedTuple):
+    """A swap that is asked for: of which partition, by the event at which offset, and what that says."""
+
+    number: int
+    offset: int
+    told: QualityRebuilt
+
+
+class Swapping:
+    """The swaps of one worker.
+
+    Args:
+        log: where the rows and both topics are.
+        rows: of the quality table.
+        judging: how windows are folded and judged.
+        written: waits until the table changes so far are in the log; raises LogError.
+    """
+
+    def __init__(self, log: LogClient, rows: Rows, judging: Judging, written: Callable[[], Awaitable[None]]) -> None:
+        self._log, self._rows, self._judging, self._written = log, rows, judging, written
+
+    def has(self, asked: Asked) -> bool:
+        """Whether the rows are those of the event or its run, or of a later one in the log; or it was passed over."""
+        row = self._rows.rebuilt(asked.number)
+        return asked.offset <= max(row.at, row.passed) or row.run == asked.told.run
+
+    async def swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> None:
+        """Swap the rows of a partition, or pass the event over. Must run under the event.
+
+        Raises:
+            LogError: the log is away; nothing was changed, or a part: try again.
+            GivenAwayError: the partition has another owner now.
+            MalformedRecordError: the event tells of records that are not there.
+        """
+        await self._check(asked)
+        table, why = await self._load(asked)
+        if table is None:
+            self.pass_over(asked, why, still_own)
+            return
+        folded = await self._catch_up(asked, table, tell, still_own)
+        await self._replace(asked, table, folded, still_own)
+        run, number = asked.told.run, asked.number
+        logger.info("run %s: the windows of partition %d are the rebuilt ones, %d rows", run, number, len(table))
+
+    def pass_over(self, asked: Asked, why: str, still_own: Callable[[], bool]) -> None:
+        """Leave the rows as they are, and note why. Must run under the event.
+
+        Raises:
+            GivenAwayError: the partition has another owner now.
+        """
+        if not still_own():
+            raise GivenAwayError
+        number = asked.number
+        logger.warning("run %s: windows of partition %d stay as they are: %s", asked.told.run, number, why)
+        row = self._rows.rebuilt(number)
+        row.swapping, row.passed, row.why = "", asked.offset, why
+        self._rows.put_rebuilt(number, row)
+
+    async def _check(self, asked: Asked) -> None:
+        """Whoever can write to the topic could have all later records passed over as folded."""
+        if asked.told.metrics > asked.offset:
+            raise MalformedRecordError("`data.metrics`: an offset behind the event itself")
+        ends = {topics.AI_LEARNING_SIGNALS.name: asked.told.signals, topics.CHAT_REBUILDS.name: asked.told.end}
+        for topic, offset in ends.items():
+            if offset > (await self._log.bounds(Partition(topic, asked.number))).end:
+                raise MalformedRecordError(f"an offset behind the end of {topic}")
+
+    async def _load(self, asked: Asked) -> tuple[dict[bytes, bytes] | None, str]:
+        """The rows to be put in, or why there are none."""
+        if asked.told.formula != fingerprint(self._judging):
+            return None, "they were rebuilt by another formula, or other INSIGHT_* settings, than this worker's"
+        if asked.told.after != self._rows.rebuilt(asked.number).at:
+            return None, "another run has rebuilt them meanwhile"
+        return await rebuilt_rows.load(self._log, asked.number, asked.told), "the rebuilt rows are gone"
+
+    async def _catch_up(
+        self, asked: Asked, table: dict[bytes, bytes], tell: Tell, still_own: Callable[[], bool]
+    ) -> dict[str, int]:
+        """Fold what came after the cut; up to which offsets. What was judged before is told again only where asked."""
+        number, told = asked.number, asked.told
+        judged_ms = self._rows.partition(number).closed_ms
+
+        async def told_of(closing: Closing) -> tuple[Insight, ...]:
+            anew = closing.span.end_ms <= judged_ms
+            return closing.insights if anew and not told.emit else await tell(closing, told.run if anew else None)
+
+        windows = await Folding.of(table, number, self._judging, tell=told_of)
+        spans = [
+            await self._since(topics.AGENT_METRICS.name, number, told.metrics),
+            await self._since(topics.AI_LEARNING_SIGNALS.name, number, told.signals),
+        ]
+        place = 0
+        async for record in merged(self._log, spans):
+            await windows.take(record)
+            place += 1
+            if place % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+                if not still_own():
+                    raise GivenAwayError
+        return {source.value: span.end for source, span in zip(Source, spans, strict=True)}
+
+    async def _since(self, topic: str, number: int, cut: int) -> Span:
+        at = Partition(topic, number)
+        return Span(at, cut, max(cut, (await self._log.bounds(at)).end))
+
+    async def _replace(
+        self, asked: Asked, table: dict[bytes, bytes], folded: dict[str, int], still_own: Callable[[], bool]
+    ) -> None:
+        number, last = asked.number, partition_key(asked.number)
+        live = await partition.raw(self._rows, number)
+        if not still_own():
+            raise GivenAwayError
+        self._mark(number, asked.told.run)
+        changed = True
+        for place, key in enumerate([*(key for key in live if key not in table), *table]):
+            if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+                if changed:
+                    await self._written()  # no more of them on their way than the log takes
+                    changed = False
+                if not still_own():
+                    raise GivenAwayError
+            value = table.get(key)
+            if key != last and live.get(key) != value:
+                self._rows.put_raw(key, value)
+                changed = True
+        self._rows.put_raw(last, table[last])
+        self._rows.put_rebuilt(number, RebuiltRow(run=asked.told.run, at=asked.offset, folded=folded))
+
+    def _mark(self, number: int, run: str) -> None:
+        row = self._rows.rebuilt(number)
+        if row.swapping != run:
+            row.swapping = run
+            self._rows.put_rebuilt(number, row)

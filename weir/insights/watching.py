@@ -1,0 +1,295 @@
+"""From records to insights: folds, closes what is due, tells what is wrong, and writes that down. Free of Faust.
+
+An insight is told once, whatever dies. Before it is told, all changes that led to it are in the table's changelog: so
+whoever takes over comes to the same insight with the same id. It looks into ai-insights for that id before it writes.
+Only when the insight is in the log is the window written down as judged, and after that the record is acknowledged.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from weir import envelope, topics
+from weir.envelope import MalformedRecordError, utc_iso
+from weir.events.base import EVENT_TYPE, EventData
+from weir.events.catalogue import data_of
+from weir.events.metrics import MetricsTick, QualityRebuilt
+from weir.events.publishing import Events, encode
+from weir.events.signals import SignalsTick
+from weir.insights import partition
+from weir.insights.folding import Judging
+from weir.insights.judging import Limits
+from weir.insights.reading import SOURCES, Source
+from weir.insights.rows import Rows
+from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
+from weir.insights.swapping import Asked, GivenAwayError, Swapping, Tell
+from weir.insights.wording import event_id
+from weir.log.log import LogClient, LogError, LogRefusedError, Partition, Record
+from weir.log.partitioner import partition_for
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0  # pause before the log is tried again
+DEFECTS_MAX = 5  # tries of a swap that fails, and not for the log: a partition that waits for it counts nothing
+TICK_AGAIN_S = 60.0  # a tick that is not read yet waits behind a long backlog; another one would, too
+CLOCKS_MS = 60_000  # how far apart the clocks of producers, workers and brokers may be
+INPUTS = {source: topic for topic, source in SOURCES.items()}
+TICKS: dict[Source, Callable[[str], EventData]] = {
+    Source.METRICS: lambda at: MetricsTick(at=at),
+    Source.SIGNALS: lambda at: SignalsTick(at=at),
+}
+
+
+class Told(NamedTuple):
+    """An insight on its way: its event id, its tenant, and what it says."""
+
+    event_id: str
+    tenant: str
+    data: Insight
+
+
+class Watching:
+    """The windows of one worker.
+
+    Args:
+        log: where insights and ticks are written.
+        events: how insights are.
+        rows: of the quality table.
+        spans: lengths of time.
+        limits: for judging.
+        tenant: of ticks, which are nobody's.
+        written: waits until the table changes so far are in the log; raises LogError.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: LogClient,
+        events: Events,
+        rows: Rows,
+        spans: Spans,
+        limits: Limits,
+        tenant: str,
+        written: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._log, self._events, self._rows = log, events, rows
+        self._spans, self._limits, self._tenant = spans, limits, tenant
+        self._written = written
+        self._swapping = Swapping(log, rows, Judging(spans=spans, limits=limits), written)
+        self._generation: int | None = None
+        self._shards: dict[int, Shard] = {}
+        self._making = asyncio.Lock()
+        self._ticked_at: dict[tuple[int, Source], float] = {}
+        self.ticks_written = 0
+        self.counts = Counts()
+
+    # -- records
+
+    async def take(self, record: Record, generation: int, still_own: Callable[[], bool]) -> None:
+        """Fold one record, and close what is due by it. Must run under the record's event.
+
+        Args:
+            record: of one of the two topics.
+            generation: of the consumer group, when the record was delivered.
+            still_own: whether that is still the generation.
+
+        Raises:
+            GivenAwayError: it is not; the record must not be acknowledged.
+        """
+        if not still_own():
+            raise GivenAwayError
+        shard = await self._shard(record.partition, generation)
+        if not still_own():  # making a shard takes turns with the tokens
+            raise GivenAwayError
+        try:
+            if (rebuilt := _rebuilt(record)) is not None:
+                await self._swap(shard, Asked(record.partition, record.offset, rebuilt), still_own)
+            elif not shard.swapping:  # else the swap folds it, when its event comes again
+                self._fold(shard, record)
+                await self._close(shard, record, still_own)  # and what a crash has left
+        except MalformedRecordError as error:
+            self.counts.malformed += 1
+            logger.warning("%s %d at %d is passed over: %s", record.topic, record.partition, record.offset, error)
+        except BaseException:
+            self._shards.clear()  # what a shard remembers may differ from its rows now
+            raise
+
+    async def _swap(self, shard: Shard, asked: Asked, still_own: Callable[[], bool]) -> None:
+        """Put rebuilt rows in the place of a partition's; once, however often it is asked for.
+
+        Raises:
+            MalformedRecordError: the event tells of what is not there.
+            GivenAwayError: the partition has another owner now.
+        """
+
+        async def tell(closing: Closing, run: str | None) -> tuple[Insight, ...]:
+            return await self._told(closing, still_own, run)
+
+        defects = 0
+        while True:
+            if not still_own():
+                raise GivenAwayError
+            try:
+                if await self._try_swap(asked, tell, still_own):
+                    break
+            except (GivenAwayError, MalformedRecordError):
+                raise
+            except Exception:
+                defects += 1
+                logger.exception("run %s: windows of partition %d", asked.told.run, asked.number)
+                if defects == DEFECTS_MAX:
+                    self._swapping.pass_over(asked, "a defect, which the worker's log tells of", still_own)
+                elif defects > DEFECTS_MAX:
+                    raise
+            await asyncio.sleep(RETRY_S)
+        self._shards.pop(shard.number, None)  # it remembers the rows that were there
+
+    async def _try_swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> bool:
+        """Whether the rows are swapped, or passed over, for good."""
+        try:
+            if not self._swapping.has(asked):
+                await self._swapping.swap(asked, tell, still_own)
+            await self._written()
+        except LogRefusedError as error:
+            self._swapping.pass_over(asked, f"the log refuses it: {error}", still_own)
+        except LogError as error:
+            logger.warning("waiting for the log: %s", error)
+        else:
+            return True
+        return False
+
+    @staticmethod
+    def _fold(shard: Shard, record: Record) -> None:
+        seen = partition.said(record)
+        if seen is not None:
+            partition.fold(shard, record, seen)
+
+    async def _shard(self, number: int, generation: int) -> Shard:
+        """The shard of a partition; made anew from the table whenever partitions were given out anew."""
+        async with self._making:
+            if generation != self._generation:
+                self._generation = generation
+                self._shards.clear()
+            if number not in self._shards:
+                own = await partition.own(self._rows, number)  # nobody changes it meanwhile: its records wait
+                self._shards[number] = Shard(
+                    self._rows, number, own, spans=self._spans, limits=self._limits, counts=self.counts
+                )
+            return self._shards[number]
+
+    # -- windows
+
+    async def _close(self, shard: Shard, record: Record, still_own: Callable[[], bool]) -> None:
+        for name in shard.due():
+            while (closing := shard.closing(name, int(record.timestamp * 1000))) is not None:
+                told = await self._told(closing, still_own)
+                if not still_own():
+                    raise GivenAwayError
+                shard.settle(closing, told)
+        shard.note()
+
+    async def _told(
+        self, closing: Closing, still_own: Callable[[], bool], run: str | None = None
+    ) -> tuple[Insight, ...]:
+        tenant = closing.span.name.partition(":")[0]
+        marked = [data.model_copy(update={"rebuilt": run}) for data in closing.insights]
+        return tuple(
+            [await self._surely(Told(event_id(data), tenant, data), closing.span.end_ms, still_own) for data in marked]
+        )
+
+    async def _surely(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
+        """Have an insight in the log, once; as it stands there, where it says the same.
+
+        What the log refuses (an ACL is missing) is told in the worker's log: the windows behind it are not to wait.
+        """
+        while True:
+            if not still_own():
+                raise GivenAwayError
+            try:
+                await self._written()
+                found = await self._find(insight, end_ms)
+                if found is not None:
+                    self.counts.found += 1
+                    # By another formula the same insight may have shown in other figures: the rows' own are right.
+                    return found if _alike(found, insight.data) else insight.data
+                if not still_own():
+                    raise GivenAwayError
+                await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
+            except LogRefusedError as error:
+                self.counts.refused += 1
+                logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
+                return insight.data
+            except LogError as error:
+                logger.warning("waiting for the log: %s", error)
+                await asyncio.sleep(RETRY_S)  # then look whether it is there
+                continue
+            logger.info("%s: %s %s", insight.tenant, insight.data.title, insight.data.description)
+            return insight.data
+
+    async def _find(self, insight: Told, end_ms: int) -> Insight | None:
+        """An insight in the log, if it is there.
+
+        No record that closes a window says a later time than ``ahead_ms`` after its own in the log: so the insight
+        was written after the window's end less that.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        topic, key = topics.AI_INSIGHTS.name, insight.tenant.encode()
+        at = Partition(topic, partition_for(key, self._log.partitions(topic)))
+        since_ms = end_ms - self._spans.ahead_ms - CLOCKS_MS
+        position, end = await self._log.offset_at(at, since_ms / 1000), (await self._log.bounds(at)).end
+        while position < end and (records := await self._log.read(at, position)):
+            for record in records:
+                if record.key == key and (found := _as(insight, record)) is not None:
+                    return found
+            position = records[-1].offset + 1
+        return None
+
+    # -- the clock
+
+    async def tick(self, own: set[int], generation: int, now: float) -> None:
+        """Write ticks for partitions whose windows are over by the clock, and which nothing else would close.
+
+        Args:
+            own: partitions of this worker, whose tables have been read.
+            generation: of the consumer group.
+            now: by the clock, in seconds since the epoch.
+        """
+        for number in own:
+            shard = await self._shard(number, generation)
+            for source in shard.behind(int(now * 1000)):
+                last = self._ticked_at.get((number, source), 0.0)
+                if now - last < TICK_AGAIN_S and shard.newest.get(source, 0) < int(last * 1000):
+                    continue  # it is not read yet
+                event = encode(TICKS[source](utc_iso(now)), self._tenant)
+                try:
+                    await self._log.append(INPUTS[source], number, event.key, event.value, event.headers)
+                except LogError as error:
+                    logger.warning("windows close later, for a tick was not written: %s", error)
+                    return
+                self._ticked_at[number, source] = now
+                self.ticks_written += 1
+
+
+def _as(insight: Told, record: Record) -> Insight | None:
+    """A record as this insight, if that is what it is."""
+    try:
+        event = envelope.decode(record.value)
+        return data_of(event, type(insight.data)) if event.event_id == insight.event_id else None
+    except MalformedRecordError:
+        return None
+
+
+def _alike(one: Insight, other: Insight) -> bool:
+    """Whether two insights say the same, whenever it was seen, and whoever saw it."""
+    aside = {"detected_at", "rebuilt"}
+    return one.model_dump(exclude=aside) == other.model_dump(exclude=aside)
+
+
+def _rebuilt(record: Record) -> QualityRebuilt | None:
+    """A record that asks for a swap; None for all others."""
+    if (EVENT_TYPE, QualityRebuilt.EVENT_TYPE.encode()) not in record.headers:
+        return None
+    return data_of(envelope.decode(record.value), QualityRebuilt)

@@ -1,0 +1,87 @@
+"""Which tables and columns the SQL of an answer reads and writes. Pure: no I/O, no state, and nothing is logged.
+
+What it costs is processor time in pure Python, in one piece: call it off the event loop. Measured on one core: half a
+millisecond for a query of 100 characters, about 1 s for one of 64 KiB, 1.9 s for the worst of that size that was found
+(a list of 32,000 tables, in BigQuery's dialect), and 4 s, ``Limits.cpu_s``, for the worst answer. A thread shares the
+interpreter with the event loop: it slows the loop down for as long, but does not stop it.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from weir.lineage.dialects import KNOWN
+from weir.lineage.find import Candidate, candidates
+from weir.lineage.limits import Budget, Limits, TooComplexError
+from weir.lineage.model import Lineage, Query, Skipped
+from weir.lineage.parse import read
+from weir.lineage.statements import tokenize
+
+__all__ = ["Limits", "Lineage", "Query", "queries"]
+
+logging.getLogger("sqlglot").addFilter(lambda _record: False)  # it quotes the SQL that it does not understand
+
+
+def queries(
+    text: str, tool_arguments: Iterable[str] = (), *, dialect: str = "trino", limits: Limits | None = None
+) -> Lineage:
+    """The queries in an answer: in fenced blocks of its Markdown, and in the arguments of its tool calls.
+
+    Args:
+        text: the answer.
+        tool_arguments: the ``arguments`` of each tool call, JSON as the model wrote it.
+        dialect: what is spoken where nobody says; one of ``weir.lineage.dialects.KNOWN``.
+        limits: of what is read; what is beyond is left out and counted.
+
+    Returns:
+        Each query once. What is no SQL, or broken, is left out without a word.
+
+    Raises:
+        ValueError: the dialect is unknown. Nothing that an answer holds raises anything.
+    """
+    if dialect not in KNOWN:
+        raise ValueError(f"unknown SQL dialect: {dialect!r}")
+    return _Search(limits or Limits()).run(candidates(text, tool_arguments, dialect))
+
+
+class _Search:
+    """One answer."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._budget = Budget(limits.cpu_s)
+        self._chars = limits.answer_chars
+        self._found: list[Query] = []
+        self._seen: set[tuple[object, ...]] = set()  # shown in the text what a tool was called with: one query
+        self._large = self._many = self._complex = 0
+
+    def run(self, texts: Iterable[Candidate]) -> Lineage:
+        """Read what may be SQL."""
+        for candidate in texts:
+            if len(self._found) >= self._limits.queries:
+                self._many += 1
+            elif len(candidate.sql) > min(self._limits.query_chars, self._chars):
+                self._large += 1
+            else:
+                self._chars -= len(candidate.sql)
+                self._read(candidate)
+        skipped = Skipped(too_large=self._large, too_many=self._many, too_complex=self._complex)
+        return Lineage(queries=tuple(self._found), skipped=skipped)
+
+    def _read(self, candidate: Candidate) -> None:
+        for tokens in tokenize(candidate.sql, candidate.dialect):
+            if len(self._found) >= self._limits.queries:
+                self._many += 1
+                continue
+            words = (candidate.dialect, *((token.token_type, token.text) for token in tokens))
+            if words in self._seen:
+                continue
+            self._seen.add(words)
+            try:
+                query = read(candidate, tokens, self._limits, self._budget)
+            except TooComplexError:
+                self._complex += 1
+                query = None
+            except Exception:  # noqa: BLE001 -- a parser's bug about what a model wrote; its message quotes the SQL
+                query = None
+            if query is not None:
+                self._found.append(query)

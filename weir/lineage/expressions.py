@@ -1,0 +1,117 @@
+"""What the value of an expression is made of."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlglot import exp
+
+from weir.lineage.dialects import AGGREGATES
+from weir.lineage.relations import NOTHING, Inputs, Kind, Output
+from weir.lineage.scopes import Role, Scope
+
+
+class Value(NamedTuple):
+    """Columns, and how they come together."""
+
+    inputs: Inputs
+    kind: Kind
+
+
+def evaluate(expression: exp.Expr, scope: Scope, role: Role = Role.VALUE) -> Value:
+    """What an expression is made of; what it reads is noted for ``role``. Each is evaluated once: queries are in it.
+
+    Raises:
+        TooComplexError: out of steps.
+    """
+    inner = bare(expression)
+    inputs: set[Inputs] = set()
+    kind = Kind.LITERAL
+    stack = [(inner, role)]
+    while stack:
+        part, why = stack.pop()
+        scope.reading.budget.spend()
+        if isinstance(part, (exp.Column, exp.Query, exp.Star)):
+            for found in _leaf(part, scope):
+                scope.reading.budget.spend(1 + len(found.inputs))
+                scope.reading.note(found.inputs, why)
+                inputs.add(found.inputs)
+                kind = max(kind, found.kind)
+            continue
+        kind = max(kind, _kind(part))
+        why = Role.FILTER if isinstance(part, exp.Where) else why
+        stack += [(child, why) for child in part.iter_expressions()]
+        if isinstance(part, exp.Window) and part.alias.casefold() in scope.windows:
+            stack.append((scope.windows[part.alias.casefold()], why))
+    if kind is Kind.STAR and not isinstance(inner, (exp.Column, exp.Query, exp.Star)):
+        kind = Kind.EXPRESSION
+    together = NOTHING.union(*inputs)
+    return Value(together, Kind.LITERAL if kind is Kind.EXPRESSION and not together else kind)
+
+
+def bare(expression: exp.Expr) -> exp.Expr:
+    """Without its alias and parentheses."""
+    while isinstance(expression, (exp.Alias, exp.Paren, exp.Aliases)):
+        expression = expression.this
+    return expression
+
+
+def output_name(expression: exp.Expr) -> str | None:
+    """The name that an expression gives its column, as far as all dialects agree on one."""
+    if isinstance(expression, exp.Alias):
+        return expression.alias
+    inner = bare(expression)
+    if isinstance(inner, exp.Dot):
+        inner = inner.expression
+    return inner.name if isinstance(inner, (exp.Column, exp.Identifier)) else None
+
+
+def _leaf(part: exp.Expr, scope: Scope) -> Sequence[Output]:
+    if isinstance(part, exp.Query):
+        return scope.query(part, scope.inside())
+    if isinstance(part, exp.Star):
+        if isinstance(part.parent, exp.Count):
+            return []  # it counts rows and reads nothing
+        return scope.star()
+    return starred(part, scope) if isinstance(part.this, exp.Star) else [scope.resolve(part)]
+
+
+def starred(column: exp.Expr, scope: Scope) -> list[Output]:
+    """``t.*``: the columns of a relation, or the fields of a column."""
+    qualifiers = [part.name for part in column.parts[:-1]] if isinstance(column, exp.Column) else []
+    relation = scope.relation(qualifiers[-1]) if qualifiers else None
+    if relation is not None:
+        return relation.star()
+    return [scope.plain(qualifiers[0])._replace(name="*", kind=Kind.STAR)] if qualifiers else []
+
+
+def _kind(part: exp.Expr) -> Kind:
+    if isinstance(part, exp.Window):
+        return Kind.WINDOW
+    return Kind.AGGREGATION if aggregates(part) else Kind.EXPRESSION
+
+
+def aggregates(part: exp.Expr) -> bool:
+    """Whether an expression is an aggregate function."""
+    if isinstance(part, exp.Anonymous):
+        return part.name.upper() in AGGREGATES
+    return isinstance(part, exp.AggFunc) and not isinstance(part, (exp.Grouping, exp.GroupingId))
+
+
+def function_name(function: exp.Expr) -> str:
+    """In upper case: sqlglot's name, which most dialects share, or what is written where it knows none."""
+    if isinstance(function, (exp.Anonymous, exp.AnonymousAggFunc)):
+        return function.name.upper()
+    return function.sql_name() if isinstance(function, exp.Func) else type(function).__name__.upper()
+
+
+def names(expression: exp.Expr | None) -> tuple[str, ...]:
+    """The columns that are named in an expression, in the order of the text, each once; not those of its queries."""
+    found: dict[str, None] = {}
+    stack = [expression] if expression is not None else []
+    while stack:
+        part = stack.pop()
+        if isinstance(part, exp.Column):
+            found[part.name] = None
+        elif not isinstance(part, exp.Query):
+            stack += reversed(list(part.iter_expressions()))
+    return tuple(found)

@@ -1,0 +1,92 @@
+"""From one statement to what is known of it."""
+
+from sqlglot import Token, exp
+
+from weir.lineage import changes, statements
+from weir.lineage.changes import Change
+from weir.lineage.find import Candidate
+from weir.lineage.limits import Budget, Limits, TooComplexError
+from weir.lineage.model import ColumnLineage, InputColumn, LineageKind, Query, QueryText, Source, Transformation
+from weir.lineage.relations import Kind, Output
+from weir.lineage.scopes import Reading, Scope
+from weir.lineage.tables import NoQueryError
+
+_STEPS_PER_TOKEN = 10  # a walk through a tree, several times over
+_STEPS_MORE = 100_000  # and columns that are passed on from query to query
+
+_KINDS: dict[Kind, LineageKind] = {
+    Kind.LITERAL: "literal",
+    Kind.DIRECT: "direct",
+    Kind.STAR: "star",
+    Kind.EXPRESSION: "expression",
+    Kind.AGGREGATION: "aggregation",
+    Kind.WINDOW: "window",
+}
+
+
+def read(candidate: Candidate, tokens: list[Token], limits: Limits, budget: Budget) -> Query | None:
+    """What is known of a statement, given by its tokens; None if it is none that tells something.
+
+    Raises:
+        TooComplexError: it is beyond a limit.
+    """
+    try:
+        tree = statements.parse(tokens, candidate.sql, candidate.dialect, depth=limits.depth, budget=budget)
+        if tree is None or not (candidate.labelled or _surely_sql(tree)):
+            return None
+        budget.refill(_STEPS_PER_TOKEN * len(tokens) + _STEPS_MORE)
+        reading = Reading(candidate.dialect, budget)
+        done = changes.change(tree, Scope(reading, changes.outputs))
+    except NoQueryError:
+        return None
+    except RecursionError:
+        raise TooComplexError("nested too deep for Python") from None
+    sql = candidate.sql[tokens[0].start : tokens[-1].end + 1]
+    return _published(
+        done,
+        reading,
+        QueryText(sql=sql[: limits.sql_chars], dialect=candidate.dialect, truncated=len(sql) > limits.sql_chars),
+        limits,
+    )
+
+
+def _surely_sql(tree: exp.Expr) -> bool:
+    """Whether a text that nobody called SQL is some: it changes data, or reads from somewhere."""
+    return not isinstance(tree, exp.Query) or tree.find(exp.From) is not None
+
+
+def _published(done: Change, reading: Reading, query: QueryText, limits: Limits) -> Query:
+    entries = sum(1 + len(output.inputs) for output in done.outputs)
+    entries += sum(len(columns.read) for columns in reading.tables.values())
+    entries += sum(1 + _names_in(transformation) for transformation in reading.transformations)
+    if entries > limits.columns:
+        raise TooComplexError("too many columns")
+    return Query(
+        query=query,
+        statement=done.kind,
+        target=done.target,
+        sources=tuple(
+            Source(
+                table=table,
+                columns_read=tuple(sorted(columns.read)),
+                filter_columns=tuple(sorted(columns.filtered)),
+                join_columns=tuple(sorted(columns.joined)),
+            )
+            for table, columns in sorted(reading.tables.items())
+        ),
+        transformations=tuple(reading.transformations),
+        column_lineage=tuple(_column(output) for output in done.outputs),
+    )
+
+
+def _names_in(transformation: Transformation) -> int:
+    return sum(len(value) for _, value in transformation if isinstance(value, tuple))
+
+
+def _column(output: Output) -> ColumnLineage:
+    inputs = sorted(output.inputs, key=lambda ref: (ref.table or "", ref.column))
+    return ColumnLineage(
+        output=output.name,
+        inputs=tuple(InputColumn(table=ref.table, column=ref.column) for ref in inputs),
+        kind=_KINDS[output.kind],
+    )

@@ -1,0 +1,98 @@
+"""SQL is parsed in a process beside the worker: it is processor time in one piece, and an answer must not wait for it.
+
+One line of JSON goes in, one comes out (``weir/lineage/__main__.py``). The process is started with the first answer
+that has SQL in it, is killed when one takes too long, and ends by itself when the worker does.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import orjson
+
+from weir.envelope import Json
+
+logger = logging.getLogger(__name__)
+
+PARSE_S = 10.0  # for one answer, its turn included: the offset of its request waits for so long
+STOP_S = 2.0
+LINE_MAX_BYTES = 64 * 1024 * 1024  # of what comes back
+WAITING_MAX = 200  # answers that wait for their turn
+
+
+class NotParsedError(Exception):
+    """An answer could not be looked at; the message tells why, and never what it says."""
+
+
+class SqlProcess:
+    """Parses for one worker, one answer at a time."""
+
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def queries(self, text: str, tool_arguments: Sequence[str]) -> list[Json]:
+        """The queries in an answer, each a ``weir.lineage.model.Query`` as JSON.
+
+        Raises:
+            NotParsedError: too many wait already, or it took too long.
+        """
+        if self._waiting >= WAITING_MAX:
+            raise NotParsedError("too many wait already")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PARSE_S), self._turn:
+                return await self._ask({"text": text, "tool_arguments": tool_arguments, "dialect": self._dialect})
+        except TimeoutError:
+            raise NotParsedError(f"not within {PARSE_S:g} s") from None
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            await self._kill(self._process)
+
+    async def _ask(self, question: Json) -> list[Json]:
+        try:
+            process = self._process or await self._start()
+            if process.stdin is None or process.stdout is None:
+                raise NotParsedError("it has no pipes")
+            process.stdin.write(orjson.dumps(question) + b"\n")
+            await process.stdin.drain()
+            line = await process.stdout.readuntil(b"\n")
+            return list(orjson.loads(line)["queries"])
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            await self.close()
+            raise NotParsedError(f"{type(error).__name__}; the parser starts anew") from None
+        except asyncio.CancelledError:
+            # Its answer would be taken for that of the next question.
+            await self.close()
+            raise
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "weir.lineage",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=LINE_MAX_BYTES,
+            start_new_session=True,  # Ctrl-C is the worker's to handle
+        )
+        return self._process
+
+    async def _kill(self, process: asyncio.subprocess.Process) -> None:
+        self._process = None
+        with suppress(ProcessLookupError):
+            process.kill()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            logger.warning("the SQL parser's process %d does not end", process.pid)

@@ -1,0 +1,54 @@
+"""UNION, INTERSECT and EXCEPT: which columns of their branches are one."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlglot import exp
+
+from weir.lineage.model import SetOperation
+from weir.lineage.relations import NOTHING, Kind, Output
+
+Operator = Literal["union", "intersect", "except"]
+
+
+def branches(query: exp.SetOperation) -> list[exp.Expr]:
+    """The queries of a chain of operators, from left to right."""
+    chain = _chain(query)
+    return [chain[-1].this, *(node.expression for node in reversed(chain))]
+
+
+def operators(query: exp.SetOperation) -> list[SetOperation]:
+    """From left to right."""
+    found: list[SetOperation] = []
+    for node in reversed(_chain(query)):
+        name: Operator = "except" if isinstance(node, exp.Except) else "intersect"
+        operator: Operator = "union" if isinstance(node, exp.Union) else name
+        found.append(SetOperation(operator=operator, distinct=bool(node.args.get("distinct"))))
+    return found
+
+
+def _chain(query: exp.SetOperation) -> list[exp.SetOperation]:
+    """From the right to the left, as the tree leans: as deep as the chain is long, so no recursion."""
+    found = [query]
+    while isinstance(found[-1].this, exp.SetOperation) and not found[-1].this.args.get("with_"):
+        found.append(found[-1].this)
+    return found
+
+
+def together(left: Sequence[Output], right: Sequence[Output]) -> list[Output]:
+    """Columns of both sides, by their place. Where a star hides the places: one side after the other."""
+    stars = [[output.kind is Kind.STAR for output in side] for side in (left, right)]
+    if stars[0] != stars[1]:
+        return [*left, *right]
+    return [Output(a.name, a.inputs | b.inputs, max(a.kind, b.kind)) for a, b in zip(left, right, strict=True)]
+
+
+def by_names(outputs: Sequence[Output]) -> list[Output]:
+    """Outputs of the same name are one."""
+    found: dict[str, list[Output]] = {}
+    for output in outputs:
+        found.setdefault((output.name or "").casefold(), []).append(output)
+    return [
+        Output(same[0].name, NOTHING.union(*(output.inputs for output in same)), max(output.kind for output in same))
+        for same in found.values()
+    ]

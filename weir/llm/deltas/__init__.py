@@ -1,0 +1,1 @@
+"""Deltas of chunks in one shape, whatever shape their server gave them."""

@@ -1,0 +1,91 @@
+"""What an answer cost, by a table that is a file."""
+
+import fnmatch
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from weir.settings import SettingsError
+
+OURS: Final = Path(__file__).with_name("prices.toml")
+_MILLION: Final = 1_000_000
+
+
+class Price(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Tokens of one answer by kind; None where the LLM did not count them."""
+
+    input: int | None = None  # of the prompt, cached ones included
+    cached: int | None = None
+    output: int | None = None  # thinking included
+    reasoning: int | None = None
+
+
+def tokens_of(usage: Any) -> Tokens:
+    """The counts in OpenAI's usage object; what is not there or no number is None."""
+    if not isinstance(usage, dict):
+        return Tokens()
+    return Tokens(
+        input=_count(usage, "prompt_tokens"),
+        cached=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
+        output=_count(usage, "completion_tokens"),
+        reasoning=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(counts: Any, name: str) -> int | None:
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+class Prices:
+    """The price of each model."""
+
+    def __init__(self, prices: Mapping[str, Price]) -> None:
+        self._prices = {pattern.lower(): price for pattern, price in prices.items()}
+
+    def cost_usd(self, model: str, tokens: Tokens) -> float | None:
+        """What they cost, in US dollars; None where the model has no price, or its tokens were not counted."""
+        price = self.of(model)
+        if price is None or tokens.input is None or tokens.output is None:
+            return None
+        cached = min(tokens.cached or 0, tokens.input)
+        per_cached = price.input if price.cached_input is None else price.cached_input
+        cost = (tokens.input - cached) * price.input + cached * per_cached + tokens.output * price.output
+        return round(cost / _MILLION, 9)
+
+    def of(self, model: str) -> Price | None:
+        """The price of a model: of the first pattern that fits its name."""
+        name = model.lower()
+        return next((price for pattern, price in self._prices.items() if fnmatch.fnmatchcase(name, pattern)), None)
+
+
+def load_prices(path: Path | None) -> Prices:
+    """Read a price table; ours if no file is given.
+
+    Raises:
+        SettingsError: the file cannot be read, or is no price table; one line.
+    """
+    try:
+        given = tomllib.loads((path or OURS).read_text())
+        return Prices(TypeAdapter(dict[str, Price]).validate_python(given))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"PRICES_FILE is {str(path)!r}, which is no price table: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"PRICES_FILE is {str(path)!r}; {where}: {first['msg']}") from None

@@ -1,0 +1,314 @@
+"""Read one answer: from the bytes of a response to chunk objects, and to an end that is told from a break.
+
+An answer is whole when its server says so (``[DONE]``, or the end of the body) or when every choice that was asked for
+has its finish reason; what the connection does after that changes nothing. Which protocol a body speaks is told
+by its first byte: servers stream under ``application/json``, and send one JSON object under ``text/event-stream``.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+import aiohttp
+import orjson
+from aiohttp.http_exceptions import HttpProcessingError
+
+from weir.envelope import Json
+from weir.llm.calls import Call, ThinkTags, Timeouts
+from weir.llm.choices import Choices
+from weir.llm.chunks import as_chunk, checked
+from weir.llm.deltas.shape import Shape
+from weir.llm.errors import AnswerTooLongError, UpstreamError, broke_off, not_understood
+from weir.llm.lenient import Halves, loads, loads_halves
+from weir.llm.opening import malformed_http
+from weir.llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
+from weir.llm.thinking import ThinkingSplitter
+from weir.llm.waiting import AFTER_FINISH_S, Waiting
+from weir.timing import Patience
+
+DONE: Final = b"[DONE]"
+HELD_MAX = 8  # chunks before the first that says something; with more of them, they are let go
+_TAIL_BYTES = 64  # of an object, which tell that it may be complete
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+class Reading:
+    """One answer.
+
+    Args:
+        response: its headers are there.
+        call: how it was asked for.
+        timeouts: limits of silence.
+        asked: the request.
+        began: when it was asked for, in loop time.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        call: Call,
+        timeouts: Timeouts,
+        asked: Json,
+        *,
+        began: float,
+    ) -> None:
+        self._content = response.content
+        self._waiting = Waiting(timeouts, began, began + call.allowance.max_s)
+        self._bytes_left, self._tokens_left = call.allowance.max_bytes, call.allowance.max_tokens
+        self._choices = Choices(_wanted(asked))
+        self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
+        self._decoder = SseDecoder()
+        self._halves = Halves()
+        # Chunks that name no model, or no time, get those of the request.
+        self._shape = Shape(_made_up_id, {"model": str(asked.get("model") or ""), "created": int(time.time())})
+        self._broken: Exception | None = None
+        self._stopped_by: str | None = None  # the limit that stopped the answer
+        self._heard = False  # any bytes
+        self._over = False  # the rest of the body is of no interest
+        self._late = False  # the answer is whole, and was waited for long enough
+
+    async def chunks(self) -> AsyncGenerator[Json, None]:
+        """Chunk objects as the upstream sent them but for their shape, thinking split from content.
+
+        Chunks before the first that says something are held back until it comes: while nothing has been said, a
+        failure is a failure of the call, which can be made again, or told with a status of its own.
+
+        Raises:
+            UpstreamError: the answer is not whole, or it is none; after its last chunk.
+        """
+        held: list[Json] | None = []
+        with closing(Patience()) as patience:
+            block: bytes | None = await self._begin(patience) or None
+            if block is not None and block.lstrip(_BLANK)[:1] in {b"{", b"["}:
+                held, block, self._over = await self._one_object(block, patience), None, True
+            while True:
+                for chunk in self._of_block(block):
+                    if held is None:
+                        yield chunk
+                    else:
+                        held.append(chunk)
+                        if self._choices.spoke or len(held) > HELD_MAX:
+                            for each in held:
+                                yield each
+                            held = None
+                    if self._choices.spoke:
+                        self._waiting.said()
+                if self._over or block is None:
+                    break
+                block = await self._next_of_stream(patience)
+        for chunk in self._end() if held is None else [*held, *self._end()]:
+            yield chunk
+
+    # -- bytes
+
+    async def _begin(self, patience: Patience) -> bytes:
+        """The first bytes, up to one that tells what they are."""
+        begin = b""
+        while not begin.removeprefix(_BOM).strip(_BLANK) and len(begin) <= MAX_EVENT_BYTES:
+            block = await self._next_block(patience)
+            if block is None:
+                break
+            begin += block
+        return begin.removeprefix(_BOM)
+
+    async def _next_block(self, patience: Patience) -> bytes | None:
+        """The next bytes; None at the end of the body, where the connection breaks, or where a limit stops it."""
+        try:
+            return await self._read(patience, self._waiting.deadline)
+        except TimeoutError:
+            return self._out_of_time()
+
+    async def _read(self, patience: Patience, deadline: float) -> bytes | None:
+        if self._stopped_by or self._broken:
+            return None
+        try:
+            with patience.until(deadline):
+                block = await self._content.readany()
+        except TimeoutError:
+            raise
+        except _BREAKS as error:
+            self._broken = error
+            block = _arrived(self._content)
+        self._heard = self._heard or bool(block)
+        self._bytes_left -= len(block)
+        if self._bytes_left < 0:
+            self._stopped_by = "ANSWER_MAX_BYTES"
+        return block or None
+
+    def _out_of_time(self) -> bytes | None:
+        """What follows a wait that was too long: nothing, where the answer is whole or its own time is over."""
+        if self._waiting.stopped:
+            self._stopped_by = "ANSWER_MAX_S"
+        elif not self._choices.whole:
+            raise self._waiting.silence()
+        return None
+
+    # -- a stream
+
+    def _of_block(self, block: bytes | None) -> Iterator[Json]:
+        """The chunks that the next bytes complete; None is the end of them. Not async: it runs for every token."""
+        if self._over:
+            return
+        decoder, choices = self._decoder, self._choices
+        for data in _decoded(decoder, block):
+            if data[:1] != b"{" and data.strip() == DONE:
+                self._over = True
+                # A server that gave a reason for one choice would have given it for all that it has ended.
+                end = None if choices.ended else choices.inferred_end()
+                if end is not None:
+                    yield self._shown(end)
+                return
+            chunk = self._chunk(data, decoder.name)
+            if chunk is None and block is None:
+                return  # the connection ended within an event
+            chunk = self._shape.chunk(checked(chunk, event_name=decoder.name))
+            if choices.add(chunk):
+                self._tokens_left -= 1
+            yield self._shown(chunk)
+            if self._tokens_left <= 0 and not choices.whole:
+                self._over, self._stopped_by = True, "ANSWER_MAX_TOKENS"
+                return
+
+    async def _next_of_stream(self, patience: Patience) -> bytes | None:
+        """The next bytes. Comments may come so fast that no wait for them is ever too long, so time is asked first."""
+        waiting = self._waiting
+        if self._choices.whole:
+            waiting.finished()
+        if not waiting.over:
+            return await self._next_block(patience)
+        if self._choices.whole and not self._late:
+            self._late = True  # our reader was slow, and usage may be there already
+            return await self._next_block(patience)
+        return self._out_of_time()
+
+    def _chunk(self, data: bytes, event_name: bytes) -> Any:
+        """What an event holds; None for what is no JSON."""
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return self._lenient(data, event_name)
+        return self._halves.join(chunk) if self._halves.waiting and isinstance(chunk, dict) else chunk
+
+    def _lenient(self, data: bytes, event_name: bytes) -> Any:
+        try:
+            chunk = loads_halves(data)
+        except ValueError:
+            return {"error": data.decode("utf-8", "replace")} if event_name == b"error" else None
+        return self._halves.join(chunk) if isinstance(chunk, dict) else None
+
+    # -- one object
+
+    async def _one_object(self, begin: bytes, patience: Patience) -> list[Json]:
+        """A whole chat.completion, from a server that does not stream, as one chunk, and its end if that is missing."""
+        body, block = bytearray(), begin or None
+        while block is not None:
+            body += block
+            if len(body) > MAX_EVENT_BYTES:
+                raise not_understood(f"an answer of more than {MAX_EVENT_BYTES} bytes")
+            block = await self._rest_of_object(body, patience)
+        try:
+            value = loads(bytes(body))
+        except ValueError:
+            self._check_whole_body()
+            raise not_understood("something that is not a JSON object") from None
+        self._broken = self._stopped_by = None  # what came is all
+        chunk = self._shape.chunk(as_chunk(value))
+        self._choices.add(chunk)
+        end = self._choices.inferred_end()
+        return [self._shown(chunk)] if end is None else [self._shown(chunk), self._shown(end)]
+
+    async def _rest_of_object(self, body: bytearray, patience: Patience) -> bytes | None:
+        """The next bytes of one object; a body that may be complete is not waited for as long as one that is not."""
+        self._waiting.said()
+        if bytes(body[-_TAIL_BYTES:]).rstrip(_BLANK)[-1:] in {b"}", b"]"}:
+            soon = asyncio.get_running_loop().time() + AFTER_FINISH_S
+            try:
+                return await self._read(patience, min(soon, self._waiting.deadline))
+            except TimeoutError:
+                if _is_json(body):
+                    return None
+        return await self._next_block(patience)
+
+    def _check_whole_body(self) -> None:
+        if self._stopped_by is not None:
+            raise AnswerTooLongError(self._stopped_by)
+        if self._broken is not None:
+            raise _break(self._broken)
+
+    # -- ends
+
+    def _end(self) -> Iterator[Json]:
+        """What is to be said at the end; raises where that is no end."""
+        choices = self._choices
+        if self._stopped_by is not None:
+            yield from self._held_back()
+            end = choices.cut(self._stopped_by) if choices.spoke else None
+            if end is None and not choices.all_ended:
+                raise AnswerTooLongError(self._stopped_by)
+            if end is not None:
+                yield end
+            return
+        if choices.whole or (choices.all_ended and self._broken is None):
+            return
+        yield from self._held_back()
+        if self._broken is not None:
+            raise _break(self._broken)
+        if self._heard and not choices.begun:
+            raise not_understood("something that is not a stream of chunks")
+        raise broke_off(
+            "the model's stream ended in the middle of the answer"
+            if choices.begun
+            else "the model's stream ended without an answer"
+        )
+
+    def _held_back(self) -> Iterator[Json]:
+        """What was held as a possible tag, and was none."""
+        held = self._splitter.close() if self._splitter is not None else []
+        if held:
+            yield self._choices.chunk(held)
+
+    def _shown(self, chunk: Json) -> Json:
+        return chunk if self._splitter is None else self._splitter.split(chunk)
+
+
+def _wanted(asked: Json) -> int:
+    choices = asked.get("n")
+    return choices if isinstance(choices, int) else 1
+
+
+def _made_up_id(*_: int) -> str:
+    """The id of a tool call whose server gives none: without one, no client can answer it."""
+    return f"call_{secrets.token_hex(12)}"
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What came before the connection broke: aiohttp raises first, and keeps it to itself."""
+    return b"".join(content._buffer)  # noqa: SLF001 -- no other way to it: each public method raises the break again
+
+
+def _break(error: Exception) -> UpstreamError:
+    if isinstance(error, HttpProcessingError):
+        return malformed_http(error)
+    if isinstance(error, aiohttp.ClientPayloadError) and "not completed" not in str(error):  # a bad encoding
+        return malformed_http(error)
+    return broke_off(f"the connection to the model broke ({type(error).__name__})")
+
+
+def _decoded(decoder: SseDecoder, block: bytes | None) -> Iterator[bytes]:
+    try:
+        yield from decoder.close() if block is None else decoder.feed(block)
+    except EventTooLongError as error:
+        raise not_understood(str(error)) from None
+
+
+def _is_json(body: bytearray) -> bool:
+    try:
+        loads(bytes(body))
+    except ValueError:
+        return False
+    return True

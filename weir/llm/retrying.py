@@ -1,0 +1,86 @@
+"""When a call that failed before its first token is made again. Pure, but for the dice.
+
+All retries of a request are made here, and nowhere else: not by the HTTP library, and, as far as `x-should-retry` is
+obeyed, not by the client. Otherwise three tries here times three in each client are nine calls for an LLM that is busy.
+"""
+
+import random
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+
+from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY, UpstreamError
+from weir.llm.shapes import is_quota
+
+BACKOFF_S = 0.5  # before the first retry; doubled for each further one
+BACKOFF_MAX_S = 8.0
+NAMED_MAX_S = 30.0  # the longest pause that is waited for here: it holds a slot. A client can wait longer for less
+_TRIED_BY_CLIENTS = frozenset({408, 409, 429})  # and 500 and above
+NAMED_LIMIT_S = 1e10  # a longer pause is no pause that was meant
+JITTER = 0.25  # part of a pause that is left to chance, so that callers do not come back in step
+
+
+@dataclass(kw_only=True)
+class Retries:
+    """The retries of one request.
+
+    Attributes:
+        left: how many more may be made.
+        until: no retry begins later, by the clock that ``pause`` is asked with.
+    """
+
+    left: int
+    until: float
+    made: int = 0
+
+    def pause_s(self, error: UpstreamError, now: float) -> float | None:
+        """How long to wait before the next try; None if there is to be none."""
+        wanted = error.headers.get(SHOULD_RETRY, "").lower()
+        if self.left <= 0 or wanted == "false" or is_quota(error.error) or not (error.transient or wanted == "true"):
+            return None
+        named = named_s(error)
+        pause = self._backoff_s() if named is None else named
+        if now + pause > self.until or (named is not None and named > NAMED_MAX_S):
+            return None
+        self.left -= 1
+        self.made += 1
+        return pause
+
+    def tell(self, error: UpstreamError) -> None:
+        """Say in the headers of the last error whether its client should try again by itself.
+
+        It should not, where that was done here, or is of no use. It may where the upstream named a time, or where
+        nothing was tried here. A client that was told nothing goes by the status.
+        """
+        if is_quota(error.error):
+            error.headers[SHOULD_RETRY] = "false"
+        elif error.status not in _TRIED_BY_CLIENTS and error.status < 500:
+            return
+        elif named_s(error) is None and (self.made or not error.transient):
+            error.headers[SHOULD_RETRY] = "false"
+
+    def _backoff_s(self) -> float:
+        pause = min(BACKOFF_MAX_S, BACKOFF_S * 2.0**self.made)
+        return pause * (1 - JITTER * random.random())  # noqa: S311 -- no secret
+
+
+def named_s(error: UpstreamError) -> float | None:
+    """The pause that the upstream named, in seconds; None if it named none, or none that can be read."""
+    for header in reversed(NAMED_TIMES):
+        seconds = _seconds(error.headers.get(header), 1000.0 if header.endswith("-ms") else 1.0)
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def _seconds(value: str | None, unit: float) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value) / unit
+    except ValueError:
+        try:
+            seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time())
+        except (ValueError, OverflowError):
+            return None
+    return seconds if 0 <= seconds < NAMED_LIMIT_S else None

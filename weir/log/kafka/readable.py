@@ -1,0 +1,79 @@
+"""Keeps a Faust worker alive where its consumer meets a batch that cannot be read (`weir.log.kafka.batches`)."""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka.consumer.fetcher import FetchResult
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types import TP
+
+from weir.log.kafka.batches import Batches, Fetched, Unreadable
+from weir.log.log import LogError, LogRefusedError, Partition
+
+__all__ = ["Readable", "TakeUnreadable"]
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0  # pause before the application is told again of a batch
+
+TakeUnreadable = Callable[[Unreadable], Awaitable[None]]
+"""Writes down what was passed over; a LogError is tried again."""
+
+
+class _Results(OrderedDict[Any, Any]):  # by aiokafka's TopicPartition; also holds its FetchError
+    """What aiokafka has fetched and not handed over, with readable batches only."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def __setitem__(self, tp: Any, result: Any) -> None:
+        if isinstance(result, FetchResult):
+            fetched = result._partition_records  # noqa: SLF001 -- there is no other way in
+            at, position = Partition(tp.topic, tp.partition), fetched.next_fetch_offset
+            aborted = fetched._aborted_transactions  # noqa: SLF001
+            fetched._records = Fetched(  # noqa: SLF001
+                self._batches.decoded(at, position, fetched._records, aborted)  # noqa: SLF001
+            )
+        super().__setitem__(tp, result)
+
+
+class Readable(Consumer):
+    """Passes over batches that cannot be read, and tells the application before anything behind them is delivered."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._passed_over: deque[Unreadable] = deque()
+
+    async def on_started(self) -> None:
+        """Look at all that is fetched from now on; nothing was, before there is a subscription."""
+        await super().on_started()
+        consumer: Any = self._thread._consumer  # noqa: SLF001
+        consumer._fetcher._records = _Results(Batches(self._passed_over.append))  # noqa: SLF001
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        records = await super()._getmany(active_partitions, timeout)
+        while self._passed_over and not self.should_stop:
+            await self._tell(self._passed_over[0])
+            self._passed_over.popleft()
+        return records
+
+    async def _tell(self, batch: Unreadable) -> None:
+        """Have a batch written down, unless it is of a changelog: what is in a table is not sent again."""
+        logger.error("%s; what follows them is delivered", batch)
+        transport: Any = self.transport  # Faust's type lacks what our driver has
+        if transport.unreadable is None or self._is_changelog_tp(TP(*batch.at)):
+            return
+        while not self.should_stop:
+            try:
+                await transport.unreadable(batch)
+            except LogRefusedError:
+                logger.exception("not written to the dead letters")
+            except LogError as error:
+                logger.warning("waiting for the log: %s", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            return

@@ -1,0 +1,296 @@
+"""What Faust's Kafka driver needs to lose nothing and to hang nowhere.
+
+Each repair stands alone, so that a test can leave it out: ``tests/contracts/test_repairs.py`` shows for each what
+happens without it, and ``docs/repairs.md`` is the list, with the issues that they answer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Any
+
+import aiokafka
+from aiokafka.errors import IllegalStateError, KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.transport.producer import ProducerBuffer
+from faust.types import TP, FutureMessage
+from mode import Service
+
+from weir.log.kafka.errors import log_error
+from weir.log.kafka.one_loop import OneLoopConsumer
+from weir.log.kafka.starting import until_connected
+from weir.log.settlement import Settlement
+
+__all__ = [
+    "GroupRefusals",
+    "KnownTopics",
+    "OnlyWanted",
+    "Producer",
+    "SeekAgain",
+    "SeekToStart",
+    "Settlement",
+    "ShortPolls",
+    "TablesFirst",
+]
+
+logger = logging.getLogger(__name__)
+
+KNOWN_S, KNOWN_PAUSE_S = 10.0, 0.1  # how long topics may be news to the brokers, and between two questions
+ASK_AGAIN_S, TELL_S = 1.0, 10.0  # between two questions to a group that refuses us, and between two lines about it
+FLUSH_S = 10.0  # how long a commit waits for table changes to reach the log; then it is tried again later
+POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
+
+
+class KnownTopics(Consumer):
+    """Subscribes to topics when the brokers know them.
+
+    A changelog that was created a moment ago may be news to the broker that is asked. Faust's leader then gives out the
+    partitions of all other topics ("Ignoring missing topic"), and aiokafka asks again after five minutes. Until then no
+    change of that table can be written, and it is not read back.
+    """
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Wait until they are known, but not for ever: one that nobody has made must not hold up the others."""
+        wanted, thread = set(topics), self._thread
+        await thread.call_thread(_await_known, thread._ensure_consumer()._client, wanted)  # noqa: SLF001
+        await super().subscribe(wanted)
+
+
+async def _await_known(client: Any, topics: set[str]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KNOWN_S):
+            await client.set_topics(topics)
+            while not all(map(client.cluster.partitions_for_topic, topics)):
+                await asyncio.sleep(KNOWN_PAUSE_S)
+                await client.force_metadata_update()
+    missing = [topic for topic in topics if not client.cluster.partitions_for_topic(topic)]
+    if missing:
+        logger.warning("subscribing without partitions of %s: no broker knows them", ", ".join(missing))
+
+
+class GroupRefusals(Consumer):
+    """Tells what the group's coordinator refuses, and asks again.
+
+    aiokafka keeps such an error (our user may not read the group) for the next call of its public methods, and does
+    nothing more about the group until it was fetched. Faust reads records past those methods: a worker without the
+    right would stand there without partitions and without a word, for ever.
+    """
+
+    @Service.task
+    async def _tell_refusals(self) -> None:
+        told_at = -TELL_S
+        async for _ in self.itertimer(ASK_AGAIN_S):
+            consumer = self._thread._consumer  # noqa: SLF001
+            if consumer is None or consumer._closed or consumer._coordinator is None:  # noqa: SLF001 -- it connects
+                continue
+            try:
+                consumer._coordinator.check_errors()  # noqa: SLF001
+            except KafkaError as error:
+                told = log_error(error, f"take part in the group {self.app.conf.id}")
+            else:
+                continue
+            if (now := monotonic()) - told_at >= TELL_S:
+                told_at = now
+                self.log.error("%s. Asking again", told)
+
+
+class SeekToStart(Consumer):
+    """Goes back to the oldest record where no offset, or offset 0, is committed (robinhood/faust 604).
+
+    aiokafka's ``seek_to_committed`` moves only to offsets above 0; other partitions stay where they are: behind the
+    records that were delivered meanwhile, and Faust throws those away with the queues. They are never seen again.
+
+    Only with ``consumer_auto_offset_reset=earliest``; ``latest`` asks for the opposite. Changelogs are left alone:
+    recovery seeks them itself.
+    """
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek each partition to its committed offset, or to its start."""
+        committed: Mapping[TP, int | None] = await super().seek_to_committed()
+        fresh = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
+        if fresh and self.app.conf.consumer_auto_offset_reset == "earliest":
+            await self.seek_wait(dict(await self.earliest_offsets(*fresh)))
+        return committed  # type: ignore[return-value] # Faust's annotation forgets None
+
+
+class SeekAgain(Consumer):
+    """Lets a recovery whose partitions are gone begin anew with the next ones (faust-streaming 44, 54).
+
+    Faust expects an ``IllegalStateError`` where a rebalance has overtaken a seek. While nothing is assigned at all,
+    aiokafka asserts instead, and the worker crashes.
+    """
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek each partition to its committed offset."""
+        with _nothing_assigned():
+            return await super().seek_to_committed()
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek each partition to an offset."""
+        with _nothing_assigned():
+            await super().seek_wait(partitions)
+
+
+@contextmanager
+def _nothing_assigned() -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        raise IllegalStateError("no partitions are assigned") from error
+
+
+class _Wanted:
+    """The partitions to hand out records of, asked anew for each.
+
+    It is true even when nothing is wanted: aiokafka takes an empty set to mean every partition.
+    """
+
+    def __init__(self, consumer: Consumer, active: AbstractSet[TP]) -> None:
+        self._consumer, self._active = consumer, active
+
+    def __contains__(self, tp: object) -> bool:
+        return self._consumer.flow_active and tp in self._active
+
+
+class OnlyWanted(Consumer):
+    """Takes nothing from a partition that is paused, nor from any while the flow is stopped.
+
+    Faust hands its set of active partitions to aiokafka by reference, in a fetch that may wait for a second. A
+    rebalance pauses all of them, the set is empty, and aiokafka takes that to mean every partition: the fetch takes
+    whatever comes, moves the positions on, and Faust drops it, because nothing is active (robinhood/faust 69). When
+    that happens after table recovery has sought the start of a changelog, nobody ever reads the table: the worker
+    waits for its records for ever.
+    """
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        wanted: Any = None if active_partitions is None else _Wanted(self, active_partitions)
+        return await super()._getmany(wanted, timeout)
+
+    def resume_flow(self) -> None:
+        """Hand out records again, those first that came meanwhile."""
+        super().resume_flow()
+        self._look_again()
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """A stream has room again."""
+        super().on_buffer_drop(tp)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """End the wait of a fetch: what is wanted now may have come before it was wanted."""
+        consumer = self._thread._consumer  # noqa: SLF001
+        if consumer is not None and not self.should_stop:
+            fetcher = consumer._fetcher  # noqa: SLF001
+            self._thread.thread_loop.call_soon_threadsafe(_wake, fetcher)
+
+
+def _wake(fetcher: Any) -> None:
+    for waiter in list(fetcher._fetch_waiters):  # noqa: SLF001
+        fetcher._notify(waiter)  # noqa: SLF001
+
+
+class _WorkerThread(OneLoopConsumer):
+    """Creates Faust's consumer with arguments for which Faust has constants, and no settings."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = POLL_MS  # noqa: SLF001 - see ShortPolls
+        # Clients may write in transactions, and what they abort was never said. Our log client reads the same.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
+        return consumer
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await until_connected(super().on_start, self._drop)
+
+    async def _drop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+
+class ShortPolls(Consumer):
+    """Keeps one partition from waiting for another.
+
+    aiokafka has one fetch under way for each broker. While the records of a partition wait to be handed over for more
+    than 0.1 s, the next fetch leaves without that partition, and waits until one of the *others* has news, or until
+    its longest wait is over. Faust sets that to 1.5 s, with no setting for it: with 64 clients, the median request
+    waited 1.5 s to be read, on an idle machine.
+    """
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _WorkerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class Buffer(ProducerBuffer):
+    """Faust's buffer of table changes, which knows those that are not in the log yet.
+
+    Faust's own counts what waits in its queue: not the change that is just being sent, and not those that Kafka has
+    not confirmed.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._unwritten: set[FutureMessage] = set()
+        self.torn = False  # a table change is not in the log: nothing may be committed any more
+
+    def put(self, fut: FutureMessage) -> None:
+        """Send a table change, without waiting."""
+        self._unwritten.add(fut)
+        fut.add_done_callback(self._check)
+        super().put(fut)
+
+    def _check(self, fut: "asyncio.Future[Any]") -> None:
+        """Nobody awaits a table change. If one is not in the log, the table in memory must not go on.
+
+        The worker stops without committing; the next one recovers the table and gets the events again.
+        """
+        self._unwritten.discard(fut)
+        error = None if fut.cancelled() else fut.exception()
+        if error is not None and not self.torn:
+            self.torn = True
+            app: Any = self.app
+            self.add_future(app.crash(error))
+
+    async def written(self, within_s: float) -> bool:
+        """Wait until every change so far is in the log; False if that does not happen, or not in time."""
+        unwritten = set(self._unwritten)
+        if unwritten:
+            await asyncio.wait(unwritten, timeout=within_s)
+        return not self.torn and not unwritten & self._unwritten
+
+
+class Producer(driver.Producer):
+    """Faust's producer with `Buffer`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.buffer = Buffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await until_connected(super().on_start, self._drop)
+
+    async def _drop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+
+class TablesFirst(Consumer):
+    """Commits offsets only after the table changes made before are in the log. Needs `Producer`.
+
+    Faust flushes its producer before a commit, but ``ProducerBuffer.flush`` gives up after 0.1 s, and a change that
+    Kafka refused is only logged. A worker that dies then has committed a request whose table entry nobody will ever
+    write.
+    """
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        producer: Any = self.app.producer
+        if not await producer.buffer.written(FLUSH_S):
+            self.log.warning("no commit: table changes are not in Kafka")
+            return False
+        return bool(await super()._commit(offsets))

@@ -1,0 +1,239 @@
+"""The way of one partition's answers into RabbitMQ: who may send them, and how far each has come.
+
+A message to a response queue is a *receipt* at the same time: by a ``BCC`` header (RabbitMQ's sender-selected
+distribution) the one publish reaches a second, durable queue of the partition as well. So there is no moment at which a
+worker can die that leaves it open whether a message was sent. Its successor reads the receipts, whose ids tell the
+place of each delivery, and goes on from there.
+
+A message must not be in its queue while an earlier one is not, or the receipts would tell of text that nobody has. So
+all of a lane's messages stand in one line, and when one of them has waited for too long, the lane is lost with all that
+stand behind it.
+
+Receipts are taken by an exclusive consumer on the very channel that publishes. Whoever has it is the only one who
+sends: RabbitMQ gives it to a successor when the channel is gone, after everything that came over it. A worker that was
+thought dead, and is not, finds its channel closed.
+
+    open   consume the receipts exclusively, then publish a barrier: what comes before it are the places as they stand
+    send   one publish, two queues; the last receipt of each delivery stays unacknowledged, those before it go
+    forget the delivery is done, and the log knows: its last receipt goes, too
+
+Somebody who finds the consumer taken leaves a *challenge* in the queue. Whoever has it lets go then, and asks for it
+again if the partition is its own after all. That is for a holder that has lost its partition without knowing it.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import Any, Self, cast
+
+import aiormq
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, DeliveryError
+
+from weir.chat.requests import new_id
+from weir.rabbitmq.contract import Place, place_of
+from weir.rabbitmq.link import LINK_ERRORS, open_channel
+
+logger = logging.getLogger(__name__)
+
+BARRIER, CHALLENGE = "barrier-", "challenge-"
+CHALLENGE_EXPIRES_S = 30  # nobody is there to hear it any more
+
+
+class LaneTakenError(Exception):
+    """Another worker has the lane."""
+
+
+class LaneLostError(Exception):
+    """The lane is closed; what was sent and not confirmed is in doubt, and the next lane tells."""
+
+
+class RefusedError(Exception):
+    """RabbitMQ did not put a message into its queue: that is full, and its owner wanted it so."""
+
+
+class Lane:
+    """One partition's exclusive channel. Open it, send, and when it is lost open another one."""
+
+    def __init__(self, connection: AbstractConnection, receipts: str, *, timeout_s: float, keep_s: float) -> None:
+        """A lane that is not open yet.
+
+        Args:
+            connection: to RabbitMQ.
+            receipts: the queue of receipts.
+            timeout_s: how long RabbitMQ may take for anything.
+            keep_s: receipts that are older are of deliveries that nobody can make any more.
+        """
+        self._connection = connection
+        self._receipts = receipts
+        self._timeout_s = timeout_s
+        self._keep_s = keep_s
+        self._places: dict[str, Place] = {}  # by submission
+        self._last: dict[str, AbstractIncomingMessage] = {}  # the receipt of each place, as soon as it is here
+        self._forgotten: set[str] = set()  # submissions whose last receipt is to go when it comes
+        self._closing: asyncio.Future[None] | None = None
+        self._publishing: set[asyncio.Future[Any]] = set()  # what RabbitMQ has not confirmed, or not even got
+        self._barrier = new_id(BARRIER)
+        self._channel: AbstractChannel | None = None
+        self._underlay: aiormq.Channel | None = None
+        loop = asyncio.get_running_loop()
+        self._caught_up: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()  # done when it is closed, by whomever
+
+    async def open(self) -> None:
+        """Become the one who sends.
+
+        Raises:
+            LaneTakenError: another worker is. It was asked to let go.
+            LINK_ERRORS: RabbitMQ is away.
+        """
+        async with asyncio.timeout(self._timeout_s):
+            channel = self._channel = await open_channel(
+                self._connection, publisher_confirms=True, on_return_raises=False
+            )
+            channel.close_callbacks.add(lambda *_: self._lose())
+            queue = await channel.declare_queue(self._receipts, durable=True)
+            try:
+                await queue.consume(self._on_receipt, exclusive=True)
+            except (ChannelAccessRefused, ChannelLockedResource):
+                await self._challenge()
+                raise LaneTakenError from None
+            self._underlay = cast("aiormq.Channel", await channel.get_underlay_channel())
+            self._underlay.on_consumer_cancel_callbacks.add(lambda *_: self._lose())
+            await self._signal(channel, self._barrier)
+            await asyncio.wait({self._caught_up, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+        if self.lost.done():
+            raise LaneTakenError
+
+    def place(self, submission: str) -> Place | None:
+        """How far a delivery has come; None if nothing of it is out."""
+        return self._places.get(submission)
+
+    async def send(self, message: Message, queue: str) -> None:
+        """Publish one message; it and its receipt are safe when this returns. Calls keep their order.
+
+        Raises:
+            LaneLostError: it may or may not be there.
+            RefusedError: it is not there, and those that were sent after it may be.
+        """
+        if self._underlay is None or self.lost.done():
+            raise LaneLostError
+        message.headers["BCC"] = [self._receipts]
+        # A task of its own: it stands in one line with the others, and leaves that with all of them or not at all. With
+        # `wait`, each would hold the line up until the socket has taken it.
+        publishing = asyncio.ensure_future(
+            self._underlay.basic_publish(message.body, routing_key=queue, properties=message.properties, wait=False)
+        )
+        self._publishing.add(publishing)
+        publishing.add_done_callback(self._published)
+        await asyncio.wait({publishing}, timeout=self._timeout_s)
+        try:
+            if not publishing.done():
+                raise TimeoutError
+            if publishing.cancelled():
+                raise LaneLostError
+            publishing.result()
+        except DeliveryError as error:
+            raise RefusedError(f"queue {queue!r} refuses messages") from error
+        except LINK_ERRORS as error:
+            await self.close()
+            raise LaneLostError(type(error).__name__) from error
+        found = place_of(message.message_id)
+        if found is not None:
+            self._note(*found)  # its receipt may be on its way still
+
+    async def forget(self, submission: str) -> None:
+        """A delivery is done and the log says so: nobody will ask for its place."""
+        place, receipt = self._places.pop(submission, None), self._last.pop(submission, None)
+        told = place_of(receipt.message_id) if receipt is not None else None
+        if place is not None and place.ended and (told is None or not told[1].ended):
+            self._forgotten.add(submission)  # the last receipt is on its way still
+        if receipt is not None:
+            await self._let_go(receipt)
+
+    async def close(self) -> None:
+        """Let others send. Never raises; goes on when it is cancelled: a channel left open keeps the lane from all."""
+        self._lose()
+        if self._channel is not None:
+            if self._closing is None:
+                self._closing = asyncio.ensure_future(self._close(self._channel))
+            await asyncio.shield(self._closing)
+
+    async def _close(self, channel: AbstractChannel) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await channel.close()
+        except TimeoutError:
+            logger.warning("a lane does not close; the connection is given up with it")
+            with suppress(*LINK_ERRORS):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._connection.close()
+        except LINK_ERRORS as error:
+            logger.debug("while closing a lane: %r", error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _lose(self) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+        # aiormq would write those that wait for their turn after the channel's end, when its number is another's.
+        for publishing in self._publishing:
+            publishing.cancel()
+
+    def _published(self, publishing: "asyncio.Future[Any]") -> None:
+        self._publishing.discard(publishing)
+        publishing.cancelled() or publishing.exception()  # whoever sent it may not wait any more
+
+    async def _on_receipt(self, message: AbstractIncomingMessage) -> None:
+        """Take one receipt. Called in their order; does not wait before it has noted the place."""
+        given = message.message_id or ""
+        found = place_of(given)
+        old: AbstractIncomingMessage | None = message
+        if found is not None and not self._is_stale(message):
+            submission, place = found
+            if submission in self._forgotten:
+                self._forgotten.discard(submission if place.ended else "")
+            elif self._note(submission, place):
+                old = self._last.get(submission)
+                self._last[submission] = message
+        if given.startswith(CHALLENGE) and self._caught_up.done():  # one before that was not for us
+            self._lose()
+        if given == self._barrier and not self._caught_up.done():
+            self._caught_up.set_result(None)
+        if old is not None:
+            await self._let_go(old)
+
+    def _note(self, submission: str, place: Place) -> bool:
+        """Remember a place, unless the delivery has come further. Whether it has not."""
+        known = self._places.get(submission)
+        if known is not None and known.seq > place.seq:
+            return False
+        self._places[submission] = place
+        return True
+
+    def _is_stale(self, message: AbstractIncomingMessage) -> bool:
+        return message.timestamp is not None and time.time() - message.timestamp.timestamp() > self._keep_s
+
+    async def _let_go(self, receipt: AbstractIncomingMessage) -> None:
+        if self.lost.done():
+            return  # behind the channel's end, it would end the whole connection
+        try:
+            await receipt.channel.basic_ack(receipt.delivery_tag or 0, wait=False)
+        except LINK_ERRORS as error:
+            logger.debug("a receipt comes again: %r", error)
+
+    async def _challenge(self) -> None:
+        async with await open_channel(self._connection, publisher_confirms=True) as channel:
+            await self._signal(channel, new_id(CHALLENGE))
+
+    async def _signal(self, channel: AbstractChannel, message_id: str) -> None:
+        signal = Message(
+            b"", message_id=message_id, delivery_mode=DeliveryMode.NOT_PERSISTENT, expiration=CHALLENGE_EXPIRES_S
+        )
+        await channel.default_exchange.publish(signal, self._receipts, mandatory=False)

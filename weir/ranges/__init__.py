@@ -1,0 +1,1 @@
+"""Ranges of a topic: spans of offsets, times, conditions, several partitions read in one order."""

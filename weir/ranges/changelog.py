@@ -1,0 +1,51 @@
+"""A live table as its changelog has it: for who reads it beside the workers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from weir.log.log import LogClient, LogRefusedError, Partition, Record
+from weir.ranges.errors import ReplayError
+from weir.ranges.spans import Span, records
+
+
+def changelog_of(table: Any) -> str:
+    """The topic of a Faust table's changes, as the log client names it."""
+    return str(table.app.own_name(table.changelog_topic.get_topic_name()))
+
+
+class Changes:
+    """The changes of one partition of a table, from its changelog's start on, as far as they were read."""
+
+    def __init__(self, log: LogClient, changelog: str, number: int) -> None:
+        self._log, self._at = log, Partition(changelog, number)
+        self.position = 0  # up to which they were read
+        self.rows: dict[bytes, bytes] = {}
+
+    async def read(self, seen: Callable[[Record], None] = lambda _: None) -> int:
+        """Read on to the end; how many changes that were.
+
+        Args:
+            seen: is given each of them.
+
+        Raises:
+            ReplayError: no worker has made the table yet.
+            LogError: the log cannot be read.
+        """
+        try:
+            end = (await self._log.bounds(self._at)).end
+        except LogRefusedError as error:
+            raise ReplayError(f"the table has no changelog yet: {error}") from None
+        count = 0
+        async for page in records(self._log, Span(self._at, self.position, end)):
+            for record in page:
+                self._take(record)
+                seen(record)
+            count += len(page)
+        self.position = max(self.position, end)
+        return count
+
+    def _take(self, record: Record) -> None:
+        if record.key is not None and record.value is None:
+            self.rows.pop(record.key, None)
+        elif record.key is not None and record.value is not None:
+            self.rows[record.key] = record.value

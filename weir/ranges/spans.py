@@ -1,0 +1,154 @@
+"""Which records of a topic are meant: from two places in time to an offset range of each partition."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple
+
+from weir.envelope import Json, utc_iso
+from weir.log.log import Bounds, LogClient, LogRefusedError, Partition, Record
+from weir.ranges.errors import GoneError, NothingError, UsageError
+from weir.ranges.when import Edge, Offsets, Time, When, told
+from weir.topics import TOPICS
+
+PAGE: Final = 1000  # records of one read
+AT_ONCE: Final = 100  # records that are looked at before the event loop gets a turn
+_KNOWN: Final = frozenset(topic.name for topic in TOPICS)
+
+
+class Span(NamedTuple):
+    """Records of one partition: ``start <= offset < end``."""
+
+    at: Partition
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Offsets in it; compaction may have taken some."""
+        return self.end - self.start
+
+    def as_json(self) -> Json:
+        """For the record of a run."""
+        return {"topic": self.at.topic, "partition": self.at.partition, "start": self.start, "end": self.end}
+
+
+def span_from(fields: Json) -> Span:
+    """What ``Span.as_json`` gave."""
+    at = Partition(str(fields["topic"]), int(fields["partition"]))
+    return Span(at, int(fields["start"]), int(fields["end"]))
+
+
+async def resolve(
+    log: LogClient, topic: str, since: When, until: When, *, now: float, kept_s: float | None = None
+) -> list[Span]:
+    """The records of a topic between two places, as they stand now; partitions where there are none are left out.
+
+    Args:
+        log: where it is.
+        topic: its name.
+        since: the first record.
+        until: the end; a record of exactly this time is not in it.
+        now: the clock, in seconds since the epoch.
+        kept_s: how long the topic keeps a record; None where that is not known.
+
+    Raises:
+        UsageError: there is no such topic or partition, or the end lies before the beginning.
+        GoneError: records of the range are gone for sure, or may be: its beginning is older than the retention.
+        NothingError: there is no record in the range.
+        LogError: the log cannot be read.
+    """
+    count = partitions_of(log, topic)
+    for given in (since, until):
+        if isinstance(given, Offsets) and (wrong := [number for number in given.of if number >= count]):
+            raise UsageError(f"topic {topic} has no partition {wrong[0]}: they are 0 to {count - 1}")
+    if isinstance(since, Time) and isinstance(until, Time) and until.seconds <= since.seconds:
+        raise UsageError(f"--to: {utc_iso(until.seconds)} is not after --from, {utc_iso(since.seconds)}")
+    spans: list[Span] = []
+    for number in range(count):
+        at = Partition(topic, number)
+        bounds = await log.bounds(at)
+        start = await _start(log, at, bounds, since, None if kept_s is None else now - kept_s)
+        end = bounds.end if start is None else await _end(log, at, bounds, until)
+        if start is not None and start < end:
+            spans.append(Span(at, start, end))
+    if not spans:
+        raise NothingError(f"topic {topic} has no record in this range")
+    return spans
+
+
+def partitions_of(log: LogClient, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises:
+        UsageError: there is no such topic.
+    """
+    try:
+        return log.partitions(topic)
+    except LogRefusedError:
+        if topic in _KNOWN:
+            raise UsageError(f"there is no {topic} here: no worker has run on this log, or it is not the one") from None
+        names = ", ".join(sorted(_KNOWN))
+        raise UsageError(f"there is no topic {topic!r}; those of Weir are {names}") from None
+
+
+async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kept_since: float | None) -> int | None:
+    if isinstance(since, Edge):
+        return bounds.start if since is Edge.EARLIEST else bounds.end
+    if isinstance(since, Offsets):
+        offset = since.of.get(at.partition)
+        if offset is not None and offset < bounds.start:
+            raise GoneError(
+                f"topic {at.topic}: partition {at.partition} starts at offset {bounds.start}, and {offset} is gone"
+            )
+        return offset
+    if bounds.start and kept_since is not None and since.seconds < kept_since:
+        oldest = await log.read(at, bounds.start, limit=1)
+        if not oldest or oldest[0].timestamp > since.seconds:
+            time = told(oldest[0].timestamp) or "no time" if oldest else ""
+            left = f"the oldest record left is of {time}" if oldest else "nothing is left"
+            raise GoneError(
+                f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than what is kept; of partition "
+                f"{at.partition} {left}. Use --from earliest for all there is"
+            )
+    return max(bounds.start, await log.offset_at(at, since.seconds))
+
+
+async def _end(log: LogClient, at: Partition, bounds: Bounds, until: When) -> int:
+    if isinstance(until, Time):
+        return min(bounds.end, await log.offset_at(at, until.seconds))
+    if isinstance(until, Offsets):
+        return min(bounds.end, until.of.get(at.partition, bounds.end))
+    return bounds.end if until is Edge.LATEST else bounds.start
+
+
+async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncIterator[Sequence[Record]]:
+    """The records of a span, in order, page by page.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    position = span.start
+    while position < span.end:
+        found = [record for record in await log.read(span.at, position, limit=page) if record.offset < span.end]
+        if not found:
+            return
+        yield found
+        position = found[-1].offset + 1
+
+
+async def each(log: LogClient, span: Span, *, page: int = PAGE, at_once: int = AT_ONCE) -> AsyncIterator[Record]:
+    """The records of a span, in order, one by one; others get their turn, for a worker reads like this, too.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    async for found in records(log, span, page=page):
+        for place, record in enumerate(found):
+            if place % at_once == 0:
+                await asyncio.sleep(0)
+            yield record
+
+
+def size(spans: Sequence[Span]) -> int:
+    """Offsets in all of them."""
+    return sum(span.size for span in spans)

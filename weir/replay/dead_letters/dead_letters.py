@@ -1,0 +1,193 @@
+"""A run that sends dead letters again: decided on once, done at most once, whatever is killed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from app.core import Weir
+from weir import topics
+from weir.envelope import Json
+from weir.events.replays import ReplayRedriven
+from weir.log.log import LogError, Record
+from weir.ranges.errors import NothingError, UnfinishedError, UsageError
+from weir.ranges.spans import Span, each, resolve, size
+from weir.ranges.when import When
+from weir.replay.dead_letters.choosing import AT_ONCE, PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
+from weir.replay.dead_letters.letters import SOURCES
+from weir.replay.dead_letters.letters_report import report_of
+from weir.replay.dead_letters.orders import orders_of
+from weir.replay.dead_letters.outcomes import Outcomes
+from weir.replay.dead_letters.resending import Sender
+from weir.replay.runs import Kind, Run, Runs, check_wanted
+
+BATCH: Final = 50  # letters on their way at the same time
+RANGE_MAX: Final = 250_000  # letters to choose from: what is known of each is held in memory, a kilobyte or less
+LETTERS: Final = topics.CHAT_DEAD_LETTERS.name
+
+
+class Steps(NamedTuple):
+    """Who is told how far it is."""
+
+    began: Callable[[str, int], None]  # a run's id, and how many letters it sends
+    sent: Callable[[int], None]  # so many letters more
+    waits: Callable[[int], None]  # for the ends of so many requests
+    ended: Callable[[], None]  # one more has ended
+
+
+UNSEEN: Final = Steps(began=lambda *_: None, sent=lambda _: None, waits=lambda _: None, ended=lambda: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How it is done."""
+
+    rate: float | None = None  # letters a second
+    wait: bool = True  # for the ends of requests
+    patience_s: float = 300.0  # how long nothing may happen meanwhile
+
+
+class Redriving:
+    """Sends dead letters again, for one command."""
+
+    def __init__(self, app: Weir, steps: Steps) -> None:
+        self._app, self._steps = app, steps
+        self._log = app.log_client
+        self._tenant = app.settings.default_tenant
+        self._runs = Runs(app.log_client, app.events, tenant=self._tenant)
+
+    async def look(self, since: When, until: When, wanted: Wanted) -> Json:
+        """What would be sent; writes nothing.
+
+        Raises:
+            ReplayError: there is no such thing.
+            LogError: the log cannot be read.
+        """
+        return report_of(await choose(self._log, await self._spans(since, until), wanted))
+
+    async def begin(self, since: When, until: When, wanted: Wanted, *, by: str) -> Run:
+        """Decide on a run; `carry_out` brings it to its end.
+
+        Args:
+            since: the first letter.
+            until: the end.
+            wanted: which letters.
+            by: ``cli`` or ``http``.
+
+        Raises:
+            ReplayError: there is no such thing.
+            LogError: the log is away; nothing has begun.
+        """
+        spans = await self._spans(since, until)
+        await look_for_one(self._log, spans, wanted)
+        return await self._runs.begin(Kind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
+
+    async def _spans(self, since: When, until: When) -> list[Span]:
+        kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._app.settings)
+        spans = await resolve(self._log, LETTERS, since, until, now=time.time(), kept_s=kept_s)
+        if size(spans) > RANGE_MAX:
+            raise UsageError(f"--from: {size(spans)} letters are to choose from: ask for a smaller range ({RANGE_MAX})")
+        return spans
+
+    async def carry_out(self, run: Run, pace: Pace) -> Json:
+        """Bring a run to its end, from where it stands; of one that has ended, its report.
+
+        Args:
+            run: from `begin`, or found.
+            pace: how it is done.
+
+        Raises:
+            WithdrawnError: somebody has cancelled it.
+            ReplayError: it is no run over dead letters; or it stopped before its end.
+            LogError: the log is away.
+        """
+        if run.kind is not Kind.DEAD_LETTERS:
+            raise UsageError(f"run {run.id} is no run over dead letters: it is of {run.kind}")
+        check_wanted(run)
+        if run.ended is not None and run.is_over:
+            return run.ended.summary
+        choice = await self._choice(run)
+        self._steps.began(run.id, len(choice.chosen))
+        try:
+            return await self._run(run, choice, pace)
+        except (UnfinishedError, LogError) as error:
+            raise UnfinishedError(f"{error} (go on with --resume {run.id})") from error
+
+    async def _choice(self, run: Run) -> Choice:
+        try:
+            return await choose(self._log, run.spans, wanted_from(run.parameters))
+        except (NothingError, UsageError) as error:
+            await self._runs.end(run, {"error": str(error)}, status="failed")
+            raise
+
+    async def _run(self, run: Run, choice: Choice, pace: Pace) -> Json:
+        sender = await self._sender(run, choice)
+        await self._send(run, choice, sender, pace)
+        outcomes = Outcomes(
+            self._log,
+            self._app.tails,
+            patience_s=pace.patience_s,
+            on_end=self._steps.ended,
+            still_wanted=lambda: self._runs.still_wanted(run),
+        )
+        if pace.wait:
+            self._steps.waits(len(sender.requests))
+            await outcomes.follow(list(sender.requests.values()))
+        from_rabbitmq = sum(one.ordered is not None and one.id in sender.places for one in choice.chosen)
+        report = report_of(
+            choice,
+            run=run.id,
+            sent=sender.places.keys(),
+            skipped=sender.skipped,
+            orders={"ordered": len(sender.ordered), "gone": from_rabbitmq - len(sender.ordered)},
+            requests={"sent": len(sender.requests), "waited": pace.wait, "ends": dict(outcomes.counts.most_common())},
+        )
+        if pace.wait or not sender.requests:
+            await self._runs.still_wanted(run)
+            await self._runs.end(run, report)
+        return report
+
+    async def _sender(self, run: Run, choice: Choice) -> Sender:
+        """With what is needed of the log, and with what the run has sent before."""
+        ordered = {one.ordered: one.accepted_at for one in choice.chosen if one.ordered is not None}
+        sender = Sender(
+            self._log,
+            self._app.events,
+            run,
+            tenant=self._tenant,
+            orders=await orders_of(self._log, ordered.keys(), min(ordered.values(), default=0.0)),
+            value_max_bytes=self._app.settings.record_value_max_bytes,
+        )
+        told = {event.data.get("letter") for event in await self._runs.results(run.id, ReplayRedriven)}
+        await sender.recall({one.id: one for one in choice.chosen}, {str(letter) for letter in told})
+        return sender
+
+    async def _send(self, run: Run, choice: Choice, sender: Sender, pace: Pace) -> None:
+        began, count = time.monotonic(), 0
+        batch_max = BATCH if pace.rate is None else max(1, min(BATCH, int(pace.rate)))
+        async for batch in self._batches(run.spans, choice.chosen, batch_max):
+            await self._runs.still_wanted(run)
+            fresh = sum(one.id not in sender.places for one, _ in batch)
+            await sender.send(batch)
+            self._steps.sent(len(batch))
+            count += fresh
+            if pace.rate is not None:
+                await asyncio.sleep(began + count / pace.rate - time.monotonic())
+
+    async def _batches(
+        self, spans: Sequence[Span], chosen: Sequence[Chosen], batch_max: int
+    ) -> AsyncIterator[list[tuple[Chosen, Record]]]:
+        """The chosen letters, as they stand in the log."""
+        wanted = {(one.at, one.offset): one for one in chosen}
+        batch: list[tuple[Chosen, Record]] = []
+        for span in spans:
+            async for record in each(self._log, span, page=PAGE, at_once=AT_ONCE):
+                one = wanted.get((span.at, record.offset))
+                if one is not None:
+                    batch.append((one, record))
+                if len(batch) == batch_max:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch

@@ -1,0 +1,101 @@
+"""What a run over the dead letters has done, or would do: as JSON, and for people."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from weir.envelope import Json, utc_iso
+from weir.replay.dead_letters.choosing import Choice, Chosen
+
+GROUPS_MAX: Final = 30  # kinds of letters told apart: LLMs find new words for the same
+EXAMPLES: Final = 5
+OTHER: Final = "other reasons"
+
+
+def report_of(
+    choice: Choice,
+    *,
+    run: str | None = None,
+    sent: Collection[str] = (),
+    skipped: Mapping[str, int] | None = None,
+    orders: Mapping[str, int] | None = None,
+    requests: Mapping[str, Any] | None = None,
+) -> Json:
+    """A report.
+
+    Args:
+        choice: letters that were meant.
+        run: its id; None of a run that was only looked at.
+        sent: letters that were sent.
+        skipped: why others were not, beside what ``choice`` says.
+        orders: of RabbitMQ: how many were ordered again, and how many are gone.
+        requests: how many were sent, whether their ends were waited for, and how they ended.
+    """
+    why = choice.skipped + Counter(skipped or {})
+    done = {
+        "run": run,
+        "letters": len(choice.chosen),
+        "sent": len(sent),
+        "by": list(_groups(choice.chosen, sent)),
+        "skipped": dict(why.most_common()),
+        "repeated": choice.repeated,
+        "requests": dict(requests or {}),
+        "rabbitmq": dict(orders or {}),
+    }
+    return done if run is not None else done | {"examples": [_example(one) for one in choice.chosen[:EXAMPLES]]}
+
+
+def _groups(chosen: Sequence[Chosen], sent: Collection[str]) -> Iterator[Json]:
+    count, gone = Counter((one.topic, one.told) for one in chosen), Counter[tuple[str, str]]()
+    known = {name for name, _ in count.most_common(GROUPS_MAX)}
+    count = Counter()
+    for one in chosen:
+        name = (one.topic, one.told) if (one.topic, one.told) in known else (one.topic, OTHER)
+        count[name] += 1
+        gone[name] += one.id in sent
+    for (topic, reason), letters in count.most_common():
+        yield {"topic": topic, "reason": reason, "letters": letters, "sent": gone[topic, reason]}
+
+
+def _example(chosen: Chosen) -> Json:
+    place = f"{chosen.at.partition}:{chosen.offset}"
+    at = utc_iso(chosen.written_at)
+    return {
+        "letter": chosen.id,
+        "at": at,
+        "place": place,
+        "topic": chosen.topic,
+        "uid": chosen.uid,
+        "reason": chosen.told,
+    }
+
+
+def as_text(report: Json) -> str:
+    """A report for people."""
+    dry = report["run"] is None
+    lines = [f"{'would be sent' if dry else 'sent':>13}  {'topic':<20} reason"]
+    for group in report["by"]:
+        count = group["letters"] if dry else group["sent"]
+        lines.append(f"{count:>13}  {group['topic']:<20} {group['reason']}")
+    lines += [f"{count:>13}  skipped: {why}" for why, count in report["skipped"].items()]
+    if report["repeated"]:
+        lines.append(f"{report['repeated']:>13}  skipped: a later letter is about the same")
+    return "\n".join([*lines, "", *(_examples(report) if dry else _totals(report))])
+
+
+def _examples(report: Json) -> Iterator[str]:
+    yield "For example:"
+    for one in report["examples"]:
+        yield f"  {one['at']}  {one['place']}  {one['letter']}  {one['uid'] or one['topic']}: {one['reason']}"
+
+
+def _totals(report: Json) -> Iterator[str]:
+    yield f"run {report['run']}: {report['sent']} of {report['letters']} letters sent again"
+    requests, rabbitmq = report["requests"], report["rabbitmq"]
+    if requests["sent"] and requests["waited"]:
+        ends = ", ".join(f"{count} {how}" for how, count in requests["ends"].items())
+        yield f"{requests['sent']} requests: {ends}"
+    elif requests["sent"]:
+        yield f"{requests['sent']} requests: --resume {report['run']} tells how they end"
+    if any(rabbitmq.values()):
+        yield f"{rabbitmq['ordered']} answers ordered for RabbitMQ again; the orders of {rabbitmq['gone']} are gone"

@@ -1,0 +1,51 @@
+"""Orders of RabbitMQ: which queue was to get the answer to a submission, looked up in chat-deliveries."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from weir import topics
+from weir.envelope import MalformedRecordError
+from weir.log.log import LogClient, Partition
+from weir.rabbitmq import orders
+from weir.rabbitmq.orders import Order
+from weir.ranges.spans import Span, each
+from weir.replay.dead_letters.outcomes import Sent
+from weir.replay.runs import CLOCKS_S
+
+
+async def orders_of(log: LogClient, submissions: Collection[str], since_s: float) -> dict[str, Order]:
+    """The orders of submissions, by submission; without those that retention has taken.
+
+    Args:
+        log: where they are.
+        submissions: event ids of requests.
+        since_s: when the first of them was accepted, in seconds since the epoch.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found: dict[str, Order] = {}
+    topic = topics.CHAT_DELIVERIES.name
+    for number in range(log.partitions(topic)) if submissions else ():
+        at = Partition(topic, number)
+        span = Span(at, await log.offset_at(at, since_s - CLOCKS_S), (await log.bounds(at)).end)
+        async for record in each(log, span):
+            try:
+                order = orders.decode(record.value)
+            except MalformedRecordError:
+                continue
+            if order.submission in submissions:
+                found[order.submission] = order
+    return found
+
+
+def order_again(order: Order, sent: Sent) -> Order:
+    """The same for a request that was sent again."""
+    return replace(
+        order,
+        submission=sent.submission,
+        chunks_from=sent.chunks_from,
+        chunks_topic_id=sent.chunks_topic_id,
+        again=False,
+        redriven=True,
+    )

@@ -1,0 +1,115 @@
+"""What comes of requests that were sent again, as the log tells it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from weir import topics
+from weir.chat.reading import IDLE, deliveries
+from weir.errors import ApiError
+from weir.log.log import LogClient, partition_of
+from weir.log.tails import Tails
+from weir.ranges.errors import UnfinishedError
+
+AT_ONCE: Final = 64  # requests whose ends are waited for at the same time
+LOOK_S: Final = 0.2
+ASK_S: Final = 2.0  # how often it is asked whether anybody still wants to know
+OTHER: Final = "refused"  # its uid is another request's by now, or its answer cannot be read
+
+
+class Sent(NamedTuple):
+    """A request that was sent again."""
+
+    uid: str
+    submission: str  # its event id
+    chunks_from: int  # nothing that came of it is older
+    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of
+
+
+class Outcomes:
+    """Follows requests to their ends.
+
+    Args:
+        tails: how the log is read.
+        patience_s: how long nothing at all may happen.
+        on_end: told of each end.
+        still_wanted: raises where nobody wants to know any more.
+    """
+
+    def __init__(
+        self,
+        log: LogClient,
+        tails: Tails,
+        *,
+        patience_s: float,
+        on_end: Callable[[], None],
+        still_wanted: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.counts: Counter[str] = Counter()  # by how they ended
+        self._log = log
+        self._tails, self._patience_s, self._on_end = tails, patience_s, on_end
+        self._still_wanted = still_wanted
+        self._heard = self._asked = 0.0
+
+    async def follow(self, sent: Sequence[Sent]) -> None:
+        """Wait for the ends of all of them.
+
+        Raises:
+            UnfinishedError: nothing happens any more.
+            WithdrawnError: nobody wants to know.
+            LogError: the log cannot be read.
+        """
+        left = iter(sent)
+        self._heard = self._asked = asyncio.get_running_loop().time()
+        tasks = {asyncio.create_task(self._work(left)) for _ in range(min(AT_ONCE, len(sent)))}
+        try:
+            while tasks:
+                done, tasks = await asyncio.wait(tasks, timeout=LOOK_S, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+                if tasks:
+                    await self._look(len(sent))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, count: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._heard > self._patience_s:
+            raise UnfinishedError(
+                f"nothing has happened for {self._patience_s:g} s, and {count - self.counts.total()} "
+                "requests have not ended: is a worker running?"
+            )
+        if now - self._asked > ASK_S:
+            self._asked = now
+            await self._still_wanted()
+
+    async def _work(self, left: Iterator[Sent]) -> None:
+        for one in left:
+            self.counts[await self._end_of(one)] += 1
+            self._on_end()
+
+    async def _end_of(self, sent: Sent) -> str:
+        at = partition_of(self._log, topics.CHAT_CHUNKS.name, sent.uid.encode())
+        news = deliveries(
+            self._tails,
+            at,
+            sent.uid,
+            position=sent.chunks_from,
+            topic_id=sent.chunks_topic_id,
+            idle_s=self._patience_s,
+            submission=sent.submission,
+        )
+        try:
+            async with aclosing(news):
+                async for delivery in news:
+                    if delivery is not IDLE:
+                        self._heard = asyncio.get_running_loop().time()
+                    if delivery.terminal is not None:
+                        return delivery.terminal.status.value
+        except ApiError:
+            self._heard = asyncio.get_running_loop().time()
+        return OTHER

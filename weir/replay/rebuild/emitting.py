@@ -1,0 +1,118 @@
+"""Tells what a rebuild has found, where that is asked for, marked with the run: what is not told yet.
+
+What stands in the log decides: a signal whose last numbers are not today's, an insight whose id is not there. So
+whoever resumes a run, or runs it again, tells the rest; and where a formula goes back, its numbers are told again.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from weir import envelope, topics
+from weir.envelope import MalformedRecordError
+from weir.events.base import derived_id
+from weir.events.catalogue import data_of
+from weir.events.publishing import Events
+from weir.events.signals import SignalRecorded
+from weir.feedback.joining import Worth
+from weir.insights import partition
+from weir.insights.reading import Measured
+from weir.log.log import LogClient, Record
+from weir.ranges.spans import Span, records
+from weir.replay.rebuild.history import History
+from weir.replay.rebuild.planning import INPUTS, Plan
+from weir.replay.rebuild.rebuilding import Rebuilt
+from weir.replay.rebuild.rescoring import Formula
+from weir.replay.runs import Run
+
+AT_ONCE: Final = 200  # events on their way to the log
+
+
+class Emitting:
+    """Tells what one run has found.
+
+    Args:
+        log: what was told already stands there.
+        events: how events are written.
+        run: which.
+    """
+
+    def __init__(self, log: LogClient, events: Events, run: Run) -> None:
+        self._log, self._events, self._run = log, events, run
+
+    async def insights(self, found: Rebuilt) -> int:
+        """Tell the insights of a partition that are not in ai-insights, and withdraw what should not be.
+
+        Its owner has gone on since the rebuild was begun, and told what it came to itself.
+
+        Raises:
+            LogError: some may be told, and are not told again by who resumes the run.
+        """
+        anew = {name: found.insights[name] for name in found.more} | found.withdrawn
+        told = (await History().read(self._log)).told
+        left = sorted((name, *entry) for name, entry in anew.items() if name not in told)
+        for name, tenant, insight in left:
+            marked = insight.model_copy(update={"rebuilt": self._run.id})
+            await self._events.publish(marked, tenant, event_id=name)
+        return len(left)
+
+    async def signals(self, plan: Plan, number: int, formula: Formula) -> int:
+        """Tell the signals of a partition that have other numbers now than were told last.
+
+        Raises:
+            LogError: as above.
+        """
+        span = plan.inputs(number)[INPUTS.index(topics.AI_LEARNING_SIGNALS.name)]
+        last, count = await self._last(span), 0
+        async for page in records(self._log, span):
+            waiting: list[Measured] = []
+            for record in page:
+                signal = _signal(record)
+                now = None if signal is None else formula.today(signal)
+                if signal is None or now is None or not isinstance(signal.data, SignalRecorded):
+                    continue
+                key = signal.name.partition(":")[0], signal.data.feedback_id
+                if last.get(key, Worth(signal.data.score, signal.data.weight)) != now:
+                    last[key] = now
+                    marks = {**now._asdict(), "rebuilt": self._run.id}
+                    waiting.append(replace(signal, data=signal.data.model_copy(update=marks)))
+            await self._publish(waiting)
+            count += len(waiting)
+        return count
+
+    async def _publish(self, signals: list[Measured]) -> None:
+        for place in range(0, len(signals), AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._events.publish(
+                        signal.data,
+                        signal.name.partition(":")[0],
+                        event_id=derived_id("signal.rebuilt", self._run.id, signal.event_id),
+                    )
+                    for signal in signals[place : place + AT_ONCE]
+                )
+            )
+
+    async def _last(self, span: Span) -> dict[tuple[str, str], Worth]:
+        """The numbers that were told anew last, by tenant and feedback: they stand behind the signal's own ones."""
+        found: dict[tuple[str, str], Worth] = {}
+        async for page in records(self._log, Span(span.at, span.start, (await self._log.bounds(span.at)).end)):
+            for record in page:
+                try:
+                    event = envelope.decode(record.value)
+                    if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:
+                        data = data_of(event, SignalRecorded)
+                        found[event.tenant_id, data.feedback_id] = Worth(data.score, data.weight)
+                except MalformedRecordError:
+                    continue
+            await asyncio.sleep(0)
+        return found
+
+
+def _signal(record: Record) -> Measured | None:
+    """What a record says of feedback, as it was told first."""
+    try:
+        seen = partition.said(record)
+    except MalformedRecordError:
+        return None
+    return seen if isinstance(seen, Measured) else None

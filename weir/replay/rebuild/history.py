@@ -1,0 +1,50 @@
+"""What ai-insights says: which insights were told, and about which windows."""
+
+from weir import envelope, topics
+from weir.envelope import MalformedRecordError
+from weir.events.catalogue import data_of
+from weir.events.insights import InsightCleared, InsightRaised
+from weir.insights.reading import time_ms
+from weir.insights.shard import Insight
+from weir.log.log import LogClient, Partition, Record
+from weir.ranges.spans import Span, records
+
+TYPES: dict[str, type[Insight]] = {each.EVENT_TYPE: each for each in (InsightRaised, InsightCleared)}
+
+
+class History:
+    """Insights by their event id, with their tenants: as many as models had trouble in a week."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, tuple[str, Insight]] = {}
+
+    async def read(self, log: LogClient) -> "History":
+        """Read all that is there.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        for number in range(log.partitions(topics.AI_INSIGHTS.name)):
+            at = Partition(topics.AI_INSIGHTS.name, number)
+            bounds = await log.bounds(at)
+            async for page in records(log, Span(at, bounds.start, bounds.end)):
+                for record in page:
+                    self._take(record)
+        return self
+
+    def _take(self, record: Record) -> None:
+        try:
+            event = envelope.decode(record.value)
+            if (model := TYPES.get(event.event_type)) is not None:
+                self.told[event.event_id] = event.tenant_id, data_of(event, model)
+        except MalformedRecordError:
+            pass  # somebody else's
+
+    def between(self, from_ms: int, until_ms: int) -> dict[str, tuple[str, Insight]]:
+        """Those of windows that begin at a time or after it, and end by another."""
+        return {
+            name: (tenant, insight)
+            for name, (tenant, insight) in self.told.items()
+            if from_ms <= time_ms("window_start", insight.window_start)
+            and time_ms("window_end", insight.window_end) <= until_ms
+        }

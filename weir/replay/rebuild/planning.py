@@ -1,0 +1,137 @@
+"""What a rebuild of the windows reads, and what it begins with: decided on once, for whoever resumes it."""
+
+import math
+from dataclasses import dataclass, field
+
+from weir import topics
+from weir.envelope import Json, utc_iso
+from weir.insights.rows import Rows
+from weir.insights.shard import Spans
+from weir.log.log import LogClient, Partition
+from weir.ranges.changelog import Changes
+from weir.ranges.errors import NothingError, UsageError
+from weir.ranges.spans import Span, resolve, size
+from weir.ranges.when import Edge, Time, When
+from weir.replay.runs import CLOCKS_S, Run
+
+PARTITIONS = range(topics.AGENT_METRICS.partitions)
+INPUTS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A rebuild."""
+
+    from_ms: int  # what was given before keeps its numbers, and its windows; the start of a window
+    since_ms: list[int]  # by partition: windows that end by then are taken from the live table; 0 for none
+    spans: list[Span] = field(default_factory=list)  # of ai-feedback-events, and of both inputs of the windows
+    emit: bool = False
+
+    def inputs(self, number: int) -> list[Span]:
+        """Of one partition: metrics, signals."""
+        return [self._span(Partition(topic, number)) for topic in INPUTS]
+
+    def of(self, topic: str) -> list[Span]:
+        """The spans of a topic."""
+        return [span for span in self.spans if span.at.topic == topic]
+
+    def as_json(self) -> Json:
+        """The parameters of its run."""
+        return {"from_ms": self.from_ms, "since_ms": self.since_ms, "emit": self.emit}
+
+    def _span(self, at: Partition) -> Span:
+        return next(span for span in self.spans if span.at == at)
+
+
+def plan_of(run: Run) -> Plan:
+    """The plan of a run that was begun."""
+    told = run.parameters
+    return Plan(from_ms=told["from_ms"], since_ms=told["since_ms"], spans=list(run.spans), emit=told["emit"])
+
+
+async def plan(
+    log: LogClient, changelog: str, since: When, spans: Spans, *, emit: bool, now: float, kept_s: float | None = None
+) -> Plan:
+    """Decide what a rebuild reads, as the log stands now.
+
+    Args:
+        log: where.
+        changelog: of the quality table.
+        since: from when on signals get today's numbers; offsets are no time.
+        spans: lengths of windows.
+        emit: whether it tells what it finds.
+        now: the clock, in seconds since the epoch.
+        kept_s: how long ai-feedback-events keeps a record; None where that is not known.
+
+    Raises:
+        UsageError: ``since`` is no time.
+        GoneError: retention has taken feedback since then.
+        NothingError: there is nothing to rebuild.
+        LogError: the log cannot be read.
+    """
+    from_ms = 0
+    if isinstance(since, Time):
+        from_ms = _boundary(int(since.seconds * 1000), spans.size_ms)
+    elif since is not Edge.EARLIEST:
+        raise UsageError("--from must be a time, an age such as -2h, or earliest: windows know no offsets")
+    found = await _feedback(log, since, now, kept_s)
+    since_ms: list[int] = []
+    for number in PARTITIONS:
+        start_ms = await _start_ms(log, changelog, number, from_ms=from_ms, spans=spans, now=now)
+        since_ms.append(start_ms)
+        for topic in INPUTS:
+            found.append(await _input(log, Partition(topic, number), start_ms, spans.ahead_ms))
+    if not size(found):
+        raise NothingError(f"neither {' nor '.join(INPUTS)} has a record since {utc_iso(from_ms / 1000)}")
+    return Plan(from_ms=from_ms, since_ms=since_ms, spans=found, emit=emit)
+
+
+async def _feedback(log: LogClient, since: When, now: float, kept_s: float | None) -> list[Span]:
+    """What was given since then may be in the log a little earlier, as clocks differ."""
+    earlier = Time(since.seconds - CLOCKS_S) if isinstance(since, Time) else since
+    try:
+        return await resolve(log, topics.AI_FEEDBACK.name, earlier, Edge.LATEST, now=now, kept_s=kept_s)
+    except NothingError:
+        return []
+
+
+async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int, spans: Spans, now: float) -> int:
+    """The time before which the live windows are taken as they are.
+
+    As many windows before the first one that is rebuilt are folded as a window is compared with; not those whose
+    records retention has begun to take.
+    """
+    live = Changes(log, changelog, number)
+    await live.read()
+    closed_ms = Rows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
+    wanted_ms = min(max(0, from_ms - spans.kept * spans.size_ms), closed_ms)
+    # Windows that are open are folded out of what is left: none of them may be taken for closed.
+    return max(wanted_ms, min(await whole_ms(log, number, spans, now), closed_ms))
+
+
+async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int:
+    """The start of the first window that has all its records in both topics; 0 where nothing is gone.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found_ms = 0
+    for topic in INPUTS:
+        at = Partition(topic, number)
+        bounds = await log.bounds(at)
+        if bounds.start:
+            oldest = await log.read(at, bounds.start, limit=1)
+            oldest_ms = int((oldest[0].timestamp if oldest else now) * 1000)
+            found_ms = max(found_ms, _boundary(oldest_ms + spans.ahead_ms, spans.size_ms))
+    return found_ms
+
+
+async def _input(log: LogClient, at: Partition, start_ms: int, ahead_ms: int) -> Span:
+    """No record says a time that is later than its own by more than ``ahead_ms``, or it was not believed."""
+    bounds = await log.bounds(at)
+    start = bounds.start if not start_ms else await log.offset_at(at, (start_ms - ahead_ms) / 1000)
+    return Span(at, min(max(start, bounds.start), bounds.end), bounds.end)
+
+
+def _boundary(at_ms: int, size_ms: int) -> int:
+    return math.ceil(at_ms / size_ms) * size_ms

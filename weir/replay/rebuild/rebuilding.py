@@ -1,0 +1,129 @@
+"""One partition of the windows, rebuilt beside the live one: its rows, what they tell, and what is different."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from weir.events.insights import InsightRaised
+from weir.insights.folding import Folding, Judging
+from weir.insights.partition import partition_of
+from weir.insights.rows import Rows
+from weir.insights.shard import Closing, Insight
+from weir.insights.wording import event_id, withdrawn
+from weir.log.log import LogClient
+from weir.ranges.changelog import Changes
+from weir.ranges.merged import merged
+from weir.ranges.spans import Span, records
+from weir.replay.rebuild import seeding
+from weir.replay.rebuild.history import History
+from weir.replay.rebuild.planning import Plan
+from weir.replay.rebuild.rescoring import Counted, Formula
+
+TURN = 500  # records between two turns of the event loop
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """A partition."""
+
+    number: int
+    rows: dict[bytes, bytes]
+    after: int  # offset of the rebuild that the live rows are of; -1 for none
+    insights: dict[str, tuple[str, Insight]]  # tenant and insight by event id: of the windows that were rebuilt
+    signals: Counted = field(default_factory=Counted)
+    windows: int = 0
+    changed: int = 0  # windows whose figures are not those of the live table
+    more: list[str] = field(default_factory=list)  # event ids of insights that were not told
+    less: list[str] = field(default_factory=list)  # of insights that were told, and would not be
+    withdrawn: dict[str, tuple[str, Insight]] = field(default_factory=dict)  # ends of such, as far as they last
+
+
+class Rebuilding:
+    """Rebuilds partitions, one after the other.
+
+    Args:
+        log: where the records are.
+        changelog: of the quality table.
+        formula: today's.
+        judging: how windows are folded and judged.
+        history: what ai-insights says.
+    """
+
+    def __init__(self, log: LogClient, changelog: str, formula: Formula, judging: Judging, history: History) -> None:
+        self._log, self._changelog, self._formula = log, changelog, formula
+        self._judging, self._history = judging, history
+
+    async def partition(self, plan: Plan, number: int, advance: Callable[[int], None] = lambda _: None) -> Rebuilt:
+        """Rebuild a partition up to the ends that the plan names.
+
+        Args:
+            plan: what to read.
+            number: of the partition.
+            advance: is told how many more records were folded.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        live = Changes(self._log, self._changelog, number)
+        await live.read()
+        old = Rows(live.rows)
+        rows = seeding.seed(live.rows, number, plan.since_ms[number])
+        found = Rebuilt(number, rows, old.rebuilt(number).at, {})
+
+        async def note(closing: Closing) -> tuple[Insight, ...]:
+            if closing.span.start_ms < plan.from_ms:
+                return seeding.as_it_was(old, Rows(rows), closing)
+            tenant = closing.span.name.partition(":")[0]
+            found.insights |= {event_id(one): (tenant, one) for one in closing.insights}
+            return closing.insights
+
+        since_ms = plan.since_ms[number]
+        windows = await Folding.of(found.rows, number, self._judging, tell=note, since_ms=since_ms)
+        pending = 0
+        async for record in merged(self._log, plan.inputs(number)):
+            await windows.take(record, lambda measured: self._formula.rescored(measured, found.signals))
+            pending += 1
+            if pending == TURN:
+                advance(pending)
+                pending = 0
+                await asyncio.sleep(0)
+        advance(pending)
+        self._compare(found, live.rows, plan.from_ms, windows.shard.watermark_ms)
+        return found
+
+    def _compare(self, found: Rebuilt, live: dict[bytes, bytes], from_ms: int, until_ms: int) -> None:
+        new, old = Rows(found.rows), Rows(live)
+        for span, _, closed in new.windows():
+            if closed and span.start_ms >= from_ms:
+                row, before = new.window(span), old.window(span)
+                found.windows += 1
+                found.changed += row is not None and (before is None or before.window.flat() != row.window.flat())
+        told = {
+            name: entry
+            for name, entry in self._history.between(from_ms, until_ms).items()
+            if partition_of(f"{entry[0]}:{entry[1].model}") == found.number
+        }
+        found.more = sorted(found.insights.keys() - self._history.told.keys())
+        found.less = sorted(told.keys() - found.insights.keys())
+        for name in found.less:
+            tenant, insight = told[name]
+            if isinstance(insight, InsightRaised):
+                end = withdrawn(insight)
+                if event_id(end) not in self._history.told:
+                    found.withdrawn[event_id(end)] = (tenant, end)
+
+
+async def read_feedback(
+    log: LogClient, spans: Sequence[Span], formula: Formula, advance: Callable[[int], None] = lambda _: None
+) -> None:
+    """Read feedback into a formula.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    for span in spans:
+        async for page in records(log, span):
+            for record in page:
+                formula.add(record)
+            advance(len(page))
+            await asyncio.sleep(0)

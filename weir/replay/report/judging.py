@@ -1,0 +1,167 @@
+"""Whether a replay went another way than its original, pair by pair, and how sure that is.
+
+Nothing is assumed of how times, costs or lengths are distributed: they have long tails, and a t-test would follow the
+few longest. Each verdict stands for itself: of twenty that are told where nothing differs, one will be wrong.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from weir.replay.report.comparison import Compared, Outcome
+
+ALPHA: Final = 0.05  # intervals hold the true median in 95 of 100 cases
+PAIRS_MIN: Final = 6  # with five, even the span from the least to the greatest holds it in 94 % only: 1 - 2 / 2**5
+UNCLEAR: Final = "no clear difference"
+
+COMPLETED, FAILED = "completed", "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A figure of an answer that a replay is judged by."""
+
+    name: str  # the field of Outcome
+    title: str
+    unit: str  # ms, USD, tokens
+    total: bool  # whether one looks at the sum over all requests; at the median otherwise
+    less: str  # the verdict where the replay has less
+    more: str
+
+    def of(self, outcome: Outcome) -> float | None:
+        """The figure; None where it is not known."""
+        value: float | None = getattr(outcome, self.name)
+        return value
+
+
+MEASURES: Final = (
+    Measure(name="latency_ms", title="latency p50", unit="ms", total=False, less="faster", more="slower"),
+    Measure(name="ttft_ms", title="TTFT p50", unit="ms", total=False, less="faster", more="slower"),
+    Measure(name="cost_usd", title="cost", unit="USD", total=True, less="cheaper", more="dearer"),
+    Measure(name="output_tokens", title="output tokens", unit="tokens", total=True, less="shorter", more="longer"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One measure, over the pairs that both completed and whose figures are both known."""
+
+    measure: Measure
+    pairs: int
+    original: float | None  # its median or total; None where there are no pairs
+    replay: float | None
+    difference: float | None  # the median of replay less original
+    low: float | None  # the interval that holds that median; None where there are too few pairs
+    high: float | None
+    verdict: str
+
+    @property
+    def ratio(self) -> float | None:
+        """The replay's by the original's."""
+        return self.replay / self.original if self.original and self.replay is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedErrors:
+    """Failures, over the pairs that the model ended both of: cancelled and expired ones are no errors of its."""
+
+    pairs: int
+    original: int  # failed originals
+    replay: int  # failed replays
+    only_original: int  # failed, while the other completed
+    only_replay: int
+    p: float  # how probable it is that these two are at least so far apart where nothing differs
+    verdict: str
+
+
+def judged(measure: Measure, compared: Sequence[Compared]) -> Judged:
+    """A measure of all pairs."""
+    both = [(measure.of(each.original), measure.of(each.replay)) for each in compared if _both_completed(each)]
+    pairs = [(left, right) for left, right in both if left is not None and right is not None]
+    differences = sorted(right - left for left, right in pairs)
+    over: Callable[[Sequence[float]], float] = math.fsum if measure.total else median
+    interval = median_interval(differences)
+    return Judged(
+        measure=measure,
+        pairs=len(pairs),
+        original=over([left for left, _ in pairs]) if pairs else None,
+        replay=over([right for _, right in pairs]) if pairs else None,
+        difference=median(differences) if pairs else None,
+        low=interval and interval[0],
+        high=interval and interval[1],
+        verdict=_verdict(interval, measure) if _agree(measure, pairs, differences) else UNCLEAR,
+    )
+
+
+def _agree(measure: Measure, pairs: Sequence[tuple[float, float]], differences: Sequence[float]) -> bool:
+    """Whether a total went where most of its pairs went: a few long answers may outweigh many short ones."""
+    if not measure.total or not pairs:
+        return True
+    return (math.fsum(right for _, right in pairs) - math.fsum(left for left, _ in pairs)) * median(differences) >= 0
+
+
+def judged_errors(compared: Sequence[Compared]) -> JudgedErrors:
+    """The failures of all pairs, by McNemar's exact test."""
+    ends = [(each.original.status, each.replay.status) for each in compared]
+    pairs = [pair for pair in ends if {*pair} <= {COMPLETED, FAILED}]
+    only_original, only_replay = pairs.count((FAILED, COMPLETED)), pairs.count((COMPLETED, FAILED))
+    both = pairs.count((FAILED, FAILED))
+    p = mcnemar(only_original, only_replay)
+    fewer_or_more = "fewer errors" if only_replay < only_original else "more errors"
+    return JudgedErrors(
+        pairs=len(pairs),
+        original=both + only_original,
+        replay=both + only_replay,
+        only_original=only_original,
+        only_replay=only_replay,
+        p=p,
+        verdict=fewer_or_more if p <= ALPHA else UNCLEAR,
+    )
+
+
+def median_interval(ordered: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % confidence interval of the median of what these are a sample of; None of fewer than ``PAIRS_MIN``.
+
+    It goes from the k-th least to the k-th greatest. The median lies below the k-th least where fewer than k of n are
+    below the median, as likely as fewer than k heads in n throws of a coin; k is the greatest that keeps this within
+    2.5 % at each side (Conover 1999, "Practical Nonparametric Statistics", section 3.2; Thompson 1936, "On confidence
+    ranges for the median", Annals of Mathematical Statistics 7).
+    """
+    k, below = 0, 0.0
+    for chance in _heads(len(ordered)):
+        below += chance
+        if below > ALPHA / 2:
+            break
+        k += 1
+    return (ordered[k - 1], ordered[-k]) if k else None
+
+
+def mcnemar(one: int, other: int) -> float:
+    """The exact p-value, two-sided, of so many pairs that differ one way and so many that differ the other way.
+
+    Where nothing differs, a pair falls to either side like a coin (McNemar 1947, "Note on the sampling error of the
+    difference between correlated proportions", Psychometrika 12). With fewer than ``PAIRS_MIN`` pairs that differ it
+    cannot fall below 5 %.
+    """
+    tail = math.fsum(chance for chance, _ in zip(_heads(one + other), range(min(one, other) + 1), strict=False))
+    return min(1.0, 2 * tail)
+
+
+def _heads(throws: int) -> Iterator[float]:
+    """How probable 0, 1, 2, … heads are. By logarithms: 2**-throws is no float where there are many."""
+    for heads in range(throws + 1):
+        ways = math.lgamma(throws + 1) - math.lgamma(heads + 1) - math.lgamma(throws - heads + 1)
+        yield math.exp(ways - throws * math.log(2))
+
+
+def _verdict(interval: tuple[float, float] | None, measure: Measure) -> str:
+    if interval is None or interval[0] <= 0 <= interval[1]:
+        return UNCLEAR
+    return measure.less if interval[1] < 0 else measure.more
+
+
+def _both_completed(each: Compared) -> bool:
+    """How long it took to fail, or until somebody gave up, says little of a model."""
+    return each.original.status == each.replay.status == COMPLETED

@@ -1,0 +1,374 @@
+"""Replay requests: each is asked again as a new one, once, and compared with its original when it has ended.
+
+What is asked again has a uid and an event id that are made from the run's and the original's. So a run that was killed
+between two records goes on where it was, and what it may have sent already is the same request, however often it is
+sent: the worker that owns it answers it once. What a run has done stands in the log: its requests in chat-requests,
+their answers in chat-chunks, and the pairs in chat-replay-results. All three are followed from where the run began, so
+two who carry out one run see what the other one does, and do it once between them.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, Protocol, TypeVar
+
+from weir import envelope, topics
+from weir.chat import requests
+from weir.chat.kafka_door import request_in
+from weir.chat.lifecycle import Happening
+from weir.chat.requests import ChatRequest, Ingress, OnDisconnect
+from weir.chat.thinking import prompt_chars
+from weir.chat.traces import Traces
+from weir.envelope import Json, MalformedRecordError, utc_iso
+from weir.events.base import derived_id
+from weir.events.publishing import Events
+from weir.events.replays import ReplayCompared, ReplayEnded
+from weir.llm.prices import Prices
+from weir.log.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
+from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
+from weir.ranges.spans import Span, records
+from weir.replay.report.comparison import Compared, Outcome
+from weir.replay.report.likeness import likeness
+from weir.replay.requests.answered import Answered, Ended
+from weir.replay.requests.plans import Plan, plan_from
+from weir.replay.requests.selecting import Original
+from weir.replay.runs import CLOCKS_S, Run, started_s
+from weir.settings import Settings
+from weir.telemetry.traceparent import mint
+
+T = TypeVar("T")
+
+RETRY_S: Final = 1.0  # pause before the log is tried again
+CATCH_UP_S: Final = 1.0  # of the time that a rate was missed for; more would be a burst
+
+
+class Follower(Protocol):
+    """Is told how a run gets on, as often as a request ends."""
+
+    def __call__(self, compared: Compared, in_flight: int) -> None:
+        """One more has ended."""
+
+
+def replay_uid(run_id: str, original: ChatRequest) -> str:
+    """The uid under which a run asks a request again."""
+    name = f"{original.uid} {original.event_id}".encode()
+    return f"rpl-{run_id}-{hashlib.blake2b(name, digest_size=8).hexdigest()}"
+
+
+class Asking:
+    """One run, by whoever runs it.
+
+    Args:
+        log: where requests and answers are.
+        events: where results go.
+        traces: where the lives of requests are told.
+        prices: what tokens cost.
+        run: with its plan.
+        originals: what is replayed, in order.
+        patience_s: without any end for so long, the run is given up; it can be resumed.
+        on_end: is told of each request that has ended. Must not raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: LogClient,
+        events: Events,
+        traces: Traces,
+        prices: Prices,
+        run: Run,
+        originals: Sequence[Original],
+        patience_s: float,
+        on_end: Follower,
+        settings: Settings,
+    ) -> None:
+        self._log, self._events, self._traces = log, events, traces
+        self._run, self._plan = run, plan_from(run.parameters)
+        self._originals = {replay_uid(run.id, one.request): one for one in originals}
+        self._patience_s, self._on_end, self._settings = patience_s, on_end, settings
+        self._answered = Answered(prices, self._end)
+        self._sent: set[str] = set()  # uids that stand in the topic, or are on their way to it
+        self._flying: set[str] = set()  # those of them that have not ended
+        self._news = asyncio.Event()  # something has ended since it was last looked at
+        self._withdrawn = asyncio.Event()
+        self.compared: dict[str, Compared] = {}  # by uid of the replay
+
+    async def run(self, known: Iterable[Compared]) -> list[Compared]:
+        """Ask what was not asked yet, and wait for all ends.
+
+        Args:
+            known: pairs that the run has told before it was stopped.
+
+        Raises:
+            UnfinishedError: nothing has ended for as long as patience lasts.
+            WithdrawnError: somebody has cancelled the run.
+            LogError: the log refuses.
+        """
+        self.compared = {one.uid: one for one in known}
+        followed: list[Partition] = []
+        try:
+            await self._catch_up(followed)
+            await self._ask_rest()
+            while self._flying:
+                await self._some_end()
+        finally:
+            for at in followed:
+                await self._log.unfollow(at)
+        await self._events.landed(self._patience_s)
+        return list(self.compared.values())
+
+    # -- what stands in the log
+
+    async def _catch_up(self, followed: list[Partition]) -> None:
+        """See what of this run stands in the log, and from then on what comes."""
+        for uid, original in self._originals.items():
+            if uid not in self.compared:
+                body = {"model": self._plan.model or original.request.body.get("model")}
+                since = self._run.end_of(self._place(topics.CHAT_CHUNKS.name, uid))
+                self._answered.watch(again(original.request, body, run=self._run, plan=self._plan, chunks_from=since))
+        runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
+        # From where it began: it may have been cancelled while its requests were looked for.
+        began = await self._log.offset_at(runs, started_s(self._run.id) - CLOCKS_S)
+        await self._log.follow(runs, began, self._hear_of_run)
+        followed.append(runs)
+        hearers: list[tuple[str, Deliver]] = [
+            (topics.CHAT_REQUESTS.name, self._hear_requests),
+            (topics.CHAT_CHUNKS.name, self._answered.take),
+        ]
+        for topic, hear in hearers:
+            for number in range(self._log.partitions(topic)):
+                at = Partition(topic, number)
+                span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
+                async for page in records(self._log, span):
+                    hear(page)
+                    await asyncio.sleep(0)
+                await self._log.follow(at, span.end, hear)
+                followed.append(at)
+
+    def _hear_requests(self, found: Sequence[Record]) -> None:
+        """Requests of this run, whoever has sent them."""
+        for record in found:
+            uid = (record.key or b"").decode(errors="replace")
+            if uid not in self._originals:
+                continue
+            try:
+                request = requests.decode(record.value)
+            except MalformedRecordError:
+                continue
+            if request.replay == self._run.id:
+                self._is_sent(uid, request)
+
+    def _hear_of_run(self, found: Sequence[Record]) -> None:
+        for record in found:
+            try:
+                event = envelope.decode(record.value)
+            except MalformedRecordError:
+                continue
+            ours = record.key == self._run.id.encode() and event.event_type == ReplayEnded.EVENT_TYPE
+            if ours and event.data.get("status") == "cancelled":
+                self._withdrawn.set()
+                self._news.set()
+
+    def _is_sent(self, uid: str, request: ChatRequest) -> None:
+        if uid in self._sent:
+            return  # the first record tells when it was accepted
+        self._sent.add(uid)
+        if uid not in self.compared:
+            self._flying.add(uid)
+            self._answered.accepted(request)
+
+    # -- asking
+
+    async def _ask_rest(self) -> None:
+        pause_s = 1 / self._plan.rate if self._plan.rate else 0.0
+        due_at = time.monotonic()
+        for uid, original in self._originals.items():
+            if uid in self._sent or uid in self.compared:
+                continue
+            while len(self._flying) >= self._plan.concurrency:
+                await self._some_end()
+            await self._pause(due_at)
+            due_at = max(due_at + pause_s, time.monotonic() - CATCH_UP_S)
+            if uid not in self._sent:  # by somebody else, meanwhile
+                await self._ask(uid, original)
+
+    async def _pause(self, until: float) -> None:
+        """Wait for the turn of the next one; cancelling a run does not wait for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._withdrawn.wait()
+        self._check_withdrawn()
+
+    async def _ask(self, uid: str, original: Original) -> None:
+        try:
+            request = await self._again(original)
+        except GoneError:
+            self._answered.forget(uid)
+            unknown = Ended(Outcome(model=str(original.request.body.get("model")), status="unknown"))
+            self._tell(compare(uid, original, unknown, texts=False))
+            return
+        self._is_sent(uid, request)
+        await self._send(request)
+        details = {"chunks_from": request.chunks_from, "prompt_chars": prompt_chars(request.body)}
+        self._traces.emit(request, Happening.ACCEPTED, details)
+
+    async def _again(self, original: Original) -> ChatRequest:
+        body = await self._surely(lambda: self._body(original))
+        at = self._place(topics.CHAT_CHUNKS.name, replay_uid(self._run.id, original.request))
+        topic_id = await self._surely(lambda: self._log.topic_id(at.topic))
+        chunks_from = (await self._surely(lambda: self._log.bounds(at))).end
+        request = again(
+            original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from, accepted_at=utc_iso()
+        )
+        return replace(request, chunks_topic_id=topic_id)
+
+    async def _send(self, request: ChatRequest) -> None:
+        at, value = self._place(topics.CHAT_REQUESTS.name, request.uid), requests.encode(request)
+        await self._surely(lambda: self._log.append(*at, request.key, value, requests.ACCEPTED))
+
+    async def _body(self, original: Original) -> Json:
+        """What the request says: read again, for all of them would not fit into memory.
+
+        Raises:
+            GoneError: retention has taken it since the run was started.
+        """
+        place = original.place
+        found = await self._log.read(place.at, place.offset, limit=1)
+        if not found or found[0].offset != place.offset:
+            raise GoneError(f"topic {place.at.topic}: offset {place.offset} of {place.at.partition} is gone")
+        return request_in(found[0], self._settings).body
+
+    async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask the log until it answers, for as long as patience lasts: twice does no harm."""
+        since = time.monotonic()
+        while True:
+            try:
+                return await call()
+            except LogRefusedError:
+                raise
+            except LogError as error:
+                if time.monotonic() - since > self._patience_s:
+                    raise UnfinishedError(f"the log has not answered for {self._patience_s:g} s: {error}") from None
+                await asyncio.sleep(RETRY_S)
+
+    # -- ends
+
+    async def _some_end(self) -> None:
+        """Wait until something has ended.
+
+        In the middle of a long silence, what is in flight is sent again, which is harmless: a worker of a version that
+        knows no replays may have thrown it away.
+
+        Raises:
+            UnfinishedError: nothing has, for too long.
+            WithdrawnError: somebody has cancelled the run.
+        """
+        self._news.clear()
+        self._check_withdrawn()
+        if await self._heard(self._patience_s / 2):
+            return
+        for uid in sorted(self._flying):
+            await self._ask_anew(uid)
+        if not await self._heard(self._patience_s / 2):
+            raise UnfinishedError(
+                f"no answer for {self._patience_s:g} s, {len(self._flying)} are waited for: is a worker running?"
+            )
+
+    async def _heard(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._check_withdrawn()
+        return True
+
+    async def _ask_anew(self, uid: str) -> None:
+        try:
+            request = await self._again(self._originals[uid])
+        except GoneError:
+            return
+        if uid in self._flying:
+            await self._send(request)
+
+    def _check_withdrawn(self) -> None:
+        if self._withdrawn.is_set():
+            raise WithdrawnError(f"run {self._run.id} was cancelled")
+
+    def _end(self, request: ChatRequest, ended: Ended) -> None:
+        """Take an end; it may be of one that somebody else has sent, and whose record was not heard of yet."""
+        self._sent.add(request.uid)
+        self._tell(compare(request.uid, self._originals[request.uid], ended, texts=self._plan.texts))
+
+    def _place(self, topic: str, uid: str) -> Partition:
+        return partition_of(self._log, topic, uid.encode())
+
+    def _tell(self, pair: Compared) -> None:
+        self.compared[pair.uid] = pair
+        self._events.emit(told(self._run, pair), pair.tenant, event_id=told_id(self._run, pair))
+        self._flying.discard(pair.uid)
+        self._news.set()
+        self._on_end(pair, len(self._flying))
+
+
+def again(
+    original: ChatRequest, body: Json, *, run: Run, plan: Plan, chunks_from: int, accepted_at: str = ""
+) -> ChatRequest:
+    """A request as a run asks it: nobody waits for its answer, so it may be said anew, and may take its time."""
+    asked = body if plan.model is None else {**body, "model": plan.model}
+    return ChatRequest(
+        uid=replay_uid(run.id, original),
+        event_id=derived_id("replay", run.id, original.uid, original.event_id),
+        tenant=original.tenant,
+        ingress=Ingress.REPLAY,
+        accepted_at=accepted_at,
+        body=asked,
+        fingerprint=requests.fingerprint(asked),
+        stream=False,
+        username=original.username,
+        chunks_from=chunks_from,
+        on_disconnect=OnDisconnect.CONTINUE,
+        think_tags=original.think_tags,
+        traceparent=str(mint()),
+        replay=run.id,
+        replay_of=original.uid,
+    )
+
+
+def told(run: Run, compared: Compared) -> ReplayCompared:
+    """A pair as an event."""
+    return ReplayCompared(run=run.id, **compared.as_json())
+
+
+def told_id(run: Run, compared: Compared) -> str:
+    """The event's id: the same whoever tells it."""
+    return derived_id("replay.compared", run.id, compared.uid)
+
+
+def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compared:
+    """A pair."""
+    before = original.ended
+    if before is None:
+        raise RuntimeError("compared before its end was looked for")
+    left, right = before.text, ended.text
+    return Compared(
+        uid=uid,
+        replay_of=original.request.uid,
+        tenant=original.request.tenant,
+        original=before.outcome,
+        replay=ended.outcome,
+        similarity=_similarity(before, ended),
+        identical=left == right,
+        original_text=left if texts else None,
+        replay_text=right if texts else None,
+    )
+
+
+def _similarity(before: Ended, after: Ended) -> float | None:
+    """Of two answers that are whole; one that says nothing is unlike one that does."""
+    left, right = before.text, after.text
+    whole = {before.outcome.status, after.outcome.status} == {"completed"}
+    return likeness(left, right) if whole and (left or right) else None

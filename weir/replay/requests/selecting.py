@@ -1,0 +1,187 @@
+"""Which requests a run replays: the same ones whenever it is resumed, for its spans are offsets."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from weir import topics
+from weir.chat.kafka_door import is_moved, request_in
+from weir.chat.requests import ChatRequest
+from weir.envelope import MalformedRecordError
+from weir.errors import InvalidRequestError
+from weir.llm.prices import Prices
+from weir.log.log import LogClient, Partition, Record, partition_of
+from weir.ranges.checks import LIMIT_MAX
+from weir.ranges.errors import NothingError, UsageError
+from weir.ranges.spans import Span, records, size
+from weir.replay.requests.answered import REPEATED, Answered, Ended
+from weir.replay.requests.plans import OF_OUTCOME, OF_REQUEST, Plan, plan_from
+from weir.replay.runs import Run
+from weir.replay.steps import Step, Steps
+from weir.settings import Settings
+
+SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and what they were answered
+
+
+class Place(NamedTuple):
+    """Where a request stands; sorted, they are in the order in which requests came."""
+
+    timestamp: float
+    at: Partition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A request as it was, without what it says: that is read again when it is asked again."""
+
+    place: Place
+    request: ChatRequest  # its body holds the model only
+    ended: Ended | None = None
+
+
+@dataclass(slots=True)
+class Selection:
+    """What a run replays."""
+
+    originals: list[Original]
+    passed_over: dict[str, int]  # why → records
+
+
+async def select(log: LogClient, run: Run, prices: Prices, steps: Steps, settings: Settings) -> Selection:
+    """The requests of a run, oldest first, each with how it ended.
+
+    Args:
+        log: where they are.
+        run: with its plan.
+        prices: what tokens cost.
+        steps: are told how many offsets are read.
+        settings: by which Kafka's door checks what clients write to the topic.
+
+    Raises:
+        NothingError: there are none.
+        UsageError: there are too many to choose from.
+        LogError: the log cannot be read.
+    """
+    plan = plan_from(run.parameters)
+    with steps("requests", size(run.spans)) as step:
+        selection = await _requests(log, run.spans, plan, step, settings)
+    if not plan.of_outcome:
+        del selection.originals[plan.limit :]
+    await _ends(log, run, selection, prices, steps)
+    _drop_repeated(selection)
+    if plan.of_outcome:
+        wanted = {name: value for name, value in plan.where.items() if name in OF_OUTCOME}
+        selection.originals = [one for one in selection.originals if _ended_so(one, wanted)][: plan.limit]
+    if not selection.originals:
+        raise NothingError("no request in this range is what --where asks for")
+    return selection
+
+
+async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step, settings: Settings) -> Selection:
+    wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
+    found: dict[str, Original] = {}
+    reasons = ("malformed", "refused", "moved", "replays", "sent twice", "others", "gone from the log")
+    passed_over = dict.fromkeys(reasons, 0)
+    for span in spans:
+        # Of a run that is resumed much later, retention may have taken what it has asked long ago.
+        position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
+        passed_over["gone from the log"] += position - span.start
+        step.advance(position - span.start)
+        async for page in records(log, span):
+            for record in page:
+                why = _take(log, record, wanted, found, settings)
+                if why is not None:
+                    passed_over[why] += 1
+            if len(found) > SEEN_MAX:
+                raise UsageError(f"--from: more than {SEEN_MAX} requests are to choose from: ask for a smaller range")
+            step.advance(page[-1].offset + 1 - position)
+            position = page[-1].offset + 1
+            await asyncio.sleep(0)
+    return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
+
+
+def _take(
+    log: LogClient, record: Record, wanted: dict[str, str], found: dict[str, Original], settings: Settings
+) -> str | None:
+    """Take a record of chat-requests; why it is passed over."""
+    request = _answerable(log, record, settings)
+    if isinstance(request, str):
+        return request
+    if request.replay is not None:
+        return "replays"
+    if not all(_text(_field(request, name)) == value for name, value in wanted.items()):
+        return "others"
+    if request.uid in found:
+        return "sent twice"
+    place = Place(record.timestamp, Partition(record.topic, record.partition), record.offset)
+    found[request.uid] = Original(place, replace(request, body=_light(request.body)))
+    return None
+
+
+def _answerable(log: LogClient, record: Record, settings: Settings) -> ChatRequest | str:
+    """The request that is answered where its record stands; or why it is not."""
+    try:
+        request = request_in(record, settings)
+    except MalformedRecordError:
+        return "malformed"
+    except InvalidRequestError:
+        return "refused"  # a dead letter; the next one of its uid may be answered
+    return "moved" if is_moved(log, record, request) else request  # its copy is not moved
+
+
+def _light(body: dict[str, Any]) -> dict[str, Any]:
+    return {"model": body.get("model")}
+
+
+def _field(request: ChatRequest, name: str) -> Any:
+    return request.body.get("model") if name == "model" else getattr(request, name)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _ended_so(original: Original, wanted: dict[str, str]) -> bool:
+    outcome = original.ended and original.ended.outcome
+    return all(_text(getattr(outcome, name, None)) == value for name, value in wanted.items())
+
+
+def _drop_repeated(selection: Selection) -> None:
+    """Requests that were answered with what an earlier one of their uid, from before the range, had got."""
+    own = [one for one in selection.originals if one.ended is not None and one.ended.outcome.status != REPEATED]
+    if len(own) < len(selection.originals):
+        twice = selection.passed_over.get("sent twice", 0) + len(selection.originals) - len(own)
+        selection.passed_over["sent twice"] = twice
+        selection.originals = own
+
+
+async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, steps: Steps) -> None:
+    """How each went, in one pass over as much of chat-chunks as they fill."""
+    ends: dict[str, Ended] = {}
+    asked: dict[Partition, list[ChatRequest]] = {}
+    for original in selection.originals:
+        at = partition_of(log, topics.CHAT_CHUNKS.name, original.request.key)
+        asked.setdefault(at, []).append(original.request)
+    spans = [Span(at, min(request.chunks_from for request in some), run.end_of(at)) for at, some in asked.items()]
+    with steps("their answers", size(spans)) as step:
+        for span in spans:
+            answered = Answered(prices, lambda request, ended: ends.update({request.uid: ended}))
+            for request in asked[span.at]:
+                answered.watch(request)
+            await _read_ends(log, span, answered, step)
+            ends.update({request.uid: ended for request, ended in answered.left()})
+    selection.originals = [replace(one, ended=ends[one.request.uid]) for one in selection.originals]
+
+
+async def _read_ends(log: LogClient, span: Span, answered: Answered, step: Step) -> None:
+    position = span.start
+    async for page in records(log, span):
+        answered.take(page)
+        step.advance(page[-1].offset + 1 - position)
+        position = page[-1].offset + 1
+        await asyncio.sleep(0)
+        if not answered.open:
+            break
+    step.advance(span.end - position)  # what is not about them

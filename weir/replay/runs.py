@@ -1,0 +1,259 @@
+"""Runs: what is processed again is written down before it begins, so that whoever resumes it does the same.
+
+A run's id begins with the second of its start, so that its records are found without reading the topic from its start.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, Literal, TypeVar
+
+from weir import envelope, topics
+from weir.envelope import Event, Json, MalformedRecordError, utc_iso
+from weir.events.base import RUN_ID, EventData
+from weir.events.catalogue import data_of
+from weir.events.publishing import Events
+from weir.events.replays import ReplayEnded, ReplayStarted
+from weir.log.log import LogClient, Partition
+from weir.log.partitioner import partition_for
+from weir.ranges.errors import UsageError, WithdrawnError
+from weir.ranges.spans import Span, each, span_from
+
+T = TypeVar("T")
+Told = TypeVar("Told", bound=EventData)
+
+_ID: Final = re.compile(RUN_ID)
+CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
+
+
+class Kind(StrEnum):
+    """What a run processes again."""
+
+    REQUESTS = "requests"
+    FEEDBACK = "feedback"
+    DEAD_LETTERS = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run, as it was decided on."""
+
+    id: str
+    kind: Kind
+    parameters: Json = field(default_factory=dict)
+    spans: Sequence[Span] = ()  # what it reads
+    ends: dict[str, list[int]] = field(default_factory=dict)  # where other topics ended when it started, by partition
+    started_at: str = ""  # ISO 8601, UTC
+    ended: ReplayEnded | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it to be done; one that failed may be tried again."""
+        return self.ended is not None and self.ended.status != "failed"
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose records alone it processes; None: everybody's."""
+        tenant = dict(self.parameters.get("where") or ()).get("tenant")
+        return None if tenant is None else str(tenant)
+
+    def end_of(self, at: Partition) -> int:
+        """Where a partition ended when it started: nothing that it has caused is older."""
+        return self.ends[at.topic][at.partition]
+
+
+def new_run_id() -> str:
+    """A fresh id such as ``20261121T120000Z-3f2a91c4``."""
+    return f"{datetime.now(tz=UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def started_s(run_id: str) -> float:
+    """When a run was started, in seconds since the epoch.
+
+    Raises:
+        UsageError: it is no id of a run.
+    """
+    if not _ID.fullmatch(run_id):
+        raise UsageError(f"{run_id[:80]!r} is no id of a run: they look like 20261121T120000Z-3f2a91c4")
+    try:
+        return datetime.strptime(run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise UsageError(f"{run_id!r} is no id of a run: it begins with no time") from None
+
+
+class Runs:
+    """The runs in the log."""
+
+    def __init__(self, log: LogClient, events: Events, *, tenant: str) -> None:
+        self._log, self._events, self._tenant = log, events, tenant
+
+    async def begin(
+        self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = (), by: str
+    ) -> Run:
+        """Decide on a run.
+
+        Args:
+            kind: what it processes.
+            parameters: as they were asked for.
+            spans: what it reads.
+            watched: topics whose ends are noted.
+            by: ``cli`` or ``http``.
+
+        Raises:
+            LogError: it may or may not be written down; nothing has begun.
+        """
+        run = await self.draft(kind, parameters, spans, watched=watched)
+        started = ReplayStarted(
+            run=run.id,
+            kind=kind,
+            parameters=parameters,
+            spans=[span.as_json() for span in spans],
+            ends=run.ends,
+            started_at=run.started_at,
+            by=by,
+        )
+        await self._events.publish(started, self._tenant)
+        return run
+
+    async def draft(self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = ()) -> Run:
+        """What would be begun: a run that nobody can find.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        ends = {
+            topic: [(await self._log.bounds(Partition(topic, n))).end for n in range(self._log.partitions(topic))]
+            for topic in watched
+        }
+        run_id = new_run_id()
+        return Run(
+            id=run_id,
+            kind=kind,
+            parameters=parameters,
+            spans=list(spans),
+            ends=ends,
+            started_at=utc_iso(started_s(run_id)),
+        )
+
+    async def end(
+        self, run: Run, summary: Json, *, status: Literal["completed", "failed", "cancelled"] = "completed"
+    ) -> None:
+        """Write down that a run is over.
+
+        Raises:
+            LogError: it may or may not be written down.
+        """
+        await self._events.publish(
+            ReplayEnded(run=run.id, status=status, summary=summary, ended_at=utc_iso()), self._tenant
+        )
+
+    async def still_wanted(self, run: Run) -> None:
+        """Look whether a run was cancelled meanwhile.
+
+        Raises:
+            WithdrawnError: it was.
+            LogError: the log cannot be read.
+        """
+        check_wanted(await self.find(run.id))
+
+    async def find(self, run_id: str) -> Run:
+        """A run by its id.
+
+        Raises:
+            UsageError: there is none, or its records are gone.
+            LogError: the log cannot be read.
+        """
+        started: ReplayStarted | None = None
+        ended: ReplayEnded | None = None
+        async for event in self._read(topics.CHAT_REPLAYS.name, run_id.encode(), started_s(run_id)):
+            if event.event_type == ReplayStarted.EVENT_TYPE:
+                started = started or _data_of(event, ReplayStarted)
+            elif event.event_type == ReplayEnded.EVENT_TYPE:
+                ended = _data_of(event, ReplayEnded) or ended  # the last one: a failed run may be resumed
+        if started is None:
+            raise UsageError(f"there is no run {run_id}, or it is older than {topics.CHAT_REPLAYS.name} keeps")
+        return _run(started, ended)
+
+    async def recent(self, since_s: float) -> list[Run]:
+        """The runs that were started since a time, newest first.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        started: dict[str, ReplayStarted] = {}
+        ended: dict[str, ReplayEnded] = {}
+        async for event in self._read(topics.CHAT_REPLAYS.name, None, since_s):
+            if event.event_type == ReplayStarted.EVENT_TYPE and (told := _data_of(event, ReplayStarted)) is not None:
+                started.setdefault(told.run, told)
+            elif event.event_type == ReplayEnded.EVENT_TYPE and (over := _data_of(event, ReplayEnded)) is not None:
+                ended[over.run] = over
+        return [_run(started[name], ended.get(name)) for name in sorted(started, reverse=True)]
+
+    async def results(self, run_id: str, model: type[EventData]) -> list[Event]:
+        """What came of a run so far: the events of one type, each once, in the order in which they were told.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        return await self.results_as(run_id, model, lambda event: event)
+
+    async def results_as(self, run_id: str, model: type[EventData], take: Callable[[Event], T]) -> list[T]:
+        """What is taken of each of those events, as they are read: all of them as they are may be a lot.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        found: dict[str, T] = {}
+        async for event in self._read(topics.CHAT_REPLAY_RESULTS.name, run_id.encode(), started_s(run_id)):
+            if event.event_type == model.EVENT_TYPE and event.event_id not in found:
+                found[event.event_id] = take(event)
+        return list(found.values())
+
+    async def _read(self, topic: str, key: bytes | None, since_s: float) -> AsyncIterator[Event]:
+        count = self._log.partitions(topic)
+        for number in range(count) if key is None else [partition_for(key, count)]:
+            at = Partition(topic, number)
+            span = Span(at, await self._log.offset_at(at, since_s - CLOCKS_S), (await self._log.bounds(at)).end)
+            async for record in each(self._log, span):
+                if key in {None, record.key} and (event := _event(record.value)) is not None:
+                    yield event
+
+
+def check_wanted(run: Run) -> None:
+    """Whether a run, as it was found, is still wanted.
+
+    Raises:
+        WithdrawnError: it was cancelled.
+    """
+    if run.ended is not None and run.ended.status == "cancelled":
+        raise WithdrawnError(f"run {run.id} was cancelled")
+
+
+def _event(value: bytes | None) -> Event | None:
+    try:
+        return envelope.decode(value)
+    except MalformedRecordError:  # somebody else's
+        return None
+
+
+def _data_of(event: Event, model: type[Told]) -> Told | None:
+    """What an event of a run says; None for one that is not as it should be, which must not hide the others."""
+    try:
+        return data_of(event, model)
+    except MalformedRecordError:
+        return None
+
+
+def _run(started: ReplayStarted, ended: ReplayEnded | None) -> Run:
+    return Run(
+        id=started.run,
+        kind=Kind(started.kind),
+        parameters=started.parameters,
+        spans=[span_from(fields) for fields in started.spans],
+        ends=started.ends,
+        started_at=started.started_at,
+        ended=ended,
+    )

@@ -1,0 +1,36 @@
+"""What all folds are."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from weir.envelope import Json, seconds_of
+from weir.log.log import Record
+
+CLOCKS_S = 120.0  # how far apart the clocks of workers and of the log may be
+
+
+class Fold(Protocol):
+    """One partition of a table, as its topics have it."""
+
+    ASIDE: ClassVar[Mapping[str, str]]  # fields that are not compared, with the reason
+
+    async def take(self, record: Record) -> None:
+        """Take the next record of one of the topics."""
+
+    def rows(self) -> dict[bytes, Json]:
+        """The rows as they should be, in the form of ``read``."""
+
+    def row(self, key: bytes) -> Json | None:
+        """One of them."""
+
+    def read(self, key: bytes, value: bytes) -> Json | None:
+        """A row of the live table, for comparison; None where it is not to be compared."""
+
+    def whole(self, key: bytes, live: Json) -> bool:
+        """Whether the topics still have all that a live row is made of."""
+
+
+def before(time: Any, oldest_s: float) -> bool:
+    """Whether a time (ISO 8601, or seconds) may lie before the oldest record that is left; what is none may."""
+    seconds = time if isinstance(time, float | int) else seconds_of(str(time))
+    return bool(oldest_s) and (seconds is None or seconds < oldest_s + CLOCKS_S)

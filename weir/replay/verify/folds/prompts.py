@@ -1,0 +1,63 @@
+"""The prompts table, from chat-prompts."""
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+import orjson
+
+from weir import envelope
+from weir.envelope import Json, MalformedRecordError
+from weir.feedback import retries
+from weir.feedback.prompts import after, key_of
+from weir.log.log import Record
+from weir.log.partitioner import partition_for
+from weir.replay.verify.folds.base import before
+
+
+class Prompts:
+    """One partition.
+
+    Args:
+        oldest_s: time of the oldest record that is left; 0 where none is gone.
+        window_s: how long a prompt may be asked again.
+        partitions: of chat-prompts.
+    """
+
+    ASIDE: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, oldest_s: float, window_s: float, partitions: int) -> None:
+        self._oldest_s, self._window_s, self._partitions = oldest_s, window_s, partitions
+        self._known: dict[bytes, Json] = {}
+
+    async def take(self, record: Record) -> None:
+        """Take an event of a user."""
+        try:
+            told = envelope.decode(record.value)
+            key = key_of(told).encode()
+            step = after(retries.prompts(self._known.get(key)), told, window_s=self._window_s)
+        except MalformedRecordError:
+            return  # passed over by the agent, too
+        if partition_for(key, self._partitions) != record.partition:
+            return
+        if step.kept:
+            self._known[key] = retries.row_of(step.kept)
+        else:
+            self._known.pop(key, None)
+
+    def rows(self) -> dict[bytes, Json]:
+        """The rows."""
+        return self._known
+
+    def row(self, key: bytes) -> Json | None:
+        """One row."""
+        return self._known.get(key)
+
+    def read(self, key: bytes, value: bytes) -> Json:
+        """A live row."""
+        del key
+        return cast("Json", orjson.loads(value))
+
+    def whole(self, key: bytes, live: Json) -> bool:
+        """All of its prompts are left, and what they were compared with."""
+        del key
+        return not any(before(one["at"] - self._window_s, self._oldest_s) for one in live.get("prompts", ()))

@@ -1,0 +1,67 @@
+"""The requests table, from agent-trace-events."""
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+import orjson
+
+from tables import requests
+from weir import envelope
+from weir.chat.lifecycle import Happening
+from weir.envelope import Event, Json, MalformedRecordError
+from weir.limits import UID_CHARS
+from weir.log.log import Record
+from weir.replay.verify.folds.base import before
+
+
+class Requests:
+    """One partition.
+
+    Args:
+        oldest_s: time of the oldest trace event that is left; 0 where none is gone.
+    """
+
+    ASIDE: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, oldest_s: float) -> None:
+        self._oldest_s = oldest_s
+        self.known: dict[bytes, Json] = {}
+
+    async def take(self, record: Record) -> None:
+        """Take a trace event."""
+        try:
+            self.fold(envelope.decode(record.value))
+        except MalformedRecordError:
+            return  # passed over by the agent, too
+
+    def fold(self, told: Event) -> None:
+        """Fold an event into its row."""
+        uid = told.data.get("uid")
+        if not isinstance(uid, str) or len(uid) > UID_CHARS:
+            return
+        key = uid.encode()
+        if told.event_type == Happening.FORGOTTEN:
+            if self.known.get(key, {}).get("rid") == told.data.get("rid"):
+                self.known.pop(key, None)
+            return
+        row = requests.apply(self.known.get(key), told)
+        if row is not None:
+            self.known[key] = row
+
+    def rows(self) -> dict[bytes, Json]:
+        """The rows."""
+        return self.known
+
+    def row(self, key: bytes) -> Json | None:
+        """One row."""
+        return self.known.get(key)
+
+    def read(self, key: bytes, value: bytes) -> Json:
+        """A live row."""
+        del key
+        return cast("Json", orjson.loads(value))
+
+    def whole(self, key: bytes, live: Json) -> bool:
+        """Its first event is that it was accepted."""
+        del key
+        return not before(live.get("accepted_at"), self._oldest_s)

@@ -1,0 +1,111 @@
+"""The tables that can be verified, and what each is made of."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from app.core import Weir
+from tables import feedback, prompts, quality, requests, terminals
+from weir import topics
+from weir.insights.configured import limits, spans
+from weir.insights.folding import Judging
+from weir.insights.rows import Rows
+from weir.log.log import Partition
+from weir.ranges.changelog import Changes, changelog_of
+from weir.ranges.errors import UsageError
+from weir.ranges.spans import Span
+from weir.replay.rebuild.planning import INPUTS, whole_ms
+from weir.replay.rebuild.rebuilding import read_feedback
+from weir.replay.rebuild.rescoring import Formula
+from weir.replay.runs import Runs
+from weir.replay.verify.folds.base import Fold
+from weir.replay.verify.folds.feedback import Feedback
+from weir.replay.verify.folds.prompts import Prompts
+from weir.replay.verify.folds.quality import Quality
+from weir.replay.verify.folds.requests import Requests
+from weir.replay.verify.folds.terminals import Terminals
+from weir.replay.verify.verifying import Table, oldest_s
+
+NAMES: Final = ("terminals", "requests", "feedback", "prompts", "quality")
+
+
+class Verifiable:
+    """The tables of an application."""
+
+    def __init__(self, app: Weir) -> None:
+        self._app, self._log = app, app.log_client
+        self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
+
+    def table(self, name: str) -> Table:
+        """A table by its name.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        found = self._all().get(name)
+        if found is None:
+            raise UsageError(f"there is no table {name[:80]!r}: {', '.join(NAMES)}")
+        return found
+
+    def _all(self) -> dict[str, Table]:
+        window_s = self._app.settings.retry_window_s
+        requests_, chunks, traces = topics.CHAT_REQUESTS, topics.CHAT_CHUNKS, topics.AGENT_TRACES
+        feedbacks, asked, count = topics.AI_FEEDBACK, topics.CHAT_PROMPTS, self._log.partitions
+        return {
+            "terminals": self._table(
+                terminals, (requests_, chunks, traces), lambda old: Terminals(old, self._app.settings)
+            ),
+            "requests": self._table(requests, (traces,), Requests),
+            "feedback": self._table(
+                feedback, (traces, feedbacks), lambda old: Feedback(old, self._app.settings, count(feedbacks.name))
+            ),
+            "prompts": self._table(prompts, (asked,), lambda old: Prompts(old, window_s, count(asked.name))),
+            "quality": Table(
+                name="quality",
+                changelog=changelog_of(quality.table),
+                inputs=INPUTS,
+                partitions=topics.AGENT_METRICS.partitions,
+                make=self._quality,
+            ),
+        }
+
+    def _table(self, module: Any, inputs: tuple[topics.Topic, ...], make: Callable[[float], Fold]) -> Table:
+        names = tuple(spec.name for spec in inputs)
+
+        async def made(changes: Changes, number: int) -> Fold:
+            del changes
+            return make(await oldest_s(self._log, names, number, time.time()))
+
+        return Table(
+            name=module.table.name,
+            changelog=changelog_of(module.table),
+            inputs=names,
+            partitions=inputs[0].partitions_by(self._app.settings),
+            make=made,
+        )
+
+    async def _quality(self, changes: Changes, number: int) -> Fold:
+        since_ms = await whole_ms(self._log, number, self._judging.spans, time.time())
+        fold = await Quality.of(changes.rows, number, self._judging, since_ms)
+        run = Rows(changes.rows).rebuilt(number).run
+        if run and (formula := await self._formula(run)) is not None:
+            fold.change = formula.rescored
+        return fold
+
+    async def _formula(self, run_id: str) -> Formula | None:
+        """What windows that were rebuilt hold: the numbers of that run, which signals in the log do not have.
+
+        None where the run is forgotten: its signals have gone long before it.
+        """
+        runs = Runs(self._log, self._app.events, tenant=self._app.settings.default_tenant)
+        try:
+            from_ms = (await runs.find(run_id)).parameters["from_ms"]
+        except UsageError:
+            return None
+        count = self._log.partitions(topics.AI_FEEDBACK.name)
+        formula = Formula(self._app.settings, count, from_ms)
+        for number in range(count):
+            at = Partition(topics.AI_FEEDBACK.name, number)
+            bounds = await self._log.bounds(at)
+            await read_feedback(self._log, [Span(at, bounds.start, bounds.end)], formula)
+        return formula

@@ -1,0 +1,210 @@
+"""A live table beside the same table made anew from its topics: what is different, and what cannot be told."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from weir.envelope import Json
+from weir.log.log import LogClient, Partition, Record
+from weir.ranges.changelog import Changes
+from weir.ranges.merged import merged
+from weir.ranges.spans import Span
+from weir.replay.verify.folds.base import Fold
+
+LOOK_S: Final = 0.5  # between two looks at what differs
+STILL_S: Final = 6.0  # what differs for so long, and does not move, is different: workers lag by less
+SETTLED_S: Final = 30.0  # after which what still moves is told as such
+NO_ROW: Final = "no row"
+"""What stands in the place of a live row that workers cannot read either, and pass over."""
+TURN: Final = 500  # records between two turns of the event loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table that can be verified."""
+
+    name: str
+    changelog: str
+    inputs: tuple[str, ...]  # topics; of records of the same time, the first one's come first
+    partitions: int
+    make: Callable[[Changes, int], Awaitable[Fold]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Verified:
+    """What came of it."""
+
+    table: str
+    rows: int = 0
+    unknown: int = 0  # rows whose beginning retention has taken
+    moving: int = 0  # rows that changed at each look, and were never the same
+    differences: list[Json] = field(default_factory=list)  # key, field, live, rebuilt
+    aside: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self, shown: int) -> Json:
+        """All of it, with so many differences."""
+        return {
+            "object": "replay.table",
+            "table": self.table,
+            "rows": self.rows,
+            "cannot_be_verified": self.unknown,
+            "moving": self.moving,
+            "count": len(self.differences),
+            "differences": self.differences[:shown],
+            "not_compared": self.aside,
+        }
+
+    def as_text(self, shown: int) -> str:
+        """In lines."""
+        lines = [f"{self.table}: {self.rows} rows, {_count(len(self.differences))}"]
+        if self.unknown:
+            lines.append(f"{self.unknown} rows cannot be verified: retention has taken their beginning")
+        if self.moving:
+            lines.append(f"{self.moving} rows changed at each look; verify again when there is less to do")
+        lines += [
+            f"{one['key']}: {one['field']} is {one['live']!r}, and should be {one['rebuilt']!r}"
+            for one in self.differences[:shown]
+        ]
+        if len(self.differences) > shown:
+            lines.append(f"and {len(self.differences) - shown} more")
+        return "\n".join(lines) + "\n"
+
+
+def _count(differences: int) -> str:
+    return "no difference" if not differences else f"{differences} difference{'s' if differences > 1 else ''}"
+
+
+class _Side:
+    """One partition: both sides, as far as they were read."""
+
+    def __init__(self, log: LogClient, table: Table, number: int, changes: Changes, fold: Fold) -> None:
+        self._log, self.fold, self.changes = log, fold, changes
+        self._positions = {Partition(topic, number): 0 for topic in table.inputs}
+
+    async def read(self, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Read on: the topics to their ends, then the changelog, which follows them."""
+        spans = []
+        for at, position in self._positions.items():
+            bounds = await self._log.bounds(at)
+            spans.append(Span(at, max(position, bounds.start), bounds.end))
+        count = 0
+        async for record in merged(self._log, spans):
+            await self.fold.take(record)
+            count += 1
+            if count % TURN == 0:
+                advance(TURN)
+                await asyncio.sleep(0)
+        advance(count % TURN)
+        self._positions = {span.at: span.end for span in spans}
+        await self.changes.read()
+
+    def all_keys(self) -> set[bytes]:
+        """Of all rows, on either side."""
+        return self.changes.rows.keys() | self.fold.rows().keys()
+
+    def pair(self, key: bytes) -> tuple[Json | str | None, Json | None]:
+        """A row, live and rebuilt."""
+        value = self.changes.rows.get(key)
+        return None if value is None else self._live(key, value), self.fold.row(key)
+
+    def _live(self, key: bytes, value: bytes) -> Json | str | None:
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            row: object = self.fold.read(key, value)  # any JSON, perhaps
+            if row is None:
+                return None
+            if isinstance(row, dict):
+                self.fold.whole(key, row)
+                return row
+        return NO_ROW
+
+    def compare(self, key: bytes) -> list[Json]:
+        """How a row differs."""
+        live, rebuilt = self.pair(key)
+        return [
+            {"key": key.decode("utf-8", "replace"), "field": where, "live": one, "rebuilt": other}
+            for where, one, other in differences(live, rebuilt, "", self.fold.ASIDE.keys())
+        ]
+
+    def whole(self, key: bytes) -> bool:
+        """Whether it can be told what a row should be."""
+        live, rebuilt = self.pair(key)
+        shown = live if isinstance(live, dict) else rebuilt
+        return shown is None or self.fold.whole(key, shown)
+
+
+async def verify(
+    log: LogClient, table: Table, found: Verified, number: int, advance: Callable[[int], None] = lambda _: None
+) -> None:
+    """Verify one partition. Workers may go on: what differs is looked at again until it is the same, or stands still.
+
+    Args:
+        log: where all of it is.
+        table: which.
+        found: is added to.
+        number: of the partition.
+        advance: is told how many more records were read.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    changes = Changes(log, table.changelog, number)
+    await changes.read()
+    side = _Side(log, table, number, changes, await table.make(changes, number))
+    found.aside |= side.fold.ASIDE
+    await side.read(advance)
+    keys = {key for key in side.all_keys() if side.pair(key) != (None, None)}
+    whole = {key for key in keys if side.whole(key)}
+    found.rows, found.unknown = found.rows + len(keys), found.unknown + len(keys - whole)
+    for key in sorted(await _settled(side, whole, found)):
+        found.differences += side.compare(key)
+
+
+async def _settled(side: _Side, keys: set[bytes], found: Verified) -> list[bytes]:
+    """The keys that differ and stand still."""
+    wrong: list[bytes] = []
+    began = time.monotonic()
+    since = {key: (began, side.pair(key)) for key in keys if side.compare(key)}
+    while since and time.monotonic() - began < SETTLED_S:
+        await asyncio.sleep(LOOK_S)
+        await side.read()
+        for key, (seen_at, pair) in list(since.items()):
+            if not side.compare(key):
+                del since[key]
+            elif side.pair(key) != pair:
+                since[key] = (time.monotonic(), side.pair(key))
+            elif time.monotonic() - seen_at >= STILL_S:
+                wrong.append(key)
+                del since[key]
+    found.moving += len(since)
+    return wrong
+
+
+def differences(live: Any, rebuilt: Any, where: str, aside: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(field, live, rebuilt) of all that differs; a row that is missing on one side is one difference."""
+    if isinstance(live, dict) and isinstance(rebuilt, dict):
+        for name in sorted({*live, *rebuilt} - set(aside)):
+            yield from differences(live.get(name), rebuilt.get(name), f"{where}.{name}" if where else name, aside)
+    elif isinstance(live, list) and isinstance(rebuilt, list) and len(live) == len(rebuilt):
+        for place, (one, other) in enumerate(zip(live, rebuilt, strict=True)):
+            yield from differences(one, other, f"{where}[{place}]", aside)
+    elif live != rebuilt:
+        yield where or "row", live, rebuilt
+
+
+async def oldest_s(log: LogClient, topics: tuple[str, ...], number: int, now: float) -> float:
+    """The time before which records of a partition may be gone; 0 where none is.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found = 0.0
+    for topic in topics:
+        at = Partition(topic, number)
+        bounds = await log.bounds(at)
+        if bounds.start:
+            oldest: list[Record] = await log.read(at, bounds.start, limit=1)
+            found = max(found, oldest[0].timestamp if oldest else now)
+    return found

@@ -1,0 +1,656 @@
+"""Every setting, in one typed place: name of the environment variable, default, unit, allowed values, and why.
+
+The names and defaults of the two systems that Weir replaces are kept (OPENAI_*, RABBITMQ_*, RESPONSE_QUEUE_*,
+LOG_LEVEL, KAFKA_*). The table in docs/settings.md is made from this file and checked by ``make lint``.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from weir.events.redaction import Redact
+from weir.lineage.dialects import KNOWN
+from weir.llm.calls import ThinkTags
+
+MIB = 1024 * 1024
+DAY = 86400.0
+RECORD_OVERHEAD_BYTES = 4096
+OFF = "off"
+NONE = "none"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _http_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    if not urlsplit(url).hostname:  # raises ValueError("Invalid IPv6 URL") by itself
+        raise ValueError("must name a host")
+    return url.rstrip("/")
+
+
+def _bootstrap_servers(servers: str | None) -> str | None:
+    if not servers:
+        return None
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise ValueError("must be host:port, or several separated by commas")
+    return ",".join(server.strip() for server in servers.split(","))
+
+
+def _amqp_urls(urls: SecretStr) -> SecretStr:
+    for url in urls.get_secret_value().split(","):
+        if not url:
+            continue
+        try:
+            parts = urlsplit(url.strip())
+            known = parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("amqp://user:password@host:port/vhost or amqps://…, or several separated by commas")
+    return urls
+
+
+def _dialect(name: str) -> str:
+    if name.lower() not in {*KNOWN, OFF}:
+        raise ValueError(f"{OFF}, {', '.join(sorted(KNOWN))}")
+    return name.lower()
+
+
+def _redact(names: str) -> str:
+    given = [name.strip().lower() for name in names.split(",") if name.strip()]
+    if given != [NONE] and not set(given) <= set(Redact):
+        raise ValueError(f"{NONE}, or some of {', '.join(Redact)}, separated by commas")
+    return ",".join(given)
+
+
+def _unbroken(value: str | None) -> str | None:
+    if value and _CONTROL.search(value):  # as `kubectl create secret --from-file` takes it from a file, and echo
+        raise ValueError("a value without a line break, such as a secret has that was made with one at its end")
+    return value
+
+
+def _unbroken_secret(value: SecretStr | None) -> SecretStr | None:
+    _unbroken(value.get_secret_value() if value else None)
+    return value
+
+
+def reachable_hostname() -> str:
+    """This host's name if it resolves here, else loopback: two workers on a laptop must find each other."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return "127.0.0.1"
+    return name
+
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HeaderText = Annotated[str, AfterValidator(_unbroken)]
+
+
+class SettingsError(Exception):
+    """The environment holds a value that is not allowed; the message is one line and holds no secret."""
+
+
+class Settings(BaseModel):
+    """Settings of one worker. Field names are the environment variables in lower case."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    # -- the LLM (names and defaults of the queue worker)
+    openai_url: HttpUrl = Field(
+        "http://localhost:11434/v1",
+        description="Base URL of the OpenAI-compatible LLM. A user and password in it are sent (Basic) in the place of "
+        "the key. Calls go through HTTP_PROXY or HTTPS_PROXY, but for hosts in NO_PROXY.",
+    )
+    openai_api_key: Annotated[SecretStr, AfterValidator(_unbroken_secret)] = Field(
+        SecretStr("dummy-token"), description="API key for it; local servers ignore it."
+    )
+    openai_org_id: HeaderText | None = Field(
+        None, description="Organization that the calls are billed to, sent as OpenAI-Organization."
+    )
+    openai_project_id: HeaderText | None = Field(
+        None, description="Project that the calls are billed to, sent as OpenAI-Project."
+    )
+    openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
+    openai_continuation: Literal["prefill", "continue_final_message", "prefix", "restart", "fail"] = Field(
+        "restart",
+        description="What a worker does with an answer that another one left half-said. The LLM goes on with its own "
+        "message: prefill (Ollama, llama.cpp, LM Studio: it is the last one), continue_final_message (vLLM, SGLang), "
+        "prefix (DeepSeek, Mistral). Else it says all again (restart), or a stream fails (fail).",
+    )
+    upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to reach the LLM, in seconds.")
+    upstream_first_token_timeout_s: Seconds = Field(
+        120.0,
+        description="Time from sending a request to the first token, in seconds: model loading is slow. An LLM that "
+        "cannot stream has this time for its whole answer.",
+    )
+    upstream_idle_timeout_s: Seconds = Field(
+        60.0, description="Longest silence between two tokens, in seconds; then the call counts as hung."
+    )
+    upstream_retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="Repetitions of a call that failed before its first token, with backoff. Clients are told not to "
+        "try again what was tried here; 0 leaves it to them.",
+    )
+    think_tags: ThinkTags = Field(
+        ThinkTags.SPLIT,
+        description="What becomes of <think> tags at the start of an answer, where a request does not say so itself "
+        "(X-Think-Tags): split moves what is between them to reasoning_content, keep leaves them in the text.",
+    )
+    answer_max_bytes: int = Field(
+        128 * MIB,
+        ge=64 * 1024,
+        le=4096 * MIB,
+        description="Largest answer, in bytes as the LLM sends it: room for about 300,000 tokens, one to a chunk. A "
+        "larger answer ends there, with finish_reason length.",
+    )
+    answer_max_tokens: int = Field(
+        200_000,
+        ge=1,
+        le=10_000_000,
+        description="Most chunks with text, thinking or a tool call in one answer: most servers send one token in "
+        "each, and models say fewer. A longer answer ends there, with finish_reason length.",
+    )
+    answer_max_s: Seconds = Field(
+        3600.0,
+        description="Longest that an answer may take, in seconds from its beginning, takeovers included; then it ends "
+        "with finish_reason length.",
+    )
+
+    # -- doors
+    log_level: Literal["debug", "info", "warn", "error"] = Field("info", description="Least severe log line.")
+    restapi_host: str = Field("0.0.0.0", description="Address the HTTP door listens on.")  # noqa: S104 -- a server
+    restapi_port: int = Field(8080, ge=1, le=65535, description="Port of the HTTP door.")
+    restapi_advertised_host: str = Field(
+        default_factory=reachable_hostname,
+        description="Host name under which other workers reach this one to ask for a state it owns. "
+        "Default: this host's name where it resolves, else 127.0.0.1.",
+    )
+    request_max_bytes: int = Field(
+        8 * MIB, ge=1024, le=64 * MIB, description="Largest request body, in bytes; images travel inside it."
+    )
+    request_header_max: int = Field(
+        64 * 1024,
+        ge=8190,
+        le=1024 * 1024,
+        description="Longest header, and longest request line, in bytes: gateways and single sign-on put long tokens "
+        "into headers. A longer one is refused.",
+    )
+    default_tenant: str = Field(
+        "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Tenant of requests without X-Tenant-ID."
+    )
+    accept_timeout_s: Seconds = Field(
+        10.0, description="How long a door waits for the log to confirm a request, in seconds; then it says 503."
+    )
+    sse_heartbeat_s: Seconds = Field(
+        10.0,
+        description="Silence after which a stream gets a comment line, in seconds: proxies cut silent streams.",
+    )
+    sse_header_wait_s: Seconds = Field(
+        3.0,
+        description="How long a stream waits for its first token before it sends status 200, in seconds: an early "
+        "failure keeps its own status.",
+    )
+    answers_kept_bytes: int = Field(
+        32 * MIB,
+        ge=0,
+        le=4096 * MIB,
+        description="Bytes of stored answers that a worker keeps, as JSON, for the next GET of the same answer: those "
+        "that were asked for last. 0 keeps none.",
+    )
+    http_connections_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Connections to the HTTP door at once; a further one gets a 503. Each needs a file descriptor, as "
+        "do calls of the LLM, brokers and files: keep it well below the process's limit (`ulimit -n`).",
+    )
+    http_header_timeout_s: Seconds = Field(
+        30.0,
+        description="Time for the request line and headers to arrive, from the connection on, in seconds; then a 408.",
+    )
+    http_body_timeout_s: Seconds = Field(
+        120.0, description="Time for the whole body of a request to arrive, in seconds; then a 408."
+    )
+    http_keepalive_timeout_s: Seconds = Field(
+        75.0,
+        description="How long a connection may be idle after a response, in seconds. Keep it above the idle time of "
+        "the proxy in front, which would else send a request into a connection that is just being closed.",
+    )
+    client_write_timeout_s: Seconds = Field(
+        60.0, description="How long a client may leave the socket full before it is let go, in seconds."
+    )
+    http_requests_max: int = Field(
+        4000,
+        ge=10,
+        le=100_000,
+        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping and "
+        "GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not read.",
+    )
+    readers_memory_bytes: int = Field(
+        256 * MIB,
+        ge=MIB,
+        description="Memory for large frames and bodies of all readers of a worker together, in bytes. Where it is "
+        "used up, streams wait for room and whole answers get a 503. HTTP_REQUESTS_MAX bounds the small ones "
+        "(docs/streams.md).",
+    )
+    answer_timeout_s: Seconds = Field(
+        3600.0, description="Longest that a door waits for one answer to end, in seconds."
+    )
+    on_disconnect: Literal["auto", "continue", "cancel"] = Field(
+        "auto",
+        description="What becomes of a request whose last reader has left, where it does not say so itself: its answer "
+        "goes on into the log (continue), or it is cancelled after DISCONNECT_GRACE_S (cancel). auto: a request that "
+        "its client named (uid, Idempotency-Key), or that came by RabbitMQ or Kafka, goes on; any other is cancelled.",
+    )
+    disconnect_grace_s: Seconds = Field(
+        30.0,
+        description="Time after the last reader has left in which another one may come, in seconds, before the request "
+        "is cancelled.",
+    )
+    retry_attach_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="How long a request without a name, whose client has left, is kept for a retry that an openai "
+        "client marks, in seconds: the retry reads its answer and calls no LLM. The clients wait a minute at most "
+        "between two tries. 0: each retry is a request of its own.",
+    )
+    models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
+
+    # -- metrics
+    metrics_models_max: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="Models that have a label of their own in GET /metrics; the others are `other` together.",
+    )
+
+    # -- the worker
+    max_in_flight: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="Answers generated at once by one worker; the rest waits in the topic.",
+    )
+    drain_s: float = Field(
+        30.0, ge=0, le=3600, description="How long a stopping worker finishes what is in flight, in seconds."
+    )
+    lease_s: Seconds = Field(10.0, description="Silence after which a request's generator counts as dead, in seconds.")
+    attempts_max: int = Field(
+        5, ge=1, le=100, description="LLM calls for one request, crashes included; then it fails."
+    )
+    weir_data_dir: Path = Field(
+        Path("data"), description="Folder of the embedded log and of table files; created if missing."
+    )
+    table_store: Literal["memory", "rocksdb"] = Field(
+        "memory", description="Where tables live; rocksdb recovers from disk and needs the extra `rocksdb`."
+    )
+    sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
+        "NORMAL",
+        description="Embedded log: NORMAL survives a killed process, FULL also a power cut, at one fsync a commit.",
+    )
+    table_expiry_s: float = Field(
+        7 * 86400.0, ge=60, description="How long a finished request stays in the tables, in seconds."
+    )
+
+    # -- topics (docs/topics.md says which setting each topic follows)
+    chat_partitions: int = Field(
+        6,
+        ge=1,
+        le=1000,
+        description="Partitions of the topics keyed by a request, and so the most workers that generate answers. "
+        "Chosen before the first start: topics that exist must have as many, which each start checks. Another number "
+        "needs new topics, by another KAFKA_TOPIC_PREFIX.",
+    )
+    retention_requests_s: float = Field(
+        7 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long requests, answers and deliveries stay in the log, in seconds: no request may wait for "
+        "longer, and no stream can be resumed later. Of a topic that exists, Kafka's own configuration holds.",
+    )
+    retention_events_s: float = Field(
+        7 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long events (traces, thinking, decisions, metrics, feedback, signals, insights) stay in the "
+        "log, in seconds.",
+    )
+    retention_history_s: float = Field(
+        30 * DAY,
+        ge=3600,
+        le=3650 * DAY,
+        description="How long dead letters, lineage and runs of replays stay in the log, in seconds.",
+    )
+    retention_audit_s: float = Field(
+        90 * DAY, ge=3600, le=3650 * DAY, description="How long audit events stay in the log, in seconds."
+    )
+
+    # -- events
+    event_text_max_chars: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="How much of a prompt, a thought or an answer may stand in an event, in characters; what REDACT "
+        "lists is taken out of it. 0: no text at all.",
+    )
+    redact: Annotated[str, AfterValidator(_redact)] = Field(
+        ",".join(Redact),
+        description="What is taken out of text in events, by its form, separated by commas: keys (keys and tokens of "
+        "known forms, passwords beside their names), aws (access key ids and bare secret keys), cards, iban (both by "
+        "their check digits), ssn (United States), email. `none`: nothing.",
+    )
+    lineage_dialect: Annotated[str, AfterValidator(_dialect)] = Field(
+        "trino",
+        description="SQL dialect of answers where a fence does not name its own, by sqlglot's name. `off`: no lineage.",
+    )
+    prices_file: Path | None = Field(
+        None,
+        description="Price table (TOML, like weir/llm/prices.toml), in US dollars per million tokens. Unset: that one.",
+    )
+
+    # -- insights (docs/insights.md tells how they are used)
+    insight_window_s: float = Field(
+        300.0,
+        ge=1,
+        le=86400,
+        description="Length of the windows that figures are added up in, in seconds: the platform's five minutes. "
+        "Where there are fewer than INSIGHT_REQUESTS_MIN requests to a model in that time, make it longer.",
+    )
+    insight_lateness_s: float = Field(
+        30.0, ge=0, le=86400, description="How long a window waits for what comes late, in seconds: the platform's."
+    )
+    insight_ahead_s: float = Field(
+        60.0,
+        ge=1,
+        le=86400,
+        description="How far a record's event time may lie ahead of its time in the log, in seconds: clocks differ by "
+        "less. One that is further ahead is counted, and closes no window.",
+    )
+    insight_windows_kept: int = Field(
+        48, ge=1, le=1000, description="Closed windows kept of each tenant and model: four hours of traffic."
+    )
+    insight_baseline_windows: int = Field(
+        12,
+        ge=1,
+        le=1000,
+        description="Closed windows that a window is compared with: an hour, so that no single one decides.",
+    )
+    insight_quiet_windows: int = Field(
+        12, ge=1, le=1000, description="Windows without any traffic after which what is wrong with a model is over."
+    )
+    insight_requests_min: int = Field(
+        20,
+        ge=1,
+        description="Requests that a window needs to be judged by error rate, latency and cost: the 95th percentile of "
+        "fewer is its slowest request.",
+    )
+    insight_signals_min: int = Field(
+        20,
+        ge=1,
+        description="Signals that a window needs to be judged by quality. Of a model that pleases four in five, the "
+        "mean of 20 is off by 0.18; a fall by INSIGHT_QUALITY_DROP is nearly three times that.",
+    )
+    insight_quality_min: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="Mean score of signals (-1 to 1) below which more is said against a model than for it.",
+    )
+    insight_quality_drop: float = Field(
+        0.5, gt=0, le=2, description="Fall of the mean score below that of the windows before: a quarter of the scale."
+    )
+    insight_error_rate_max: float = Field(
+        0.05, ge=0, le=1, description="Failed ones among completed and failed requests: the platform's limit."
+    )
+    insight_errors_min: int = Field(
+        5, ge=1, description="Failures that a window needs to be over that limit: one in 20 requests is none."
+    )
+    insight_latency_p95_max_ms: float = Field(
+        5000.0, gt=0, description="95th percentile of latency, door to end, in milliseconds: the platform's limit."
+    )
+    insight_latency_ratio: float = Field(
+        2.0, gt=1, description="95th percentile of latency by that of the windows before: doubled is noticed."
+    )
+    insight_latency_floor_ms: float = Field(
+        500.0, ge=0, description="Latency below which a doubling goes unnoticed, in milliseconds."
+    )
+    insight_cost_ratio: float = Field(2.0, gt=1, description="Cost per request by that of the windows before.")
+    insight_cost_max_usd: float | None = Field(
+        None, gt=0, description="Cost per request, in US dollars. Unset: only compared with the windows before."
+    )
+    insight_drought_ratio: float = Field(
+        0.1, ge=0, lt=1, description="Share of the feedback per answer of the windows before, below which it is gone."
+    )
+    insight_drought_expected: int = Field(
+        10,
+        ge=1,
+        description="Pieces of feedback to be expected in a window for their absence to be told: by chance, none of "
+        "ten come in one window of 20,000.",
+    )
+    insight_clear_ratio: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Part of a limit, or of a fall, that a figure must be back within before its insight is cleared: "
+        "one that lies at the limit does not come and go.",
+    )
+
+    # -- feedback
+    feedback_join_s: Seconds = Field(
+        86400.0,
+        description="How long feedback waits for its request to end, in seconds; then it is given up and counted.",
+    )
+    feedback_text_max: int = Field(
+        20_000,
+        ge=1,
+        le=100_000,
+        description="Longest comment, original or corrected text of feedback, in characters.",
+    )
+    feedback_per_request_max: int = Field(
+        50, ge=1, le=1000, description="Pieces of feedback on one request; more are dead letters."
+    )
+    retry_window_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="A user who asks nearly the same again within so long, in seconds, says that the answer was not "
+        "good enough. 0 turns it off.",
+    )
+
+    # -- replays
+    replays_max: int = Field(
+        2,
+        ge=0,
+        le=16,
+        description="Replays begun by POST /replays that run beside one worker; each is a process of 150 MB and "
+        "10 KB more for each request that is replayed, which reads topics with all the processor time that it gets.",
+    )
+
+    # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
+    kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
+        None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism, needed with SASL_PLAINTEXT and SASL_SSL."
+    )
+    kafka_sasl_username: Annotated[str | None, AfterValidator(_unbroken)] = Field(None, description="SASL user.")
+    kafka_sasl_password: Annotated[SecretStr | None, AfterValidator(_unbroken_secret)] = Field(
+        None, description="SASL password."
+    )
+    kafka_ssl_cafile: Path | None = Field(None, description="CA certificates (PEM) that signed the brokers'.")
+    kafka_ssl_certfile: Path | None = Field(None, description="Client certificate (PEM), for mutual TLS.")
+    kafka_ssl_keyfile: Path | None = Field(None, description="Key of the client certificate (PEM).")
+    kafka_consumer_group: str = Field(
+        "weir",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="Consumer group of all workers of an installation, behind KAFKA_TOPIC_PREFIX; begins the names of "
+        "changelog topics, too.",
+    )
+    kafka_topic_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,60}$",
+        description="Begins the names of all topics and of the consumer group on the cluster, such as `team-a.`. "
+        "Each installation on the same cluster needs a prefix of its own.",
+    )
+    kafka_replication_factor: int = Field(
+        3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
+    )
+    kafka_start_wait_s: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="How long a starting worker waits for brokers, for leaders of partitions, and for as many brokers "
+        "as a new topic has copies, in seconds.",
+    )
+    kafka_delivery_timeout_s: Seconds = Field(
+        60.0, description="How long an append waits for Kafka to come back, in seconds; then its answer is in doubt."
+    )
+    kafka_session_timeout_s: Seconds = Field(
+        6.0,
+        description="Silence after which the group gives a worker's partitions away, in seconds. A worker that was "
+        "killed and starts again waits for so long; one that was only slow loses no stream by it.",
+    )
+    kafka_max_message_bytes: int = Field(
+        8 * MIB + 65536,
+        ge=1024,
+        description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as "
+        "much; one that exists takes its own `max.message.bytes`, which is read at the start, and what is larger than "
+        "that is refused (413).",
+    )
+
+    # -- RabbitMQ (names and defaults of the queue worker)
+    rabbitmq_url: Annotated[SecretStr, AfterValidator(_amqp_urls)] = Field(
+        SecretStr("amqp://guest:guest@localhost:5672/"),
+        description="RabbitMQ connection URL, as aio-pika takes it (amqps with cafile, heartbeat, …); several "
+        "separated by commas are tried in turn. Set to nothing, it turns RabbitMQ off.",
+    )
+    rabbitmq_queue: str = Field(
+        "chat_incoming", min_length=1, max_length=100, description="Queue that requests come from."
+    )
+    rabbitmq_prefetch: int = Field(
+        16, ge=1, le=1000, description="Messages taken and not yet in the log, for each worker; each may be large."
+    )
+    rabbitmq_timeout_s: Seconds = Field(
+        20.0, description="How long RabbitMQ may take to answer, in seconds; then the connection starts anew."
+    )
+    response_queue_prefix: str = Field("response_", max_length=100, description="Answers go to this prefix + uid.")
+    response_queue_retries: int = Field(
+        300, ge=0, description="Attempts to reach a response queue, one a second; then its answer is a dead letter."
+    )
+    response_queue_expires_s: Seconds = Field(
+        86400.0,
+        description="Time without use after which a response queue is removed with what is in it, in seconds.",
+    )
+    response_thinking: Literal["omit", "inline"] = Field(
+        "omit", description="Thinking in RabbitMQ answers: left out, or within <think> tags before the text."
+    )
+
+    @property
+    def on_kafka(self) -> bool:
+        """Whether there is a Kafka; else the embedded log is used."""
+        return self.kafka_bootstrap_servers is not None
+
+    @property
+    def topic_prefix(self) -> str:
+        """What the names of topics have in front on the brokers; an embedded log has one installation only."""
+        return self.kafka_topic_prefix if self.on_kafka else ""
+
+    @property
+    def group(self) -> str:
+        """The consumer group's name on the brokers."""
+        return self.topic_prefix + self.kafka_consumer_group
+
+    @property
+    def redacted(self) -> frozenset[Redact]:
+        """What is taken out of text in events."""
+        return frozenset(Redact(name) for name in self.redact.split(",") if name != NONE)
+
+    @property
+    def amqp_urls(self) -> list[str]:
+        """The addresses of RabbitMQ, to be tried in turn; none where it is turned off."""
+        return [url.strip() for url in self.rabbitmq_url.get_secret_value().split(",") if url.strip()]
+
+    @property
+    def record_value_max_bytes(self) -> int:
+        """The largest value of a record: what the broker takes, less the record's key and headers and the batch."""
+        return self.kafka_max_message_bytes - RECORD_OVERHEAD_BYTES
+
+    @property
+    def embedded_path(self) -> Path:
+        """The embedded log's file."""
+        return self.weir_data_dir.absolute() / "weir.db"
+
+    @field_validator("log_level", "kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.lower() if value.lower() in {"debug", "info", "warn", "error"} else value.upper()
+
+
+def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
+    """The first wrong variable: its name, what was given (never a secret), what is allowed."""
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0])
+    secret = "SecretStr" in str(Settings.model_fields[field].annotation)
+    value = "(hidden)" if secret else repr(given[field])
+    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to")[0]
+    return f"{field.upper()} is {value}; allowed: {allowed}"
+
+
+def _check_together(settings: Settings) -> None:
+    """Rules that span several settings, each one line that names the variable to mend."""
+    if settings.kafka_security_protocol.startswith("SASL"):
+        for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
+            if not getattr(settings, name):
+                raise SettingsError(
+                    f"{name.upper()} is not set; KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} needs it"
+                )
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "prices_file"):
+        path = getattr(settings, name)
+        if path is not None and not path.is_file():  # a pipe would be waited for
+            raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a regular file that exists")
+    if settings.retention_requests_s <= settings.answer_timeout_s:
+        raise SettingsError(
+            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:.15g}; allowed: more than "
+            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:.15g})"
+        )
+    if settings.kafka_max_message_bytes < settings.request_max_bytes:
+        raise SettingsError(
+            f"KAFKA_MAX_MESSAGE_BYTES is {settings.kafka_max_message_bytes}; allowed: at least "
+            f"REQUEST_MAX_BYTES ({settings.request_max_bytes})"
+        )
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value is not allowed; one line that names the variable, what was given, what is allowed.
+    """
+    # An empty variable counts as unset: that is how compose files and shells spell "no value".
+    given = {name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())}
+    if environ.get("RABBITMQ_URL") == "":  # where there is a default to be turned off
+        given["rabbitmq_url"] = ""
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, given)) from None
+    _check_together(settings)
+    return settings

@@ -1,0 +1,57 @@
+"""What the log shows: our own progress, and of the libraries only what an operator must act on, not a hundred times."""
+
+import logging
+import time
+
+from weir.log.kafka.logins import refused
+
+# Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level.
+OWN_LOGGERS = ("app", "agents", "web", "weir")
+
+# Their debug lines hold what goes over the wire: the SASL login, passwords, what people ask.
+SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
+
+# They log each error that they raise as well, some with a traceback: `weir.rabbitmq.link` tells once that RabbitMQ is
+# away.
+TWICE_TOLD_LOGGERS = ("aiormq.connection", "aio_pika")
+
+REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
+REMEMBERED = 1000  # messages; more at once, and all are forgotten
+
+
+class OnceInAWhile(logging.Filter):
+    """Shows a library's message once in ``REPEAT_S``: aiokafka without its broker repeats each 50 times a second."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._library = library
+        self._heard: dict[tuple[str, int, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show a record."""
+        if record.name.partition(".")[0] != self._library:  # aiokafka's client logs as "aiokafka", without a module
+            return True
+        if refused() and not record.exc_info:  # which is told already, and all else follows from it
+            return False
+        message, now = (record.name, record.lineno, record.msg), time.monotonic()
+        if now - self._heard.get(message, -REPEAT_S) < REPEAT_S:
+            return False
+        if len(self._heard) >= REMEMBERED:
+            self._heard.clear()
+        self._heard[message] = now
+        return True
+
+
+def set_up(root: logging.Logger, level: int) -> None:
+    """Set levels and filters, after Faust has installed its handlers."""
+    for name in SECRET_LOGGERS:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    for name in TWICE_TOLD_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL if level > logging.DEBUG else logging.INFO)
+    for handler in root.handlers:
+        handler.addFilter(OnceInAWhile("aiokafka"))
+    # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be made first.
+    root.setLevel(logging.WARNING if level == logging.INFO else level)
+    if level == logging.INFO:
+        for own in OWN_LOGGERS:
+            logging.getLogger(own).setLevel(level)

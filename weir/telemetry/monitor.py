@@ -1,0 +1,37 @@
+"""What Faust tells of its producer and consumer, for the metrics: a monitor in place of Faust's own."""
+
+from typing import Any
+
+from faust.sensors.monitor import Monitor
+from faust.types import TP
+
+from weir.telemetry.metrics import Metrics
+
+
+class Watching(Monitor):
+    """Faust's monitor, which also counts."""
+
+    def __init__(self, metrics: Metrics, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._metrics = metrics
+
+    def track_tp_end_offset(self, tp: TP, offset: int) -> None:
+        """A record is handed on. Told for each, those of changelogs too, which `on_message_in` is not."""
+        super().track_tp_end_offset(tp, offset)
+        self._metrics.consumed(tp.topic)
+
+    def on_send_initiated(self, producer: Any, topic: str, message: Any, keysize: int, valsize: int) -> Any:
+        """A record leaves; what is returned comes back with its end."""
+        return topic, super().on_send_initiated(producer, topic, message, keysize, valsize)
+
+    def on_send_completed(self, producer: Any, state: Any, metadata: Any) -> None:
+        """It is acknowledged."""
+        topic, began = state
+        super().on_send_completed(producer, began, metadata)
+        self._metrics.appends(topic).observe(self.time() - began)
+
+    def on_send_error(self, producer: Any, exc: BaseException, state: Any) -> None:
+        """It is not in the log, or not for sure."""
+        topic, began = state
+        super().on_send_error(producer, exc, began)
+        self._metrics.produce_failed(topic)
