@@ -1,13 +1,8 @@
 # Small and without root: dependencies are built in one stage, and only they and the code are in the other.
 FROM python:3.12-slim AS build
 WORKDIR /weir
-COPY pyproject.toml constraints.txt README.md ./
-COPY agents agents
-COPY app app
-COPY demo demo
-COPY tables tables
-COPY web web
-COPY weir weir
+# What is copied says .dockerignore.
+COPY . .
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[otel,rocksdb]'
 
 FROM python:3.12-slim

@@ -79,8 +79,7 @@ def check_store(table_store: str) -> None:
     """
     if table_store == "rocksdb" and not (find_spec("rocksdict") or find_spec("rocksdb")):
         raise SettingsError(
-            "TABLE_STORE is 'rocksdb', and its package is not installed; `make install` does that, or "
-            "pip install '.[rocksdb]'; TABLE_STORE=memory needs none"
+            "TABLE_STORE is 'rocksdb', and its package is not installed: `make install`; TABLE_STORE=memory needs none"
         )
 
 
