@@ -32,11 +32,12 @@ from weir import topics
 from weir.chat.accept import Door
 from weir.chat.audit import CANCEL, Audit, Caller
 from weir.chat.dead_letters import bury_unreadable
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.chat.thinking import Teller
 from weir.chat.traces import Traces
 from weir.envelope import Json
 from weir.errors import UnavailableError
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.redaction import Redactor, without_credentials
 from weir.feedback.prompts import Prompts

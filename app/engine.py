@@ -8,12 +8,13 @@ from typing import Any
 import faust
 
 from app.membership import Groups
+from weir.errors import SettingsError
 from weir.log.embedded.client import EmbeddedLog
 from weir.log.kafka.client import KafkaLog
 from weir.log.kafka.driver import ENGINE_SETTINGS, broker_url
 from weir.log.kafka.security import KafkaSecurity
 from weir.log.log import LogClient
-from weir.settings import Settings, SettingsError
+from weir.settings import Settings
 
 
 def log_client(settings: Settings) -> LogClient:

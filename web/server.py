@@ -35,7 +35,7 @@ from web.replays import ReplaysView
 from web.requests import RequestsView
 from web.thinking import ThinkingView
 from web.tracing import trace
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.errors import UnavailableError
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping

@@ -3,7 +3,7 @@
 import pytest
 
 from app import engine
-from weir.settings import SettingsError
+from weir.errors import SettingsError
 
 
 def test_tables_on_disk_need_a_package_and_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
