@@ -14,8 +14,7 @@ from tables import requests, terminals
 from weir import envelope, topics
 from weir.chat import late_ends
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import new_id
-from weir.envelope import MalformedRecordError, seconds_of
+from weir.envelope import MalformedRecordError, new_id, seconds_of
 from weir.limits import UID_CHARS
 from weir.log.log import LogError, partition_of
 from weir.timing import in_turns

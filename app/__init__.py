@@ -7,7 +7,8 @@ import os
 
 from app import cli
 from app.core import Weir
-from weir.settings import SettingsError, load_settings
+from weir.errors import SettingsError
+from weir.settings import load_settings
 
 cli.repair()
 try:

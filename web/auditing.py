@@ -13,8 +13,8 @@ from web.errors import ERROR, REQUEST_ID, Handler
 from web.owners import FORWARDED
 from weir.chat import audit
 from weir.chat.audit import Action, Caller
-from weir.chat.requests import Ingress
 from weir.errors import InvalidRequestError
+from weir.events.ingress import Ingress
 
 ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("POST", "/v1/chat/completions"): audit.SUBMIT,

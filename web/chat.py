@@ -26,8 +26,8 @@ from weir.chat.cancelling import withdraw
 from weir.chat.frames import ANYBODY
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
-from weir.chat.requests import ChatRequest, OnDisconnect, new_id
-from weir.envelope import Json
+from weir.chat.requests import ChatRequest, OnDisconnect
+from weir.envelope import Json, new_id
 from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from weir.log.log import Partition
 

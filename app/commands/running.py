@@ -16,8 +16,8 @@ from app import startup
 from app.core import Weir
 from weir import topics
 from weir.chat.audit import Action, Caller
-from weir.chat.requests import Ingress
 from weir.errors import ApiError
+from weir.events.ingress import Ingress
 from weir.log.log import LogError, LogUnavailableError
 from weir.ranges.errors import INTERRUPTED, ReplayError
 

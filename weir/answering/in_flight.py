@@ -29,9 +29,10 @@ from weir.chat.dead_lettering import bury, mourn, surely
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind, Status
 from weir.chat.lifecycle import TERMINAL, Happening
-from weir.chat.requests import ChatRequest, Ingress, new_id
-from weir.envelope import utc_iso
+from weir.chat.requests import ChatRequest
+from weir.envelope import new_id, utc_iso
 from weir.events.base import derived_id
+from weir.events.ingress import Ingress
 from weir.log.log import LogError, Partition
 
 logger = logging.getLogger(__name__)

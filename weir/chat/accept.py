@@ -20,11 +20,12 @@ from weir.chat import requests
 from weir.chat.audit import SUBMIT, Audit, Caller
 from weir.chat.checking import TENANT, Checked, check, tenant_of
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
-from weir.envelope import utc_iso
+from weir.envelope import new_id, utc_iso
 from weir.errors import ApiError, InDoubtError, InvalidRequestError
+from weir.events.ingress import Ingress
 from weir.feedback.prompts import Prompts
 from weir.log.log import (
     Headers,
@@ -251,7 +252,7 @@ class Door:
 def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
     return ChatRequest(
         uid=uid,
-        event_id=requests.new_id("evt"),
+        event_id=new_id("evt"),
         tenant=asked.tenant,
         ingress=ingress,
         accepted_at=utc_iso(),

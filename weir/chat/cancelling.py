@@ -6,7 +6,7 @@ from weir.chat import frames
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.log.log import LogClient, LogUnavailableError, Partition, Record
 from weir.log.tails import Tails
 

@@ -1,7 +1,9 @@
-"""From parsed JSON to chunk objects, or to the error that stands in their place. Pure."""
+"""From parsed JSON to chunk objects, or to the error that stands in their place, and what chunks say. Pure."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from weir import limits
 from weir.envelope import Json
 from weir.llm.errors import not_understood
 from weir.llm.shapes import error_in, refusal
@@ -33,6 +35,16 @@ def _is_choice(choice: object) -> bool:
     if choice.get("error") and choice.get("finish_reason") in (None, "error"):  # OpenRouter
         raise refusal(error_in(choice) or {})
     return isinstance(choice.get("delta") or choice.get("message") or {}, dict)
+
+
+def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
+    """Why each choice ended, by its index, as far as these chunks say."""
+    return {
+        choice.get("index") or 0: limits.name(choice["finish_reason"]) or ""
+        for chunk in chunks
+        for choice in chunk.get("choices") or ()
+        if choice.get("finish_reason")
+    }
 
 
 def as_chunk(completion: Any) -> Json:

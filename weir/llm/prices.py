@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from weir.settings import SettingsError
+from weir.errors import SettingsError
 
 OURS: Final = Path(__file__).with_name("prices.toml")
 _MILLION: Final = 1_000_000

@@ -22,9 +22,10 @@ from weir import topics
 from weir.chat import dead_letters
 from weir.chat.accept import Door, parse
 from weir.chat.audit import Caller
-from weir.chat.requests import ChatRequest, Ingress, new_id
-from weir.envelope import Json
+from weir.chat.requests import ChatRequest
+from weir.envelope import Json, new_id
 from weir.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, LogError, LogRefusedError, Record
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import contract, orders

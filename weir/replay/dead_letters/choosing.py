@@ -6,8 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json, MalformedRecordError, seconds_of
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.checks import check_limit, check_text, check_where
 from weir.ranges.errors import NothingError, UsageError

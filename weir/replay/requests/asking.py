@@ -19,11 +19,12 @@ from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.kafka_door import request_in
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress, OnDisconnect
+from weir.chat.requests import ChatRequest, OnDisconnect
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
 from weir.envelope import Json, MalformedRecordError, utc_iso
 from weir.events.base import derived_id
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices

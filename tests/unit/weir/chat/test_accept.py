@@ -11,11 +11,12 @@ from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.accept import Door
 from weir.chat.audit import Audit, Caller
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.chat.traces import Traces
 from weir.chat.validation import CHOICES_MAX
 from weir.envelope import Json
 from weir.errors import ApiError, InvalidRequestError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.log.log import LogRefusedError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for

@@ -10,9 +10,10 @@ from tests.unit.weir.log.memory_log import MemoryLog
 from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.events.feedback import FeedbackSubmitted
+from weir.events.ingress import Ingress
 from weir.export.output import Output
 from weir.log.log import Partition, Record
 from weir.ranges.spans import Span

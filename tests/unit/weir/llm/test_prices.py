@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from weir.errors import SettingsError
 from weir.llm.prices import Tokens, load_prices, tokens_of
-from weir.settings import SettingsError
 
 TABLE = """
 ["small*"]

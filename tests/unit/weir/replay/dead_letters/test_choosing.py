@@ -9,7 +9,7 @@ from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.replay.dead_letters.letters import LETTERS, REQUESTS, a_request, bury, bury_request, by_rabbitmq
 from weir import envelope, timing
 from weir.chat import requests
-from weir.chat.requests import Ingress
+from weir.events.ingress import Ingress
 from weir.log.log import Bounds, LogRefusedError, Partition, Record
 from weir.ranges.checks import LIMIT_MAX, TEXT_MAX
 from weir.ranges.errors import NothingError, UsageError

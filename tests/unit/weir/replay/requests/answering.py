@@ -7,8 +7,9 @@ from tests.unit.weir.log.memory_log import MemoryLog
 from weir import topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame, Kind, Status, Terminal
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import utc_iso
+from weir.events.ingress import Ingress
 from weir.log.log import Partition
 from weir.log.partitioner import partition_for
 

@@ -15,8 +15,8 @@ from tests.unit.weir.replay.requests.answering import Worker, place, recorded
 from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.frames import Status
-from weir.chat.requests import Ingress
 from weir.chat.traces import Traces
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared
 from weir.llm.calls import ThinkTags

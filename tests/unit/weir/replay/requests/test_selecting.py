@@ -11,7 +11,7 @@ from tests.unit.weir.replay.requests.answering import place, put, recorded, requ
 from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame, Kind, Status
-from weir.chat.requests import Ingress
+from weir.events.ingress import Ingress
 from weir.llm.prices import Prices
 from weir.log.log import Partition
 from weir.ranges.errors import NothingError, UsageError

@@ -16,10 +16,11 @@ from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import EVENT_TYPE, ChatRequest, Ingress
+from weir.chat.requests import EVENT_TYPE, ChatRequest
 from weir.events import publishing
 from weir.events.base import EventData
 from weir.events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.feedback.prompts import PromptAsked, PromptsForgotten
 from weir.insights.rows import Rows
