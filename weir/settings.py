@@ -232,8 +232,9 @@ class Settings(BaseModel):
         4000,
         ge=10,
         le=100_000,
-        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping and "
-        "GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not read.",
+        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping, "
+        "GET /version and GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not "
+        "read.",
     )
     readers_memory_bytes: int = Field(
         256 * MIB,
