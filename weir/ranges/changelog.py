@@ -5,7 +5,7 @@ from typing import Any
 
 from weir.log.log import LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import ReplayError
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
 
 
 def changelog_of(table: Any) -> str:
@@ -36,11 +36,10 @@ class Changes:
         except LogRefusedError as error:
             raise ReplayError(f"the table has no changelog yet: {error}") from None
         count = 0
-        async for page in records(self._log, Span(self._at, self.position, end)):
-            for record in page:
-                self._take(record)
-                seen(record)
-            count += len(page)
+        async for record in each(self._log, Span(self._at, self.position, end)):
+            self._take(record)
+            seen(record)
+            count += 1
         self.position = max(self.position, end)
         return count
 

@@ -30,7 +30,7 @@ from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
 from weir.log.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
 from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
 from weir.replay.report.comparison import Compared, Outcome
 from weir.replay.report.likeness import likeness
 from weir.replay.requests.answered import Answered, Ended
@@ -143,9 +143,8 @@ class Asking:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
                 span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-                async for page in records(self._log, span):
-                    hear(page)
-                    await asyncio.sleep(0)
+                async for record in each(self._log, span):
+                    hear((record,))
                 await self._log.follow(at, span.end, hear)
                 followed.append(at)
 
