@@ -24,13 +24,19 @@ RECORD_OVERHEAD_BYTES = 4096
 OFF = "off"
 NONE = "none"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LOGIN = re.compile(r"^([A-Za-z]+://)?.*@", re.DOTALL)  # of a URL: its user and password
 
 
 def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
-    if not urlsplit(url).hostname:  # raises ValueError("Invalid IPv6 URL") by itself
-        raise ValueError("must name a host")
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname and parts.port != 0
+    except ValueError:  # its words quote the URL, and a password with a slash is taken for the port
+        named = None
+    if not named:
+        raise ValueError("must be a URL that names a host, and a port if it has one")
     return url.rstrip("/")
 
 
@@ -624,7 +630,7 @@ def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     field = str(first["loc"][0])
     secret = "SecretStr" in str(Settings.model_fields[field].annotation)
-    value = "(hidden)" if secret else repr(given[field])
+    value = "(hidden)" if secret else repr(_LOGIN.sub(r"\1(hidden)@", given[field]))
     allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to")[0]
     return f"{field.upper()} is {value}; allowed: {allowed}"
 
