@@ -155,7 +155,7 @@ class Lane:
             await self._let_go(receipt)
 
     async def close(self) -> None:
-        """Let other workers send. Never raises, and finishes when cancelled: an open channel keeps the lane from all."""
+        """Let other workers send. Never raises; finishes when cancelled: an open channel keeps the lane from all."""
         self._lose()
         if self._channel is not None:
             if self._closing is None:
