@@ -1,6 +1,5 @@
 """The feedback agent: feedback from the doors and from Kafka becomes signals; what waits for too long is given up."""
 
-import asyncio
 import logging
 import time
 from typing import Any
@@ -16,10 +15,10 @@ from weir.events.feedback import FeedbackExpired
 from weir.feedback import pieces
 from weir.feedback.joiner import Joiner, is_left
 from weir.log.log import LogError, partition_of
+from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 SWEEP_S = 300.0  # feedback waits for a day; a few minutes more do not matter
 SWEEPS_IN_WAIT = 4  # where it waits for less, in a test
 
@@ -42,9 +41,7 @@ async def sweep() -> None:
         "waiting_before": utc_iso(now - app.settings.feedback_join_s),
         "known_before": utc_iso(now - app.settings.table_expiry_s),
     }
-    for seen, row in enumerate(table.rows()):
-        if seen % ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    async for row in in_turns(table.rows()):
         uid = str(row["uid"])
         if partition_of(app.log_client, topics.AI_FEEDBACK.name, uid.encode()).partition not in own:
             continue

@@ -1,6 +1,5 @@
 """The retries agent: brings the prompts of one user together, and lets go of them when they are too old to matter."""
 
-import asyncio
 import logging
 import time
 from typing import Any
@@ -16,10 +15,10 @@ from weir.feedback import retries as rules
 from weir.feedback.prompts import PromptsForgotten
 from weir.feedback.retry_watch import Watch
 from weir.log.log import LogError, partition_of
+from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 SWEEP_S = 300.0  # an old row changes nothing, and is small
 
 watch = Watch(app)
@@ -36,9 +35,7 @@ async def retries(stream: StreamT[Any]) -> None:
 async def sweep() -> None:
     """Ask, through the log, for old rows to be removed: a table may be changed under an event only."""
     own, before = app.own_partitions(topics.CHAT_PROMPTS), time.time() - app.settings.retry_window_s
-    for seen, (key, row) in enumerate(prompts.rows()):
-        if seen % ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    async for key, row in in_turns(prompts.rows()):
         home = partition_of(app.log_client, topics.CHAT_PROMPTS.name, key.encode())
         if home.partition in own and rules.last_at(row) < before:
             tenant, _, user = key.partition(":")

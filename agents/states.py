@@ -1,6 +1,5 @@
 """The state agent: folds trace events into the requests table, and lets go of rows that have expired."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from weir.chat.lifecycle import Happening
 from weir.envelope import MalformedRecordError, new_id, seconds_of
 from weir.limits import UID_CHARS
 from weir.log.log import LogError, partition_of
+from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 
 
@@ -74,9 +73,7 @@ async def sweep() -> None:
     except LogError as error:
         logger.warning("ends that were not told wait for the next sweep: %s", error)
         return
-    for seen, (uid, rid, tenant, since) in enumerate(finished()):
-        if seen % ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)  # a hundred thousand rows are a quarter of a second
+    async for uid, rid, tenant, since in in_turns(finished()):  # a hundred thousand rows are a quarter of a second
         key = uid.encode()
         at = partition_of(app.log_client, topics.AGENT_TRACES.name, key)
         if at.partition not in own or not expired(since, now, app.settings.table_expiry_s):
@@ -90,9 +87,7 @@ async def sweep() -> None:
 
 
 async def _tell_late_ends(own: set[int], now: float) -> None:
-    for seen, (uid, ended) in enumerate(terminals.rows()):
-        if seen % ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    async for uid, ended in in_turns(terminals.rows()):
         if partition_of(app.log_client, topics.CHAT_CHUNKS.name, uid.encode()).partition not in own:
             continue
         row = requests.get(uid)

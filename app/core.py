@@ -54,6 +54,7 @@ from weir.telemetry.monitor import Watching
 from weir.telemetry.observed import Observed
 from weir.telemetry.tracing import tracing
 from weir.topics import Topic
+from weir.version import read_version
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = (
@@ -76,6 +77,7 @@ MODULES = (
     "app.commands.replay_dead_letters",
     "app.commands.replay_feedback",
     "app.commands.replay_table",
+    "app.commands.version",
 )
 
 EXTRAS = (".otel",)  # modules of this package that import what only an extra installs
@@ -201,6 +203,7 @@ class Weir(faust.App):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.version = read_version(os.environ)
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
         self.metrics = Metrics(
             models_max=settings.metrics_models_max,

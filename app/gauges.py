@@ -37,6 +37,7 @@ class Readings:
             (metrics.RECOVERING, lambda: {(): int(app.in_recovery)}),
             (metrics.RECOVERY_REMAINING, lambda: {(): self._remaining()}),
             (metrics.TABLE_ROWS, self._rows),
+            (metrics.BUILD, lambda: {app.version.labels(): 1}),
             (metrics.ROWS_UNREADABLE, lambda: {(name,): app.unreadable_rows[name] for name in app.tables}),
         )
         for spec, values in read:

@@ -25,8 +25,8 @@ from weir.feedback.pieces import Piece
 from weir.feedback.rules import Given
 from weir.feedback.summary import Summary
 from weir.log.log import LogError, LogRefusedError, partition_of
+from weir.timing import in_turns
 
-ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
 
 
@@ -124,9 +124,7 @@ class FeedbackView:
 
     async def _own_summary(self, tenant: str, session: str | None) -> Summary:
         own, found = self._app.own_partitions(topics.AI_FEEDBACK), Summary()
-        for seen, row in enumerate(feedback.rows()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # many rows must not hold up the tokens
+        async for row in in_turns(feedback.rows()):
             home = partition_of(self._app.log_client, topics.AI_FEEDBACK.name, str(row["uid"]).encode())
             if home.partition in own:
                 for piece in pieces.pieces(row):

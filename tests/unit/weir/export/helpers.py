@@ -67,10 +67,6 @@ def whole(log: MemoryLog, at: Partition = REQUESTS) -> Span:
     return Span(at, 0, len(log.records.get(at, [])))
 
 
-def nothing(_: int) -> None:
-    """No progress is shown."""
-
-
 def record_of(value: bytes | None, *, key: bytes | None = b"k", **more: Any) -> Record:
     fields: dict[str, Any] = {
         "topic": "t",

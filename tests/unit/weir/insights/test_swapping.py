@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.weir.replay.rebuild.test_rebuilding import BAD
 from tests.unit.weir.replay.rebuild.world import JUDGING, METRICS, PARTITIONS, SIGNALS, World, hurry, use
+from weir import timing
 from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
 from weir.insights import partition, rebuilt_rows, swapping, watching
@@ -163,7 +164,7 @@ async def test_a_defect_that_passes_leaves_the_rebuilt_rows(monkeypatch: pytest.
 
 
 async def test_the_log_may_fail_at_any_time_of_a_swap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swapping, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(swapping, "ROWS_AT_ONCE", 1)
     world = await busy(7)
     use(monkeypatch, BAD)
     run = await world.asked()
@@ -222,7 +223,7 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
     run = await world.asked()
     world.load(60)
     given_away, marked = 0, 0
-    world.owner.owns = lambda: dice.random() < 0.95
+    world.owner.owns = lambda: dice.random() < 0.97
     for _ in range(3000):
         try:
             if not await world.owner.step():
@@ -240,16 +241,17 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
     return given_away, marked
 
 
-async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at() -> None:
+async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TURN_S", 0.0)
     rows, turns = Rows({}), 0
-    for number in range(partition.ROWS_AT_ONCE * 5):
+    for number in range(100):
         rows.put_window(Span(f"acme:m{number}", 0, 1000), WindowRow())
     looking = asyncio.ensure_future(partition.raw(rows, 0))
     while not looking.done():
         turns += 1
         await asyncio.sleep(0)
-    assert 0 < len(await looking) < partition.ROWS_AT_ONCE * 5
-    assert turns > 4
+    assert 0 < len(await looking) < 100
+    assert turns >= 100
 
 
 async def test_the_row_that_tells_of_a_rebuild_is_one_that_other_versions_pass_over(

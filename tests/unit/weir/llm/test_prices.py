@@ -37,7 +37,7 @@ def test_a_model_without_a_price_costs_nothing_known_and_so_do_tokens_that_nobod
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("not = [toml", "no price table"),
+        ("not = [toml", "not a price table"),
         ('["m"]\ninput = 1', "output"),
         ('["m"]\ninput = -1\noutput = 1', "input"),
         ('["m"]\ninput = 1\noutput = 1\noutptu = 1', "outptu"),

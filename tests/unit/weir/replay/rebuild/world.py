@@ -33,13 +33,13 @@ from weir.insights.watching import Watching
 from weir.log.log import Partition, Record
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UnfinishedError
+from weir.ranges.progress import unseen
 from weir.ranges.when import Edge, When
 from weir.replay import runs
 from weir.replay.rebuild import handing
 from weir.replay.rebuild.feedback_run import FeedbackRun
 from weir.replay.rebuild.report_rebuild import Report
 from weir.replay.runs import Run
-from weir.replay.steps import unseen
 from weir.settings import Settings
 
 METRICS, SIGNALS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
