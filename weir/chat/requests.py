@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from weir import envelope, limits
+from weir import envelope, limits, topics
 from weir.envelope import Event, Json, MalformedRecordError
 from weir.llm.calls import ThinkTags
-from weir.log.log import Headers
+from weir.log.log import Headers, LogClient, Partition, partition_of
 from weir.telemetry import traceparent
 
 EVENT_TYPE = "chat.requested"
@@ -119,6 +119,11 @@ def mint_uid() -> str:
 def is_minted(uid: str) -> bool:
     """Whether a uid was made by a door. A client that brings it sends such a request again, or repeats its uid."""
     return _MINTED.fullmatch(uid) is not None
+
+
+def chunks_of(log: LogClient, uid: str) -> Partition:
+    """The partition of chat-chunks where the answer to a request stands."""
+    return partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def fingerprint(body: Json) -> str:

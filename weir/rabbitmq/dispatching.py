@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from faust.types import EventT
 
-from app.core import Weir
 from weir import topics
 from weir.chat.dead_lettering import bury
 from weir.envelope import MalformedRecordError
@@ -16,6 +16,7 @@ from weir.rabbitmq import orders
 from weir.rabbitmq.delivering import Delivering, UndeliverableError
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import NotOwnedError, Outlets
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +41,19 @@ class Courier:
 
 
 class Couriers:
-    """Takes events of chat-deliveries, many at once."""
+    """Takes events of chat-deliveries, many at once.
 
-    def __init__(self, app: Weir, delivering: Delivering, outlets: Outlets) -> None:
-        self._app = app
+    Args:
+        worker: which.
+        delivering: makes one delivery.
+        outlets: of RabbitMQ, by partition.
+        in_flight: how many requests are being answered on this worker.
+    """
+
+    def __init__(
+        self, worker: Worker, delivering: Delivering, outlets: Outlets, *, in_flight: Callable[[], int]
+    ) -> None:
+        self._worker, self._generating = worker, in_flight
         self._delivering = delivering
         self._outlets = outlets
         self._under_way: dict[tuple[str, str], Courier] = {}  # by uid and queue
@@ -56,12 +66,12 @@ class Couriers:
 
     async def take(self, event: "EventT[Any]") -> None:
         """Take one event. Never waits for RabbitMQ: that would hold up the requests of other doors."""
-        if self._app.draining:
+        if self._worker.draining:
             await asyncio.get_running_loop().create_future()  # until the stopping worker cancels this stream
         try:
             self._take(event, orders.decode(event.message.value))
         except MalformedRecordError as error:
-            await bury(self._app, event, str(error))
+            await bury(self._worker, event, str(error))
 
     def _take(self, event: "EventT[Any]", order: Order) -> None:
         key = (order.uid, order.queue)
@@ -83,7 +93,7 @@ class Couriers:
         deadline, idle_since = loop.time() + seconds, loop.time()
         while self._tasks and loop.time() < deadline and loop.time() - idle_since < GRACE_S:
             await asyncio.wait(set(self._tasks), timeout=LOOK_S)
-            if self._app.in_flight():
+            if self._generating():
                 idle_since = loop.time()
         for task in list(self._tasks):
             task.cancel()
@@ -99,7 +109,7 @@ class Couriers:
                 if reason is None:
                     event.ack()
                 else:
-                    await bury(self._app, event, reason)
+                    await bury(self._worker, event, reason)
         except NotOwnedError:
             logger.debug("delivery of %s goes on elsewhere", order.uid)
         finally:
