@@ -1,4 +1,4 @@
-# make install  what a worker needs, in .venv
+# make install  what a worker needs, in .venv; EXTRAS=parquet,otel adds what exports to Parquet and traces need
 # make run    the main job on this machine alone: embedded broker, demo model where no LLM answers
 # make test   everything, with a real Kafka and a real RabbitMQ that it provides itself
 # make cycle  1 -> 2 -> 3 workers under load on a real Kafka, killed, stopped, the broker restarted: nothing lost
@@ -14,11 +14,15 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --progress-bar on --disable-pip-version-check --constraint constraints.txt --editable
 USERS  := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-dev
+# The extras that a worker is installed with. They stay until others are asked for: a new version of Weir keeps them.
+EXTRAS ?=
+NOTED  := $(VENV)/.extras
+comma  := ,
 # Files of tests that run at the same time. 0 runs one after the other: some tests of crashes and windows say when a
 # thing must have happened, and have missed that on two cores that two or three files shared. JOBS=2 is for a first look.
 JOBS   ?= 0
 
-.PHONY: install run test cycle chaos bench lint format docs clean system system-brokers system-python
+.PHONY: install run test cycle chaos bench lint format docs clean system system-brokers system-python always
 # With -j the virtual environment would be made beside the installation of Python.
 .NOTPARALLEL:
 
@@ -34,12 +38,19 @@ system-python:
 $(BIN)/python: | system-python
 	$(PYTHON) -m venv $(VENV)
 
-$(USERS): pyproject.toml constraints.txt | $(BIN)/python
+# Written only when it says something else, so that the installation below runs again then and not otherwise.
+$(NOTED): always | $(BIN)/python
+	@for extra in $(subst $(comma), ,$(EXTRAS)); do grep -q "^$$extra = \[" pyproject.toml || \
+		{ echo "there is no extra $$extra" >&2; exit 1; }; done
+	@test -f $@ -a -z "$(EXTRAS)" || echo "rocksdb$(if $(EXTRAS),$(comma)$(EXTRAS))" | cmp -s - $@ || \
+		echo "rocksdb$(if $(EXTRAS),$(comma)$(EXTRAS))" >$@
+
+$(USERS): pyproject.toml constraints.txt $(NOTED) | $(BIN)/python
 	@echo "Installing Weir and what it needs into $(VENV): a minute or two the first time"
-	$(PIP) '.[rocksdb]'
+	$(PIP) ".[$$(cat $(NOTED))]"
 	@touch $@
 
-$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python $(NOTED)
 	@echo "Installing Weir, what it needs and its tests into $(VENV): some minutes the first time"
 	$(PIP) '.[dev,otel,parquet,rocksdb]'
 	@touch $@ $(USERS)

@@ -7,7 +7,8 @@ import os
 
 from app import cli
 from app.build import build
-from weir.settings import SettingsError, load_settings
+from weir.errors import SettingsError
+from weir.settings import load_settings
 
 cli.repair()
 try:

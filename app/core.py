@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -25,6 +26,7 @@ from weir.log.log import LogError, LogUnavailableError, Partition
 from weir.settings import Settings
 from weir.telemetry.monitor import Watching
 from weir.topics import Topic
+from weir.version import read_version
 
 # Modules, not packages: Faust swallows the import error of a broken submodule of a package.
 MODULES = (
@@ -42,6 +44,7 @@ MODULES = (
     "app.commands.replay_dead_letters",
     "app.commands.replay_feedback",
     "app.commands.replay_table",
+    "app.commands.version",
 )
 
 TABLES_S = 10.0  # for table changes to get into the log, where a part waits for that
@@ -57,6 +60,7 @@ class Weir(faust.App):
 
     def __init__(self, settings: Settings, held: Held) -> None:
         self.settings = settings
+        self.version = read_version(os.environ)
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
         self._held = held
         self.draining = False

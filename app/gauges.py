@@ -59,6 +59,7 @@ class Gauges:
             (metrics.RECOVERING, lambda: {(): int(app.in_recovery)}),
             (metrics.RECOVERY_REMAINING, lambda: {(): self._remaining()}),
             (metrics.TABLE_ROWS, self._rows),
+            (metrics.BUILD, lambda: {app.version.labels(): 1}),
             (metrics.ROWS_UNREADABLE, lambda: {(one.table,): one.count for one in unreadable}),
         )
         for spec, values in read:

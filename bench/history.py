@@ -28,9 +28,10 @@ from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.chat.traces import Traces
 from weir.envelope import Json, utc_iso
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.log.embedded.client import EmbeddedLog
 from weir.log.log import Headers, LogClient, Partition, partition_of
@@ -125,7 +126,7 @@ class Past:
         body: Json = {"model": "bench", "messages": [{"role": "user", "content": f"What is a weir? Ask {uid}."}]}
         return ChatRequest(
             uid=uid,
-            event_id=requests.new_id("evt"),
+            event_id=envelope.new_id("evt"),
             tenant="default",
             ingress=Ingress.HTTP,
             accepted_at=utc_iso(),
@@ -136,7 +137,7 @@ class Past:
         )
 
     def _write(self, request: ChatRequest) -> None:
-        at, key, attempt = _chunks_of(request.uid), request.key, requests.new_id("att")
+        at, key, attempt = _chunks_of(request.uid), request.key, envelope.new_id("att")
         begun = {"attempt": attempt, "chunks_from": request.chunks_from}
         self._rows.next()
         self._landing.append(topics.CHAT_REQUESTS.name, at.partition, key, requests.encode(request))

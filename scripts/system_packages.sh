@@ -14,6 +14,7 @@ set -euo pipefail
 
 # PROGRAM|Debian's packages|what it is. Whether it is there says the function has_PROGRAM.
 PROGRAMS='make|make|GNU make
+git|git|git
 python|python3 python3-venv|Python 3.11, 3.12 or 3.13 with the modules venv and ensurepip
 java|default-jre-headless|Java 17 or later
 maven|maven|Maven (mvn)
@@ -30,6 +31,7 @@ PATH="$PATH:${WEIR_SBIN-/usr/local/sbin:/usr/sbin}"
 have() { command -v "$1" >/dev/null 2>&1; }
 
 has_make() { have make; }
+has_git() { have git; }
 has_maven() { have mvn; }
 has_rabbitmq() { have rabbitmq-server; }
 has_openssl() { have openssl; }

@@ -17,8 +17,9 @@ from web.first_tries import Asked, FirstTries
 from web.readers import Reader, Readers
 from web.tracing import TRACEPARENT
 from weir.chat.accept import Door
-from weir.chat.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
+from weir.chat.requests import THINK_TAGS_HEADER, ChatRequest, OnDisconnect
 from weir.errors import InDoubtError, InvalidRequestError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.log.log import LogError
 from weir.worker import Worker
 

@@ -12,8 +12,8 @@ from web.errors import ERROR, REQUEST_ID, Handler
 from weir.chat import audit
 from weir.chat.audit import Action, Audit, Caller
 from weir.chat.checking import tenant_of
-from weir.chat.requests import Ingress
 from weir.errors import InvalidRequestError
+from weir.events.ingress import Ingress
 from weir.peers import FORWARDED
 from weir.settings import Settings
 

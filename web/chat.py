@@ -22,9 +22,9 @@ from weir.chat.assembling import assembled
 from weir.chat.cancelling import Cancelling
 from weir.chat.lookup import Lookup
 from weir.chat.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
-from weir.chat.requests import ChatRequest, OnDisconnect, chunks_of, new_id
+from weir.chat.requests import ChatRequest, OnDisconnect, chunks_of
 from weir.chat.states import first_known, has_ended, start_of
-from weir.envelope import Json
+from weir.envelope import Json, new_id
 from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from weir.log.log import Partition
 from weir.worker import Worker

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from weir.chat.requests import new_id
-from weir.envelope import Json
+from weir.envelope import Json, new_id
 from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from weir.llm.errors import SHOULD_RETRY
 from weir.log.log import LogError, LogReplacedError

@@ -25,9 +25,9 @@ from weir.feedback.rules import Given
 from weir.feedback.summary import Summary
 from weir.log.log import LogError, LogRefusedError, partition_of
 from weir.peers import FORWARDED, Owners
+from weir.timing import in_turns
 from weir.worker import Worker
 
-ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
 
 
@@ -128,9 +128,7 @@ class FeedbackView:
 
     async def _own_summary(self, tenant: str, session: str | None) -> Summary:
         own, found = self._worker.own_partitions(topics.AI_FEEDBACK), Summary()
-        for seen, (uid, row) in enumerate(self._rows.items()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # many rows must not hold up the tokens
+        async for uid, row in in_turns(self._rows.items()):
             home = partition_of(self._worker.log, topics.AI_FEEDBACK.name, uid.encode())
             if home.partition in own:
                 for piece in pieces.pieces(row):

@@ -1,6 +1,5 @@
 """GET /insights and GET /quality: what is wrong, and the windows of figures behind it, from any worker."""
 
-import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from weir.insights.configured import spans
 from weir.insights.reading import Source
 from weir.insights.rows import ModelRow, Rows, Span
 from weir.log.partitioner import partition_for
+from weir.timing import in_turns
 from weir.worker import Worker
 
 LIST_MAX, LIST_DEFAULT = 1000, 100
-AT_ONCE = 200  # rows looked at before the event loop gets a turn
 _CHOICES: Final = {"status": set(map(str, InsightStatus)), "type": set(map(str, InsightType))}
 _WHOSE: Final = ("tenant", "model")
 
@@ -40,9 +39,7 @@ class InsightsView:
         """What is wrong and what was, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
         limit, wanted = _limit(http), _wanted(http, (*_WHOSE, *_CHOICES))
         found = []
-        for seen, name in enumerate(self._names(wanted)):
-            if seen % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for name in in_turns(self._names(wanted)):
             found += [one for one in self._insights_of(name) if _has(one, wanted)]
         params = [*wanted.items(), ("limit", str(limit))]
         body = await self._everywhere.rows(http, "insights", _newest(limit, found), params)
@@ -66,19 +63,13 @@ class InsightsView:
     async def _models(self, wanted: dict[str, str], limit: int) -> list[Json]:
         places: defaultdict[str, list[Span]] = defaultdict(list)
         newest: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        for seen, (span, times, _) in enumerate(self._rows.windows()):
-            if seen % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for span, times, _ in in_turns(self._rows.windows()):
             if self._own(span.name):
                 places[span.name].append(span)
                 _advance(newest[_partition(span.name)], times)
         names = sorted({*places, *self._names(wanted)})
         chosen = [name for name in names if _has(_whose(name), wanted)][:limit]
-        models = []
-        for name in chosen:
-            await asyncio.sleep(0)
-            models.append(self._model(name, sorted(places[name]), newest[_partition(name)]))
-        return models
+        return [self._model(name, sorted(places[name]), newest[_partition(name)]) async for name in in_turns(chosen)]
 
     def _model(self, name: str, places: list[Span], newest: dict[str, int]) -> Json:
         model = self._rows.model(name) or ModelRow()

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from web.chat import UID
 from web.errors import ERROR, Handler
-from weir.chat.requests import Ingress
+from weir.events.ingress import Ingress
 from weir.telemetry.collectors import OTHER
 from weir.telemetry.metrics import Metrics
 

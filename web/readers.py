@@ -15,7 +15,8 @@ from weir.chat import frames
 from weir.chat.cancelling import withdraw
 from weir.chat.frames import Frame, Kind
 from weir.chat.reading import marks, origin
-from weir.chat.requests import chunks_of, new_id
+from weir.chat.requests import chunks_of
+from weir.envelope import new_id
 from weir.errors import ApiError
 from weir.log.log import LogError, LogUnavailableError, Partition
 from weir.worker import Worker

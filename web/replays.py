@@ -28,6 +28,7 @@ from weir.errors import ApiError, InvalidRequestError, NotFoundError
 from weir.peers import FORWARDED
 from weir.ranges.checks import LIMIT_MAX
 from weir.ranges.errors import GoneError, NothingError, ReplayError, UsageError
+from weir.ranges.progress import unseen
 from weir.ranges.when import parse
 from weir.replay.dead_letters.choosing import Wanted
 from weir.replay.dead_letters.dead_letters import UNSEEN, Redriving
@@ -37,7 +38,6 @@ from weir.replay.report.report import Report
 from weir.replay.requests import run as requests
 from weir.replay.requests.plans import Plan
 from weir.replay.runs import Kind, Run
-from weir.replay.steps import unseen
 from weir.worker import Worker
 
 PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers

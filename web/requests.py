@@ -23,10 +23,10 @@ from weir.chat.validation import check_uid
 from weir.envelope import Json
 from weir.errors import InvalidRequestError, UnavailableError
 from weir.peers import FORWARDED
+from weir.timing import in_turns
 from weir.worker import Worker
 
 LIST_MAX = 1000
-ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 LIST_DEFAULT = 100
 FRAMES_MAX = 5000  # frames shown of one request
 FRAMES_MAX_BYTES = 8 << 20  # as they stand in the log; the first frame is shown whatever its size
@@ -130,9 +130,7 @@ class RequestsView:
     async def _own_rows(self, limit: int, filters: list[tuple[str, str]]) -> list[Json]:
         """The newest rows of this worker's own partitions."""
         own, found = self._worker.own_partitions(), list[Json]()
-        for seen, (uid, row) in enumerate(self._rows.items()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # a hundred thousand rows must not hold up the tokens
+        async for uid, row in in_turns(self._rows.items()):
             if chunks_of(self._worker.log, uid).partition in own and _matches(row, filters):
                 found.append(row)
         return heapq.nlargest(limit, found, key=_accepted_at)

@@ -32,12 +32,13 @@ from web.replays import ReplaysView
 from web.requests import RequestsView
 from web.thinking import ThinkingView
 from web.tracing import trace
-from weir.chat.requests import chunks_of, new_id
+from weir.chat.requests import chunks_of
+from weir.envelope import new_id
 from weir.errors import UnavailableError
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
-ALWAYS = frozenset({"/ping", "/metrics"})  # served however many requests are open
+ALWAYS = frozenset({"/ping", "/version", "/metrics"})  # served however many requests are open
 
 
 @app.web_server
@@ -134,6 +135,7 @@ class WebServer(Service):
                 web.get("/quality", insights.quality),
                 web.get("/metrics", metrics.index),
                 web.get("/ping", _ping),
+                web.get("/version", _version),
             ]
         )
         return http
@@ -186,3 +188,8 @@ async def _ping(_http: web.Request) -> web.Response:
     if not app.draining:
         told["partitions"] = len(app.own_partitions())
     return json_response(told)
+
+
+async def _version(_http: web.Request) -> web.Response:
+    """Which Weir this worker is."""
+    return json_response(app.version.as_json())

@@ -1,4 +1,7 @@
-"""Errors that a client sees, in OpenAI's shape: ``{"error": {message, type, param, code}}`` and an HTTP status."""
+"""The errors of Weir.
+
+Those that a client sees have OpenAI's shape, ``{"error": {message, type, param, code}}``, and an HTTP status.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -9,6 +12,10 @@ from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY
 
 RETRY_TIMES = frozenset(NAMED_TIMES)
 PASSED_ON = (*NAMED_TIMES, SHOULD_RETRY)  # headers of an upstream's error that its client gets
+
+
+class SettingsError(Exception):
+    """The environment holds a value that is not allowed; the message is one line and holds no secret."""
 
 
 class ApiError(Exception):

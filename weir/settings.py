@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from weir.errors import SettingsError
 from weir.events.redaction import Redact
 from weir.lineage.dialects import KNOWN
 from weir.llm.calls import ThinkTags
@@ -94,10 +95,6 @@ def reachable_hostname() -> str:
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HeaderText = Annotated[str, AfterValidator(_unbroken)]
-
-
-class SettingsError(Exception):
-    """The environment holds a value that is not allowed; the message is one line and holds no secret."""
 
 
 class Settings(BaseModel):
@@ -235,8 +232,9 @@ class Settings(BaseModel):
         4000,
         ge=10,
         le=100_000,
-        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping and "
-        "GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not read.",
+        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping, "
+        "GET /version and GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not "
+        "read.",
     )
     readers_memory_bytes: int = Field(
         256 * MIB,

@@ -110,9 +110,9 @@ async def _written(log: LogClient, asked: Asked, output: Output) -> Tally:
     if asked.format is Format.FINETUNE:
         said = await opinions.spans(await _beginning(log, asked.spans))
         with Progress("feedback", spans.size(said)) as progress:
-            await opinions.read(said, progress.advance)
+            await opinions.read(said, progress)
     with Progress("records", spans.size(asked.spans)) as progress:
-        await export.write(opinions, progress.advance)
+        await export.write(opinions, progress)
     if not export.tally.written:
         raise NothingError(f"nothing to export{export.tally.left_out()}")
     return export.tally

@@ -14,8 +14,8 @@ from typing import NoReturn
 from app import parts, startup
 from weir import topics
 from weir.chat.audit import Action, Audit, Caller
-from weir.chat.requests import Ingress
 from weir.errors import ApiError
+from weir.events.ingress import Ingress
 from weir.log.log import LogError, LogUnavailableError
 from weir.ranges.errors import INTERRUPTED, ReplayError
 from weir.worker import Worker

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
 from weir.chat.accept import Door
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.rabbitmq.ingress import Intake, QueueGoneError
 from weir.rabbitmq.queues import Queues
 from weir.settings import Settings

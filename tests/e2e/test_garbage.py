@@ -53,11 +53,18 @@ VIEWS = (
     "/metrics",
     "/ping",
 )
+ROWS_S = 30.0  # a row follows the events of its request
 
 
 async def status_of(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
     async with session.get(url) as answer:
         return answer.status, await answer.text()
+
+
+async def listed(worker: Worker) -> dict[str, str]:
+    """States of the requests that the worker lists."""
+    found: Any = await get_json(f"{worker.url}/requests?limit=1000")
+    return {row["uid"]: row["state"] for row in found["requests"]}
 
 
 async def spoil(worker: Worker, partitions: int) -> None:
@@ -75,15 +82,18 @@ async def test_no_view_and_no_start_is_spoiled(broker: dict[str, str], make_work
     worker = await make_worker(broker, TABLE_STORE=store).start()
     body = body_of("demo:tokens=5", "before")
     uid = uid_of(await streamed(worker.client(), body))
+    async with asyncio.timeout(ROWS_S):
+        while await listed(worker) != {uid: "completed"}:
+            await asyncio.sleep(0.1)
     assert await worker.stop() == 0
     await spoil(worker, SETTINGS.chat_partitions)
     await worker.start()
+    assert (await listed(worker)).get(uid) == "completed", "the first answer of a worker tells of all rows"
     async with aiohttp.ClientSession() as session:
         for view in VIEWS:
             status, text = await status_of(session, worker.url + view)
             assert status in {200, 404}, (view, status, text)
-    listed: Any = await get_json(f"{worker.url}/requests?limit=1000")
-    assert uid in {row["uid"] for row in listed["requests"]}
+    assert (await listed(worker)).get(uid) == "completed"
     again = await streamed(worker.client(), body_of("demo:tokens=5", "after", uid="odd-attempts"))
     assert uid_of(again) == "odd-attempts"
     log = worker.log.read_text()

@@ -24,7 +24,7 @@ from weir.envelope import utc_iso
 from weir.log.log import LogClient, Partition
 from weir.log.partitioner import partition_for
 from weir.settings import Settings
-from weir.topics import AGENT_METRICS, AI_LEARNING_SIGNALS, TOPICS
+from weir.topics import AGENT_METRICS, AI_INSIGHTS, AI_LEARNING_SIGNALS, TOPICS
 
 BY_HTTP, BY_RABBITMQ = 40, 20
 MODEL = "demo:tokens=20"
@@ -80,7 +80,7 @@ async def ends_of(worker: Worker) -> dict[str, list[int]]:
         return {
             spec.name: [(await log.bounds(Partition(spec.name, n))).end for n in range(log.partitions(spec.name))]
             for spec in TOPICS
-            if spec not in {AGENT_METRICS, AI_LEARNING_SIGNALS}
+            if spec not in {AGENT_METRICS, AI_INSIGHTS, AI_LEARNING_SIGNALS}
         }
 
 

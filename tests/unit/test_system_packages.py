@@ -22,6 +22,7 @@ JAVA_17 = """echo 'openjdk version "17.0.2" 2022-01-18' >&2"""
 # What each of Debian's packages brings.
 PACKAGES = {
     "make": {"make": PASSES},
+    "git": {"git": PASSES},
     "python3": {"python3": HAS_NO_VENV},
     "python3-venv": {"python3": PASSES},
     "default-jre-headless": {"java": JAVA_17},
@@ -203,6 +204,7 @@ def test_nothing_is_missing_so_nothing_is_said_and_nothing_asked(tmp_path: Path)
     ("programs", "packages"),
     [
         pytest.param(all_but("make"), "make", id="make"),
+        pytest.param(all_but("git"), "git", id="git"),
         pytest.param(all_but("python3"), "python3 python3-venv", id="Python"),
         pytest.param(EVERYTHING | {"python3": IS_OLD}, "python3 python3-venv", id="an old Python"),
         pytest.param(EVERYTHING | {"python3": HAS_NO_VENV}, "python3 python3-venv", id="a Python without venv"),

@@ -31,14 +31,15 @@ from weir.answering.continuing import Continuation, Plan, plan, plan_without_tex
 from weir.answering.frame_writer import FrameWriter
 from weir.answering.view import View
 from weir.chat import frames
-from weir.chat.fold import Answer, finish_reasons, weir_finish
+from weir.chat.fold import Answer, weir_finish
 from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.notes import Notes
 from weir.chat.reading import recounted
-from weir.chat.requests import ChatRequest, new_id
-from weir.envelope import Json, seconds_of
+from weir.chat.requests import ChatRequest
+from weir.envelope import Json, new_id, seconds_of
 from weir.llm.calls import Call
 from weir.llm.choices import cut_off
+from weir.llm.chunks import finish_reasons
 from weir.llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailableError
 from weir.log.log import LogClient, LogError, LogReplacedError, Partition, value_max_bytes
 from weir.log.tails import Tail, Tails

@@ -26,11 +26,12 @@ from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind, Status
 from weir.chat.lifecycle import TERMINAL, Happening
 from weir.chat.request_writer import RequestWriter
-from weir.chat.requests import ChatRequest, Ingress, new_id
+from weir.chat.requests import ChatRequest
 from weir.chat.states import RequestRows
 from weir.chat.traces import Traces
-from weir.envelope import utc_iso
+from weir.envelope import new_id, utc_iso
 from weir.events.base import derived_id
+from weir.events.ingress import Ingress
 from weir.log.log import LogError, Partition
 from weir.worker import Worker
 

@@ -4,7 +4,6 @@ What is told at the end is told before the request's offset is committed, under 
 a worker that dies in between leaves it to be told again, and readers drop what they have seen.
 """
 
-import asyncio
 import logging
 import time
 
@@ -24,11 +23,11 @@ from weir.chat.traces import Traces
 from weir.envelope import seconds_of
 from weir.events.base import EventData, derived_id
 from weir.log.log import LogError, Partition
+from weir.timing import in_turns
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-STEPS_AT_ONCE = 16  # of a trace, before the event loop gets a turn
 LANDED_S = 10.0  # for the last events about a request; then its offset is committed all the same, and they are counted
 
 
@@ -142,9 +141,7 @@ class LifecycleReport:
         if outcome is not None:
             self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
         self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
-        for place, (event_id, told) in enumerate(self._by.teller.ended(account)):
-            if place % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
-                await asyncio.sleep(0)
+        async for event_id, told in in_turns(self._by.teller.ended(account)):
             self._emit(told, event_id)
 
     async def _all_notes(self, answer: Answer) -> Notes:

@@ -20,12 +20,19 @@ from weir.chat.audit import SUBMIT, Audit, Caller
 from weir.chat.checking import Checked, check
 from weir.chat.lifecycle import Happening
 from weir.chat.request_writer import RequestWriter, too_large
-from weir.chat.requests import ChatRequest, Ingress, chunks_of
+from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
-from weir.envelope import utc_iso
+from weir.envelope import new_id, utc_iso
 from weir.errors import ApiError, InDoubtError, InvalidRequestError
-from weir.log.log import LogClient, LogError, LogRefusedError, Place, RecordTooLargeError
+from weir.events.ingress import Ingress
+from weir.log.log import (
+    LogClient,
+    LogError,
+    LogRefusedError,
+    Place,
+    RecordTooLargeError,
+)
 from weir.log.tails import Tails
 from weir.settings import Settings
 from weir.telemetry.metrics import Metrics
@@ -201,7 +208,7 @@ class Door:
 def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
     return ChatRequest(
         uid=uid,
-        event_id=requests.new_id("evt"),
+        event_id=new_id("evt"),
         tenant=asked.tenant,
         ingress=ingress,
         accepted_at=utc_iso(),

@@ -12,9 +12,10 @@ from weir.chat.audit import Audit, Caller
 from weir.chat.dead_lettering import RETRY_S, bury, mourn
 from weir.chat.kafka_door import is_moved, request_in
 from weir.chat.request_writer import RequestWriter
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.errors import InvalidRequestError
+from weir.events.ingress import Ingress
 from weir.log.log import Headers, LogError, LogRefusedError, record_of
 from weir.worker import Worker
 

@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 from weir import limits
 from weir.chat.checking import TENANT
-from weir.chat.requests import Ingress
 from weir.errors import ApiError
 from weir.events.audit import ActorType, AuditRecorded, AuditType
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 
 AGENT_MAX_CHARS: Final = 200  # of a client's name for itself

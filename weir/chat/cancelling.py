@@ -12,9 +12,9 @@ from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.lookup import Lookup
-from weir.chat.requests import chunks_of, new_id
+from weir.chat.requests import chunks_of
 from weir.chat.states import first_known, start_of
-from weir.envelope import Json
+from weir.envelope import Json, new_id
 from weir.log.log import LogClient, LogUnavailableError, Partition, Record
 from weir.log.tails import Tails
 from weir.worker import Worker

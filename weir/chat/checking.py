@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 
 from weir.chat import requests
-from weir.chat.requests import THINK_TAGS_HEADER, Ingress, OnDisconnect
+from weir.chat.requests import THINK_TAGS_HEADER, OnDisconnect
 from weir.chat.validation import check_body
 from weir.envelope import Json, utc_iso
 from weir.errors import InvalidRequestError
+from weir.events.ingress import Ingress
 from weir.llm.calls import ThinkTags
 from weir.settings import Settings
 

@@ -23,13 +23,12 @@ from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, Unavaila
 from weir.log.log import LogClient, LogUnavailableError, Partition, Record
 from weir.log.memory import Memory
 from weir.log.tails import Tail, Tails
+from weir.timing import Turn
 
 PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, about 64 KiB
 LARGE_PAGE_BYTES = 128 << 10  # a page beyond it is counted in the memory of all readers
 FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks, roughly
 COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
-BYTES_AT_ONCE = 131_072  # decoded before the event loop gets a turn
-RECORD_BYTES = 500  # what the decoding of a small record costs, in bytes of a large one
 ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
 
 
@@ -320,15 +319,12 @@ async def stored(
     """
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
         end = (await tails.client.bounds(at)).end
+        turn = Turn()
         while tail.position < end and (records := await tail.page()):
-            cost = 0
             for record in records:
+                if turn.over():
+                    await turn.end()
                 yield record
-                cost += RECORD_BYTES + len(record.value or b"")
-                if cost > BYTES_AT_ONCE:
-                    await asyncio.sleep(0)
-                    cost = 0
-            await asyncio.sleep(0)
         # What the live feed has not seen, or all of it while the feed is stuck.
         for record in await tail.look() if tail.position < end else ():
             if record.offset < end:

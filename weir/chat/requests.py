@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import orjson
 
 from weir import envelope, limits, topics
-from weir.envelope import Event, Json, MalformedRecordError
+from weir.envelope import Event, Json, MalformedRecordError, new_id
+from weir.events.ingress import Ingress
 from weir.llm.calls import ThinkTags
 from weir.log.log import Headers, LogClient, Partition, partition_of
 from weir.telemetry import traceparent
@@ -46,16 +46,6 @@ class OnDisconnect(StrEnum):
         if self is not OnDisconnect.AUTO:
             return self
         return OnDisconnect.CONTINUE if findable else OnDisconnect.CANCEL
-
-
-class Ingress(StrEnum):
-    """The door a request came through."""
-
-    HTTP = "http"
-    RABBITMQ = "rabbitmq"
-    KAFKA = "kafka"
-    REPLAY = "replay"  # no door: taken out of the topic, and asked again
-    CLI = "cli"  # of commands: no request comes through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +94,6 @@ class ChatRequest:
     def include_usage(self) -> bool:
         """Whether the client asked for the usage chunk."""
         return bool((self.body.get("stream_options") or {}).get("include_usage"))
-
-
-def new_id(prefix: str) -> str:
-    """A fresh id such as ``evt-3f2a…``."""
-    return f"{prefix}-{uuid.uuid4().hex}"
 
 
 def mint_uid() -> str:

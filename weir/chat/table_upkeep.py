@@ -1,6 +1,5 @@
 """Keeps the requests and terminals tables: folds trace events into rows, and lets go of rows that have expired."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -12,17 +11,16 @@ from weir import envelope, topics
 from weir.chat import late_ends
 from weir.chat.ends import Ends
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import new_id
 from weir.chat.states import RequestRows, apply
-from weir.envelope import Event, MalformedRecordError, seconds_of
+from weir.envelope import Event, MalformedRecordError, new_id, seconds_of
 from weir.events.redaction import Redactor
 from weir.limits import UID_CHARS
 from weir.log.log import LogError, partition_of
+from weir.timing import in_turns
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 
 OnEnd = Callable[["EventT[Any]", Event], bool]
@@ -87,9 +85,7 @@ class TableUpkeep:
         except LogError as error:
             logger.warning("ends that were not told wait for the next sweep: %s", error)
             return
-        for seen, (uid, rid, tenant, since) in enumerate(self.finished()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # a hundred thousand rows are a quarter of a second
+        async for uid, rid, tenant, since in in_turns(self.finished()):  # 100,000 rows are a quarter of a second
             key = uid.encode()
             at = partition_of(log, topics.AGENT_TRACES.name, key)
             if at.partition not in own or not expired(since, now, self._worker.settings.table_expiry_s):
@@ -103,9 +99,7 @@ class TableUpkeep:
 
     async def _tell_late_ends(self, own: set[int], now: float) -> None:
         log, expiry_s = self._worker.log, self._worker.settings.table_expiry_s
-        for seen, (uid, ended) in enumerate(self._ends.items()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for uid, ended in in_turns(self._ends.items()):
             if partition_of(log, topics.CHAT_CHUNKS.name, uid.encode()).partition not in own:
                 continue
             row = self._requests.get(uid)

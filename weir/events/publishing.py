@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from weir import envelope, limits
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.events.base import EVENT_TYPE, REPLAY, SCHEMA_VERSION, TRACEPARENT, EventData
 from weir.log.log import Headers, LogClient, LogError
 from weir.log.partitioner import partition_for

@@ -6,7 +6,6 @@ is held is bounded by the window. Only where a window is full of requests that n
 answer begins before what was read already, is there another pass, over the rest.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +19,7 @@ from weir.envelope import MalformedRecordError
 from weir.export.opinions import CLOCKS_S
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.spans import PAGE
+from weir.timing import in_turns
 from weir.topics import CHAT_CHUNKS
 
 WINDOW_REQUESTS: Final = 5000
@@ -113,11 +113,10 @@ class Joining:
             page = [one for one in await self._log.read(self._at, position, limit=PAGE) if one.offset < end]
             if not page:
                 return
-            for record in page:
+            async for record in in_turns(page):
                 for joined in self._fold(record):
                     yield joined
                     await self._fill(record.offset + 1)
-            await asyncio.sleep(0)  # Ctrl-C is heard
             position = max(page[-1].offset + 1, self._least())  # nobody waits for what lies between
 
     def _waiting(self) -> Iterator[Joined]:

@@ -3,7 +3,6 @@
 Of each piece only figures are held, and of a correction where it stands: texts are read when they are needed.
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -12,12 +11,12 @@ from weir.envelope import Event, MalformedRecordError
 from weir.errors import InvalidRequestError
 from weir.events.catalogue import data_of
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
-from weir.export.submissions import Advance
 from weir.export.tally import Skip
 from weir.feedback import rules
 from weir.feedback.scores import Said, score_of, source_of
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.progress import Step
+from weir.ranges.spans import Span, each
 from weir.settings import Settings
 from weir.topics import AI_FEEDBACK
 
@@ -67,18 +66,15 @@ class Opinions:
             found.append(Span(at, start, (await self._log.bounds(at)).end))
         return found
 
-    async def read(self, spans: list[Span], advance: Advance) -> None:
+    async def read(self, spans: list[Span], step: Step) -> None:
         """Take what stands in some spans.
 
         Raises:
             LogError: the log cannot be read.
         """
         for span in spans:
-            async for page in records(self._log, span):
-                for record in page:
-                    self._take(record)
-                advance(len(page))
-                await asyncio.sleep(0)  # Ctrl-C is heard
+            async for record in each(self._log, span, step=step):
+                self._take(record)
 
     def _take(self, record: Record) -> None:
         event = _submitted(record.value)

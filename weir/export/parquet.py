@@ -75,7 +75,7 @@ def schema() -> Any:
     try:
         import pyarrow as pa
     except ImportError:
-        raise UsageError("--format parquet needs the extra parquet: pip install '.[parquet]'") from None
+        raise UsageError("--format parquet needs the extra parquet: make install EXTRAS=parquet") from None
     time = pa.timestamp("us", tz="UTC")
     text, raw = pa.string(), pa.binary()
     return pa.schema(

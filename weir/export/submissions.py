@@ -1,7 +1,6 @@
 """The requests of a range: each uid once, as it was submitted first, and where it is asked for, each of its lives."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from weir import envelope
 from weir.chat.kafka_door import is_moved, request_in
@@ -11,30 +10,22 @@ from weir.errors import InvalidRequestError
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.progress import Step
+from weir.ranges.spans import Span, each
 from weir.settings import Settings
 
-Advance = Callable[[int], None]
-"""Told that so many more offsets are done."""
 
-
-async def matching(log: LogClient, span: Span, where: Where, tally: Tally, advance: Advance) -> AsyncIterator[Record]:
-    """The records of a span that are asked for, page by page.
+async def matching(log: LogClient, span: Span, where: Where, tally: Tally, step: Step) -> AsyncIterator[Record]:
+    """The records of a span that are asked for.
 
     Raises:
         LogError: the log cannot be read.
     """
-    position = span.start
-    async for page in records(log, span):
-        for record in page:
-            if where.matches(record):
-                yield record
-            else:
-                tally.skip(Skip.FILTERED)
-        advance(page[-1].offset + 1 - position)
-        position = page[-1].offset + 1
-        await asyncio.sleep(0)  # Ctrl-C is heard between two pages, though a log need not wait for one
-    advance(span.end - position)  # compaction took them
+    async for record in each(log, span, step=step):
+        if where.matches(record):
+            yield record
+        else:
+            tally.skip(Skip.FILTERED)
 
 
 class Submissions:
@@ -44,7 +35,7 @@ class Submissions:
         log: where they are.
         where: which are meant.
         tally: counts what is left out.
-        advance: told how many offsets are done.
+        step: is told how many offsets are done.
         settings: by which Kafka's door checks what clients write to the topic.
         redriven: whether one that was sent again from the dead letters comes, too: it may have an answer of its own.
     """
@@ -54,12 +45,12 @@ class Submissions:
         log: LogClient,
         where: Where,
         tally: Tally,
-        advance: Advance,
+        step: Step,
         *,
         settings: Settings,
         redriven: bool = False,
     ) -> None:
-        self._log, self._where, self._tally, self._advance = log, where, tally, advance
+        self._log, self._where, self._tally, self._step = log, where, tally, step
         self._settings, self._redriven = settings, redriven
         self._seen: set[int] = set()  # hashes of uids and of (uid, event id), about 130 bytes for each request
 
@@ -69,7 +60,7 @@ class Submissions:
         Raises:
             LogError: the log cannot be read.
         """
-        async for record in matching(self._log, span, Where(), self._tally, self._advance):
+        async for record in matching(self._log, span, Where(), self._tally, self._step):
             request = self._request(record)
             if isinstance(request, ChatRequest):
                 yield record, request

@@ -12,10 +12,11 @@ from weir.export.jsonl import JsonlWriter
 from weir.export.opinions import Opinions, verdict
 from weir.export.output import Output, Sink
 from weir.export.parquet import ParquetWriter
-from weir.export.submissions import Advance, Submissions, matching
+from weir.export.submissions import Submissions, matching
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.log.log import LogClient, Record
+from weir.ranges.progress import Step
 from weir.ranges.spans import Span
 from weir.settings import Settings
 
@@ -68,23 +69,23 @@ class Export:
         self._log, self._asked, self._output, self._settings = log, asked, output, settings
         self._examples_of: set[str] = set()  # uids: of an answer and of the one that replaced it, one is an example
 
-    async def write(self, opinions: Opinions, advance: Advance) -> None:
+    async def write(self, opinions: Opinions, step: Step) -> None:
         """Write all of it, or as much as the limit allows.
 
         Args:
             opinions: for examples: what was said of answers.
-            advance: told how many offsets are done.
+            step: is told how many offsets are done.
 
         Raises:
             ReplayError: it cannot be written, or not like this.
             LogError: the log cannot be read.
         """
         if self._asked.format is Format.FINETUNE:
-            await self._examples(opinions, advance)
+            await self._examples(opinions, step)
         elif self._asked.format is Format.BATCH:
-            await self._batch(advance)
+            await self._batch(step)
         else:
-            await self._records(advance)
+            await self._records(step)
 
     def _counted(self) -> bool:
         """Count one more; whether the limit is reached."""
@@ -93,23 +94,23 @@ class Export:
 
     # -- any topic
 
-    async def _records(self, advance: Advance) -> None:
+    async def _records(self, step: Step) -> None:
         writer = ParquetWriter(self._output) if self._asked.format is Format.PARQUET else JsonlWriter(self._output)
-        async for record in self._matching(advance):
+        async for record in self._matching(step):
             writer.add(record)
             if self._counted():
                 break
         writer.close()
 
-    async def _matching(self, advance: Advance) -> AsyncIterator[Record]:
+    async def _matching(self, step: Step) -> AsyncIterator[Record]:
         for span in self._asked.spans:
-            async for record in matching(self._log, span, self._asked.where, self.tally, advance):
+            async for record in matching(self._log, span, self._asked.where, self.tally, step):
                 yield record
 
     # -- chat-requests
 
-    async def _batch(self, advance: Advance) -> None:
-        submissions = Submissions(self._log, self._asked.where, self.tally, advance, settings=self._settings)
+    async def _batch(self, step: Step) -> None:
+        submissions = Submissions(self._log, self._asked.where, self.tally, step, settings=self._settings)
         writer = BatchWriter(self._output, model=self._asked.model)
         for span in self._asked.spans:
             async for _, request in submissions.of(span):
@@ -118,10 +119,10 @@ class Export:
                 elif self._counted():
                     return
 
-    async def _examples(self, opinions: Opinions, advance: Advance) -> None:
+    async def _examples(self, opinions: Opinions, step: Step) -> None:
         # One that failed, and was answered when it came back from the dead letters, is an example by its second life.
         submissions = Submissions(
-            self._log, self._asked.where, self.tally, advance, settings=self._settings, redriven=True
+            self._log, self._asked.where, self.tally, step, settings=self._settings, redriven=True
         )
         sink = self._output.open()
         for span in self._asked.spans:

@@ -1,6 +1,5 @@
 """Asks, through the log, for overdue rows to be changed: a table may be changed under an event only."""
 
-import asyncio
 import logging
 import time
 from typing import Final
@@ -15,14 +14,13 @@ from weir.feedback.prompts import PromptsForgotten
 from weir.feedback.rows import FeedbackRows
 from weir.log.log import LogError, partition_of
 from weir.settings import Settings
+from weir.timing import in_turns
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 300.0  # feedback waits for a day, and an old prompt changes nothing; a few minutes more do not matter
 SWEEPS_IN_WAIT: Final = 4  # where feedback waits for less, in a test
-FEEDBACK_AT_ONCE: Final = 500  # rows looked at before the event loop gets a turn
-PROMPTS_AT_ONCE: Final = 1000  # these are smaller
 
 
 def feedback_sweep_s(settings: Settings) -> float:
@@ -37,9 +35,7 @@ async def sweep_feedback(worker: Worker, rows: FeedbackRows, joiner: Joiner) -> 
         "waiting_before": utc_iso(now - worker.settings.feedback_join_s),
         "known_before": utc_iso(now - worker.settings.table_expiry_s),
     }
-    for seen, (uid, row) in enumerate(rows.items()):
-        if seen % FEEDBACK_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    async for uid, row in in_turns(rows.items()):
         if partition_of(worker.log, topics.AI_FEEDBACK.name, uid.encode()).partition not in own:
             continue
         if pieces.overdue(row, **limits) or (pieces.waiting(row) and joiner.is_left(uid)):
@@ -53,9 +49,7 @@ async def sweep_feedback(worker: Worker, rows: FeedbackRows, joiner: Joiner) -> 
 async def sweep_prompts(worker: Worker, rows: PromptRows) -> None:
     """Ask for old prompts to be removed. Never raises a LogError: the next sweep asks again."""
     own, before = worker.own_partitions(topics.CHAT_PROMPTS), time.time() - worker.settings.retry_window_s
-    for seen, (key, row) in enumerate(rows.items()):
-        if seen % PROMPTS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    async for key, row in in_turns(rows.items()):
         home = partition_of(worker.log, topics.CHAT_PROMPTS.name, key.encode())
         if home.partition in own and retries.last_at(row) < before:
             tenant, _, user = key.partition(":")

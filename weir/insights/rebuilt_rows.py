@@ -9,7 +9,8 @@ from weir.events.metrics import QualityRebuilt
 from weir.insights.partition import partition_of
 from weir.insights.rows import name_of, partition_key
 from weir.log.log import LogClient, Partition
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
+from weir.timing import in_turns
 
 RUN: Final = "run"  # the header that says whose a row is: several runs may write at the same time
 AT_ONCE: Final = 500  # rows on their way to the log
@@ -45,19 +46,15 @@ async def load(log: LogClient, number: int, told: QualityRebuilt) -> dict[bytes,
     """
     found: dict[bytes, bytes] = {}
     span = Span(Partition(topics.CHAT_REBUILDS.name, number), told.first, told.end)
-    async for page in records(log, span):
-        for record in page:
-            if (RUN, told.run.encode()) in record.headers and record.key and record.value is not None:
-                found[record.key] = record.value
-        await asyncio.sleep(0)  # an owner has tokens to hand on meanwhile
+    async for record in each(log, span):
+        if (RUN, told.run.encode()) in record.headers and record.key and record.value is not None:
+            found[record.key] = record.value
     return found if len(found) == told.count and await _are_of(number, found) else None
 
 
 async def _are_of(number: int, rows: Mapping[bytes, bytes]) -> bool:
     """Whether rows are a partition's: its own one, and no other partition's."""
-    for place, key in enumerate(rows):
-        if place % AT_ONCE == AT_ONCE - 1:
-            await asyncio.sleep(0)
+    async for key in in_turns(rows):
         name = name_of(key)
         if key != partition_key(number) if name is None else partition_of(name) != number:
             return False

@@ -9,17 +9,15 @@ over: records are passed over, for they are folded out of the log when the event
 What is passed over is noted there, too, with the reason: the command that waits for it reads that.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from weir import topics
 from weir.envelope import MalformedRecordError
 from weir.events.metrics import QualityRebuilt
 from weir.insights import partition, rebuilt_rows
 from weir.insights.folding import Folding, Judging
-from weir.insights.partition import ROWS_AT_ONCE
 from weir.insights.reading import Source
 from weir.insights.rows import RebuiltRow, Rows, partition_key
 from weir.insights.shard import Closing, Insight
@@ -27,8 +25,11 @@ from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
 from weir.ranges.spans import Span
 from weir.replay.rebuild.rescoring import fingerprint
+from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE: Final = 200  # on their way to the log
 
 Tell = Callable[[Closing, str | None], Awaitable[tuple[Insight, ...]]]
 """Has the insights of a window in the log, once; with the run that they are of, where the window was judged before."""
@@ -129,14 +130,10 @@ class Swapping:
             await self._since(topics.AGENT_METRICS.name, number, told.metrics),
             await self._since(topics.AI_LEARNING_SIGNALS.name, number, told.signals),
         ]
-        place = 0
         async for record in merged(self._log, spans):
+            if not still_own():
+                raise GivenAwayError
             await windows.take(record)
-            place += 1
-            if place % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-                if not still_own():
-                    raise GivenAwayError
         return {source.value: span.end for source, span in zip(Source, spans, strict=True)}
 
     async def _since(self, topic: str, number: int, cut: int) -> Span:
@@ -151,19 +148,17 @@ class Swapping:
         if not still_own():
             raise GivenAwayError
         self._mark(number, asked.told.run)
-        changed = True
-        for place, key in enumerate([*(key for key in live if key not in table), *table]):
-            if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
-                await asyncio.sleep(0)
-                if changed:
-                    await self._written()  # no more of them on their way than the log takes
-                    changed = False
-                if not still_own():
-                    raise GivenAwayError
+        changed = 1  # rows on their way to the log, the mark first
+        async for key in in_turns([*(key for key in live if key not in table), *table]):
+            if changed >= ROWS_AT_ONCE:
+                await self._written()
+                changed = 0
+            if not still_own():
+                raise GivenAwayError
             value = table.get(key)
             if key != last and live.get(key) != value:
                 self._rows.put_raw(key, value)
-                changed = True
+                changed += 1
         self._rows.put_raw(last, table[last])
         self._rows.put_rebuilt(number, RebuiltRow(run=asked.told.run, at=asked.offset, folded=folded))
 

@@ -23,9 +23,10 @@ from weir.chat import dead_letters
 from weir.chat.accept import Door, parse
 from weir.chat.audit import CANCEL, Audit, Caller
 from weir.chat.cancelling import Cancelled
-from weir.chat.requests import ChatRequest, Ingress, chunks_of, new_id
-from weir.envelope import Json
+from weir.chat.requests import ChatRequest, chunks_of
+from weir.envelope import Json, new_id
 from weir.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, LogError, LogRefusedError, Record
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import contract, orders

@@ -32,7 +32,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, DeliveryError
 
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.rabbitmq.contract import Place, place_of
 from weir.rabbitmq.link import LINK_ERRORS, open_channel
 

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 
 from weir import envelope, limits
-from weir.chat.requests import new_id, offset_in
-from weir.envelope import MalformedRecordError
+from weir.chat.requests import offset_in
+from weir.envelope import MalformedRecordError, new_id
 
 EVENT_TYPE = "chat.delivery_ordered"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from weir.log.log import LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import ReplayError
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
 
 
 class Changes:
@@ -30,11 +30,10 @@ class Changes:
         except LogRefusedError as error:
             raise ReplayError(f"the table has no changelog yet: {error}") from None
         count = 0
-        async for page in records(self._log, Span(self._at, self.position, end)):
-            for record in page:
-                self._take(record)
-                seen(record)
-            count += len(page)
+        async for record in each(self._log, Span(self._at, self.position, end)):
+            self._take(record)
+            seen(record)
+            count += 1
         self.position = max(self.position, end)
         return count
 

@@ -1,17 +1,17 @@
 """Which records of a topic are meant: from two places in time to an offset range of each partition."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from weir.envelope import Json, utc_iso
 from weir.log.log import Bounds, LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import GoneError, NothingError, UsageError
+from weir.ranges.progress import UNSEEN, Step
 from weir.ranges.when import Edge, Offsets, Time, When, told
+from weir.timing import Turn
 from weir.topics import TOPICS
 
 PAGE: Final = 1000  # records of one read
-AT_ONCE: Final = 100  # records that are looked at before the event loop gets a turn
 _KNOWN: Final = frozenset(topic.name for topic in TOPICS)
 
 
@@ -136,17 +136,27 @@ async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncItera
         position = found[-1].offset + 1
 
 
-async def each(log: LogClient, span: Span, *, page: int = PAGE, at_once: int = AT_ONCE) -> AsyncIterator[Record]:
-    """The records of a span, in order, one by one; others get their turn, for a worker reads like this, too.
+async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNSEEN) -> AsyncIterator[Record]:
+    """The records of a span, in order, one by one, with turns of the event loop for others between them.
+
+    Args:
+        log: where they are.
+        span: which.
+        page: records of one read.
+        step: is told how many offsets are done, page by page; in the end, all of the span.
 
     Raises:
         LogError: the log cannot be read.
     """
+    position, turn = span.start, Turn()
     async for found in records(log, span, page=page):
-        for place, record in enumerate(found):
-            if place % at_once == 0:
-                await asyncio.sleep(0)
+        for record in found:
+            if turn.over():
+                await turn.end()
             yield record
+        step.advance(found[-1].offset + 1 - position)
+        position = found[-1].offset + 1
+    step.advance(span.end - position)  # compaction took them, or a transaction's mark stands there
 
 
 def size(spans: Sequence[Span]) -> int:

@@ -6,7 +6,6 @@ numbers (`Latency`, or a dict that `Scraped` reads), which belong to the event l
 asks.
 """
 
-import asyncio
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -171,10 +172,9 @@ async def rendered(registry: CollectorRegistry, accept: str) -> tuple[bytes, str
     """
     encode, content_type = choose_encoder(accept)
     parts, ends = [], b""
-    for family in registry.collect():
+    async for family in in_turns(registry.collect()):
         text = encode(_One(family))
         if text.endswith(_END):
             text, ends = text.removesuffix(_END), _END
         parts.append(text)
-        await asyncio.sleep(0)
     return b"".join([*parts, ends]), content_type

@@ -11,6 +11,7 @@ conventions for generative AI and by vLLM's metrics, where those have a word for
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from weir import topics
 from weir.llm.prices import Tokens
 from weir.telemetry.collectors import OTHER, AtMost, Latencies, Latency, Scraped, Spec, Values, rendered
+from weir.version import Version
 
 # -- buckets: upper bounds, in seconds unless said otherwise
 
@@ -238,6 +240,13 @@ READERS = Spec(
 
 # -- the worker
 
+BUILD = Spec(
+    name="weir_build_info",
+    kind="gauge",
+    unit="always 1",
+    labels=tuple(field.name for field in fields(Version)),
+    help="Which Weir this worker is, as GET /version says it.",
+)
 ASSIGNED = Spec(
     name="weir_assigned_partitions",
     kind="gauge",

@@ -22,9 +22,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from weir.chat.fold import finish_reasons
 from weir.envelope import Json
 from weir.errors import ApiError
+from weir.llm.chunks import finish_reasons
 from weir.llm.errors import UpstreamError
 from weir.telemetry.traceparent import TraceParent, parse
 from weir.telemetry.tracing import Call, Kind, Recorder, Span, Value

@@ -100,7 +100,7 @@ class Tracing:
             from weir.telemetry.otel import exporting
         except ImportError as error:
             logger.warning(
-                "traces are asked for, but OpenTelemetry is not installed (%s): pip install '.[otel]'", error
+                "traces are asked for, but OpenTelemetry is not installed (%s): make install EXTRAS=otel", error
             )
             return
         try:

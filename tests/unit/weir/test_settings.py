@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from weir.settings import Settings, SettingsError, load_settings, reachable_hostname
+from weir.errors import SettingsError
+from weir.settings import Settings, load_settings, reachable_hostname
 
 DEFAULTS = {
     # the queue worker's

@@ -1,11 +1,14 @@
-"""Waits that are bounded without a timer each: they end in time, and only then."""
+"""Waits that are bounded without a timer each: they end in time, and only then. Computations that take turns."""
 
 import asyncio
+import itertools
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from weir.timing import Alarm, Patience
+from weir import timing
+from weir.timing import Alarm, Patience, Turn, in_turns
 
 SOON_S = 0.03
 LATE_S = 5.0
@@ -136,3 +139,97 @@ async def test_inside_a_timeout_each_ends_its_own_wait() -> None:
         with pytest.raises(TimeoutError), patience.until(now() + SOON_S):
             await asyncio.sleep(LATE_S)
     patience.close()
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, turn_s: float) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(timing, "monotonic", lambda: self.now)
+        monkeypatch.setattr(timing, "TURN_S", turn_s)
+
+    def items(self, *costs_s: float) -> Iterator[int]:
+        for number, cost_s in enumerate(costs_s):
+            self.now += cost_s
+            yield number
+
+
+class Others:
+    """Counts the turns that the event loop gives to others."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+    def stop(self) -> int:
+        self._task.cancel()
+        return self.turns
+
+
+@pytest.mark.parametrize(
+    ("costs_s", "turns"),
+    [
+        ((), 0),
+        ((0.0,) * 10_000, 0),
+        ((0.9,), 0),
+        ((1.0,), 1),
+        ((0.25,) * 10, 2),
+        ((0.3,) * 10, 2),
+        ((2.0,) * 4, 4),
+        ((5.0, *(0.1,) * 9), 1),  # what an item took longer is not counted to the next turn
+    ],
+)
+async def test_others_have_a_turn_whenever_one_has_lasted_long_enough(
+    costs_s: tuple[float, ...], turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, others = Clock(monkeypatch, 1.0), Others()
+    assert [item async for item in in_turns(clock.items(*costs_s))] == list(range(len(costs_s)))
+    assert others.stop() == turns
+
+
+async def test_a_computation_in_turns_can_be_cancelled_between_two_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TURN_S", 0.0)
+    seen: list[int] = []
+
+    async def compute() -> None:
+        async for item in in_turns(itertools.count()):
+            seen.append(item)
+            if item == 3:
+                task.cancel()
+
+    task = asyncio.create_task(compute())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == [0, 1, 2, 3]
+
+
+async def test_an_error_of_the_items_ends_a_computation_in_turns() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more")
+
+    found = in_turns(items())
+    assert await anext(found) == 1
+    with pytest.raises(LookupError, match="no more"):
+        await anext(found)
+    with pytest.raises(StopAsyncIteration):
+        await anext(found)
+
+
+async def test_a_turn_begins_anew_when_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, others = Clock(monkeypatch, 1.0), Others()
+    turn = Turn()
+    for now, over in ((0.0, False), (0.9, False), (1.0, True), (7.0, True)):
+        clock.now = now
+        assert turn.over() is over
+    await turn.end()
+    for now, over in ((7.0, False), (7.9, False), (8.0, True)):
+        clock.now = now
+        assert turn.over() is over
+    assert others.stop() == 1

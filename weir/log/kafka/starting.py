@@ -1,4 +1,4 @@
-"""Connects Faust's clients of Kafka, also while brokers come and go: Faust's own end the worker with a traceback."""
+"""Connects Faust's Kafka clients also while brokers come and go; alone they would end the worker with a traceback."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ __all__ = ["until_connected"]
 
 logger = logging.getLogger(__name__)
 
-WAIT_S: Final = 30.0  # the log client has been connected already, so this is a broker that has died since
+WAIT_S: Final = 30.0  # the log client has connected already, so only a broker that has died since can delay this
 PAUSE_S: Final = 1.0
 
 
@@ -22,7 +22,7 @@ async def until_connected(connect: Callable[[], Awaitable[None]], drop: Callable
     """Call ``connect`` until it succeeds, and ``drop`` after each failure.
 
     Raises:
-        LogError: no broker answers.
+        LogError: no broker answered in time.
     """
     deadline = monotonic() + WAIT_S
     while True:

@@ -6,8 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json, MalformedRecordError, seconds_of
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.checks import check_limit, check_text, check_where
 from weir.ranges.errors import NothingError, UsageError
@@ -15,7 +16,6 @@ from weir.ranges.spans import Span, each
 from weir.replay.dead_letters.letters import SOURCES, Letter, completed, parse
 
 PAGE: Final = 100  # letters of one read: each may hold megabytes
-AT_ONCE: Final = 5  # letters that are looked at before the event loop gets a turn
 REASON_MAX: Final = 1000  # characters
 FIELDS: Final = ("uid", "tenant", "model", "username", "ingress", "code")
 """What ``--where`` knows: of the request that a letter is about, and the code of the error that it ended with."""
@@ -157,7 +157,7 @@ async def look_for_one(log: LogClient, spans: Sequence[Span], wanted: Wanted) ->
 async def _letters(log: LogClient, spans: Sequence[Span]) -> AsyncGenerator[_Read | None]:
     """What stands among the letters; None for what is none."""
     for span in spans:
-        async for record in each(log, span, page=PAGE, at_once=AT_ONCE):
+        async for record in each(log, span, page=PAGE):
             try:
                 letter = parse(record)
             except MalformedRecordError:

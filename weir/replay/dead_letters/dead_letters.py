@@ -13,7 +13,7 @@ from weir.log.log import LogError, Record
 from weir.ranges.errors import NothingError, UnfinishedError, UsageError
 from weir.ranges.spans import Span, each, resolve, size
 from weir.ranges.when import When
-from weir.replay.dead_letters.choosing import AT_ONCE, PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
+from weir.replay.dead_letters.choosing import PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
 from weir.replay.dead_letters.letters import SOURCES
 from weir.replay.dead_letters.letters_report import report_of
 from weir.replay.dead_letters.orders import orders_of
@@ -182,7 +182,7 @@ class Redriving:
         wanted = {(one.at, one.offset): one for one in chosen}
         batch: list[tuple[Chosen, Record]] = []
         for span in spans:
-            async for record in each(self._log, span, page=PAGE, at_once=AT_ONCE):
+            async for record in each(self._log, span, page=PAGE):
                 one = wanted.get((span.at, record.offset))
                 if one is not None:
                     batch.append((one, record))

@@ -18,12 +18,13 @@ from weir.feedback.joining import Worth
 from weir.insights import partition
 from weir.insights.reading import Measured
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each, records
 from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import INPUTS, Plan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run
+from weir.timing import in_turns
 
 AT_ONCE: Final = 200  # events on their way to the log
 
@@ -66,7 +67,7 @@ class Emitting:
         last, count = await self._last(span), 0
         async for page in records(self._log, span):
             waiting: list[Measured] = []
-            for record in page:
+            async for record in in_turns(page):
                 signal = _signal(record)
                 now = None if signal is None else formula.today(signal)
                 if signal is None or now is None or not isinstance(signal.data, SignalRecorded):
@@ -96,16 +97,14 @@ class Emitting:
     async def _last(self, span: Span) -> dict[tuple[str, str], Worth]:
         """The numbers that were told anew last, by tenant and feedback: they stand behind the signal's own ones."""
         found: dict[tuple[str, str], Worth] = {}
-        async for page in records(self._log, Span(span.at, span.start, (await self._log.bounds(span.at)).end)):
-            for record in page:
-                try:
-                    event = envelope.decode(record.value)
-                    if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:
-                        data = data_of(event, SignalRecorded)
-                        found[event.tenant_id, data.feedback_id] = Worth(data.score, data.weight)
-                except MalformedRecordError:
-                    continue
-            await asyncio.sleep(0)
+        async for record in each(self._log, Span(span.at, span.start, (await self._log.bounds(span.at)).end)):
+            try:
+                event = envelope.decode(record.value)
+                if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:
+                    data = data_of(event, SignalRecorded)
+                    found[event.tenant_id, data.feedback_id] = Worth(data.score, data.weight)
+            except MalformedRecordError:
+                continue
         return found
 
 

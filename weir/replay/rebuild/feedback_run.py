@@ -6,6 +6,7 @@ from weir import topics
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
 from weir.ranges.errors import UsageError
+from weir.ranges.progress import Steps
 from weir.ranges.spans import size
 from weir.ranges.when import When
 from weir.replay.rebuild.emitting import Emitting
@@ -16,7 +17,6 @@ from weir.replay.rebuild.rebuilding import Rebuilding, Rebuilt, read_feedback
 from weir.replay.rebuild.report_rebuild import Report
 from weir.replay.rebuild.rescoring import Formula, fingerprint
 from weir.replay.runs import Kind, Run, Runs
-from weir.replay.steps import Steps
 from weir.worker import Worker
 
 
@@ -116,10 +116,10 @@ class FeedbackRun:
         formula = Formula(self._worker.settings, self._log.partitions(topics.AI_FEEDBACK.name), planned.from_ms)
         found = planned.of(topics.AI_FEEDBACK.name)
         with self._steps("feedback", size(found)) as step:
-            await read_feedback(self._log, found, formula, step.advance)
+            await read_feedback(self._log, found, formula, step)
         history = await History().read(self._log)
         return formula, Rebuilding(self._log, self._tables.quality, formula, self._judging, history), history
 
     async def _partition(self, rebuilding: Rebuilding, planned: Plan, number: int) -> Rebuilt:
         with self._steps(f"windows {number + 1} of {len(PARTITIONS)}", size(planned.inputs(number))) as step:
-            return await rebuilding.partition(planned, number, step.advance)
+            return await rebuilding.partition(planned, number, step)

@@ -7,9 +7,9 @@ from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights.reading import time_ms
 from weir.insights.shard import Insight
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
 
-TYPES: dict[str, type[Insight]] = {each.EVENT_TYPE: each for each in (InsightRaised, InsightCleared)}
+TYPES: dict[str, type[Insight]] = {model.EVENT_TYPE: model for model in (InsightRaised, InsightCleared)}
 
 
 class History:
@@ -27,9 +27,8 @@ class History:
         for number in range(log.partitions(topics.AI_INSIGHTS.name)):
             at = Partition(topics.AI_INSIGHTS.name, number)
             bounds = await log.bounds(at)
-            async for page in records(log, Span(at, bounds.start, bounds.end)):
-                for record in page:
-                    self._take(record)
+            async for record in each(log, Span(at, bounds.start, bounds.end)):
+                self._take(record)
         return self
 
     def _take(self, record: Record) -> None:

@@ -19,17 +19,18 @@ from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.kafka_door import request_in
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress, OnDisconnect
+from weir.chat.requests import ChatRequest, OnDisconnect
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
 from weir.envelope import Json, MalformedRecordError, utc_iso
 from weir.events.base import derived_id
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
 from weir.log.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
 from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
 from weir.replay.report.comparison import Compared, Outcome
 from weir.replay.report.likeness import likeness
 from weir.replay.requests.answered import Answered, Ended
@@ -142,9 +143,8 @@ class Asking:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
                 span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-                async for page in records(self._log, span):
-                    hear(page)
-                    await asyncio.sleep(0)
+                async for record in each(self._log, span):
+                    hear((record,))
                 await self._log.follow(at, span.end, hear)
                 followed.append(at)
 

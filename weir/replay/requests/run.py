@@ -11,6 +11,7 @@ from weir.events.base import derived_id
 from weir.events.catalogue import data_of
 from weir.events.replays import ReplayCompared, ReplaySelected
 from weir.ranges import spans
+from weir.ranges.progress import Steps
 from weir.ranges.when import Edge, parse, written
 from weir.replay.report.comparison import Compared, compared_from
 from weir.replay.report.report import Report, RunFacts, report_of
@@ -18,7 +19,6 @@ from weir.replay.requests.asking import Asking, told, told_id
 from weir.replay.requests.plans import Plan, plan_from
 from weir.replay.requests.selecting import Selection, select
 from weir.replay.runs import Kind, Run, Runs, check_wanted
-from weir.replay.steps import Steps
 from weir.worker import Worker
 
 SHOWN: Final = ("where", "route", "limit", "rate", "concurrency")  # of a plan, beside what a report always tells

@@ -1,6 +1,5 @@
 """Which requests a run replays: the same ones whenever it is resumed, for its spans are offsets."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
@@ -14,12 +13,13 @@ from weir.llm.prices import Prices
 from weir.log.log import LogClient, Partition, Record, partition_of
 from weir.ranges.checks import LIMIT_MAX
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span, records, size
+from weir.ranges.progress import Step, Steps
+from weir.ranges.spans import Span, each, records, size
 from weir.replay.requests.answered import REPEATED, Answered, Ended
 from weir.replay.requests.plans import OF_OUTCOME, OF_REQUEST, Plan, plan_from
 from weir.replay.runs import Run
-from weir.replay.steps import Step, Steps
 from weir.settings import Settings
+from weir.timing import in_turns
 
 SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and what they were answered
 
@@ -89,16 +89,12 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
         position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
         passed_over["gone from the log"] += position - span.start
         step.advance(position - span.start)
-        async for page in records(log, span):
-            for record in page:
-                why = _take(log, record, wanted, found, settings)
-                if why is not None:
-                    passed_over[why] += 1
+        async for record in each(log, span._replace(start=position), step=step):
+            why = _take(log, record, wanted, found, settings)
+            if why is not None:
+                passed_over[why] += 1
             if len(found) > SEEN_MAX:
                 raise UsageError(f"--from: more than {SEEN_MAX} requests are to choose from: ask for a smaller range")
-            step.advance(page[-1].offset + 1 - position)
-            position = page[-1].offset + 1
-            await asyncio.sleep(0)
     return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
 
 
@@ -178,10 +174,10 @@ async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, 
 async def _read_ends(log: LogClient, span: Span, answered: Answered, step: Step) -> None:
     position = span.start
     async for page in records(log, span):
-        answered.take(page)
+        async for record in in_turns(page):
+            answered.take((record,))
         step.advance(page[-1].offset + 1 - position)
         position = page[-1].offset + 1
-        await asyncio.sleep(0)
         if not answered.open:
             break
     step.advance(span.end - position)  # what is not about them

@@ -19,7 +19,6 @@ STILL_S: Final = 6.0  # what differs for so long, and does not move, is differen
 SETTLED_S: Final = 30.0  # after which what still moves is told as such
 NO_ROW: Final = "no row"
 """What stands in the place of a live row that workers cannot read either, and pass over."""
-TURN: Final = 500  # records between two turns of the event loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +83,14 @@ class _Side:
         self._log, self.fold, self.changes = log, fold, changes
         self._positions = {Partition(topic, number): 0 for topic in table.inputs}
 
-    async def read(self, advance: Callable[[int], None] = lambda _: None) -> None:
+    async def read(self) -> None:
         """Read on: the topics to their ends, then the changelog, which follows them."""
         spans = []
         for at, position in self._positions.items():
             bounds = await self._log.bounds(at)
             spans.append(Span(at, max(position, bounds.start), bounds.end))
-        count = 0
         async for record in merged(self._log, spans):
             await self.fold.take(record)
-            count += 1
-            if count % TURN == 0:
-                advance(TURN)
-                await asyncio.sleep(0)
-        advance(count % TURN)
         self._positions = {span.at: span.end for span in spans}
         await self.changes.read()
 
@@ -135,9 +128,7 @@ class _Side:
         return shown is None or self.fold.whole(key, shown)
 
 
-async def verify(
-    log: LogClient, table: Table, found: Verified, number: int, advance: Callable[[int], None] = lambda _: None
-) -> None:
+async def verify(log: LogClient, table: Table, found: Verified, number: int) -> None:
     """Verify one partition. Workers may go on: what differs is looked at again until it is the same, or stands still.
 
     Args:
@@ -145,7 +136,6 @@ async def verify(
         table: which.
         found: is added to.
         number: of the partition.
-        advance: is told how many more records were read.
 
     Raises:
         LogError: the log cannot be read.
@@ -154,7 +144,7 @@ async def verify(
     await changes.read()
     side = _Side(log, table, number, changes, await table.make(changes, number))
     found.aside |= side.fold.ASIDE
-    await side.read(advance)
+    await side.read()
     keys = {key for key in side.all_keys() if side.pair(key) != (None, None)}
     whole = {key for key in keys if side.whole(key)}
     found.rows, found.unknown = found.rows + len(keys), found.unknown + len(keys - whole)

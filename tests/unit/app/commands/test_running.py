@@ -1,12 +1,10 @@
 """What is around a command: the log, what is told before it is done, and how it ends."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app import parts
 from app.commands import running
 from app.commands.running import audit, connected, run
 from tests.defaults import CHAT_PARTITIONS
@@ -135,8 +133,7 @@ def test_each_end_is_one_line_and_an_exit_code(
 def test_where_a_defect_is_is_told_to_who_looks_for_it(
     level: str, *, shown: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = load_settings({"LOG_LEVEL": level})
-    monkeypatch.setattr(running, "parts", parts_of(replace(parts.worker, settings=settings)))
+    monkeypatch.setattr(running, "parts", parts_of(worker_with(MemoryLog(), LOG_LEVEL=level)))
     with pytest.raises(SystemExit):
         run(ending(TypeError("x")))
     assert ("Traceback" in caplog.text, "in ending" in caplog.text) == (shown, shown)

@@ -13,8 +13,9 @@ from weir.chat import frames
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind
 from weir.chat.notes import Notes
-from weir.chat.requests import ChatRequest, Ingress, fingerprint
+from weir.chat.requests import ChatRequest, fingerprint
 from weir.envelope import Json
+from weir.events.ingress import Ingress
 from weir.llm.calls import Call
 from weir.log.log import Partition
 

@@ -12,11 +12,12 @@ from weir.chat import requests
 from weir.chat.accept import Door
 from weir.chat.audit import Audit, Caller
 from weir.chat.request_writer import RequestWriter
-from weir.chat.requests import ChatRequest, Ingress, chunks_of
+from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.traces import Traces
 from weir.chat.validation import CHOICES_MAX
 from weir.envelope import Json
 from weir.errors import ApiError, InvalidRequestError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.log.log import LogRefusedError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for

@@ -2,17 +2,18 @@
 
 import pytest
 
-from tests.unit.weir.export.helpers import FEEDBACK, nothing, rate, whole
+from tests.unit.weir.export.helpers import FEEDBACK, rate, whole
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir.export.opinions import CLOCKS_S, Opinion, Opinions, verdict
 from weir.export.tally import Skip
 from weir.log.log import Partition
+from weir.ranges.progress import UNSEEN
 from weir.settings import load_settings
 
 
 async def opinions_of(log: MemoryLog) -> Opinions:
     opinions = Opinions(log, load_settings({}))
-    await opinions.read([whole(log, FEEDBACK)], nothing)
+    await opinions.read([whole(log, FEEDBACK)], UNSEEN)
     return opinions
 
 

@@ -176,7 +176,7 @@ async def test_an_insight_that_the_log_refuses_is_told_and_holds_up_no_window(
     stage: Stage, caplog: pytest.LogCaptureFixture, *, reading: bool
 ) -> None:
     """An ACL is missing: asking again every second does not help, and the windows behind it are judged."""
-    refusal = LogRefusedError("cannot append to ai-insights-1: our user may not, an ACL is missing")
+    refusal = LogRefusedError("cannot append to ai-insights-1: the Kafka user may not, an ACL is missing")
     if reading:
         stage.log.refused.add(INSIGHTS.topic)
     stage.log.fail_append = lambda at, _: refusal if at == INSIGHTS else None

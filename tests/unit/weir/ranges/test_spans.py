@@ -1,11 +1,15 @@
 """Which records are meant, and what is said where there are none."""
 
+import asyncio
+
 import pytest
 
-from tests.unit.weir.log.memory_log import MemoryLog
-from weir.log.log import Partition
+from tests.unit.weir.log.memory_log import AWAY, MemoryLog
+from tests.unit.weir.ranges.steps import HeardStep
+from weir import timing
+from weir.log.log import LogUnavailableError, Partition
 from weir.ranges.errors import GoneError, NothingError, UsageError
-from weir.ranges.spans import Span, records, resolve, span_from
+from weir.ranges.spans import Span, each, records, resolve, span_from
 from weir.ranges.when import Edge, Offsets, Time
 from weir.settings import DAY
 from weir.topics import CHAT_REQUESTS
@@ -83,6 +87,53 @@ async def test_what_retention_took_is_an_error_and_not_a_smaller_range(log: Memo
 async def test_a_span_is_read_page_by_page_and_no_further(log: MemoryLog) -> None:
     pages = [[record.offset for record in page] async for page in records(log, Span(at(0), 2, 9), page=3)]
     assert pages == [[2, 3, 4], [5, 6, 7], [8]]
+
+
+@pytest.mark.parametrize(
+    ("span", "page", "counts"),
+    [
+        (Span(at(0), 2, 9), 3, [3, 3, 1, 0]),
+        (Span(at(0), 2, 9), 100, [7, 0]),
+        (Span(at(0), 22, 30), 100, [2, 6]),  # no record stands at its end
+        (Span(at(0), 24, 30), 100, [6]),
+        (Span(at(0), 5, 5), 100, [0]),
+    ],
+)
+async def test_all_offsets_of_a_span_are_told_whether_or_not_a_record_is_there(
+    log: MemoryLog, span: Span, page: int, counts: list[int]
+) -> None:
+    step = HeardStep("records", span.size)
+    found = [record.offset async for record in each(log, span, page=page, step=step)]
+    assert found == list(range(span.start, min(span.end, 24)))
+    assert step.counts == counts
+    assert step.done == span.size
+
+
+async def test_what_was_not_read_is_not_told_as_done(log: MemoryLog) -> None:
+    step = HeardStep()
+    found = each(log, Span(at(0), 0, 20), page=5, step=step)
+    assert [(await anext(found)).offset for _ in range(7)] == list(range(7))
+    log.broken = AWAY
+    assert [(await anext(found)).offset for _ in range(3)] == [7, 8, 9]
+    with pytest.raises(LogUnavailableError):
+        await anext(found)
+    assert step.done == 10
+
+
+async def test_others_have_their_turn_while_a_span_is_read(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TURN_S", 0.0)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    assert len([record async for record in each(log, Span(at(0), 0, 20))]) == 20
+    task.cancel()
+    assert turns >= 20
 
 
 def test_a_span_can_be_written_down() -> None:
