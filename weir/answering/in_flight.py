@@ -10,9 +10,6 @@ import time
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any
-
-from faust.types import EventT
 
 from weir import topics
 from weir.answering.answering import Answering, Claim, NotBegunError, Slot, Slots
@@ -32,7 +29,7 @@ from weir.chat.traces import Traces
 from weir.envelope import new_id, utc_iso
 from weir.events.base import derived_id
 from weir.events.ingress import Ingress
-from weir.log.log import LogError, Partition
+from weir.log.log import Delivered, LogError, Partition
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -49,7 +46,7 @@ class InFlight:
 
     request: ChatRequest
     slot: Slot
-    events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
+    events: list[Delivered] = field(default_factory=list)  # its deliveries: more than one after a rebalance
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
     in_log: asyncio.Event = field(default_factory=asyncio.Event)  # or known not to be
     ended: bool = False  # its answer is in the log; what is left is to settle it
@@ -57,7 +54,7 @@ class InFlight:
     context: Context | None = None  # of its first delivery: a table is changed under an event
     task: "asyncio.Task[None] | None" = None
 
-    def deliver(self, event: "EventT[Any]") -> None:
+    def deliver(self, event: Delivered) -> None:
         """Take a delivery. Must be called while the agent handles it."""
         self.events.append(event)
         self.context = self.context or copy_context()
@@ -144,13 +141,13 @@ class Work:
         asked = [one for one in running if (one.tenant, one.fingerprint, one.think_tags or "") == wanted]
         return [one.uid for one in asked if one.ingress is Ingress.HTTP and requests.is_minted(one.uid)]
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
         if self._worker.draining:
             await self._never()
         await self._take_or_bury(event)
 
-    async def _take_or_bury(self, event: "EventT[Any]") -> None:
+    async def _take_or_bury(self, event: Delivered) -> None:
         try:
             request = await self._admission.admit(event)
             if request is not None:
@@ -160,7 +157,7 @@ class Work:
             logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)
             await bury(self._worker, event, "a defect in taking it")
 
-    async def _take(self, event: "EventT[Any]", request: ChatRequest) -> None:
+    async def _take(self, event: Delivered, request: ChatRequest) -> None:
         known = self._in_flight.get(request.uid)
         ended = self._ends.get(request.uid)
         if known is not None and known.request.event_id == request.event_id:
@@ -179,7 +176,7 @@ class Work:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
             self._own(self._answer_again(event, request, ended.rid, ended.first, same=same, ended=True))
 
-    async def _take_after(self, known: InFlight, event: "EventT[Any]") -> None:
+    async def _take_after(self, known: InFlight, event: Delivered) -> None:
         """Take a request from the dead letters when the one whose end it is to replace is done with."""
         if known.task is not None:
             await asyncio.wait({known.task})
@@ -220,7 +217,7 @@ class Work:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self, event: "EventT[Any]", request: ChatRequest, ended: Ended | None) -> None:
+    async def _start(self, event: Delivered, request: ChatRequest, ended: Ended | None) -> None:
         """Begin a request whose uid is not in flight, and has ended like this, or never."""
         slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
@@ -352,7 +349,7 @@ class Work:
     def _report(self, request: ChatRequest, partition: int) -> LifecycleReport:
         return self._reporting.of(request, _chunks_of(partition))
 
-    async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
+    async def _tell_again(self, event: Delivered, request: ChatRequest, ended: Ended) -> None:
         """The end of a request may not have been told before a crash: where its row does not show it.
 
         After a rebalance everything comes again that ended since the oldest request which still runs, so most of it was
@@ -368,7 +365,7 @@ class Work:
         event.ack()
 
     async def _answer_again(
-        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
+        self, event: Delivered, request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
     ) -> None:
         """A second submission of a uid gets a mark that names it, never a second call."""
         mark = Frame(

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from faust.types import EventT
-
 from weir.chat import dead_letters
 from weir.chat.audit import Audit, Caller
 from weir.chat.dead_lettering import RETRY_S, bury, mourn
@@ -16,7 +14,7 @@ from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.errors import InvalidRequestError
 from weir.events.ingress import Ingress
-from weir.log.log import Headers, LogError, LogRefusedError, record_of
+from weir.log.log import Delivered, Headers, LogError, LogRefusedError, record_of
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -41,7 +39,7 @@ class Admission:
         self._own = own
         self._moves = asyncio.Semaphore(MOVES_MAX)
 
-    async def admit(self, event: "EventT[Any]") -> ChatRequest | None:
+    async def admit(self, event: Delivered) -> ChatRequest | None:
         """The request of an event; None if the event is settled without: it is a dead letter, or moves."""
         record = record_of(event.message)
         try:
@@ -58,7 +56,7 @@ class Admission:
         self._own(self._move(event, request, record.headers))
         return None
 
-    async def _move(self, event: "EventT[Any]", request: ChatRequest, headers: Headers) -> None:
+    async def _move(self, event: Delivered, request: ChatRequest, headers: Headers) -> None:
         """Put a request into the partition of its uid.
 
         Not every client has the partitioner of Kafka's Java client: librdkafka's default is another one. In a wrong
@@ -91,7 +89,7 @@ class Admission:
                 logger.warning("request %s waits for the log: %s", request.uid, error)
                 await asyncio.sleep(RETRY_S)
 
-    async def _refuse(self, event: "EventT[Any]", error: InvalidRequestError) -> None:
+    async def _refuse(self, event: Delivered, error: InvalidRequestError) -> None:
         """Make a dead letter of a request that a door would have refused: no client waits here for the error."""
         tenant = dead_letters.tenant_of(event.message.value)
         self._worker.metrics.refused(Ingress.KAFKA, error_code=error.error["code"], error_type=error.error["type"])

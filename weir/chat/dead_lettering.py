@@ -3,13 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
-
-from faust.types import EventT
 
 from weir.chat import dead_letters
 from weir.envelope import Json
-from weir.log.log import LogError, LogRefusedError, LogReplacedError, record_of
+from weir.log.log import Delivered, LogError, LogRefusedError, LogReplacedError, record_of
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -17,7 +14,7 @@ logger = logging.getLogger(__name__)
 RETRY_S = 1.0  # pause before a write is tried again
 
 
-async def bury(worker: Worker, event: "EventT[Any]", reason: str) -> None:
+async def bury(worker: Worker, event: Delivered, reason: str) -> None:
     """Put an event's record among the dead letters, and acknowledge it."""
     await mourn(worker, event, reason)
     event.ack()
@@ -25,7 +22,7 @@ async def bury(worker: Worker, event: "EventT[Any]", reason: str) -> None:
 
 async def mourn(
     worker: Worker,
-    event: "EventT[Any]",
+    event: Delivered,
     reason: str,
     *,
     told: str | None = None,

@@ -11,8 +11,8 @@ import orjson
 from weir import envelope, limits, topics
 from weir.envelope import Event, Json, MalformedRecordError, new_id
 from weir.events.ingress import Ingress
-from weir.llm.calls import ThinkTags
 from weir.log.log import Headers, LogClient, Partition, partition_of
+from weir.options import ThinkTags
 from weir.telemetry import traceparent
 
 EVENT_TYPE = "chat.requested"

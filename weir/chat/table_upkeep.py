@@ -3,9 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from faust.types import EventT
 
 from weir import envelope, topics
 from weir.chat import late_ends
@@ -15,7 +12,7 @@ from weir.chat.states import RequestRows, apply
 from weir.envelope import Event, MalformedRecordError, new_id, seconds_of
 from weir.events.redaction import Redactor
 from weir.limits import UID_CHARS
-from weir.log.log import LogError, partition_of
+from weir.log.log import Delivered, LogError, partition_of
 from weir.timing import in_turns
 from weir.worker import Worker
 
@@ -23,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 
-OnEnd = Callable[["EventT[Any]", Event], bool]
+OnEnd = Callable[[Delivered, Event], bool]
 """Is given each event after its row is written; whether it acknowledges the event itself, later."""
 
 
@@ -42,7 +39,7 @@ class TableUpkeep:
         self._worker, self._requests, self._ends = worker, requests, ends
         self._redactor, self._on_end = redactor, on_end
 
-    def take(self, event: "EventT[Any]") -> None:
+    def take(self, event: Delivered) -> None:
         """Take one event of agent-trace-events, and have it acknowledged."""
         settled_later = False
         try:

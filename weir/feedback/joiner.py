@@ -11,9 +11,6 @@ import logging
 import time
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
-
-from faust.types import EventT
 
 from weir import envelope, topics
 from weir.chat.dead_lettering import bury, surely
@@ -33,7 +30,7 @@ from weir.feedback.pieces import Piece
 from weir.feedback.rows import FeedbackRows
 from weir.feedback.rules import ID_MAX, Count
 from weir.feedback.turns import Turns
-from weir.log.log import Partition, header_pairs, partition_of
+from weir.log.log import Delivered, Partition, header_pairs, partition_of
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -70,7 +67,7 @@ class Joiner:
 
     # -- feedback
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event of ai-feedback-events; returns when the next one may come. Settles it later, by itself."""
         try:
             told = envelope.decode(event.message.value)
@@ -79,7 +76,7 @@ class Joiner:
             return
         await self._turns.begin(str(told.data.get("uid")), lambda: self._settle(event, told))
 
-    async def _settle(self, event: "EventT[Any]", told: Event) -> None:
+    async def _settle(self, event: Delivered, told: Event) -> None:
         try:
             await self._process(event, told)
         except (MalformedRecordError, InvalidRequestError) as error:
@@ -91,7 +88,7 @@ class Joiner:
         else:
             event.ack()
 
-    async def _process(self, event: "EventT[Any]", told: Event) -> None:
+    async def _process(self, event: Delivered, told: Event) -> None:
         """Do all that follows from it.
 
         Raises:
@@ -110,7 +107,7 @@ class Joiner:
         else:
             await self._submitted(event, told, catalogue.data_of(told, FeedbackSubmitted))
 
-    async def _move(self, event: "EventT[Any]", uid: str, at: Partition) -> None:
+    async def _move(self, event: Delivered, uid: str, at: Partition) -> None:
         """Not every client of Kafka has the same partitioner, and rows are with the owner of the right partition."""
         check_uid(uid)
         self._counts[Count.MOVED] += 1
@@ -118,7 +115,7 @@ class Joiner:
         headers = header_pairs(message.headers)
         await surely(lambda: self._worker.log.append(*at, key, message.value, headers))
 
-    async def _submitted(self, event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> None:
+    async def _submitted(self, event: Delivered, told: Event, data: FeedbackSubmitted) -> None:
         rules.check(data, self._worker.settings)
         if max(len(told.event_id), len(told.tenant_id)) > ID_MAX:
             raise MalformedRecordError(f"`event_id` or `tenant_id` is longer than {ID_MAX} characters")
@@ -144,13 +141,13 @@ class Joiner:
         self._counts[Count.RECEIVED] += 1
         self._put(uid, [*known, piece])
 
-    async def _join_ended(self, event: "EventT[Any]", uid: str, request: Json | None) -> bool:
+    async def _join_ended(self, event: Delivered, uid: str, request: Json | None) -> bool:
         """Join what waits for a request, if that has ended. Whether its row is still this worker's."""
         if request is None or request["state"] not in TERMINAL or request.get("replay") is not None:
             return True
         return await self._join(event, uid, request)
 
-    async def _join(self, event: "EventT[Any]", uid: str, request: Json) -> bool:
+    async def _join(self, event: Delivered, uid: str, request: Json) -> bool:
         """Send the signals of all that waits for a request that has ended. Whether its row is still this worker's."""
         tenant = str(request["tenant"])
         if not (found := pieces.waiting(self._rows.get(uid))):
@@ -174,7 +171,7 @@ class Joiner:
         await surely(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
         await surely(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
 
-    async def _expire(self, event: "EventT[Any]", uid: str, data: FeedbackExpired) -> None:
+    async def _expire(self, event: Delivered, uid: str, data: FeedbackExpired) -> None:
         limits = {"waiting_before": data.waiting_before, "known_before": data.known_before}
         # The word of a request's end may have been lost with its worker, and the terminals table knows better.
         if not await self._join_ended(event, uid, self._request(uid)) or not await still_ours(self._worker, event):
@@ -184,14 +181,14 @@ class Joiner:
         self._counts[Count.EXPIRED] += _expired(left) - _expired(pieces.pieces(row))
         self._put(uid, left)
 
-    async def _rescored(self, event: "EventT[Any]", uid: str, data: FeedbackRescored) -> None:
+    async def _rescored(self, event: Delivered, uid: str, data: FeedbackRescored) -> None:
         if self._rows.get(uid) is not None and await still_ours(self._worker, event):
             numbers = {feedback_id: one.model_dump() for feedback_id, one in data.signals.items()}
             self._put(uid, pieces.rescored(self._rows.get(uid), numbers))
 
     # -- requests
 
-    def ended(self, event: "EventT[Any]", told: Event) -> bool:
+    def ended(self, event: Delivered, told: Event) -> bool:
         """Take the end of a request, after its row is written. Whether the event is settled here, later.
 
         Args:
@@ -210,7 +207,7 @@ class Joiner:
         # Its agent must not wait: who looks for a request that was accepted just now would wait, too.
         return self._turns.begin_now(uid, lambda: self._settle_end(event, request, abandoned=left))
 
-    async def _settle_end(self, event: "EventT[Any]", request: Json, *, abandoned: bool) -> None:
+    async def _settle_end(self, event: Delivered, request: Json, *, abandoned: bool) -> None:
         try:
             if abandoned:
                 await self._abandoned(request)
@@ -257,12 +254,12 @@ class Joiner:
 
     # --
 
-    async def _bury(self, event: "EventT[Any]", reason: str) -> None:
+    async def _bury(self, event: Delivered, reason: str) -> None:
         self._counts[Count.DEAD] += 1
         await bury(self._worker, event, reason)
 
 
-async def _piece(event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> Piece:
+async def _piece(event: Delivered, told: Event, data: FeedbackSubmitted) -> Piece:
     """What is kept of it, with the edit distance of a correction that brought none."""
     return pieces.piece_of(
         data,

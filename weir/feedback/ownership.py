@@ -1,16 +1,14 @@
 """Whether what an event changes is still this worker's, after a wait."""
 
 import asyncio
-from typing import Any
 
-from faust.types import EventT
-
+from weir.log.log import Delivered
 from weir.worker import Worker
 
 LOOK_S = 0.05  # between two looks at whether the partitions are shared out
 
 
-async def still_ours(worker: Worker, event: "EventT[Any]") -> bool:
+async def still_ours(worker: Worker, event: Delivered) -> bool:
     """Whether the event's partition has been this worker's since it was delivered; waits for a rebalance to end.
 
     If not, the event is delivered again, here or elsewhere, and its tables must be left alone: a former owner's late

@@ -2,9 +2,6 @@
 
 import logging
 from collections import Counter
-from typing import Any
-
-from faust.types import EventT
 
 from weir import envelope, topics
 from weir.chat.dead_lettering import surely
@@ -16,7 +13,7 @@ from weir.feedback.ownership import still_ours
 from weir.feedback.prompt_rows import PromptRows
 from weir.feedback.prompts import after, key_of
 from weir.feedback.rules import Count
-from weir.log.log import partition_of
+from weir.log.log import Delivered, partition_of
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -34,7 +31,7 @@ class Watch:
     def __init__(self, worker: Worker, *, rows: PromptRows, counts: Counter[Count]) -> None:
         self._worker, self._rows, self._counts = worker, rows, counts
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event of chat-prompts, and acknowledge it. What is no such event is passed over."""
         message = event.message
         try:
@@ -46,7 +43,7 @@ class Watch:
             logger.exception("chat-prompts %d at %d", message.partition, message.offset)
         event.ack()
 
-    async def _take(self, event: "EventT[Any]", told: Event) -> None:
+    async def _take(self, event: Delivered, told: Event) -> None:
         key = key_of(told)
         home = partition_of(self._worker.log, topics.CHAT_PROMPTS.name, key.encode())
         if home.partition != event.message.partition:

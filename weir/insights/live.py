@@ -3,14 +3,12 @@
 import logging
 import time
 from functools import partial
-from typing import Any, cast
-
-from faust.types import EventT
+from typing import cast
 
 from weir import topics
 from weir.insights.swapping import GivenAwayError
 from weir.insights.watching import Watching
-from weir.log.log import record_of
+from weir.log.log import Delivered, record_of
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -22,7 +20,7 @@ class LiveWindows:
     def __init__(self, worker: Worker, watching: Watching) -> None:
         self._worker, self._watching = worker, watching
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event. One of a partition that was given away is left to the next owner."""
         message = event.message
         try:
@@ -41,9 +39,9 @@ class LiveWindows:
             own = self._worker.own_partitions(topics.AGENT_METRICS)
             await self._watching.tick(own, self._worker.membership.generation, time.time())
 
-    def _owns(self, event: "EventT[Any]") -> bool:
+    def _owns(self, event: Delivered) -> bool:
         return not self._worker.rebalancing and _generation(event) == self._worker.membership.generation
 
 
-def _generation(event: "EventT[Any]") -> int:
+def _generation(event: Delivered) -> int:
     return cast("int", event.message.generation_id)

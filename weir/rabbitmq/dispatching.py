@@ -4,14 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from faust.types import EventT
 
 from weir import topics
 from weir.chat.dead_lettering import bury
 from weir.envelope import MalformedRecordError
-from weir.log.log import Partition
+from weir.log.log import Delivered, Partition
 from weir.rabbitmq import orders
 from weir.rabbitmq.delivering import Delivering, UndeliverableError
 from weir.rabbitmq.orders import Order
@@ -31,7 +28,7 @@ class Courier:
     """One delivery under way."""
 
     order: Order
-    events: list["EventT[Any]"] = field(default_factory=list)  # its order, and those that ask for the same
+    events: list[Delivered] = field(default_factory=list)  # its order, and those that ask for the same
     ended: bool = False  # its last message goes out, or has
     task: "asyncio.Task[None] | None" = None
 
@@ -64,7 +61,7 @@ class Couriers:
         """Deliveries that are not made yet."""
         return len(self._tasks)
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event. Never waits for RabbitMQ: that would hold up the requests of other doors."""
         if self._worker.draining:
             await asyncio.get_running_loop().create_future()  # until the stopping worker cancels this stream
@@ -73,7 +70,7 @@ class Couriers:
         except MalformedRecordError as error:
             await bury(self._worker, event, str(error))
 
-    def _take(self, event: "EventT[Any]", order: Order) -> None:
+    def _take(self, event: Delivered, order: Order) -> None:
         key = (order.uid, order.queue)
         before = self._under_way.get(key)
         if before is not None and _is_answered_by(before, order):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from weir import topics
+from weir.feedback.scores import fingerprint
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
 from weir.ranges.errors import UsageError
@@ -15,7 +16,7 @@ from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import PARTITIONS, Plan, plan, plan_of
 from weir.replay.rebuild.rebuilding import Rebuilding, Rebuilt, read_feedback
 from weir.replay.rebuild.report_rebuild import Report
-from weir.replay.rebuild.rescoring import Formula, fingerprint
+from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Kind, Run, Runs
 from weir.worker import Worker
 

@@ -27,8 +27,9 @@ from weir.answering.answering import NotBegunError
 from weir.answering.continuing import Continuation
 from weir.answering.view import View
 from weir.chat.fold import Answer
-from weir.chat.frames import CLAIMS, WEIR_FINISH, Frame, Kind, Status, Terminal
+from weir.chat.frames import CLAIMS, Frame, Kind, Status, Terminal
 from weir.envelope import Json
+from weir.llm.choices import WEIR_FINISH
 from weir.llm.errors import AnswerTooLongError, UpstreamRefusedError, UpstreamUnavailableError
 from weir.log.log import LogError, Partition, RecordTooLargeError
 

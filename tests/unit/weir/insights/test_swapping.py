@@ -12,11 +12,11 @@ from tests.unit.weir.replay.rebuild.world import JUDGING, METRICS, PARTITIONS, S
 from weir import timing
 from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
+from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
 from weir.insights.rows import PartitionRow, Rows, Span, WindowRow, partition_key
 from weir.insights.swapping import GivenAwayError
 from weir.log.log import LogUnavailableError, Partition
-from weir.replay.rebuild.rescoring import fingerprint
 
 RUN = "20261121T120000Z-0000ffff"
 
