@@ -1,7 +1,7 @@
-# Small and without root: dependencies are built in one stage, and only they and the code are in the other.
+# A small image without root: one stage builds the dependencies, the other holds only them and the code.
 FROM python:3.12-slim AS build
 WORKDIR /weir
-# What is copied says .dockerignore.
+# .dockerignore lists the files that are copied.
 COPY . .
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[otel,rocksdb]'
 

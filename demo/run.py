@@ -95,6 +95,12 @@ def start_demo_model() -> str:
     return url
 
 
+def _without_login(url: str) -> str:
+    """A URL without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def _bin_folder() -> str:
     """Where the commands of this environment are, as seen from here."""
     return os.path.relpath(Path(sys.executable).parent)
@@ -104,7 +110,7 @@ def main(local_llm_url: str = LOCAL_LLM_URL) -> None:
     """Does not return: this process becomes the worker."""
     model, port = os.environ.get("OPENAI_MODEL") or "deepseek-r1:8b", os.environ.get("RESTAPI_PORT") or "8080"
     if os.environ.get("OPENAI_URL"):
-        print(f"Answers come from OPENAI_URL, {os.environ['OPENAI_URL']}")
+        print(f"Answers come from OPENAI_URL, {_without_login(os.environ['OPENAI_URL'])}")
     elif answers(local_llm_url):
         os.environ.pop("OPENAI_URL", None)  # set but empty: the worker's default is meant
         print(f"Answers come from {local_llm_url}")

@@ -11,7 +11,7 @@ class ThinkTags(StrEnum):
 
 
 class Redact(StrEnum):
-    """What can be looked for. The value is its name in the setting REDACT."""
+    """The forms of secrets to remove. The value is the form's name in the setting REDACT."""
 
     KEYS = "keys"  # keys and tokens of known forms, passwords beside their names or in URLs, private keys, bearers
     AWS = "aws"  # access key ids and bare secret access keys of AWS

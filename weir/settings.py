@@ -23,13 +23,19 @@ RECORD_OVERHEAD_BYTES = 4096
 OFF = "off"
 NONE = "none"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LOGIN = re.compile(r"^([A-Za-z]+://)?.*@", re.DOTALL)  # of a URL: its user and password
 
 
 def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
-    if not urlsplit(url).hostname:  # raises ValueError("Invalid IPv6 URL") by itself
-        raise ValueError("must name a host")
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname and parts.port != 0
+    except ValueError:  # its words quote the URL, and a password with a slash is taken for the port
+        named = None
+    if not named:
+        raise ValueError("must be a URL that names a host, and a port if it has one")
     return url.rstrip("/")
 
 
@@ -104,11 +110,11 @@ class Settings(BaseModel):
     # -- the LLM (names and defaults of the queue worker)
     openai_url: HttpUrl = Field(
         "http://localhost:11434/v1",
-        description="Base URL of the OpenAI-compatible LLM. A user and password in it are sent (Basic) in the place of "
-        "the key. Calls go through HTTP_PROXY or HTTPS_PROXY, but for hosts in NO_PROXY.",
+        description="Base URL of the OpenAI-compatible LLM. A user and password in it are sent (Basic) instead of "
+        "the key. Calls go through HTTP_PROXY or HTTPS_PROXY, except to hosts in NO_PROXY.",
     )
     openai_api_key: Annotated[SecretStr, AfterValidator(_unbroken_secret)] = Field(
-        SecretStr("dummy-token"), description="API key for it; local servers ignore it."
+        SecretStr("dummy-token"), description="API key of the LLM; local servers ignore it."
     )
     openai_org_id: HeaderText | None = Field(
         None, description="Organization that the calls are billed to, sent as OpenAI-Organization."
@@ -119,11 +125,12 @@ class Settings(BaseModel):
     openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
     openai_continuation: Literal["prefill", "continue_final_message", "prefix", "restart", "fail"] = Field(
         "restart",
-        description="What a worker does with an answer that another one left half-said. The LLM goes on with its own "
-        "message: prefill (Ollama, llama.cpp, LM Studio: it is the last one), continue_final_message (vLLM, SGLang), "
-        "prefix (DeepSeek, Mistral). Else it says all again (restart), or a stream fails (fail).",
+        description="How the LLM continues a partial answer that another worker left: prefill (the last message of "
+        "the request is the LLM's own: Ollama, llama.cpp, LM Studio), continue_final_message (vLLM, SGLang), "
+        "prefix (DeepSeek, Mistral). An LLM that cannot continue generates the answer again (restart), or a "
+        "stream fails (fail).",
     )
-    upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to reach the LLM, in seconds.")
+    upstream_connect_timeout_s: Seconds = Field(5.0, description="Time to connect to the LLM, in seconds.")
     upstream_first_token_timeout_s: Seconds = Field(
         120.0,
         description="Time from sending a request to the first token, in seconds: model loading is slow. An LLM that "
@@ -136,13 +143,13 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=10,
-        description="Repetitions of a call that failed before its first token, with backoff. Clients are told not to "
-        "try again what was tried here; 0 leaves it to them.",
+        description="Retries of a call that failed before its first token, with backoff. Clients are told not to "
+        "retry what Weir has retried; 0 leaves retries to them.",
     )
     think_tags: ThinkTags = Field(
         ThinkTags.SPLIT,
-        description="What becomes of <think> tags at the start of an answer, where a request does not say so itself "
-        "(X-Think-Tags): split moves what is between them to reasoning_content, keep leaves them in the text.",
+        description="What becomes of <think> tags at the start of an answer, if the request does not say so itself "
+        "(X-Think-Tags): split moves the text between them to reasoning_content, keep leaves it in the text.",
     )
     answer_max_bytes: int = Field(
         128 * MIB,
@@ -156,22 +163,24 @@ class Settings(BaseModel):
         ge=1,
         le=10_000_000,
         description="Most chunks with text, thinking or a tool call in one answer: most servers send one token in "
-        "each, and models say fewer. A longer answer ends there, with finish_reason length.",
+        "each, and models generate fewer. A longer answer ends there, with finish_reason length.",
     )
     answer_max_s: Seconds = Field(
         3600.0,
-        description="Longest that an answer may take, in seconds from its beginning, takeovers included; then it ends "
+        description="Longest time for one answer, in seconds from its beginning, takeovers included; then it ends "
         "with finish_reason length.",
     )
 
     # -- doors
-    log_level: Literal["debug", "info", "warn", "error"] = Field("info", description="Least severe log line.")
-    restapi_host: str = Field("0.0.0.0", description="Address the HTTP door listens on.")  # noqa: S104 -- a server
+    log_level: Literal["debug", "info", "warn", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+    restapi_host: str = Field("0.0.0.0", description="Address that the HTTP door listens on.")  # noqa: S104 -- a server
     restapi_port: int = Field(8080, ge=1, le=65535, description="Port of the HTTP door.")
     restapi_advertised_host: str = Field(
         default_factory=reachable_hostname,
-        description="Host name under which other workers reach this one to ask for a state it owns. "
-        "Default: this host's name where it resolves, else 127.0.0.1.",
+        description="Host name under which other workers reach this one, to ask for state that it owns. Default: "
+        "this host's name if it resolves, else 127.0.0.1.",
     )
     request_max_bytes: int = Field(
         8 * MIB, ge=1024, le=64 * MIB, description="Largest request body, in bytes; images travel inside it."
@@ -187,11 +196,12 @@ class Settings(BaseModel):
         "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Tenant of requests without X-Tenant-ID."
     )
     accept_timeout_s: Seconds = Field(
-        10.0, description="How long a door waits for the log to confirm a request, in seconds; then it says 503."
+        10.0,
+        description="How long a door waits for the log to confirm a request, in seconds; then the client gets a 503.",
     )
     sse_heartbeat_s: Seconds = Field(
         10.0,
-        description="Silence after which a stream gets a comment line, in seconds: proxies cut silent streams.",
+        description="Silence after which a stream sends a comment line, in seconds: proxies cut silent streams.",
     )
     sse_header_wait_s: Seconds = Field(
         3.0,
@@ -202,15 +212,15 @@ class Settings(BaseModel):
         32 * MIB,
         ge=0,
         le=4096 * MIB,
-        description="Bytes of stored answers that a worker keeps, as JSON, for the next GET of the same answer: those "
-        "that were asked for last. 0 keeps none.",
+        description="Bytes of stored answers, as JSON, that a worker keeps for the next GET of the same answer: "
+        "those that were requested last. 0 keeps none.",
     )
     http_connections_max: int = Field(
         10_000,
         ge=1,
         le=1_000_000,
-        description="Connections to the HTTP door at once; a further one gets a 503. Each needs a file descriptor, as "
-        "do calls of the LLM, brokers and files: keep it well below the process's limit (`ulimit -n`).",
+        description="Connections to the HTTP door at once; a further one gets a 503. Each needs a file descriptor, "
+        "as do calls of the LLM, brokers and files: keep this well below the process's limit (`ulimit -n`).",
     )
     http_header_timeout_s: Seconds = Field(
         30.0,
@@ -221,35 +231,37 @@ class Settings(BaseModel):
     )
     http_keepalive_timeout_s: Seconds = Field(
         75.0,
-        description="How long a connection may be idle after a response, in seconds. Keep it above the idle time of "
-        "the proxy in front, which would else send a request into a connection that is just being closed.",
+        description="How long a connection may be idle after a response, in seconds. Keep this above the idle time "
+        "of the proxy in front, which would otherwise send a request into a connection that is just being closed.",
     )
     client_write_timeout_s: Seconds = Field(
-        60.0, description="How long a client may leave the socket full before it is let go, in seconds."
+        60.0,
+        description="How long a client may leave the socket full before the worker closes its connection, in seconds.",
     )
     http_requests_max: int = Field(
         4000,
         ge=10,
         le=100_000,
-        description="HTTP requests and streams that are open at once; more are refused with 503, but for GET /ping, "
-        "GET /version and GET /metrics. Each costs at most about 300 KiB of memory, also where its client does not "
+        description="HTTP requests and streams that are open at once; more are refused with 503, except GET /ping, "
+        "GET /version and GET /metrics. Each costs at most about 300 KiB of memory, also if its client does not "
         "read.",
     )
     readers_memory_bytes: int = Field(
         256 * MIB,
         ge=MIB,
-        description="Memory for large frames and bodies of all readers of a worker together, in bytes. Where it is "
+        description="Memory for large frames and bodies of all readers of a worker together, in bytes. When it is "
         "used up, streams wait for room and whole answers get a 503. HTTP_REQUESTS_MAX bounds the small ones "
         "(docs/streams.md).",
     )
     answer_timeout_s: Seconds = Field(
-        3600.0, description="Longest that a door waits for one answer to end, in seconds."
+        3600.0, description="Longest time that a door waits for one answer to end, in seconds."
     )
     on_disconnect: Literal["auto", "continue", "cancel"] = Field(
         "auto",
-        description="What becomes of a request whose last reader has left, where it does not say so itself: its answer "
-        "goes on into the log (continue), or it is cancelled after DISCONNECT_GRACE_S (cancel). auto: a request that "
-        "its client named (uid, Idempotency-Key), or that came by RabbitMQ or Kafka, goes on; any other is cancelled.",
+        description="What becomes of a request whose last reader has left, if the request does not say so itself: "
+        "its answer continues into the log (continue), or the request is cancelled after DISCONNECT_GRACE_S "
+        "(cancel). auto: a request that its client named (uid, Idempotency-Key), or that came by RabbitMQ or "
+        "Kafka, continues; any other is cancelled.",
     )
     disconnect_grace_s: Seconds = Field(
         30.0,
@@ -261,17 +273,17 @@ class Settings(BaseModel):
         ge=0,
         le=3600,
         description="How long a request without a name, whose client has left, is kept for a retry that an openai "
-        "client marks, in seconds: the retry reads its answer and calls no LLM. The clients wait a minute at most "
-        "between two tries. 0: each retry is a request of its own.",
+        "client marks, in seconds: the retry reads its answer and calls no LLM. These clients wait at most a "
+        "minute between two tries. 0: each retry is a request of its own.",
     )
-    models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is remembered, in seconds.")
+    models_cache_s: Seconds = Field(60.0, description="How long GET /v1/models is cached, in seconds.")
 
     # -- metrics
     metrics_models_max: int = Field(
         50,
         ge=1,
         le=1000,
-        description="Models that have a label of their own in GET /metrics; the others are `other` together.",
+        description="Models that have a label of their own in GET /metrics; all others share the label `other`.",
     )
 
     # -- the worker
@@ -279,20 +291,22 @@ class Settings(BaseModel):
         256,
         ge=1,
         le=10_000,
-        description="Answers generated at once by one worker; the rest waits in the topic.",
+        description="Answers that one worker generates at once; further requests wait in the topic.",
     )
     drain_s: float = Field(
-        30.0, ge=0, le=3600, description="How long a stopping worker finishes what is in flight, in seconds."
+        30.0, ge=0, le=3600, description="How long a stopping worker finishes the answers in flight, in seconds."
     )
-    lease_s: Seconds = Field(10.0, description="Silence after which a request's generator counts as dead, in seconds.")
+    lease_s: Seconds = Field(
+        10.0, description="Silence after which the worker that generates an answer counts as dead, in seconds."
+    )
     attempts_max: int = Field(
-        5, ge=1, le=100, description="LLM calls for one request, crashes included; then it fails."
+        5, ge=1, le=100, description="LLM calls for one request, crashes included; then the request fails."
     )
     weir_data_dir: Path = Field(
         Path("data"), description="Folder of the embedded log and of table files; created if missing."
     )
     table_store: Literal["memory", "rocksdb"] = Field(
-        "memory", description="Where tables live; rocksdb recovers from disk and needs the extra `rocksdb`."
+        "memory", description="Where tables are stored; rocksdb recovers from disk and needs the extra `rocksdb`."
     )
     sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
         "NORMAL",
@@ -307,16 +321,17 @@ class Settings(BaseModel):
         6,
         ge=1,
         le=1000,
-        description="Partitions of the topics keyed by a request, and so the most workers that generate answers. "
-        "Chosen before the first start: topics that exist must have as many, which each start checks. Another number "
-        "needs new topics, by another KAFKA_TOPIC_PREFIX.",
+        description="Partitions of the topics keyed by a request, and so the largest number of workers that "
+        "generate answers. Choose it before the first start: existing topics must have as many, which each start "
+        "checks. Another number needs new topics, by another KAFKA_TOPIC_PREFIX.",
     )
     retention_requests_s: float = Field(
         7 * DAY,
         ge=3600,
         le=3650 * DAY,
-        description="How long requests, answers and deliveries stay in the log, in seconds: no request may wait for "
-        "longer, and no stream can be resumed later. Of a topic that exists, Kafka's own configuration holds.",
+        description="How long requests, answers and deliveries stay in the log, in seconds: no request may wait "
+        "for longer, and no stream can be resumed later. For existing topics on Kafka, the topic's own "
+        "configuration holds.",
     )
     retention_events_s: float = Field(
         7 * DAY,
@@ -340,22 +355,23 @@ class Settings(BaseModel):
         1000,
         ge=0,
         le=100_000,
-        description="How much of a prompt, a thought or an answer may stand in an event, in characters; what REDACT "
-        "lists is taken out of it. 0: no text at all.",
+        description="How much text of a prompt, a thought or an answer an event may have, in characters, after the "
+        "values that REDACT lists are removed. 0: no text at all.",
     )
     redact: Annotated[str, AfterValidator(_redact)] = Field(
         ",".join(Redact),
-        description="What is taken out of text in events, by its form, separated by commas: keys (keys and tokens of "
-        "known forms, passwords beside their names), aws (access key ids and bare secret keys), cards, iban (both by "
-        "their check digits), ssn (United States), email. `none`: nothing.",
+        description="What is removed from text in events, by its form, separated by commas: keys (keys and tokens "
+        "of known forms, passwords beside their names), aws (access key ids and bare secret keys), cards, iban "
+        "(both by their check digits), ssn (United States), email. `none`: nothing.",
     )
     lineage_dialect: Annotated[str, AfterValidator(_dialect)] = Field(
         "trino",
-        description="SQL dialect of answers where a fence does not name its own, by sqlglot's name. `off`: no lineage.",
+        description="SQL dialect of answers whose code fence names none, by sqlglot's name. `off`: no lineage.",
     )
     prices_file: Path | None = Field(
         None,
-        description="Price table (TOML, like weir/llm/prices.toml), in US dollars per million tokens. Unset: that one.",
+        description="Price table (TOML, like weir/llm/prices.toml), in US dollars per million tokens. Unset: that "
+        "file.",
     )
 
     # -- insights (docs/insights.md tells how they are used)
@@ -364,20 +380,20 @@ class Settings(BaseModel):
         ge=1,
         le=86400,
         description="Length of the windows that figures are added up in, in seconds: the platform's five minutes. "
-        "Where there are fewer than INSIGHT_REQUESTS_MIN requests to a model in that time, make it longer.",
+        "If a model has fewer than INSIGHT_REQUESTS_MIN requests in that time, make it longer.",
     )
     insight_lateness_s: float = Field(
-        30.0, ge=0, le=86400, description="How long a window waits for what comes late, in seconds: the platform's."
+        30.0, ge=0, le=86400, description="How long a window waits for late events, in seconds: the platform's value."
     )
     insight_ahead_s: float = Field(
         60.0,
         ge=1,
         le=86400,
-        description="How far a record's event time may lie ahead of its time in the log, in seconds: clocks differ by "
-        "less. One that is further ahead is counted, and closes no window.",
+        description="How far a record's event time may lie ahead of its time in the log, in seconds: clocks differ "
+        "by less. An event further ahead is counted, and closes no window.",
     )
     insight_windows_kept: int = Field(
-        48, ge=1, le=1000, description="Closed windows kept of each tenant and model: four hours of traffic."
+        48, ge=1, le=1000, description="Closed windows kept for each tenant and model: four hours of traffic."
     )
     insight_baseline_windows: int = Field(
         12,
@@ -386,69 +402,74 @@ class Settings(BaseModel):
         description="Closed windows that a window is compared with: an hour, so that no single one decides.",
     )
     insight_quiet_windows: int = Field(
-        12, ge=1, le=1000, description="Windows without any traffic after which what is wrong with a model is over."
+        12, ge=1, le=1000, description="Windows without any traffic after which an insight about a model is cleared."
     )
     insight_requests_min: int = Field(
         20,
         ge=1,
-        description="Requests that a window needs to be judged by error rate, latency and cost: the 95th percentile of "
-        "fewer is its slowest request.",
+        description="Requests that a window needs to be judged by error rate, latency and cost: the 95th "
+        "percentile of fewer is the slowest request.",
     )
     insight_signals_min: int = Field(
         20,
         ge=1,
-        description="Signals that a window needs to be judged by quality. Of a model that pleases four in five, the "
-        "mean of 20 is off by 0.18; a fall by INSIGHT_QUALITY_DROP is nearly three times that.",
+        description="Signals that a window needs to be judged by quality. For a model that pleases four users in "
+        "five, the mean of 20 signals is off by 0.18; a fall by INSIGHT_QUALITY_DROP is nearly three times that.",
     )
     insight_quality_min: float = Field(
         0.0,
         ge=-1,
         le=1,
-        description="Mean score of signals (-1 to 1) below which more is said against a model than for it.",
+        description="Mean score of signals (-1 to 1) below which feedback speaks against a model more than for it.",
     )
     insight_quality_drop: float = Field(
-        0.5, gt=0, le=2, description="Fall of the mean score below that of the windows before: a quarter of the scale."
+        0.5, gt=0, le=2, description="Fall of the mean score below that of the baseline: a quarter of the scale."
     )
     insight_error_rate_max: float = Field(
-        0.05, ge=0, le=1, description="Failed ones among completed and failed requests: the platform's limit."
+        0.05, ge=0, le=1, description="Share of failed requests among completed and failed ones: the platform's limit."
     )
     insight_errors_min: int = Field(
-        5, ge=1, description="Failures that a window needs to be over that limit: one in 20 requests is none."
+        5, ge=1, description="Failures that a window needs to breach that limit: one in 20 requests is no breach."
     )
     insight_latency_p95_max_ms: float = Field(
-        5000.0, gt=0, description="95th percentile of latency, door to end, in milliseconds: the platform's limit."
+        5000.0,
+        gt=0,
+        description="95th percentile of latency, from the door to the end, in milliseconds: the platform's limit.",
     )
     insight_latency_ratio: float = Field(
-        2.0, gt=1, description="95th percentile of latency by that of the windows before: doubled is noticed."
+        2.0, gt=1, description="95th percentile of latency, divided by that of the baseline: a doubling is a breach."
     )
     insight_latency_floor_ms: float = Field(
-        500.0, ge=0, description="Latency below which a doubling goes unnoticed, in milliseconds."
+        500.0, ge=0, description="Latency below which a doubling is no breach, in milliseconds."
     )
-    insight_cost_ratio: float = Field(2.0, gt=1, description="Cost per request by that of the windows before.")
+    insight_cost_ratio: float = Field(2.0, gt=1, description="Cost per request, divided by that of the baseline.")
     insight_cost_max_usd: float | None = Field(
-        None, gt=0, description="Cost per request, in US dollars. Unset: only compared with the windows before."
+        None, gt=0, description="Cost per request, in US dollars. Unset: cost is compared with the baseline only."
     )
     insight_drought_ratio: float = Field(
-        0.1, ge=0, lt=1, description="Share of the feedback per answer of the windows before, below which it is gone."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the baseline's feedback per answer, below which feedback counts as absent.",
     )
     insight_drought_expected: int = Field(
         10,
         ge=1,
-        description="Pieces of feedback to be expected in a window for their absence to be told: by chance, none of "
-        "ten come in one window of 20,000.",
+        description="Pieces of feedback that a window must expect for their absence to be an insight: by chance, "
+        "none of ten come in one window of 20,000.",
     )
     insight_clear_ratio: float = Field(
         0.8,
         gt=0,
         le=1,
-        description="Part of a limit, or of a fall, that a figure must be back within before its insight is cleared: "
-        "one that lies at the limit does not come and go.",
+        description="Part of a limit, or of a fall, that a figure must be back within before its insight is "
+        "cleared: a figure at its limit does not raise and clear an insight again and again.",
     )
 
     # -- feedback
     feedback_join_s: Seconds = Field(
         86400.0,
-        description="How long feedback waits for its request to end, in seconds; then it is given up and counted.",
+        description="How long feedback waits for its request to end, in seconds; then it expires and is counted.",
     )
     feedback_text_max: int = Field(
         20_000,
@@ -457,14 +478,14 @@ class Settings(BaseModel):
         description="Longest comment, original or corrected text of feedback, in characters.",
     )
     feedback_per_request_max: int = Field(
-        50, ge=1, le=1000, description="Pieces of feedback on one request; more are dead letters."
+        50, ge=1, le=1000, description="Pieces of feedback on one request; more become dead letters."
     )
     retry_window_s: float = Field(
         120.0,
         ge=0,
         le=3600,
-        description="A user who asks nearly the same again within so long, in seconds, says that the answer was not "
-        "good enough. 0 turns it off.",
+        description="Time in which a user who asks nearly the same again shows that the answer was not good "
+        "enough, in seconds. 0 turns that off.",
     )
 
     # -- replays
@@ -472,8 +493,8 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=16,
-        description="Replays begun by POST /replays that run beside one worker; each is a process of 150 MB and "
-        "10 KB more for each request that is replayed, which reads topics with all the processor time that it gets.",
+        description="Replays begun by POST /replays that run beside one worker; each is a process of 150 MB, and "
+        "10 KB more for each replayed request, which reads topics with all the processor time that it gets.",
     )
 
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
@@ -481,7 +502,7 @@ class Settings(BaseModel):
         None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to talk to the brokers."
+        "PLAINTEXT", description="Protocol of the connections to the brokers."
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None, description="SASL mechanism, needed with SASL_PLAINTEXT and SASL_SSL."
@@ -496,17 +517,17 @@ class Settings(BaseModel):
     kafka_consumer_group: str = Field(
         "weir",
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
-        description="Consumer group of all workers of an installation, behind KAFKA_TOPIC_PREFIX; begins the names of "
-        "changelog topics, too.",
+        description="Consumer group of all workers of an installation, after KAFKA_TOPIC_PREFIX; also the "
+        "beginning of the changelogs' names.",
     )
     kafka_topic_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,60}$",
-        description="Begins the names of all topics and of the consumer group on the cluster, such as `team-a.`. "
-        "Each installation on the same cluster needs a prefix of its own.",
+        description="Beginning of the names of all topics and of the consumer group on the cluster, such as "
+        "`team-a.`. Each installation on the same cluster needs a prefix of its own.",
     )
     kafka_replication_factor: int = Field(
-        3, ge=1, le=10, description="Copies of each topic. Set 1 for a single broker; production wants 3."
+        3, ge=1, le=10, description="Copies of each topic. Use 1 for a single broker, and 3 in production."
     )
     kafka_start_wait_s: float = Field(
         30.0,
@@ -520,39 +541,41 @@ class Settings(BaseModel):
     )
     kafka_session_timeout_s: Seconds = Field(
         6.0,
-        description="Silence after which the group gives a worker's partitions away, in seconds. A worker that was "
-        "killed and starts again waits for so long; one that was only slow loses no stream by it.",
+        description="Silence after which the group reassigns a worker's partitions, in seconds. A worker that was "
+        "killed and starts again waits for so long; a worker that was only slow loses no stream by it.",
     )
     kafka_max_message_bytes: int = Field(
         8 * MIB + 65536,
         ge=1024,
         description="Largest record, in bytes: a whole request must fit into one. Topics that Weir creates take as "
-        "much; one that exists takes its own `max.message.bytes`, which is read at the start, and what is larger than "
-        "that is refused (413).",
+        "much; an existing topic takes its own `max.message.bytes`, which is read at the start, and a larger "
+        "request is refused (413).",
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)
     rabbitmq_url: Annotated[SecretStr, AfterValidator(_amqp_urls)] = Field(
         SecretStr("amqp://guest:guest@localhost:5672/"),
         description="RabbitMQ connection URL, as aio-pika takes it (amqps with cafile, heartbeat, …); several "
-        "separated by commas are tried in turn. Set to nothing, it turns RabbitMQ off.",
+        "separated by commas are tried in turn. An empty value turns RabbitMQ off.",
     )
     rabbitmq_queue: str = Field(
         "chat_incoming", min_length=1, max_length=100, description="Queue that requests come from."
     )
     rabbitmq_prefetch: int = Field(
-        16, ge=1, le=1000, description="Messages taken and not yet in the log, for each worker; each may be large."
+        16, ge=1, le=1000, description="Messages that each worker takes before they are in the log; each may be large."
     )
     rabbitmq_timeout_s: Seconds = Field(
-        20.0, description="How long RabbitMQ may take to answer, in seconds; then the connection starts anew."
+        20.0, description="How long RabbitMQ may take to answer, in seconds; then the worker connects anew."
     )
     response_queue_prefix: str = Field("response_", max_length=100, description="Answers go to this prefix + uid.")
     response_queue_retries: int = Field(
-        300, ge=0, description="Attempts to reach a response queue, one a second; then its answer is a dead letter."
+        300,
+        ge=0,
+        description="Attempts to reach a response queue, one a second; then the delivery order becomes a dead letter.",
     )
     response_queue_expires_s: Seconds = Field(
         86400.0,
-        description="Time without use after which a response queue is removed with what is in it, in seconds.",
+        description="Time without use after which a response queue is removed with its messages, in seconds.",
     )
     response_thinking: Literal["omit", "inline"] = Field(
         "omit", description="Thinking in RabbitMQ answers: left out, or within <think> tags before the text."
@@ -606,7 +629,7 @@ def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     field = str(first["loc"][0])
     secret = "SecretStr" in str(Settings.model_fields[field].annotation)
-    value = "(hidden)" if secret else repr(given[field])
+    value = "(hidden)" if secret else repr(_LOGIN.sub(r"\1(hidden)@", given[field]))
     allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to")[0]
     return f"{field.upper()} is {value}; allowed: {allowed}"
 

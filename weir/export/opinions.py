@@ -1,6 +1,6 @@
-"""What was said of answers: all feedback since a time, by tenant and uid, and which answers it makes examples.
+"""Collects feedback on answers since a time, by tenant and uid, and decides which answers become examples.
 
-Of each piece only figures are held, and of a correction where it stands: texts are read when they are needed.
+Only figures of each piece are held, and the place of a correction: texts are read when they are needed.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ CLOCKS_S: Final = 120.0  # how far apart the clocks of workers may be
 
 
 class Correction(NamedTuple):
-    """Where the latest one stands."""
+    """The place of the latest correction."""
 
     timestamp: float
     at: Partition
@@ -33,28 +33,28 @@ class Correction(NamedTuple):
 
 @dataclass(slots=True)
 class Opinion:
-    """Of one answer."""
+    """The feedback on one answer."""
 
-    score_sum: float = 0.0  # of explicit feedback
+    score_sum: float = 0.0  # sum of the scores of explicit feedback
     count: int = 0
     correction: Correction | None = None
 
     @property
     def mean(self) -> float | None:
-        """-1 to 1; None without explicit feedback."""
+        """The mean score, from -1 to 1; None without explicit feedback."""
         return self.score_sum / self.count if self.count else None
 
 
 class Opinions:
-    """Feedback that a worker would count, each piece once."""
+    """The feedback that a worker would count, each piece once."""
 
     def __init__(self, log: LogClient, settings: Settings) -> None:
         self._log, self._settings = log, settings
         self._of: dict[tuple[str, str], Opinion] = {}
-        self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be written twice
+        self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be in the log twice
 
     async def spans(self, since_s: float) -> list[Span]:
-        """Where feedback stands that was given since a time.
+        """The spans of the topic with feedback that was given since a time.
 
         Raises:
             LogError: the log cannot be read.
@@ -67,7 +67,7 @@ class Opinions:
         return found
 
     async def read(self, spans: list[Span], step: Step) -> None:
-        """Take what stands in some spans.
+        """Read the feedback in some spans.
 
         Raises:
             LogError: the log cannot be read.
@@ -95,7 +95,7 @@ class Opinions:
             opinion.score_sum += score_of(Said(data.feedback_type, source, data.rating, data.edit_distance))
 
     def of(self, tenant: str, uid: str) -> Opinion:
-        """What a tenant said of the answer to its request."""
+        """The feedback of a tenant on the answer to its request."""
         return self._of.get((tenant, uid)) or Opinion()
 
     async def corrected(self, correction: Correction) -> str | None:
@@ -112,10 +112,10 @@ class Opinions:
 
 
 def verdict(opinion: Opinion, *, min_score: float, unrated: bool) -> Skip | None:
-    """Why an answer is no example, as far as what was said of it tells; None if it may be one.
+    """Why an answer is no example, as far as its feedback decides that; None if it may be one.
 
     Args:
-        opinion: what was said.
+        opinion: the feedback on the answer.
         min_score: the least mean score.
         unrated: whether an answer without explicit feedback may be one.
     """

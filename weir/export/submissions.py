@@ -1,4 +1,4 @@
-"""The requests of a range: each uid once, as it was submitted first, and where it is asked for, each of its lives."""
+"""Reads the requests of a range: each uid once, by its first submission, or on demand each of its submissions."""
 
 from collections.abc import AsyncIterator
 
@@ -16,7 +16,7 @@ from weir.settings import Settings
 
 
 async def matching(log: LogClient, span: Span, where: Where, tally: Tally, step: Step) -> AsyncIterator[Record]:
-    """The records of a span that are asked for.
+    """The records of a span that match the conditions.
 
     Raises:
         LogError: the log cannot be read.
@@ -29,15 +29,15 @@ async def matching(log: LogClient, span: Span, where: Where, tally: Tally, step:
 
 
 class Submissions:
-    """Reads requests.
+    """Reads the requests of a span.
 
     Args:
-        log: where they are.
-        where: which are meant.
-        tally: counts what is left out.
-        step: is told how many offsets are done.
-        settings: by which Kafka's door checks what clients write to the topic.
-        redriven: whether one that was sent again from the dead letters comes, too: it may have an answer of its own.
+        log: the log with the requests.
+        where: the conditions that they must match.
+        tally: counts the requests that are left out.
+        step: receives the number of offsets that are done.
+        settings: the settings by which the Kafka door checks requests that clients write to the topic.
+        redriven: whether requests sent again from the dead letters count, too: each may have an answer of its own.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Submissions:
         self._seen: set[int] = set()  # hashes of uids and of (uid, event id), about 130 bytes for each request
 
     async def of(self, span: Span) -> AsyncIterator[tuple[Record, ChatRequest]]:
-        """The requests of a span, in the order of the log, without those that a replay made.
+        """The requests of a span, in the order of the log, without those of replays.
 
         Raises:
             LogError: the log cannot be read.
@@ -73,10 +73,10 @@ class Submissions:
         except MalformedRecordError:
             return Skip.MALFORMED
         except InvalidRequestError:
-            return Skip.REFUSED  # the next one of its uid may be answered
+            return Skip.REFUSED  # the next submission of its uid may be answered
         if is_moved(self._log, record, request):
-            return Skip.MOVED  # a copy of it is not, and that one has an answer
-        # Before any condition: the first one is answered, whoever sent it.
+            return Skip.MOVED  # its record in the right partition has the answer instead
+        # Before any condition: the first submission of a uid is answered, whichever client sent it.
         if self._is_known(request):
             return Skip.AGAIN
         if not self._where.matches(record):
@@ -84,7 +84,7 @@ class Submissions:
         return Skip.REPLAY if _is_replay(record.value or b"") else request
 
     def _is_known(self, request: ChatRequest) -> bool:
-        """Whether it came before; it is held from now on."""
+        """Whether the request was read before; from now on it counts as read."""
         first, life = hash(request.uid), hash((request.uid, request.event_id))
         known = life in self._seen or (first in self._seen and not (self._redriven and request.redriven))
         self._seen |= {first, life}

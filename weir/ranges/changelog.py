@@ -1,4 +1,4 @@
-"""A live table as its changelog has it: for who reads it beside the workers."""
+"""Reads a live table from its changelog, for processes beside the workers."""
 
 from collections.abc import Callable
 
@@ -8,18 +8,18 @@ from weir.ranges.spans import Span, each
 
 
 class Changes:
-    """The changes of one partition of a table, from its changelog's start on, as far as they were read."""
+    """The changes of one partition of a table, read from its changelog's start on."""
 
     def __init__(self, log: LogClient, changelog: str, number: int) -> None:
         self._log, self._at = log, Partition(changelog, number)
-        self.position = 0  # up to which they were read
+        self.position = 0  # offset up to which the changes were read
         self.rows: dict[bytes, bytes] = {}
 
     async def read(self, seen: Callable[[Record], None] = lambda _: None) -> int:
-        """Read on to the end; how many changes that were.
+        """Read on to the end; returns the number of changes.
 
         Args:
-            seen: is given each of them.
+            seen: called with each change.
 
         Raises:
             ReplayError: no worker has made the table yet.

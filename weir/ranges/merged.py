@@ -1,7 +1,7 @@
-"""The records of two partitions as one stream, in the order of their times in the log.
+"""Reads the records of two partitions as one stream, in the order of their times in the log.
 
-That is the order in which whoever keeps up with both reads them; who reads it again reads it the same way. Within a
-partition the log's own order stands, whatever its times.
+A reader that keeps up with both partitions gets them in that order; a later reader gets the same order again. Within a
+partition the log's own order stands, whatever the times of its records.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from weir.ranges.spans import Span, each
 
 
 async def merged(log: LogClient, spans: Sequence[Span], *, step: Step = UNSEEN) -> AsyncIterator[Record]:
-    """The records of some spans; of those with the same time, the span that is named first has its first.
+    """The records of some spans in one order; of records with the same time, those of the first span come first.
 
     Args:
         log: where they are.

@@ -1,4 +1,4 @@
-"""How far a long piece of work is. The work tells its steps; the command that runs it shows them as it likes.
+"""Progress of long work. The work reports its steps; the command that runs it shows them in its own way.
 
 In use::
 
@@ -13,19 +13,19 @@ from typing import Final, Protocol
 
 
 class Step(Protocol):
-    """Is told how far a step has come."""
+    """Receives the progress of one step."""
 
     def advance(self, count: int = 1, note: str = "", /) -> None:
-        """So much more is done; the note says in what state the work is."""
+        """Add ``count`` to the work done; the note describes the state of the work."""
 
 
 Steps = Callable[[str, int], AbstractContextManager[Step]]
-"""Begins a step: its label, and how much there is to do."""
+"""Begins a step, from its label and the amount of work."""
 
 
 class _Unseen:
     def advance(self, count: int = 1, note: str = "", /) -> None:
-        """Shows nothing."""
+        """Do nothing."""
 
 
 UNSEEN: Final[Step] = _Unseen()
@@ -33,5 +33,5 @@ UNSEEN: Final[Step] = _Unseen()
 
 
 def unseen(_label: str, _total: int) -> AbstractContextManager[Step]:
-    """Steps that are not shown."""
+    """Begin a step that is not shown."""
     return nullcontext(UNSEEN)

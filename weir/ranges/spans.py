@@ -1,4 +1,4 @@
-"""Which records of a topic are meant: from two places in time to an offset range of each partition."""
+"""Resolves a range of a topic: from two places in time to an offset range of each partition."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ _KNOWN: Final = frozenset(topic.name for topic in TOPICS)
 
 
 class Span(NamedTuple):
-    """Records of one partition: ``start <= offset < end``."""
+    """The records of one partition with ``start <= offset < end``."""
 
     at: Partition
     start: int
@@ -24,16 +24,16 @@ class Span(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Offsets in it; compaction may have taken some."""
+        """The number of offsets; compaction may have removed some of their records."""
         return self.end - self.start
 
     def as_json(self) -> Json:
-        """For the record of a run."""
+        """The span as JSON, for the record of a run."""
         return {"topic": self.at.topic, "partition": self.at.partition, "start": self.start, "end": self.end}
 
 
 def span_from(fields: Json) -> Span:
-    """What ``Span.as_json`` gave."""
+    """The span that ``Span.as_json`` was called on."""
     at = Partition(str(fields["topic"]), int(fields["partition"]))
     return Span(at, int(fields["start"]), int(fields["end"]))
 
@@ -41,19 +41,19 @@ def span_from(fields: Json) -> Span:
 async def resolve(
     log: LogClient, topic: str, since: When, until: When, *, now: float, kept_s: float | None = None
 ) -> list[Span]:
-    """The records of a topic between two places, as they stand now; partitions where there are none are left out.
+    """The spans of a topic between two places, as they are now; partitions without a record there are left out.
 
     Args:
-        log: where it is.
-        topic: its name.
+        log: the log with the topic.
+        topic: the topic's name.
         since: the first record.
-        until: the end; a record of exactly this time is not in it.
-        now: the clock, in seconds since the epoch.
-        kept_s: how long the topic keeps a record; None where that is not known.
+        until: the end of the range; a record of exactly this time is not in it.
+        now: the present time, in seconds since the epoch.
+        kept_s: how long the topic keeps a record; None if that is not known.
 
     Raises:
         UsageError: there is no such topic or partition, or the end lies before the beginning.
-        GoneError: records of the range are gone for sure, or may be: its beginning is older than the retention.
+        GoneError: records of the range are gone, or may be: its beginning is older than the retention.
         NothingError: there is no record in the range.
         LogError: the log cannot be read.
     """
@@ -86,9 +86,11 @@ def partitions_of(log: LogClient, topic: str) -> int:
         return log.partitions(topic)
     except LogRefusedError:
         if topic in _KNOWN:
-            raise UsageError(f"there is no {topic} here: no worker has run on this log, or it is not the one") from None
+            raise UsageError(
+                f"there is no topic {topic} here: no worker has run on this log, or it is another one"
+            ) from None
         names = ", ".join(sorted(_KNOWN))
-        raise UsageError(f"there is no topic {topic!r}; those of Weir are {names}") from None
+        raise UsageError(f"there is no topic {topic!r}; Weir's topics are {names}") from None
 
 
 async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kept_since: float | None) -> int | None:
@@ -105,10 +107,10 @@ async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kep
         oldest = await log.read(at, bounds.start, limit=1)
         if not oldest or oldest[0].timestamp > since.seconds:
             time = told(oldest[0].timestamp) or "no time" if oldest else ""
-            left = f"the oldest record left is of {time}" if oldest else "nothing is left"
+            left = f"the oldest record left is of {time}" if oldest else "no record is left"
             raise GoneError(
-                f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than what is kept; of partition "
-                f"{at.partition} {left}. Use --from earliest for all there is"
+                f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than the topic's retention; of partition "
+                f"{at.partition} {left}. Use --from earliest for all records left"
             )
     return max(bounds.start, await log.offset_at(at, since.seconds))
 
@@ -137,13 +139,13 @@ async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncItera
 
 
 async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNSEEN) -> AsyncIterator[Record]:
-    """The records of a span, in order, one by one, with turns of the event loop for others between them.
+    """The records of a span, in order, one by one, with turns of the event loop for other tasks between them.
 
     Args:
-        log: where they are.
-        span: which.
+        log: the log to read.
+        span: the records to read.
         page: records of one read.
-        step: is told how many offsets are done, page by page; in the end, all of the span.
+        step: receives the number of offsets that are done, page by page; in the end, all of the span.
 
     Raises:
         LogError: the log cannot be read.
@@ -160,5 +162,5 @@ async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNS
 
 
 def size(spans: Sequence[Span]) -> int:
-    """Offsets in all of them."""
+    """The number of offsets in some spans."""
     return sum(span.size for span in spans)

@@ -75,6 +75,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("http://", "host"),
         ("https:///v1", "host"),
         ("http://[::1/v1", "URL"),
+        ("http://llm:99999/v1", "port"),
+        ("http://llm:x/v1", "port"),
+        ("http://llm:0/v1", "port"),
     ],
     "UPSTREAM_CONNECT_TIMEOUT_S": [("0", "greater than 0"), ("-1", "greater"), ("soon", "number"), ("1e9", "less")],
     "UPSTREAM_FIRST_TOKEN_TIMEOUT_S": [("nan", "a finite number"), ("inf", "a finite number")],
@@ -237,6 +240,21 @@ SECRET = "sk-hush"
 def test_a_key_with_a_line_break_is_refused_and_not_shown(variable: str, given: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{variable} is \(hidden\); allowed: a value without") as caught:
         load_settings({variable: given.format(SECRET)})
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (f"ftp://ada:{SECRET}@llm/v1", "'ftp://(hidden)@llm/v1'"),
+        (f"ada:{SECRET}@llm/v1", "'(hidden)@llm/v1'"),
+        (f"http://ada:{SECRET}/@x@llm:99999/v1", "'http://(hidden)@llm:99999/v1'"),
+    ],
+)
+def test_a_login_in_a_url_is_not_shown(given: str, shown: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"OPENAI_URL": given})
+    assert str(caught.value).startswith(f"OPENAI_URL is {shown}; allowed: ")
     assert SECRET not in str(caught.value)
 
 

@@ -39,8 +39,8 @@ def options(**given: Any) -> Options:
     ("given", "message"),
     [
         ({"where": ["colour=red"]}, f"there are key, {', '.join(FIELDS)}, and data.…"),
-        ({"since": "soon"}, "--from: 'soon' is no time"),
-        ({"until": "soon"}, "--to: 'soon' is no time"),
+        ({"since": "soon"}, "--from: 'soon' is not a time"),
+        ({"until": "soon"}, "--to: 'soon' is not a time"),
         ({"topic": "audit-events", "format": Format.FINETUNE}, "is made of chat-requests, not of audit-events"),
         ({"topic": "audit-events", "format": Format.BATCH}, "is made of chat-requests, not of audit-events"),
         ({"model": "m"}, "--model belongs to --format openai-batch"),
@@ -99,8 +99,8 @@ async def test_an_export_creates_no_topic(log: Reading, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("topic", "message"),
     [
-        ("chat-requests", "there is no chat-requests here: no worker has run on this log, or it is not the one"),
-        ("nope", "there is no topic 'nope'; those of Weir are "),
+        ("chat-requests", "there is no topic chat-requests here: no worker has run on this log, or it is another one"),
+        ("nope", "there is no topic 'nope'; Weir's topics are "),
     ],
 )
 async def test_a_log_that_is_not_of_weir_is_answered_in_one_line(

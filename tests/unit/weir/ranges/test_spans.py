@@ -75,7 +75,7 @@ async def test_a_partition_that_is_not_there_is_an_error(log: MemoryLog) -> None
 
 async def test_what_retention_took_is_an_error_and_not_a_smaller_range(log: MemoryLog) -> None:
     log.starts[at(0)] = 3
-    with pytest.raises(GoneError, match="older than what is kept"):
+    with pytest.raises(GoneError, match="older than the topic's retention"):
         await resolve(log, TOPIC, Time(NOW - 8 * DAY), Edge.LATEST, now=NOW, kept_s=7 * DAY)
     with pytest.raises(GoneError, match="starts at offset 3"):
         await resolve(log, TOPIC, Offsets({0: 2}), Edge.LATEST, now=NOW)

@@ -234,7 +234,7 @@ def test_what_is_wanted_can_be_written_down() -> None:
         ({"where": {"uid": "x" * (TEXT_MAX + 1)}}, "--where: 1 to "),
         ({"where": {"mood": "bad"}}, "--where: .* uid, tenant, model, username, ingress, code"),
         ({"where": {"": "x"}}, "--where: there is no field"),
-        ({"where": {"uid": "\udc80"}}, "--where: .* is no text"),
+        ({"where": {"uid": "\udc80"}}, "--where: .* is not text"),
     ],
 )
 def test_what_cannot_be_wanted_is_refused(wanted: dict[str, Any], reason: str) -> None:
