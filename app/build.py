@@ -14,12 +14,13 @@ from app.gauges import Gauges
 from app.membership import Neighbours
 from app.outside import Held
 from tables import feedback, prompts, quality, requests, terminals
-from weir.answering.answering import Answering, Rules
+from weir.answering.answering import Answering
 from weir.answering.calling import CallRules
 from weir.answering.continuing import Continuation
 from weir.answering.in_flight import Work
 from weir.answering.lineage import Provenance
 from weir.answering.reporting import Reporting
+from weir.answering.rules import Rules
 from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelling

@@ -28,7 +28,7 @@ from weir.worker import Worker
 READ_S = 10.0  # time to find one trace
 RECORDS_MAX = 50_000  # looked at for one trace
 PAGE = 1000
-EARLIER_S = 5.0  # clocks of workers differ
+EARLIER_S = 5.0  # clocks of workers differ; CLOCKS_APART_S earlier, RECORDS_MAX might be others' records
 TRUE = frozenset({"true", "1"})
 METRICS = (
     "status",

@@ -1,4 +1,4 @@
-"""Time: limits for waits that happen for every token, and turns of the event loop in long computations.
+"""Time: limits for waits that happen for every token, turns of the event loop in long computations, clocks.
 
 ``asyncio.timeout`` enters and leaves a scope, and puts a timer on the loop's heap, for every wait. Where nearly every
 wait is over long before its limit, one timer that looks from time to time is enough: starting and ending a wait is an
@@ -15,9 +15,17 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-__all__ = ["Alarm", "Patience", "Turn", "in_turns"]
+__all__ = ["CLOCKS_APART_S", "Alarm", "Patience", "Turn", "in_turns"]
 
 T = TypeVar("T")
+
+CLOCKS_APART_S: Final = 120.0
+"""How far apart the clocks of clients, workers and brokers may be, as far as we allow for it.
+
+What one of them dates is looked for in the log from so much earlier on. Too much costs the reading of two minutes of
+records; too little loses what is looked for. So it is longer than a clock that is kept by NTP is ever off, and than one
+that a person has set by hand.
+"""
 
 TURN_S: Final = 0.001  # of the event loop; ending a turn costs 5 µs, so a shorter one would begin to cost something
 

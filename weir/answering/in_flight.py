@@ -12,8 +12,11 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from weir import topics
-from weir.answering.answering import Answering, Claim, NotBegunError, Slot, Slots
+from weir.answering.answering import Answering
+from weir.answering.errors import NotBegunError
+from weir.answering.marks import Claim
 from weir.answering.reporting import LifecycleReport, Reporting
+from weir.answering.slots import Slot, Slots
 from weir.chat import frames, requests
 from weir.chat.admission import Admission
 from weir.chat.audit import SUBMIT, Audit, Caller

@@ -7,9 +7,9 @@ a worker that dies in between leaves it to be told again, and readers drop what 
 import logging
 import time
 
-from weir.answering.answering import Attempt
 from weir.answering.decisions import decision
 from weir.answering.lineage import Provenance
+from weir.answering.marks import Attempt
 from weir.chat.account import Account
 from weir.chat.ends import Ended
 from weir.chat.fold import Answer

@@ -16,10 +16,9 @@ from weir.chat.fold import Answer, fold
 from weir.chat.frames import Frame, Kind
 from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
-from weir.export.opinions import CLOCKS_S
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.spans import PAGE
-from weir.timing import in_turns
+from weir.timing import CLOCKS_APART_S, in_turns
 from weir.topics import CHAT_CHUNKS
 
 WINDOW_REQUESTS: Final = 5000
@@ -181,5 +180,5 @@ class Joining:
         record, request = found
         start = request.chunks_from
         if start <= 0:  # unknown for records that a client wrote to the topic itself: take the time instead
-            start = await self._log.offset_at(self._at, record.timestamp - CLOCKS_S)
+            start = await self._log.offset_at(self._at, record.timestamp - CLOCKS_APART_S)
         return Joined(record=record, request=request, start=start, answer=Answer(rid=request.event_id))

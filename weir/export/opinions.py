@@ -4,7 +4,7 @@ Only figures of each piece are held, and the place of a correction: texts are re
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from weir import envelope
 from weir.envelope import Event, MalformedRecordError
@@ -16,11 +16,9 @@ from weir.feedback import rules
 from weir.feedback.scores import Said, score_of, source_of
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.progress import Step
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import Span, each, since
 from weir.settings import Settings
 from weir.topics import AI_FEEDBACK
-
-CLOCKS_S: Final = 120.0  # how far apart the clocks of workers may be
 
 
 class Correction(NamedTuple):
@@ -59,12 +57,8 @@ class Opinions:
         Raises:
             LogError: the log cannot be read.
         """
-        found = []
-        for number in range(self._log.partitions(AI_FEEDBACK.name)):
-            at = Partition(AI_FEEDBACK.name, number)
-            start = await self._log.offset_at(at, since_s - CLOCKS_S)
-            found.append(Span(at, start, (await self._log.bounds(at)).end))
-        return found
+        count = self._log.partitions(AI_FEEDBACK.name)
+        return [await since(self._log, Partition(AI_FEEDBACK.name, number), since_s) for number in range(count)]
 
     async def read(self, spans: list[Span], step: Step) -> None:
         """Read the feedback in some spans.

@@ -24,7 +24,7 @@ from weir.insights.rows import RebuiltRow, Rows, partition_key
 from weir.insights.shard import Closing, Insight
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span
+from weir.ranges.spans import onward
 from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
@@ -127,18 +127,14 @@ class Swapping:
 
         windows = await Folding.of(table, number, self._judging, tell=told_of)
         spans = [
-            await self._since(topics.AGENT_METRICS.name, number, told.metrics),
-            await self._since(topics.AI_LEARNING_SIGNALS.name, number, told.signals),
+            await onward(self._log, Partition(topics.AGENT_METRICS.name, number), told.metrics),
+            await onward(self._log, Partition(topics.AI_LEARNING_SIGNALS.name, number), told.signals),
         ]
         async for record in merged(self._log, spans):
             if not still_own():
                 raise GivenAwayError
             await windows.take(record)
         return {source.value: span.end for source, span in zip(Source, spans, strict=True)}
-
-    async def _since(self, topic: str, number: int, cut: int) -> Span:
-        at = Partition(topic, number)
-        return Span(at, cut, max(cut, (await self._log.bounds(at)).end))
 
     async def _replace(
         self, asked: Asked, table: dict[bytes, bytes], folded: dict[str, int], still_own: Callable[[], bool]

@@ -8,6 +8,7 @@ Only when the insight is in the log is the window written down as judged, and af
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import NamedTuple
 
 from weir import envelope, topics
@@ -27,13 +28,13 @@ from weir.insights.swapping import Asked, GivenAwayError, Swapping, Tell
 from weir.insights.wording import event_id
 from weir.log.log import LogClient, LogError, LogRefusedError, Partition, Record
 from weir.log.partitioner import partition_for
+from weir.ranges.spans import each, since
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # pause before the log is tried again
 DEFECTS_MAX = 5  # tries of a swap that fails, and not for the log: a partition that waits for it counts nothing
 TICK_AGAIN_S = 60.0  # a tick that is not read yet waits behind a long backlog; another one would, too
-CLOCKS_MS = 60_000  # how far apart the clocks of producers, workers and brokers may be
 INPUTS = {source: topic for topic, source in SOURCES.items()}
 TICKS: dict[Source, Callable[[str], EventData]] = {
     Source.METRICS: lambda at: MetricsTick(at=at),
@@ -238,13 +239,11 @@ class Watching:
         """
         topic, key = topics.AI_INSIGHTS.name, insight.tenant.encode()
         at = Partition(topic, partition_for(key, self._log.partitions(topic)))
-        since_ms = end_ms - self._spans.ahead_ms - CLOCKS_MS
-        position, end = await self._log.offset_at(at, since_ms / 1000), (await self._log.bounds(at)).end
-        while position < end and (records := await self._log.read(at, position)):
-            for record in records:
+        span = await since(self._log, at, (end_ms - self._spans.ahead_ms) / 1000)
+        async with aclosing(each(self._log, span)) as records:
+            async for record in records:
                 if record.key == key and (found := _as(insight, record)) is not None:
                     return found
-            position = records[-1].offset + 1
         return None
 
     # -- the clock

@@ -1,6 +1,6 @@
 """Resolves a range of a topic: from two places in time to an offset range of each partition."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from weir.envelope import Json, utc_iso
@@ -8,7 +8,7 @@ from weir.log.log import Bounds, LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import GoneError, NothingError, UsageError
 from weir.ranges.progress import UNSEEN, Step
 from weir.ranges.when import Edge, Offsets, Time, When, told
-from weir.timing import Turn
+from weir.timing import CLOCKS_APART_S, Turn
 from weir.topics import TOPICS
 
 PAGE: Final = 1000  # records of one read
@@ -76,6 +76,44 @@ async def resolve(
     return spans
 
 
+async def since(log: LogClient, at: Partition, seconds: float) -> Span:
+    """The records of a partition that were written since a time, whatever clock told it: from a little before on.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    return await onward(log, at, await log.offset_at(at, seconds - CLOCKS_APART_S))
+
+
+async def onward(log: LogClient, at: Partition, start: int = 0) -> Span:
+    """The records of a partition from an offset on, as far as they go now.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    bounds = await log.bounds(at)
+    start = max(start, bounds.start)
+    return Span(at, start, max(start, bounds.end))
+
+
+async def gone_until_s(log: LogClient, at: Partition, now: float) -> float:
+    """The time before which records of a partition may be gone, in seconds since the epoch; 0 where none is.
+
+    Args:
+        log: where it is.
+        at: the partition.
+        now: the clock, for a partition of which nothing is left.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    start = (await log.bounds(at)).start
+    if not start:
+        return 0.0
+    oldest = await log.read(at, start, limit=1)
+    return oldest[0].timestamp if oldest else now
+
+
 def partitions_of(log: LogClient, topic: str) -> int:
     """How many partitions a topic has.
 
@@ -138,7 +176,7 @@ async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncItera
         position = found[-1].offset + 1
 
 
-async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNSEEN) -> AsyncIterator[Record]:
+async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNSEEN) -> AsyncGenerator[Record, None]:
     """The records of a span, in order, one by one, with turns of the event loop for other tasks between them.
 
     Args:

@@ -20,13 +20,12 @@ from weir.events.replays import ReplayEnded, ReplayStarted
 from weir.log.log import LogClient, Partition
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UsageError, WithdrawnError
-from weir.ranges.spans import Span, each, span_from
+from weir.ranges.spans import Span, each, since, span_from
 
 T = TypeVar("T")
 Told = TypeVar("Told", bound=EventData)
 
 _ID: Final = re.compile(RUN_ID)
-CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
 
 
 class Kind(StrEnum):
@@ -215,9 +214,7 @@ class Runs:
     async def _read(self, topic: str, key: bytes | None, since_s: float) -> AsyncIterator[Event]:
         count = self._log.partitions(topic)
         for number in range(count) if key is None else [partition_for(key, count)]:
-            at = Partition(topic, number)
-            span = Span(at, await self._log.offset_at(at, since_s - CLOCKS_S), (await self._log.bounds(at)).end)
-            async for record in each(self._log, span):
+            async for record in each(self._log, await since(self._log, Partition(topic, number), since_s)):
                 if key in {None, record.key} and (event := _event(record.value)) is not None:
                     yield event
 

@@ -8,9 +8,8 @@ from weir.envelope import MalformedRecordError
 from weir.log.log import LogClient, Partition
 from weir.rabbitmq import orders
 from weir.rabbitmq.orders import Order
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import each, since
 from weir.replay.dead_letters.outcomes import Sent
-from weir.replay.runs import CLOCKS_S
 
 
 async def orders_of(log: LogClient, submissions: Collection[str], since_s: float) -> dict[str, Order]:
@@ -27,9 +26,7 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
     found: dict[str, Order] = {}
     topic = topics.CHAT_DELIVERIES.name
     for number in range(log.partitions(topic)) if submissions else ():
-        at = Partition(topic, number)
-        span = Span(at, await log.offset_at(at, since_s - CLOCKS_S), (await log.bounds(at)).end)
-        async for record in each(log, span):
+        async for record in each(log, await since(log, Partition(topic, number), since_s)):
             try:
                 order = orders.decode(record.value)
             except MalformedRecordError:

@@ -24,7 +24,7 @@ from weir.log.log import Place as LogPlace
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders as deliveries
 from weir.rabbitmq.orders import Order
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import each, onward
 from weir.replay.dead_letters.choosing import CUT, Chosen
 from weir.replay.dead_letters.letters import HEADER, SOURCES, Letter, completed, parse
 from weir.replay.dead_letters.orders import order_again
@@ -89,8 +89,7 @@ class Sender:
         for topic in SOURCES:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
-                span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-                async for record in each(self._log, span):
+                async for record in each(self._log, await onward(self._log, at, self._run.end_of(at))):
                     self._recall(record, chosen)
         for name in self.places.keys() - set(told):
             await self._tell(chosen[name])

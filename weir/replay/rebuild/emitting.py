@@ -18,7 +18,7 @@ from weir.feedback.joining import Worth
 from weir.insights import partition
 from weir.insights.reading import Measured
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, each, records
+from weir.ranges.spans import Span, each, onward, records
 from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import INPUTS, Plan
 from weir.replay.rebuild.rebuilding import Rebuilt
@@ -97,7 +97,7 @@ class Emitting:
     async def _last(self, span: Span) -> dict[tuple[str, str], Worth]:
         """The numbers that were told anew last, by tenant and feedback: they stand behind the signal's own ones."""
         found: dict[tuple[str, str], Worth] = {}
-        async for record in each(self._log, Span(span.at, span.start, (await self._log.bounds(span.at)).end)):
+        async for record in each(self._log, await onward(self._log, span.at, span.start)):
             try:
                 event = envelope.decode(record.value)
                 if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:

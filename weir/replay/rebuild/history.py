@@ -7,7 +7,7 @@ from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights.reading import time_ms
 from weir.insights.shard import Insight
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import each, onward
 
 TYPES: dict[str, type[Insight]] = {model.EVENT_TYPE: model for model in (InsightRaised, InsightCleared)}
 
@@ -25,9 +25,7 @@ class History:
             LogError: the log cannot be read.
         """
         for number in range(log.partitions(topics.AI_INSIGHTS.name)):
-            at = Partition(topics.AI_INSIGHTS.name, number)
-            bounds = await log.bounds(at)
-            async for record in each(log, Span(at, bounds.start, bounds.end)):
+            async for record in each(log, await onward(log, Partition(topics.AI_INSIGHTS.name, number))):
                 self._take(record)
         return self
 

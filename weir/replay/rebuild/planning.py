@@ -10,9 +10,10 @@ from weir.insights.shard import Spans
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span, resolve, size
+from weir.ranges.spans import Span, gone_until_s, resolve, size
 from weir.ranges.when import Edge, Time, When
-from weir.replay.runs import CLOCKS_S, Run
+from weir.replay.runs import Run
+from weir.timing import CLOCKS_APART_S
 
 PARTITIONS = range(topics.AGENT_METRICS.partitions)
 INPUTS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
@@ -88,7 +89,7 @@ async def plan(
 
 async def _feedback(log: LogClient, since: When, now: float, kept_s: float | None) -> list[Span]:
     """What was given since then may be in the log a little earlier, as clocks differ."""
-    earlier = Time(since.seconds - CLOCKS_S) if isinstance(since, Time) else since
+    earlier = Time(since.seconds - CLOCKS_APART_S) if isinstance(since, Time) else since
     try:
         return await resolve(log, topics.AI_FEEDBACK.name, earlier, Edge.LATEST, now=now, kept_s=kept_s)
     except NothingError:
@@ -117,12 +118,9 @@ async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int
     """
     found_ms = 0
     for topic in INPUTS:
-        at = Partition(topic, number)
-        bounds = await log.bounds(at)
-        if bounds.start:
-            oldest = await log.read(at, bounds.start, limit=1)
-            oldest_ms = int((oldest[0].timestamp if oldest else now) * 1000)
-            found_ms = max(found_ms, _boundary(oldest_ms + spans.ahead_ms, spans.size_ms))
+        gone_ms = int(await gone_until_s(log, Partition(topic, number), now) * 1000)
+        if gone_ms:
+            found_ms = max(found_ms, _boundary(gone_ms + spans.ahead_ms, spans.size_ms))
     return found_ms
 
 

@@ -30,13 +30,13 @@ from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
 from weir.log.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
 from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import each, onward, since
 from weir.replay.report.comparison import Compared, Outcome
 from weir.replay.report.likeness import likeness
 from weir.replay.requests.answered import Answered, Ended
 from weir.replay.requests.plans import Plan, plan_from
 from weir.replay.requests.selecting import Original
-from weir.replay.runs import CLOCKS_S, Run, started_s
+from weir.replay.runs import Run, started_s
 from weir.settings import Settings
 from weir.telemetry.traceparent import mint
 
@@ -128,11 +128,13 @@ class Asking:
         for uid, original in self._originals.items():
             if uid not in self.compared:
                 body = {"model": self._plan.model or original.request.body.get("model")}
-                since = self._run.end_of(self._place(topics.CHAT_CHUNKS.name, uid))
-                self._answered.watch(again(original.request, body, run=self._run, plan=self._plan, chunks_from=since))
+                chunks_from = self._run.end_of(self._place(topics.CHAT_CHUNKS.name, uid))
+                self._answered.watch(
+                    again(original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from)
+                )
         runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
         # From where it began: it may have been cancelled while its requests were looked for.
-        began = await self._log.offset_at(runs, started_s(self._run.id) - CLOCKS_S)
+        began = (await since(self._log, runs, started_s(self._run.id))).start
         await self._log.follow(runs, began, self._hear_of_run)
         followed.append(runs)
         hearers: list[tuple[str, Deliver]] = [
@@ -142,7 +144,7 @@ class Asking:
         for topic, hear in hearers:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
-                span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
+                span = await onward(self._log, at, self._run.end_of(at))
                 async for record in each(self._log, span):
                     hear((record,))
                 await self._log.follow(at, span.end, hear)

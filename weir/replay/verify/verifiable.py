@@ -11,7 +11,7 @@ from weir.insights.rows import Rows
 from weir.log.log import Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UsageError
-from weir.ranges.spans import Span
+from weir.ranges.spans import onward
 from weir.replay.rebuild.planning import INPUTS, whole_ms
 from weir.replay.rebuild.rebuilding import read_feedback
 from weir.replay.rebuild.rescoring import Formula
@@ -110,7 +110,6 @@ class Verifiable:
         count = self._log.partitions(topics.AI_FEEDBACK.name)
         formula = Formula(self._worker.settings, count, from_ms)
         for number in range(count):
-            at = Partition(topics.AI_FEEDBACK.name, number)
-            bounds = await self._log.bounds(at)
-            await read_feedback(self._log, [Span(at, bounds.start, bounds.end)], formula)
+            span = await onward(self._log, Partition(topics.AI_FEEDBACK.name, number))
+            await read_feedback(self._log, [span], formula)
         return formula

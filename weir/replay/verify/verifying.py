@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from weir.envelope import Json
-from weir.log.log import LogClient, Partition, Record
+from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span
+from weir.ranges.spans import Span, gone_until_s
 from weir.replay.verify.folds.base import Fold
 
 LOOK_S: Final = 0.5  # between two looks at what differs
@@ -190,11 +190,4 @@ async def oldest_s(log: LogClient, topics: tuple[str, ...], number: int, now: fl
     Raises:
         LogError: the log cannot be read.
     """
-    found = 0.0
-    for topic in topics:
-        at = Partition(topic, number)
-        bounds = await log.bounds(at)
-        if bounds.start:
-            oldest: list[Record] = await log.read(at, bounds.start, limit=1)
-            found = max(found, oldest[0].timestamp if oldest else now)
-    return found
+    return max([await gone_until_s(log, Partition(topic, number), now) for topic in topics])

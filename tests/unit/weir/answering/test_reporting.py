@@ -12,8 +12,8 @@ from tests.unit.weir.chat.helpers import begin, chunk, ends, says, takeover
 from tests.unit.weir.log.memory_log import MemoryLog, tails_of
 from tests.unit.weir.workers import worker_of
 from weir import envelope
-from weir.answering.answering import Attempt
 from weir.answering.continuing import INTERRUPTED, Plan
+from weir.answering.marks import Attempt
 from weir.answering.reporting import LifecycleReport, Reporting
 from weir.chat import frames
 from weir.chat.ends import Ended

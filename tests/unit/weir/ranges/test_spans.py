@@ -9,9 +9,10 @@ from tests.unit.weir.ranges.steps import HeardStep
 from weir import timing
 from weir.log.log import LogUnavailableError, Partition
 from weir.ranges.errors import GoneError, NothingError, UsageError
-from weir.ranges.spans import Span, each, records, resolve, span_from
+from weir.ranges.spans import Span, each, gone_until_s, onward, records, resolve, since, span_from
 from weir.ranges.when import Edge, Offsets, Time
 from weir.settings import DAY
+from weir.timing import CLOCKS_APART_S
 from weir.topics import CHAT_REQUESTS
 
 TOPIC = CHAT_REQUESTS.name
@@ -134,6 +135,41 @@ async def test_others_have_their_turn_while_a_span_is_read(log: MemoryLog, monke
     assert len([record async for record in each(log, Span(at(0), 0, 20))]) == 20
     task.cancel()
     assert turns >= 20
+
+
+@pytest.mark.parametrize(
+    ("kept_from", "start", "span"),
+    [
+        (0, 0, (0, 24)),
+        (0, 5, (5, 24)),
+        (7, 5, (7, 24)),
+        (0, 24, (24, 24)),
+        (0, 30, (30, 30)),  # a position that the log does not reach any more is empty, and no error
+    ],
+)
+async def test_from_an_offset_on_is_what_is_left_as_far_as_it_goes_now(
+    log: MemoryLog, kept_from: int, start: int, span: tuple[int, int]
+) -> None:
+    log.starts[at(0)] = kept_from
+    assert await onward(log, at(0), start) == Span(at(0), *span)
+
+
+@pytest.mark.parametrize("seconds", [NOW, NOW - 1.0, NOW + 1.0])
+async def test_what_any_clock_dates_is_looked_for_from_so_much_earlier_as_clocks_differ(seconds: float) -> None:
+    log = MemoryLog()
+    early = seconds - CLOCKS_APART_S
+    for log.now in (early - 1.0, early, seconds, seconds + 9.0):
+        log.put(at(0), b"k", b"v")
+    assert await since(log, at(0), seconds) == Span(at(0), 1, 4)
+
+
+@pytest.mark.parametrize(("kept_from", "seconds"), [(0, 0.0), (1, 101.0), (3, 103.0), (4, NOW)])
+async def test_what_may_be_gone_is_older_than_the_oldest_record_that_is_left(kept_from: int, seconds: float) -> None:
+    log = MemoryLog()
+    for log.now in (100.0, 101.0, 102.0, 103.0):
+        log.put(at(0), b"k", b"v")
+    log.starts[at(0)] = kept_from
+    assert await gone_until_s(log, at(0), NOW) == seconds
 
 
 def test_a_span_can_be_written_down() -> None:

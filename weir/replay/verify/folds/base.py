@@ -5,8 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from weir.envelope import Json, seconds_of
 from weir.log.log import Record
-
-CLOCKS_S = 120.0  # how far apart the clocks of workers and of the log may be
+from weir.timing import CLOCKS_APART_S
 
 
 class Fold(Protocol):
@@ -33,4 +32,4 @@ class Fold(Protocol):
 def before(time: Any, oldest_s: float) -> bool:
     """Whether a time (ISO 8601, or seconds) may lie before the oldest record that is left; what is none may."""
     seconds = time if isinstance(time, float | int) else seconds_of(str(time))
-    return bool(oldest_s) and (seconds is None or seconds < oldest_s + CLOCKS_S)
+    return bool(oldest_s) and (seconds is None or seconds < oldest_s + CLOCKS_APART_S)

@@ -242,7 +242,7 @@ async def test_what_retention_has_taken_the_beginning_of_cannot_be_verified() ->
 async def test_windows_agree_while_the_worker_lags_and_a_figure_that_is_wrong_is_found(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifying, "STILL_S", 0.5)  # the worker lags by less
+    monkeypatch.setattr(verifying, "STILL_S", 20.0)  # the worker lags by less, also on a busy machine
     world = World(random.Random(seed))
     desk = Desk(world.log)
     world.load(300)
@@ -261,6 +261,7 @@ async def test_windows_agree_while_the_worker_lags_and_a_figure_that_is_wrong_is
         if record.key == f"window/{span.path}".encode()
     )
     rows.put_window(span, row)
+    monkeypatch.setattr(verifying, "STILL_S", 0.02)
     told = await desk.verify("quality")
     assert [(one["field"], one["live"] - one["rebuilt"]) for one in told.differences] == [("failed", 1)]
     assert "failed is" in told.as_text(20)
