@@ -70,6 +70,10 @@ class Landing:
         """As the log client's."""
         return self._log.partitions(topic)
 
+    def record_max_bytes(self, topic: str) -> int:
+        """As the log client's."""
+        return self._log.record_max_bytes(topic)
+
     async def landed(self) -> None:
         """Wait for all of it."""
         landings, self._landings = self._landings, []
@@ -105,6 +109,10 @@ class RowKeeper:
     def partitions(self, topic: str) -> int:
         """As the log client's."""
         return self._landing.partitions(topic)
+
+    def record_max_bytes(self, topic: str) -> int:
+        """As the log client's."""
+        return self._landing.record_max_bytes(topic)
 
     def append(self, topic: str, partition: int, key: bytes, value: bytes, _headers: Headers = ()) -> Awaitable[int]:
         """As the log client's."""
