@@ -133,7 +133,7 @@ async def test_a_swap_that_fails_is_tried_again_and_at_last_given_up_so_that_rec
     world.owner.rows.before_put = lambda _: None
     row = Rows(world.owner.table).rebuilt(0)
     assert tries >= watching.DEFECTS_MAX
-    assert (row.swapping, row.run, row.why) == ("", "", "a defect, which the worker's log tells of")
+    assert (row.swapping, row.run, row.why) == ("", "", "a defect: see the worker's log")
     assert "RuntimeError: a defect" in caplog.text
     folded = world.owner.watching.counts.folded.total()
     world.load(100)
