@@ -7,11 +7,12 @@ from faust.types import StreamT
 from app import app
 from app.core import unacknowledged
 from weir import topics
-from weir.answering.answering import Answering, Rules
+from weir.answering.answering import Answering
 from weir.answering.calling import CallRules
 from weir.answering.continuing import Continuation
 from weir.answering.in_flight import Work
 from weir.answering.lineage import Provenance
+from weir.answering.rules import Rules
 from weir.chat.frames import Kind
 from weir.lineage.process import SqlProcess
 from weir.llm.calls import Allowance

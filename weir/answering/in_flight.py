@@ -19,9 +19,12 @@ from tables import requests as rows
 from tables import terminals
 from tables.terminals import Ended
 from weir import topics
-from weir.answering.answering import Answering, Claim, NotBegunError, Slot, Slots
+from weir.answering.answering import Answering
+from weir.answering.errors import NotBegunError
 from weir.answering.lineage import Provenance
+from weir.answering.marks import Claim
 from weir.answering.reporting import Story
+from weir.answering.slots import Slot, Slots
 from weir.chat import frames, requests
 from weir.chat.admission import Admission
 from weir.chat.audit import SUBMIT, Caller

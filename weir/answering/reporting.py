@@ -9,9 +9,9 @@ import time
 
 from app.core import Weir
 from tables.terminals import Ended
-from weir.answering.answering import Attempt
 from weir.answering.decisions import decision
 from weir.answering.lineage import Provenance
+from weir.answering.marks import Attempt
 from weir.chat.account import Account
 from weir.chat.fold import Answer
 from weir.chat.frames import Kind, Terminal

@@ -15,8 +15,10 @@ from tests.unit.weir.answering.helpers import REQUEST
 from tests.unit.weir.chat.helpers import begin, ends, says
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
 from weir import envelope
-from weir.answering.answering import Attempt, Claim, NotBegunError, Slot, Slots
+from weir.answering.errors import NotBegunError
 from weir.answering.in_flight import Work
+from weir.answering.marks import Attempt, Claim
+from weir.answering.slots import Slot
 from weir.chat import frames, requests
 from weir.chat.fold import Answer
 from weir.chat.frames import Status, Terminal
@@ -226,27 +228,6 @@ async def test_one_whose_fate_is_in_doubt_is_answered_when_its_event_comes(app: 
     ended = terminals.get(REQUEST.uid)
     assert ended is not None
     assert ended.rid == REQUEST.event_id
-
-
-async def test_places_are_given_in_turn_and_none_is_lost() -> None:
-    slots = Slots(2)
-    assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
-    turns: list[int] = []
-
-    async def wait(n: int) -> None:
-        await slots.acquire()
-        turns.append(n)
-
-    waiting = [asyncio.create_task(wait(n)) for n in range(3)]
-    await asyncio.sleep(0)
-    waiting[0].cancel()
-    slots.release()
-    waiting[1].cancel()  # in the moment that it is its turn
-    await asyncio.gather(*waiting, return_exceptions=True)
-    assert turns == [2]
-    slots.release()
-    slots.release()
-    assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("state", [None, "running", "completed"])

@@ -13,8 +13,8 @@ from tests.unit.weir.answering.helpers import AT, REQUEST
 from tests.unit.weir.chat.helpers import begin, chunk, ends, says, takeover
 from tests.unit.weir.log.memory_log import MemoryLog, tails_of
 from weir import envelope
-from weir.answering.answering import Attempt
 from weir.answering.continuing import INTERRUPTED, Plan
+from weir.answering.marks import Attempt
 from weir.answering.reporting import Story
 from weir.chat import frames
 from weir.chat.fold import Answer
