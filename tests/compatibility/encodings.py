@@ -30,8 +30,8 @@ def named(events: bytes) -> bytes:
 
 SHEET = Sheet(
     title="Encodings",
-    about="A body that is nearly JSON, nearly UTF-8, or has a wrong content type is read by its content. Characters and "
-    "numbers that JSON cannot hold become a replacement character or null, and the answer is kept.",
+    about="A body that is nearly JSON, nearly UTF-8, or has a wrong content type is read by its content. Characters "
+    "and numbers that JSON cannot hold become a replacement character or null, and the answer is kept.",
     cases=(
         EndCase(
             id="encoding-halves-escaped",
