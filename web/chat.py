@@ -25,7 +25,10 @@ from weir.chat.assembling import assembled
 from weir.chat.cancelling import withdraw
 from weir.chat.frames import ANYBODY
 from weir.chat.lifecycle import TERMINAL
-from weir.chat.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
+from weir.chat.reading.delivery import Delivery
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import counted
+from weir.chat.reading.resuming import repeated, resumed, uid_at
 from weir.chat.requests import ChatRequest, OnDisconnect
 from weir.envelope import Json, new_id
 from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError

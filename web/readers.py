@@ -15,7 +15,8 @@ from app.core import Weir
 from weir.chat import frames
 from weir.chat.cancelling import withdraw
 from weir.chat.frames import Frame, Kind
-from weir.chat.reading import marks, origin
+from weir.chat.reading.identifying import origin
+from weir.chat.reading.stored import marks
 from weir.envelope import new_id
 from weir.errors import ApiError
 from weir.log.log import LogError, LogUnavailableError, Partition

@@ -19,7 +19,9 @@ from web.queries import integer
 from weir.chat.assembling import Assembled, assembled
 from weir.chat.decoding import decode
 from weir.chat.lifecycle import State
-from weir.chat.reading import counted, deliveries, stored
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import counted
+from weir.chat.reading.stored import stored
 from weir.chat.validation import check_uid
 from weir.envelope import Json
 from weir.errors import InvalidRequestError, UnavailableError

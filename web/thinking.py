@@ -17,7 +17,7 @@ from web.requests import uid_of
 from weir import envelope, topics
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.notes import Notes
-from weir.chat.reading import noted
+from weir.chat.reading.stored import noted
 from weir.envelope import Event, Json, MalformedRecordError, seconds_of
 from weir.errors import UnavailableError
 from weir.events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
