@@ -1,4 +1,4 @@
-"""A run that sends dead letters again: decided on once, done at most once, whatever is killed."""
+"""A run that sends dead letters again: decided on once, done at most once, whatever process is killed."""
 
 import asyncio
 import time
@@ -23,17 +23,17 @@ from weir.replay.dead_letters.resending import Sender
 from weir.replay.runs import Kind, Run, Runs, check_wanted
 
 BATCH: Final = 50  # letters on their way at the same time
-RANGE_MAX: Final = 250_000  # letters to choose from: what is known of each is held in memory, a kilobyte or less
+RANGE_MAX: Final = 250_000  # letters to choose from: a kilobyte or less is held in memory for each
 LETTERS: Final = topics.CHAT_DEAD_LETTERS.name
 
 
 class Steps(NamedTuple):
-    """Who is told how far it is."""
+    """Callbacks for the progress of a run."""
 
-    began: Callable[[str, int], None]  # a run's id, and how many letters it sends
-    sent: Callable[[int], None]  # so many letters more
-    waits: Callable[[int], None]  # for the ends of so many requests
-    ended: Callable[[], None]  # one more has ended
+    began: Callable[[str, int], None]  # a run's id, and the number of letters that it sends
+    sent: Callable[[int], None]  # called with a number of letters that were sent
+    waits: Callable[[int], None]  # called with the number of requests whose ends are awaited
+    ended: Callable[[], None]  # one more request has ended
 
 
 UNSEEN: Final = Steps(began=lambda *_: None, sent=lambda _: None, waits=lambda _: None, ended=lambda: None)
@@ -41,15 +41,15 @@ UNSEEN: Final = Steps(began=lambda *_: None, sent=lambda _: None, waits=lambda _
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How it is done."""
+    """The speed of a run, and how long it waits."""
 
-    rate: float | None = None  # letters a second
-    wait: bool = True  # for the ends of requests
-    patience_s: float = 300.0  # how long nothing may happen meanwhile
+    rate: float | None = None  # letters per second
+    wait: bool = True  # whether to wait for the ends of requests
+    patience_s: float = 300.0  # how long to wait without any progress
 
 
 class Redriving:
-    """Sends dead letters again, for one command."""
+    """Carries out a run over dead letters, for one command."""
 
     def __init__(self, app: Weir, steps: Steps) -> None:
         self._app, self._steps = app, steps
@@ -58,10 +58,10 @@ class Redriving:
         self._runs = Runs(app.log_client, app.events, tenant=self._tenant)
 
     async def look(self, since: When, until: When, wanted: Wanted) -> Json:
-        """What would be sent; writes nothing.
+        """A report of the letters that would be sent; writes nothing.
 
         Raises:
-            ReplayError: there is no such thing.
+            ReplayError: there is no such letter.
             LogError: the log cannot be read.
         """
         return report_of(await choose(self._log, await self._spans(since, until), wanted))
@@ -71,12 +71,12 @@ class Redriving:
 
         Args:
             since: the first letter.
-            until: the end.
-            wanted: which letters.
+            until: the end of the range.
+            wanted: the conditions that letters must meet.
             by: ``cli`` or ``http``.
 
         Raises:
-            ReplayError: there is no such thing.
+            ReplayError: there is no such letter.
             LogError: the log is away; nothing has begun.
         """
         spans = await self._spans(since, until)
@@ -91,19 +91,19 @@ class Redriving:
         return spans
 
     async def carry_out(self, run: Run, pace: Pace) -> Json:
-        """Bring a run to its end, from where it stands; of one that has ended, its report.
+        """Bring a run to its end, from where it stands; returns its report, also if it has ended already.
 
         Args:
-            run: from `begin`, or found.
-            pace: how it is done.
+            run: a run from `begin`, or one that was found.
+            pace: the speed of the run.
 
         Raises:
-            WithdrawnError: somebody has cancelled it.
-            ReplayError: it is no run over dead letters; or it stopped before its end.
+            WithdrawnError: the run was cancelled.
+            ReplayError: the run is not over dead letters; or it stopped before its end.
             LogError: the log is away.
         """
         if run.kind is not Kind.DEAD_LETTERS:
-            raise UsageError(f"run {run.id} is no run over dead letters: it is of {run.kind}")
+            raise UsageError(f"run {run.id} is not a run over dead letters but of {run.kind}")
         check_wanted(run)
         if run.ended is not None and run.is_over:
             return run.ended.summary
@@ -149,7 +149,7 @@ class Redriving:
         return report
 
     async def _sender(self, run: Run, choice: Choice) -> Sender:
-        """With what is needed of the log, and with what the run has sent before."""
+        """The sender of a run, with the orders that it needs, and with the letters that the run has sent before."""
         ordered = {one.ordered: one.accepted_at for one in choice.chosen if one.ordered is not None}
         sender = Sender(
             self._log,
@@ -178,7 +178,7 @@ class Redriving:
     async def _batches(
         self, spans: Sequence[Span], chosen: Sequence[Chosen], batch_max: int
     ) -> AsyncIterator[list[tuple[Chosen, Record]]]:
-        """The chosen letters, as they stand in the log."""
+        """The chosen letters, as they are in the log."""
         wanted = {(one.at, one.offset): one for one in chosen}
         batch: list[tuple[Chosen, Record]] = []
         for span in spans:

@@ -1,4 +1,4 @@
-"""A replay of requests from its beginning to its report: the command and POST /replays do the same."""
+"""Runs a replay of requests from its beginning to its report, for the command and for POST /replays alike."""
 
 import time
 from dataclasses import replace
@@ -20,7 +20,8 @@ from weir.replay.requests.plans import Plan, plan_from
 from weir.replay.requests.selecting import Selection, select
 from weir.replay.runs import Kind, Run, Runs, check_wanted
 
-SHOWN: Final = ("where", "route", "limit", "rate", "concurrency")  # of a plan, beside what a report always tells
+# fields of a plan, besides those that a report always shows
+SHOWN: Final = ("where", "route", "limit", "rate", "concurrency")
 WATCHED: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
 
 
@@ -30,10 +31,10 @@ def runs_of(app: Weir) -> Runs:
 
 
 async def draft(app: Weir, plan: Plan) -> Run:
-    """What a plan would do, without doing it.
+    """Make the run of a plan, without beginning it.
 
     Raises:
-        ReplayError: it cannot be done; the message says why.
+        ReplayError: the plan cannot be carried out; the message says why.
         LogError: the log cannot be read.
     """
     fixed, found = await _range(app, plan)
@@ -41,39 +42,39 @@ async def draft(app: Weir, plan: Plan) -> Run:
 
 
 async def begin(app: Weir, plan: Plan, *, by: str) -> Run:
-    """Write down what a plan does; it is carried out by `carry_out`.
+    """Write the run of a plan down; `carry_out` carries it out.
 
     Args:
-        app: with a log that is open.
-        plan: what.
+        app: the application, with a log that is open.
+        plan: the plan.
         by: ``cli`` or ``http``.
 
     Raises:
-        ReplayError: it cannot be done; the message says why.
-        LogError: it may or may not be written down.
+        ReplayError: the plan cannot be carried out; the message says why.
+        LogError: the run may or may not be written down.
     """
     fixed, found = await _range(app, plan)
     return await runs_of(app).begin(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
 
 
 async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> Report:
-    """Replay what is left of a run, and write down its report.
+    """Replay the rest of a run, and write down its report.
 
     Args:
-        app: with a log that is open.
-        run: from `begin`, or found.
-        steps: are told how far it has come.
-        patience_s: without any answer for so long, it is given up.
+        app: the application, with a log that is open.
+        run: a run from `begin`, or one that was found.
+        steps: called with the progress.
+        patience_s: how long the run waits without any answer before it is given up.
 
     Raises:
-        ReplayError: it could not be finished; the message says why.
+        ReplayError: the run could not be finished; the message says why.
         LogError: the log refuses.
     """
     check_wanted(run)
     if run.is_over:
         return await report(app, run)
     selection = await select(app.log_client, run, app.prices, steps, app.settings)
-    await _tell_selected(app, run, selection)
+    await _publish_selected(app, run, selection)
     known = await _compared(app, run)
     with steps("replayed", len(selection.originals)) as replaying:
         replaying.advance(len(known))
@@ -89,7 +90,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
             settings=app.settings,
         )
         compared = await asking.run(known)
-    await _surely_told(app, run, compared)
+    await _ensure_published(app, run, compared)
     made = report_of(_facts(run, len(compared), selection.passed_over, ended_at=utc_iso()), compared)
     await runs_of(app).still_wanted(run)
     await runs_of(app).end(run, made.as_json(rows=False))
@@ -97,7 +98,7 @@ async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> 
 
 
 async def count(app: Weir, run: Run) -> int:
-    """How many pairs a run has told.
+    """The number of pairs that a run has published.
 
     Raises:
         LogError: the log cannot be read.
@@ -106,10 +107,10 @@ async def count(app: Weir, run: Run) -> int:
 
 
 async def cancel(app: Weir, run: Run) -> bool:
-    """Have a run asked no further, whoever carries it out; False if it is over.
+    """Stop a run from asking any further, on whichever worker it runs; False if it is over.
 
     Raises:
-        LogError: it may or may not be cancelled.
+        LogError: the run may or may not be cancelled.
     """
     if run.is_over:
         return False
@@ -121,9 +122,9 @@ async def report(app: Weir, run: Run, *, texts: bool = True) -> Report:
     """The report of a run as far as it has come.
 
     Args:
-        app: with a log that is open.
-        run: which.
-        texts: whether what was said is in it, where the run was asked for it.
+        app: the application, with a log that is open.
+        run: the run.
+        texts: whether to include the texts of answers, if the run was asked for them.
 
     Raises:
         LogError: the log cannot be read.
@@ -136,15 +137,15 @@ async def report(app: Weir, run: Run, *, texts: bool = True) -> Report:
     return report_of(_facts(run, selected, passed_over, ended_at=ended_at), compared)
 
 
-async def _tell_selected(app: Weir, run: Run, selection: Selection) -> None:
-    """So that a report knows of how many, also while the run goes on."""
-    told = ReplaySelected(run=run.id, selected=len(selection.originals), passed_over=selection.passed_over)
+async def _publish_selected(app: Weir, run: Run, selection: Selection) -> None:
+    """Publish the number of selected requests, so that a report has it while the run goes on."""
+    data = ReplaySelected(run=run.id, selected=len(selection.originals), passed_over=selection.passed_over)
     tenant = app.settings.default_tenant
-    await app.events.publish(told, tenant, event_id=derived_id("replay.selected", run.id, told.model_dump_json()))
+    await app.events.publish(data, tenant, event_id=derived_id("replay.selected", run.id, data.model_dump_json()))
 
 
-async def _surely_told(app: Weir, run: Run, compared: list[Compared]) -> None:
-    """Have each pair in the log: while that is away, events may have been dropped."""
+async def _ensure_published(app: Weir, run: Run, compared: list[Compared]) -> None:
+    """Make sure that each pair is in the log: while the log was away, events may have been dropped."""
     known = {pair.uid for pair in await _compared(app, run, texts=False)}
     for pair in compared:
         if pair.uid not in known:
@@ -178,7 +179,7 @@ def _facts(run: Run, selected: int, passed_over: dict[str, int], *, ended_at: st
 
 
 async def _range(app: Weir, plan: Plan) -> tuple[Plan, list[spans.Span]]:
-    """The plan with times in the place of ages, and the records that it means."""
+    """The plan with times instead of ages, and the spans that it covers."""
     now = time.time()
     since = parse(plan.since, now=now, option="--from")
     until = parse(plan.until, now=now, option="--to")

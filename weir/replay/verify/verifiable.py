@@ -1,4 +1,4 @@
-"""The tables that can be verified, and what each is made of."""
+"""The tables that can be verified, and the topics from which each is made."""
 
 import time
 from collections.abc import Callable
@@ -30,17 +30,17 @@ NAMES: Final = ("terminals", "requests", "feedback", "prompts", "quality")
 
 
 class Verifiable:
-    """The tables of an application."""
+    """The tables of an application that can be verified."""
 
     def __init__(self, app: Weir) -> None:
         self._app, self._log = app, app.log_client
         self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
 
     def table(self, name: str) -> Table:
-        """A table by its name.
+        """Find a table by its name.
 
         Raises:
-            UsageError: there is none of this name.
+            UsageError: there is no table of this name.
         """
         found = self._all().get(name)
         if found is None:
@@ -93,9 +93,9 @@ class Verifiable:
         return fold
 
     async def _formula(self, run_id: str) -> Formula | None:
-        """What windows that were rebuilt hold: the numbers of that run, which signals in the log do not have.
+        """The formula whose numbers rebuilt windows hold: that of the run, as the log's signals have other numbers.
 
-        None where the run is forgotten: its signals have gone long before it.
+        None if the run is forgotten: its signals have gone long before it.
         """
         runs = Runs(self._log, self._app.events, tenant=self._app.settings.default_tenant)
         try:

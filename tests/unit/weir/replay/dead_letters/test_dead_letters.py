@@ -325,7 +325,7 @@ async def test_where_nothing_happens_any_more_the_command_stops_and_can_go_on(ap
 async def test_a_run_of_another_kind_is_not_resumed(app: Any, log: MemoryLog) -> None:
     log.now = time.time()
     run = await Runs(log, app.events, tenant="default").begin(Kind.FEEDBACK, {}, [], by="cli")
-    with pytest.raises(UsageError, match="it is of feedback"):
+    with pytest.raises(UsageError, match="is not a run over dead letters but of feedback"):
         await resumed(app, run.id)
 
 
