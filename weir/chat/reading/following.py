@@ -6,8 +6,8 @@ from contextlib import aclosing, closing
 
 from weir.chat.fold import Answer
 from weir.chat.reading.delivery import IDLE, Delivery, news_of
-from weir.chat.reading.pages import PAGE_RECORDS, Pages
 from weir.chat.reading.identifying import identify
+from weir.chat.reading.pages import PAGE_RECORDS, Pages
 from weir.chat.restarts import restarts_of
 from weir.errors import AnswerGoneError, ApiError
 from weir.log.log import Partition, Record

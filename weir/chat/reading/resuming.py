@@ -8,8 +8,8 @@ from weir.chat.fold import Answer
 from weir.chat.frames import Frame
 from weir.chat.reading.delivery import IDLE, Delivery
 from weir.chat.reading.following import follow
-from weir.chat.reading.pages import PAGE_RECORDS
 from weir.chat.reading.identifying import identify
+from weir.chat.reading.pages import PAGE_RECORDS
 from weir.errors import AnswerGoneError, InvalidRequestError
 from weir.log.log import LogClient, Partition
 from weir.log.tails import Tails
