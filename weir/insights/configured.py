@@ -37,3 +37,8 @@ def limits(settings: Settings) -> Limits:
         drought_expected=settings.insight_drought_expected,
         normal_after=settings.insight_windows_kept,
     )
+
+
+def tick_s(settings: Settings) -> float:
+    """Seconds between two looks at the clock: a window without news closes that much later."""
+    return min(5.0, settings.insight_window_s / 4)

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from weir import topics
 from weir.envelope import MalformedRecordError
 from weir.events.metrics import QualityRebuilt
+from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Source
@@ -24,7 +25,6 @@ from weir.insights.shard import Closing, Insight
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
 from weir.ranges.spans import onward
-from weir.replay.rebuild.rescoring import fingerprint
 from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from app.core import Weir
 from weir import topics
 from weir.envelope import Json
 from weir.events.replays import ReplayRedriven
@@ -21,6 +20,7 @@ from weir.replay.dead_letters.orders import orders_of
 from weir.replay.dead_letters.outcomes import Outcomes
 from weir.replay.dead_letters.resending import Sender
 from weir.replay.runs import Kind, Run, Runs, check_wanted
+from weir.worker import Worker
 
 BATCH: Final = 50  # letters on their way at the same time
 RANGE_MAX: Final = 250_000  # letters to choose from: a kilobyte or less is held in memory for each
@@ -51,11 +51,11 @@ class Pace:
 class Redriving:
     """Carries out a run over dead letters, for one command."""
 
-    def __init__(self, app: Weir, steps: Steps) -> None:
-        self._app, self._steps = app, steps
-        self._log = app.log_client
-        self._tenant = app.settings.default_tenant
-        self._runs = Runs(app.log_client, app.events, tenant=self._tenant)
+    def __init__(self, worker: Worker, steps: Steps) -> None:
+        self._worker, self._steps = worker, steps
+        self._log = worker.log
+        self._tenant = worker.settings.default_tenant
+        self._runs = Runs(worker.log, worker.events, tenant=self._tenant)
 
     async def look(self, since: When, until: When, wanted: Wanted) -> Json:
         """A report of the letters that would be sent; writes nothing.
@@ -84,7 +84,7 @@ class Redriving:
         return await self._runs.begin(Kind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
 
     async def _spans(self, since: When, until: When) -> list[Span]:
-        kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._app.settings)
+        kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._worker.settings)
         spans = await resolve(self._log, LETTERS, since, until, now=time.time(), kept_s=kept_s)
         if size(spans) > RANGE_MAX:
             raise UsageError(f"--from: {size(spans)} letters are to choose from: ask for a smaller range ({RANGE_MAX})")
@@ -126,7 +126,7 @@ class Redriving:
         await self._send(run, choice, sender, pace)
         outcomes = Outcomes(
             self._log,
-            self._app.tails,
+            self._worker.tails,
             patience_s=pace.patience_s,
             on_end=self._steps.ended,
             still_wanted=lambda: self._runs.still_wanted(run),
@@ -153,11 +153,11 @@ class Redriving:
         ordered = {one.ordered: one.accepted_at for one in choice.chosen if one.ordered is not None}
         sender = Sender(
             self._log,
-            self._app.events,
+            self._worker.events,
             run,
             tenant=self._tenant,
             orders=await orders_of(self._log, ordered.keys(), min(ordered.values(), default=0.0)),
-            value_max_bytes=self._app.settings.record_value_max_bytes,
+            value_max_bytes=self._worker.settings.record_value_max_bytes,
         )
         told = {event.data.get("letter") for event in await self._runs.results(run.id, ReplayRedriven)}
         await sender.recall({one.id: one for one in choice.chosen}, {str(letter) for letter in told})

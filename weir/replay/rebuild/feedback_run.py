@@ -1,11 +1,11 @@
 """A run that rescores feedback and rebuilds the windows, from its plan to its report."""
 
-from app.core import Weir
-from tables import feedback, quality
+from collections.abc import Mapping
+
 from weir import topics
+from weir.feedback.scores import fingerprint
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
-from weir.ranges.changelog import changelog_of
 from weir.ranges.errors import UsageError
 from weir.ranges.progress import Steps
 from weir.ranges.spans import size
@@ -16,30 +16,34 @@ from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import PARTITIONS, Plan, plan, plan_of
 from weir.replay.rebuild.rebuilding import Rebuilding, Rebuilt, read_feedback
 from weir.replay.rebuild.report_rebuild import Report
-from weir.replay.rebuild.rescoring import Formula, fingerprint
+from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Kind, Run, Runs
+from weir.worker import Worker
 
 
 class FeedbackRun:
     """The run of ``replay feedback``.
 
     Args:
-        app: the application, for its log, events and settings.
+        worker: for its log, events and settings.
+        changelogs: of the live tables, by name.
         steps: called with the progress.
         patience_s: how long to wait for the owners of the tables, in seconds.
     """
 
-    def __init__(self, app: Weir, steps: Steps, patience_s: float) -> None:
-        tenant = app.settings.default_tenant
-        self._app, self._log, self._steps = app, app.log_client, steps
-        self._tables = Tables(quality=changelog_of(quality.table), feedback=changelog_of(feedback.table))
-        self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
-        self._runs = Runs(self._log, app.events, tenant=tenant)
-        self._handing = Handing(self._log, app.events, self._tables, self._runs, tenant=tenant, patience_s=patience_s)
+    def __init__(self, worker: Worker, changelogs: Mapping[str, str], steps: Steps, patience_s: float) -> None:
+        tenant = worker.settings.default_tenant
+        self._worker, self._log, self._steps = worker, worker.log, steps
+        self._tables = Tables(quality=changelogs["quality"], feedback=changelogs["feedback"])
+        self._judging = Judging(spans=spans(worker.settings), limits=limits(worker.settings))
+        self._runs = Runs(self._log, worker.events, tenant=tenant)
+        self._handing = Handing(
+            self._log, worker.events, self._tables, self._runs, tenant=tenant, patience_s=patience_s
+        )
 
     async def plan(self, since: When, *, emit: bool, now: float) -> Plan:
         """Decide which records are read. Raises the errors of ``planning.plan``."""
-        kept_s = topics.AI_FEEDBACK.retention_s(self._app.settings)
+        kept_s = topics.AI_FEEDBACK.retention_s(self._worker.settings)
         return await plan(
             self._log, self._tables.quality, since, self._judging.spans, emit=emit, now=now, kept_s=kept_s
         )
@@ -82,7 +86,7 @@ class FeedbackRun:
         """
         formula, rebuilding, history = await self._prepare(planned)
         report = Report(run=run.id, from_ms=planned.from_ms)
-        emitting = Emitting(self._log, self._app.events, run)
+        emitting = Emitting(self._log, self._worker.events, run)
         for number in PARTITIONS:
             await self._runs.still_wanted(run)
             if await self._handing.taken(run, number):
@@ -111,7 +115,7 @@ class FeedbackRun:
                 step.advance()
 
     async def _prepare(self, planned: Plan) -> tuple[Formula, Rebuilding, History]:
-        formula = Formula(self._app.settings, self._log.partitions(topics.AI_FEEDBACK.name), planned.from_ms)
+        formula = Formula(self._worker.settings, self._log.partitions(topics.AI_FEEDBACK.name), planned.from_ms)
         found = planned.of(topics.AI_FEEDBACK.name)
         with self._steps("feedback", size(found)) as step:
             await read_feedback(self._log, found, formula, step)

@@ -1,18 +1,16 @@
 """Scores feedback with the present formula: the numbers of each piece, and signals with these numbers."""
 
 import hashlib
-import itertools
 from dataclasses import dataclass, replace
 
 from weir import envelope
 from weir.envelope import Json, MalformedRecordError
 from weir.errors import InvalidRequestError
 from weir.events.catalogue import data_of
-from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
+from weir.events.feedback import FeedbackSubmitted
 from weir.events.signals import SignalRecorded
-from weir.feedback import joining, pieces, rules, scores
+from weir.feedback import joining, pieces, rules
 from weir.feedback.joining import Worth
-from weir.feedback.scores import Said
 from weir.insights.reading import Measured
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
@@ -113,15 +111,3 @@ class Formula:
 
 def _key(tenant: str, uid: str, feedback_id: str) -> bytes:
     return hashlib.blake2b(repr((tenant, uid, feedback_id)).encode(), digest_size=KEY_BYTES).digest()
-
-
-def fingerprint(*more: object) -> str:
-    """A digest of the formula, and of all other input of the result: a run may only be resumed with the same digest.
-
-    Args:
-        more: values whose ``repr`` is complete.
-    """
-    said = itertools.product(FeedbackType, FeedbackSource, (None, 1, 2, 3, 4, 5), (None, 0.0, 0.3, 1.0))
-    worth = [scores.score_of(Said(*one)) for one in said]
-    text = repr((worth, sorted(scores.WEIGHTS.items()), more))
-    return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).hexdigest()

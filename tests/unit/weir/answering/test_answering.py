@@ -26,8 +26,9 @@ from tests.unit.weir.log.memory_log import AWAY, WAIT_S, MemoryLog
 from weir.answering.continuing import Continuation
 from weir.answering.errors import NotBegunError
 from weir.chat.fold import Answer
-from weir.chat.frames import CLAIMS, WEIR_FINISH, Frame, Kind, Status, Terminal
+from weir.chat.frames import CLAIMS, Frame, Kind, Status, Terminal
 from weir.envelope import Json
+from weir.llm.choices import WEIR_FINISH
 from weir.log.log import LogError, Partition
 
 # -- a request that is new

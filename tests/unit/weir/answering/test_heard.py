@@ -3,8 +3,9 @@
 from tests.unit.weir.chat.helpers import chunk
 from weir.answering.heard import Heard
 from weir.chat.fold import Answer
-from weir.chat.frames import WEIR_FINISH, Status
+from weir.chat.frames import Status
 from weir.chat.notes import Notes
+from weir.llm.choices import WEIR_FINISH
 
 
 def test_a_terminal_has_the_last_usage_and_how_choice_0_ended() -> None:

@@ -5,8 +5,8 @@ from typing import ClassVar, cast
 
 import orjson
 
-from tables import requests
 from weir import envelope
+from weir.chat import states
 from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, MalformedRecordError
 from weir.limits import UID_CHARS
@@ -44,7 +44,7 @@ class Requests:
             if self.known.get(key, {}).get("rid") == told.data.get("rid"):
                 self.known.pop(key, None)
             return
-        row = requests.apply(self.known.get(key), told)
+        row = states.apply(self.known.get(key), told)
         if row is not None:
             self.known[key] = row
 

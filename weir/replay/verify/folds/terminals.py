@@ -6,9 +6,9 @@ from typing import ClassVar, cast
 
 import orjson
 
-from tables.terminals import Ended
 from weir import envelope, topics
 from weir.chat import frames
+from weir.chat.ends import Ended
 from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, Frame
 from weir.chat.kafka_door import request_in
