@@ -39,7 +39,7 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            MADE.format(source="`weir/settings.py`"),
+            MADE.format(source="`weir/settings/settings.py`"),
             "",
             "All settings are environment variables. An empty variable counts as unset, except `RABBITMQ_URL`, whose",
             "empty value turns RabbitMQ off. A value that is not allowed stops the start with one line that names the",
