@@ -159,7 +159,7 @@ async def test_usage_that_cannot_be_written_ends_the_request_as_failed() -> None
     assert told(one) == "x"
 
 
-async def test_an_answer_that_is_given_up_calls_nobody_and_fails() -> None:
+async def test_an_answer_that_is_given_up_calls_no_llm_and_fails() -> None:
     async with stage() as one:
         answer = await one.answer(give_up=True)
     assert answer.terminal is not None
