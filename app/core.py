@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,6 +52,7 @@ from weir.telemetry.metrics import Metrics
 from weir.telemetry.monitor import Watching
 from weir.telemetry.observed import Observed
 from weir.telemetry.tracing import tracing
+from weir.timing import endless, retry
 from weir.topics import Topic
 from weir.version import read_version
 
@@ -147,15 +147,14 @@ class Outside(Service):
 
     async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
         """Brokers and workers are often started together, and brokers restart: what is not there yet is waited for."""
-        pauses_s = chain(CONNECT_PAUSES_S, repeat(CONNECT_PAUSES_S[-1]))
-        while True:
-            try:
-                return await doing()
-            except LogUnavailableError as error:
-                if (left_s := deadline - time.monotonic()) <= 0 or not self._app.settings.on_kafka:
-                    raise
-                self.log.warning("waiting for the log: %s", error)
-                await self.sleep(min(next(pauses_s), left_s))
+        await retry(
+            doing,
+            LogUnavailableError,
+            pauses_s=endless(CONNECT_PAUSES_S) if self._app.settings.on_kafka else (),
+            limit_s=deadline - time.monotonic(),
+            tell=lambda failure: self.log.warning("waiting for the log: %s", failure.error),
+            sleep=self.sleep,
+        )
 
     async def on_shutdown(self) -> None:
         """Let go of the log and the LLM."""

@@ -1,6 +1,6 @@
 """A request's row, from whichever worker has it."""
 
-import asyncio
+from itertools import repeat
 
 from app.core import Weir
 from tables import requests, terminals
@@ -8,6 +8,7 @@ from web.owners import Owners
 from weir.chat.lifecycle import State
 from weir.envelope import Json
 from weir.errors import NotFoundError, UnavailableError
+from weir.timing import retry
 
 HTTP_OK, HTTP_NOT_FOUND = 200, 404
 FRESH_S = 1.0  # a request that was accepted just now has its row after so long
@@ -44,7 +45,7 @@ class Lookup:
             raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
         elif (found := _own_row(uid)) is not None:
             return found
-        raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
+        raise _unknown(uid)
 
     async def fresh(self, uid: str) -> Json:
         """The row of a request that may have been accepted just now.
@@ -52,18 +53,18 @@ class Lookup:
         Raises:
             NotFoundError, UnavailableError: as for `row`.
         """
-        deadline = asyncio.get_running_loop().time() + FRESH_S
-        while True:
-            try:
-                row = await self.row(uid)
-                if row.get("rid") is not None:
-                    return row
-            except NotFoundError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            if asyncio.get_running_loop().time() > deadline:  # a row that nobody has told the identity of
-                raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
-            await asyncio.sleep(LOOK_S)
+
+        async def identified() -> Json:
+            row = await self.row(uid)
+            if row.get("rid") is None:  # no event has told yet which submission of the uid counts
+                raise _unknown(uid)
+            return row
+
+        return await retry(identified, NotFoundError, pauses_s=repeat(LOOK_S), limit_s=FRESH_S)
+
+
+def _unknown(uid: str) -> NotFoundError:
+    return NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
 
 
 def _own_row(uid: str) -> Json | None:

@@ -18,7 +18,7 @@ from app.core import Weir
 from tables import feedback, requests, terminals
 from tables.values import ROW_MAX_BYTES
 from weir import envelope, topics
-from weir.chat.dead_lettering import bury, surely
+from weir.chat.dead_lettering import bury
 from weir.chat.lifecycle import TERMINAL, Happening
 from weir.chat.validation import check_uid
 from weir.envelope import Event, Json, MalformedRecordError, dumps, utc_iso
@@ -33,6 +33,7 @@ from weir.feedback.pieces import Piece
 from weir.feedback.rules import ID_MAX, Count
 from weir.feedback.turns import Turns
 from weir.log.log import Partition, header_pairs, partition_of
+from weir.log.retrying import until_written
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Joiner:
         self._counts[Count.MOVED] += 1
         message, key = event.message, uid.encode()
         headers = header_pairs(message.headers)
-        await surely(lambda: self._app.log_client.append(*at, key, message.value, headers))
+        await until_written(lambda: self._app.log_client.append(*at, key, message.value, headers))
 
     async def _submitted(self, event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> None:
         rules.check(data, self._app.settings)
@@ -158,8 +159,8 @@ class Joiner:
 
     async def _tell(self, piece: Piece, signal: SignalRecorded) -> None:
         events, quality = self._app.events, joining.quality_of(piece, signal)
-        await surely(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
-        await surely(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
+        await until_written(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
+        await until_written(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
 
     async def _expire(self, event: "EventT[Any]", uid: str, data: FeedbackExpired) -> None:
         limits = {"waiting_before": data.waiting_before, "known_before": data.known_before}
@@ -219,7 +220,7 @@ class Joiner:
             session_id=request.get("session_id"),
         )
         feedback_id = derived_id("abandon", tenant, uid, request.get("rid"))
-        await surely(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
+        await until_written(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
         self._counts[Count.ABANDONED] += 1
 
     # --

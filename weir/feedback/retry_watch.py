@@ -8,7 +8,6 @@ from faust.types import EventT
 from app.core import Weir
 from tables import prompts
 from weir import envelope, topics
-from weir.chat.dead_lettering import surely
 from weir.envelope import Event, MalformedRecordError
 from weir.events.base import derived_id
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
@@ -17,6 +16,7 @@ from weir.feedback.ownership import still_ours
 from weir.feedback.prompts import after, key_of
 from weir.feedback.rules import Count
 from weir.log.log import partition_of
+from weir.log.retrying import until_written
 
 logger = logging.getLogger(__name__)
 
@@ -62,5 +62,5 @@ class Watch:
             metadata={"retried_by": by},
         )
         feedback_id = derived_id("retry", tenant, uid)
-        await surely(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
+        await until_written(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
         self._app.feedback_counts[Count.RETRIED] += 1

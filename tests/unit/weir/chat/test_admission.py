@@ -11,11 +11,11 @@ from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.chat.test_accept import door
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
 from weir import envelope, topics
-from weir.chat import admission as module
 from weir.chat import requests
 from weir.chat.admission import Admission
 from weir.chat.requests import ACCEPTED, ChatRequest
 from weir.envelope import Json
+from weir.log import retrying
 from weir.log.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for
 from weir.settings import Settings
@@ -67,7 +67,7 @@ def log() -> MemoryLog:
 
 @pytest.fixture
 async def worker(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.001)
     async with tails_of(log) as tails:
         yield Worker(log, door(log, tails), Metrics())
 
