@@ -8,8 +8,7 @@ import orjson
 from aiohttp import web
 
 from weir.envelope import Json, new_id
-from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
-from weir.llm.errors import SHOULD_RETRY
+from weir.errors import SHOULD_RETRY, AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from weir.log.log import LogError, LogReplacedError
 
 logger = logging.getLogger(__name__)

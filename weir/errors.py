@@ -8,8 +8,9 @@ from http import HTTPStatus
 
 from weir.envelope import Json
 from weir.limits import MESSAGE_CHARS, cut
-from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY
 
+SHOULD_RETRY = "x-should-retry"  # the header that tells OpenAI's clients whether to retry
+NAMED_TIMES = ("retry-after", "retry-after-ms")  # headers that tell when to retry
 RETRY_TIMES = frozenset(NAMED_TIMES)
 PASSED_ON = (*NAMED_TIMES, SHOULD_RETRY)  # headers of an upstream's error that its client gets
 

@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from weir.errors import SettingsError
-from weir.events.redaction import Redact
 from weir.lineage.dialects import KNOWN
-from weir.llm.calls import ThinkTags
+from weir.options import Redact, ThinkTags
 
 MIB = 1024 * 1024
 DAY = 86400.0

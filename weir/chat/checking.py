@@ -13,7 +13,7 @@ from weir.chat.validation import check_body
 from weir.envelope import Json, utc_iso
 from weir.errors import InvalidRequestError
 from weir.events.ingress import Ingress
-from weir.llm.calls import ThinkTags
+from weir.options import ThinkTags
 from weir.settings import Settings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")

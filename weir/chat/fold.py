@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, WEIR_FINISH, WITHDRAWN, Frame, Kind, Terminal
+from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
 from weir.envelope import Json
+from weir.llm.choices import WEIR_FINISH
 from weir.llm.chunks import finish_reasons
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from weir import envelope, limits
+from weir import envelope, limits, topics
 from weir.envelope import Event, Json, MalformedRecordError, new_id
 from weir.events.ingress import Ingress
-from weir.llm.calls import ThinkTags
-from weir.log.log import Headers
+from weir.log.log import Headers, LogClient, Partition, partition_of
+from weir.options import ThinkTags
 from weir.telemetry import traceparent
 
 EVENT_TYPE = "chat.requested"
@@ -104,6 +104,11 @@ def mint_uid() -> str:
 def is_minted(uid: str) -> bool:
     """Whether a uid was made by a door. A client that brings it sends such a request again, or repeats its uid."""
     return _MINTED.fullmatch(uid) is not None
+
+
+def chunks_of(log: LogClient, uid: str) -> Partition:
+    """The partition of chat-chunks where the answer to a request stands."""
+    return partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def fingerprint(body: Json) -> str:

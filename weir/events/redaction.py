@@ -12,25 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from weir.envelope import Json
+from weir.options import Redact
 
 HIDDEN: Final = "[redacted]"
 MARGIN: Final = 512  # characters behind the cut that are examined, so that a secret is seen whole
-
-
-class Redact(StrEnum):
-    """The forms of secrets to remove. The value is the form's name in the setting REDACT."""
-
-    KEYS = "keys"  # keys and tokens of known forms, passwords beside their names or in URLs, private keys, bearers
-    AWS = "aws"  # access key ids and bare secret access keys of AWS
-    IBAN = "iban"  # bank accounts with right check digits
-    CARDS = "cards"  # numbers of payment cards with a right check digit
-    SSN = "ssn"  # social security numbers of the United States
-    EMAIL = "email"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ _FIELDS: Final = (
 
 
 class Count(StrEnum):
-    """What a worker counts of feedback, in ``app.feedback_counts``, since its start."""
+    """What a worker counts of feedback, since its start."""
 
     RECEIVED = "received"  # pieces that are new
     DUPLICATE = "duplicate"  # told again

@@ -1,14 +1,8 @@
 """The options of one call to an upstream, and the limits of an upstream. Free of I/O."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class ThinkTags(StrEnum):
-    """How ``<think>`` tags at the start of an answer's text are handled."""
-
-    SPLIT = "split"  # the text between the tags becomes `reasoning_content`
-    KEEP = "keep"  # the tags stay in the text, for clients that take them apart themselves
+from weir.options import ThinkTags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 import time
 
-from weir.chat.frames import WEIR_FINISH
 from weir.envelope import Json
 from weir.llm.deltas.shape import CHUNK
 
+WEIR_FINISH = "weir_finish"
 INFERRED = "inferred"
 # fields of the previous chunk, copied into a chunk that is made here
 _KEPT = ("id", "object", "created", "model", "system_fingerprint")

@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from weir.envelope import Json
 from weir.limits import MESSAGE_CHARS, cut, error_object
 
-SHOULD_RETRY = "x-should-retry"  # the header that tells OpenAI's clients whether to retry
-NAMED_TIMES = ("retry-after", "retry-after-ms")  # headers that tell when to retry
-
 
 class UpstreamError(Exception):
     """The LLM call failed.

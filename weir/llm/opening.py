@@ -18,8 +18,9 @@ from aiohttp import http_exceptions
 from yarl import URL
 
 from weir.envelope import Json
+from weir.errors import NAMED_TIMES, SHOULD_RETRY
 from weir.llm.calls import Timeouts
-from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY, UpstreamError, UpstreamUnavailableError, broke_off, timed_out
+from weir.llm.errors import UpstreamError, UpstreamUnavailableError, broke_off, timed_out
 from weir.llm.shapes import error_of_body, refusal
 
 ERROR_BODY_MAX_BYTES: Final = 65_536

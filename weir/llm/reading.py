@@ -17,7 +17,7 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
 from weir.envelope import Json
-from weir.llm.calls import Call, ThinkTags, Timeouts
+from weir.llm.calls import Call, Timeouts
 from weir.llm.choices import Choices
 from weir.llm.chunks import as_chunk, checked
 from weir.llm.deltas.shape import Shape
@@ -27,6 +27,7 @@ from weir.llm.opening import malformed_http
 from weir.llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from weir.llm.thinking import ThinkingSplitter
 from weir.llm.waiting import AFTER_FINISH_S, Waiting
+from weir.options import ThinkTags
 from weir.timing import Patience
 
 DONE: Final = b"[DONE]"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 
-from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY, UpstreamError
+from weir.errors import NAMED_TIMES, SHOULD_RETRY
+from weir.llm.errors import UpstreamError
 from weir.llm.shapes import is_quota
 
 BACKOFF_S = 0.5  # before the first retry; doubled for each further one

@@ -20,7 +20,7 @@ class _Where(Enum):
     ANSWER = auto()  # until the end of the choice
 
 
-class ThinkTags:
+class TagSplitter:
     """Splits the content of one choice; takes pieces cut anywhere."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class ThinkingSplitter:
     """Rewrites the chunks of one stream, each choice on its own, in place."""
 
     def __init__(self) -> None:
-        self._choices: dict[int, ThinkTags] = {}
+        self._choices: dict[int, TagSplitter] = {}
 
     def split(self, chunk: Json) -> Json:
         """Move thinking in tags from ``delta.content`` to ``delta.reasoning_content``; returns the same chunk."""
@@ -90,7 +90,7 @@ class ThinkingSplitter:
             if not choice.get("finish_reason"):
                 return
             delta = {}  # text that was held back must be passed on all the same
-        tags = self._choices.setdefault(choice.get("index", 0), ThinkTags())
+        tags = self._choices.setdefault(choice.get("index", 0), TagSplitter())
         content = delta.get("content")
         thinking, answer = tags.feed(content) if isinstance(content, str) and content else ("", content)
         if choice.get("finish_reason"):

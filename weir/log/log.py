@@ -44,6 +44,17 @@ class Record(NamedTuple):
     headers: Headers
 
 
+class Delivered(Protocol):
+    """A record that the consumer group delivered to this worker: what agents hand to the parts (Faust's event)."""
+
+    @property
+    def message(self) -> Any:
+        """Topic, partition, offset, key, value, headers, timestamp, and the generation that it was delivered in."""
+
+    def ack(self) -> object:
+        """Let its offset be committed, once all before it are acknowledged."""
+
+
 def record_of(message: Any, prefix: str = "") -> Record:
     """The record that a message of Faust was made of; its topic has no prefix, unlike on the brokers."""
     return Record(

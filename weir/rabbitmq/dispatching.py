@@ -2,20 +2,18 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from faust.types import EventT
-
-from app.core import Weir
 from weir import topics
 from weir.chat.dead_lettering import bury
 from weir.envelope import MalformedRecordError
-from weir.log.log import Partition
+from weir.log.log import Delivered, Partition
 from weir.rabbitmq import orders
 from weir.rabbitmq.delivering import Delivering, UndeliverableError
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import NotOwnedError, Outlets
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +28,7 @@ class Courier:
     """One delivery under way."""
 
     order: Order
-    events: list["EventT[Any]"] = field(default_factory=list)  # its order, and other orders for the same answer
+    events: list[Delivered] = field(default_factory=list)  # its order, and other orders for the same answer
     ended: bool = False  # its last message is being sent, or was
     task: "asyncio.Task[None] | None" = None
 
@@ -40,10 +38,19 @@ class Courier:
 
 
 class Couriers:
-    """Takes events of chat-deliveries, many at once."""
+    """Takes events of chat-deliveries, many at once.
 
-    def __init__(self, app: Weir, delivering: Delivering, outlets: Outlets) -> None:
-        self._app = app
+    Args:
+        worker: which.
+        delivering: makes one delivery.
+        outlets: of RabbitMQ, by partition.
+        in_flight: how many requests are being answered on this worker.
+    """
+
+    def __init__(
+        self, worker: Worker, delivering: Delivering, outlets: Outlets, *, in_flight: Callable[[], int]
+    ) -> None:
+        self._worker, self._generating = worker, in_flight
         self._delivering = delivering
         self._outlets = outlets
         self._under_way: dict[tuple[str, str], Courier] = {}  # by uid and queue
@@ -54,16 +61,16 @@ class Couriers:
         """The number of deliveries that are not made yet."""
         return len(self._tasks)
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event. Never waits for RabbitMQ: that would hold up the requests of other doors."""
-        if self._app.draining:
+        if self._worker.draining:
             await asyncio.get_running_loop().create_future()  # until the stopping worker cancels this stream
         try:
             self._take(event, orders.decode(event.message.value))
         except MalformedRecordError as error:
-            await bury(self._app, event, str(error))
+            await bury(self._worker, event, str(error))
 
-    def _take(self, event: "EventT[Any]", order: Order) -> None:
+    def _take(self, event: Delivered, order: Order) -> None:
         key = (order.uid, order.queue)
         before = self._under_way.get(key)
         if before is not None and _is_answered_by(before, order):
@@ -83,7 +90,7 @@ class Couriers:
         deadline, idle_since = loop.time() + seconds, loop.time()
         while self._tasks and loop.time() < deadline and loop.time() - idle_since < GRACE_S:
             await asyncio.wait(set(self._tasks), timeout=LOOK_S)
-            if self._app.in_flight():
+            if self._generating():
                 idle_since = loop.time()
         for task in list(self._tasks):
             task.cancel()
@@ -99,7 +106,7 @@ class Couriers:
                 if reason is None:
                     event.ack()
                 else:
-                    await bury(self._app, event, reason)
+                    await bury(self._worker, event, reason)
         except NotOwnedError:
             logger.debug("delivery of %s goes on elsewhere", order.uid)
         finally:

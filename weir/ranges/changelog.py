@@ -1,16 +1,10 @@
 """Reads a live table from its changelog, for processes beside the workers."""
 
 from collections.abc import Callable
-from typing import Any
 
 from weir.log.log import LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import ReplayError
 from weir.ranges.spans import Span, each
-
-
-def changelog_of(table: Any) -> str:
-    """The topic of a Faust table's changes, as the log client names it."""
-    return str(table.app.own_name(table.changelog_topic.get_topic_name()))
 
 
 class Changes:

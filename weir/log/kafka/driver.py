@@ -8,7 +8,7 @@ cancelled events, too.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from faust.transport.drivers import aiokafka
@@ -80,15 +80,25 @@ class Consumer(
 
 
 class Transport(aiokafka.Transport):
-    """Faust's Kafka transport with `Consumer` and the producer that it needs."""
+    """Faust's Kafka transport with `Consumer` and the producer that it needs.
+
+    Args:
+        unreadable: takes what cannot be read; None: it is only logged.
+        is_made: whether a topic of Faust's own is there already.
+    """
 
     Consumer = Consumer
     Producer = repairs.Producer
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        unreadable: TakeUnreadable | None = None,
+        is_made: Callable[[str], bool] = lambda _: False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.declared: frozenset[str] = frozenset()  # Faust's own topics that exist already
-        self.unreadable: TakeUnreadable | None = None  # receives unreadable batches; without it they are only logged
+        self.unreadable, self._is_made = unreadable, is_made
         watch()
 
     async def _really_create_topic(self, owner: Any, client: Any, topic: str, *args: Any, **kwargs: Any) -> None:
@@ -97,7 +107,7 @@ class Transport(aiokafka.Transport):
         Faust asks one broker for the controller, and the worker ends if that broker has just died; it also creates
         topics without asking whether a write must reach two copies.
         """
-        if topic not in self.declared:
+        if not self._is_made(topic):
             await super()._really_create_topic(owner, client, topic, *args, **kwargs)
 
 

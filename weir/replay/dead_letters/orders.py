@@ -1,4 +1,4 @@
-"""Orders of RabbitMQ: which queue was to get the answer to a submission, looked up in chat-deliveries."""
+"""Finds the RabbitMQ orders of submissions in chat-deliveries: the queue for the answer of each."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,7 +16,7 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
     """The orders of submissions, by submission; without those that retention has taken.
 
     Args:
-        log: where they are.
+        log: the log with the orders.
         submissions: event ids of requests.
         since_s: when the first of them was accepted, in seconds since the epoch.
 
@@ -37,7 +37,7 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
 
 
 def order_again(order: Order, sent: Sent) -> Order:
-    """The same for a request that was sent again."""
+    """The order for a request that was sent again, to the same queue."""
     return replace(
         order,
         submission=sent.submission,

@@ -1,4 +1,4 @@
-"""What ai-insights says: which insights were told, and about which windows."""
+"""Reads ai-insights: the insights that were published, with their windows."""
 
 from weir import envelope, topics
 from weir.envelope import MalformedRecordError
@@ -13,13 +13,13 @@ TYPES: dict[str, type[Insight]] = {model.EVENT_TYPE: model for model in (Insight
 
 
 class History:
-    """Insights by their event id, with their tenants: as many as models had trouble in a week."""
+    """Insights by their event id, with their tenants: as many as there were breaches in a week."""
 
     def __init__(self) -> None:
         self.told: dict[str, tuple[str, Insight]] = {}
 
     async def read(self, log: LogClient) -> "History":
-        """Read all that is there.
+        """Read the whole topic.
 
         Raises:
             LogError: the log cannot be read.
@@ -35,10 +35,10 @@ class History:
             if (model := TYPES.get(event.event_type)) is not None:
                 self.told[event.event_id] = event.tenant_id, data_of(event, model)
         except MalformedRecordError:
-            pass  # somebody else's
+            pass  # not an event of Weir
 
     def between(self, from_ms: int, until_ms: int) -> dict[str, tuple[str, Insight]]:
-        """Those of windows that begin at a time or after it, and end by another."""
+        """The insights of windows that begin at a time or after it, and end by another."""
         return {
             name: (tenant, insight)
             for name, (tenant, insight) in self.told.items()

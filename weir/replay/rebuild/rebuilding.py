@@ -1,4 +1,4 @@
-"""One partition of the windows, rebuilt beside the live one: its rows, what they tell, and what is different."""
+"""Rebuilds one partition of the windows beside the live one: its rows, its insights, and the differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,29 +22,30 @@ from weir.replay.rebuild.rescoring import Counted, Formula
 
 @dataclass(slots=True)
 class Rebuilt:
-    """A partition."""
+    """The result for one partition."""
 
     number: int
     rows: dict[bytes, bytes]
-    after: int  # offset of the rebuild that the live rows are of; -1 for none
-    insights: dict[str, tuple[str, Insight]]  # tenant and insight by event id: of the windows that were rebuilt
+    after: int  # offset of the rebuild that made the live rows; -1 for none
+    insights: dict[str, tuple[str, Insight]]  # tenant and insight by event id, of the rebuilt windows
     signals: Counted = field(default_factory=Counted)
     windows: int = 0
-    changed: int = 0  # windows whose figures are not those of the live table
-    more: list[str] = field(default_factory=list)  # event ids of insights that were not told
-    less: list[str] = field(default_factory=list)  # of insights that were told, and would not be
-    withdrawn: dict[str, tuple[str, Insight]] = field(default_factory=dict)  # ends of such, as far as they last
+    changed: int = 0  # windows whose figures differ from the live table
+    more: list[str] = field(default_factory=list)  # event ids of insights that were not published before
+    less: list[str] = field(default_factory=list)  # of insights that were published, and would not be now
+    # clearing events for those, as far as they last
+    withdrawn: dict[str, tuple[str, Insight]] = field(default_factory=dict)
 
 
 class Rebuilding:
     """Rebuilds partitions, one after the other.
 
     Args:
-        log: where the records are.
-        changelog: of the quality table.
-        formula: today's.
-        judging: how windows are folded and judged.
-        history: what ai-insights says.
+        log: the log with the records.
+        changelog: the changelog of the quality table.
+        formula: the present formula.
+        judging: the rules for folding and judging windows.
+        history: the insights that were published.
     """
 
     def __init__(self, log: LogClient, changelog: str, formula: Formula, judging: Judging, history: History) -> None:
@@ -56,8 +57,8 @@ class Rebuilding:
 
         Args:
             plan: what to read.
-            number: of the partition.
-            step: is told how many more offsets were folded.
+            number: the number of the partition.
+            step: receives the number of offsets that were folded.
 
         Raises:
             LogError: the log cannot be read.

@@ -10,7 +10,7 @@ from weir.chat import requests
 from weir.chat.requests import ChatRequest, fingerprint, upstream_body
 from weir.envelope import Json, MalformedRecordError
 from weir.events.ingress import Ingress
-from weir.llm.calls import ThinkTags
+from weir.options import ThinkTags
 
 BODY: Json = {"model": "m", "messages": [{"role": "user", "content": "Grüße 👩‍👩‍👧"}], "x": [None, 1.5]}
 REQUEST = ChatRequest(

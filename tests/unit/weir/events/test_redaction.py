@@ -5,7 +5,8 @@ import time
 import pytest
 
 from weir.errors import SettingsError
-from weir.events.redaction import HIDDEN, Redact, Redactor, without_credentials
+from weir.events.redaction import HIDDEN, Redactor, without_credentials
+from weir.options import Redact
 from weir.settings import load_settings
 
 LIMIT = 1000

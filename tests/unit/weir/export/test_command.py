@@ -9,7 +9,7 @@ import pytest
 
 from app.commands import export as command
 from app.commands.export import Options, _export, _path
-from tests.unit.app.commands.helpers import app_of
+from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.export.helpers import ask, files_of
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
 from weir.export.where import FIELDS
@@ -71,7 +71,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Reading:
     log = Reading()
     ask(log, "req-1")
     log.now = time.time()
-    monkeypatch.setattr(command, "app", app_of(log, KAFKA_BOOTSTRAP_SERVERS="here:9092"))
+    monkeypatch.setattr(command, "parts", parts_of(worker_with(log, KAFKA_BOOTSTRAP_SERVERS="here:9092")))
     return log
 
 

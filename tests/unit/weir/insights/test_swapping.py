@@ -12,12 +12,12 @@ from tests.unit.weir.replay.rebuild.world import JUDGING, METRICS, PARTITIONS, S
 from weir import timing
 from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
+from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
 from weir.insights.rows import PartitionRow, Rows, Span, WindowRow, partition_key
 from weir.insights.swapping import GivenAwayError
 from weir.log import retrying
 from weir.log.log import LogUnavailableError, Partition
-from weir.replay.rebuild.rescoring import fingerprint
 
 RUN = "20261121T120000Z-0000ffff"
 
@@ -122,21 +122,20 @@ async def test_a_swap_that_fails_is_tried_again_and_at_last_given_up_so_that_rec
     world = await busy(5)
     use(monkeypatch, BAD)
     await world.asked()
-    put, tries = Rows.put_raw, 0
+    tries = 0
 
-    def fail(self: Rows, key: bytes, value: bytes | None) -> None:
+    def fail(key: bytes) -> None:
         nonlocal tries
         tries += 1
         if key.startswith(b"model/"):
             raise RuntimeError("a defect")
-        put(self, key, value)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Rows, "put_raw", fail)
-        await world.owner.drain()
+    world.owner.rows.before_put = fail
+    await world.owner.drain()
+    world.owner.rows.before_put = lambda _: None
     row = Rows(world.owner.table).rebuilt(0)
     assert tries >= watching.DEFECTS_MAX
-    assert (row.swapping, row.run, row.why) == ("", "", "a defect, which the worker's log tells of")
+    assert (row.swapping, row.run, row.why) == ("", "", "a defect: see the worker's log")
     assert "RuntimeError: a defect" in caplog.text
     folded = world.owner.watching.counts.folded.total()
     world.load(100)
@@ -150,16 +149,15 @@ async def test_a_defect_that_passes_leaves_the_rebuilt_rows(monkeypatch: pytest.
     world = await busy(6)
     use(monkeypatch, BAD)
     run = await world.asked()
-    put, tries = Rows.put_raw, 0
+    tries = 0
 
-    def fail(self: Rows, key: bytes, value: bytes | None) -> None:
+    def fail(_: bytes) -> None:
         nonlocal tries
         tries += 1
         if tries == 3:
             raise RuntimeError("once")
-        put(self, key, value)
 
-    monkeypatch.setattr(Rows, "put_raw", fail)
+    world.owner.rows.before_put = fail
     await world.owner.drain()
     row = Rows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping, row.passed) == (run.id, "", -1)
@@ -178,10 +176,9 @@ async def test_the_log_may_fail_at_any_time_of_a_swap(monkeypatch: pytest.Monkey
         if waits % 2:
             raise LogUnavailableError("no broker")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(world.owner, "written", written)
-        world.owner.restart()
-        await world.owner.drain()
+    world.owner.written = written
+    world.owner.restart()
+    await world.owner.drain()
     assert waits > 6
     row = Rows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping, row.passed) == (run.id, "", -1)
@@ -202,7 +199,7 @@ async def test_changes_of_a_swap_wait_for_the_log_batch_by_batch(monkeypatch: py
         pending, at = len(changes) - at, len(changes)
         most = max(most, pending)
 
-    monkeypatch.setattr(world.owner, "written", written)
+    world.owner.written = written
     world.owner.restart()
     at = len(changes)
     await world.owner.drain()

@@ -19,9 +19,9 @@ from weir.chat.traces import Traces
 from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared
-from weir.llm.calls import ThinkTags
 from weir.llm.prices import Prices
 from weir.log.log import LogError, Partition
+from weir.options import ThinkTags
 from weir.ranges.errors import UnfinishedError, WithdrawnError
 from weir.ranges.spans import resolve
 from weir.ranges.when import Edge

@@ -1,17 +1,16 @@
 """A table beside its topics: healthy ones agree, whatever is still on its way, and each wrong field is found."""
 
 import random
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
 
-from app.core import Weir
 from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.replay.rebuild.test_rebuilding import BAD
 from tests.unit.weir.replay.rebuild.world import JUDGING, PARTITIONS, World, hurry, use
+from tests.unit.weir.workers import worker_of
 from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
@@ -21,7 +20,6 @@ from weir.events import publishing
 from weir.events.base import EventData
 from weir.events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
 from weir.events.ingress import Ingress
-from weir.events.publishing import Events
 from weir.feedback.prompts import PromptAsked, PromptsForgotten
 from weir.insights.rows import Rows
 from weir.log.log import Headers, Partition
@@ -66,8 +64,7 @@ class Desk:
     def __init__(self, log: MemoryLog | None = None) -> None:
         self.log = log or MemoryLog()
         self.log.now = self.log.now or 1_800_000_000.0
-        app = SimpleNamespace(log_client=self.log, events=Events(self.log), settings=Settings())
-        self.tables = Verifiable(cast("Weir", app))
+        self.tables = Verifiable(worker_of(self.log), {name: f"weir-{name}-changelog" for name in NAMES})
         self.tables._judging = JUDGING
 
     def put(self, topic: str, value: bytes, *, key: str = UID, number: int = NUMBER, headers: Headers = ()) -> None:

@@ -1,13 +1,16 @@
-"""Ask the worker that owns a key: a table's rows are with the owner of their partition, but any worker must answer."""
+"""The other workers: which of them owns a key, and what it answers when it is asked over HTTP.
+
+A table's rows are with the owner of their partition, but any worker must answer.
+"""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from app.core import Weir
 from weir.envelope import Json
 from weir.errors import UnavailableError
 from weir.log.partitioner import partition_for
@@ -16,15 +19,38 @@ FORWARDED = (
     "X-Weir-Forwarded"  # set on such questions, so that two workers that disagree do not ask each other for ever
 )
 ASK_TIMEOUT_S = 5.0
+CONNECTIONS = 32  # to other workers
+
+
+class Assignments(Protocol):
+    """Which worker owns which partitions, by its URL: Faust's router."""
+
+    def table_metadata(self, table: str) -> Mapping[Any, Mapping[str, Iterable[int]]]:
+        """The partitions of one table, by worker and topic."""
+
+    def tables_metadata(self) -> Mapping[Any, Mapping[str, Iterable[int]]]:
+        """The partitions of all tables, by worker and topic."""
 
 
 class Owners:
-    """Where the rows of the other workers are."""
+    """Where the rows of the other workers are.
 
-    def __init__(self, app: Weir, session: aiohttp.ClientSession) -> None:
-        self._app = app
-        self._session = session
-        self.own = URL(str(app.conf.canonical_url)).origin()
+    Args:
+        assignments: which worker owns what.
+        own: this worker's URL.
+        partitions: of the tables that are keyed by uid.
+    """
+
+    def __init__(self, assignments: Assignments, *, own: str, partitions: int) -> None:
+        self._assignments = assignments
+        self._partitions = partitions
+        self._session: aiohttp.ClientSession | None = None
+        self.own = URL(own).origin()
+
+    async def close(self) -> None:
+        """Close the connections to the other workers."""
+        if self._session is not None:
+            await self._session.close()
 
     def of(self, table: str, key: bytes) -> URL | None:
         """The worker that owns a key; None if it is this one.
@@ -33,8 +59,8 @@ class Owners:
             UnavailableError: nobody owns it at the moment: the group is giving out its partitions.
         """
         # Faust's router.key_store asks its producer for the partition, which knows only the topics it has written to.
-        partition = partition_for(key, self._app.settings.chat_partitions)
-        for url, shared in self._app.router.table_metadata(table).items():
+        partition = partition_for(key, self._partitions)
+        for url, shared in self._assignments.table_metadata(table).items():
             if any(partition in partitions for partitions in shared.values()):
                 owner = URL(str(url)).origin()
                 return None if owner == self.own else owner
@@ -42,8 +68,13 @@ class Owners:
 
     def all(self) -> set[URL]:
         """The workers that own partitions."""
-        shared = self._app.router.tables_metadata()
+        shared = self._assignments.tables_metadata()
         return {URL(str(url)).origin() for url, owned in shared.items() if any(owned.values())}
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        return self._session
 
     async def ask(
         self, worker: URL, path: str, params: Iterable[tuple[str, str]] = (), *, method: str = "GET"
@@ -56,7 +87,7 @@ class Owners:
         try:
             async with (
                 asyncio.timeout(ASK_TIMEOUT_S),
-                self._session.request(
+                self._connections().request(
                     method, worker / path.lstrip("/"), params=list(params), headers={FORWARDED: "1"}
                 ) as answer,
             ):

@@ -1,14 +1,14 @@
 """Readers of one key find their places in the index: what others have written costs them nothing."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.unit.weir.log.test_tails import AT, MemoryLog, offsets, take
-from weir.log.log import LogUnavailableError, Record
-from weir.log.tails import Index, Tail, TailLimits, Tails
+from tests.unit.weir.log.tails.test_tails import AT, MemoryLog, offsets, take
+from weir.log.log import LogUnavailableError
+from weir.log.tails import Tail, TailLimits, Tails
+from weir.log.tails.index import Index
 
 LIMITS = TailLimits(ring_records=8, queue_records=8, page_records=50, look_wait_s=0.02, index_block=4)
 
@@ -25,10 +25,6 @@ async def tails(log: MemoryLog) -> AsyncIterator[Tails]:
     async with asyncio.timeout(20):
         yield tails
         await tails.stop()
-
-
-def record(offset: int, key: bytes | None) -> Record:
-    return Record(*AT, offset, 0.0, key, b"v", ())
 
 
 def fill(log: MemoryLog, count: int) -> None:
@@ -257,39 +253,3 @@ async def test_records_that_retention_takes_after_they_were_indexed_are_passed_o
     assert await whole(tails, 0, b"k0") == list(range(150, 200, 2))
     log.start_offset = 200
     assert await whole(tails, 0, b"k0") == []
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_index_names_every_place(seed: int) -> None:
-    """Grown at both ends, against a list of all records."""
-    chance = random.Random(seed)
-    limits = TailLimits(
-        index_block=chance.randint(1, 9),
-        page_records=chance.randint(1, 60),
-        index_bytes=chance.choice([9_000, 1 << 20]),
-    )
-    keys = [b"%d" % number for number in range(30)]
-    log = [record(offset, chance.choice([*keys, None])) for offset in range(1000) if chance.random() < 0.8]
-    start = end = 500
-    index = Index(start, limits)
-    while end < 1000:
-        if chance.random() < 0.5 and start > 0 and not index.full:
-            low = max(0, start - chance.randint(1, 40))
-            index.extend(low, [one for one in reversed(log) if low <= one.offset < start])
-            start = low
-        high = min(1000, end + chance.randint(1, 10))
-        for one in log:
-            if end <= one.offset < high:
-                index.add(one)
-        end = high
-        assert index.start >= start
-        position, key = chance.randint(index.start, end), chance.choice([*keys, b"nobody"])
-        wanted = [one.offset for one in log if position <= one.offset < end and one.key == key]
-        found: list[int] = []
-        while place := index.find(key, position):
-            first, count = place
-            assert first >= position
-            assert 0 < count <= limits.page_records
-            position = first + count
-            found += [offset for offset in wanted if first <= offset < position]
-        assert found == wanted

@@ -1,15 +1,12 @@
 """Who owns a key, as far as this worker knows."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 from yarl import URL
 
-from tests.defaults import CHAT_PARTITIONS, SETTINGS
-from web.owners import Owners
+from tests.defaults import CHAT_PARTITIONS
 from weir.errors import UnavailableError
 from weir.log.partitioner import partition_for
+from weir.peers import Owners
 
 KEY = b"req-1"
 PARTITION = partition_for(KEY, CHAT_PARTITIONS)
@@ -17,12 +14,22 @@ OTHERS = [number for number in range(CHAT_PARTITIONS) if number != PARTITION]
 HERE, THERE = "http://here:8080", "http://there:8081"
 
 
+class Router:
+    """Who has which partitions; the producer of this worker, which knows only what it has written to, is not asked."""
+
+    def __init__(self, shared: dict[str, dict[str, list[int]]]) -> None:
+        self._shared = shared
+
+    def table_metadata(self, table: str) -> dict[str, dict[str, list[int]]]:
+        del table
+        return self._shared
+
+    def tables_metadata(self) -> dict[str, dict[str, list[int]]]:
+        return self._shared
+
+
 def owners(shared: dict[str, dict[str, list[int]]]) -> Owners:
-    """Whatever the producer of this worker has written to: it is not asked."""
-    router = SimpleNamespace(table_metadata=lambda _: shared, tables_metadata=lambda: shared)
-    app: Any = SimpleNamespace(router=router, settings=SETTINGS, conf=SimpleNamespace(canonical_url=HERE))
-    session: Any = None
-    return Owners(app, session)
+    return Owners(Router(shared), own=HERE, partitions=CHAT_PARTITIONS)
 
 
 def test_a_key_belongs_to_who_has_its_partition_of_the_changelog() -> None:

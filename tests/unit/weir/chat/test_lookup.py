@@ -2,25 +2,36 @@
 
 import pytest
 
-from tables import requests, terminals
-from tables.terminals import Ended
-from web import lookup
+from tests.defaults import CHAT_PARTITIONS
+from tests.unit.weir.log.memory_log import MemoryLog
+from tests.unit.weir.workers import ends_in_memory, requests_in_memory, worker_of
+from weir.chat.ends import Ended
+from weir.chat.lookup import Lookup
+from weir.chat.states import first_known, has_ended
 from weir.envelope import Json
+from weir.peers import Owners
 
 ENDED = Ended(rid="evt-1", fingerprint="f", tenant="t", status="failed", first=3, last=9, ended_at=1.0)
 
 
-@pytest.fixture(autouse=True)
-def tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "table", {})
-    monkeypatch.setattr(terminals, "table", {})
+class FakeRouter:
+    """A group of no workers: only this worker's own rows are asked for."""
+
+    def table_metadata(self, table: str) -> dict[str, dict[str, list[int]]]:
+        del table
+        return {}
+
+    def tables_metadata(self) -> dict[str, dict[str, list[int]]]:
+        return {}
 
 
 def shown(row: Json | None) -> Json | None:
-    terminals.put("u", ENDED)
+    requests, ends = requests_in_memory(), ends_in_memory()
+    ends.put("u", ENDED)
     if row is not None:
         requests.put("u", row)
-    return lookup._own_row("u")
+    owners = Owners(FakeRouter(), own="http://here:8080", partitions=CHAT_PARTITIONS)
+    return Lookup(worker_of(MemoryLog()), owners, requests=requests, ends=ends)._own_row("u")
 
 
 @pytest.mark.parametrize(
@@ -40,8 +51,8 @@ def test_a_row_keeps_its_state_until_its_end_is_told_and_says_where_the_answer_s
     found = shown(row)
     assert found is not None
     assert (found["state"], found["rid"], found["first"], found["last"]) == (state, "evt-1", 3, 9)
-    assert requests.has_ended(found)
-    assert requests.first_known(found)
+    assert has_ended(found)
+    assert first_known(found)
     assert "finish_reason" not in found
 
 

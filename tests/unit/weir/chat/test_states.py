@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tables.requests import ATTEMPTS_SHOWN, HISTORY_SHOWN, apply, first_known, superseded
 from weir.chat.lifecycle import Happening
+from weir.chat.states import ATTEMPTS_SHOWN, HISTORY_SHOWN, apply, first_known, superseded
 from weir.envelope import Event, Json
 
 NAMES = {"uid": "req-1", "rid": "evt-1", "model": "m", "username": "ada", "ingress": "http", "stream": True}
