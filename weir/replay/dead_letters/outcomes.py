@@ -7,7 +7,8 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from weir import topics
-from weir.chat.reading import IDLE, deliveries
+from weir.chat.reading.delivery import IDLE
+from weir.chat.reading.following import deliveries
 from weir.errors import ApiError
 from weir.log.log import LogClient, partition_of
 from weir.log.tails import Tails
