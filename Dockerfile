@@ -1,13 +1,8 @@
-# Small and without root: dependencies are built in one stage, and only they and the code are in the other.
+# A small image without root: one stage builds the dependencies, the other holds only them and the code.
 FROM python:3.12-slim AS build
 WORKDIR /weir
-COPY pyproject.toml constraints.txt README.md ./
-COPY agents agents
-COPY app app
-COPY demo demo
-COPY tables tables
-COPY web web
-COPY weir weir
+# .dockerignore lists the files that are copied.
+COPY . .
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[otel,rocksdb]'
 
 FROM python:3.12-slim
@@ -20,4 +15,8 @@ VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('RESTAPI_PORT', '8080')}/ping\", timeout=2)"]
+# What GET /version says: docker build --build-arg WEIR_COMMIT=$(git rev-parse HEAD) .
+ARG WEIR_COMMIT=unknown
+ENV WEIR_COMMIT=$WEIR_COMMIT
+LABEL org.opencontainers.image.revision=$WEIR_COMMIT
 CMD ["faust", "-A", "app", "worker"]

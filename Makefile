@@ -1,12 +1,12 @@
-# make install  what a worker needs, in .venv
-# make run    the main job on this machine alone: embedded broker, demo model where no LLM answers
-# make test   everything, with a real Kafka and a real RabbitMQ that it provides itself
-# make cycle  1 -> 2 -> 3 workers under load on a real Kafka, killed, stopped, the broker restarted: nothing lost
-# make chaos  streams on 1 -> 3 -> 1 workers, killed, stopped, paused, on brokers that restart: every promise checked
-# make bench  ratios to no proxy and to a bare proxy, start and recovery; table, JSON and plot under bench/results
-# make lint   style, types, import rules
-# What these need from the system (Python; Java, Maven, RabbitMQ; for tests also a browser, Node.js, OpenSSL) is looked
-# for first: scripts/system_packages.sh says what is missing, and installs it where it may.
+# make install  installs a worker in .venv; EXTRAS=parquet,otel adds exports to Parquet, and traces
+# make run    runs one worker on the embedded log, with the demo model if no LLM answers
+# make test   runs all tests, with a real Kafka and a real RabbitMQ that it starts itself
+# make cycle  runs 1 -> 2 -> 3 workers under load on Kafka, kills and stops them, restarts the broker: nothing is lost
+# make chaos  runs streams on 1 -> 3 -> 1 workers, kills, stops and pauses them, restarts brokers: checks every promise
+# make bench  measures ratios to no proxy and to a bare proxy, start, recovery; table, JSON, plot in bench/results
+# make lint   checks style, types, import rules, generated docs
+# Each of them first checks the programs that it needs from the system (Python; Java, Maven, RabbitMQ; for tests also a
+# browser, Node.js, OpenSSL): scripts/system_packages.sh lists missing ones, and installs them if it may.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV   ?= .venv
@@ -14,12 +14,16 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --progress-bar on --disable-pip-version-check --constraint constraints.txt --editable
 USERS  := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-dev
-# Files of tests that run at the same time. 0 runs one after the other: some tests of crashes and windows say when a
-# thing must have happened, and have missed that on two cores that two or three files shared. JOBS=2 is for a first look.
+# The extras that a worker is installed with. They stay until EXTRAS names others: a new version of Weir keeps them.
+EXTRAS ?=
+NOTED  := $(VENV)/.extras
+comma  := ,
+# Test files that run at the same time. 0 runs one after the other: some tests of crashes and windows have deadlines,
+# which they missed on two cores that two or three files shared. JOBS=2 is for a first look.
 JOBS   ?= 0
 
-.PHONY: install run test cycle chaos bench lint format docs clean system system-brokers system-python
-# With -j the virtual environment would be made beside the installation of Python.
+.PHONY: install run test cycle chaos bench lint format docs clean system system-brokers system-python always
+# With -j, make would create the virtual environment while it installs Python.
 .NOTPARALLEL:
 
 system:
@@ -34,12 +38,19 @@ system-python:
 $(BIN)/python: | system-python
 	$(PYTHON) -m venv $(VENV)
 
-$(USERS): pyproject.toml constraints.txt | $(BIN)/python
+# Written only when its content changes, so that the installation below runs again only then.
+$(NOTED): always | $(BIN)/python
+	@for extra in $(subst $(comma), ,$(EXTRAS)); do grep -q "^$$extra = \[" pyproject.toml || \
+		{ echo "there is no extra $$extra" >&2; exit 1; }; done
+	@test -f $@ -a -z "$(EXTRAS)" || echo "rocksdb$(if $(EXTRAS),$(comma)$(EXTRAS))" | cmp -s - $@ || \
+		echo "rocksdb$(if $(EXTRAS),$(comma)$(EXTRAS))" >$@
+
+$(USERS): pyproject.toml constraints.txt $(NOTED) | $(BIN)/python
 	@echo "Installing Weir and what it needs into $(VENV): a minute or two the first time"
-	$(PIP) '.[rocksdb]'
+	$(PIP) ".[$$(cat $(NOTED))]"
 	@touch $@
 
-$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python $(NOTED)
 	@echo "Installing Weir, what it needs and its tests into $(VENV): some minutes the first time"
 	$(PIP) '.[dev,otel,parquet,rocksdb]'
 	@touch $@ $(USERS)

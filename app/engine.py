@@ -8,12 +8,13 @@ from typing import Any
 import faust
 
 from app.membership import Groups
+from weir.errors import SettingsError
 from weir.log.embedded.client import EmbeddedLog
 from weir.log.kafka.client import KafkaLog
 from weir.log.kafka.driver import ENGINE_SETTINGS, broker_url
 from weir.log.kafka.security import KafkaSecurity
 from weir.log.log import LogClient
-from weir.settings import Settings, SettingsError
+from weir.settings import Settings
 
 
 def log_client(settings: Settings) -> LogClient:
@@ -78,8 +79,7 @@ def check_store(table_store: str) -> None:
     """
     if table_store == "rocksdb" and not (find_spec("rocksdict") or find_spec("rocksdb")):
         raise SettingsError(
-            "TABLE_STORE is 'rocksdb', and its package is not installed; `make install` does that, or "
-            "pip install '.[rocksdb]'; TABLE_STORE=memory needs none"
+            "TABLE_STORE is 'rocksdb', and its package is not installed: `make install`; TABLE_STORE=memory needs none"
         )
 
 

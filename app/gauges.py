@@ -1,46 +1,69 @@
 """Metrics whose values the worker has anyway, and tells when it is scraped."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from faust.types import TP
 
 from weir import topics
 from weir.feedback.rules import Count
+from weir.table_rows import Unreadable
 from weir.telemetry import metrics
 from weir.telemetry.collectors import Spec, Values
 from weir.telemetry.lag import Group, Lag
+from weir.worker import Worker
 
 if TYPE_CHECKING:
     from app.core import Weir
 
 
-class Readings:
-    """What one worker can tell of itself."""
+class Gauges:
+    """What one worker can tell of itself.
 
-    def __init__(self, app: "Weir") -> None:
+    Args:
+        app: tells of partitions, tables and their recovery.
+        worker: its metrics, events and tails.
+        in_flight: how many requests are being answered.
+        feedback: what was done with feedback since the start.
+        lineage_skipped: answers whose SQL could not be looked at.
+        window_events: what the windows have counted, by name.
+        unreadable: the rows of each table that could not be read.
+    """
+
+    def __init__(
+        self,
+        app: "Weir",
+        worker: Worker,
+        *,
+        in_flight: Callable[[], int],
+        feedback: Mapping[Count, int],
+        lineage_skipped: Callable[[], int],
+        window_events: Callable[[], Mapping[str, int]],
+        unreadable: Sequence[Unreadable],
+    ) -> None:
         """Adds itself to the metrics of the worker."""
-        self._app = app
-        self._lag = Lag({app.settings.topic_prefix + topic.name: topic.name for topic in topics.TOPICS})
+        self._app, self._worker = app, worker
+        self._lag = Lag({worker.settings.topic_prefix + topic.name: topic.name for topic in topics.TOPICS})
         read: tuple[tuple[Spec, Callable[[], Values]], ...] = (
             (metrics.LAG, lambda: self._lag.values(self._owned())),
             (metrics.LAG_KNOWN_AT, lambda: {(): self._lag.known_at}),
             (metrics.EVENTS_DROPPED, self._events_dropped),
-            (metrics.FEEDBACK, lambda: {(what,): app.feedback_counts[what] for what in Count}),
-            (metrics.LINEAGE_SKIPPED, lambda: {(): app.lineage_skipped()}),
-            (metrics.WINDOW_EVENTS, lambda: {(what,): count for what, count in app.window_events().items()}),
-            (metrics.IN_FLIGHT, lambda: {(): app.in_flight()}),
-            (metrics.READERS, lambda: {(): app.tails.readers}),
+            (metrics.FEEDBACK, lambda: {(what,): feedback[what] for what in Count}),
+            (metrics.LINEAGE_SKIPPED, lambda: {(): lineage_skipped()}),
+            (metrics.WINDOW_EVENTS, lambda: {(what,): count for what, count in window_events().items()}),
+            (metrics.IN_FLIGHT, lambda: {(): in_flight()}),
+            (metrics.READERS, lambda: {(): worker.tails.readers}),
             (metrics.ASSIGNED, self._assigned),
             (metrics.REBALANCES, lambda: {(): app.rebalancing_count}),
             (metrics.RECOVERING, lambda: {(): int(app.in_recovery)}),
             (metrics.RECOVERY_REMAINING, lambda: {(): self._remaining()}),
             (metrics.TABLE_ROWS, self._rows),
-            (metrics.ROWS_UNREADABLE, lambda: {(name,): app.unreadable_rows[name] for name in app.tables}),
+            (metrics.BUILD, lambda: {app.version.labels(): 1}),
+            (metrics.ROWS_UNREADABLE, lambda: {(one.table,): one.count for one in unreadable}),
         )
         for spec, values in read:
-            app.metrics.read(spec, values)
+            worker.metrics.read(spec, values)
 
     async def refresh(self) -> None:
         """Ask the broker what only it knows; returns soon, whether it answers or not. Never raises."""
@@ -55,11 +78,11 @@ class Readings:
         return self._app.consumer.assignment() if self._app.started else set()
 
     def _assigned(self) -> Values:
-        counts = Counter(self._app.metrics.topic(topic) for topic, _ in self._owned())
+        counts = Counter(self._worker.metrics.topic(topic) for topic, _ in self._owned())
         return {(topic,): count for topic, count in counts.items()}
 
     def _events_dropped(self) -> Values:
-        dropped = self._app.events.dropped
+        dropped = self._worker.events.dropped
         return {(spec.name,): dropped[spec.name] for spec in topics.TOPICS}
 
     def _remaining(self) -> int:

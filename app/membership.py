@@ -71,7 +71,7 @@ def _foreign(group: str, settings: Settings) -> str:
     )
 
 
-class Membership:
+class PartitionWatch:
     """Watches the partitions of one worker."""
 
     def __init__(self, app: "Weir", neighbours: Neighbours) -> None:

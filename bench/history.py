@@ -1,100 +1,125 @@
-"""Finished requests, as they stand in the log and in the tables: what a worker finds that served before.
+"""Writes finished requests into the log and the tables: the past that a starting worker finds.
 
     python -m bench.history COUNT
 
-The settings are those of the worker, from the environment; a worker has been there once and has made the topics. Each
-request gets every record that an answered one leaves, made by Weir's own encoders: the request, the begin mark, a frame
-of tokens, the terminal, the trace events, and the changes of both tables, one for each event, as they are before
-any compaction. At the end the consumer group's offsets are committed behind them, so a worker that starts reads
-its tables, finds nothing left to do, and serves.
+The settings are those of the worker, from the environment; a worker has run once and has made the topics. Each request
+gets every record that an answered one leaves, made by Weir's own encoders: the request, the begin mark, a frame of
+tokens, the terminal, the trace events, and the changes of both tables, one for each event, as they are before any
+compaction. At the end the consumer group's offsets are committed behind these records, so a worker that starts reads
+its tables, has no request left to answer, and serves.
 """
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Iterator
-from dataclasses import asdict
 from time import time
 from typing import Any, cast
 
-import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app import app
+from app import app, parts
 from bench.recovery import old_uid
-from tables import requests as requests_table
-from tables import terminals
-from tables.terminals import Ended
 from weir import envelope, topics
 from weir.chat import frames, requests
+from weir.chat.ends import Ended
+from weir.chat.ends import ends as ends_in
 from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
+from weir.chat.states import apply, request_rows
 from weir.chat.traces import Traces
 from weir.envelope import Json, utc_iso
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.log.embedded.client import EmbeddedLog
 from weir.log.log import Headers, LogClient, Partition, partition_of
-from weir.ranges.changelog import changelog_of
+from weir.log.partitioner import partition_for
+from weir.table_rows import row_max_bytes
 
 TOKENS = 4  # the tables hold no tokens, so few will do
 AT_ONCE = 500  # requests on their way to the log
 USAGE = {"prompt_tokens": 8, "completion_tokens": TOKENS, "total_tokens": 8 + TOKENS}
 TIMINGS = {"first_chunk_ms": 5.125, "total_ms": 25.25}
 CONSUMED = (topics.CHAT_REQUESTS.name, topics.AGENT_TRACES.name)
+CHANGELOGS = parts.tables.changelogs
 
 
 class Landing:
-    """A log client's ``append`` that remembers what is on its way, and how far each partition goes."""
+    """A log client's ``append`` that remembers the pending records, and the end of each partition."""
 
     def __init__(self, log: LogClient) -> None:
         self._log = log
         self._landings: list[asyncio.Future[int]] = []
-        self.ends: dict[Partition, int] = {}  # nobody else writes
+        self.ends: dict[Partition, int] = {}  # no other client writes
 
     async def begin(self, *names: str) -> None:
-        """Look where the partitions of these topics end."""
+        """Find the ends of the partitions of these topics."""
         for name in names:
             for number in range(self._log.partitions(name)):
                 at = Partition(name, number)
                 self.ends[at] = (await self._log.bounds(at)).end
 
     def append(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> Awaitable[int]:
-        """As the log client's."""
+        """Append like the log client."""
         landing = asyncio.ensure_future(self._log.append(topic, partition, key, value))
         self._landings.append(landing)
         self.ends[Partition(topic, partition)] += 1
         return landing
 
     def partitions(self, topic: str) -> int:
-        """As the log client's."""
+        """The number of partitions, from the log client."""
         return self._log.partitions(topic)
 
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record of a topic, from the log client."""
+        return self._log.record_max_bytes(topic)
+
     async def landed(self) -> None:
-        """Wait for all of it."""
+        """Wait for all pending records."""
         landings, self._landings = self._landings, []
         await asyncio.gather(*landings)
 
 
+class Changes(dict[bytes, bytes]):
+    """Stands for a table: a row that is put into it goes to its changelog, and is not kept."""
+
+    def __init__(self, landing: Landing, changelog: str) -> None:
+        super().__init__()
+        self._landing, self._changelog = landing, changelog
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        """Write a change."""
+        partition = partition_for(key, self._landing.partitions(self._changelog))
+        self._landing.append(self._changelog, partition, key, value)
+
+
 class RowKeeper:
-    """Stands where the trace events go to the log, and keeps the requests table up with them."""
+    """Takes the trace events in place of the log, and updates the requests table with them."""
 
     def __init__(self, landing: Landing) -> None:
         self._landing = landing
-        self._changelog = changelog_of(requests_table.table)
+        changes = Changes(landing, CHANGELOGS["requests"])
+        self._rows = request_rows(changes, row_max_bytes(parts.worker.settings))
         self._row: Json | None = None
 
     def next(self) -> None:
-        """The next event begins a new row."""
+        """Start a new row with the next event."""
         self._row = None
 
     def partitions(self, topic: str) -> int:
-        """As the log client's."""
+        """The number of partitions, from the log client."""
         return self._landing.partitions(topic)
 
+    def record_max_bytes(self, topic: str) -> int:
+        """The largest record of a topic, from the log client."""
+        return self._landing.record_max_bytes(topic)
+
     def append(self, topic: str, partition: int, key: bytes, value: bytes, _headers: Headers = ()) -> Awaitable[int]:
-        """As the log client's."""
-        self._row = requests_table.apply(self._row, envelope.decode(value))
-        self._landing.append(self._changelog, partition, key, orjson.dumps(self._row))
+        """Append like the log client."""
+        row = apply(self._row, envelope.decode(value))
+        if row is not None:
+            self._row = row
+            self._rows.put(key.decode(), row)
         return self._landing.append(topic, partition, key, value)
 
 
@@ -106,11 +131,11 @@ class Past:
         self._rows = RowKeeper(self._landing)
         self._events = Events(cast("LogClient", self._rows))
         self._traces = Traces(self._events, worker="127.0.0.1:8080")
-        self._terminals = changelog_of(terminals.table)
+        self._ends = ends_in(Changes(self._landing, CHANGELOGS["terminals"]), row_max_bytes(parts.worker.settings))
 
     async def write(self, count: int) -> dict[Partition, int]:
-        """Write so many; returns where the partitions end then."""
-        tables = (changelog_of(requests_table.table), self._terminals)
+        """Write so many requests; returns the ends of the partitions afterwards."""
+        tables = (CHANGELOGS["requests"], CHANGELOGS["terminals"])
         await self._landing.begin(*CONSUMED, topics.CHAT_CHUNKS.name, *tables)
         for number in range(count):
             self._write(self._request(old_uid(number)))
@@ -125,7 +150,7 @@ class Past:
         body: Json = {"model": "bench", "messages": [{"role": "user", "content": f"What is a weir? Ask {uid}."}]}
         return ChatRequest(
             uid=uid,
-            event_id=requests.new_id("evt"),
+            event_id=envelope.new_id("evt"),
             tenant="default",
             ingress=Ingress.HTTP,
             accepted_at=utc_iso(),
@@ -136,7 +161,7 @@ class Past:
         )
 
     def _write(self, request: ChatRequest) -> None:
-        at, key, attempt = _chunks_of(request.uid), request.key, requests.new_id("att")
+        at, key, attempt = _chunks_of(request.uid), request.key, envelope.new_id("att")
         begun = {"attempt": attempt, "chunks_from": request.chunks_from}
         self._rows.next()
         self._landing.append(topics.CHAT_REQUESTS.name, at.partition, key, requests.encode(request))
@@ -154,7 +179,7 @@ class Past:
             last=self._landing.ends[at] - 1,
             ended_at=time(),
         )
-        self._landing.append(self._terminals, at.partition, key, orjson.dumps(asdict(ended)))
+        self._ends.put(request.uid, ended)
         told: Json = {"finish_reason": "stop", "usage": USAGE, "error": None, "timings": TIMINGS}
         told |= {"attempt": attempt, "first": ended.first, "last": ended.last}
         self._traces.emit(request, Happening.COMPLETED, told)
@@ -162,7 +187,7 @@ class Past:
 
 
 def _chunks_of(uid: str) -> Partition:
-    return partition_of(app.log_client, topics.CHAT_CHUNKS.name, uid.encode())
+    return partition_of(parts.worker.log, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
@@ -180,7 +205,7 @@ def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
 
 
 async def commit(log: LogClient, ends: dict[Partition, int]) -> None:
-    """Put the consumer group behind what was written."""
+    """Commit the consumer group's offsets behind the written records."""
     offsets = {at: end for at, end in ends.items() if at.topic in CONSUMED}
     group = app.conf.id
     if isinstance(log, EmbeddedLog):
@@ -200,7 +225,7 @@ async def commit(log: LogClient, ends: dict[Partition, int]) -> None:
 
 async def main(count: int) -> None:
     """Write the past of a worker."""
-    log = app.log_client
+    log = parts.worker.log
     await log.start()
     try:
         await commit(log, await Past(log).write(count))

@@ -1,4 +1,4 @@
-"""Make the parts of the docs that are made from the code: settings, topics, lifecycle, metrics, compatibility, schemas.
+"""Makes the docs that are generated from the code: settings, topics, lifecycle, metrics, compatibility, schemas.
 
 ``python -m scripts.docs`` writes them; ``--check`` fails where they differ from the code.
 """
@@ -39,13 +39,13 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            MADE.format(source="`weir/settings.py`"),
+            MADE.format(source="`weir/settings/settings.py`"),
             "",
-            "All settings are environment variables. An empty one counts as unset, but for `RABBITMQ_URL`: set to",
-            "nothing, it turns RabbitMQ off. A value that is not allowed stops the start with one line that names the",
-            "variable, what was given (never a secret) and what is allowed.",
+            "All settings are environment variables. An empty variable counts as unset, except `RABBITMQ_URL`, whose",
+            "empty value turns RabbitMQ off. A value that is not allowed stops the start with one line that names the",
+            "variable, the given value (never a secret) and the allowed ones.",
             "",
-            "| variable | default | allowed | what it is for |",
+            "| variable | default | allowed | meaning |",
             "|---|---|---|---|",
             *rows,
             "",
@@ -91,16 +91,16 @@ ON_BROKERS = """\
 On the brokers each name has `KAFKA_TOPIC_PREFIX` in front, and so have the consumer group and the changelogs of the
 tables (`<prefix><group>-<table>-changelog`). The settings are in [settings.md](settings.md).
 
-A topic is created where it is missing. One that exists must have the number of partitions given here, or the worker
-does not start. Its retention on Kafka is left as its operator has set it, and each start says where it differs from the
+A start creates missing topics. An existing topic must have the number of partitions given here, or the worker does not
+start. On Kafka its retention stays as its operator has set it, and each start reports where it differs from the
 setting; the embedded log takes the setting.
 
-Keys are shared out by the number of partitions, so it does not change while a topic lives. For another
+The number of partitions decides the partition of each key, so it does not change while a topic lives. For another
 `CHAT_PARTITIONS` drain the workers, then start them with another `KAFKA_TOPIC_PREFIX`; workers with the old prefix
 still serve old answers.
 
-How large a record a topic takes (`max.message.bytes`) is read at the start. A limit that an operator lowers is learned
-from the first record that is refused; one that is raised counts after a restart of the workers."""
+A start reads how large a record a topic takes (`max.message.bytes`). If an operator lowers that limit, workers learn it
+from the first record that is refused; if an operator raises it, it counts after a restart of the workers."""
 
 
 def topics_page() -> str:
@@ -142,8 +142,9 @@ def lifecycle_page() -> str:
             "",
             MADE.format(source="`weir/chat/lifecycle.py`"),
             "",
-            "The requests table is folded from agent-trace-events through this table. A step that is not in it changes",
-            "nothing. `unknown` is a request that the table has not heard of yet.",
+            "The states agent folds agent-trace-events into the requests table by these transitions. An event without",
+            "a transition from the current state changes nothing. A request is `unknown` until the table has an event",
+            "of it.",
             "",
             "```mermaid",
             "stateDiagram-v2",
@@ -169,11 +170,11 @@ def events_page() -> str:
         [
             "# Events",
             "",
-            MADE.format(source="`events/`"),
+            MADE.format(source="`weir/events/`"),
             "",
             "The JSON Schemas (2020-12) of the records' values. A worker serves them, too: `GET /schemas`.",
             "",
-            "| type | topic | version | what it tells |",
+            "| type | topic | version | meaning |",
             "|---|---|---|---|",
             *rows,
             "",
@@ -182,19 +183,19 @@ def events_page() -> str:
 
 
 METRICS_ARE = """
-`GET /metrics` on every worker, for Prometheus: in its text format, or in OpenMetrics' where the scraper asks for that.
-The figures are of that worker; add them up. [alerts.yml](alerts.yml) has rules to begin with.
+Every worker serves `GET /metrics` for Prometheus, in its text format, or in OpenMetrics if the scraper asks for that.
+The values are those of one worker; add them up. [alerts.yml](alerts.yml) has example rules.
 
 Labels have few values. Topics are those of [topics.md](topics.md) and the changelogs of the tables. A model has a label
 of its own from its first whole answer on, if it is among the first `METRICS_MODELS_MAX`; all others are `other`, as are
-error codes that Weir does not know. Nothing is by tenant or user: that is what agent-metrics-events are for.
+error codes that Weir does not know. No label has a tenant or a user: agent-metrics-events have these.
 
-The consumer lag is asked of the broker when it is scraped, for half a second. While the broker is away, what was known
-last is told, with the time when it was known.
+Each scrape asks the broker for the consumer lag, for at most half a second. While the broker is away, the metrics show
+the last known lag, with the time of that lag.
 """
 
 METRICS_COST = """
-Besides, as prometheus-client tells them: `process_*` (CPU, memory, files), `python_gc_*` and `python_info`.
+prometheus-client adds `process_*` (CPU, memory, files), `python_gc_*` and `python_info`.
 
 ## What it costs
 
@@ -204,7 +205,7 @@ nothing else waits for longer than 5 ms.
 
 ## Buckets
 
-Upper bounds; the reasons stand in the code.
+Upper bounds; the code has the reasons.
 """
 
 
@@ -225,7 +226,7 @@ def metrics_page() -> str:
             "",
             MADE.format(source="`weir/telemetry/metrics.py`"),
             METRICS_ARE,
-            "| metric | kind, unit | labels | what it says |",
+            "| metric | kind, unit | labels | meaning |",
             "|---|---|---|---|",
             *rows,
             METRICS_COST,
@@ -242,9 +243,9 @@ def _schema(model: type[EventData]) -> str:
 
 
 COMPATIBLE = """
-Where LLM servers, clients and brokers differ from what OpenAI and Kafka document: which one does what, and what comes
-of it. Each row is a case of a test that runs on every path that applies: a stream, one JSON object, the stored answer,
-a resumed stream, RabbitMQ, on both logs.
+This page lists where LLM servers, clients and brokers differ from the documentation of OpenAI and Kafka: which of them
+does what, and what it gets. Each row is a case of a test that runs on every path that applies: a stream, one JSON
+object, the stored answer, a resumed stream, RabbitMQ, on both logs.
 """
 
 
@@ -253,7 +254,7 @@ def compatibility_page() -> str:
     lines = ["# Compatibility", "", MADE.format(source="`tests/compatibility/`"), COMPATIBLE]
     for sheet in all_sheets().values():
         rows = [f"| {_cell(case.peer)} | {_cell(case.does)} | {_cell(case.gets)} |" for case in sheet.cases]
-        lines += [f"## {sheet.title}", "", sheet.about, "", "| who | does | and gets |", "|---|---|---|", *rows, ""]
+        lines += [f"## {sheet.title}", "", sheet.about, "", "| peer | does | and gets |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
@@ -273,11 +274,11 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Write the pages, or with ``--check`` compare them; the exit code."""
+    """Write the pages, or with ``--check`` compare them; returns the exit code."""
     stale = [name for name, page in PAGES.items() if _text(DOCS / name) != page()]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/{name} does not say what the code says: run `make docs`")
+            print(f"docs/{name} differs from the code: run `make docs`")
         return 1 if stale else 0
     for name in stale:
         (DOCS / name).parent.mkdir(exist_ok=True)

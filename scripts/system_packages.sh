@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Sees to the programs that Weir and its tests need from the system: says which are missing, installs them where it may.
+# Checks the programs that Weir and its tests need from the system: lists missing ones, and installs them if it may.
 #
 #   scripts/system_packages.sh [--yes] [PROGRAM…]     without a PROGRAM: all of the table below
 #
-# Where nothing is missing it prints nothing. Otherwise apt-get installs Debian's packages, as root or with sudo:
-#   - at once with --yes, and where CI is set
+# If no program is missing, it prints nothing. Otherwise apt-get installs Debian's packages, as root or with sudo:
+#   - at once with --yes, and if CI is set
 #   - in a terminal after a "y"
 #   - elsewhere at once for root, and with a sudo that asks for no password
-# If it may not install, or there is no apt-get, it says what to do. Exit code 0: nothing is missing (any more); else 1.
+# If it may not install, or there is no apt-get, it prints what to do. Exit code: 0 if no program is missing (any more),
+# else 1.
 #
 # Written for bash 3.2, which macOS has: no associative arrays, and no expansion of an empty array.
 set -euo pipefail
 
-# PROGRAM|Debian's packages|what it is. Whether it is there says the function has_PROGRAM.
+# PROGRAM|Debian's packages|description. The function has_PROGRAM checks for it.
 PROGRAMS='make|make|GNU make
+git|git|git
 python|python3 python3-venv|Python 3.11, 3.12 or 3.13 with the modules venv and ensurepip
 java|default-jre-headless|Java 17 or later
 maven|maven|Maven (mvn)
@@ -30,6 +32,7 @@ PATH="$PATH:${WEIR_SBIN-/usr/local/sbin:/usr/sbin}"
 have() { command -v "$1" >/dev/null 2>&1; }
 
 has_make() { have make; }
+has_git() { have git; }
 has_maven() { have mvn; }
 has_rabbitmq() { have rabbitmq-server; }
 has_openssl() { have openssl; }
@@ -38,7 +41,7 @@ has_browser() { have chromium || have chromium-browser || have google-chrome; }
 has_node() { have node; }
 has_npm() { have npm; }
 
-# With the Java that the tests take: that of JAVA_HOME, if it is set.
+# Checks the Java that the tests use: that of JAVA_HOME, if it is set.
 has_java() {
     local java=java said
     [ -z "${JAVA_HOME:-}" ] || java=$JAVA_HOME/bin/java
@@ -46,7 +49,7 @@ has_java() {
     [[ $said =~ \ version\ \"([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 17 ]
 }
 
-# With the Python that the Makefile takes. A virtual environment that stands needs none.
+# Checks the Python that the Makefile uses. An existing virtual environment needs none.
 has_python() {
     local python
     [ ! -x "${VENV:-.venv}/bin/python" ] || return 0

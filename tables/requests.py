@@ -1,157 +1,16 @@
-"""Where each request stands, for people: folded from agent-trace-events through the table of legal transitions.
+"""Where each request stands, for people (rows: `weir.chat.states`)."""
 
-No decision about an answer reads it. Feedback waits for its word of an end, and asks the terminals table at last.
-"""
-
-from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
-from app import app
-from tables import values
-from weir import limits
-from weir.chat.lifecycle import TERMINAL, Happening, State, transition
-from weir.envelope import Event, Json, dumps
-
-ATTEMPTS_SHOWN = 20  # of one request; the log has them all
-HISTORY_SHOWN = 10  # earlier ends of one that came back from the dead letters
-
-table = app.Table(
-    "requests",
-    key_type=bytes,
-    value_type=bytes,
-    partitions=app.settings.chat_partitions,
-    help="State, timings and attempts of each request.",
-)
-
-_CONSTANT = ("rid", "model", "username", "session_id", "ingress", "stream", "accepted_at")
-_OF_REPLAY = ("replay", "replay_of")
-_OF_END = ("timings", "latency_ms", "usage", "cost_usd", "chunks", "finish_reason", "error", "first", "last")
-_OF_FIRST = ("rid", "chunks_from")  # which submission of the uid came first, only the chat agent knows
+import faust
 
 
-def get(uid: str) -> Json | None:
-    """The row of a request in a partition that this worker owns."""
-    key = uid.encode()
-    return values.read("requests", key, table.get(key), _decode)
-
-
-def put(uid: str, row: Json) -> None:
-    """Write a row. Must run under an event of the uid's partition."""
-    values.put(table, uid.encode(), dumps(row))
-
-
-def forget(uid: str) -> None:
-    """Remove a row. Must run under an event of the uid's partition."""
-    table.pop(uid.encode(), None)
-
-
-def rows() -> Iterator[Json]:
-    """All rows of the partitions that this worker owns (and of those it stands by for), in no order."""
-    for _, row in values.read_all("requests", table, _decode):
-        yield row
-
-
-def _decode(key: bytes, value: bytes) -> Json:
-    row: Json = orjson.loads(value)
-    lists = [row["attempts"], row.get("history", [])]
-    named = row["uid"] == key.decode() and isinstance(row["tenant"], str)
-    if named and State(row["state"]) and all(isinstance(one, dict) for some in lists for one in some):
-        return row
-    raise TypeError("fields of other types")
-
-
-def first_known(row: Json) -> bool:
-    """Whether the row's ``rid`` is the request's, and not just one of the submissions of its uid."""
-    return bool(row["attempts"]) or has_ended(row)
-
-
-def has_ended(row: Json) -> bool:
-    """Whether the request has ended, which its state may not show yet (``web.lookup``)."""
-    return row["state"] in TERMINAL or row.get("last") is not None
-
-
-def superseded(row: Json | None, rid: object) -> bool:
-    """Whether a request has come back from the dead letters since that submission of it ended."""
-    return row is not None and any(life["rid"] == rid for life in row.get("history", ()))
-
-
-def apply(row: Json | None, event: Event) -> Json | None:
-    """The row after one trace event; None where the event is no legal step from where the row stands.
-
-    Pure. The steps are those of ``weir.chat.lifecycle``; timings are ISO 8601 times and milliseconds. What an event
-    holds is cut, so that a row takes 300 kB at most, with events of any writer: a row has to fit into a record of its
-    changelog.
-    """
-    event = event._replace(data={name: _cut(name, value) for name, value in event.data.items()})
-    data = event.data
-    try:
-        happening = Happening(event.event_type)
-    except ValueError:
-        return None
-    if superseded(row, data.get("rid")):
-        return None
-    new: Json = {"uid": data.get("uid"), "tenant": limits.cut(event.tenant_id), "state": State.UNKNOWN, "attempts": []}
-    row = dict(row or new)
-    after = transition(State(row["state"]), happening)
-    if after is None or (happening is Happening.REDRIVEN and row.get("rid") == data.get("rid")):  # told again
-        return None
-    if happening is Happening.REDRIVEN:
-        row = _anew(row, data)
-    row["state"] = after
-    for name in _CONSTANT:
-        if row.get(name) is None:
-            row[name] = data.get(name)
-    row |= {name: data[name] for name in _OF_REPLAY if data.get(name) is not None}
-    if row.get("session_id") is None and data.get("session_id") is not None:
-        row["session_id"] = data["session_id"]
-    if happening is Happening.ACCEPTED:
-        # A second submission of the uid knows a later position than the one where the answer starts.
-        row.setdefault("chunks_from", data.get("chunks_from"))
-        row.setdefault("on_disconnect", data.get("on_disconnect"))
-        row.setdefault("prompt_chars", data.get("prompt_chars"))
-        return row
-    row |= {name: data[name] for name in _OF_FIRST if data.get(name) is not None}
-    return row if happening is Happening.REDRIVEN else _answered(row, happening, event)
-
-
-def _cut(name: str, value: Any) -> Any:
-    if name == "error" and value is not None:
-        return limits.error_object(value if isinstance(value, dict) else {"message": value})
-    if isinstance(value, dict) or name in {"usage", "timings"}:
-        return limits.small_object(value)
-    return value if value is None or isinstance(value, bool | int | float) else limits.name(value)
-
-
-def _answered(row: Json, happening: Happening, event: Event) -> Json:
-    """The row after a call of the LLM began, or after its end."""
-    data = event.data
-    if happening is Happening.ATTEMPTED:
-        attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
-        attempt["started_at"] = event.timestamp
-        if attempt in row["attempts"]:  # after a crash the same event may come again
-            return row
-        return row | {"attempts": [*row["attempts"], attempt][-ATTEMPTS_SHOWN:]}
-    of_end = {name: data.get(name) for name in _OF_END}
-    return row | {"ended_at": data.get("ended_at") or event.timestamp, **of_end}
-
-
-def _anew(row: Json, data: Json) -> Json:
-    """The row of a request that is answered anew: what it told of its end is history.
-
-    After a crash the word of that end may not have come: then its worker's word counts, by the table of ends.
-    """
-    error = row.get("error") or {}
-    told = row["state"] in TERMINAL
-    life = {
-        "rid": row["rid"] if first_known(row) else data.get("replaces"),
-        "state": row["state"] if told else data.get("replaced_status") or row["state"],
-        "ended_at": row.get("ended_at") if told else data.get("replaced_ended_at"),
-        "error": error.get("code") or error.get("type"),
-        "attempts": len(row["attempts"]),
-    }
-    gone = {*_OF_END, *_OF_FIRST, "accepted_at", "ended_at"}
-    kept = {name: value for name, value in row.items() if name not in gone}
-    history = [*row.get("history", ()), life][-HISTORY_SHOWN:]
-    return kept | {"attempts": [], "history": history, "on_disconnect": data.get("on_disconnect")}
+def declare(app: faust.App, partitions: int) -> Any:
+    """Declare the table."""
+    return app.Table(
+        "requests",
+        key_type=bytes,
+        value_type=bytes,
+        partitions=partitions,
+        help="State, timings and attempts of each request.",
+    )

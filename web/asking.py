@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import web
 
-from app.core import Weir
 from web.auditing import caller_of
 from web.bodies import UNSENT
 from web.client_retries import ClientRetries, is_retry
@@ -17,9 +16,12 @@ from web.errors import REQUEST_ID
 from web.first_tries import Asked, FirstTries
 from web.readers import Reader, Readers
 from web.tracing import TRACEPARENT
-from weir.chat.requests import THINK_TAGS_HEADER, ChatRequest, Ingress, OnDisconnect
+from weir.chat.accept import Door
+from weir.chat.requests import THINK_TAGS_HEADER, ChatRequest, OnDisconnect
 from weir.errors import InDoubtError, InvalidRequestError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.log.log import LogError
+from weir.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class _Call:
 class Asking:
     """Takes requests in by HTTP, for one worker."""
 
-    def __init__(self, app: Weir, readers: Readers, tries: FirstTries, retries: ClientRetries) -> None:
-        self._app = app
+    def __init__(self, worker: Worker, door: Door, readers: Readers, tries: FirstTries, retries: ClientRetries) -> None:
+        self._worker, self._door = worker, door
         self._readers = readers
         self._tries = tries
         self._retries = retries
@@ -61,7 +63,7 @@ class Asking:
             ApiError: it is wrong, or the log does not take it.
         """
         call = _Call(http, body, key)
-        retried = not call.named and is_retry(http) and self._app.settings.retry_attach_s > 0
+        retried = not call.named and is_retry(http) and self._worker.settings.retry_attach_s > 0
         repeated = await self._as_first_try(call) if retried else call
         request = await self._accepted(repeated, tried=not call.named)
         with _keys_conflict(key), self._trying(http, request, tried=not call.named):
@@ -81,7 +83,7 @@ class Asking:
             tried: whether its client may send it again without a name.
         """
         accepting = asyncio.ensure_future(
-            self._app.door.accept(
+            self._door.accept(
                 call.body,
                 ingress=Ingress.HTTP,
                 tenant=call.tenant,
@@ -130,7 +132,7 @@ class Asking:
             raise
 
     def _what(self, call: _Call) -> Asked:
-        return Asked(*self._app.door.identity(call.body, tenant=call.tenant, think_tags=call.think_tags))
+        return Asked(*self._door.identity(call.body, tenant=call.tenant, think_tags=call.think_tags))
 
 
 def _asked(request: ChatRequest) -> Asked:

@@ -8,13 +8,14 @@ from typing import Final
 
 from aiohttp import web
 
-from app.core import Weir
 from web.errors import ERROR, REQUEST_ID, Handler
-from web.owners import FORWARDED
 from weir.chat import audit
-from weir.chat.audit import Action, Caller
-from weir.chat.requests import Ingress
+from weir.chat.audit import Action, Audit, Caller
+from weir.chat.checking import tenant_of
 from weir.errors import InvalidRequestError
+from weir.events.ingress import Ingress
+from weir.peers import FORWARDED
+from weir.settings import Settings
 
 ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("POST", "/v1/chat/completions"): audit.SUBMIT,
@@ -62,8 +63,8 @@ def caller_of(http: web.Request) -> Caller:
 class Auditing:
     """Tells audit-events of one worker."""
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
+    def __init__(self, recorded: Audit, settings: Settings) -> None:
+        self._audit, self._settings = recorded, settings
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -85,12 +86,12 @@ class Auditing:
 
     def _tell(self, http: web.Request, action: Action, status: int, code: str | None) -> None:
         try:
-            tenant = self._app.door.tenant(http.headers.get("X-Tenant-ID"))
+            tenant = tenant_of(http.headers.get("X-Tenant-ID"), self._settings)
         except InvalidRequestError:
-            tenant = self._app.settings.default_tenant
+            tenant = self._settings.default_tenant
         named = http.get(RESOURCE) or http.match_info.get("id") or http.match_info.get("uid")
         name = named or http.get(REQUEST_ID)  # else of an error: its X-Request-ID
-        self._app.audit.record(
+        self._audit.record(
             action,
             caller_of(http),
             tenant=tenant,

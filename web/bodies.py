@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from web import sse
 from web.errors import REQUEST_ID, Handler, error_response
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.errors import UnavailableError
 from weir.log.memory import Memory
 

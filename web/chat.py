@@ -10,26 +10,27 @@ from typing import Any
 
 from aiohttp import web
 
-from app.core import Weir
-from tables.requests import first_known, has_ended
 from web.asking import Asking
 from web.connections import body_of
 from web.errors import REQUEST_ID, json_response
-from web.lookup import Lookup
 from web.readers import Reader, Readers
 from web.requests import uid_of
 from web.streams import Streams
 from weir import topics
 from weir.chat.accept import parse
 from weir.chat.assembling import assembled
-from weir.chat.cancelling import withdraw
-from weir.chat.frames import ANYBODY
-from weir.chat.lifecycle import TERMINAL
-from weir.chat.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
-from weir.chat.requests import ChatRequest, OnDisconnect, new_id
-from weir.envelope import Json
+from weir.chat.cancelling import Cancelling
+from weir.chat.lookup import Lookup
+from weir.chat.reading.delivery import Delivery
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import counted
+from weir.chat.reading.resuming import repeated, resumed, uid_at
+from weir.chat.requests import ChatRequest, OnDisconnect, chunks_of
+from weir.chat.states import first_known, has_ended, start_of
+from weir.envelope import Json, new_id
 from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from weir.log.log import Partition
+from weir.worker import Worker
 
 UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
 ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted
@@ -41,13 +42,16 @@ EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
 class ChatView:
     """The chat completions endpoints of one worker."""
 
-    def __init__(self, app: Weir, lookup: Lookup, readers: Readers, asking: Asking) -> None:
-        self._app = app
-        self._settings = app.settings
+    def __init__(
+        self, worker: Worker, *, lookup: Lookup, readers: Readers, asking: Asking, cancelling: Cancelling
+    ) -> None:
+        self._worker = worker
+        self._settings = worker.settings
+        self._cancelling = cancelling
         self._lookup = lookup
         self._readers = readers
         self._asking = asking
-        self._streams = Streams(app)
+        self._streams = Streams(worker)
 
     # -- a new request
 
@@ -88,22 +92,22 @@ class ChatView:
         if not isinstance(body, dict) or body.get("stream") is not True or body.get("uid") is not None:
             return body
         partition, offset, _ = _event_id(after, range(self._settings.chat_partitions))
-        return {**body, "uid": await uid_at(self._app.log_client, partition, offset)}
+        return {**body, "uid": await uid_at(self._worker.log, partition, offset)}
 
     def _check_stopping(self) -> None:
         """A worker that stops serves nobody new: it could not serve them to the end."""
-        if self._app.draining:
+        if self._worker.draining:
             raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
 
     def _deliveries(
         self, request: ChatRequest, idle_s: float, after: str | None = None
     ) -> AsyncGenerator[Delivery, None]:
-        at = self._app.door.chunks_of(request.uid)
+        at = chunks_of(self._worker.log, request.uid)
         if after is not None:
             _, offset, place = _event_id(after, (at.partition,))
             return repeated(
-                self._app.log_client,
-                self._app.tails,
+                self._worker.log,
+                self._worker.tails,
                 at,
                 request.uid,
                 position=request.chunks_from,
@@ -114,7 +118,7 @@ class ChatView:
                 topic_id=request.chunks_topic_id,
             )
         return deliveries(
-            self._app.tails,
+            self._worker.tails,
             at,
             request.uid,
             position=request.chunks_from,
@@ -127,7 +131,7 @@ class ChatView:
         wait_s = self._settings.answer_timeout_s
         with self._streams.ends_are_told(request.uid):
             async with asyncio.timeout(wait_s):
-                news = counted(self._deliveries(request, wait_s), self._app.tails.memory)
+                news = counted(self._deliveries(request, wait_s), self._worker.tails.memory)
                 return json_response(await assembled(news, request.uid), headers=headers)
 
     # -- an old one
@@ -138,17 +142,17 @@ class ChatView:
         uid = uid_of(http.match_info["id"])
         http[UID] = http[REQUEST_ID] = uid
         after = http.query.get("after") or http.headers.get("Last-Event-ID")
-        at = self._app.door.chunks_of(uid)
+        at = chunks_of(self._worker.log, uid)
         include_usage = http.query.get("include_usage") in {"true", "1"}
         row: Json | None = None
         if after is None:
             row = await self._lookup.fresh(uid)
             await self._still_kept(at, row)
             news = deliveries(
-                self._app.tails,
+                self._worker.tails,
                 at,
                 uid,
-                position=_start(row),
+                position=start_of(row),
                 idle_s=self._streams.idle_s,
                 rid=str(row["rid"]) if first_known(row) else None,
                 submission=str(row["rid"]),
@@ -158,7 +162,7 @@ class ChatView:
         else:
             _, offset, place = _event_id(after, (at.partition,))
             found = await resumed(
-                self._app.log_client, self._app.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
+                self._worker.log, self._worker.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
             )
             if found is None:
                 return web.Response(status=204)  # it has all; an EventSource that gets this asks no more
@@ -170,7 +174,7 @@ class ChatView:
 
     async def _still_kept(self, at: Partition, row: Json) -> None:
         first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
-        if first is not None and int(first) < (await self._app.log_client.bounds(at)).start:
+        if first is not None and int(first) < (await self._worker.log.bounds(at)).start:
             raise AnswerGoneError
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
@@ -188,44 +192,13 @@ class ChatView:
             name=name,
             tenant=str(row["tenant"]),
             submission=str(row["rid"]),
-            position=_start(row),
+            position=start_of(row),
         )
 
     async def cancel(self, http: web.Request) -> web.Response:
         """POST …/{id}/cancel: from any worker. Tells how it ended, which may be otherwise."""
         http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
-        _, ended = await self.cancelled(uid)
-        return json_response(ended)
-
-    async def cancelled(self, uid: str) -> tuple[str, Json]:
-        """Cancel a request; whose it is, and how it ended.
-
-        Raises:
-            NotFoundError: nobody knows it.
-            UnavailableError: its owner is away.
-            LogError: it may or may not be cancelled.
-        """
-        row = await self._lookup.fresh(uid)
-        status = row["state"]
-        if status not in TERMINAL:
-            answer = await withdraw(
-                self._app.log_client,
-                self._app.tails,
-                self._app.door.chunks_of(uid),
-                uid,
-                rid=str(row["rid"]) if first_known(row) else ANYBODY,
-                tenant=str(row["tenant"]),
-                position=_start(row),
-                timeout_s=self._settings.accept_timeout_s,
-            )
-            status = answer.terminal.status if answer.terminal else status
-        return str(row["tenant"]), {"id": f"chatcmpl-{uid}", "object": "chat.completion.state", "status": status}
-
-
-def _start(row: Json) -> int:
-    """An offset that nothing about a request is older than."""
-    known = [row[name] for name in ("first", "chunks_from") if row.get(name) is not None]
-    return int(known[0]) if known else 0
+        return json_response((await self._cancelling.cancel(uid)).as_json())
 
 
 def _event_id(given: str, known: Collection[int]) -> tuple[Partition, int, int]:

@@ -8,25 +8,28 @@ rest, as for any uid that comes twice. docs/decisions/0026 has the rules.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from yarl import URL
 
-from app.core import Weir
 from web.errors import json_response
 from web.first_tries import Asked, FirstTries
-from web.lookup import Lookup
-from web.owners import FORWARDED, Owners
 from weir.chat.lifecycle import TERMINAL, State
+from weir.chat.lookup import Lookup
 from weir.envelope import Json
 from weir.errors import ApiError, NotFoundError, UnavailableError
+from weir.peers import FORWARDED, Owners
 
 logger = logging.getLogger(__name__)
 
 PATH = "/workers/first-tries"  # of workers that ask each other
 RETRY_COUNT = "x-stainless-retry-count"
 PEERS_S = 1.0  # for all other workers to answer; a slower one is left out
+Generated = Callable[[str, str, str], list[str]]
+"""The uids that are being answered on this worker, by tenant, fingerprint and ``think_tags`` (`Asked`)."""
+
 MAY_PASS = frozenset({408, 409, 425, 429})  # statuses below 500 that a client tries again
 
 
@@ -63,8 +66,8 @@ class _Known:
 class ClientRetries:
     """The retries that come to one worker, and the questions of the others."""
 
-    def __init__(self, app: Weir, owners: Owners, lookup: Lookup, tries: FirstTries) -> None:
-        self._app = app
+    def __init__(self, owners: Owners, lookup: Lookup, tries: FirstTries, generated: Generated) -> None:
+        self._generated = generated
         self._owners = owners
         self._lookup = lookup
         self._tries = tries
@@ -142,11 +145,11 @@ class ClientRetries:
             "left": self._tries.without_reader(asked),
             "read": self._tries.read(asked),
             "taken": self._tries.taken(asked),
-            "generated": self._app.generated(*asked),
+            "generated": self._generated(*asked),
         }
 
     def _take(self, asked: Asked, uid: str) -> bool:
-        return self._tries.take(asked, uid, generated=uid in self._app.generated(*asked))
+        return self._tries.take(asked, uid, generated=uid in self._generated(*asked))
 
 
 _OK = web.HTTPOk.status_code

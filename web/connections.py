@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from web.errors import as_api_error, error_response
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.errors import ApiError, InvalidRequestError, UnavailableError
 
 logger = logging.getLogger(__name__)

@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from weir.chat.requests import new_id
-from weir.envelope import Json
-from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
-from weir.llm.errors import SHOULD_RETRY
+from weir.envelope import Json, new_id
+from weir.errors import SHOULD_RETRY, AnswerGoneError, ApiError, InvalidRequestError, UnavailableError
 from weir.log.log import LogError, LogReplacedError
 
 logger = logging.getLogger(__name__)

@@ -5,16 +5,16 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from app.core import Weir
-from web.owners import FORWARDED, Owners
 from weir.envelope import Json
+from weir.peers import FORWARDED, Owners
+from weir.worker import Worker
 
 
 class Everywhere:
     """Asks the other workers what this one is asked."""
 
-    def __init__(self, app: Weir, owners: Owners) -> None:
-        self._app = app
+    def __init__(self, worker: Worker, owners: Owners) -> None:
+        self._worker = worker
         self._owners = owners
 
     async def others(
@@ -40,7 +40,7 @@ class Everywhere:
             *(self._owners.ask(other, path or http.path, params) for other in others), return_exceptions=True
         )
         bodies: list[Json] = []
-        missing = [str(self._owners.own)] if self._app.rebalancing else []
+        missing = [str(self._owners.own)] if self._worker.rebalancing else []
         for other, answer in zip(others, answers, strict=True):
             if isinstance(answer, BaseException) or answer[0] != web.HTTPOk.status_code:
                 missing.append(str(other))

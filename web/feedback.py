@@ -5,36 +5,40 @@ from typing import Any
 
 from aiohttp import web
 
-from app.core import Weir
-from tables import feedback, requests
 from web.chat import JSON_TYPES
 from web.connections import body_of
 from web.errors import json_response
 from web.everywhere import Everywhere
-from web.owners import FORWARDED, Owners
 from web.tenants import named_tenant
 from weir import topics
 from weir.chat.accept import parse
 from weir.chat.checking import tenant_of
+from weir.chat.states import RequestRows
 from weir.chat.validation import NAME_MAX
 from weir.envelope import Json
 from weir.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
 from weir.events.feedback import FeedbackType
 from weir.feedback import pieces, rules
 from weir.feedback.pieces import Piece
+from weir.feedback.rows import FeedbackRows
 from weir.feedback.rules import Given
 from weir.feedback.summary import Summary
 from weir.log.log import LogError, LogRefusedError, partition_of
+from weir.peers import FORWARDED, Owners
+from weir.timing import in_turns
+from weir.worker import Worker
 
-ROWS_AT_ONCE = 500  # rows looked at before the event loop gets a turn
 ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
 
 
 class FeedbackView:
     """The feedback endpoints of one worker."""
 
-    def __init__(self, app: Weir, owners: Owners, everywhere: Everywhere) -> None:
-        self._app = app
+    def __init__(
+        self, worker: Worker, owners: Owners, everywhere: Everywhere, *, requests: RequestRows, rows: FeedbackRows
+    ) -> None:
+        self._worker = worker
+        self._requests, self._rows = requests, rows
         self._owners = owners
         self._everywhere = everywhere
 
@@ -60,7 +64,7 @@ class FeedbackView:
                 status=415,
             )
         tenant = http.headers.get("X-Tenant-ID")
-        settings = self._app.settings
+        settings = self._worker.settings
         body = parse(await body_of(http, within_s=settings.http_body_timeout_s))
         given = rules.from_body(body, settings=settings, tenant=tenant, kind=kind)
         await self._record(given)
@@ -76,8 +80,8 @@ class FeedbackView:
     async def _record(self, given: Given) -> None:
         """Wait until it is in the log: then it is worth a signal, whoever dies."""
         try:
-            async with asyncio.timeout(self._app.settings.accept_timeout_s):
-                await self._app.events.publish(given.data, given.tenant, event_id=given.event_id)
+            async with asyncio.timeout(self._worker.settings.accept_timeout_s):
+                await self._worker.events.publish(given.data, given.tenant, event_id=given.event_id)
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the feedback: {error}", status=500, kind="server_error", code="log_refused"
@@ -95,12 +99,12 @@ class FeedbackView:
     async def show(self, http: web.Request) -> web.Response:
         """Feedback and signals about one request, known or not."""
         uid = rules.uid_of(http.match_info["id"])
-        tenant = tenant_of(named_tenant(http), self._app.settings)
+        tenant = tenant_of(named_tenant(http), self._worker.settings)
         owner = self._owners.of("feedback", uid.encode())
         if owner is None:
-            if self._app.rebalancing:
+            if self._worker.rebalancing:
                 raise _sharing_out()
-            return json_response(_shown(uid, tenant))
+            return json_response(self._shown(uid, tenant))
         if FORWARDED in http.headers:
             raise _sharing_out()
         status, body = await self._owners.ask(owner, f"/v1/feedback/{uid}", [("tenant", tenant)])
@@ -112,7 +116,7 @@ class FeedbackView:
 
     async def summary(self, http: web.Request) -> web.Response:
         """Feedback of a tenant added up, or of one of its sessions; over all workers."""
-        tenant, session = tenant_of(named_tenant(http), self._app.settings), _session(http)
+        tenant, session = tenant_of(named_tenant(http), self._worker.settings), _session(http)
         found = await self._own_summary(tenant, session)
         params = [("tenant", tenant), *([("session_id", session)] if session is not None else [])]
         bodies, told = await self._everywhere.others(http, params)
@@ -123,16 +127,34 @@ class FeedbackView:
         )
 
     async def _own_summary(self, tenant: str, session: str | None) -> Summary:
-        own, found = self._app.own_partitions(topics.AI_FEEDBACK), Summary()
-        for seen, row in enumerate(feedback.rows()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # many rows must not hold up the tokens
-            home = partition_of(self._app.log_client, topics.AI_FEEDBACK.name, str(row["uid"]).encode())
+        own, found = self._worker.own_partitions(topics.AI_FEEDBACK), Summary()
+        async for uid, row in in_turns(self._rows.items()):
+            home = partition_of(self._worker.log, topics.AI_FEEDBACK.name, uid.encode())
             if home.partition in own:
                 for piece in pieces.pieces(row):
                     if piece.tenant == tenant and session in {None, piece.session_id}:
                         found.add(piece)
         return found
+
+    def _shown(self, uid: str, asker: str) -> Json:
+        """What is known here of the feedback on a request: of its own tenant, or of the asker's while it is not known.
+
+        Raises:
+            NotFoundError: nothing is known, of the request either.
+        """
+        request, row = self._requests.get(uid), self._rows.get(uid)
+        tenant = asker if request is None else request["tenant"]
+        found = [piece for piece in pieces.pieces(row) if piece.tenant == tenant]
+        if request is None and not found:
+            raise NotFoundError(f"No request '{uid}' is known, nor feedback on one.", code="request_not_found")
+        return {
+            "object": "feedback.list",
+            "uid": uid,
+            "response_id": f"chatcmpl-{uid}",
+            "request_state": None if request is None else request["state"],
+            "feedback": [_piece(piece) for piece in found],
+            "signals": [_signal(piece) for piece in found if piece.signal is not None],
+        }
 
 
 def _session(http: web.Request) -> str | None:
@@ -140,27 +162,6 @@ def _session(http: web.Request) -> str | None:
     if session is not None and len(session) > NAME_MAX:
         raise InvalidRequestError(f"'session_id' is longer than {NAME_MAX} characters.", param="session_id")
     return session
-
-
-def _shown(uid: str, asker: str) -> Json:
-    """What is known here of the feedback on a request: of its own tenant, or of the asker's while it is not known.
-
-    Raises:
-        NotFoundError: nothing is known, of the request either.
-    """
-    request, row = requests.get(uid), feedback.get(uid)
-    tenant = asker if request is None else request["tenant"]
-    found = [piece for piece in pieces.pieces(row) if piece.tenant == tenant]
-    if request is None and not found:
-        raise NotFoundError(f"No request '{uid}' is known, nor feedback on one.", code="request_not_found")
-    return {
-        "object": "feedback.list",
-        "uid": uid,
-        "response_id": f"chatcmpl-{uid}",
-        "request_state": None if request is None else request["state"],
-        "feedback": [_piece(piece) for piece in found],
-        "signals": [_signal(piece) for piece in found if piece.signal is not None],
-    }
 
 
 def _piece(piece: Piece) -> Json:

@@ -1,6 +1,5 @@
 """GET /insights and GET /quality: what is wrong, and the windows of figures behind it, from any worker."""
 
-import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,8 +7,6 @@ from typing import Final
 
 from aiohttp import web
 
-from app.core import Weir
-from tables.quality import rows
 from web.errors import json_response
 from web.everywhere import Everywhere
 from web.queries import integer
@@ -20,11 +17,12 @@ from weir.errors import InvalidRequestError
 from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
 from weir.insights.reading import Source
-from weir.insights.rows import ModelRow, Span
+from weir.insights.rows import ModelRow, Rows, Span
 from weir.log.partitioner import partition_for
+from weir.timing import in_turns
+from weir.worker import Worker
 
 LIST_MAX, LIST_DEFAULT = 1000, 100
-AT_ONCE = 200  # rows looked at before the event loop gets a turn
 _CHOICES: Final = {"status": set(map(str, InsightStatus)), "type": set(map(str, InsightType))}
 _WHOSE: Final = ("tenant", "model")
 
@@ -32,19 +30,17 @@ _WHOSE: Final = ("tenant", "model")
 class InsightsView:
     """The views of one worker."""
 
-    def __init__(self, app: Weir, everywhere: Everywhere) -> None:
-        self._app = app
-        self._spans = spans(app.settings)
+    def __init__(self, worker: Worker, everywhere: Everywhere, rows: Rows) -> None:
+        self._worker, self._rows = worker, rows
+        self._spans = spans(worker.settings)
         self._everywhere = everywhere
 
     async def insights(self, http: web.Request) -> web.Response:
         """What is wrong and what was, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
         limit, wanted = _limit(http), _wanted(http, (*_WHOSE, *_CHOICES))
         found = []
-        for seen, name in enumerate(self._names(wanted)):
-            if seen % AT_ONCE == 0:
-                await asyncio.sleep(0)
-            found += [one for one in _insights_of(name) if _has(one, wanted)]
+        async for name in in_turns(self._names(wanted)):
+            found += [one for one in self._insights_of(name) if _has(one, wanted)]
         params = [*wanted.items(), ("limit", str(limit))]
         body = await self._everywhere.rows(http, "insights", _newest(limit, found), params)
         return json_response({**body, "insights": _newest(limit, body["insights"])})
@@ -59,46 +55,56 @@ class InsightsView:
         return json_response({**body, "quality": models[:limit]})
 
     def _own(self, name: str) -> bool:
-        return _partition(name) in self._app.own_partitions(topics.AGENT_METRICS)
+        return _partition(name) in self._worker.own_partitions(topics.AGENT_METRICS)
 
     def _names(self, wanted: dict[str, str]) -> Iterator[str]:
-        return (name for name in rows.names() if self._own(name) and _has(_whose(name), wanted))
+        return (name for name in self._rows.names() if self._own(name) and _has(_whose(name), wanted))
 
     async def _models(self, wanted: dict[str, str], limit: int) -> list[Json]:
         places: defaultdict[str, list[Span]] = defaultdict(list)
         newest: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        for seen, (span, times, _) in enumerate(rows.windows()):
-            if seen % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for span, times, _ in in_turns(self._rows.windows()):
             if self._own(span.name):
                 places[span.name].append(span)
                 _advance(newest[_partition(span.name)], times)
         names = sorted({*places, *self._names(wanted)})
         chosen = [name for name in names if _has(_whose(name), wanted)][:limit]
-        models = []
-        for name in chosen:
-            await asyncio.sleep(0)
-            models.append(self._model(name, sorted(places[name]), newest[_partition(name)]))
-        return models
+        return [self._model(name, sorted(places[name]), newest[_partition(name)]) async for name in in_turns(chosen)]
 
     def _model(self, name: str, places: list[Span], newest: dict[str, int]) -> Json:
-        model = rows.model(name) or ModelRow()
+        model = self._rows.model(name) or ModelRow()
         return {
             **_whose(name),
             "watermark": self._watermark(_partition(name), newest),
             "late": model.late,
             "ahead": model.ahead,
             "active": sorted(model.active),
-            "windows": [shown for span in places if (shown := _window(span)) is not None],
+            "windows": [shown for span in places if (shown := self._window(span)) is not None],
         }
 
     def _watermark(self, partition: int, newest: dict[str, int]) -> str | None:
         """As the shard of the partition has it; None before both topics have told a time."""
-        row = rows.partition(partition)
+        row = self._rows.partition(partition)
         _advance(newest, row.newest)
         behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(Source) else 0
         watermark_ms = max(row.closed_ms, behind_ms)
         return utc_iso(watermark_ms / 1000) if watermark_ms else None
+
+    def _insights_of(self, name: str) -> Iterator[Json]:
+        model = self._rows.model(name) or ModelRow()
+        for one in (*model.active.values(), *self._rows.over(name)):
+            yield {**_whose(name), "type": one["insight_type"], **one}
+
+    def _window(self, span: Span) -> Json | None:
+        row = self._rows.window(span)
+        if row is None:  # dropped meanwhile
+            return None
+        return {
+            "start": utc_iso(span.start_ms / 1000),
+            "end": utc_iso(span.end_ms / 1000),
+            "status": "closed" if row.closed else "open",
+            **row.window.figures(),
+        }
 
 
 def _advance(newest: dict[str, int], times: dict[str, int]) -> None:
@@ -113,24 +119,6 @@ def _partition(name: str) -> int:
 def _whose(name: str) -> Json:
     tenant, _, model = name.partition(":")
     return {"tenant": tenant, "model": model}
-
-
-def _insights_of(name: str) -> Iterator[Json]:
-    model = rows.model(name) or ModelRow()
-    for one in (*model.active.values(), *rows.over(name)):
-        yield {**_whose(name), "type": one["insight_type"], **one}
-
-
-def _window(span: Span) -> Json | None:
-    row = rows.window(span)
-    if row is None:  # dropped meanwhile
-        return None
-    return {
-        "start": utc_iso(span.start_ms / 1000),
-        "end": utc_iso(span.end_ms / 1000),
-        "status": "closed" if row.closed else "open",
-        **row.window.figures(),
-    }
 
 
 def _newest(limit: int, insights: list[Json]) -> list[Json]:

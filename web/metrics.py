@@ -1,14 +1,15 @@
 """GET /metrics, and what it says of HTTP itself."""
 
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from aiohttp import hdrs, web
 
-from app.core import Weir
 from web.chat import UID
 from web.errors import ERROR, Handler
-from weir.chat.requests import Ingress
+from weir.events.ingress import Ingress
 from weir.telemetry.collectors import OTHER
+from weir.telemetry.metrics import Metrics
 
 CHAT = "/v1/chat/completions"
 LEFT = 499  # nobody is there to be told a status: nginx's word for it
@@ -17,13 +18,12 @@ LEFT = 499  # nobody is there to be told a status: nginx's word for it
 class MetricsView:
     """The metrics of one worker, for Prometheus."""
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
-        self._metrics = app.metrics
+    def __init__(self, metrics: Metrics, refresh: Callable[[], Awaitable[None]]) -> None:
+        self._metrics, self._refresh = metrics, refresh
 
     async def index(self, http: web.Request) -> web.Response:
         """All metrics: in the classic text format, or in OpenMetrics' where the scraper asks for it."""
-        await self._app.readings.refresh()
+        await self._refresh()
         text, content_type = await self._metrics.rendered(http.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 

@@ -5,11 +5,11 @@ import time
 
 from aiohttp import web
 
-from app.core import Weir
 from web.errors import json_response
 from weir.envelope import Json
 from weir.errors import ApiError, UnavailableError, from_terminal
 from weir.llm.errors import UpstreamError
+from weir.llm.upstream import Upstream
 
 FAILURE_KEPT_S = 1.0  # so that those who asked meanwhile do not each wait for the same failure
 
@@ -17,8 +17,8 @@ FAILURE_KEPT_S = 1.0  # so that those who asked meanwhile do not each wait for t
 class ModelsView:
     """Asks the upstream at most once in ``models_cache_s``, however many clients ask."""
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
+    def __init__(self, upstream: Upstream, *, kept_s: float) -> None:
+        self._upstream, self._kept_s = upstream, kept_s
         self._asking = asyncio.Lock()
         self._known: Json | None = None
         self._failure: ApiError | None = None
@@ -35,8 +35,8 @@ class ModelsView:
 
     async def _ask(self) -> None:
         try:
-            self._known, self._failure = await self._app.upstream.models(), None
-            keep_s = self._app.settings.models_cache_s
+            self._known, self._failure = await self._upstream.models(), None
+            keep_s = self._kept_s
         except UpstreamError as error:
             self._failure = from_terminal(error.terminal_error)
             keep_s = FAILURE_KEPT_S

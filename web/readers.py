@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.core import Weir
 from weir.chat import frames
 from weir.chat.cancelling import withdraw
 from weir.chat.frames import Frame, Kind
-from weir.chat.reading import marks, origin
-from weir.chat.requests import new_id
+from weir.chat.reading.identifying import origin
+from weir.chat.reading.stored import marks
+from weir.chat.requests import chunks_of
+from weir.envelope import new_id
 from weir.errors import ApiError
 from weir.log.log import LogError, LogUnavailableError, Partition
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ class Reader:
 class Readers:
     """The readers of one worker."""
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._leaving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -70,7 +72,7 @@ class Readers:
 
     def left(self, reader: Reader) -> None:
         """A reader is not there any more. A stopping worker leaves its requests to the others."""
-        if not self._app.draining:
+        if not self._worker.draining:
             task = asyncio.create_task(self._leave(reader), name=f"left-{reader.uid}")
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
@@ -82,22 +84,22 @@ class Readers:
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
     async def _leave(self, reader: Reader) -> None:
-        settings, app = self._app.settings, self._app
-        at, uid = app.door.chunks_of(reader.uid), reader.uid
+        settings, worker = self._worker.settings, self._worker
+        at, uid = chunks_of(worker.log, reader.uid), reader.uid
         try:
             left_at = await self._say(reader, present=False)
             await asyncio.sleep(settings.disconnect_grace_s)
             rid, position = reader.submission, reader.position
             if not reader.first:
                 own = reader.name == reader.submission
-                rid, begin = await origin(app.tails, at, uid, position=position, submission=rid, own=own)
+                rid, begin = await origin(worker.tails, at, uid, position=position, submission=rid, own=own)
                 position = min(begin, position)  # readers may have come and gone before anything was begun
             async with asyncio.timeout(settings.accept_timeout_s):
                 if not await self._all_gone(at, uid, rid, position, left_at):
                     return
             answer = await withdraw(
-                app.log_client,
-                app.tails,
+                worker.log,
+                worker.tails,
                 at,
                 uid,
                 rid=rid,
@@ -112,17 +114,17 @@ class Readers:
     async def _all_gone(self, at: Partition, uid: str, rid: str, position: int, left_at: int) -> bool:
         """Whether nobody is there, and ours was the last to leave: else the last one looks."""
         there, last = {rid: True}, -1
-        for offset, mark in await marks(self._app.tails, at, uid, position=position, kind=Kind.READER):
+        for offset, mark in await marks(self._worker.tails, at, uid, position=position, kind=Kind.READER):
             there[mark.submission] = mark.present
             last = offset
         return not any(there.values()) and last == left_at
 
     async def _say(self, reader: Reader, *, present: bool) -> int:
-        at = self._app.door.chunks_of(reader.uid)
+        at = chunks_of(self._worker.log, reader.uid)
         mark = Frame(uid=reader.uid, rid=reader.name, kind=Kind.READER, submission=reader.name, present=present)
         value = frames.encode(mark, event_id=new_id("evt"), tenant=reader.tenant)
         try:
-            async with asyncio.timeout(self._app.settings.accept_timeout_s):
-                return await self._app.log_client.append(at.topic, at.partition, reader.uid.encode(), value)
+            async with asyncio.timeout(self._worker.settings.accept_timeout_s):
+                return await self._worker.log.append(at.topic, at.partition, reader.uid.encode(), value)
         except TimeoutError:
             raise LogUnavailableError("a reader's mark was not confirmed in time") from None

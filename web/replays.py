@@ -8,25 +8,27 @@ the log.
 import asyncio
 import re
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.core import Weir
 from web.auditing import RESOURCE
 from web.connections import body_of
 from web.errors import json_response
 from web.everywhere import Everywhere
-from web.owners import FORWARDED
 from web.processes import Processes
 from web.tenants import named_tenant
 from weir import topics
 from weir.chat.accept import parse as read_json
+from weir.chat.checking import tenant_of
 from weir.envelope import Json
 from weir.errors import ApiError, InvalidRequestError, NotFoundError
+from weir.peers import FORWARDED
 from weir.ranges.checks import LIMIT_MAX
 from weir.ranges.errors import GoneError, NothingError, ReplayError, UsageError
+from weir.ranges.progress import unseen
 from weir.ranges.when import parse
 from weir.replay.dead_letters.choosing import Wanted
 from weir.replay.dead_letters.dead_letters import UNSEEN, Redriving
@@ -36,7 +38,7 @@ from weir.replay.report.report import Report
 from weir.replay.requests import run as requests
 from weir.replay.requests.plans import Plan
 from weir.replay.runs import Kind, Run
-from weir.replay.steps import unseen
+from weir.worker import Worker
 
 PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
 _OPTION = re.compile(r"--([a-z-]+): ")
@@ -61,9 +63,9 @@ class _Requests(_Body):
     rate: float | None = None
     concurrency: int = 8
 
-    async def begin(self, app: Weir) -> Run:
+    async def begin(self, worker: Worker, _changelogs: Mapping[str, str]) -> Run:
         """Write it down."""
-        return await requests.begin(app, Plan(**self.model_dump(exclude={"kind"})), by="http")
+        return await requests.begin(worker, Plan(**self.model_dump(exclude={"kind"})), by="http")
 
 
 class _DeadLetters(_Body):
@@ -71,12 +73,12 @@ class _DeadLetters(_Body):
     reason: str | None = None
     topic: str | None = None
 
-    async def begin(self, app: Weir) -> Run:
+    async def begin(self, worker: Worker, _changelogs: Mapping[str, str]) -> Run:
         """Write it down."""
         now = time.time()
         since, until = parse(self.since, now=now, option="--from"), parse(self.until, now=now, option="--to")
         wanted = Wanted(reason=self.reason, topic=self.topic, where=self.where, limit=self.limit)
-        return await Redriving(app, UNSEEN).begin(since, until, wanted, by="http")
+        return await Redriving(worker, UNSEEN).begin(since, until, wanted, by="http")
 
 
 class _Feedback(BaseModel):
@@ -86,9 +88,9 @@ class _Feedback(BaseModel):
     since: str = Field(alias="from")
     emit: bool = False
 
-    async def begin(self, app: Weir) -> Run:
+    async def begin(self, worker: Worker, changelogs: Mapping[str, str]) -> Run:
         """Write it down."""
-        now, work = time.time(), FeedbackRun(app, unseen, 0.0)
+        now, work = time.time(), FeedbackRun(worker, changelogs, unseen, 0.0)
         planned = await work.plan(parse(self.since, now=now, option="--from"), emit=self.emit, now=now)
         return await work.begin(planned, by="http")
 
@@ -97,20 +99,29 @@ _BODIES: dict[str, type[_Requests | _DeadLetters | _Feedback]] = {"dead-letters"
 
 
 class ReplaysView:
-    """The runs, as one worker tells them."""
+    """The runs, as one worker tells them.
 
-    def __init__(self, app: Weir, everywhere: Everywhere) -> None:
-        self._app, self._everywhere = app, everywhere
-        self._processes = Processes(app.settings.replays_max)
-        app.on_stopped(self._processes.close)
+    Args:
+        worker: which.
+        changelogs: the changelog of each table, by the table's name.
+        everywhere: asks the other workers.
+    """
+
+    def __init__(self, worker: Worker, changelogs: Mapping[str, str], everywhere: Everywhere) -> None:
+        self._worker, self._changelogs, self._everywhere = worker, changelogs, everywhere
+        self._processes = Processes(worker.settings.replays_max)
+
+    async def close(self) -> None:
+        """End the processes that carry out runs."""
+        await self._processes.close()
 
     async def create(self, http: web.Request) -> web.Response:
         """Begin a run; 202 and where it is told of."""
         with self._processes.place() as start:
-            raw = await body_of(http, within_s=self._app.settings.http_body_timeout_s)
+            raw = await body_of(http, within_s=self._worker.settings.http_body_timeout_s)
             body = _body(raw, self._tenant(http))
             try:
-                run = await body.begin(self._app)
+                run = await body.begin(self._worker, self._changelogs)
             except ReplayError as error:
                 raise _api_error(error) from None
             http[RESOURCE] = run.id
@@ -130,7 +141,7 @@ class ReplaysView:
     async def cancel(self, http: web.Request) -> web.Response:
         """Have a run asked no further, whoever carries it out."""
         run = await self._run(http)
-        await requests.cancel(self._app, run)
+        await requests.cancel(self._worker, run)
         return _accepted(run, _status(run, set()) if run.is_over else "cancelled")
 
     async def show(self, http: web.Request) -> web.Response:
@@ -141,7 +152,7 @@ class ReplaysView:
             body["error"] = run.ended.summary.get("error")
             body["report"] = run.ended.summary if run.ended.status == "completed" else None
         if run.kind is Kind.REQUESTS:
-            body["compared"] = await requests.count(self._app, run)
+            body["compared"] = await requests.count(self._worker, run)
             if http.query.get("requests") in {"true", "1"}:
                 made = await self._report(run, body["compared"])
                 body["report"] = await asyncio.to_thread(made.as_json)
@@ -152,7 +163,7 @@ class ReplaysView:
         run = await self._run(http)
         if run.kind is not Kind.REQUESTS:
             raise NotFoundError("Only a replay of requests has a page.", code="no_page")
-        made = await self._report(run, await requests.count(self._app, run))
+        made = await self._report(run, await requests.count(self._worker, run))
         text = await asyncio.to_thread(page, made)  # answers take turns with it
         return web.Response(text=text, content_type="text/html", charset="utf-8")
 
@@ -160,19 +171,19 @@ class ReplaysView:
         """The runs that the log knows, newest first."""
         if FORWARDED in http.headers:
             return json_response({"running": self._processes.runs})
-        since = time.time() - (topics.CHAT_REPLAYS.retention_s(self._app.settings))
+        since = time.time() - (topics.CHAT_REPLAYS.retention_s(self._worker.settings))
         tenant, running = self._tenant(http), await self._running(http)
-        runs = [run for run in await requests.runs_of(self._app).recent(since) if _is_of(run, tenant)]
+        runs = [run for run in await requests.runs_of(self._worker).recent(since) if _is_of(run, tenant)]
         return json_response({"object": "list", "replays": [_run_json(run, _status(run, running)) for run in runs]})
 
     def _tenant(self, http: web.Request) -> str | None:
         tenant = named_tenant(http)
-        return None if tenant is None else self._app.door.tenant(tenant)
+        return None if tenant is None else tenant_of(tenant, self._worker.settings)
 
     async def _run(self, http: web.Request) -> Run:
         name = http.match_info["id"]
         try:
-            run = await requests.runs_of(self._app).find(name)
+            run = await requests.runs_of(self._worker).find(name)
         except UsageError as error:
             raise NotFoundError(f"No replay '{name[:100]}': {error}.", code="replay_not_found") from None
         if not _is_of(run, self._tenant(http)):
@@ -192,7 +203,7 @@ class ReplaysView:
                 code="too_many_pairs",
                 status=413,
             )
-        return await requests.report(self._app, run, texts=False)
+        return await requests.report(self._worker, run, texts=False)
 
 
 def _body(raw: bytes, tenant: str | None) -> _Requests | _DeadLetters | _Feedback:

@@ -2,30 +2,33 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
-from app.core import Weir
-from tables import requests
 from web.errors import REQUEST_ID, json_response
 from web.everywhere import Everywhere
-from web.lookup import Lookup
-from web.owners import FORWARDED
 from web.queries import integer
 from weir.chat.assembling import Assembled, assembled
 from weir.chat.decoding import decode
 from weir.chat.lifecycle import State
-from weir.chat.reading import counted, deliveries, stored
+from weir.chat.lookup import Lookup
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import counted
+from weir.chat.reading.stored import stored
+from weir.chat.requests import chunks_of
+from weir.chat.states import RequestRows
 from weir.chat.validation import check_uid
 from weir.envelope import Json
 from weir.errors import InvalidRequestError, UnavailableError
+from weir.peers import FORWARDED
+from weir.timing import in_turns
+from weir.worker import Worker
 
 LIST_MAX = 1000
-ROWS_AT_ONCE = 1000  # rows looked at before the event loop gets a turn
 LIST_DEFAULT = 100
 FRAMES_MAX = 5000  # frames shown of one request
 FRAMES_MAX_BYTES = 8 << 20  # as they stand in the log; the first frame is shown whatever its size
@@ -46,11 +49,20 @@ def uid_of(name: str) -> str:
 class RequestsView:
     """The table views of one worker."""
 
-    def __init__(self, app: Weir, everywhere: Everywhere, lookup: Lookup) -> None:
-        self._app = app
+    def __init__(
+        self,
+        worker: Worker,
+        everywhere: Everywhere,
+        lookup: Lookup,
+        *,
+        rows: RequestRows,
+        in_flight: Callable[[], int],
+    ) -> None:
+        self._worker = worker
+        self._rows, self._in_flight = rows, in_flight
         self._everywhere = everywhere
         self._lookup = lookup
-        self._assembled = Assembled(app.settings.answers_kept_bytes)
+        self._assembled = Assembled(worker.settings.answers_kept_bytes)
 
     # -- one request
 
@@ -75,11 +87,11 @@ class RequestsView:
         return await self._lookup.row(uid, forwarded=FORWARDED in http.headers)
 
     async def _frames(self, uid: str, row: Json) -> list[Json]:
-        at, first = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from"))
+        at, first = chunks_of(self._worker.log, uid), row.get("first", row.get("chunks_from"))
         if first is None:
             return []
         frames, size_bytes = list[Json](), 0
-        async with aclosing(stored(self._app.tails, at, uid, position=int(first))) as records:
+        async with aclosing(stored(self._worker.tails, at, uid, position=int(first))) as records:
             async for record in records:
                 frame = decode(record)
                 if frame is None:
@@ -93,10 +105,10 @@ class RequestsView:
 
     async def _stored(self, uid: str, row: Json) -> bytes:
         async def read() -> bytes:
-            at, first, rid = self._app.door.chunks_of(uid), int(row["first"]), str(row["rid"])
-            news = deliveries(self._app.tails, at, uid, position=first, idle_s=READ_S, rid=rid, ended=True)
+            at, first, rid = chunks_of(self._worker.log, uid), int(row["first"]), str(row["rid"])
+            news = deliveries(self._worker.tails, at, uid, position=first, idle_s=READ_S, rid=rid, ended=True)
             async with asyncio.timeout(READ_S):
-                return await assembled(counted(news, self._app.tails.memory), uid)
+                return await assembled(counted(news, self._worker.tails.memory), uid)
 
         try:
             return await self._assembled.get((uid, row["rid"], row["last"]), read)
@@ -109,7 +121,7 @@ class RequestsView:
         """Rows by ``?state=``, ``?tenant=``, newest first, at most ``?limit=``; of a run by ``?replay=``."""
         limit, filters = integer(http, "limit", default=LIST_DEFAULT, highest=LIST_MAX), _filters(http)
         rows = await self._own_rows(limit, filters)
-        body: Json = {"object": "list", "in_flight": self._app.in_flight()}  # in flight on this worker
+        body: Json = {"object": "list", "in_flight": self._in_flight()}  # in flight on this worker
         bodies, told = await self._everywhere.others(http, [*filters, ("limit", str(limit))])
         for other in bodies:
             rows += other.get("requests", [])
@@ -119,11 +131,9 @@ class RequestsView:
 
     async def _own_rows(self, limit: int, filters: list[tuple[str, str]]) -> list[Json]:
         """The newest rows of this worker's own partitions."""
-        own, found = self._app.own_partitions(), list[Json]()
-        for seen, row in enumerate(requests.rows()):
-            if seen % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # a hundred thousand rows must not hold up the tokens
-            if self._app.door.chunks_of(str(row["uid"])).partition in own and _matches(row, filters):
+        own, found = self._worker.own_partitions(), list[Json]()
+        async for uid, row in in_turns(self._rows.items()):
+            if chunks_of(self._worker.log, uid).partition in own and _matches(row, filters):
                 found.append(row)
         return heapq.nlargest(limit, found, key=_accepted_at)
 

@@ -12,8 +12,7 @@ from aiohttp import web
 from faust.exceptions import ImproperlyConfigured
 from mode import Service
 
-from app import app
-from tables import terminals
+from app import app, parts
 from web import client_retries, schemas
 from web.asking import Asking
 from web.auditing import Auditing
@@ -26,22 +25,20 @@ from web.everywhere import Everywhere
 from web.feedback import FeedbackView
 from web.first_tries import FirstTries
 from web.insights import InsightsView
-from web.lookup import Lookup
 from web.metrics import MetricsView
 from web.models import ModelsView
-from web.owners import Owners
 from web.readers import Readers
 from web.replays import ReplaysView
 from web.requests import RequestsView
 from web.thinking import ThinkingView
 from web.tracing import trace
-from weir.chat.requests import new_id
+from weir.chat.requests import chunks_of
+from weir.envelope import new_id
 from weir.errors import UnavailableError
 
 LOOK_S = 0.2  # between two looks at what is still open while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
-CONNECTIONS_TO_WORKERS = 32
-ALWAYS = frozenset({"/ping", "/metrics"})  # served however many requests are open
+ALWAYS = frozenset({"/ping", "/version", "/metrics"})  # served however many requests are open
 
 
 @app.web_server
@@ -54,8 +51,7 @@ class WebServer(Service):
     async def on_start(self) -> None:
         """Listen on RESTAPI_HOST and RESTAPI_PORT."""
         self._open: dict[asyncio.Task[object], web.Request] = {}
-        self._readers = Readers(app)
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS_TO_WORKERS))
+        self._readers = Readers(parts.worker)
         settings = app.settings
         self._runner = Runner(
             self._routes(),
@@ -82,23 +78,28 @@ class WebServer(Service):
         """Close what is still open."""
         await self._runner.cleanup()
         await self._readers.close()
-        await self._session.close()
 
     def _routes(self) -> web.Application:
-        owners = Owners(app, self._session)
-        lookup = Lookup(app, owners)
-        tries = FirstTries(app.settings.retry_attach_s)
-        retries = ClientRetries(app, owners, lookup, tries)
-        asking = Asking(app, self._readers, tries, retries)
-        chat, models = ChatView(app, lookup, self._readers, asking), ModelsView(app)
-        everywhere = Everywhere(app, owners)
-        requests, thinking = RequestsView(app, everywhere, lookup), ThinkingView(app, lookup)
-        feedback, insights = FeedbackView(app, owners, everywhere), InsightsView(app, everywhere)
-        metrics, replays = MetricsView(app), ReplaysView(app, everywhere)
-        bodies = Bodies(app.tails.memory, app.settings.client_write_timeout_s)
-        app.canceller = chat.cancelled
+        worker, owners, lookup, tables = parts.worker, parts.owners, parts.lookup, parts.tables
+        tries = FirstTries(worker.settings.retry_attach_s)
+        retries = ClientRetries(owners, lookup, tries, parts.work.generated)
+        asking = Asking(worker, parts.door, self._readers, tries, retries)
+        chat = ChatView(worker, lookup=lookup, readers=self._readers, asking=asking, cancelling=parts.cancelling)
+        models = ModelsView(parts.upstream, kept_s=worker.settings.models_cache_s)
+        everywhere = Everywhere(worker, owners)
+        requests = RequestsView(
+            worker, everywhere, lookup, rows=tables.requests, in_flight=lambda: parts.work.in_flight
+        )
+        thinking = ThinkingView(worker, lookup, parts.teller)
+        feedback = FeedbackView(worker, owners, everywhere, requests=tables.requests, rows=tables.feedback)
+        insights = InsightsView(worker, everywhere, tables.quality)
+        metrics = MetricsView(worker.metrics, parts.gauges.refresh)
+        replays = ReplaysView(worker, tables.changelogs, everywhere)
+        app.on_stopped(replays.close)
+        bodies = Bodies(worker.tails.memory, worker.settings.client_write_timeout_s)
+        audited = Auditing(parts.audit, worker.settings)
         http = web.Application(
-            middlewares=[metrics.measure, trace, self._track, bodies.middleware, Auditing(app).middleware, errors],
+            middlewares=[metrics.measure, trace, self._track, bodies.middleware, audited.middleware, errors],
             client_max_size=app.settings.request_max_bytes,
         )
         http.add_routes(
@@ -134,6 +135,7 @@ class WebServer(Service):
                 web.get("/quality", insights.quality),
                 web.get("/metrics", metrics.index),
                 web.get("/ping", _ping),
+                web.get("/version", _version),
             ]
         )
         return http
@@ -164,7 +166,7 @@ class WebServer(Service):
         deadline, told = loop.time() + seconds, set[asyncio.Task[object]]()
         while self._open and (left_s := deadline - loop.time()) > 0:
             await asyncio.wait(set(self._open), timeout=min(left_s, LOOK_S))
-            stuck = set() if app.in_flight() else {task for task in self._open if self._stuck(task)}
+            stuck = set() if parts.work.in_flight else {task for task in self._open if self._stuck(task)}
             for task in stuck - told:
                 task.cancel()
             told |= stuck
@@ -174,15 +176,20 @@ class WebServer(Service):
     def _stuck(self, task: asyncio.Task[object]) -> bool:
         """Whether it waits for what this worker owns and will not begin."""
         uid = self._open[task].get(UID)
-        if uid is None or terminals.get(uid) is not None:
+        if uid is None or parts.tables.terminals.get(uid) is not None:
             return False
-        return app.door.chunks_of(uid).partition in app.own_partitions()
+        return chunks_of(parts.worker.log, uid).partition in app.own_partitions()
 
 
 async def _ping(_http: web.Request) -> web.Response:
     """Alive, and what is connected. The first seed's health check."""
-    connected = {name: state() for name, state in app.health.items()}
+    connected = {name: state() for name, state in parts.health.items()}
     told: dict[str, object] = {"message": "pong", "status": "draining" if app.draining else "ok", **connected}
     if not app.draining:
         told["partitions"] = len(app.own_partitions())
     return json_response(told)
+
+
+async def _version(_http: web.Request) -> web.Response:
+    """Which Weir this worker is."""
+    return json_response(app.version.as_json())

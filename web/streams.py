@@ -8,12 +8,12 @@ from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 
-from app.core import Weir
 from web import sse
 from web.errors import as_api_error
-from weir.chat.reading import IDLE, Delivery
+from weir.chat.reading.delivery import IDLE, Delivery
 from weir.envelope import Json
 from weir.errors import ApiError, UnavailableError, from_terminal
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 class Streams:
     """Sends streams for one worker."""
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
-        self._settings = app.settings
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._settings = worker.settings
 
     async def send(
         self,
@@ -54,7 +54,7 @@ class Streams:
         heartbeat_s = self._settings.sse_heartbeat_s
         quiet_since = time.monotonic()
         try:
-            with self.ends_are_told(uid), self._app.metrics.streaming():
+            with self.ends_are_told(uid), self._worker.metrics.streaming():
                 async with asyncio.timeout(self._settings.answer_timeout_s), aclosing(news):
                     async for delivery in news:
                         if delivery is not IDLE:
@@ -95,7 +95,7 @@ class Streams:
             ) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if task is None or not self._app.draining:
+            if task is None or not self._worker.draining:
                 raise  # the client left
             task.uncancel()
             raise UnavailableError(

@@ -8,25 +8,27 @@ import asyncio
 
 from aiohttp import web
 
-from app.core import Weir
-from tables.requests import first_known
 from web.errors import json_response
-from web.lookup import Lookup
-from web.owners import FORWARDED
 from web.requests import uid_of
 from weir import envelope, topics
 from weir.chat.lifecycle import TERMINAL
+from weir.chat.lookup import Lookup
 from weir.chat.notes import Notes
-from weir.chat.reading import noted
+from weir.chat.reading.stored import noted
+from weir.chat.requests import chunks_of
+from weir.chat.states import first_known
+from weir.chat.thinking import Teller
 from weir.envelope import Event, Json, MalformedRecordError, seconds_of
 from weir.errors import UnavailableError
 from weir.events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
 from weir.log.log import partition_of
+from weir.peers import FORWARDED
+from weir.worker import Worker
 
 READ_S = 10.0  # time to find one trace
 RECORDS_MAX = 50_000  # looked at for one trace
 PAGE = 1000
-EARLIER_S = 5.0  # clocks of workers differ
+EARLIER_S = 5.0  # clocks of workers differ; CLOCKS_APART_S earlier, RECORDS_MAX might be others' records
 TRUE = frozenset({"true", "1"})
 METRICS = (
     "status",
@@ -47,8 +49,8 @@ METRICS = (
 class ThinkingView:
     """The thinking endpoints of one worker."""
 
-    def __init__(self, app: Weir, lookup: Lookup) -> None:
-        self._app = app
+    def __init__(self, worker: Worker, lookup: Lookup, teller: Teller) -> None:
+        self._worker, self._teller = worker, teller
         self._lookup = lookup
 
     async def show(self, http: web.Request) -> web.Response:
@@ -94,9 +96,9 @@ class ThinkingView:
         """From the answer itself."""
         notes = Notes()
         if first_known(row):
-            at, position = self._app.door.chunks_of(uid), row.get("first", row.get("chunks_from")) or 0
-            notes = await noted(self._app.tails, at, uid, position=int(position), rid=str(row["rid"]))
-        steps = [step.model_dump(mode="json") for step in self._app.teller.steps(uid, notes)]
+            at, position = chunks_of(self._worker.log, uid), row.get("first", row.get("chunks_from")) or 0
+            notes = await noted(self._worker.tails, at, uid, position=int(position), rid=str(row["rid"]))
+        steps = [step.model_dump(mode="json") for step in self._teller.steps(uid, notes)]
         path = [step["step_type"] for step in steps]
         return {
             "trace_id": uid,
@@ -110,7 +112,7 @@ class ThinkingView:
 
     async def _events(self, uid: str, row: Json) -> list[Event]:
         """The events about a request, each once."""
-        log, key = self._app.log_client, uid.encode()
+        log, key = self._worker.log, uid.encode()
         at = partition_of(log, topics.AGENT_THINKING.name, key)
         since = seconds_of(str(row.get("accepted_at")))
         position = 0 if since is None else await log.offset_at(at, since - EARLIER_S)

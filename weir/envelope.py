@@ -1,6 +1,7 @@
 """The envelope that every event carries, as JSON, readable with kcat."""
 
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -65,6 +66,11 @@ def seconds_of(time_: str) -> float | None:
 @lru_cache(maxsize=2)  # every frame of a second begins alike
 def _utc_second(second: int) -> str:
     return datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as ``evt-3f2a…``."""
+    return f"{prefix}-{uuid.uuid4().hex}"
 
 
 def dumps(value: Any) -> bytes:

@@ -1,14 +1,22 @@
-"""Errors that a client sees, in OpenAI's shape: ``{"error": {message, type, param, code}}`` and an HTTP status."""
+"""The errors of Weir.
+
+Those that a client sees have OpenAI's shape, ``{"error": {message, type, param, code}}``, and an HTTP status.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 
 from weir.envelope import Json
 from weir.limits import MESSAGE_CHARS, cut
-from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY
 
+SHOULD_RETRY = "x-should-retry"  # the header that tells OpenAI's clients whether to retry
+NAMED_TIMES = ("retry-after", "retry-after-ms")  # headers that tell when to retry
 RETRY_TIMES = frozenset(NAMED_TIMES)
 PASSED_ON = (*NAMED_TIMES, SHOULD_RETRY)  # headers of an upstream's error that its client gets
+
+
+class SettingsError(Exception):
+    """The environment holds a value that is not allowed; the message is one line and holds no secret."""
 
 
 class ApiError(Exception):

@@ -1,11 +1,11 @@
-"""Every topic, in one place: its name, key, partitions, retention, and who writes and reads it.
+"""Every topic, in one place: its name, key, partitions, retention, writers and readers.
 
 The names are those that Weir, its metrics and its events use. On the brokers of Kafka each has KAFKA_TOPIC_PREFIX in
 front, so that several installations share a cluster: the log client adds it (docs/decisions/0021).
 
 The topics around a request are keyed by its uid and have the same number of partitions, CHAT_PARTITIONS, so that one
-worker owns a request's input, state and output. Topics are created at start where they are missing. One that exists
-must have the number of partitions that is expected here: keys are shared out by it.
+worker owns a request's input, state and output. A start creates missing topics. An existing topic must have the number
+of partitions that is expected here: it decides the partition of each key.
 """
 
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A topic with CHAT_PARTITIONS partitions. How many that are, a log client knows: ``partition_of``."""
+    """A topic with CHAT_PARTITIONS partitions; the log client has that number (``partition_of``)."""
 
     name: str
     kept: Kept | None  # None: a day
 
     def partitions_by(self, settings: Settings) -> int:
-        """How many partitions it must have."""
+        """The number of partitions that the topic must have."""
         return settings.chat_partitions
 
     def retention_s(self, settings: Settings) -> float:
-        """How long it keeps a record."""
+        """How long the topic keeps a record, in seconds."""
         return DAY if self.kept is None else float(getattr(settings, self.kept))
 
     def spec(self, settings: Settings) -> TopicSpec:
-        """What it must look like in the log."""
+        """Name, partitions and retention that the topic must have in the log."""
         return TopicSpec(
             name=self.name, partitions=self.partitions_by(settings), retention_s=self.retention_s(settings)
         )
@@ -48,12 +48,12 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallTopic(Topic):
-    """A topic with a fixed number of partitions: keyed by tenant, model or run, or read by few."""
+    """A topic with a fixed number of partitions: keyed by tenant, model or run, or with few readers."""
 
     partitions: int = 3
 
     def partitions_by(self, settings: Settings) -> int:
-        """How many partitions it must have."""
+        """The number of partitions that the topic must have."""
         del settings
         return self.partitions
 
@@ -65,13 +65,13 @@ CHAT_CHUNKS = Topic(name="chat-chunks", kept=Kept.REQUESTS)
 """key uid; frames: tokens and marks; chat agent -> readers (tails, no consumer group)"""
 
 CHAT_DELIVERIES = Topic(name="chat-deliveries", kept=Kept.REQUESTS)
-"""key uid; which queue of RabbitMQ is to get the answer; RabbitMQ door -> deliveries agent"""
+"""key uid; delivery orders: which queue of RabbitMQ gets the answer; RabbitMQ door -> deliveries agent"""
 
 CHAT_PROMPTS = Topic(name="chat-prompts", kept=None)
-"""key tenant:user; the fingerprint of a prompt, never its text; doors -> retries agent"""
+"""key tenant:user; fingerprints of prompts, never their text; doors -> retries agent"""
 
 CHAT_DEAD_LETTERS = SmallTopic(name="chat-dead-letters", kept=Kept.HISTORY)
-"""key uid; what could not be processed, why, and where it came from; all -> replay"""
+"""key uid; records that could not be processed, with reason and origin; all -> replay"""
 
 AI_FEEDBACK = Topic(name="ai-feedback-events", kept=Kept.EVENTS)
 """key uid; feedback on an answer; web, Kafka -> feedback agent"""
@@ -86,7 +86,7 @@ AGENT_THINKING = Topic(name="agent-thinking-events", kept=Kept.EVENTS)
 """key trace id = uid; reasoning traces; chat agent"""
 
 AGENT_DECISIONS = Topic(name="agent-decision-events", kept=Kept.EVENTS)
-"""key uid; which route and model, and why; chat agent"""
+"""key uid; decisions: which route and model, and why; chat agent"""
 
 AGENT_TRACES = Topic(name="agent-trace-events", kept=Kept.EVENTS)
 """key uid; a request's lifecycle with timings; doors and chat agent -> requests table"""
@@ -98,16 +98,16 @@ QUERY_LINEAGE = SmallTopic(name="query-lineage-events", kept=Kept.HISTORY)
 """key uid; lineage of the SQL in an answer; chat agent"""
 
 AUDIT = Topic(name="audit-events", kept=Kept.AUDIT)
-"""key tenant; who did what; doors, admin actions"""
+"""key tenant; actions of clients and operators; doors, commands"""
 
 CHAT_REPLAYS = SmallTopic(name="chat-replays", kept=Kept.HISTORY)
-"""key run; runs of a replay: what each takes from where, and how it ended; commands and POST /replays -> the same"""
+"""key run; runs of replays: what each reads, and how it ended; commands and POST /replays -> the same"""
 
 CHAT_REPLAY_RESULTS = SmallTopic(name="chat-replay-results", kept=Kept.HISTORY)
-"""key run; what came of each thing that was processed again; commands -> reports"""
+"""key run; the result for each record that was processed again; commands -> reports"""
 
 CHAT_REBUILDS = SmallTopic(name="chat-rebuilds", kept=None, partitions=AGENT_METRICS.partitions)
-"""key row; rows of windows that were rebuilt, until their owner has taken them; commands -> insights agent"""
+"""key row; rows of rebuilt windows, until their owner has loaded them; commands -> insights agent"""
 
 TOPICS: tuple[Topic, ...] = (
     CHAT_REQUESTS,
@@ -131,10 +131,10 @@ TOPICS: tuple[Topic, ...] = (
 
 
 def specs(settings: Settings) -> list[TopicSpec]:
-    """What the topics must look like in the log."""
+    """Name, partitions and retention that each topic must have in the log."""
     return [topic.spec(settings) for topic in TOPICS]
 
 
 def retention_of(name: str, settings: Settings) -> float | None:
-    """How long a topic keeps a record; None of a topic that is not Weir's."""
+    """How long a topic keeps a record, in seconds; None for a topic that is not Weir's."""
     return next((topic.retention_s(settings) for topic in TOPICS if topic.name == name), None)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from faust.cli.base import cli
 
-from app import app
+from app import parts
 from app.commands.progress import Progress
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import EXPORT
@@ -81,10 +81,11 @@ async def _export(options: Options) -> None:
     since = when.parse(options.since, now=now, option="--from")
     until = when.parse(options.until, now=now, option="--to")
     output = Output(_path(options), force=options.force)
-    async with connected(app, create=False):
-        kept_s = retention_of(options.topic, app.settings)
-        found = await spans.resolve(app.log_client, options.topic, since, until, now=now, kept_s=kept_s)
-        await audit(app, options.topic, EXPORT, tenant=where.tenant)  # before it happens: a kill does not hide it
+    async with connected(parts.worker, create=False):
+        kept_s = retention_of(options.topic, parts.worker.settings)
+        found = await spans.resolve(parts.worker.log, options.topic, since, until, now=now, kept_s=kept_s)
+        # Before it happens: a kill does not hide it.
+        await audit(parts.worker, options.topic, EXPORT, tenant=where.tenant)
         asked = Asked(
             format=options.format,
             spans=found,
@@ -96,7 +97,7 @@ async def _export(options: Options) -> None:
         )
         try:
             with output:
-                tally = await _written(app.log_client, asked, output)
+                tally = await _written(parts.worker.log, asked, output)
         except asyncio.CancelledError:
             say(f"stopped: nothing whole was written to {options.output or _path(options)}")
             raise
@@ -105,13 +106,13 @@ async def _export(options: Options) -> None:
 
 
 async def _written(log: LogClient, asked: Asked, output: Output) -> Tally:
-    export, opinions = Export(log, asked, output, app.settings), Opinions(log, app.settings)
+    export, opinions = Export(log, asked, output, parts.worker.settings), Opinions(log, parts.worker.settings)
     if asked.format is Format.FINETUNE:
         said = await opinions.spans(await _beginning(log, asked.spans))
         with Progress("feedback", spans.size(said)) as progress:
-            await opinions.read(said, progress.advance)
+            await opinions.read(said, progress)
     with Progress("records", spans.size(asked.spans)) as progress:
-        await export.write(opinions, progress.advance)
+        await export.write(opinions, progress)
     if not export.tally.written:
         raise NothingError(f"nothing to export{export.tally.left_out()}")
     return export.tally

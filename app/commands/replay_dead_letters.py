@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from app import app
+from app import parts
 from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
@@ -138,16 +138,16 @@ async def _main(asked: Asked) -> None:
 
 async def _report(asked: Asked, steps: Steps) -> Json:
     if asked.resume is not None:
-        async with connected(app):
-            return await _carried_out(await runs_of(app).find(asked.resume), asked, steps)
+        async with connected(parts.worker):
+            return await _carried_out(await runs_of(parts.worker).find(asked.resume), asked, steps)
     wanted, (since, until) = asked.wanted, asked.range
-    async with connected(app, create=not asked.dry_run):
-        redriving = Redriving(app, steps)
+    async with connected(parts.worker, create=not asked.dry_run):
+        redriving = Redriving(parts.worker, steps)
         if asked.dry_run:
             return await redriving.look(since, until, wanted)
         return await _carried_out(await redriving.begin(since, until, wanted, by="cli"), asked, steps)
 
 
 async def _carried_out(begun: Run, asked: Asked, steps: Steps) -> Json:
-    await audit(app, begun.id, REPLAY)
-    return await Redriving(app, steps).carry_out(begun, asked.pace)
+    await audit(parts.worker, begun.id, REPLAY)
+    return await Redriving(parts.worker, steps).carry_out(begun, asked.pace)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from app import app
+from app import parts
 from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
@@ -47,8 +47,8 @@ async def _main(
         raise UsageError("say either --from or --resume")
     if run_id is not None and (emit or dry_run):
         raise UsageError("--resume goes on as the run was begun: --emit and --dry-run cannot be added")
-    async with connected(app, create=not dry_run):
-        work = FeedbackRun(app, Progress, patience_s)
+    async with connected(parts.worker, create=not dry_run):
+        work = FeedbackRun(parts.worker, parts.tables.changelogs, Progress, patience_s)
         if run_id is not None:
             report = await work.do(*await work.find(run_id))
         else:
@@ -63,7 +63,7 @@ async def _from(work: FeedbackRun, since: str, *, emit: bool, dry_run: bool) -> 
         return await work.look(planned)
     begun = await work.begin(planned, by="cli")
     say(f"run {begun.id}; if it is stopped, --resume {begun.id} goes on")
-    await audit(app, begun.id, REPLAY)
+    await audit(parts.worker, begun.id, REPLAY)
     return await work.do(begun, planned)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import orjson
 
-from app import app
+from app import parts
 from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
@@ -87,15 +87,15 @@ async def _requests(
     if not 1 <= patience_s <= PATIENCE_MAX_S:
         raise UsageError(f"--patience: 1 to {PATIENCE_MAX_S:g} seconds")
     plan = None if resume is not None else _plan(options)
-    async with connected(app, create=not dry_run):
+    async with connected(parts.worker, create=not dry_run):
         if plan is not None and dry_run:
-            await _tell_draft(await requests.draft(app, plan))
+            await _tell_draft(await requests.draft(parts.worker, plan))
             return
         begun = await _begun(plan, resume)
         try:
-            made = await requests.carry_out(app, begun, Progress, patience_s=patience_s)
+            made = await requests.carry_out(parts.worker, begun, Progress, patience_s=patience_s)
         except (NothingError, UsageError) as error:
-            await requests.runs_of(app).end(begun, {"error": str(error)}, status="failed")
+            await requests.runs_of(parts.worker).end(begun, {"error": str(error)}, status="failed")
             raise
         except WithdrawnError:
             raise
@@ -106,9 +106,9 @@ async def _requests(
 
 
 async def _cancel(run_id: str) -> None:
-    async with connected(app):
-        found = await requests.runs_of(app).find(run_id)
-        if await requests.cancel(app, found):
+    async with connected(parts.worker):
+        found = await requests.runs_of(parts.worker).find(run_id)
+        if await requests.cancel(parts.worker, found):
             await _audit(found, CANCEL_REPLAY)
             say(f"run {run_id} is cancelled")
         else:
@@ -116,8 +116,8 @@ async def _cancel(run_id: str) -> None:
 
 
 async def _report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
-    async with connected(app, create=False):
-        _write(await requests.report(app, await _found(run_id)), report_dir, as_json=as_json)
+    async with connected(parts.worker, create=False):
+        _write(await requests.report(parts.worker, await _found(run_id)), report_dir, as_json=as_json)
 
 
 def _plan(options: dict[str, Any]) -> Plan:
@@ -132,18 +132,18 @@ async def _begun(plan: Plan | None, resume: str | None) -> Run:
         found = await _found(str(resume))
         await _audit(found)
         return found
-    begun = await requests.begin(app, plan, by="cli")
+    begun = await requests.begin(parts.worker, plan, by="cli")
     say(f"run {begun.id}")
     await _audit(begun)
     return begun
 
 
 async def _audit(run: Run, action: Action = REPLAY) -> None:
-    await audit(app, run.id, action, tenant=run.tenant)
+    await audit(parts.worker, run.id, action, tenant=run.tenant)
 
 
 async def _found(run_id: str) -> Run:
-    found = await requests.runs_of(app).find(run_id)
+    found = await requests.runs_of(parts.worker).find(run_id)
     if found.kind is not Kind.REQUESTS:
         raise UsageError(f"run {run_id} is one of {found.kind}: see faust -A app replay {found.kind} --help")
     return found
@@ -151,7 +151,7 @@ async def _found(run_id: str) -> Run:
 
 async def _tell_draft(draft: Run) -> None:
     """What would be asked, and what that took the first time."""
-    selection = await select(app.log_client, draft, app.prices, Progress, app.settings)
+    selection = await select(parts.worker.log, draft, parts.worker.prices, Progress, parts.worker.settings)
     ends = [one.ended.outcome for one in selection.originals if one.ended is not None]
     known = [end.cost_usd for end in ends if end.cost_usd is not None]
     asked = [end.input_tokens for end in ends if end.input_tokens is not None]

@@ -5,7 +5,7 @@ import sys
 import click
 import orjson
 
-from app import app
+from app import parts
 from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import connected, run
@@ -27,14 +27,14 @@ def table(name: str, *, wanted: bool, as_json: bool, shown: int) -> None:
 
 
 async def _main(name: str, *, wanted: bool, as_json: bool, shown: int) -> None:
-    chosen = Verifiable(app).table(name)
+    chosen = Verifiable(parts.worker, parts.tables.changelogs).table(name)
     if not wanted:
         raise UsageError(f"say what to do with table {name}: --verify")
     found = Verified(table=name)
-    async with connected(app, create=False):
+    async with connected(parts.worker, create=False):
         with Progress(f"{name}, partitions", chosen.partitions) as progress:
             for number in range(chosen.partitions):
-                await verify(app.log_client, chosen, found, number)
+                await verify(parts.worker.log, chosen, found, number)
                 progress.advance()
     if as_json:
         sys.stdout.write(orjson.dumps(found.as_json(shown), option=orjson.OPT_INDENT_2).decode() + "\n")

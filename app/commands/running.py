@@ -11,15 +11,14 @@ from contextlib import asynccontextmanager, suppress
 from io import TextIOWrapper
 from typing import NoReturn
 
-from app import app as weir
-from app import startup
-from app.core import Weir
+from app import parts, startup
 from weir import topics
-from weir.chat.audit import Action, Caller
-from weir.chat.requests import Ingress
+from weir.chat.audit import Action, Audit, Caller
 from weir.errors import ApiError
+from weir.events.ingress import Ingress
 from weir.log.log import LogError, LogUnavailableError
 from weir.ranges.errors import INTERRUPTED, ReplayError
+from weir.worker import Worker
 
 EVENTS_S = 10.0  # for the last events to get into the log
 AUDIT_S = 30.0  # for the log to take that something is about to be done
@@ -28,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def connected(app: Weir, *, create: bool = True) -> AsyncIterator[Weir]:
-    """The application's log client and its tails, for as long as a command runs.
+async def connected(worker: Worker, *, create: bool = True) -> AsyncIterator[Worker]:
+    """The log client and its tails, for as long as a command runs.
 
     Args:
-        app: the application.
+        worker: whose.
         create: whether topics that are missing are created. Who only reads may not be allowed to, and may have been
             pointed at a cluster that has none of them.
 
@@ -40,19 +39,19 @@ async def connected(app: Weir, *, create: bool = True) -> AsyncIterator[Weir]:
         ReplayError: there is no embedded log yet.
         LogError: the log cannot be reached.
     """
-    settings = app.settings
+    settings = worker.settings
     if not settings.on_kafka and not await asyncio.to_thread(settings.embedded_path.is_file):
         raise ReplayError(f"there is no embedded log at {settings.embedded_path}; WEIR_DATA_DIR names its folder")
-    await app.log_client.start()
+    await worker.log.start()
     try:
         if create:
-            await startup.make_missing_topics(app.log_client, settings)
-        await app.tails.start()
-        yield app
+            await startup.make_missing_topics(worker.log, settings)
+        await worker.tails.start()
+        yield worker
     finally:
-        await app.events.drain(EVENTS_S)
-        await app.tails.stop()
-        await app.log_client.stop()
+        await worker.events.drain(EVENTS_S)
+        await worker.tails.stop()
+        await worker.log.stop()
 
 
 def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoReturn:
@@ -75,22 +74,24 @@ def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoR
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(INTERRUPTED)
     except Exception as error:  # a person reads one line, and whoever looks for the defect reads more
-        logger.setLevel(weir.settings.log_level.upper())
+        logger.setLevel(parts.worker.settings.log_level.upper())
         logger.debug("the defect:", exc_info=True)
         _end(" ".join(f"a defect: {error!r}; LOG_LEVEL=debug shows where".split()), ReplayError.EXIT_CODE)
     sys.exit(0)
 
 
-async def audit(app: Weir, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
+async def audit(worker: Worker, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
     """Tell that somebody does something by a command, and wait until that is in the log: what is not is not done.
 
     Raises:
         LogError: audit-events does not take it.
     """
-    caller, actor, tenant = Caller(ingress=Ingress.CLI), _os_user(), tenant or app.settings.default_tenant
+    caller, actor, tenant = Caller(ingress=Ingress.CLI), _os_user(), tenant or worker.settings.default_tenant
     try:
         async with asyncio.timeout(AUDIT_S):
-            await app.audit.publish(action, caller, tenant=tenant, actor=actor, resource_id=resource_id)
+            await Audit(worker.events, worker.settings.default_tenant).publish(
+                action, caller, tenant=tenant, actor=actor, resource_id=resource_id
+            )
     except TimeoutError:
         raise LogUnavailableError(f"{topics.AUDIT.name} has not taken within {AUDIT_S:g} s who does this") from None
 

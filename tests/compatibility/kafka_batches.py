@@ -7,7 +7,7 @@ from tests.compatibility.cases import Case, Sheet
 from tests.services.segments import ATTRIBUTES, CHECKSUM, COUNT, RECORDS, Damage
 
 READ: Final = "the records are read, on every path"
-PASSED_OVER: Final = "the batch is passed over, told of in the log and the dead letters; what follows it is read"
+PASSED_OVER: Final = "the batch is skipped, with an error in the log and a dead letter; later batches are read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ UNKNOWN: Final = b"\x00\x05"  # attributes: compressed in a way that no Kafka kn
 SHEET = Sheet(
     title="Batches in Kafka",
     about="Every compression of Kafka is read, also one that the broker chose. A batch that cannot be read never stops "
-    "a worker: it is fetched once more, then passed over. Tested by reading pages, following and consuming in a group.",
+    "a worker: it is fetched once more, then skipped. Tested by reading pages, following and consuming in a group.",
     cases=(
         BatchCase(id="kafka-producer-plain", peer="any Kafka producer", does="writes without compression", gets=READ),
         *(_written(codec) for codec in CODECS),

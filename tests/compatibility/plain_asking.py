@@ -24,14 +24,14 @@ class PlainCase(Case):
 
 SHEET = Sheet(
     title="Servers that cannot stream",
-    about="Weir always asks for a stream with usage. A server that refuses that is asked again without what the client "
-    "did not ask for. For ten minutes Weir then leaves that out from the start.",
+    about="Weir always asks for a stream with usage. If a server refuses that, Weir calls it again without the "
+    "options that the client did not ask for, and leaves them out from the start for ten minutes.",
     cases=(
         PlainCase(
             id="plain-no-options",
             peer="servers older than `stream_options`",
             does="refuses `stream_options`",
-            gets="the answer, asked for without them",
+            gets="the answer, by a second call without them",
             refusal="Unrecognized request argument supplied: stream_options",
             then=STREAMED,
             streamed=True,
@@ -41,7 +41,7 @@ SHEET = Sheet(
             id="plain-options-forbidden",
             peer="servers on FastAPI that allow no other fields",
             does="refuses `stream_options` with a 422",
-            gets="the answer, asked for without them",
+            gets="the answer, by a second call without them",
             refusal="body.stream_options: Extra inputs are not permitted",
             status="422 Unprocessable Entity",
             then=STREAMED,

@@ -26,14 +26,14 @@ class RepeatCase(Case):
 
 
 SHEET = Sheet(
-    title="Streams that are asked for again by POST",
-    about="A POST with `Last-Event-ID` goes on after that event, if its body is that of the first POST. On both logs.",
+    title="Streams that are resumed by POST",
+    about="A POST with `Last-Event-ID` resumes after that event, if its body is that of the first POST. On both logs.",
     cases=(
         RepeatCase(
             id="post-again-with-a-uid",
             peer=FETCH,
             does="sends the same POST with `Last-Event-ID` while the answer is generated",
-            gets="what follows that event",
+            gets="the events after that id",
         ),
         RepeatCase(
             id="post-again-after-the-end",
@@ -46,28 +46,28 @@ SHEET = Sheet(
             id="post-again-with-a-key",
             peer=FETCH,
             does="names the request by `Idempotency-Key`",
-            gets="what follows that event",
+            gets="the events after that id",
             named="key",
         ),
         RepeatCase(
             id="post-again-without-a-name",
             peer=FETCH,
             does="has never named the request",
-            gets="what follows that event: its id says which answer it is a part of",
+            gets="the events after that id: the event's id says which answer it is a part of",
             named="not",
         ),
         RepeatCase(
             id="post-again-with-all",
             peer=FETCH,
             does="sends the id of the end of the stream",
-            gets="`[DONE]`, and nothing else",
+            gets="`[DONE]` alone",
             running=False,
             has=99,
         ),
         RepeatCase(
             id="post-again-with-another-body",
             peer="any client",
-            does="sends the id with another question under the same uid",
+            does="sends the id with another body under the same uid",
             gets="409 `uid_conflict`, as without the id",
             more={"temperature": 0.3},
             status=409,
@@ -87,7 +87,7 @@ SHEET = Sheet(
             id="post-again-with-an-id-of-no-event",
             peer="any client",
             does="sends the id of an event behind the end of the log",
-            gets="410: it was one of another log",
+            gets="410: the event was one of another log",
             named="not",
             event_id="0-999999999-0",
             status=410,

@@ -1,6 +1,7 @@
 """Every way of the log client, and of a worker's consumer, to read what lies in Kafka."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.contracts.logs import Collected, OnKafka, read_all, until, values
 from tests.services.kafka import KafkaBroker
 from tests.services.segments import damage_batch
 from weir.log.kafka.batches import Unreadable
+from weir.log.kafka.driver import Transport
 from weir.log.log import Partition
 
 pytestmark = [
@@ -78,7 +80,6 @@ async def test_a_worker_gets_what_is_readable_and_stays_alive(
     kafka: Kafka, e2e_kafka: KafkaBroker, case: BatchCase
 ) -> None:
     at = await written(kafka, e2e_kafka, case)
-    worker = Worker(kafka, acks=True)
     taken: list[Unreadable] = []
     delivered: list[int] = []
 
@@ -86,7 +87,7 @@ async def test_a_worker_gets_what_is_readable_and_stays_alive(
         taken.append(batch)
         delivered.append(len(worker.events))
 
-    worker.app.transport.unreadable = take
+    worker = Worker(kafka, acks=True, transport=partial(Transport, unreadable=take))
     async with worker.running():
         await worker.receive(len(readable(case)))
         await kafka.log.append(*at, b"k", b"more")

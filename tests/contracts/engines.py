@@ -11,7 +11,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Worker:
         acks: the agent acknowledges every event, after its gate.
         automatic: the stream acknowledges, as Faust's own do; ours never do.
         types: of the table's keys and values.
-        transport: another driver than the one of the stage.
+        transport: makes another driver than the one of the stage, of a broker for an app.
         settings: of the app, over those of our engine.
     """
 
@@ -62,7 +62,7 @@ class Worker:
         acks: bool = False,
         automatic: bool = False,
         types: type[Any] = bytes,
-        transport: type[Any] | None = None,
+        transport: Callable[[Any, Any], Any] | None = None,
         **settings: Any,
     ) -> None:
         self.stage = stage

@@ -121,7 +121,7 @@ REFUSALS: dict[str, tuple[Listener, Listener, dict[str, Any], str]] = {
     "a CA that did not sign": (TLS, TLS, {"tls_cafile": "stranger.pem"}, "certificate.*KAFKA_SSL_CAFILE"),
     "no CA file": (SASL_TLS, SASL_TLS, {"tls_cafile": None}, "certificate.*KAFKA_SSL_CAFILE"),
     "no client certificate": (MUTUAL_TLS, TLS, {}, "wants a client certificate.*KAFKA_SSL_CERTFILE"),
-    "a client certificate of strangers": (MUTUAL_TLS, TLS, STRANGER, "not take our certificate.*KAFKA_SSL_CERTFILE"),
+    "a client certificate of strangers": (MUTUAL_TLS, TLS, STRANGER, "not accept Weir's certificate.*SSL_CERTFILE"),
     "plain text, but it encrypts": (TLS, PLAIN, {}, "speaks SSL: KAFKA_SECURITY_PROTOCOL=PLAINTEXT"),
     "plain text, but it encrypts and wants a certificate": (
         MUTUAL_TLS,
@@ -215,10 +215,10 @@ async def test_a_user_without_rights_is_told_what_is_missing_and_goes_on_when_it
     secured: KafkaBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = Kafka(secured.address(SASL_TLS), tmp_path, security=security(secured, SASL_TLS, user="guest"))
-    with pytest.raises(LogRefusedError, match="our user may not write to any topic, an ACL is missing"):
+    with pytest.raises(LogRefusedError, match="the Kafka user may not write to any topic, an ACL is missing"):
         await stage.open()
     await asyncio.to_thread(secured.allow, "guest", "--topic", "elsewhere", "--operation", "Write")
-    with pytest.raises(LogRefusedError, match=f"create topics: our user may not, an ACL is missing.*{stage.topic}"):
+    with pytest.raises(LogRefusedError, match=f"create topics: the Kafka user may not, an ACL is.*{stage.topic}"):
         await stage.open()
     owner = KafkaLog(secured.bootstrap)
     await owner.start()
@@ -234,7 +234,7 @@ async def test_a_user_without_rights_is_told_what_is_missing_and_goes_on_when_it
     await stage.open()
     await stage.write(b"1")
     async with Worker(stage, acks=True).running(ready=False) as worker:
-        told = f"cannot take part in the group {stage.name}: our user may not, an ACL is missing"
+        told = f"cannot take part in the group {stage.name}: the Kafka user may not, an ACL is missing"
         await until(lambda: told in caplog.text, within_s=30)
         await asyncio.sleep(3)  # a few more questions
         assert caplog.text.count(told) == 1
@@ -304,7 +304,7 @@ async def test_logins_that_fail_later_are_tried_and_told_rarely_and_work_again(
     assert None in await clients()
     assert await clients() == [None] * 10
     assert not logins.refused()
-    assert "lets us in again" in caplog.text
+    assert "accepts connections again" in caplog.text
 
 
 # -- the description

@@ -8,7 +8,9 @@ import pytest
 
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
 from weir.chat.accept import Door
-from weir.chat.requests import new_id
+from weir.chat.audit import Audit
+from weir.envelope import new_id
+from weir.events.publishing import Events
 from weir.rabbitmq.ingress import Intake, QueueGoneError
 from weir.rabbitmq.queues import Queues
 from weir.settings import Settings
@@ -20,15 +22,16 @@ pytestmark = pytest.mark.rabbitmq
 @pytest.mark.parametrize("what", ["channel", "queue"])
 async def test_an_intake_whose_channel_or_queue_is_closed_says_so(rabbitmq_url: str, what: str) -> None:
     """RabbitMQ closes the channel of a consumer that keeps a message for too long; the connection stays."""
-    name = new_id("intake")
+    name, log = new_id("intake"), MemoryLog()
     intake = Intake(
         door=cast("Door", None),
-        log=MemoryLog(),
+        log=log,
         settings=Settings(rabbitmq_queue=name),
         queues=lambda: cast("Queues", object()),
         has_room=lambda: True,
         metrics=Metrics(),
         cancel=cast("Any", None),
+        audit=Audit(Events(log), "default"),
     )
 
     def taking() -> bool:

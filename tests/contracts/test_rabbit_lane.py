@@ -11,7 +11,7 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.rabbitmq import contract
 from weir.rabbitmq.contract import Place
 from weir.rabbitmq.lane import Lane, LaneLostError, LaneTakenError, RefusedError

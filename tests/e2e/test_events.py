@@ -23,6 +23,7 @@ from weir import envelope, topics
 from weir.chat import requests
 from weir.envelope import Event, utc_iso
 from weir.events import catalogue
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, Partition, Record
 from weir.log.partitioner import partition_for
 
@@ -194,7 +195,7 @@ async def test_who_did_what_is_told_and_never_the_content(broker: dict[str, str]
             uid="by-kafka",
             event_id="evt-by-kafka",
             tenant="acme",
-            ingress=requests.Ingress.KAFKA,
+            ingress=Ingress.KAFKA,
             accepted_at=utc_iso(),
             body=body_of("demo:tokens=2", "a secret plan"),
             fingerprint="f",

@@ -325,4 +325,4 @@ async def test_without_a_log_or_pyarrow_one_line_says_so(make_worker: Start, tmp
     table = ("chat-requests", "--from", "earliest", "--format", "parquet")
     done = await export(worker, *table, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}:{ROOT}")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "pip install '.[parquet]'" in done.err
+    assert "make install EXTRAS=parquet" in done.err

@@ -23,6 +23,8 @@ def ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (("tables",), "How requests ended"),
         (("models",), "ModelReqRepRequest"),
         (("--help",), "export"),
+        (("version",), "weir 0.1.0, commit "),
+        (("--json", "version"), '{"name": "weir", "version": "0.1.0", "commit": "'),
     ],
 )
 def test_a_command_of_faust_tells_what_is_there(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:

@@ -19,7 +19,6 @@ from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_streams import log_of
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
-from web.owners import FORWARDED
 from weir import envelope, topics
 from weir.envelope import utc_iso
 from weir.events import publishing
@@ -30,6 +29,7 @@ from weir.events.publishing import Outgoing
 from weir.events.signals import SignalRecorded, SignalsTick
 from weir.log.log import LogClient, Partition, Record
 from weir.log.partitioner import partition_for
+from weir.peers import FORWARDED
 
 SETTINGS = {"INSIGHT_WINDOW_S": "2", "INSIGHT_LATENESS_S": "1", "INSIGHT_AHEAD_S": "86400"}
 KILLED = {"KAFKA_SESSION_TIMEOUT_S": "1.5"}  # for so long a worker that starts again waits for the one that was killed

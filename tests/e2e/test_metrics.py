@@ -17,6 +17,7 @@ from tests.services.kafka import KafkaBroker
 from tests.services.promtool import check
 from tests.unit.demo.helpers import Received, body_of, streamed
 from weir.telemetry import metrics
+from weir.version import read_version
 
 ALERTS = Path(__file__).parents[2] / "docs" / "alerts.yml"
 REQUESTS = 5
@@ -109,6 +110,16 @@ async def test_what_was_done_is_counted_and_an_idle_group_has_no_lag(
     assert one(after, "weir_table_rows", table="terminals") == REQUESTS
     assert one(after, "weir_event_loop_delay_seconds_count") > 0
     assert one(after, "process_resident_memory_bytes") > 0
+
+
+async def test_a_worker_says_which_weir_it_is_in_its_view_and_in_its_metrics(make_worker: Start) -> None:
+    worker = await make_worker({}, WEIR_COMMIT="0123abc").start()
+    async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/version") as answer:
+        assert answer.status == 200
+        told = await answer.json()
+    assert told == read_version({"WEIR_COMMIT": "0123abc"}).as_json()
+    del told["name"]
+    assert one(await scrape(worker), "weir_build_info", **told) == 1
 
 
 async def test_an_accepted_request_that_fails_is_not_refused(make_worker: Start) -> None:

@@ -228,9 +228,9 @@ async def test_a_password_that_is_changed_under_a_worker_costs_time_and_nothing_
         assert not any(stream.done() for stream in streams)  # it came in the middle
         await asyncio.sleep(2)
         await asyncio.to_thread(own.set_password, "weir", PASSWORD)
-        await until(lambda: "lets us in again" in worker.log.read_text())
+        await until(lambda: "accepts connections again" in worker.log.read_text())
         outside_s = time.monotonic() - since
-        told = lines_since(worker.log, outside, "lets us in again")
+        told = lines_since(worker.log, outside, "accepts connections again")
         assert len(told) <= 1 + outside_s / 5, "\n".join(told)
         await asyncio.gather(*streams)
         for body, into in zip(bodies, received, strict=True):

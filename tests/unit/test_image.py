@@ -1,12 +1,12 @@
 """What can be known of docker-compose.yml and the Dockerfile without a container engine. Their form: `make lint`."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.unit.test_packaging import packages
 from weir.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -40,10 +40,17 @@ def test_workers_wait_for_a_broker_that_has_a_health_check() -> None:
 
 def test_the_image_holds_every_package_and_runs_as_nobody_special() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages <= copied
+    assert "COPY . ." in lines
+    nothing, *copied, never = [
+        line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert (nothing, never) == ("*", "**/__pycache__")
+    assert {line.removeprefix("!") for line in copied} == {
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        *packages(),
+    }
     (user,) = (line.split()[1] for line in lines if line.startswith("USER "))
     assert int(user) > 0
     assert any(line.startswith("HEALTHCHECK") for line in lines)

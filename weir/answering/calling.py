@@ -4,9 +4,11 @@ import time
 from dataclasses import dataclass, field
 
 from weir.answering.view import View
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import seconds_of
-from weir.llm.calls import Allowance, Call, ThinkTags
+from weir.events.ingress import Ingress
+from weir.llm.calls import Allowance, Call
+from weir.options import ThinkTags
 
 HEADER_SHARE = 0.8  # of the wait for a stream's headers, in which retries may begin: the last one needs its time, too
 LEAST_S = 5.0  # for an attempt that takes over when the time of its answer is nearly over

@@ -10,29 +10,31 @@ import time
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any
 
-from faust.types import EventT
-
-from app.core import Weir
-from tables import requests as rows
-from tables import terminals
-from tables.terminals import Ended
 from weir import topics
-from weir.answering.answering import Answering, Claim, NotBegunError, Slot, Slots
-from weir.answering.lineage import Provenance
-from weir.answering.reporting import Story
+from weir.answering.answering import Answering
+from weir.answering.errors import NotBegunError
+from weir.answering.marks import Claim
+from weir.answering.reporting import LifecycleReport, Reporting
+from weir.answering.slots import Slot, Slots
 from weir.chat import frames, requests
 from weir.chat.admission import Admission
-from weir.chat.audit import SUBMIT, Caller
-from weir.chat.dead_lettering import bury, mourn, surely
+from weir.chat.audit import SUBMIT, Audit, Caller
+from weir.chat.dead_lettering import bury, mourn
+from weir.chat.ends import Ended, Ends
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind, Status
 from weir.chat.lifecycle import TERMINAL, Happening
-from weir.chat.requests import ChatRequest, Ingress, new_id
-from weir.envelope import utc_iso
+from weir.chat.request_writer import RequestWriter
+from weir.chat.requests import ChatRequest
+from weir.chat.states import RequestRows
+from weir.chat.traces import Traces
+from weir.envelope import new_id, utc_iso
 from weir.events.base import derived_id
-from weir.log.log import LogError, Partition
+from weir.events.ingress import Ingress
+from weir.log.log import Delivered, LogError, Partition
+from weir.log.retrying import until_written
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class InFlight:
 
     request: ChatRequest
     slot: Slot
-    events: list["EventT[Any]"] = field(default_factory=list)  # its deliveries: more than one after a rebalance
+    events: list[Delivered] = field(default_factory=list)  # its deliveries: more than one after a rebalance
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
     in_log: asyncio.Event = field(default_factory=asyncio.Event)  # or known not to be
     ended: bool = False  # its answer is in the log; what is left is to settle it
@@ -56,7 +58,7 @@ class InFlight:
     context: Context | None = None  # of its first delivery: a table is changed under an event
     task: "asyncio.Task[None] | None" = None
 
-    def deliver(self, event: "EventT[Any]") -> None:
+    def deliver(self, event: Delivered) -> None:
         """Take a delivery. Must be called while the agent handles it."""
         self.events.append(event)
         self.context = self.context or copy_context()
@@ -65,18 +67,42 @@ class InFlight:
 
 
 class Work:
-    """Takes events of chat-requests, many at once."""
+    """Takes events of chat-requests, many at once.
 
-    def __init__(self, app: Weir, answering: Answering, provenance: Provenance | None = None) -> None:
-        self._app = app
-        self._provenance = provenance
+    Args:
+        worker: which.
+        answering: brings one request to its end.
+        reporting: tells what happens to each.
+        ends: the terminals table.
+        rows: the requests table.
+        writer: writes requests into the partitions of their uids.
+        traces: is told of requests that begin anew.
+        audit: is told of requests that came by Kafka, and of those that are refused.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        answering: Answering,
+        *,
+        reporting: Reporting,
+        ends: Ends,
+        rows: RequestRows,
+        writer: RequestWriter,
+        traces: Traces,
+        audit: Audit,
+    ) -> None:
+        self._worker = worker
         self._answering = answering
-        self._slots = Slots(app.settings.max_in_flight)
+        self._reporting = reporting
+        self._ends, self._rows = ends, rows
+        self._traces, self._audit = traces, audit
+        self._slots = Slots(worker.settings.max_in_flight)
         self._in_flight: dict[str, InFlight] = {}
         self._ended = 0  # of these, what is only being told of
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling = asyncio.Semaphore(TELLING_MAX)
-        self._admission = Admission(app, self._own)
+        self._admission = Admission(worker, writer=writer, audit=audit, own=self._own)
 
     def begin(self, request: ChatRequest, partition: int, published: "asyncio.Future[int]") -> None:
         """Begin a request of this worker's own partition while it is on its way to the log, ahead of its event.
@@ -87,7 +113,7 @@ class Work:
         the first one counts. A worker with its hands full leaves it to the event, as one that stops does. If this
         worker dies or loses the partition, the event begins it where it is delivered, as it always would.
         """
-        if self._app.draining or partition not in self._app.own_partitions() or not self._slots.acquire_nowait():
+        if self._worker.draining or partition not in self._worker.own_partitions() or not self._slots.acquire_nowait():
             return
         work = InFlight(request, Slot(self._slots, held=True))
         published.add_done_callback(lambda _: work.in_log.set())
@@ -119,13 +145,13 @@ class Work:
         asked = [one for one in running if (one.tenant, one.fingerprint, one.think_tags or "") == wanted]
         return [one.uid for one in asked if one.ingress is Ingress.HTTP and requests.is_minted(one.uid)]
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
-        if self._app.draining:
+        if self._worker.draining:
             await self._never()
         await self._take_or_bury(event)
 
-    async def _take_or_bury(self, event: "EventT[Any]") -> None:
+    async def _take_or_bury(self, event: Delivered) -> None:
         try:
             request = await self._admission.admit(event)
             if request is not None:
@@ -133,11 +159,11 @@ class Work:
         except Exception:
             # An agent that raises stops its partition; a record that makes it raise would stop it again.
             logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)
-            await bury(self._app, event, "a defect in taking it")
+            await bury(self._worker, event, "a defect in taking it")
 
-    async def _take(self, event: "EventT[Any]", request: ChatRequest) -> None:
+    async def _take(self, event: Delivered, request: ChatRequest) -> None:
         known = self._in_flight.get(request.uid)
-        ended = terminals.get(request.uid)
+        ended = self._ends.get(request.uid)
         if known is not None and known.request.event_id == request.event_id:
             known.deliver(event)  # begun ahead of it, or delivered again after a rebalance
         elif ended is not None and ended.rid == request.event_id:
@@ -154,15 +180,15 @@ class Work:
             same = (request.fingerprint, request.tenant) == (ended.fingerprint, ended.tenant)
             self._own(self._answer_again(event, request, ended.rid, ended.first, same=same, ended=True))
 
-    async def _take_after(self, known: InFlight, event: "EventT[Any]") -> None:
+    async def _take_after(self, known: InFlight, event: Delivered) -> None:
         """Take a request from the dead letters when the one whose end it is to replace is done with."""
         if known.task is not None:
             await asyncio.wait({known.task})
-        if not self._app.draining and event.message.partition in self._app.own_partitions():
+        if not self._worker.draining and event.message.partition in self._worker.own_partitions():
             await self._take_or_bury(event)  # else the next owner gets it again
 
-    def _audit(self, request: ChatRequest) -> None:
-        self._app.audit.record(
+    def _record(self, request: ChatRequest) -> None:
+        self._audit.record(
             SUBMIT,
             Caller(ingress=request.ingress),
             tenant=request.tenant,
@@ -195,18 +221,18 @@ class Work:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self, event: "EventT[Any]", request: ChatRequest, ended: Ended | None) -> None:
+    async def _start(self, event: Delivered, request: ChatRequest, ended: Ended | None) -> None:
         """Begin a request whose uid is not in flight, and has ended like this, or never."""
         slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
-        if self._app.draining:
+        if self._worker.draining:
             return slot.give_back()
-        if request.uid in self._in_flight or terminals.get(request.uid) != ended:
+        if request.uid in self._in_flight or self._ends.get(request.uid) != ended:
             # Who comes back from the dead letters waits in a task of its own: another one was first.
             slot.give_back()
             return await self._take(event, request)
         if request.ingress is Ingress.KAFKA:  # the other doors tell it themselves
-            self._audit(request)
+            self._record(request)
         work = InFlight(request, slot)
         work.deliver(event)
         self._launch(work, event.message.partition)
@@ -224,21 +250,21 @@ class Work:
                 try:
                     return await self._end(work, partition, give_up=tries_left == 0)
                 except NotBegunError:
-                    if self._app.draining or not work.events:
+                    if self._worker.draining or not work.events:
                         return None  # its event, if there is to be one, begins it
                 except Exception:
                     logger.exception("request %s: a defect, %d more tries", work.request.uid, tries_left)
                     await asyncio.sleep(RETRY_S)
             # An event that is never settled would hold the commit of its partition back for ever.
             for event in work.events:
-                await bury(self._app, event, "a defect in bringing it to its end")
+                await bury(self._worker, event, "a defect in bringing it to its end")
         finally:
             work.slot.give_back()
             self._in_flight.pop(work.request.uid, None)
 
     async def _tell_redriven(self, request: ChatRequest) -> None:
         """Tell that a request begins anew, before anything else is told of that: its row shows an end."""
-        ended, last = terminals.get(request.uid), request.redriven[-1]
+        ended, last = self._ends.get(request.uid), request.redriven[-1]
         details = {
             "replaces": request.replaces if ended is None else ended.rid,
             "replaced_status": None if ended is None else ended.status,
@@ -249,29 +275,29 @@ class Work:
             "on_disconnect": request.on_disconnect,
         }
         event_id = derived_id(request.event_id, Happening.REDRIVEN)
-        await surely(lambda: self._app.traces.publish(request, Happening.REDRIVEN, details, event_id=event_id))
+        await until_written(lambda: self._traces.publish(request, Happening.REDRIVEN, details, event_id=event_id))
 
     async def _end(self, work: InFlight, partition: int, *, give_up: bool) -> None:
         """Bring a request to its end, and settle it."""
         request = work.request
         if request.redriven:
             await self._tell_redriven(request)
-        story = self._story(request, partition)
+        report = self._report(request, partition)
         claim, work.claim = work.claim, None
         answer = await self._answering.answer(
-            request, _chunks_of(partition), slot=work.slot, on_attempt=story.attempted, give_up=give_up, claim=claim
+            request, _chunks_of(partition), slot=work.slot, on_attempt=report.attempted, give_up=give_up, claim=claim
         )
         work.slot.give_back()
         work.ended = True
         context = await self._delivery(work, partition)
-        if context is None or partition not in self._app.own_partitions():
+        if context is None or partition not in self._worker.own_partitions():
             return
         await self._mourn(work, answer)
         ended = context.run(self._settle, work, answer, partition)
         if ended is not None and answer.terminal is not None:
             self._ended += 1
             try:
-                await story.ended(answer, answer.terminal, ended.ended_at)
+                await report.ended(answer, answer.terminal, ended.ended_at)
             finally:
                 self._ended -= 1
             for event in work.events:
@@ -289,12 +315,12 @@ class Work:
         details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}
         # LLMs quote in their messages what they were asked, which is nothing for a log line.
         told = f"{terminal.status}: {error.get('code') or error.get('type')}"
-        await mourn(self._app, work.events[0], reason, told=told, tenant=work.request.tenant, details=details)
+        await mourn(self._worker, work.events[0], reason, told=told, tenant=work.request.tenant, details=details)
 
     async def _delivery(self, work: InFlight, partition: int) -> Context | None:
         """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""
         while work.context is None:
-            if self._app.draining or partition not in self._app.own_partitions():
+            if self._worker.draining or partition not in self._worker.own_partitions():
                 return None
             with suppress(TimeoutError):
                 async with asyncio.timeout(OWNER_CHECK_S):
@@ -302,7 +328,7 @@ class Work:
         return work.context
 
     def _settle(self, work: InFlight, answer: Answer, partition: int) -> Ended | None:
-        """Follow a terminal that was read out of the log into the table; the offset comes after its story is told.
+        """Follow a terminal that was read out of the log into the table; the offset comes after its end is reported.
 
         Returns:
             the table's entry; None if whoever owns it after a rebalance gets it again, and settles it.
@@ -310,7 +336,7 @@ class Work:
         request, terminal = work.request, answer.terminal
         if terminal is None:
             raise RuntimeError("settled without a terminal")
-        if partition not in self._app.own_partitions():
+        if partition not in self._worker.own_partitions():
             return None
         ended = Ended(
             rid=answer.rid,
@@ -321,29 +347,29 @@ class Work:
             last=answer.last,
             ended_at=answer.ended_at or time.time(),
         )
-        terminals.put(request.uid, ended)
+        self._ends.put(request.uid, ended)
         return ended
 
-    def _story(self, request: ChatRequest, partition: int) -> Story:
-        return Story(self._app, request, _chunks_of(partition), self._provenance)
+    def _report(self, request: ChatRequest, partition: int) -> LifecycleReport:
+        return self._reporting.of(request, _chunks_of(partition))
 
-    async def _tell_again(self, event: "EventT[Any]", request: ChatRequest, ended: Ended) -> None:
+    async def _tell_again(self, event: Delivered, request: ChatRequest, ended: Ended) -> None:
         """The end of a request may not have been told before a crash: where its row does not show it.
 
         After a rebalance everything comes again that ended since the oldest request which still runs, so most of it was
         told. What is told twice has the same ids.
         """
-        row = rows.get(request.uid)
+        row = self._rows.get(request.uid)
         if row is None or row.get("rid") != ended.rid or row.get("state") not in TERMINAL:
             async with self._telling:
                 try:
-                    await surely(lambda: self._story(request, event.message.partition).told_again(ended))
+                    await until_written(lambda: self._report(request, event.message.partition).told_again(ended))
                 except Exception:  # its figures are missing then; the request has ended all the same
                     logger.exception("request %s: its end could not be told again", request.uid)
         event.ack()
 
     async def _answer_again(
-        self, event: "EventT[Any]", request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
+        self, event: Delivered, request: ChatRequest, rid: str, first: int, *, same: bool, ended: bool
     ) -> None:
         """A second submission of a uid gets a mark that names it, never a second call."""
         mark = Frame(
@@ -356,7 +382,7 @@ class Work:
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
         at = _chunks_of(event.message.partition)
-        await surely(lambda: self._app.log_client.append(at.topic, at.partition, request.key, value))
+        await until_written(lambda: self._worker.log.append(at.topic, at.partition, request.key, value))
         event.ack()
 
 

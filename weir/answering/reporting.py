@@ -4,38 +4,56 @@ What is told at the end is told before the request's offset is committed, under 
 a worker that dies in between leaves it to be told again, and readers drop what they have seen.
 """
 
-import asyncio
 import logging
 import time
 
-from app.core import Weir
-from tables.terminals import Ended
-from weir.answering.answering import Attempt
 from weir.answering.decisions import decision
 from weir.answering.lineage import Provenance
+from weir.answering.marks import Attempt
 from weir.chat.account import Account
+from weir.chat.ends import Ended
 from weir.chat.fold import Answer
 from weir.chat.frames import Kind, Terminal
 from weir.chat.lifecycle import Happening
 from weir.chat.notes import Notes
-from weir.chat.reading import recounted
+from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
+from weir.chat.thinking import Teller
+from weir.chat.traces import Traces
 from weir.envelope import seconds_of
 from weir.events.base import EventData, derived_id
 from weir.log.log import LogError, Partition
+from weir.timing import in_turns
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-STEPS_AT_ONCE = 16  # of a trace, before the event loop gets a turn
 LANDED_S = 10.0  # for the last events about a request; then its offset is committed all the same, and they are counted
 
 
-class Story:
-    """Of one request, on one worker."""
+class Reporting:
+    """The reports of one worker.
 
-    def __init__(self, app: Weir, request: ChatRequest, at: Partition, provenance: Provenance | None = None) -> None:
-        self._app = app
-        self._provenance = provenance
+    Args:
+        worker: which.
+        traces: is told of what happens to a request.
+        teller: makes thinking events.
+        lineage: tells the lineage of SQL in answers; None where that is off.
+    """
+
+    def __init__(self, worker: Worker, *, traces: Traces, teller: Teller, lineage: Provenance | None = None) -> None:
+        self.worker, self.traces, self.teller, self.lineage = worker, traces, teller, lineage
+
+    def of(self, request: ChatRequest, at: Partition) -> "LifecycleReport":
+        """The report of a request, whose answer stands in a partition of chat-chunks."""
+        return LifecycleReport(self, request, at)
+
+
+class LifecycleReport:
+    """What happens to one request, on one worker."""
+
+    def __init__(self, by: Reporting, request: ChatRequest, at: Partition) -> None:
+        self._by, self._worker = by, by.worker
         self._request = request
         self._at = at  # where its answer stands
         self._attempt = ""  # the last one that was begun here
@@ -50,7 +68,7 @@ class Story:
         accepted = seconds_of(request.accepted_at)
         queue_s = None if accepted is None else max(0.0, time.time() - accepted)
         begun_s = queue_s if does.kind is Kind.BEGIN else None
-        self._app.metrics.attempted(does.kind, begun_s, replay=request.replay is not None)
+        self._worker.metrics.attempted(does.kind, begun_s, replay=request.replay is not None)
         details = {
             "attempt": attempt.id,
             "chunks_from": request.chunks_from,
@@ -58,10 +76,10 @@ class Story:
             "said": does.said,
             "queue_ms": None if queue_s is None else round(queue_s * 1000, 3),
         }
-        self._app.traces.emit(request, Happening.ATTEMPTED, details)
-        self._emit(decision(request, attempt.id, does, again=again, worker=self._app.worker_name))
+        self._by.traces.emit(request, Happening.ATTEMPTED, details)
+        self._emit(decision(request, attempt.id, does, again=again, worker=self._worker.name))
         if does.kind is Kind.BEGIN:
-            started = self._app.teller.started(request)
+            started = self._by.teller.started(request)
             self._emit(started, derived_id(request.event_id, started.EVENT_TYPE))
 
     async def ended(self, answer: Answer, terminal: Terminal, ended_at: float) -> None:
@@ -77,7 +95,7 @@ class Story:
             LogError: the log cannot be read.
         """
         answer, chunks = await recounted(
-            self._app.tails, self._at, self._request.uid, position=ended.first, rid=ended.rid, upto=ended.last
+            self._worker.tails, self._at, self._request.uid, position=ended.first, rid=ended.rid, upto=ended.last
         )
         if answer.terminal is not None:
             await self._tell_end(self._account(answer, answer.terminal, Notes(chunks), ended.ended_at))
@@ -89,23 +107,23 @@ class Story:
             terminal=terminal,
             notes=notes,
             ended_at=ended_at,
-            prices=self._app.prices,
-            redactor=self._app.teller.redactor,
+            prices=self._worker.prices,
+            redactor=self._by.teller.redactor,
         )
 
     async def _tell_end(self, account: Account) -> None:
         await self._tell(account)
-        if self._provenance is not None and self._request.replay is None:  # nobody was given that SQL
-            await self._provenance.tell(account)
-        await self._app.events.landed(LANDED_S)
+        if self._by.lineage is not None and self._request.replay is None:  # nobody was given that SQL
+            await self._by.lineage.tell(account)
+        await self._worker.events.landed(LANDED_S)
         # Last: a row that shows the end says that all of it was told.
-        self._app.traces.emit(
+        self._by.traces.emit(
             self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
         )
-        await self._app.events.landed(LANDED_S)
+        await self._worker.events.landed(LANDED_S)
 
     def _count(self, account: Account) -> None:
-        self._app.metrics.ended(
+        self._worker.metrics.ended(
             model=account.model,
             status=account.status,
             error_code=account.error_code,
@@ -123,9 +141,7 @@ class Story:
         if outcome is not None:
             self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
         self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
-        for place, (event_id, told) in enumerate(self._app.teller.ended(account)):
-            if place % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
-                await asyncio.sleep(0)
+        async for event_id, told in in_turns(self._by.teller.ended(account)):
             self._emit(told, event_id)
 
     async def _all_notes(self, answer: Answer) -> Notes:
@@ -134,7 +150,7 @@ class Story:
             return self._notes
         try:
             _, chunks = await recounted(
-                self._app.tails, self._at, self._request.uid, position=answer.first, rid=answer.rid, upto=answer.last
+                self._worker.tails, self._at, self._request.uid, position=answer.first, rid=answer.rid, upto=answer.last
             )
         except LogError as error:
             logger.warning("request %s: told without what was said: %s", self._request.uid, error)
@@ -143,7 +159,7 @@ class Story:
 
     def _emit(self, data: EventData, event_id: str | None = None) -> None:
         request = self._request
-        self._app.events.emit(
+        self._worker.events.emit(
             data, request.tenant, event_id=event_id, traceparent=request.traceparent, replay=request.replay
         )
 

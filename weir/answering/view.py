@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 from weir.chat import fold
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer
-from weir.log.log import LogUnavailableError, Record
+from weir.log.log import LogError, LogReplacedError, LogUnavailableError, Record
 from weir.log.tails import Tail
 
 
@@ -51,6 +52,34 @@ class View:
             # Alive is judged at the log's end only: behind it, the silence is ours.
             self._heard = time.monotonic()
         return bool(records)
+
+    async def land(self, landing: Awaitable[int], within_s: float) -> None:
+        """Wait until a record is in the log, and fold everything up to it.
+
+        Raises:
+            LogReplacedError: it landed before what was read already.
+            LogError: it is not in the log for sure, or cannot be read back within ``within_s``.
+        """
+        read, at = self.position, self._tail.at
+        offset = await landing
+        if offset <= read:
+            raise LogReplacedError(
+                f"{at.topic}-{at.partition} was read up to {read} and has its next record at {offset}"
+            )
+        await self.read_up_to(offset, within_s)
+
+    async def read_up_to(self, offset: int, within_s: float) -> None:
+        """Fold everything up to a record that was confirmed.
+
+        Raises:
+            LogError: it cannot be read back within ``within_s``.
+        """
+        at, deadline = self._tail.at, time.monotonic() + within_s
+        while self.position < offset:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LogError(f"the mark at offset {offset} of {at.topic} {at.partition} cannot be read back")
+            await self.wait(left)
 
     async def listen(self, seconds: float) -> None:
         """Fold what comes within ``seconds``, and then what the log itself says there is.

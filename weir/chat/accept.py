@@ -15,27 +15,23 @@ from typing import Any
 
 import orjson
 
-from weir import topics
 from weir.chat import requests
 from weir.chat.audit import SUBMIT, Audit, Caller
-from weir.chat.checking import TENANT, Checked, check, tenant_of
+from weir.chat.checking import Checked, check
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.request_writer import RequestWriter, too_large
+from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
-from weir.envelope import utc_iso
+from weir.envelope import new_id, utc_iso
 from weir.errors import ApiError, InDoubtError, InvalidRequestError
-from weir.feedback.prompts import Prompts
+from weir.events.ingress import Ingress
 from weir.log.log import (
-    Headers,
     LogClient,
     LogError,
     LogRefusedError,
-    Partition,
     Place,
     RecordTooLargeError,
-    partition_of,
-    value_max_bytes,
 )
 from weir.log.tails import Tails
 from weir.settings import Settings
@@ -65,23 +61,39 @@ class Door:
         *,
         log: LogClient,
         tails: Tails,
+        writer: RequestWriter,
         traces: Traces,
         audit: Audit,
         settings: Settings,
         metrics: Metrics,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
-        prompts: Prompts | None = None,
+        on_accepted: Callable[[ChatRequest], None] = lambda _: None,
     ) -> None:
+        """Make the door.
+
+        Args:
+            log: tells the partition of a request.
+            tails: tell where an answer will begin.
+            writer: writes what is accepted.
+            traces: is told of what is accepted.
+            audit: the same.
+            settings: by which requests are checked.
+            metrics: counts what is accepted.
+            own_partitions: where new requests should go; none for anywhere.
+            begin: is told of a request that no client can have sent before, while it is on its way to the log.
+            on_accepted: is told of each request that the log has.
+        """
         self._log = log
         self._tails = tails
+        self._writer = writer
         self._traces = traces
         self._audit = audit
         self._settings = settings
         self._metrics = metrics
         self._own_partitions = own_partitions
-        self._prompts = prompts
-        self._begin = begin  # told of a request that nobody else can have sent, while it is on its way to the log
+        self._begin = begin
+        self._on_accepted = on_accepted
 
     async def accept(
         self,
@@ -126,19 +138,19 @@ class Door:
             think_tags=think_tags,
         )
         uid = asked.named or self.mint_uid()
-        at = self.chunks_of(uid)
+        at = chunks_of(self._log, uid)
         try:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 end = await self._tails.end(at)
                 request = replace(
                     _request(asked, uid, ingress, end), priority=priority, traceparent=traceparent or str(mint())
                 )
-                published = self._publish(request, at.partition)
+                published = self._writer.begin(request, at.partition)
                 if asked.named is None:
                     self._begin(request, at.partition, published)
                 await published
         except RecordTooLargeError as error:
-            raise _too_large(error) from error
+            raise too_large(error) from error
         except LogRefusedError as error:
             raise ApiError(
                 f"The log refuses the request: {error}", status=500, kind="server_error", code="log_refused"
@@ -162,8 +174,7 @@ class Door:
             resource_id=uid,
             traceparent=request.traceparent,
         )
-        if self._prompts is not None:
-            self._prompts.emit(request)
+        self._on_accepted(request)
         self._metrics.accepted(ingress)
         return request
 
@@ -183,75 +194,21 @@ class Door:
         )
         return asked.tenant, asked.fingerprint, asked.think_tags
 
-    async def move(self, request: ChatRequest, headers: Headers) -> None:
-        """Publish a request that a Kafka client put into another partition than its uid's, with its headers.
-
-        The record is read twice if this worker dies before the one that was moved is settled; both have one event id.
-
-        Raises:
-            InvalidRequestError: it does not fit into a record with what Weir adds.
-            LogError: it may or may not be in the log.
-        """
-        at = self.chunks_of(request.uid)
-        end = await self._tails.end(at)
-        request = replace(request, chunks_from=end.offset, chunks_topic_id=end.topic_id)
-        try:
-            await self._publish(request, at.partition, (*headers, *requests.ACCEPTED))
-        except RecordTooLargeError as error:
-            raise _too_large(error) from error
-
-    def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
-        """Tell that a request was refused; a tenant that is none counts as not named."""
-        named = tenant if tenant is not None and TENANT.fullmatch(tenant) else None
-        code = str(error.error.get("code") or error.error.get("type"))
-        self._audit.record(SUBMIT, caller, tenant=named or self._settings.default_tenant, error_code=code)
-
-    def chunks_of(self, uid: str) -> Partition:
-        """The partition of chat-chunks where the answer to ``uid`` stands."""
-        return partition_of(self._log, topics.CHAT_CHUNKS.name, uid.encode())
-
-    def tenant(self, tenant: str | None) -> str:
-        """The tenant that a client names, or the default one.
-
-        Raises:
-            InvalidRequestError: it is no name of a tenant.
-        """
-        return tenant_of(tenant, self._settings)
-
     def mint_uid(self) -> str:
         """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
         own = self._own_partitions()
         uid = requests.mint_uid()
         for _ in range(_MINT_TRIES):
-            if not own or self.chunks_of(uid).partition in own:
+            if not own or chunks_of(self._log, uid).partition in own:
                 break
             uid = requests.mint_uid()
         return uid
-
-    def _publish(
-        self, request: ChatRequest, partition: int, headers: Headers = requests.ACCEPTED
-    ) -> "asyncio.Future[int]":
-        value = self._encode(request)
-        return asyncio.ensure_future(
-            self._log.append(topics.CHAT_REQUESTS.name, partition, request.key, value, headers)
-        )
-
-    def _encode(self, request: ChatRequest) -> bytes:
-        try:
-            value = requests.encode(request)
-        except TypeError:
-            raise InvalidRequestError("The body is nested too deeply.", code="invalid_json") from None
-        log_max_bytes = value_max_bytes(self._log, topics.CHAT_REQUESTS.name, request.key)
-        max_bytes = min(self._settings.record_value_max_bytes, log_max_bytes)
-        if len(value) > max_bytes:
-            raise _too_large(f"{len(value)} bytes, and the log takes {max_bytes}")
-        return value
 
 
 def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
     return ChatRequest(
         uid=uid,
-        event_id=requests.new_id("evt"),
+        event_id=new_id("evt"),
         tenant=asked.tenant,
         ingress=ingress,
         accepted_at=utc_iso(),
@@ -264,10 +221,4 @@ def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequ
         deadline=asked.deadline,
         on_disconnect=asked.on_disconnect,
         think_tags=asked.think_tags,
-    )
-
-
-def _too_large(reason: object) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
     )

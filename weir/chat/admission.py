@@ -1,23 +1,21 @@
 """Lets records of chat-requests in: each is a request in its uid's partition, or is settled here."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from faust.types import EventT
-
-from app.core import Weir
 from weir.chat import dead_letters
-from weir.chat.audit import Caller
-from weir.chat.dead_lettering import RETRY_S, bury, mourn
+from weir.chat.audit import Audit, Caller
+from weir.chat.dead_lettering import bury, mourn
 from weir.chat.kafka_door import is_moved, request_in
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.request_writer import RequestWriter
+from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.errors import InvalidRequestError
-from weir.log.log import Headers, LogError, LogRefusedError, record_of
-
-logger = logging.getLogger(__name__)
+from weir.events.ingress import Ingress
+from weir.log.log import Delivered, Headers, LogRefusedError, LogReplacedError, record_of
+from weir.log.retrying import until_answered
+from weir.worker import Worker
 
 MOVES_MAX = 64  # requests on their way to their partitions; then the next record waits
 
@@ -28,69 +26,56 @@ class Admission:
     """Admits the records that come to one worker.
 
     Args:
-        app: the worker.
+        worker: which.
+        writer: writes requests into the partitions of their uids.
+        audit: is told of what is refused.
         own: starts a task that the worker waits for before it stops.
     """
 
-    def __init__(self, app: Weir, own: Own) -> None:
-        self._app = app
+    def __init__(self, worker: Worker, *, writer: RequestWriter, audit: Audit, own: Own) -> None:
+        self._worker, self._writer, self._audit = worker, writer, audit
         self._own = own
         self._moves = asyncio.Semaphore(MOVES_MAX)
 
-    async def admit(self, event: "EventT[Any]") -> ChatRequest | None:
+    async def admit(self, event: Delivered) -> ChatRequest | None:
         """The request of an event; None if the event is settled without: it is a dead letter, or moves."""
         record = record_of(event.message)
         try:
-            request = request_in(record, self._app.settings)
+            request = request_in(record, self._worker.settings)
         except MalformedRecordError as error:
-            await bury(self._app, event, str(error))
+            await bury(self._worker, event, str(error))
             return None
         except InvalidRequestError as error:
             await self._refuse(event, error)
             return None
-        if not is_moved(self._app.log_client, record, request):
+        if not is_moved(self._worker.log, record, request):
             return request
         await self._moves.acquire()
         self._own(self._move(event, request, record.headers))
         return None
 
-    async def _move(self, event: "EventT[Any]", request: ChatRequest, headers: Headers) -> None:
+    async def _move(self, event: Delivered, request: ChatRequest, headers: Headers) -> None:
         """Put a request into the partition of its uid.
 
         Not every client has the partitioner of Kafka's Java client: librdkafka's default is another one. In a wrong
         partition two workers would answer one uid, and the readers would look for its answer where none is.
         """
         try:
-            await self._put(request, headers)
+            await until_answered(lambda: self._writer.move(request, headers))
         except InvalidRequestError as error:
             await self._refuse(event, error)
-        except LogRefusedError as error:
-            await bury(self._app, event, str(error))
+        except (LogRefusedError, LogReplacedError) as error:
+            await bury(self._worker, event, str(error))
         else:
-            self._app.metrics.moved()
+            self._worker.metrics.moved()
             event.ack()
         finally:
             self._moves.release()
 
-    async def _put(self, request: ChatRequest, headers: Headers) -> None:
-        """Write it into its partition, as often as it takes.
-
-        Raises:
-            InvalidRequestError, LogRefusedError: the log will never take it.
-        """
-        while True:
-            try:
-                return await self._app.door.move(request, headers)
-            except LogRefusedError:
-                raise
-            except LogError as error:
-                logger.warning("request %s waits for the log: %s", request.uid, error)
-                await asyncio.sleep(RETRY_S)
-
-    async def _refuse(self, event: "EventT[Any]", error: InvalidRequestError) -> None:
+    async def _refuse(self, event: Delivered, error: InvalidRequestError) -> None:
         """Make a dead letter of a request that a door would have refused: no client waits here for the error."""
         tenant = dead_letters.tenant_of(event.message.value)
-        self._app.metrics.refused(Ingress.KAFKA, error_code=error.error["code"], error_type=error.error["type"])
-        self._app.door.refused(Caller(ingress=Ingress.KAFKA), error, tenant=tenant)
-        await mourn(self._app, event, str(error), details={"error": error.error})
+        self._worker.metrics.refused(Ingress.KAFKA, error_code=error.error["code"], error_type=error.error["type"])
+        self._audit.refused(Caller(ingress=Ingress.KAFKA), error, tenant=tenant)
+        await mourn(self._worker, event, str(error), details={"error": error.error})
         event.ack()

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from weir.chat.completion import Completion
-from weir.chat.reading import Delivery
+from weir.chat.reading.delivery import Delivery
 from weir.errors import from_terminal
+from weir.timing import Turn
 
-TURN_S: Final = 0.003  # of the event loop that one answer may take before others have theirs
-LOOK_EVERY: Final = 32  # chunks between two looks at the clock
 KEPT_S: Final = 600.0  # at most: how long an answer can be had is up to the log's retention
 BESIDE_SIZE: Final = 262_144  # characters, about; an answer with more is encoded on a thread: a millisecond and more
 
@@ -30,16 +29,15 @@ async def assembled(news: AsyncGenerator[Delivery, None], uid: str) -> bytes:
         ApiError: what the request ended with, if it did not complete.
         LogError: the log cannot be read.
     """
-    completion, since = Completion(uid), time.monotonic()
+    completion, turn = Completion(uid), Turn()
     async with aclosing(news):
         async for delivery in news:
             if delivery.restarted:
                 completion = Completion(uid)
-            for place, chunk in enumerate(delivery.chunks):
+            for chunk in delivery.chunks:
+                if turn.over():
+                    await turn.end()
                 completion.add(chunk)
-                if place % LOOK_EVERY == 0 and time.monotonic() - since > TURN_S:
-                    await asyncio.sleep(0)
-                    since = time.monotonic()
             if delivery.terminal is not None and delivery.terminal.error is not None:
                 raise from_terminal(delivery.terminal.error)
     if completion.size <= BESIDE_SIZE:

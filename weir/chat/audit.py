@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from weir import limits
-from weir.chat.requests import Ingress
+from weir.chat.checking import TENANT
+from weir.errors import ApiError
 from weir.events.audit import ActorType, AuditRecorded, AuditType
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 
 AGENT_MAX_CHARS: Final = 200  # of a client's name for itself
@@ -43,10 +45,15 @@ class Caller:
 
 
 class Audit:
-    """Records what is done on one worker."""
+    """Records what is done on one worker.
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    Args:
+        events: how it is told.
+        default_tenant: of what names none.
+    """
+
+    def __init__(self, events: Events, default_tenant: str) -> None:
+        self._events, self._default_tenant = events, default_tenant
 
     def record(
         self,
@@ -81,6 +88,12 @@ class Audit:
             action, caller, actor, service=service, resource_id=resource_id, status=status, error_code=error_code
         )
         self._events.emit(data, tenant, event_id=event_id, traceparent=traceparent)
+
+    def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
+        """Tell that a request was refused; a tenant that is none counts as not named."""
+        named = tenant if tenant is not None and TENANT.fullmatch(tenant) else None
+        code = str(error.error.get("code") or error.error.get("type"))
+        self.record(SUBMIT, caller, tenant=named or self._default_tenant, error_code=code)
 
     async def publish(self, action: Action, caller: Caller, *, tenant: str, actor: str, resource_id: str) -> None:
         """Tell that somebody is about to do something, and wait until that is in the log.

@@ -1,14 +1,71 @@
-"""Ends a request that nobody wants any more, from any worker: a terminal in the log that needs no attempt."""
+"""Ends a request that its client does not want any more, from any worker: a terminal in the log that needs no attempt.
+
+The HTTP door and the RabbitMQ door call the same `Cancelling.cancel`.
+"""
 
 import asyncio
+from typing import NamedTuple
 
 from weir.chat import frames
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
-from weir.chat.requests import new_id
+from weir.chat.lifecycle import TERMINAL
+from weir.chat.lookup import Lookup
+from weir.chat.requests import chunks_of
+from weir.chat.states import first_known, start_of
+from weir.envelope import Json, new_id
 from weir.log.log import LogClient, LogUnavailableError, Partition, Record
 from weir.log.tails import Tails
+from weir.worker import Worker
+
+
+class Cancelled(NamedTuple):
+    """How a request ended that was to be cancelled, which may be otherwise."""
+
+    uid: str
+    tenant: str
+    status: str
+
+    def as_json(self) -> Json:
+        """As the HTTP door tells it."""
+        return {"id": f"chatcmpl-{self.uid}", "object": "chat.completion.state", "status": self.status}
+
+
+class Cancelling:
+    """Cancels requests of any worker.
+
+    Args:
+        worker: this one.
+        lookup: finds the rows of requests.
+    """
+
+    def __init__(self, worker: Worker, lookup: Lookup) -> None:
+        self._worker, self._lookup = worker, lookup
+
+    async def cancel(self, uid: str) -> Cancelled:
+        """Cancel a request, unless it has ended already.
+
+        Raises:
+            NotFoundError: no worker knows it.
+            UnavailableError: its owner is away.
+            LogError: it may or may not be cancelled.
+        """
+        row = await self._lookup.fresh(uid)
+        status = str(row["state"])
+        if status not in TERMINAL:
+            answer = await withdraw(
+                self._worker.log,
+                self._worker.tails,
+                chunks_of(self._worker.log, uid),
+                uid,
+                rid=str(row["rid"]) if first_known(row) else ANYBODY,
+                tenant=str(row["tenant"]),
+                position=start_of(row),
+                timeout_s=self._worker.settings.accept_timeout_s,
+            )
+            status = str(answer.terminal.status) if answer.terminal else status
+        return Cancelled(uid, str(row["tenant"]), status)
 
 
 async def withdraw(

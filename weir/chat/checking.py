@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 
 from weir.chat import requests
-from weir.chat.requests import THINK_TAGS_HEADER, Ingress, OnDisconnect
+from weir.chat.requests import THINK_TAGS_HEADER, OnDisconnect
 from weir.chat.validation import check_body
 from weir.envelope import Json, utc_iso
 from weir.errors import InvalidRequestError
-from weir.llm.calls import ThinkTags
+from weir.events.ingress import Ingress
+from weir.options import ThinkTags
 from weir.settings import Settings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")

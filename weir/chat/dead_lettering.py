@@ -1,31 +1,25 @@
 """What agents do with a record that they cannot process: it goes to the dead letters, and blocks nothing."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from faust.types import EventT
-
-from app.core import Weir
 from weir.chat import dead_letters
 from weir.envelope import Json
-from weir.log.log import LogError, LogRefusedError, LogReplacedError, record_of
+from weir.log.log import Delivered, record_of
+from weir.log.retrying import until_written
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 1.0  # pause before a write is tried again
 
-
-async def bury(app: Weir, event: "EventT[Any]", reason: str) -> None:
+async def bury(worker: Worker, event: Delivered, reason: str) -> None:
     """Put an event's record among the dead letters, and acknowledge it."""
-    await mourn(app, event, reason)
+    await mourn(worker, event, reason)
     event.ack()
 
 
 async def mourn(
-    app: Weir,
-    event: "EventT[Any]",
+    worker: Worker,
+    event: Delivered,
     reason: str,
     *,
     told: str | None = None,
@@ -35,21 +29,21 @@ async def mourn(
     """Put an event's record among the dead letters.
 
     Args:
-        app: with a log that is open.
+        worker: with a log that is open.
         event: its record.
         reason: one line for a person.
         told: what stands in the log in the place of the reason.
         tenant: whose it is; None: the record's own, or the default one where that says nothing.
         details: what else is known.
     """
-    record = record_of(event.message, app.settings.topic_prefix)
+    record = record_of(event.message, worker.settings.topic_prefix)
     logger.warning(
         "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
     )
-    settings = app.settings
-    await surely(
+    settings = worker.settings
+    await until_written(
         lambda: dead_letters.bury(
-            app.log_client,
+            worker.log,
             record,
             reason=reason,
             tenant=tenant or dead_letters.tenant_of(record.value) or settings.default_tenant,
@@ -57,17 +51,3 @@ async def mourn(
             details=details,
         )
     )
-
-
-async def surely(write: Callable[[], Awaitable[object]]) -> None:
-    """Write until the log has it. What can never be written is told once: it must not block the others."""
-    while True:
-        try:
-            await write()
-        except (LogRefusedError, LogReplacedError):
-            logger.exception("not written")
-        except LogError as error:
-            logger.warning("waiting for the log: %s", error)
-            await asyncio.sleep(RETRY_S)
-            continue
-        return

@@ -3,8 +3,7 @@
 import base64
 
 from weir import envelope, limits, topics
-from weir.chat import requests
-from weir.envelope import Json, MalformedRecordError
+from weir.envelope import Json, MalformedRecordError, new_id
 from weir.events.base import derived_id
 from weir.log.kafka.batches import Unreadable
 from weir.log.log import LogClient, Record, RecordTooLargeError
@@ -58,7 +57,7 @@ async def bury(
         "headers": headers[:HEADERS],
         **limits.fitted(details or {}, DETAILS_BYTES),
     }
-    key, event_id = record.key or b"", requests.new_id("evt")
+    key, event_id = record.key or b"", new_id("evt")
     at = topics.CHAT_DEAD_LETTERS.name, partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
     try:
         await log.append(*at, key[:KEY_BYTES], envelope.encode(event_id, EVENT_TYPE, limits.cut(tenant), data))

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from weir import limits
-from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, WEIR_FINISH, WITHDRAWN, Frame, Kind, Terminal
+from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
 from weir.envelope import Json
+from weir.llm.choices import WEIR_FINISH
+from weir.llm.chunks import finish_reasons
 
 
 class Answer(NamedTuple):
@@ -110,16 +111,6 @@ def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
         usage=next((chunk["usage"] for chunk in reversed(new) if chunk.get("usage")), answer.usage),
     )
     return Folded(told, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
-
-
-def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
-    """Why each choice ended, by its index, as far as these chunks say."""
-    return {
-        choice.get("index") or 0: limits.name(choice["finish_reason"]) or ""
-        for chunk in chunks
-        for choice in chunk.get("choices") or ()
-        if choice.get("finish_reason")
-    }
 
 
 def weir_finish(chunks: Iterable[Json]) -> str | None:

@@ -58,7 +58,6 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-WEIR_FINISH = "weir_finish"
 """Member of a choice, of a terminal and of the last RabbitMQ message whose finish_reason the model did not give:
 ``inferred``, or the name of the setting that stopped the answer."""
 

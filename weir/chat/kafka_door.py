@@ -15,9 +15,10 @@ from dataclasses import replace
 from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.checking import check
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json, is_time, seconds_of, utc_iso
 from weir.errors import InvalidRequestError
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, Record, partition_of
 from weir.settings import Settings
 

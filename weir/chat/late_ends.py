@@ -5,12 +5,12 @@ again, as the event that was lost: so its row, and all lists, show it. What only
 stays unknown.
 """
 
-from tables import requests
-from tables.terminals import Ended
 from weir import topics
 from weir.chat.decoding import decode
+from weir.chat.ends import Ended
 from weir.chat.frames import Terminal
 from weir.chat.lifecycle import TERMINAL
+from weir.chat.states import superseded
 from weir.envelope import Json, utc_iso
 from weir.events.base import derived_id
 from weir.events.publishing import Events
@@ -24,7 +24,7 @@ LATE_S = 60.0  # after its end, the word of it counts as lost
 def is_late(row: Json | None, ended: Ended, now: float, table_expiry_s: float) -> bool:
     """Whether a request has ended a while ago and its row does not show that end."""
     age_s = now - ended.ended_at
-    if not LATE_S <= age_s < table_expiry_s or requests.superseded(row, ended.rid):
+    if not LATE_S <= age_s < table_expiry_s or superseded(row, ended.rid):
         return False
     return row is None or row["state"] not in TERMINAL
 

@@ -2,17 +2,17 @@
 
 import hashlib
 import re
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from weir import envelope, limits
-from weir.envelope import Event, Json, MalformedRecordError
-from weir.llm.calls import ThinkTags
-from weir.log.log import Headers
+from weir import envelope, limits, topics
+from weir.envelope import Event, Json, MalformedRecordError, new_id
+from weir.events.ingress import Ingress
+from weir.log.log import Headers, LogClient, Partition, partition_of
+from weir.options import ThinkTags
 from weir.telemetry import traceparent
 
 EVENT_TYPE = "chat.requested"
@@ -46,16 +46,6 @@ class OnDisconnect(StrEnum):
         if self is not OnDisconnect.AUTO:
             return self
         return OnDisconnect.CONTINUE if findable else OnDisconnect.CANCEL
-
-
-class Ingress(StrEnum):
-    """The door a request came through."""
-
-    HTTP = "http"
-    RABBITMQ = "rabbitmq"
-    KAFKA = "kafka"
-    REPLAY = "replay"  # no door: taken out of the topic, and asked again
-    CLI = "cli"  # of commands: no request comes through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +96,6 @@ class ChatRequest:
         return bool((self.body.get("stream_options") or {}).get("include_usage"))
 
 
-def new_id(prefix: str) -> str:
-    """A fresh id such as ``evt-3f2a…``."""
-    return f"{prefix}-{uuid.uuid4().hex}"
-
-
 def mint_uid() -> str:
     """A uid for a request that its client has not named."""
     return new_id("req")
@@ -119,6 +104,11 @@ def mint_uid() -> str:
 def is_minted(uid: str) -> bool:
     """Whether a uid was made by a door. A client that brings it sends such a request again, or repeats its uid."""
     return _MINTED.fullmatch(uid) is not None
+
+
+def chunks_of(log: LogClient, uid: str) -> Partition:
+    """The partition of chat-chunks where the answer to a request stands."""
+    return partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def fingerprint(body: Json) -> str:

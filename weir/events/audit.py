@@ -1,4 +1,4 @@
-"""audit-events: who did what. Append-only, and never the content. Keyed by the tenant."""
+"""audit-events: which user or program did what. Append-only, and never the content. Keyed by the tenant."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -9,7 +9,7 @@ from weir.events.base import EventData
 
 
 class AuditType(StrEnum):
-    """The platform's kinds, as far as they occur here."""
+    """The platform's kinds of audit events, as far as they occur in Weir."""
 
     CREATE = "CREATE"
     UPDATE = "UPDATE"
@@ -18,7 +18,7 @@ class AuditType(StrEnum):
 
 
 class ActorType(StrEnum):
-    """Who did it."""
+    """The kind of actor."""
 
     USER = "USER"
     SERVICE = "SERVICE"
@@ -27,26 +27,26 @@ class ActorType(StrEnum):
 
 
 class AuditRecorded(EventData):
-    """Somebody did something."""
+    """A user or a program did something, or was refused."""
 
     EVENT_TYPE: ClassVar[str] = "audit.recorded"
     TOPIC: ClassVar[str] = "audit-events"
 
     audit_type: AuditType
     action: str = Field(description="Dotted: request.submit, request.read, request.cancel, feedback.submit, …")
-    actor_id: str | None = Field(None, description="As the client said: its user name.")
+    actor_id: str | None = Field(None, description="The user name, as the client sent it.")
     actor_type: ActorType
-    resource_type: str = Field(description="request, feedback, …")
+    resource_type: str = Field(description="The kind of resource: request, feedback, …")
     resource_id: str | None = None
-    ingress: str = Field(description="The door: http, rabbitmq, kafka; or cli.")
+    ingress: str = Field(description="The door the action came through: http, rabbitmq, kafka; or cli.")
     ip_address: str | None = None
     user_agent: str | None = None
     request_method: str | None = None
-    request_path: str | None = Field(None, description="Without its query.")
+    request_path: str | None = Field(None, description="The path of the HTTP request, without its query.")
     response_status: int | None = None
     success: bool
-    error_code: str | None = Field(None, description="Of one that was refused.")
+    error_code: str | None = Field(None, description="The error code of an action that was refused.")
 
     def record_key(self, tenant: str) -> str:
-        """The tenant."""
+        """The key of its record: the tenant."""
         return tenant

@@ -1,8 +1,8 @@
-"""What all events share: an event is an envelope (``weir.envelope``), and its ``data`` one of the models here.
+"""The base of all events: an event is an envelope (``weir.envelope``), and its ``data`` one of the models here.
 
-A model is a contract with everybody who reads the topic. Within a schema version a field may be added, with a default;
-none is renamed, removed, or given another unit. Readers ignore fields that they do not know. The version travels in the
-record's header `SCHEMA_VERSION`, beside `EVENT_TYPE`, so that nobody has to parse a value to find out.
+A model is a contract with every reader of the topic. Within a schema version a field may be added, with a default; no
+field is renamed, removed, or given another unit. Readers ignore fields that they do not know. The version is in the
+record's header `SCHEMA_VERSION`, beside `EVENT_TYPE`, so that no reader has to parse the value for it.
 """
 
 import hashlib
@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 EVENT_TYPE = "event_type"
 SCHEMA_VERSION = "schema_version"
 TRACEPARENT = "traceparent"  # W3C Trace Context, level 1
-REPLAY = "replay"  # the run, of events about a request that is asked again: who adds up live traffic leaves them out
+# id of the run, on events about a replayed request, so that a reader of live figures can leave them out
+REPLAY = "replay"
 """Names of record headers."""
 RUN_ID = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
-"""What the id of a run looks like."""
+"""The form of a run's id."""
 
 
 class EventData(BaseModel):
@@ -29,30 +30,30 @@ class EventData(BaseModel):
     VERSION: ClassVar[int] = 1
 
     def record_key(self, tenant: str) -> str:
-        """The key of its record: what must stay in order shares it."""
+        """The key of its record: records whose order matters share it."""
         raise NotImplementedError
 
 
 class AboutRequest(EventData):
-    """Keyed by the uid of the request that it is about."""
+    """Data about one request, keyed by its uid."""
 
     uid: str
 
     def record_key(self, tenant: str) -> str:
-        """The uid."""
+        """The key of its record: the uid."""
         return self.uid
 
 
 class AboutModel(EventData):
-    """Keyed by tenant and model: what is added up for a model of a tenant is added up in one place."""
+    """Data about one model of a tenant, keyed by both, so that one partition has all figures to add up."""
 
     model: str
 
     def record_key(self, tenant: str) -> str:
-        """``tenant:model``."""
+        """The key of its record: ``tenant:model``."""
         return f"{tenant}:{self.model}"
 
 
 def derived_id(*parts: object) -> str:
-    """An event id that is the same whenever the same thing is told again: readers may drop what they have seen."""
+    """An event id that is the same whenever the same event is published again: readers may drop repeated ids."""
     return f"evt-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"

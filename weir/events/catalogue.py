@@ -1,4 +1,4 @@
-"""Every type of event, by its name: its model, its JSON Schema, and how to read one."""
+"""Every type of event by its name: its model, its JSON Schema, and how to read it."""
 
 from typing import Final, TypeVar
 
@@ -52,7 +52,8 @@ def data_of(event: Event, model: type[Data]) -> Data:
     """The typed ``data`` of an event.
 
     Raises:
-        MalformedRecordError: it is of another type, or a field is wrong; the message names it, and not its value.
+        MalformedRecordError: the event has another type, or a field is wrong; the message names the field, not its
+            value.
     """
     if event.event_type != model.EVENT_TYPE:
         raise MalformedRecordError(f"event_type is {event.event_type!r}, not {model.EVENT_TYPE!r}")

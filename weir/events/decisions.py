@@ -1,4 +1,4 @@
-"""agent-decision-events: which route and model, why, and what came of it. Keyed by the request's uid."""
+"""agent-decision-events: the route and model of a request, the reasons, and the outcome. Keyed by the request's uid."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -9,36 +9,36 @@ from weir.events.base import AboutRequest
 
 
 class DecisionType(StrEnum):
-    """What was decided."""
+    """The question that was decided."""
 
     ROUTING = "routing"  # where a new request goes
-    CONTINUATION = "continuation"  # what becomes of an answer that was left half-said
+    CONTINUATION = "continuation"  # how to go on with an answer that was left unfinished
     FAILOVER = "failover"  # the LLM broke off, and is called again
 
 
 class Outcome(StrEnum):
-    """What came of a decision."""
+    """The outcome of a decision."""
 
     SUCCESSFUL = "SUCCESSFUL"
-    PARTIALLY_SUCCESSFUL = "PARTIALLY_SUCCESSFUL"  # something was said, and not all
+    PARTIALLY_SUCCESSFUL = "PARTIALLY_SUCCESSFUL"  # part of the answer was produced
     FAILED = "FAILED"
-    UNKNOWN = "UNKNOWN"  # it was cancelled: nobody waited for the outcome
+    UNKNOWN = "UNKNOWN"  # it was cancelled: its client did not wait for the outcome
 
 
 class Candidate(BaseModel):
-    """One choice."""
+    """One of the options of a decision."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
-    name: str = Field(description="Of a routing decision: the route and its model; else what to do.")
+    name: str = Field(description="The route and its model, in a routing decision; else the action.")
     route: str | None = None
     model: str | None = None
-    score: float | None = Field(None, description="The higher, the better; null where nothing was compared.")
-    rejected: str | None = Field(None, description="Why it was not chosen; null for the one that was.")
+    score: float | None = Field(None, description="The higher, the better; null where options were not compared.")
+    rejected: str | None = Field(None, description="Why it was not chosen; null for the chosen one.")
 
 
 class DecisionMade(AboutRequest):
-    """A choice was made."""
+    """A decision about a request was made."""
 
     EVENT_TYPE: ClassVar[str] = "decision.made"
     TOPIC: ClassVar[str] = "agent-decision-events"
@@ -47,13 +47,13 @@ class DecisionMade(AboutRequest):
     decision_type: DecisionType
     attempt: str = Field(description="The LLM call that follows from it.")
     candidates: list[Candidate]
-    chosen: str = Field(description="The name of one of them.")
+    chosen: str = Field(description="The name of the chosen candidate.")
     reason: str
     worker: str | None = Field(None, description="host:port of the worker that decided.")
 
 
 class DecisionOutcome(AboutRequest):
-    """What came of the last decision about a request."""
+    """The outcome of the last decision about a request."""
 
     EVENT_TYPE: ClassVar[str] = "decision.outcome"
     TOPIC: ClassVar[str] = "agent-decision-events"
@@ -61,5 +61,5 @@ class DecisionOutcome(AboutRequest):
     decision_id: str
     attempt: str
     outcome: Outcome
-    error_code: str | None = Field(None, description="OpenAI's error code, of one that failed.")
+    error_code: str | None = Field(None, description="OpenAI's error code, if the request failed.")
     latency_ms: float | None = Field(None, description="From the door to the end, in milliseconds.")

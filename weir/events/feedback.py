@@ -1,7 +1,7 @@
-"""ai-feedback-events: what people and programs say of an answer. Keyed by the uid of the request that it is about.
+"""ai-feedback-events: feedback by people and programs on an answer. Keyed by the uid of the request it is about.
 
-The seven kinds are the platform's. Its numbers are not published, so these are ours; they lie within the ranges of its
-feedback scoring service.
+The seven types are the platform's. Its scores are not published, so Weir has its own; they lie within the ranges of the
+platform's feedback scoring service.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from weir.events.base import AboutRequest
 
 
 class FeedbackType(StrEnum):
-    """What is said."""
+    """The type of feedback."""
 
     THUMBS_UP = "thumbs_up"
     THUMBS_DOWN = "thumbs_down"
@@ -25,16 +25,16 @@ class FeedbackType(StrEnum):
 
 
 class FeedbackSource(StrEnum):
-    """Who says it."""
+    """The source of feedback."""
 
     EXPLICIT = "explicit"  # the user, who was asked
-    IMPLICIT = "implicit"  # what the user does, as a client saw it
+    IMPLICIT = "implicit"  # the user's actions, as a client saw them
     RETRY = "retry"  # Weir saw the same user ask nearly the same again
     ABANDON = "abandon"  # Weir saw the answer cancelled before its end
 
 
 class FeedbackSeverity(StrEnum):
-    """How much it matters."""
+    """The importance of feedback."""
 
     INFO = "INFO"
     WARNING = "WARNING"
@@ -42,22 +42,22 @@ class FeedbackSeverity(StrEnum):
 
 
 class FeedbackExpired(AboutRequest):
-    """What has waited for its request for too long is given up, and what is known for too long is forgotten.
+    """Feedback that has waited too long for its request is given up, and rows that are too old are forgotten.
 
-    What waits for a request that has ended is joined.
+    Feedback that waits for a request that has ended is joined.
 
-    Weir's own: a table is changed under an event only.
+    An internal event: a table is changed under an event only.
     """
 
     EVENT_TYPE: ClassVar[str] = "feedback.expired"
     TOPIC: ClassVar[str] = "ai-feedback-events"
 
-    waiting_before: str = Field(description="What waits since before this time is given up; ISO 8601, UTC.")
-    known_before: str = Field(description="What is known since before this time is forgotten; ISO 8601, UTC.")
+    waiting_before: str = Field(description="Feedback waiting since before this time is given up; ISO 8601, UTC.")
+    known_before: str = Field(description="Rows from before this time are forgotten; ISO 8601, UTC.")
 
 
 class Rescored(BaseModel):
-    """What a piece of feedback is worth by another formula."""
+    """The score of a piece of feedback by another formula."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,32 +68,32 @@ class Rescored(BaseModel):
 class FeedbackRescored(AboutRequest):
     """The formula was changed: the signals in a request's row get other numbers.
 
-    Weir's own: a table is changed under an event only.
+    An internal event: a table is changed under an event only.
     """
 
     EVENT_TYPE: ClassVar[str] = "feedback.rescored"
     TOPIC: ClassVar[str] = "ai-feedback-events"
 
-    run: str = Field(description="The run that found them.")
-    signals: dict[str, Rescored] = Field(description="By the event id of the feedback.")
+    run: str = Field(description="The run that computed the scores.")
+    signals: dict[str, Rescored] = Field(description="The new scores, by the event id of the feedback.")
 
 
 class FeedbackSubmitted(AboutRequest):
-    """Feedback on one answer, which may not be known yet."""
+    """Feedback on one answer, whose request may not be known yet."""
 
     EVENT_TYPE: ClassVar[str] = "feedback.submitted"
     TOPIC: ClassVar[str] = "ai-feedback-events"
 
-    response_id: str = Field(description="What the client calls the answer: chatcmpl-{uid}, or the uid.")
+    response_id: str = Field(description="The client's name for the answer: chatcmpl-{uid}, or the uid.")
     feedback_type: FeedbackType
     feedback_source: FeedbackSource = FeedbackSource.EXPLICIT
     severity: FeedbackSeverity = FeedbackSeverity.INFO
-    category: str | None = Field(None, description="The client's own word for what it is about.")
+    category: str | None = Field(None, description="The client's own word for the subject of the feedback.")
     user_id: str | None = None
     session_id: str | None = None
-    rating: int | None = Field(None, ge=1, le=5, description="Stars, of a rating.")
+    rating: int | None = Field(None, ge=1, le=5, description="The stars of a rating.")
     comment: str | None = None
-    original: str | None = Field(None, description="What was corrected: text or SQL.")
-    corrected: str | None = Field(None, description="What it should be.")
-    edit_distance: float | None = Field(None, ge=0, le=1, description="0: the same; 1: nothing in common.")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="The client's own.")
+    original: str | None = Field(None, description="The part that was corrected: text or SQL.")
+    corrected: str | None = Field(None, description="The corrected text or SQL.")
+    edit_distance: float | None = Field(None, ge=0, le=1, description="0: the original; 1: nothing in common with it.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="The client's own fields.")

@@ -1,4 +1,4 @@
-"""ai-insights: what windows of figures show. Keyed by the tenant. One event per breach, and one when it clears."""
+"""ai-insights: findings in windows of figures. Keyed by the tenant. One event per breach, and one when it clears."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -9,17 +9,17 @@ from weir.events.base import EventData
 
 
 class InsightType(StrEnum):
-    """What is wrong."""
+    """The kind of finding."""
 
     QUALITY_DROP = "quality_drop"
     ERROR_RATE = "error_rate"
     LATENCY = "latency"
     COST = "cost"
-    FEEDBACK_DROUGHT = "feedback_drought"  # answers go out, and nobody says anything of them any more
+    FEEDBACK_DROUGHT = "feedback_drought"  # answers go out, and feedback on them has stopped
 
 
 class InsightSeverity(StrEnum):
-    """How much it matters."""
+    """The importance of a finding."""
 
     INFO = "INFO"
     WARNING = "WARNING"
@@ -27,7 +27,7 @@ class InsightSeverity(StrEnum):
 
 
 class InsightStatus(StrEnum):
-    """Whether it lasts."""
+    """Whether a breach lasts."""
 
     ACTIVE = "active"
     RESOLVED = "resolved"
@@ -44,18 +44,18 @@ class _Insight(EventData):
     title: str
     description: str
     recommendation: str | None = None
-    value: float | None = Field(None, description="What was measured in the window.")
-    threshold: float | None = Field(None, description="What it may be.")
-    previous: float | None = Field(None, description="What it was in INSIGHT_BASELINE_WINDOWS windows before.")
-    unit: str = Field(description="Of the three: score, ratio, ms, USD, count.")
-    count: int = Field(description="How many were measured.")
-    window_start: str = Field(description="ISO 8601, UTC.")
-    window_end: str = Field(description="ISO 8601, UTC.")
-    detected_at: str = Field(description="When it was first seen; ISO 8601, UTC.")
-    rebuilt: str | None = Field(None, description="The run that found it when it rebuilt windows of the past.")
+    value: float | None = Field(None, description="The value measured in the window.")
+    threshold: float | None = Field(None, description="The limit for the value.")
+    previous: float | None = Field(None, description="The value in the INSIGHT_BASELINE_WINDOWS windows before.")
+    unit: str = Field(description="The unit of the three values: score, ratio, ms, USD, count.")
+    count: int = Field(description="The number of measurements.")
+    window_start: str = Field(description="The start of the window; ISO 8601, UTC.")
+    window_end: str = Field(description="The end of the window; ISO 8601, UTC.")
+    detected_at: str = Field(description="When the breach was first seen; ISO 8601, UTC.")
+    rebuilt: str | None = Field(None, description="The run that found the breach when it rebuilt past windows.")
 
     def record_key(self, tenant: str) -> str:
-        """The tenant."""
+        """The key of its record: the tenant."""
         return tenant
 
 
@@ -66,6 +66,6 @@ class InsightRaised(_Insight):
 
 
 class InsightCleared(_Insight):
-    """It is not breached any more."""
+    """A threshold is not breached any more."""
 
     EVENT_TYPE: ClassVar[str] = "insight.cleared"

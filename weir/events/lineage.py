@@ -1,4 +1,4 @@
-"""query-lineage-events: where the SQL in an answer takes its data from. Keyed by the request's uid."""
+"""query-lineage-events: the tables and columns that SQL in an answer reads. Keyed by the request's uid."""
 
 from typing import ClassVar
 
@@ -9,17 +9,17 @@ from weir.lineage.model import ColumnLineage, QueryText, Source, StatementKind, 
 
 
 class QueryLineage(AboutRequest):
-    """One query in an answer."""
+    """The lineage of one query in an answer."""
 
     EVENT_TYPE: ClassVar[str] = "query.lineage"
     TOPIC: ClassVar[str] = "query-lineage-events"
 
     session_id: str | None = Field(None, description="The client's session.")
     user_question: str | None = Field(None, description="The last message of the user, cut and redacted.")
-    agent_pipeline: list[str] = Field(description="Who worked on it, in order.")
+    agent_pipeline: list[str] = Field(description="The agents that worked on the answer, in order.")
     query: QueryText
     statement: StatementKind
-    target: str | None = Field(None, description="The table that it writes; null for a SELECT.")
+    target: str | None = Field(None, description="The table that the query writes; null for a SELECT.")
     sources: tuple[Source, ...]
     transformations: tuple[Transformation, ...]
     column_lineage: tuple[ColumnLineage, ...]

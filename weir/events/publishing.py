@@ -1,8 +1,8 @@
-"""The one way that events leave: into the log, in the envelope, with their headers, each after its kind.
+"""Publishes events: into the log, in the envelope, with their headers, each in its topic.
 
-``emit`` is for what must never slow an answer down: it neither waits nor raises. Events linger for a moment, so that
-many go together; they are bounded, and what does not fit is dropped and counted, which happens when the log is away for
-longer than the bound lasts. ``publish`` is for what somebody waits for.
+``emit`` is for events that must never slow an answer down: it neither waits nor raises. Events linger for a moment, so
+that many go together; they are bounded, and events beyond the bound are dropped and counted, which happens when the log
+is away for longer than the bound lasts. ``publish`` is for events whose publisher waits until they are in the log.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from weir import envelope, limits
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.events.base import EVENT_TYPE, REPLAY, SCHEMA_VERSION, TRACEPARENT, EventData
 from weir.log.log import Headers, LogClient, LogError
 from weir.log.partitioner import partition_for
@@ -25,7 +25,7 @@ LINGER_S = 0.05  # how long an event waits for others: together they cost the lo
 VALUE_MAX_BYTES = 8 << 20  # of one event, unless the log takes less
 ENVELOPE_BYTES = 2048  # of that, for the envelope around the data; and of a record, for its key and headers
 ROOM_MIN_BYTES = 2 * ENVELOPE_BYTES  # a topic that takes less takes no events
-TOLD_EVERY_S = 10.0  # between two lines about events that were dropped
+LOG_EVERY_S = 10.0  # between two lines about events that were dropped
 
 
 class Outgoing(NamedTuple):
@@ -46,10 +46,10 @@ def encode(
     replay: str | None = None,
     max_bytes: int = VALUE_MAX_BYTES,
 ) -> Outgoing:
-    """An event of now as a record, whose data is made smaller where it does not fit (``weir.limits.fitted``).
+    """An event of the present time as a record; data that does not fit is made smaller (``weir.limits.fitted``).
 
     Raises:
-        TypeError: it holds something that is not JSON, sent by a client or an LLM.
+        TypeError: the data holds a value from a client or an LLM that cannot be JSON.
     """
     headers = [(EVENT_TYPE, data.EVENT_TYPE.encode()), (SCHEMA_VERSION, b"%d" % data.VERSION)]
     if traceparent is not None:
@@ -73,9 +73,9 @@ class Events:
         self._max_bytes = max_bytes  # of an event's value
         self._lingering: list[Outgoing] = []
         self._waiting: set[asyncio.Future[int]] = set()
-        self._round: asyncio.Future[None] | None = None  # done when what lingers now is in the log, or is dropped
-        self._flying: set[asyncio.Future[None]] = set()  # earlier rounds that are on their way
-        self._told_at = -TOLD_EVERY_S
+        self._round: asyncio.Future[None] | None = None  # done when the lingering events are in the log, or are dropped
+        self._flying: set[asyncio.Future[None]] = set()  # earlier rounds that are not in the log yet
+        self._logged_at = -LOG_EVERY_S
         self.dropped: Counter[str] = Counter()  # by topic
 
     def emit(
@@ -87,23 +87,23 @@ class Events:
         traceparent: str | None = None,
         replay: str | None = None,
     ) -> None:
-        """Tell something, without a wait. Never raises.
+        """Publish an event without a wait. Never raises.
 
         Args:
-            data: what to tell.
-            tenant: whose event it is.
-            event_id: the same for the same thing told again (``weir.events.base.derived_id``); a fresh one if None.
-            traceparent: W3C trace context of what it is part of.
-            replay: the run, of something about a request that is asked again.
+            data: the data of the event.
+            tenant: the tenant of the event.
+            event_id: the same for the same event published again (``weir.events.base.derived_id``); a new one if None.
+            traceparent: W3C trace context of the work that the event is about.
+            replay: the run, if the event is about a replayed request.
         """
         if len(self._waiting) + len(self._lingering) >= WAITING_MAX:
-            self._drop(data.TOPIC, "too many wait already")
+            self._drop(data.TOPIC, "too many events wait already")
             return
         try:
             event = encode(
                 data, tenant, event_id=event_id, traceparent=traceparent, replay=replay, max_bytes=self._room(data)
             )
-        except Exception as error:  # noqa: BLE001 -- what others sent must not break an answer
+        except Exception as error:  # noqa: BLE001 - data from a client or an LLM must not break an answer
             self._drop(data.TOPIC, f"it cannot be written: {error}")
             return
         if self._round is None:
@@ -113,7 +113,7 @@ class Events:
         self._lingering.append(event)
 
     async def landed(self, seconds: float) -> None:
-        """Wait until all that was emitted is in the log or is dropped, at most so long. Never raises."""
+        """Wait until every event emitted so far is in the log or is dropped, at most so long. Never raises."""
         rounds = set(self._flying)  # a few, however many events there are
         if self._round is not None:
             rounds.add(self._round)
@@ -123,11 +123,11 @@ class Events:
     async def publish(
         self, data: EventData, tenant: str, *, event_id: str | None = None, traceparent: str | None = None
     ) -> int:
-        """Tell something, and wait until it is in the log: its offset.
+        """Publish an event, and wait until it is in the log. Returns its offset.
 
         Raises:
-            LogError: it may or may not be in the log.
-            TypeError: it holds something that is not JSON.
+            LogError: the event may or may not be in the log.
+            TypeError: the data holds a value that cannot be JSON.
         """
         event = encode(data, tenant, event_id=event_id, traceparent=traceparent, max_bytes=self._room(data))
         return await self._append(event)
@@ -137,14 +137,14 @@ class Events:
         return min(self._max_bytes, max(ROOM_MIN_BYTES, self._log.record_max_bytes(data.TOPIC) - ENVELOPE_BYTES))
 
     def flush(self) -> None:
-        """Append what lingers, now. Never raises and never waits."""
+        """Append the lingering events now. Never raises and never waits."""
         events, self._lingering = self._lingering, []
         round_, self._round = self._round, None
         landings = []
         for event in events:
             try:
                 landing = self._append(event)
-            except LogError as error:  # the client is stopped
+            except LogError as error:  # the log client is stopped
                 self._drop(event.topic, str(error))
                 continue
             self._waiting.add(landing)
@@ -159,7 +159,7 @@ class Events:
         round_.set_result(None)
 
     async def drain(self, seconds: float) -> None:
-        """Flush, and wait for what is on its way, at most so long. Never raises."""
+        """Flush, and wait for events that are not in the log yet, at most so long. Never raises."""
         self.flush()
         if self._waiting:
             await asyncio.wait(self._waiting, timeout=seconds)
@@ -176,6 +176,6 @@ class Events:
     def _drop(self, topic: str, why: str) -> None:
         self.dropped[topic] += 1
         now = time.monotonic()
-        if now - self._told_at >= TOLD_EVERY_S:
-            self._told_at = now
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
             logger.warning("an event for %s is dropped (%d so far): %s", topic, self.dropped.total(), why)

@@ -1,9 +1,9 @@
-"""What may stand in events of what people and models write: not much of it, and no keys or personal numbers.
+"""Cuts and redacts what people and models write before it goes into events: no keys and no personal numbers.
 
-A net with wide meshes: it takes what has the shape of a secret. REDACT lists what is looked for. An installation that
-must not have prompts in events at all sets EVENT_TEXT_MAX_CHARS to 0.
+A net with wide meshes: it removes text that has the form of a secret. The setting REDACT lists the forms. An
+installation that must not have prompts in events at all sets EVENT_TEXT_MAX_CHARS to 0.
 
-Every pattern looks at a text once, however it is made: a repetition is bounded, or its match takes all of it, or a
+Every pattern passes over a text once, whatever the text: a repetition is bounded, or its match takes all of it, or a
 match begins only where a run of its characters begins.
 """
 
@@ -12,36 +12,25 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from weir.envelope import Json
+from weir.options import Redact
 
 HIDDEN: Final = "[redacted]"
-MARGIN: Final = 512  # characters behind the cut that are looked at, so that a secret is seen whole
-
-
-class Redact(StrEnum):
-    """What can be looked for. The value is its name in the setting REDACT."""
-
-    KEYS = "keys"  # keys and tokens of known forms, passwords beside their names or in URLs, private keys, bearers
-    AWS = "aws"  # access key ids and bare secret access keys of AWS
-    IBAN = "iban"  # bank accounts with right check digits
-    CARDS = "cards"  # numbers of payment cards with a right check digit
-    SSN = "ssn"  # social security numbers of the United States
-    EMAIL = "email"
+MARGIN: Final = 512  # characters behind the cut that are examined, so that a secret is seen whole
 
 
 @dataclass(frozen=True, slots=True)
 class Redactor:
-    """How texts of others are told in events."""
+    """Cuts and redacts the texts of events."""
 
     limit: int  # characters of a text; 0: none
     kinds: frozenset[Redact] = frozenset(Redact)
 
     def __call__(self, text: str) -> str:
-        """At most ``limit`` characters of a text, without what is looked for; a cut one ends in an ellipsis."""
+        """At most ``limit`` characters of a text, without secrets; a text that was cut ends in an ellipsis."""
         if self.limit <= 0:
             return ""
         clean, whole = text[: self.limit + MARGIN], len(text) <= self.limit + MARGIN
@@ -54,7 +43,7 @@ class Redactor:
         return clean if whole and len(clean) <= self.limit else clean[: self.limit - 1] + "…"
 
     def error(self, error: Json) -> Json:
-        """An error object as events tell it: LLM servers quote the request in the message, and in members of their own.
+        """An error object for an event: LLM servers quote the request in the message, and in members of their own.
 
         FastAPI, for one, repeats the field that it refuses as ``detail[0].input``.
         """
@@ -68,12 +57,12 @@ class Redactor:
         return [self._within(member) for member in value] if isinstance(value, list) else value
 
 
-_NAMES: Final = frozenset({"type", "param", "code", "status", "headers"})  # members of an error that are no text
+_NAMES: Final = frozenset({"type", "param", "code", "status", "headers"})  # members of an error that are not text
 _OF_DIGITS: Final = frozenset({Redact.CARDS, Redact.IBAN, Redact.SSN})
-_DIGITS_MIN: Final = 9  # of the shortest of those: most texts are done with after counting
+_DIGITS_MIN: Final = 9  # of the shortest of those: most texts are done with after counting digits
 
 NOTHING: Final = Redactor(0)
-"""Tells no text at all."""
+"""A redactor that lets no text through."""
 
 
 def without_credentials(url: str) -> str:
@@ -150,14 +139,14 @@ def _without_aws(text: str) -> str:
 
 
 def _aws_secret(found: re.Match[str]) -> str:
-    """A run of the right length that is random, and in both cases: a digest in hex is in one."""
+    """Redacts a run of the right length that is random, and in both cases: a hexadecimal digest is in one case."""
     run = found[0]
     mixed = any(map(str.islower, run)) and any(map(str.isupper, run)) and any(map(str.isdigit, run))
     return HIDDEN if mixed and _entropy(run) >= _ENTROPY_MIN else run
 
 
 def _entropy(text: str) -> float:
-    """Shannon's, in bits a character."""
+    """Shannon's entropy, in bits a character."""
     shares = [count / len(text) for count in Counter(text).values()]
     return -sum(share * math.log2(share) for share in shares)
 
@@ -166,7 +155,7 @@ def _entropy(text: str) -> float:
 
 _CARD: Final = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 _SEPARATORS: Final = str.maketrans("", "", " -")
-_DOUBLED: Final = bytes.maketrans(b"0123456789", b"0246813579")  # twice a digit, and the sum of its digits
+_DOUBLED: Final = bytes.maketrans(b"0123456789", b"0246813579")  # of a doubled digit, the sum of its digits
 
 
 def _without_cards(text: str) -> str:
@@ -218,7 +207,7 @@ _IBAN_DIGITS: Final = {ord(char): str(int(char, 36)) for char in "ABCDEFGHIJKLMN
 
 
 def _without_ibans(text: str) -> str:
-    """Looks at each place where an account may begin: what is none may have one in it."""
+    """Examine each place where an account may begin: a run that is not one may contain one."""
     kept, done, found = list[str](), 0, _IBAN.search(text)
     while found is not None:
         end = _iban_end(found)
@@ -230,7 +219,7 @@ def _without_ibans(text: str) -> str:
 
 
 def _iban_end(found: re.Match[str]) -> int:
-    """Where the account at the beginning of a match ends; 0: there is none. What follows it are other words."""
+    """The end of the account number at the beginning of a match; 0: there is none. Other words may follow it."""
     run, text = found[0], found.string
     length = _IBAN_LENGTHS.get(run[:2].upper(), 0)
     if not length or text[found.start() - 1 : found.start()].isalnum():
@@ -247,7 +236,7 @@ def _iban_end(found: re.Match[str]) -> int:
 
 # -- social security numbers
 
-_SSN: Final = re.compile(r"[0-9]{3}([- ])[0-9]{2}\1[0-9]{4}(?![\w-])")  # what is before it is looked at later
+_SSN: Final = re.compile(r"[0-9]{3}([- ])[0-9]{2}\1[0-9]{4}(?![\w-])")  # characters before it are checked later
 _SSN_NEVER: Final = re.compile(r"000|666|9|...[- ]00|.{7}0000")
 _SSN_NAMED: Final = re.compile(r"((?:\bssn|social security n(?:umber|o))\W{1,5})[0-9]{9}(?![0-9])", re.IGNORECASE)
 

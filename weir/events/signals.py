@@ -1,4 +1,4 @@
-"""ai-learning-signals: feedback that has found its request, as a number. Keyed by tenant and model."""
+"""ai-learning-signals: feedback joined to its request, as a number. Keyed by tenant and model."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from weir.events.feedback import FeedbackSource, FeedbackType
 
 
 class SignalRecorded(AboutModel):
-    """What one piece of feedback says of a model."""
+    """The score of a model by one piece of feedback."""
 
     EVENT_TYPE: ClassVar[str] = "signal.recorded"
     TOPIC: ClassVar[str] = "ai-learning-signals"
@@ -21,26 +21,26 @@ class SignalRecorded(AboutModel):
     feedback_id: str = Field(description="The event id of the feedback.")
     feedback_type: FeedbackType
     feedback_source: FeedbackSource
-    given_at: str = Field(description="When the feedback was given; ISO 8601, UTC. The time that windows go by.")
+    given_at: str = Field(description="When the feedback was given; ISO 8601, UTC. Windows use this time.")
     status: str = Field(description="How the request ended.")
     user_id: str | None = None
     session_id: str | None = None
     features: dict[str, float | int | str | bool | None] = Field(
-        default_factory=dict, description="Of the request: prompt_chars, tokens, latency_ms, attempts, stream, ingress."
+        default_factory=dict, description="Its request: prompt_chars, tokens, latency_ms, attempts, stream, ingress."
     )
     rebuilt: str | None = Field(
-        None, description="The run that told the signal anew, by a changed formula: it takes an earlier one's place."
+        None, description="The run that published the signal again, by a changed formula: it replaces an earlier one."
     )
 
 
 class SignalsTick(EventData):
-    """As ``metrics.tick`` in agent-metrics-events: nothing older will come into this partition."""
+    """The clock, like ``metrics.tick`` in agent-metrics-events: no older record will come into this partition."""
 
     EVENT_TYPE: ClassVar[str] = "signals.tick"
     TOPIC: ClassVar[str] = "ai-learning-signals"
 
-    at: str = Field(description="ISO 8601, UTC.")
+    at: str = Field(description="The time of the clock; ISO 8601, UTC.")
 
     def record_key(self, tenant: str) -> str:
-        """The tenant; a tick is written to a partition, whatever its key."""
+        """The key of its record: the tenant. The partition does not depend on the key."""
         return tenant

@@ -1,6 +1,6 @@
-"""agent-thinking-events: how an answer came about, step by step. Keyed by the trace id, which is the request's uid.
+"""agent-thinking-events: the steps by which an answer was made. Keyed by the trace id, which is the request's uid.
 
-Text in here is cut at EVENT_TEXT_MAX_CHARS and freed of keys and card numbers before it is written.
+Texts in these events are cut at EVENT_TEXT_MAX_CHARS, and keys and card numbers are removed before they are written.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from weir.events.base import EventData
 
 
 class StepType(StrEnum):
-    """What a step of thinking is."""
+    """The kind of a step of thinking."""
 
     INTENT_ANALYSIS = "INTENT_ANALYSIS"  # reasoning text before anything else
     REFINEMENT = "REFINEMENT"  # reasoning text after text or a tool call
@@ -27,7 +27,7 @@ class _Thinking(EventData):
     trace_id: str = Field(description="The uid of the request.")
 
     def record_key(self, tenant: str) -> str:
-        """The trace id."""
+        """The key of its record: the trace id."""
         return self.trace_id
 
 
@@ -44,14 +44,14 @@ class ThinkingStarted(_Thinking):
 
 
 class ThinkingStep(_Thinking):
-    """One step."""
+    """One step of a trace."""
 
     EVENT_TYPE: ClassVar[str] = "thinking.step"
 
     step_id: str = Field(description="{trace_id}/{index}")
-    index: int = Field(description="Its place in the trace, from 0.")
+    index: int = Field(description="The place of the step in the trace, from 0.")
     step_type: StepType
-    reasoning: str = Field("", description="What the model said, cut and redacted; of a tool call, its arguments.")
+    reasoning: str = Field("", description="The model's text, cut and redacted; for a tool call, its arguments.")
     chars: int = Field(0, description="Length of the whole text, in characters.")
     tool: str | None = Field(None, description="The function that is called.")
     confidence: float | None = Field(None, ge=0, le=1, description="Mean probability of its tokens, with logprobs.")
@@ -63,7 +63,7 @@ class ThinkingApiCall(_Thinking):
     EVENT_TYPE: ClassVar[str] = "thinking.api_call"
 
     call_id: str = Field(description="Id of the attempt.")
-    api_type: Literal["llm", "tool"] = Field("llm", description="What was called.")
+    api_type: Literal["llm", "tool"] = Field("llm", description="The kind of service that was called.")
     endpoint: str = Field(description="Host and path of the LLM, without credentials.")
     model_id: str | None = Field(None, description="The model that answered, as it names itself.")
     input_tokens: int | None = Field(None, description="Tokens of the prompt.")
@@ -77,13 +77,13 @@ class ThinkingCompleted(_Thinking):
     """The trace ends."""
 
     EVENT_TYPE: ClassVar[str] = "thinking.completed"
-    VERSION: ClassVar[int] = 2  # in version 1 the totals were 0 where nothing was counted
+    VERSION: ClassVar[int] = 2  # in version 1 the totals were 0 where no tokens were counted
 
     status: Literal["completed", "failed", "cancelled"]
-    outcome: Literal["success", "partial", "failure"] = Field(description="partial: cut off after something was said.")
+    outcome: Literal["success", "partial", "failure"] = Field(description="partial: cut off after the first text.")
     started_at: str = Field(description="ISO 8601, UTC.")
     completed_at: str = Field(description="ISO 8601, UTC.")
-    total_duration_ms: float | None = Field(None, description="Milliseconds; null where its beginning is not known.")
+    total_duration_ms: float | None = Field(None, description="Milliseconds; null where the start is not known.")
     total_input_tokens: int | None = Field(None, description="Tokens of the prompt; null where the LLM counted none.")
     total_output_tokens: int | None = Field(None, description="Tokens of the answer, thinking included; or null.")
     total_thinking_tokens: int | None = Field(None, description="Tokens of thinking among them; or null.")

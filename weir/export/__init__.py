@@ -1,1 +1,1 @@
-"""Topics as files for other programs: lines of JSON, Parquet, and what OpenAI's Batch and fine-tuning APIs read."""
+"""Exports topics as files for other programs: JSON lines, Parquet, and OpenAI's formats for batches and fine-tuning."""

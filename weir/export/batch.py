@@ -9,7 +9,7 @@ from weir.envelope import Json
 from weir.export.output import Output, Sink
 from weir.ranges.errors import UsageError
 
-# Of one file, as the API's reference says them.
+# Limits of one file, from OpenAI's API reference.
 REQUESTS_MAX: Final = 50_000
 BYTES_MAX: Final = 200_000_000
 
@@ -17,13 +17,13 @@ _NOT_ASKED: Final = OWN_FIELDS | READING_FIELDS
 
 
 class BatchWriter:
-    """Writes requests, into the next file where one is full.
+    """Writes requests, and begins the next file when one is full.
 
     Args:
-        output: where to.
-        model: instead of the model of each request.
-        requests_max: of one file.
-        bytes_max: of one file.
+        output: the files to write to.
+        model: the model to write instead of the model of each request.
+        requests_max: the most requests of one file.
+        bytes_max: the most bytes of one file.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class BatchWriter:
         self._output, self._model = output, model
         self._requests_max, self._bytes_max = requests_max, bytes_max
         self._sink: Sink = output.open()
-        self._count = 0  # in this file
+        self._count = 0  # requests in this file
         self._asked: str | None = model
 
     def add(self, request: ChatRequest) -> bool:
-        """Write one; False if it cannot be, as it is nested too deeply: a client of the Kafka door may write anything.
+        """Write one request; False if it is nested too deeply, as a client of the Kafka door may send it.
 
         Raises:
-            UsageError: it is for another model than the one before, which a batch cannot be; or it is too much for
-                standard output.
+            UsageError: it is for another model than the request before, which a batch cannot be; or the requests are
+                too many for standard output.
             ReplayError: the file cannot be written.
         """
         body = self._body(request)

@@ -1,6 +1,6 @@
 """``--format openai-finetune``: a request and its answer as an example for OpenAI's fine-tuning. Pure.
 
-A body is what a client of the Kafka door wrote, and may hold anything anywhere.
+The body is as a client of the Kafka door wrote it, and any field may hold any value.
 
 What such an example may hold is in OpenAI's API reference (FineTuneChatRequestInput): messages of the roles system,
 user, assistant, tool and function, tools that are functions, and no field besides those that are known.
@@ -35,11 +35,11 @@ _ENDS: Final = {
 
 
 def example(joined: Joined, corrected: str | None) -> bytes | Skip:
-    """A line with its line feed, or why there is none.
+    """A line with its line feed, or the reason why there is none.
 
     Args:
         joined: the request and its answer.
-        corrected: what somebody said the answer should be; it is taken whatever the answer was.
+        corrected: the correction of the answer by a user; it is used whatever the answer was.
     """
     if joined.again:
         return Skip.AGAIN
@@ -54,7 +54,7 @@ def example(joined: Joined, corrected: str | None) -> bytes | Skip:
         return Skip.TOOLS
     try:
         return orjson.dumps({"messages": [*messages, said], **found}, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # nested deeper than can be written again
+    except TypeError:  # nested more deeply than can be written again
         return Skip.MALFORMED
 
 
@@ -77,10 +77,10 @@ def _said(joined: Joined) -> Json | Skip:
 
 
 def _messages(given: Any) -> list[Json] | Skip:
-    """What was asked, in the fields that are known; or what does not fit."""
+    """The messages of the request, in the known fields; or the reason why they do not fit."""
     if not isinstance(given, list) or not given or not all(isinstance(one, dict) for one in given):
         return Skip.MALFORMED
-    # Newer models call the system's messages the developer's; the format of examples has the old name only.
+    # Newer models call the system's messages the developer's; the format of examples has only the old name.
     asked = [{**one, "role": "system"} if one.get("role") == "developer" else one for one in given]
     if not all(_known(one.get("role"), _FIELDS) for one in asked):
         return Skip.ROLE
@@ -108,7 +108,7 @@ def _functions(tools: Any) -> bool:
 
 
 def _answered(messages: list[Json]) -> bool:
-    """Whether all tool calls have their answers right behind them, and all such answers their calls."""
+    """Whether all tool calls have their answers right behind them, and every such answer has its call."""
     waiting: set[str] = set()
     for message in messages:
         if message["role"] == "tool":

@@ -1,12 +1,11 @@
 """Requests with their answers, folded from chat-chunks in one pass that never goes back.
 
-The pass keeps a window of requests whose answers have not ended, filled far ahead, and reads chat-chunks once below
-it. A request leaves the window with its end. So the chunks of many requests are read once, not once for each, and what
-is held is bounded by the window. Only where a window is full of requests that never end, or a request says that its
-answer begins before what was read already, is there another pass, over the rest.
+The pass keeps a window of requests whose answers have not ended, filled far ahead, and reads chat-chunks once below it.
+A request leaves the window when its answer ends. So the chunks of many requests are read once, not once for each, and
+the memory is bounded by the window. Only if a window is full of requests that never end, or a request's answer begins
+before the position that the pass has reached, is there another pass, over the rest.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,9 +16,9 @@ from weir.chat.fold import Answer, fold
 from weir.chat.frames import Frame, Kind
 from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
-from weir.export.opinions import CLOCKS_S
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.spans import PAGE
+from weir.timing import CLOCKS_APART_S, in_turns
 from weir.topics import CHAT_CHUNKS
 
 WINDOW_REQUESTS: Final = 5000
@@ -30,11 +29,11 @@ _ELSEWHERE: Final = frozenset({Kind.ATTACH, Kind.CONFLICT})
 
 @dataclass(slots=True, kw_only=True)
 class Joined:
-    """A request with what stands in the log of its answer."""
+    """A request with the answer that the log has for it."""
 
     record: Record
     request: ChatRequest
-    start: int  # nothing about its answer is older
+    start: int  # no record of its answer is older
     answer: Answer
     completion: Completion = field(init=False)
     again: bool = False  # another submission of its uid has the answer
@@ -48,7 +47,7 @@ class Joined:
         return len(self.record.value or b"")
 
     def take(self, offset: int, frame: Frame) -> bool:
-        """Fold a frame of its uid; whether nothing more can come."""
+        """Fold a frame of its uid; returns whether no later frame can change the answer."""
         if frame.kind in _ELSEWHERE and frame.submission == self.request.event_id:
             self.again = True
             return True
@@ -65,11 +64,11 @@ class Joining:
     """Joins the requests of one partition, which come in the order of the log.
 
     Args:
-        log: where the answers are.
-        partition: of chat-requests, and so of chat-chunks.
-        requests: what is to be joined; of a uid several, if it was answered anew.
-        window_requests: how many may wait for their end at once.
-        window_bytes: and how many bytes of them.
+        log: the log with the answers.
+        partition: the partition of chat-requests, and so of chat-chunks.
+        requests: the requests to join; several of a uid, if it was answered again.
+        window_requests: how many requests may wait for their end at once.
+        window_bytes: how many bytes of requests may wait.
     """
 
     def __init__(
@@ -84,14 +83,14 @@ class Joining:
         self._log, self._requests = log, requests
         self._at = Partition(CHAT_CHUNKS.name, partition)
         self._window_requests, self._window_bytes = window_requests, window_bytes
-        self._open: dict[str, dict[str, Joined]] = {}  # by uid: its lives, by their event id
+        self._open: dict[str, dict[str, Joined]] = {}  # by uid: its submissions, by their event id
         self._count = 0
         self._size_bytes = 0
-        self._late: Joined | None = None  # what it waits for is behind the pass: the next pass begins with it
+        self._late: Joined | None = None  # its answer begins behind the pass: the next pass begins with it
         self._exhausted = False
 
     async def all(self) -> AsyncIterator[Joined]:
-        """Each request, when its answer ends; at the end of a pass those that have not ended.
+        """Each request, when its answer ends; at the end of a pass the requests whose answers have not ended.
 
         Raises:
             LogError: the log cannot be read.
@@ -107,18 +106,17 @@ class Joining:
             await self._begin()
 
     async def _pass(self, end: int) -> AsyncIterator[Joined]:
-        """Those that end below an offset."""
+        """The requests whose answers end below an offset."""
         position = self._least()
         while self._open and position < end:
             page = [one for one in await self._log.read(self._at, position, limit=PAGE) if one.offset < end]
             if not page:
                 return
-            for record in page:
+            async for record in in_turns(page):
                 for joined in self._fold(record):
                     yield joined
                     await self._fill(record.offset + 1)
-            await asyncio.sleep(0)  # Ctrl-C is heard
-            position = max(page[-1].offset + 1, self._least())  # nobody waits for what lies between
+            position = max(page[-1].offset + 1, self._least())  # no open request needs the records in between
 
     def _waiting(self) -> Iterator[Joined]:
         return (joined for lives in self._open.values() for joined in lives.values())
@@ -127,7 +125,7 @@ class Joining:
         return min((joined.start for joined in self._waiting()), default=0)
 
     def _fold(self, record: Record) -> list[Joined]:
-        """Take a record of chat-chunks into the answers of those who wait for it; those whose end it is."""
+        """Add a record of chat-chunks to the answers that wait for it; returns the requests whose answers it ends."""
         lives = self._open.get(record.key.decode(errors="replace"), {}) if record.key else {}
         waiting = [joined for joined in lives.values() if record.offset >= joined.start]
         if not waiting:
@@ -150,14 +148,14 @@ class Joining:
         self._size_bytes -= joined.size
 
     async def _begin(self) -> None:
-        """Take requests for a pass that begins wherever they want."""
+        """Take requests for a pass that begins at the lowest start among them."""
         if self._late is not None:
             late, self._late = self._late, None
             self._enter(late)
         await self._fill(0)
 
     async def _fill(self, position: int) -> None:
-        """Take requests into the window of a pass that has reached a position, up to one that it has passed."""
+        """Take requests into the window of a pass at a position, up to one whose answer begins before that position."""
         while self._late is None and not self._exhausted and self._has_room():
             joined = await self._next()
             if joined is None:
@@ -181,6 +179,6 @@ class Joining:
             return None
         record, request = found
         start = request.chunks_from
-        if start <= 0:  # not told, by whoever wrote to the topic past the doors: then by the clock
-            start = await self._log.offset_at(self._at, record.timestamp - CLOCKS_S)
+        if start <= 0:  # unknown for records that a client wrote to the topic itself: take the time instead
+            start = await self._log.offset_at(self._at, record.timestamp - CLOCKS_APART_S)
         return Joined(record=record, request=request, start=start, answer=Answer(rid=request.event_id))

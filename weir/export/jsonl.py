@@ -1,4 +1,4 @@
-"""``--format jsonl``: each record as one line of JSON, whatever it is."""
+"""``--format jsonl``: each record as one line of JSON, whatever its content."""
 
 import base64
 from typing import Any, Final
@@ -20,7 +20,7 @@ class JsonlWriter:
         self._sink = output.open()
 
     def add(self, record: Record) -> None:
-        """Write one.
+        """Write one record.
 
         Raises:
             ReplayError: the file cannot be written.
@@ -28,13 +28,13 @@ class JsonlWriter:
         self._sink.write(line(record))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no record is held back."""
 
 
 def line(record: Record) -> bytes:
     """A record as JSON, with a line feed.
 
-    A value that is JSON stands there as it was written, so that no number loses digits.
+    A value that is JSON is copied as it was written, so that no number loses digits.
     """
     return orjson.dumps(
         {
@@ -51,7 +51,7 @@ def line(record: Record) -> bytes:
 
 
 def text_of(raw: bytes | None) -> Any:
-    """Bytes as text, or as ``{"base64": …}`` where they are none."""
+    """Bytes as text, or as ``{"base64": …}`` where they are not UTF-8."""
     if raw is None:
         return None
     try:

@@ -1,31 +1,28 @@
-"""What was said of answers: all feedback since a time, by tenant and uid, and which answers it makes examples.
+"""Collects feedback on answers since a time, by tenant and uid, and decides which answers become examples.
 
-Of each piece only figures are held, and of a correction where it stands: texts are read when they are needed.
+Only figures of each piece are held, and the place of a correction: texts are read when they are needed.
 """
 
-import asyncio
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from weir import envelope
 from weir.envelope import Event, MalformedRecordError
 from weir.errors import InvalidRequestError
 from weir.events.catalogue import data_of
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
-from weir.export.submissions import Advance
 from weir.export.tally import Skip
 from weir.feedback import rules
 from weir.feedback.scores import Said, score_of, source_of
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.progress import Step
+from weir.ranges.spans import Span, each, since
 from weir.settings import Settings
 from weir.topics import AI_FEEDBACK
 
-CLOCKS_S: Final = 120.0  # how far apart the clocks of workers may be
-
 
 class Correction(NamedTuple):
-    """Where the latest one stands."""
+    """The place of the latest correction."""
 
     timestamp: float
     at: Partition
@@ -34,51 +31,44 @@ class Correction(NamedTuple):
 
 @dataclass(slots=True)
 class Opinion:
-    """Of one answer."""
+    """The feedback on one answer."""
 
-    score_sum: float = 0.0  # of explicit feedback
+    score_sum: float = 0.0  # sum of the scores of explicit feedback
     count: int = 0
     correction: Correction | None = None
 
     @property
     def mean(self) -> float | None:
-        """-1 to 1; None without explicit feedback."""
+        """The mean score, from -1 to 1; None without explicit feedback."""
         return self.score_sum / self.count if self.count else None
 
 
 class Opinions:
-    """Feedback that a worker would count, each piece once."""
+    """The feedback that a worker would count, each piece once."""
 
     def __init__(self, log: LogClient, settings: Settings) -> None:
         self._log, self._settings = log, settings
         self._of: dict[tuple[str, str], Opinion] = {}
-        self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be written twice
+        self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be in the log twice
 
     async def spans(self, since_s: float) -> list[Span]:
-        """Where feedback stands that was given since a time.
+        """The spans of the topic with feedback that was given since a time.
 
         Raises:
             LogError: the log cannot be read.
         """
-        found = []
-        for number in range(self._log.partitions(AI_FEEDBACK.name)):
-            at = Partition(AI_FEEDBACK.name, number)
-            start = await self._log.offset_at(at, since_s - CLOCKS_S)
-            found.append(Span(at, start, (await self._log.bounds(at)).end))
-        return found
+        count = self._log.partitions(AI_FEEDBACK.name)
+        return [await since(self._log, Partition(AI_FEEDBACK.name, number), since_s) for number in range(count)]
 
-    async def read(self, spans: list[Span], advance: Advance) -> None:
-        """Take what stands in some spans.
+    async def read(self, spans: list[Span], step: Step) -> None:
+        """Read the feedback in some spans.
 
         Raises:
             LogError: the log cannot be read.
         """
         for span in spans:
-            async for page in records(self._log, span):
-                for record in page:
-                    self._take(record)
-                advance(len(page))
-                await asyncio.sleep(0)  # Ctrl-C is heard
+            async for record in each(self._log, span, step=step):
+                self._take(record)
 
     def _take(self, record: Record) -> None:
         event = _submitted(record.value)
@@ -99,7 +89,7 @@ class Opinions:
             opinion.score_sum += score_of(Said(data.feedback_type, source, data.rating, data.edit_distance))
 
     def of(self, tenant: str, uid: str) -> Opinion:
-        """What a tenant said of the answer to its request."""
+        """The feedback of a tenant on the answer to its request."""
         return self._of.get((tenant, uid)) or Opinion()
 
     async def corrected(self, correction: Correction) -> str | None:
@@ -116,10 +106,10 @@ class Opinions:
 
 
 def verdict(opinion: Opinion, *, min_score: float, unrated: bool) -> Skip | None:
-    """Why an answer is no example, as far as what was said of it tells; None if it may be one.
+    """Why an answer is no example, as far as its feedback decides that; None if it may be one.
 
     Args:
-        opinion: what was said.
+        opinion: the feedback on the answer.
         min_score: the least mean score.
         unrated: whether an answer without explicit feedback may be one.
     """

@@ -1,4 +1,4 @@
-"""The files that an export writes: under other names beside their own, until all of them are whole."""
+"""The files that an export writes: under temporary names until all of them are whole."""
 
 import io
 import os
@@ -18,8 +18,8 @@ class Sink(io.RawIOBase):
     """One file that is being written, or standard output. Counts its bytes; its errors name the file.
 
     Args:
-        file: what takes the bytes.
-        name: what a person calls it.
+        file: the file that takes the bytes.
+        name: the name of the file for a person.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -29,10 +29,10 @@ class Sink(io.RawIOBase):
         self._muted = False
 
     def write(self, data: bytes, /) -> int:  # type: ignore[override]  # any buffer, as all of Python's files
-        """Write all of it.
+        """Write all of the data.
 
         Raises:
-            ReplayError: the disk is full, or whoever read has left.
+            ReplayError: the disk is full, or the reader of the pipe has closed it.
         """
         if not self._muted:
             try:
@@ -44,25 +44,25 @@ class Sink(io.RawIOBase):
         return count
 
     def writable(self) -> bool:
-        """It is."""
+        """Return true."""
         return True
 
     def tell(self) -> int:
-        """Bytes so far: it is written from its start to its end."""
+        """The number of bytes written so far, which is the position in the file."""
         return self.size
 
     def flush(self) -> None:
-        """Nothing yet: who writes here may flush often. See ``finish``."""
+        """Do nothing: a writer may flush often. See ``finish``."""
 
     def mute(self) -> None:
-        """Take what comes without writing it: who was broken off may still want to write an end."""
+        """Accept data without writing it: a writer that was broken off may still want to write its end."""
         self._muted = True
 
     def finish(self, *, durable: bool) -> None:
-        """Hand everything to the system, and to the disk where that is asked for.
+        """Hand all data to the system, and to the disk if ``durable``.
 
         Raises:
-            ReplayError: the disk is full, or whoever read has left.
+            ReplayError: the disk is full, or the reader of the pipe has closed it.
         """
         try:
             self._file.flush()
@@ -72,26 +72,26 @@ class Sink(io.RawIOBase):
             raise self._failed(error) from None
 
     def release(self) -> None:
-        """Let go of the file, whatever it says."""
+        """Close the file, ignoring errors."""
         with suppress(OSError):
             self._file.close()
 
     def _failed(self, error: OSError) -> ReplayError:
         if self._file is sys.stdout.buffer:
-            # What is buffered would be tried again when Python ends, and fail again, with a traceback.
+            # Python would try to write the buffer again when it ends, and fail again, with a traceback.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ReplayError(f"cannot write {self._name}: {error.strerror or error}")
 
 
 class Output:
-    """Where an export goes. As a context manager: whole when left without an exception, else gone.
+    """The destination of an export. As a context manager: whole when left without an exception, else removed.
 
     Args:
         path: the file; None is standard output.
-        force: whether a file that is there may be replaced.
+        force: whether an existing file may be replaced.
 
     Raises:
-        UsageError: the file is there, its folder is not, or its name is that of something else.
+        UsageError: the file exists, its folder does not, or the name belongs to something other than a file.
     """
 
     def __init__(self, path: Path | None, *, force: bool = False) -> None:
@@ -103,19 +103,19 @@ class Output:
 
     @property
     def one_stream(self) -> bool:
-        """Whether it can have one part only."""
+        """Whether the output can have one part only."""
         return self._path is None
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """The number of bytes written so far."""
         return sum(sink.size for sink, _ in self._parts)
 
     def open(self) -> Sink:
-        """The next part: a file of its own, numbered where there is more than one.
+        """Open the next part: a file of its own, numbered where there is more than one.
 
         Raises:
-            ReplayError: it cannot be made.
+            ReplayError: the file cannot be made.
         """
         if self._path is None:
             sink, partial = Sink(sys.stdout.buffer, "standard output"), None
@@ -149,7 +149,7 @@ class Output:
             if self._path is not None and partial is not None
         ]
         for _, path in moves:
-            self._check(path)  # somebody may have made it meanwhile
+            self._check(path)  # another program may have made it meanwhile
         for partial, path in moves:
             partial.replace(path)
             self.names.append(str(path))
@@ -161,16 +161,16 @@ class Output:
             raise UsageError(f"--output: there is no folder {path.parent}")
         if path.is_dir():
             raise UsageError(f"--output: {path} is a folder")
-        # What takes its name replaces it, and nothing comes to where it leads.
+        # The new file would replace a link or a pipe, and no data would reach its target.
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise UsageError(f"--output: {path} is no plain file; use - and a redirection")
+            raise UsageError(f"--output: {path} is not a plain file; use - and a redirection")
         if path.exists() and not self._force:
-            raise UsageError(f"{path} is there already; --force replaces it")
+            raise UsageError(f"{path} exists already; --force replaces it")
 
 
 def _temporary(path: Path) -> tuple[Sink, Path]:
     try:
-        # Readable for its owner alone, as the export after it: it holds what people wrote.
+        # Readable for its owner alone, as the finished export: it holds what people wrote.
         number, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
         raise ReplayError(f"cannot write {path}: {error.strerror}") from None
@@ -178,7 +178,7 @@ def _temporary(path: Path) -> tuple[Sink, Path]:
 
 
 def _keep_names(folder: Path) -> None:
-    """Have the names in a folder on the disk, too. What a system or a folder does not let us do, it does by itself."""
+    """Write the names in a folder to the disk, too. A system that does not let a program do this does it by itself."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -188,5 +188,5 @@ def _keep_names(folder: Path) -> None:
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:
-    """``x.jsonl``, or ``x-2-of-3.jsonl``: a set that is not whole does not look so."""
+    """``x.jsonl``, or ``x-2-of-3.jsonl``: an incomplete set is recognizable by its names."""
     return path if count == 1 else path.with_name(f"{path.stem}-{number}-of-{count}{path.suffix}")

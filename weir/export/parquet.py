@@ -12,7 +12,7 @@ from weir.log.log import Record
 from weir.ranges.errors import UsageError
 
 GROUP_ROWS: Final = 20_000
-GROUP_BYTES: Final = 16 << 20  # of keys and values: what is held before it is written, and a record more
+GROUP_BYTES: Final = 16 << 20  # of keys and values: the most that is held before it is written, and one more record
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -23,7 +23,7 @@ class ParquetWriter:
     """Writes records as rows.
 
     Args:
-        output: where to.
+        output: the file to write to.
 
     Raises:
         UsageError: pyarrow is not installed.
@@ -39,7 +39,7 @@ class ParquetWriter:
         self._size_bytes = 0
 
     def add(self, record: Record) -> None:
-        """Take one; written when a row group is full.
+        """Take one record; it is written when a row group is full.
 
         Raises:
             ReplayError: the file cannot be written.
@@ -50,7 +50,7 @@ class ParquetWriter:
             self._write()
 
     def close(self) -> None:
-        """Write what is left, and the file's end.
+        """Write the rest of the rows, and the file's end.
 
         Raises:
             ReplayError: the file cannot be written.
@@ -75,7 +75,7 @@ def schema() -> Any:
     try:
         import pyarrow as pa
     except ImportError:
-        raise UsageError("--format parquet needs the extra parquet: pip install '.[parquet]'") from None
+        raise UsageError("--format parquet needs the extra parquet: make install EXTRAS=parquet") from None
     time = pa.timestamp("us", tz="UTC")
     text, raw = pa.string(), pa.binary()
     return pa.schema(
@@ -99,7 +99,7 @@ def schema() -> Any:
 
 
 def row(record: Record) -> dict[str, Any]:
-    """A record's columns; those that are left out are null."""
+    """The columns of a record; missing ones are null."""
     found: dict[str, Any] = {
         "topic": record.topic,
         "partition": record.partition,
@@ -111,7 +111,7 @@ def row(record: Record) -> dict[str, Any]:
     try:
         event = envelope.decode(record.value)
         data = orjson.dumps(event.data).decode()
-    except (MalformedRecordError, TypeError):  # none of ours, or nested deeper than can be written again
+    except (MalformedRecordError, TypeError):  # not an event of Weir, or nested more deeply than can be written again
         return {**found, "value_raw": record.value}
     return {
         **found,
@@ -132,13 +132,13 @@ def _key(key: bytes | None) -> dict[str, Any]:
 
 
 def _microseconds(seconds: float) -> int | None:
-    """None where no calendar has it: whoever writes to Kafka sets the time of a record."""
+    """Microseconds of a record's time; None if no calendar has it: a client of Kafka may set any time."""
     found = round(seconds * 1e6)
     return found if _FIRST <= found <= _LAST else None
 
 
 def _time(written: str) -> int | None:
-    """Microseconds since the epoch of an ISO 8601 time; None for what is none. A float would lose the last digit."""
+    """Microseconds since the epoch of an ISO 8601 time; None for any other text. A float would lose the last digit."""
     try:
         found = datetime.fromisoformat(written)
         return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND

@@ -1,7 +1,6 @@
-"""The requests of a range: each uid once, as it was submitted first, and where it is asked for, each of its lives."""
+"""Reads the requests of a range: each uid once, by its first submission, or on demand each of its submissions."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from weir import envelope
 from weir.chat.kafka_door import is_moved, request_in
@@ -11,42 +10,34 @@ from weir.errors import InvalidRequestError
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.progress import Step
+from weir.ranges.spans import Span, each
 from weir.settings import Settings
 
-Advance = Callable[[int], None]
-"""Told that so many more offsets are done."""
 
-
-async def matching(log: LogClient, span: Span, where: Where, tally: Tally, advance: Advance) -> AsyncIterator[Record]:
-    """The records of a span that are asked for, page by page.
+async def matching(log: LogClient, span: Span, where: Where, tally: Tally, step: Step) -> AsyncIterator[Record]:
+    """The records of a span that match the conditions.
 
     Raises:
         LogError: the log cannot be read.
     """
-    position = span.start
-    async for page in records(log, span):
-        for record in page:
-            if where.matches(record):
-                yield record
-            else:
-                tally.skip(Skip.FILTERED)
-        advance(page[-1].offset + 1 - position)
-        position = page[-1].offset + 1
-        await asyncio.sleep(0)  # Ctrl-C is heard between two pages, though a log need not wait for one
-    advance(span.end - position)  # compaction took them
+    async for record in each(log, span, step=step):
+        if where.matches(record):
+            yield record
+        else:
+            tally.skip(Skip.FILTERED)
 
 
 class Submissions:
-    """Reads requests.
+    """Reads the requests of a span.
 
     Args:
-        log: where they are.
-        where: which are meant.
-        tally: counts what is left out.
-        advance: told how many offsets are done.
-        settings: by which Kafka's door checks what clients write to the topic.
-        redriven: whether one that was sent again from the dead letters comes, too: it may have an answer of its own.
+        log: the log with the requests.
+        where: the conditions that they must match.
+        tally: counts the requests that are left out.
+        step: receives the number of offsets that are done.
+        settings: the settings by which the Kafka door checks requests that clients write to the topic.
+        redriven: whether requests sent again from the dead letters count, too: each may have an answer of its own.
     """
 
     def __init__(
@@ -54,22 +45,22 @@ class Submissions:
         log: LogClient,
         where: Where,
         tally: Tally,
-        advance: Advance,
+        step: Step,
         *,
         settings: Settings,
         redriven: bool = False,
     ) -> None:
-        self._log, self._where, self._tally, self._advance = log, where, tally, advance
+        self._log, self._where, self._tally, self._step = log, where, tally, step
         self._settings, self._redriven = settings, redriven
         self._seen: set[int] = set()  # hashes of uids and of (uid, event id), about 130 bytes for each request
 
     async def of(self, span: Span) -> AsyncIterator[tuple[Record, ChatRequest]]:
-        """The requests of a span, in the order of the log, without those that a replay made.
+        """The requests of a span, in the order of the log, without those of replays.
 
         Raises:
             LogError: the log cannot be read.
         """
-        async for record in matching(self._log, span, Where(), self._tally, self._advance):
+        async for record in matching(self._log, span, Where(), self._tally, self._step):
             request = self._request(record)
             if isinstance(request, ChatRequest):
                 yield record, request
@@ -82,10 +73,10 @@ class Submissions:
         except MalformedRecordError:
             return Skip.MALFORMED
         except InvalidRequestError:
-            return Skip.REFUSED  # the next one of its uid may be answered
+            return Skip.REFUSED  # the next submission of its uid may be answered
         if is_moved(self._log, record, request):
-            return Skip.MOVED  # a copy of it is not, and that one has an answer
-        # Before any condition: the first one is answered, whoever sent it.
+            return Skip.MOVED  # its record in the right partition has the answer instead
+        # Before any condition: the first submission of a uid is answered, whichever client sent it.
         if self._is_known(request):
             return Skip.AGAIN
         if not self._where.matches(record):
@@ -93,7 +84,7 @@ class Submissions:
         return Skip.REPLAY if _is_replay(record.value or b"") else request
 
     def _is_known(self, request: ChatRequest) -> bool:
-        """Whether it came before; it is held from now on."""
+        """Whether the request was read before; from now on it counts as read."""
         first, life = hash(request.uid), hash((request.uid, request.event_id))
         known = life in self._seen or (first in self._seen and not (self._redriven and request.redriven))
         self._seen |= {first, life}

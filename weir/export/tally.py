@@ -1,11 +1,11 @@
-"""What an export wrote, and what it left out and why."""
+"""Counts the records that an export wrote, and those that it left out, by the reason."""
 
 from collections import Counter
 from enum import StrEnum
 
 
 class Skip(StrEnum):
-    """Why a record is not in an export; the words of the last line."""
+    """Why a record is not in an export; the values are words of the last line."""
 
     FILTERED = "not asked for by --where"
     MALFORMED = "malformed"
@@ -31,17 +31,17 @@ class Skip(StrEnum):
 
 
 class Tally:
-    """Counts of one export."""
+    """The counts of one export."""
 
     def __init__(self) -> None:
         self.written = 0
         self.skipped: Counter[Skip] = Counter()
 
     def skip(self, why: Skip) -> None:
-        """One more is left out."""
+        """Count a record that is left out."""
         self.skipped[why] += 1
 
     def left_out(self) -> str:
-        """``; left out: 7 failed, 2 cancelled``, the most frequent first; nothing where nothing was."""
+        """The text ``; left out: 7 failed, 2 cancelled``, the most frequent first; empty if no record was."""
         reasons = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
         return reasons and f"; left out: {reasons}"

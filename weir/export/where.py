@@ -1,4 +1,4 @@
-"""``--where field=value``: which records of a range are meant."""
+"""``--where field=value``: conditions on the records of a range."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -42,10 +42,10 @@ class Where:
     """Conditions that must all hold.
 
     Args:
-        given: each ``field=value``, as it was written. Numbers, true, false and null are meant by their JSON.
+        given: each ``field=value``, as it was written. Numbers, true, false and null are compared as JSON.
 
     Raises:
-        UsageError: one is no condition, or there is no such field; the message names those that are.
+        UsageError: a text is not a condition, or there is no such field; the message names the known fields.
     """
 
     def __init__(self, given: Iterable[str] = ()) -> None:
@@ -53,10 +53,10 @@ class Where:
         key = asked.pop("key", None)
         self._key = None if key is None else key.encode()
         self._fields = [(_field(name), value) for name, value in asked.items()]
-        self.tenant = asked.get("tenant")  # where only one is asked for
+        self.tenant = asked.get("tenant")  # if the conditions name a single tenant
 
     def matches(self, record: Record) -> bool:
-        """Whether a record is meant. One that is no event has a key and nothing else."""
+        """Whether a record matches. A record that is not an event has only a key."""
         if self._key is not None and record.key != self._key:
             return False
         if not self._fields:
@@ -78,7 +78,7 @@ def _field(name: str) -> Callable[[Event], Any]:
 
 
 def _text(value: Any) -> str | None:
-    """None of what is nested deeper than can be written: it is nobody's value."""
+    """A value as text; None for one that is nested too deeply to be written, which matches no condition."""
     if isinstance(value, str):
         return value
     try:

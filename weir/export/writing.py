@@ -12,16 +12,17 @@ from weir.export.jsonl import JsonlWriter
 from weir.export.opinions import Opinions, verdict
 from weir.export.output import Output, Sink
 from weir.export.parquet import ParquetWriter
-from weir.export.submissions import Advance, Submissions, matching
+from weir.export.submissions import Submissions, matching
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.log.log import LogClient, Record
+from weir.ranges.progress import Step
 from weir.ranges.spans import Span
 from weir.settings import Settings
 
 
 class Format(StrEnum):
-    """What a file is to be."""
+    """The format of the file."""
 
     JSONL = "jsonl"
     PARQUET = "parquet"
@@ -30,86 +31,86 @@ class Format(StrEnum):
 
     @property
     def of_requests(self) -> bool:
-        """Whether it is made of chat-requests and of nothing else."""
+        """Whether the format is made from chat-requests alone."""
         return self in {Format.FINETUNE, Format.BATCH}
 
     @property
     def suffix(self) -> str:
-        """Of a file's name."""
+        """The suffix of the file's name."""
         kinds = {Format.FINETUNE: ".finetune.jsonl", Format.BATCH: ".batch.jsonl"}
         return kinds.get(self, f".{self.value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is exported."""
+    """The options of an export."""
 
     format: Format
     spans: list[Span]
     where: Where = field(default_factory=Where)
-    limit: int | None = None  # records that are written
-    model: str | None = None  # of a batch
-    min_score: float = 0.5  # of an example
+    limit: int | None = None  # the most records to write
+    model: str | None = None  # for a batch
+    min_score: float = 0.5  # for examples
     unrated: bool = False  # whether an answer without explicit feedback may be an example
 
 
 class Export:
-    """Writes what was asked for.
+    """Writes an export.
 
     Args:
-        log: where it is.
-        asked: what.
-        output: where it goes.
-        settings: by which Kafka's door checks what clients write to chat-requests.
+        log: the log to read.
+        asked: the options.
+        output: the files to write.
+        settings: the settings by which the Kafka door checks requests that clients write to chat-requests.
     """
 
     def __init__(self, log: LogClient, asked: Asked, output: Output, settings: Settings) -> None:
         self.tally = Tally()
         self._log, self._asked, self._output, self._settings = log, asked, output, settings
-        self._examples_of: set[str] = set()  # uids: of an answer and of the one that replaced it, one is an example
+        self._examples_of: set[str] = set()  # uids: only one answer of each becomes an example
 
-    async def write(self, opinions: Opinions, advance: Advance) -> None:
-        """Write all of it, or as much as the limit allows.
+    async def write(self, opinions: Opinions, step: Step) -> None:
+        """Write every matching record, or as many as the limit allows.
 
         Args:
-            opinions: for examples: what was said of answers.
-            advance: told how many offsets are done.
+            opinions: feedback on answers, for examples.
+            step: receives the number of offsets that are done.
 
         Raises:
-            ReplayError: it cannot be written, or not like this.
+            ReplayError: the export cannot be written, or not in this form.
             LogError: the log cannot be read.
         """
         if self._asked.format is Format.FINETUNE:
-            await self._examples(opinions, advance)
+            await self._examples(opinions, step)
         elif self._asked.format is Format.BATCH:
-            await self._batch(advance)
+            await self._batch(step)
         else:
-            await self._records(advance)
+            await self._records(step)
 
     def _counted(self) -> bool:
-        """Count one more; whether the limit is reached."""
+        """Count a written record; returns whether the limit is reached."""
         self.tally.written += 1
         return self.tally.written == self._asked.limit
 
     # -- any topic
 
-    async def _records(self, advance: Advance) -> None:
+    async def _records(self, step: Step) -> None:
         writer = ParquetWriter(self._output) if self._asked.format is Format.PARQUET else JsonlWriter(self._output)
-        async for record in self._matching(advance):
+        async for record in self._matching(step):
             writer.add(record)
             if self._counted():
                 break
         writer.close()
 
-    async def _matching(self, advance: Advance) -> AsyncIterator[Record]:
+    async def _matching(self, step: Step) -> AsyncIterator[Record]:
         for span in self._asked.spans:
-            async for record in matching(self._log, span, self._asked.where, self.tally, advance):
+            async for record in matching(self._log, span, self._asked.where, self.tally, step):
                 yield record
 
     # -- chat-requests
 
-    async def _batch(self, advance: Advance) -> None:
-        submissions = Submissions(self._log, self._asked.where, self.tally, advance, settings=self._settings)
+    async def _batch(self, step: Step) -> None:
+        submissions = Submissions(self._log, self._asked.where, self.tally, step, settings=self._settings)
         writer = BatchWriter(self._output, model=self._asked.model)
         for span in self._asked.spans:
             async for _, request in submissions.of(span):
@@ -118,10 +119,10 @@ class Export:
                 elif self._counted():
                     return
 
-    async def _examples(self, opinions: Opinions, advance: Advance) -> None:
-        # One that failed, and was answered when it came back from the dead letters, is an example by its second life.
+    async def _examples(self, opinions: Opinions, step: Step) -> None:
+        # A request that failed, and was answered after the dead letters were replayed, is an example with that answer.
         submissions = Submissions(
-            self._log, self._asked.where, self.tally, advance, settings=self._settings, redriven=True
+            self._log, self._asked.where, self.tally, step, settings=self._settings, redriven=True
         )
         sink = self._output.open()
         for span in self._asked.spans:
@@ -133,7 +134,7 @@ class Export:
     async def _candidates(
         self, submissions: Submissions, span: Span, opinions: Opinions
     ) -> AsyncIterator[tuple[Record, ChatRequest]]:
-        """The requests whose answers may be examples, as far as what was said of them tells."""
+        """The requests whose answers may be examples, as far as their feedback decides that."""
         async for record, request in submissions.of(span):
             opinion = opinions.of(request.tenant, request.uid)
             why = verdict(opinion, min_score=self._asked.min_score, unrated=self._asked.unrated)

@@ -9,17 +9,14 @@ nothing.
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import asdict
-from typing import Any
 
-from faust.types import EventT
-
-from app.core import Weir
-from tables import feedback, requests, terminals
-from tables.values import ROW_MAX_BYTES
 from weir import envelope, topics
-from weir.chat.dead_lettering import bury, surely
+from weir.chat.dead_lettering import bury
+from weir.chat.ends import Ends
 from weir.chat.lifecycle import TERMINAL, Happening
+from weir.chat.states import RequestRows, superseded
 from weir.chat.validation import check_uid
 from weir.envelope import Event, Json, MalformedRecordError, dumps, utc_iso
 from weir.errors import InvalidRequestError
@@ -30,9 +27,12 @@ from weir.events.signals import SignalRecorded
 from weir.feedback import distance, joining, pieces, rules
 from weir.feedback.ownership import still_ours
 from weir.feedback.pieces import Piece
+from weir.feedback.rows import FeedbackRows
 from weir.feedback.rules import ID_MAX, Count
 from weir.feedback.turns import Turns
-from weir.log.log import Partition, header_pairs, partition_of
+from weir.log.log import Delivered, Partition, header_pairs, partition_of
+from weir.log.retrying import until_written
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,22 @@ ENDS = frozenset({Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED, Ha
 
 
 class Joiner:
-    """Takes feedback, and the ends of requests, of this worker's partitions."""
+    """Takes feedback, and the ends of requests, of this worker's partitions.
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
-        self._counts = app.feedback_counts
+    Args:
+        worker: which.
+        requests: the requests table.
+        ends: the terminals table.
+        rows: the feedback table.
+        counts: what this worker has done with feedback since its start.
+    """
+
+    def __init__(
+        self, worker: Worker, *, requests: RequestRows, ends: Ends, rows: FeedbackRows, counts: Counter[Count]
+    ) -> None:
+        self._worker = worker
+        self._requests, self._ends, self._rows = requests, ends, rows
+        self._counts = counts
         self._turns = Turns(AT_ONCE)
 
     async def drain(self, seconds: float) -> None:
@@ -57,7 +68,7 @@ class Joiner:
 
     # -- feedback
 
-    async def take(self, event: "EventT[Any]") -> None:
+    async def take(self, event: Delivered) -> None:
         """Take one event of ai-feedback-events; returns when the next one may come. Settles it later, by itself."""
         try:
             told = envelope.decode(event.message.value)
@@ -66,7 +77,7 @@ class Joiner:
             return
         await self._turns.begin(str(told.data.get("uid")), lambda: self._settle(event, told))
 
-    async def _settle(self, event: "EventT[Any]", told: Event) -> None:
+    async def _settle(self, event: Delivered, told: Event) -> None:
         try:
             await self._process(event, told)
         except (MalformedRecordError, InvalidRequestError) as error:
@@ -78,7 +89,7 @@ class Joiner:
         else:
             event.ack()
 
-    async def _process(self, event: "EventT[Any]", told: Event) -> None:
+    async def _process(self, event: Delivered, told: Event) -> None:
         """Do all that follows from it.
 
         Raises:
@@ -87,7 +98,7 @@ class Joiner:
         uid = told.data.get("uid")
         if not isinstance(uid, str):
             raise MalformedRecordError("`data.uid`: Input should be a valid string")
-        at = partition_of(self._app.log_client, topics.AI_FEEDBACK.name, uid.encode())
+        at = partition_of(self._worker.log, topics.AI_FEEDBACK.name, uid.encode())
         if at.partition != event.message.partition:
             await self._move(event, uid, at)
         elif told.event_type == FeedbackExpired.EVENT_TYPE:
@@ -97,88 +108,88 @@ class Joiner:
         else:
             await self._submitted(event, told, catalogue.data_of(told, FeedbackSubmitted))
 
-    async def _move(self, event: "EventT[Any]", uid: str, at: Partition) -> None:
+    async def _move(self, event: Delivered, uid: str, at: Partition) -> None:
         """Not every client of Kafka has the same partitioner, and rows are with the owner of the right partition."""
         check_uid(uid)
         self._counts[Count.MOVED] += 1
         message, key = event.message, uid.encode()
         headers = header_pairs(message.headers)
-        await surely(lambda: self._app.log_client.append(*at, key, message.value, headers))
+        await until_written(lambda: self._worker.log.append(*at, key, message.value, headers))
 
-    async def _submitted(self, event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> None:
-        rules.check(data, self._app.settings)
+    async def _submitted(self, event: Delivered, told: Event, data: FeedbackSubmitted) -> None:
+        rules.check(data, self._worker.settings)
         if max(len(told.event_id), len(told.tenant_id)) > ID_MAX:
             raise MalformedRecordError(f"`event_id` or `tenant_id` is longer than {ID_MAX} characters")
         piece = await _piece(event, told, data)
-        request = requests.get(data.uid)
+        request = self._requests.get(data.uid)
         if request is not None and request["tenant"] != piece.tenant:
             self._counts[Count.FOREIGN] += 1
         elif request is not None and request.get("replay") is not None:
             raise InvalidRequestError("`data.uid`: this answer is a replay's, which takes no feedback")
-        elif await still_ours(self._app, event):
+        elif await still_ours(self._worker, event):
             self._keep(data.uid, piece)
-            await self._join_ended(event, data.uid, requests.get(data.uid))
+            await self._join_ended(event, data.uid, self._requests.get(data.uid))
 
     def _keep(self, uid: str, piece: Piece) -> None:
         """Put a piece into its row, unless it is there."""
-        known = pieces.pieces(feedback.get(uid))
+        known = pieces.pieces(self._rows.get(uid))
         if any(one.feedback_id == piece.feedback_id for one in known):
             self._counts[Count.DUPLICATE] += 1
             return
         size_bytes = sum(len(dumps(asdict(one))) for one in known)
-        if len(known) >= self._app.settings.feedback_per_request_max or size_bytes > ROW_MAX_BYTES // 2:
+        if len(known) >= self._worker.settings.feedback_per_request_max or size_bytes > self._rows.max_bytes // 2:
             raise InvalidRequestError(f"there are {len(known)} pieces of feedback on this request already")
         self._counts[Count.RECEIVED] += 1
-        feedback.put(uid, pieces.row_of(uid, [*known, piece]))
+        self._put(uid, [*known, piece])
 
-    async def _join_ended(self, event: "EventT[Any]", uid: str, request: Json | None) -> bool:
+    async def _join_ended(self, event: Delivered, uid: str, request: Json | None) -> bool:
         """Join what waits for a request, if that has ended. Whether its row is still this worker's."""
         if request is None or request["state"] not in TERMINAL or request.get("replay") is not None:
             return True
         return await self._join(event, uid, request)
 
-    async def _join(self, event: "EventT[Any]", uid: str, request: Json) -> bool:
+    async def _join(self, event: Delivered, uid: str, request: Json) -> bool:
         """Send the signals of all that waits for a request that has ended. Whether its row is still this worker's."""
         tenant = str(request["tenant"])
-        if not (found := pieces.waiting(feedback.get(uid))):
+        if not (found := pieces.waiting(self._rows.get(uid))):
             return True
         signals = [(piece, joining.signal_of(piece, request)) for piece in found if piece.tenant == tenant]
         await asyncio.gather(*(self._tell(piece, signal) for piece, signal in signals))
-        if not await still_ours(self._app, event):
+        if not await still_ours(self._worker, event):
             return False
         now = utc_iso()
         told = {piece.feedback_id: joining.kept(piece, signal, now) for piece, signal in signals}
-        kept = pieces.joined(feedback.get(uid), told, request.get("session_id"))
+        kept = pieces.joined(self._rows.get(uid), told, request.get("session_id"))
         # What waited before the request was known may be another tenant's: it is none of theirs.
         own = [piece for piece in kept if piece.tenant == tenant]
         self._counts[Count.FOREIGN] += len(kept) - len(own)
         self._counts[Count.JOINED] += len(told)
-        feedback.put(uid, pieces.row_of(uid, own))
+        self._put(uid, own)
         return True
 
     async def _tell(self, piece: Piece, signal: SignalRecorded) -> None:
-        events, quality = self._app.events, joining.quality_of(piece, signal)
-        await surely(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
-        await surely(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
+        events, quality = self._worker.events, joining.quality_of(piece, signal)
+        await until_written(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
+        await until_written(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
 
-    async def _expire(self, event: "EventT[Any]", uid: str, data: FeedbackExpired) -> None:
+    async def _expire(self, event: Delivered, uid: str, data: FeedbackExpired) -> None:
         limits = {"waiting_before": data.waiting_before, "known_before": data.known_before}
         # The word of a request's end may have been lost with its worker, and the terminals table knows better.
-        if not await self._join_ended(event, uid, _request(uid)) or not await still_ours(self._app, event):
+        if not await self._join_ended(event, uid, self._request(uid)) or not await still_ours(self._worker, event):
             return
-        row = feedback.get(uid)
+        row = self._rows.get(uid)
         left = pieces.expired(row, **limits)
         self._counts[Count.EXPIRED] += _expired(left) - _expired(pieces.pieces(row))
-        feedback.put(uid, pieces.row_of(uid, left))
+        self._put(uid, left)
 
-    async def _rescored(self, event: "EventT[Any]", uid: str, data: FeedbackRescored) -> None:
-        if feedback.get(uid) is not None and await still_ours(self._app, event):
+    async def _rescored(self, event: Delivered, uid: str, data: FeedbackRescored) -> None:
+        if self._rows.get(uid) is not None and await still_ours(self._worker, event):
             numbers = {feedback_id: one.model_dump() for feedback_id, one in data.signals.items()}
-            feedback.put(uid, pieces.row_of(uid, pieces.rescored(feedback.get(uid), numbers)))
+            self._put(uid, pieces.rescored(self._rows.get(uid), numbers))
 
     # -- requests
 
-    def ended(self, event: "EventT[Any]", told: Event) -> bool:
+    def ended(self, event: Delivered, told: Event) -> bool:
         """Take the end of a request, after its row is written. Whether the event is settled here, later.
 
         Args:
@@ -186,18 +197,18 @@ class Joiner:
             told: what it holds.
         """
         uid = told.data.get("uid")
-        request = requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
+        request = self._requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
         if request is None or not isinstance(uid, str) or request["state"] not in TERMINAL:
             return False  # the last one: the end of an earlier life of it, told again
         if request.get("replay") is not None:
             return False
         left = told.event_type == Happening.CANCELLED == f"request.{request['state']}"
-        if not left and not pieces.waiting(feedback.get(uid)):
+        if not left and not pieces.waiting(self._rows.get(uid)):
             return False
         # Its agent must not wait: who looks for a request that was accepted just now would wait, too.
         return self._turns.begin_now(uid, lambda: self._settle_end(event, request, abandoned=left))
 
-    async def _settle_end(self, event: "EventT[Any]", request: Json, *, abandoned: bool) -> None:
+    async def _settle_end(self, event: Delivered, request: Json, *, abandoned: bool) -> None:
         try:
             if abandoned:
                 await self._abandoned(request)
@@ -219,17 +230,37 @@ class Joiner:
             session_id=request.get("session_id"),
         )
         feedback_id = derived_id("abandon", tenant, uid, request.get("rid"))
-        await surely(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
+        await until_written(lambda: self._worker.events.publish(data, tenant, event_id=feedback_id))
         self._counts[Count.ABANDONED] += 1
+
+    def is_left(self, uid: str) -> bool:
+        """Whether a request has ended, and what waits for it was left by the worker that should have joined it."""
+        request = self._request(uid)
+        return request is not None and request["state"] in TERMINAL
+
+    def _request(self, uid: str) -> Json | None:
+        """A request's row; with what the terminals table knows of its end, if the row should show it by now."""
+        row, end = self._requests.get(uid), self._ends.get(uid)
+        known = (row is not None and row["state"] in TERMINAL) or (end is not None and superseded(row, end.rid))
+        if end is None or known or time.time() - end.ended_at < LATE_S:
+            return row
+        return {"uid": uid, **(row or {}), "tenant": end.tenant, "state": end.status}
+
+    def _put(self, uid: str, kept: list[Piece]) -> None:
+        row = pieces.row_of(uid, kept)
+        if row is None:
+            self._rows.forget(uid)
+        else:
+            self._rows.put(uid, row)
 
     # --
 
-    async def _bury(self, event: "EventT[Any]", reason: str) -> None:
+    async def _bury(self, event: Delivered, reason: str) -> None:
         self._counts[Count.DEAD] += 1
-        await bury(self._app, event, reason)
+        await bury(self._worker, event, reason)
 
 
-async def _piece(event: "EventT[Any]", told: Event, data: FeedbackSubmitted) -> Piece:
+async def _piece(event: Delivered, told: Event, data: FeedbackSubmitted) -> Piece:
     """What is kept of it, with the edit distance of a correction that brought none."""
     return pieces.piece_of(
         data,
@@ -248,21 +279,6 @@ async def _edit_distance(data: FeedbackSubmitted) -> float | None:
         return joining.edit_distance(data)
     async with _COMPARING:  # threads take turns with the tokens, so there is one
         return await asyncio.to_thread(joining.edit_distance, data)
-
-
-def is_left(uid: str) -> bool:
-    """Whether a request has ended, and what waits for it was left by who should have joined it."""
-    request = _request(uid)
-    return request is not None and request["state"] in TERMINAL
-
-
-def _request(uid: str) -> Json | None:
-    """A request's row; with what the terminals table knows of its end, if the word of it should have come by now."""
-    row, end = requests.get(uid), terminals.get(uid)
-    known = (row is not None and row["state"] in TERMINAL) or (end is not None and requests.superseded(row, end.rid))
-    if end is None or known or time.time() - end.ended_at < LATE_S:
-        return row
-    return {"uid": uid, **(row or {}), "tenant": end.tenant, "state": end.status}
 
 
 def _expired(found: list[Piece]) -> int:

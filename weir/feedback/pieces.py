@@ -12,7 +12,7 @@ from weir.envelope import Json, MalformedRecordError, is_time, seconds_of, utc_i
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.feedback.scores import source_of
 
-CLOCKS_S = 1.0  # by which the clock of who gives feedback may be ahead of the log
+AHEAD_S = 1.0  # of the log, at most, may feedback say that it was given; INSIGHT_AHEAD_S is never less
 
 
 class Standing(StrEnum):
@@ -173,7 +173,7 @@ def given_at(said: str, logged_s: float) -> str:
     if not is_time(logged_s):
         raise MalformedRecordError("the record's timestamp is no time in milliseconds")
     said_s = seconds(said)
-    return utc_iso(said_s if 0 < said_s <= logged_s + CLOCKS_S else logged_s)
+    return utc_iso(said_s if 0 < said_s <= logged_s + AHEAD_S else logged_s)
 
 
 def seconds(at: str) -> float:

@@ -1,33 +1,37 @@
 """Notices that a user asks nearly the same again: implicit feedback on the request that was asked first."""
 
 import logging
-from typing import Any
+from collections import Counter
 
-from faust.types import EventT
-
-from app.core import Weir
-from tables import prompts
 from weir import envelope, topics
-from weir.chat.dead_lettering import surely
 from weir.envelope import Event, MalformedRecordError
 from weir.events.base import derived_id
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.feedback import retries
 from weir.feedback.ownership import still_ours
+from weir.feedback.prompt_rows import PromptRows
 from weir.feedback.prompts import after, key_of
 from weir.feedback.rules import Count
-from weir.log.log import partition_of
+from weir.log.log import Delivered, partition_of
+from weir.log.retrying import until_written
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """Takes the prompts of the users whose partitions this worker owns."""
+    """Takes the prompts of the users whose partitions this worker owns.
 
-    def __init__(self, app: Weir) -> None:
-        self._app = app
+    Args:
+        worker: which.
+        rows: the prompts table.
+        counts: what this worker has done with feedback since its start.
+    """
 
-    async def take(self, event: "EventT[Any]") -> None:
+    def __init__(self, worker: Worker, *, rows: PromptRows, counts: Counter[Count]) -> None:
+        self._worker, self._rows, self._counts = worker, rows, counts
+
+    async def take(self, event: Delivered) -> None:
         """Take one event of chat-prompts, and acknowledge it. What is no such event is passed over."""
         message = event.message
         try:
@@ -39,17 +43,20 @@ class Watch:
             logger.exception("chat-prompts %d at %d", message.partition, message.offset)
         event.ack()
 
-    async def _take(self, event: "EventT[Any]", told: Event) -> None:
+    async def _take(self, event: Delivered, told: Event) -> None:
         key = key_of(told)
-        home = partition_of(self._app.log_client, topics.CHAT_PROMPTS.name, key.encode())
+        home = partition_of(self._worker.log, topics.CHAT_PROMPTS.name, key.encode())
         if home.partition != event.message.partition:
             raise MalformedRecordError("it is in the wrong partition")
-        known = retries.prompts(prompts.get(key))
-        step = after(known, told, window_s=self._app.settings.retry_window_s)
+        known = retries.prompts(self._rows.get(key))
+        step = after(known, told, window_s=self._worker.settings.retry_window_s)
         if step.retried is not None:
             await self._tell(told.tenant_id, key.partition(":")[2], step.retried, str(step.by))
-        if step.kept != known and await still_ours(self._app, event):
-            prompts.put(key, retries.row_of(step.kept) if step.kept else None)
+        if step.kept != known and await still_ours(self._worker, event):
+            if step.kept:
+                self._rows.put(key, retries.row_of(step.kept))
+            else:
+                self._rows.forget(key)
 
     async def _tell(self, tenant: str, user: str, uid: str, by: str) -> None:
         """Once for each request, however often it is asked again."""
@@ -62,5 +69,5 @@ class Watch:
             metadata={"retried_by": by},
         )
         feedback_id = derived_id("retry", tenant, uid)
-        await surely(lambda: self._app.events.publish(data, tenant, event_id=feedback_id))
-        self._app.feedback_counts[Count.RETRIED] += 1
+        await until_written(lambda: self._worker.events.publish(data, tenant, event_id=feedback_id))
+        self._counts[Count.RETRIED] += 1

@@ -10,9 +10,8 @@ import orjson
 from pydantic import ValidationError
 
 from weir.chat.checking import tenant_of
-from weir.chat.requests import new_id
 from weir.chat.validation import NAME_MAX, check_uid
-from weir.envelope import Json
+from weir.envelope import Json, new_id
 from weir.errors import InvalidRequestError
 from weir.events.base import derived_id
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
@@ -47,7 +46,7 @@ _FIELDS: Final = (
 
 
 class Count(StrEnum):
-    """What a worker counts of feedback, in ``app.feedback_counts``, since its start."""
+    """What a worker counts of feedback, since its start."""
 
     RECEIVED = "received"  # pieces that are new
     DUPLICATE = "duplicate"  # told again

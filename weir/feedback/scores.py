@@ -4,10 +4,14 @@ A score lies between -1 (bad) and 1 (good), a weight above 0 and up to 1. The pl
 within the ranges of its feedback scoring service, which are named beside them.
 """
 
+import hashlib
+import itertools
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from weir.events.feedback import FeedbackSource, FeedbackType
+
+FINGERPRINT_BYTES: Final = 16  # of a formula
 
 
 class Said(NamedTuple):
@@ -54,3 +58,15 @@ def source_of(kind: FeedbackType, source: FeedbackSource | None) -> FeedbackSour
     if kind in IMPLICIT and source in {None, FeedbackSource.EXPLICIT}:
         return FeedbackSource.IMPLICIT
     return source or FeedbackSource.EXPLICIT
+
+
+def fingerprint(*more: object) -> str:
+    """A digest of the formula, and of what else decides: a worker that goes on with a run must have the same.
+
+    Args:
+        more: whose ``repr`` tells all of it.
+    """
+    said = itertools.product(FeedbackType, FeedbackSource, (None, 1, 2, 3, 4, 5), (None, 0.0, 0.3, 1.0))
+    worth = [score_of(Said(*one)) for one in said]
+    told = repr((worth, sorted(WEIGHTS.items()), more))
+    return hashlib.blake2b(told.encode(), digest_size=FINGERPRINT_BYTES).hexdigest()

@@ -1,4 +1,4 @@
-"""The settings of insights, as the windows want them."""
+"""Converts the settings of insights to the records that the windows use."""
 
 from weir.insights.judging import Limits
 from weir.insights.shard import Spans
@@ -6,7 +6,7 @@ from weir.settings import Settings
 
 
 def spans(settings: Settings) -> Spans:
-    """Lengths of time."""
+    """The lengths of time, from the settings."""
     return Spans(
         size_ms=int(settings.insight_window_s * 1000),
         lateness_ms=int(settings.insight_lateness_s * 1000),
@@ -18,7 +18,7 @@ def spans(settings: Settings) -> Spans:
 
 
 def limits(settings: Settings) -> Limits:
-    """What is allowed."""
+    """The limits, from the settings."""
     return Limits(
         baseline=settings.insight_baseline_windows,
         requests_min=settings.insight_requests_min,
@@ -37,3 +37,8 @@ def limits(settings: Settings) -> Limits:
         drought_expected=settings.insight_drought_expected,
         normal_after=settings.insight_windows_kept,
     )
+
+
+def tick_s(settings: Settings) -> float:
+    """Seconds between two looks at the clock: a window without news closes that much later."""
+    return min(5.0, settings.insight_window_s / 4)

@@ -1,4 +1,4 @@
-"""The windows of one partition, folded beside the live ones: on a plain dict, by the same shard, at any pace."""
+"""Folds the windows of one partition beside the live ones: on a plain dict, with the same shard, at any pace."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from weir.log.log import Record
 
 Table = MutableMapping[bytes, bytes]
 Tell = Callable[[Closing], Awaitable[tuple[Insight, ...]]]
-"""Takes what a window shows; gives it back as it was told, or as it would have been."""
+"""Takes the insights of a closed window; returns them as they were published, or as they would have been."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """How windows are folded and judged: the settings of insights."""
+    """The settings for folding and judging windows."""
 
     spans: Spans
     limits: Limits
 
 
 class Folding:
-    """One partition of a quality table that nobody else writes to."""
+    """One partition of a quality table without any other writer."""
 
     def __init__(self, rows: Rows, shard: Shard, *, tell: Tell, since_ms: int = 0) -> None:
         self.rows, self.shard = rows, shard
@@ -35,13 +35,13 @@ class Folding:
 
     @classmethod
     async def of(cls, table: Table, number: int, judging: Judging, *, tell: Tell, since_ms: int = 0) -> Self:
-        """The windows of a partition, with what the table has of them.
+        """Begin with the windows of a partition that the table has.
 
         Args:
-            table: only this partition's rows.
-            number: of the partition.
-            judging: settings.
-            tell: takes insights.
+            table: the rows of this partition alone.
+            number: the number of the partition.
+            judging: the settings.
+            tell: takes the insights of closed windows.
             since_ms: windows that begin before are in the table already: of their records only the time counts.
         """
         rows = Rows(table)
@@ -50,11 +50,11 @@ class Folding:
         return cls(rows, shard, tell=tell, since_ms=since_ms)
 
     async def take(self, record: Record, change: Callable[[Measured], Measured] = lambda measured: measured) -> None:
-        """Fold one record, and close what is due by it. What is malformed is passed over, as it was.
+        """Fold one record, and close the windows that are due then. Malformed records are skipped, as live.
 
         Args:
-            record: of one of the two topics.
-            change: what is folded in the place of what the record says.
+            record: a record of one of the two topics.
+            change: replaces the measured values before they are folded.
         """
         try:
             seen = partition.said(record)

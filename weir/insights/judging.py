@@ -1,8 +1,8 @@
-"""What a closed window shows: a pure function of it, the windows before it, what is wrong already, and the limits.
+"""Judges a closed window: a pure function of it, the windows before it, the present breaches, and the limits.
 
-Each kind of insight has a *measure*: a value, the limits that it may not pass, and the *calm* values that it must be
-back within before the insight is cleared. Between the two nothing changes: a value that lies at a limit does not flap.
-A window with too little data has no value for that kind: it neither raises nor clears.
+Each kind of insight has a *measure*: a value, the limits that it may not pass, and the *calm* values to which it must
+return before the insight is cleared. Between the two the state stays: a value near a limit does not flap. A window with
+too little data has no value for that kind: it neither raises nor clears.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from weir.insights.window import Window
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is allowed, and how much must be there to say that it is not. The settings tell units and reasons."""
+    """The limits, and how much data a verdict needs. The settings give units and reasons."""
 
     baseline: int  # windows before, at most, that a window is compared with
     requests_min: int
@@ -32,24 +32,24 @@ class Limits:
     cost_max_usd: float | None
     drought_ratio: float
     drought_expected: int
-    normal_after: int  # windows, all there are, that must have been so for it to be what is normal now
+    normal_after: int  # windows in a row, of all there are, after which a breach counts as normal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """A window that is closed."""
+    """A closed window."""
 
     start_ms: int
     end_ms: int
     window: Window
-    breached: frozenset[InsightType] = frozenset()  # what was wrong in it, or not yet known to be over
+    breached: frozenset[InsightType] = frozenset()  # breaches in it, including those not known to be over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """What is wrong already."""
+    """A breach that has been raised and not cleared."""
 
-    previous: float | None  # what it was before
+    previous: float | None  # the usual value before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,13 @@ class Measure:
     """One kind of figure of a window that has enough data for it."""
 
     value: float
-    count: int  # of what was measured
+    count: int  # the number of measurements
     previous: float | None
-    limits: tuple[float, ...]  # that it passes where it is wrong; the first one is the absolute one, if there is one
+    limits: tuple[float, ...]  # beyond which the value is a breach; the absolute limit is first, if there is one
     calm: tuple[float, ...]  # one for each limit
-    absolute: bool  # whether the first limit is
-    critical: float | None  # beyond it matters much
-    sign: int = 1  # -1 where less is worse
+    absolute: bool  # whether the first limit is the absolute one
+    critical: float | None  # beyond which the breach is critical
+    sign: int = 1  # -1 where a smaller value is worse
 
     def beyond(self, limit: float) -> bool:
         """Whether the value is worse than a limit."""
@@ -77,7 +77,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Something is wrong now, or is over."""
+    """A breach that begins, or is over."""
 
     kind: InsightType
     raised: bool
@@ -86,19 +86,19 @@ class Verdict:
     previous: float | None
     count: int
     severity: InsightSeverity = InsightSeverity.WARNING
-    reason: str = ""  # where it is over for another reason than its value
+    reason: str = ""  # why it is over, if not because of its value
 
 
 def judge(
     closed: Closed, before: Sequence[Closed], active: Mapping[InsightType, Breach], limits: Limits
 ) -> list[Verdict]:
-    """What a window changes.
+    """The verdicts on a window.
 
     Args:
         closed: the window.
         before: the closed windows before it that are kept, oldest first.
-        active: what is wrong already.
-        limits: what is allowed.
+        active: the breaches that have been raised and not cleared.
+        limits: the limits.
     """
     verdicts = []
     for kind, (usual, measure) in _KINDS.items():
@@ -114,8 +114,8 @@ def judge(
 
 
 def silent(active: Iterable[InsightType], windows: int) -> list[Verdict]:
-    """What is over because nothing came at all in so many windows."""
-    reason = f"nothing was asked of it for {windows} windows"
+    """The breaches that are over because no request came in so many windows."""
+    reason = f"there was no request to it for {windows} windows"
     return [
         Verdict(kind=kind, raised=False, value=None, limit=None, previous=None, count=0, reason=reason)
         for kind in sorted(active)
@@ -143,7 +143,7 @@ def _over(kind: InsightType, measured: Measure, before: Sequence[Closed], limits
         always = len(before) >= limits.normal_after and all(kind in closed.breached for closed in before)
         if not always or (measured.absolute and measured.beyond(measured.calm[0])):
             return None
-        reason = f"it has been so for {limits.normal_after} windows: that is what is normal now"
+        reason = f"it has lasted for {limits.normal_after} windows: that is normal now"
     return Verdict(
         kind=kind,
         raised=False,
@@ -156,14 +156,14 @@ def _over(kind: InsightType, measured: Measure, before: Sequence[Closed], limits
 
 
 def _baseline(kind: InsightType, before: Sequence[Closed], windows: int) -> Window:
-    """The last windows before in which this was not wrong, together."""
+    """The last windows before that had no breach of this kind, merged."""
     together = Window()
     for closed in [one for one in before if kind not in one.breached][-windows:]:
         together.merge(closed.window)
     return together
 
 
-# -- the kinds: what is usual, and what a window shows beside it
+# -- the kinds: the usual value, and the measure of a window beside it
 
 
 def _usual_score(before: Window, limits: Limits) -> float | None:
@@ -220,7 +220,7 @@ def _cost(window: Window, previous: float | None, limits: Limits) -> Measure | N
     value = window.cost_per_request_usd
     if value is None or window.priced < limits.requests_min:
         return None
-    relative = previous * limits.cost_ratio if previous else None  # twice nothing is no limit
+    relative = previous * limits.cost_ratio if previous else None  # zero times the ratio would be no limit
     return _more(value, window.priced, previous, (limits.cost_max_usd, relative), limits)
 
 
@@ -250,7 +250,7 @@ def _feedback(window: Window, previous: float | None, limits: Limits) -> Measure
 def _more(
     value: float, count: int, previous: float | None, either: tuple[float | None, float | None], limits: Limits
 ) -> Measure:
-    """Of what is worse the more there is; ``either`` is the absolute limit and the one by what was before."""
+    """The measure of a value that is worse the larger it is; ``either`` is the absolute limit and the relative one."""
     bounds = tuple(limit for limit in either if limit is not None)
     return Measure(
         value=value,

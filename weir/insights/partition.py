@@ -1,6 +1,5 @@
-"""From records of two topics to the windows of their partition, for who watches them and who rebuilds them."""
+"""Folds records of two topics into the windows of their partition, for the live windows and for rebuilds."""
 
-import asyncio
 from functools import lru_cache
 
 from weir import envelope, topics
@@ -10,17 +9,16 @@ from weir.insights.rows import Rows, Seen, name_of
 from weir.insights.shard import Shard
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-
-ROWS_AT_ONCE = 200  # looked at before the event loop gets a turn
+from weir.timing import in_turns
 
 
 def partition_of(name: str) -> int:
-    """Which partition of the two topics, and of the table, a tenant:model belongs to."""
+    """The partition of the two topics, and of the table, to which a tenant:model belongs."""
     return partition_for(name.encode(), topics.AGENT_METRICS.partitions)
 
 
 def said(record: Record) -> Measured | Ticked | None:
-    """What a record says to the windows; None where it is of no concern to them.
+    """The values that the windows take from a record; None if they take none.
 
     Raises:
         MalformedRecordError: a field is wrong; the message names it.
@@ -37,24 +35,18 @@ def fold(shard: Shard, record: Record, seen: Measured | Ticked) -> None:
 
 
 async def raw(rows: Rows, number: int) -> dict[bytes, bytes]:
-    """The rows of a partition as the table keeps them, but for its own. Nobody may change them meanwhile."""
-    found: dict[bytes, bytes] = {}
+    """The rows of a partition as bytes, without the partition's own row. They may not change meanwhile."""
     mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)
-    for place, (key, value) in enumerate(rows.raw()):
-        if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
-            await asyncio.sleep(0)
-        if (name := name_of(key)) is not None and mine(name):
-            found[key] = value
-    return found
+    return {
+        key: value async for key, value in in_turns(rows.raw()) if (name := name_of(key)) is not None and mine(name)
+    }
 
 
 async def own(rows: Rows, number: int) -> dict[str, list[Seen]]:
-    """What there is of each tenant and model of a partition. Nobody may change it meanwhile."""
+    """The windows of each tenant and model of a partition. They may not change meanwhile."""
     found: dict[str, list[Seen]] = {}
     mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)
-    for place, (name, seen) in enumerate(rows.scan(mine)):
-        if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
-            await asyncio.sleep(0)  # many rows must not hold up the tokens
+    async for name, seen in in_turns(rows.scan(mine)):
         if mine(name):
             found.setdefault(name, []).extend([seen] if seen else ())
     return found

@@ -1,4 +1,4 @@
-"""What a record says to the windows: a request that ended, a signal, or a tick; and whose it is and when it was."""
+"""Reads the values of a record for the windows: a request that ended, a signal, or a tick, with its name and time."""
 
 import re
 from dataclasses import dataclass
@@ -12,44 +12,44 @@ from weir.events.signals import SignalRecorded, SignalsTick
 
 TENANT: Final = re.compile(
     r"[A-Za-z0-9._-]{1,64}"
-)  # as doors take it; it must not hold a colon, for keys are split there
+)  # as doors accept it; it must not hold a colon, for keys are split there
 MODEL_CHARS = 256
-COST_MAX_USD, TOKENS_MAX = 1e6, 10**9  # of one request; more is nonsense, and sums must fit into 64 bits
+COST_MAX_USD, TOKENS_MAX = 1e6, 10**9  # of one request; more is an error, and sums must fit into 64 bits
 
 
 class Source(StrEnum):
-    """Where a record comes from."""
+    """The source of a record."""
 
     METRICS = "metrics"
     SIGNALS = "signals"
 
 
 SOURCES: Final = {MetricsRecorded.TOPIC: Source.METRICS, SignalRecorded.TOPIC: Source.SIGNALS}
-"""By topic."""
+"""The source of each topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Something to be added up."""
+    """Values to add up in a window."""
 
     name: str  # tenant:model, as the record's key
     event_id: str
-    at_ms: int  # when it happened, since the epoch
+    at_ms: int  # the time of the event, since the epoch
     data: MetricsRecorded | SignalRecorded
 
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Nothing older comes."""
+    """The clock of a source: no older record comes."""
 
     at_ms: int
 
 
 def read(event: Event) -> Measured | Ticked | None:
-    """What an event says; None where it is of no concern here.
+    """Read the values of an event; None if the windows take none from it.
 
-    What a replay took is none, for nobody was served. Nor is ``metrics.quality``: it says of a piece of feedback what
-    its signal says, and would be counted twice. So would a signal that was told anew.
+    Requests of a replay do not count, for they served no client. Nor does ``metrics.quality``: it holds the same as the
+    signal of its feedback, and would be counted twice. So would a signal that was published again.
 
     Raises:
         MalformedRecordError: a field is wrong; the message names it.
@@ -73,10 +73,10 @@ def read(event: Event) -> Measured | Ticked | None:
 
 
 def time_ms(field: str, value: str) -> int:
-    """An ISO 8601 time in milliseconds since the epoch; UTC where it names no zone.
+    """Convert an ISO 8601 time to milliseconds since the epoch; UTC if it names no zone.
 
     Raises:
-        MalformedRecordError: it is none.
+        MalformedRecordError: the text is not a time.
     """
     found = seconds_of(value)
     if found is None:

@@ -1,4 +1,4 @@
-"""Rows of a partition that were rebuilt, on their way to its owner through chat-rebuilds: a table is its owner's."""
+"""Carries rebuilt rows of a partition to its owner through chat-rebuilds: only the owner writes to its table."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,14 +9,15 @@ from weir.events.metrics import QualityRebuilt
 from weir.insights.partition import partition_of
 from weir.insights.rows import name_of, partition_key
 from weir.log.log import LogClient, Partition
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each
+from weir.timing import in_turns
 
-RUN: Final = "run"  # the header that says whose a row is: several runs may write at the same time
+RUN: Final = "run"  # the header with the run of a row: several runs may write at the same time
 AT_ONCE: Final = 500  # rows on their way to the log
 
 
 class Written(NamedTuple):
-    """Where the rows of a run stand in their partition."""
+    """The place of a run's rows in their partition."""
 
     first: int
     end: int
@@ -27,7 +28,7 @@ async def write(log: LogClient, number: int, run: str, rows: Mapping[bytes, byte
     """Write the rows of a partition.
 
     Raises:
-        LogError: some of them may be there; they are written again with the next try.
+        LogError: some rows may be in the log; the next try writes all of them again.
     """
     offsets: list[int] = []
     topic, headers, keys = topics.CHAT_REBUILDS.name, [(RUN, run.encode())], sorted(rows)
@@ -37,27 +38,23 @@ async def write(log: LogClient, number: int, run: str, rows: Mapping[bytes, byte
     return Written(min(offsets, default=0), max(offsets, default=-1) + 1, len(keys))
 
 
-async def load(log: LogClient, number: int, told: QualityRebuilt) -> dict[bytes, bytes] | None:
-    """The rows that an event tells of; None where some are gone, or they are not those of the partition.
+async def load(log: LogClient, number: int, event: QualityRebuilt) -> dict[bytes, bytes] | None:
+    """Load the rows that an event names; None if some are gone, or they are not those of the partition.
 
     Raises:
         LogError: the log cannot be read.
     """
     found: dict[bytes, bytes] = {}
-    span = Span(Partition(topics.CHAT_REBUILDS.name, number), told.first, told.end)
-    async for page in records(log, span):
-        for record in page:
-            if (RUN, told.run.encode()) in record.headers and record.key and record.value is not None:
-                found[record.key] = record.value
-        await asyncio.sleep(0)  # an owner has tokens to hand on meanwhile
-    return found if len(found) == told.count and await _are_of(number, found) else None
+    span = Span(Partition(topics.CHAT_REBUILDS.name, number), event.first, event.end)
+    async for record in each(log, span):
+        if (RUN, event.run.encode()) in record.headers and record.key and record.value is not None:
+            found[record.key] = record.value
+    return found if len(found) == event.count and await _are_of(number, found) else None
 
 
 async def _are_of(number: int, rows: Mapping[bytes, bytes]) -> bool:
-    """Whether rows are a partition's: its own one, and no other partition's."""
-    for place, key in enumerate(rows):
-        if place % AT_ONCE == AT_ONCE - 1:
-            await asyncio.sleep(0)
+    """Whether rows are those of one partition: its own row, and no row of another one."""
+    async for key in in_turns(rows):
         name = name_of(key)
         if key != partition_key(number) if name is None else partition_of(name) != number:
             return False

@@ -1,6 +1,6 @@
-"""How long things took: counts in buckets that grow by a tenth, so that a quantile is at most 5 % off.
+"""A quantile sketch like DDSketch: counts in buckets that grow by a tenth, so that a quantile is at most 5 % off.
 
-Two sketches are merged by adding counts, so the order in which things come makes no difference.
+Two sketches are merged by adding counts, so the order of the times makes no difference.
 """
 
 import math
@@ -8,18 +8,18 @@ from collections.abc import Iterable
 
 ERROR = 0.05  # relative, of any quantile
 GROWTH = (1 + ERROR) / (1 - ERROR)
-LEAST_MS, MOST_MS = 1.0, 3_600_000.0  # what lies beyond counts as this: 153 buckets at most
+LEAST_MS, MOST_MS = 1.0, 3_600_000.0  # times beyond count as these: 153 buckets at most
 
 _LOG_GROWTH = math.log(GROWTH)
 
 
 class Sketch:
-    """Times in milliseconds."""
+    """A sketch of times in milliseconds."""
 
     __slots__ = ("counts",)
 
     def __init__(self, pairs: Iterable[int] = ()) -> None:
-        """From what ``flat`` gave, or empty."""
+        """Begins with the list that ``flat`` returned, or empty."""
         numbers = iter(pairs)
         self.counts: dict[int, int] = dict(zip(numbers, numbers, strict=True))
 
@@ -32,13 +32,13 @@ class Sketch:
         return isinstance(other, Sketch) and self.counts == other.counts
 
     def merge(self, other: "Sketch") -> None:
-        """Count what the other has counted as well."""
+        """Add the counts of another sketch."""
         for bucket, count in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + count
 
     @property
     def count(self) -> int:
-        """How many were counted."""
+        """The number of times counted."""
         return sum(self.counts.values())
 
     def quantile_ms(self, share: float) -> float | None:
@@ -51,5 +51,5 @@ class Sketch:
         return None
 
     def flat(self) -> list[int]:
-        """Bucket, count, bucket, count, …, in order."""
+        """The sketch as a list: bucket, count, bucket, count, …, in order."""
         return [number for bucket in sorted(self.counts) for number in (bucket, self.counts[bucket])]

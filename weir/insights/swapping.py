@@ -1,45 +1,46 @@
-"""Puts rows that were rebuilt into the place of a partition's, under the event that asks for it. Free of Faust.
+"""Replaces the rows of a partition by rebuilt ones, under the event that asks for it. Independent of Faust.
 
-The rows hold the records of both topics before the cut. What came after it is folded anew in memory, by the ordinary
-code, up to the ends of both topics: what is delivered of that later is known by its offset. So the new rows are those
-of a run from scratch, in the middle of a life that goes on.
+The rebuilt rows hold the records of both topics before the cut. Later records are folded in memory, by the ordinary
+code, up to the ends of both topics: when they are delivered afterwards, their offsets show that they were folded. So
+the new rows are those of a run from scratch, while the live windows go on.
 
-A crash anywhere is harmless. The row of what was rebuilt is written first (the others are of no use until the swap is
-over: records are passed over, for they are folded out of the log when the event comes again), and last (it is over).
-What is passed over is noted there, too, with the reason: the command that waits for it reads that.
+A crash at any point is harmless. The row of the rebuild is written first (the other rows are invalid until the swap is
+over: records are skipped, for they are folded from the log when the event comes again), and last (the swap is over). A
+skipped event is noted there, too, with the reason: the command that waits for the swap reads it.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from weir import topics
 from weir.envelope import MalformedRecordError
 from weir.events.metrics import QualityRebuilt
+from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows
 from weir.insights.folding import Folding, Judging
-from weir.insights.partition import ROWS_AT_ONCE
 from weir.insights.reading import Source
 from weir.insights.rows import RebuiltRow, Rows, partition_key
 from weir.insights.shard import Closing, Insight
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span
-from weir.replay.rebuild.rescoring import fingerprint
+from weir.ranges.spans import onward
+from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
 
+ROWS_AT_ONCE: Final = 200  # rows on their way to the log
+
 Tell = Callable[[Closing, str | None], Awaitable[tuple[Insight, ...]]]
-"""Has the insights of a window in the log, once; with the run that they are of, where the window was judged before."""
+"""Ensures that the insights of a window are in the log, once; with their run, if the window was judged before."""
 
 
 class GivenAwayError(Exception):
-    """The partition was given away meanwhile: its next owner gets the record again, and nothing more may be written."""
+    """The partition was given away: its next owner gets the record again, and no more rows may be written."""
 
 
 class Asked(NamedTuple):
-    """A swap that is asked for: of which partition, by the event at which offset, and what that says."""
+    """A request for a swap: the partition, the offset of the event, and the event's data."""
 
     number: int
     offset: int
@@ -50,9 +51,9 @@ class Swapping:
     """The swaps of one worker.
 
     Args:
-        log: where the rows and both topics are.
-        rows: of the quality table.
-        judging: how windows are folded and judged.
+        log: the log with the rows and both topics.
+        rows: the rows of the quality table.
+        judging: the settings for folding and judging windows.
         written: waits until the table changes so far are in the log; raises LogError.
     """
 
@@ -60,17 +61,17 @@ class Swapping:
         self._log, self._rows, self._judging, self._written = log, rows, judging, written
 
     def has(self, asked: Asked) -> bool:
-        """Whether the rows are those of the event or its run, or of a later one in the log; or it was passed over."""
+        """Whether the rows are those of the event or its run, or of a later one in the log; or it was skipped."""
         row = self._rows.rebuilt(asked.number)
         return asked.offset <= max(row.at, row.passed) or row.run == asked.told.run
 
     async def swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> None:
-        """Swap the rows of a partition, or pass the event over. Must run under the event.
+        """Swap the rows of a partition, or skip the event. Must run under the event.
 
         Raises:
-            LogError: the log is away; nothing was changed, or a part: try again.
+            LogError: the log is away; no row was changed, or some were: try again.
             GivenAwayError: the partition has another owner now.
-            MalformedRecordError: the event tells of records that are not there.
+            MalformedRecordError: the event names records that are not in the log.
         """
         await self._check(asked)
         table, why = await self._load(asked)
@@ -97,7 +98,7 @@ class Swapping:
         self._rows.put_rebuilt(number, row)
 
     async def _check(self, asked: Asked) -> None:
-        """Whoever can write to the topic could have all later records passed over as folded."""
+        """Check offsets: otherwise a client that writes to the topic could make the worker skip all later records."""
         if asked.told.metrics > asked.offset:
             raise MalformedRecordError("`data.metrics`: an offset behind the event itself")
         ends = {topics.AI_LEARNING_SIGNALS.name: asked.told.signals, topics.CHAT_REBUILDS.name: asked.told.end}
@@ -106,7 +107,7 @@ class Swapping:
                 raise MalformedRecordError(f"an offset behind the end of {topic}")
 
     async def _load(self, asked: Asked) -> tuple[dict[bytes, bytes] | None, str]:
-        """The rows to be put in, or why there are none."""
+        """The rows to be put in, or the reason why there are none."""
         if asked.told.formula != fingerprint(self._judging):
             return None, "they were rebuilt by another formula, or other INSIGHT_* settings, than this worker's"
         if asked.told.after != self._rows.rebuilt(asked.number).at:
@@ -116,7 +117,7 @@ class Swapping:
     async def _catch_up(
         self, asked: Asked, table: dict[bytes, bytes], tell: Tell, still_own: Callable[[], bool]
     ) -> dict[str, int]:
-        """Fold what came after the cut; up to which offsets. What was judged before is told again only where asked."""
+        """Fold the records after the cut; returns the offsets reached. Earlier insights are published on demand."""
         number, told = asked.number, asked.told
         judged_ms = self._rows.partition(number).closed_ms
 
@@ -126,22 +127,14 @@ class Swapping:
 
         windows = await Folding.of(table, number, self._judging, tell=told_of)
         spans = [
-            await self._since(topics.AGENT_METRICS.name, number, told.metrics),
-            await self._since(topics.AI_LEARNING_SIGNALS.name, number, told.signals),
+            await onward(self._log, Partition(topics.AGENT_METRICS.name, number), told.metrics),
+            await onward(self._log, Partition(topics.AI_LEARNING_SIGNALS.name, number), told.signals),
         ]
-        place = 0
         async for record in merged(self._log, spans):
+            if not still_own():
+                raise GivenAwayError
             await windows.take(record)
-            place += 1
-            if place % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-                if not still_own():
-                    raise GivenAwayError
         return {source.value: span.end for source, span in zip(Source, spans, strict=True)}
-
-    async def _since(self, topic: str, number: int, cut: int) -> Span:
-        at = Partition(topic, number)
-        return Span(at, cut, max(cut, (await self._log.bounds(at)).end))
 
     async def _replace(
         self, asked: Asked, table: dict[bytes, bytes], folded: dict[str, int], still_own: Callable[[], bool]
@@ -151,19 +144,17 @@ class Swapping:
         if not still_own():
             raise GivenAwayError
         self._mark(number, asked.told.run)
-        changed = True
-        for place, key in enumerate([*(key for key in live if key not in table), *table]):
-            if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
-                await asyncio.sleep(0)
-                if changed:
-                    await self._written()  # no more of them on their way than the log takes
-                    changed = False
-                if not still_own():
-                    raise GivenAwayError
+        changed = 1  # table changes that are not in the log yet, the mark first
+        async for key in in_turns([*(key for key in live if key not in table), *table]):
+            if changed >= ROWS_AT_ONCE:
+                await self._written()
+                changed = 0
+            if not still_own():
+                raise GivenAwayError
             value = table.get(key)
             if key != last and live.get(key) != value:
                 self._rows.put_raw(key, value)
-                changed = True
+                changed += 1
         self._rows.put_raw(last, table[last])
         self._rows.put_rebuilt(number, RebuiltRow(run=asked.told.run, at=asked.offset, folded=folded))
 

@@ -1,13 +1,15 @@
-"""From records to insights: folds, closes what is due, tells what is wrong, and writes that down. Free of Faust.
+"""Turns records into insights: folds them, closes windows that are due, publishes breaches. Independent of Faust.
 
-An insight is told once, whatever dies. Before it is told, all changes that led to it are in the table's changelog: so
-whoever takes over comes to the same insight with the same id. It looks into ai-insights for that id before it writes.
-Only when the insight is in the log is the window written down as judged, and after that the record is acknowledged.
+An insight is published once, whatever process dies. Before that, all changes that led to it are in the table's
+changelog: so the next owner of the partition comes to the same insight with the same id, and looks for that id in
+ai-insights before it writes. Only when the insight is in the log is the window written down as judged, and after that
+the record is acknowledged.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import NamedTuple
 
 from weir import envelope, topics
@@ -25,15 +27,16 @@ from weir.insights.rows import Rows
 from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
 from weir.insights.swapping import Asked, GivenAwayError, Swapping, Tell
 from weir.insights.wording import event_id
-from weir.log.log import LogClient, LogError, LogRefusedError, Partition, Record
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, Record
 from weir.log.partitioner import partition_for
+from weir.log.retrying import until_answered
+from weir.ranges.spans import each, since
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # pause before the log is tried again
-DEFECTS_MAX = 5  # tries of a swap that fails, and not for the log: a partition that waits for it counts nothing
-TICK_AGAIN_S = 60.0  # a tick that is not read yet waits behind a long backlog; another one would, too
-CLOCKS_MS = 60_000  # how far apart the clocks of producers, workers and brokers may be
+DEFECTS_MAX = 5  # tries of a swap that fails, though the log works: a partition that waits for it counts no records
+TICK_AGAIN_S = 60.0  # a tick that was not read yet waits behind a long backlog; another one would, too
 INPUTS = {source: topic for topic, source in SOURCES.items()}
 TICKS: dict[Source, Callable[[str], EventData]] = {
     Source.METRICS: lambda at: MetricsTick(at=at),
@@ -42,7 +45,7 @@ TICKS: dict[Source, Callable[[str], EventData]] = {
 
 
 class Told(NamedTuple):
-    """An insight on its way: its event id, its tenant, and what it says."""
+    """An insight to be published: its event id, its tenant, and its data."""
 
     event_id: str
     tenant: str
@@ -53,12 +56,12 @@ class Watching:
     """The windows of one worker.
 
     Args:
-        log: where insights and ticks are written.
-        events: how insights are.
-        rows: of the quality table.
+        log: the log to which insights and ticks are written.
+        events: the publisher of insights.
+        rows: the rows of the quality table.
         spans: lengths of time.
-        limits: for judging.
-        tenant: of ticks, which are nobody's.
+        limits: the limits for judging.
+        tenant: the tenant of ticks, which belong to no tenant.
         written: waits until the table changes so far are in the log; raises LogError.
     """
 
@@ -87,39 +90,39 @@ class Watching:
     # -- records
 
     async def take(self, record: Record, generation: int, still_own: Callable[[], bool]) -> None:
-        """Fold one record, and close what is due by it. Must run under the record's event.
+        """Fold one record, and close the windows that are due then. Must run under the record's event.
 
         Args:
-            record: of one of the two topics.
-            generation: of the consumer group, when the record was delivered.
-            still_own: whether that is still the generation.
+            record: a record of one of the two topics.
+            generation: the generation of the consumer group when the record was delivered.
+            still_own: whether the generation is still the same.
 
         Raises:
-            GivenAwayError: it is not; the record must not be acknowledged.
+            GivenAwayError: the generation has changed; the record must not be acknowledged.
         """
         if not still_own():
             raise GivenAwayError
         shard = await self._shard(record.partition, generation)
-        if not still_own():  # making a shard takes turns with the tokens
+        if not still_own():  # other tasks run while a shard is made
             raise GivenAwayError
         try:
             if (rebuilt := _rebuilt(record)) is not None:
                 await self._swap(shard, Asked(record.partition, record.offset, rebuilt), still_own)
             elif not shard.swapping:  # else the swap folds it, when its event comes again
                 self._fold(shard, record)
-                await self._close(shard, record, still_own)  # and what a crash has left
+                await self._close(shard, record, still_own)  # and those that a crash has left
         except MalformedRecordError as error:
             self.counts.malformed += 1
-            logger.warning("%s %d at %d is passed over: %s", record.topic, record.partition, record.offset, error)
+            logger.warning("%s %d at %d is skipped: %s", record.topic, record.partition, record.offset, error)
         except BaseException:
-            self._shards.clear()  # what a shard remembers may differ from its rows now
+            self._shards.clear()  # the shard's memory may differ from its rows now
             raise
 
     async def _swap(self, shard: Shard, asked: Asked, still_own: Callable[[], bool]) -> None:
-        """Put rebuilt rows in the place of a partition's; once, however often it is asked for.
+        """Replace a partition's rows by rebuilt ones; once, however often it is asked for.
 
         Raises:
-            MalformedRecordError: the event tells of what is not there.
+            MalformedRecordError: the event names records that are not in the log.
             GivenAwayError: the partition has another owner now.
         """
 
@@ -139,20 +142,20 @@ class Watching:
                 defects += 1
                 logger.exception("run %s: windows of partition %d", asked.told.run, asked.number)
                 if defects == DEFECTS_MAX:
-                    self._swapping.pass_over(asked, "a defect, which the worker's log tells of", still_own)
+                    self._swapping.pass_over(asked, "a defect: see the worker's log", still_own)
                 elif defects > DEFECTS_MAX:
                     raise
             await asyncio.sleep(RETRY_S)
-        self._shards.pop(shard.number, None)  # it remembers the rows that were there
+        self._shards.pop(shard.number, None)  # it remembers the replaced rows
 
     async def _try_swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> bool:
-        """Whether the rows are swapped, or passed over, for good."""
+        """Whether the rows are swapped, or the event skipped, for good."""
         try:
             if not self._swapping.has(asked):
                 await self._swapping.swap(asked, tell, still_own)
             await self._written()
         except LogRefusedError as error:
-            self._swapping.pass_over(asked, f"the log refuses it: {error}", still_own)
+            self._swapping.pass_over(asked, f"the log refuses the rows: {error}", still_own)
         except LogError as error:
             logger.warning("waiting for the log: %s", error)
         else:
@@ -166,13 +169,13 @@ class Watching:
             partition.fold(shard, record, seen)
 
     async def _shard(self, number: int, generation: int) -> Shard:
-        """The shard of a partition; made anew from the table whenever partitions were given out anew."""
+        """The shard of a partition; made again from the table after every rebalance."""
         async with self._making:
             if generation != self._generation:
                 self._generation = generation
                 self._shards.clear()
             if number not in self._shards:
-                own = await partition.own(self._rows, number)  # nobody changes it meanwhile: its records wait
+                own = await partition.own(self._rows, number)  # the rows do not change meanwhile: their records wait
                 self._shards[number] = Shard(
                     self._rows, number, own, spans=self._spans, limits=self._limits, counts=self.counts
                 )
@@ -199,70 +202,66 @@ class Watching:
         )
 
     async def _surely(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
-        """Have an insight in the log, once; as it stands there, where it says the same.
+        """Ensure that an insight is in the log, once; returns it as it is in the log, if that says the same.
 
-        What the log refuses (an ACL is missing) is told in the worker's log: the windows behind it are not to wait.
+        An insight that the log refuses (an ACL is missing) is logged by the worker: later windows must not wait for it.
         """
-        while True:
-            if not still_own():
-                raise GivenAwayError
-            try:
-                await self._written()
-                found = await self._find(insight, end_ms)
-                if found is not None:
-                    self.counts.found += 1
-                    # By another formula the same insight may have shown in other figures: the rows' own are right.
-                    return found if _alike(found, insight.data) else insight.data
-                if not still_own():
-                    raise GivenAwayError
-                await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
-            except LogRefusedError as error:
-                self.counts.refused += 1
-                logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
-                return insight.data
-            except LogError as error:
-                logger.warning("waiting for the log: %s", error)
-                await asyncio.sleep(RETRY_S)  # then look whether it is there
-                continue
-            logger.info("%s: %s %s", insight.tenant, insight.data.title, insight.data.description)
+        try:
+            return await until_answered(lambda: self._once(insight, end_ms, still_own))
+        except (LogRefusedError, LogReplacedError) as error:
+            self.counts.refused += 1
+            logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
             return insight.data
+
+    async def _once(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
+        if not still_own():
+            raise GivenAwayError
+        await self._written()
+        found = await self._find(insight, end_ms)
+        if found is not None:
+            self.counts.found += 1
+            # By another formula the same insight may have other figures: those of the rows are right.
+            return found if _alike(found, insight.data) else insight.data
+        if not still_own():
+            raise GivenAwayError
+        await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
+        logger.info("%s: %s %s", insight.tenant, insight.data.title, insight.data.description)
+        return insight.data
 
     async def _find(self, insight: Told, end_ms: int) -> Insight | None:
         """An insight in the log, if it is there.
 
-        No record that closes a window says a later time than ``ahead_ms`` after its own in the log: so the insight
-        was written after the window's end less that.
+        No record that closes a window has a time of its own more than ``ahead_ms`` after its time in the log: so the
+        insight was written after the window's end less that.
 
         Raises:
             LogError: the log cannot be read.
         """
         topic, key = topics.AI_INSIGHTS.name, insight.tenant.encode()
         at = Partition(topic, partition_for(key, self._log.partitions(topic)))
-        since_ms = end_ms - self._spans.ahead_ms - CLOCKS_MS
-        position, end = await self._log.offset_at(at, since_ms / 1000), (await self._log.bounds(at)).end
-        while position < end and (records := await self._log.read(at, position)):
-            for record in records:
+        span = await since(self._log, at, (end_ms - self._spans.ahead_ms) / 1000)
+        async with aclosing(each(self._log, span)) as records:
+            async for record in records:
                 if record.key == key and (found := _as(insight, record)) is not None:
                     return found
-            position = records[-1].offset + 1
         return None
 
     # -- the clock
 
     async def tick(self, own: set[int], generation: int, now: float) -> None:
-        """Write ticks for partitions whose windows are over by the clock, and which nothing else would close.
+        """Write ticks for partitions whose windows are over by the clock, and have no other record to close them.
 
         Args:
-            own: partitions of this worker, whose tables have been read.
-            generation: of the consumer group.
-            now: by the clock, in seconds since the epoch.
+            own: the partitions of this worker whose tables have been read.
+            generation: the generation of the consumer group.
+            now: the present time, in seconds since the epoch.
         """
         for number in own:
             shard = await self._shard(number, generation)
             for source in shard.behind(int(now * 1000)):
                 last = self._ticked_at.get((number, source), 0.0)
                 if now - last < TICK_AGAIN_S and shard.newest.get(source, 0) < int(last * 1000):
-                    continue  # it is not read yet
+                    continue  # the last tick is not read yet
                 event = encode(TICKS[source](utc_iso(now)), self._tenant)
                 try:
                     await self._log.append(INPUTS[source], number, event.key, event.value, event.headers)
@@ -274,7 +273,7 @@ class Watching:
 
 
 def _as(insight: Told, record: Record) -> Insight | None:
-    """A record as this insight, if that is what it is."""
+    """The insight in a record, if it is this one; else None."""
     try:
         event = envelope.decode(record.value)
         return data_of(event, type(insight.data)) if event.event_id == insight.event_id else None
@@ -283,13 +282,13 @@ def _as(insight: Told, record: Record) -> Insight | None:
 
 
 def _alike(one: Insight, other: Insight) -> bool:
-    """Whether two insights say the same, whenever it was seen, and whoever saw it."""
+    """Whether two insights say the same, without regard to when they were detected, and by which worker."""
     aside = {"detected_at", "rebuilt"}
     return one.model_dump(exclude=aside) == other.model_dump(exclude=aside)
 
 
 def _rebuilt(record: Record) -> QualityRebuilt | None:
-    """A record that asks for a swap; None for all others."""
+    """The request for a swap in a record; None for all others."""
     if (EVENT_TYPE, QualityRebuilt.EVENT_TYPE.encode()) not in record.headers:
         return None
     return data_of(envelope.decode(record.value), QualityRebuilt)

@@ -1,4 +1,4 @@
-"""What is added up in one window: integers only, so that it is the same in whichever order events come."""
+"""The figures added up in one window: integers only, so that the order of events makes no difference."""
 
 from dataclasses import dataclass, field, fields
 
@@ -11,7 +11,7 @@ from weir.insights.sketch import Sketch
 NANO = 1_000_000_000  # of a US dollar
 MICRO = 1_000_000  # of a signal's score and weight
 
-_GIVEN = {FeedbackSource.EXPLICIT, FeedbackSource.IMPLICIT}  # by clients; the others are guesses of Weir
+_GIVEN = {FeedbackSource.EXPLICIT, FeedbackSource.IMPLICIT}  # by clients; the other sources are guesses of Weir
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Window:
     priced: int = 0  # requests whose cost is known
     cost_nano: int = 0
     signals: int = 0
-    feedback: int = 0  # signals that stand for what a client said or did
+    feedback: int = 0  # signals from a client's word or action
     weight_micro: int = 0  # of all signals
     score_micro: int = 0  # the sum of score times weight
     input_counted: int = 0  # requests whose input tokens the LLM counted
@@ -49,7 +49,8 @@ class Window:
         if data.cost_usd is not None:
             self.priced += 1
             self.cost_nano += round(data.cost_usd * NANO)
-        if data.status != "completed":  # how long it took to fail, or until somebody gave up, says little of the model
+        # the time until a failure, or until a client gave up, says little about the model
+        if data.status != "completed":
             return
         if data.latency_ms is not None:
             self.latency.add(data.latency_ms)
@@ -64,37 +65,37 @@ class Window:
         self.score_micro += round(data.weight * data.score * MICRO)
 
     def merge(self, other: "Window") -> None:
-        """Count what the other has counted as well."""
+        """Add the counts of another window."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.latency.merge(other.latency)
         self.ttft.merge(other.ttft)
 
-    # -- figures; None where there is nothing to divide by
+    # -- figures; None where the divisor is 0
 
     @property
     def answered(self) -> int:
-        """Requests that the model ended: those that people or the clock ended are no errors of its."""
+        """Requests that the model ended: those that a client or the clock ended are not its errors."""
         return self.completed + self.failed
 
     @property
     def error_rate(self) -> float | None:
-        """Failed ones among those."""
+        """The share of failed requests among those that the model ended."""
         return self.failed / self.answered if self.answered else None
 
     @property
     def latency_p95_ms(self) -> float | None:
-        """Of completed requests."""
+        """The 95th percentile of the latency of completed requests."""
         return self.latency.quantile_ms(0.95)
 
     @property
     def cost_usd(self) -> float:
-        """Of all requests whose cost is known."""
+        """The cost of all requests whose cost is known."""
         return self.cost_nano / NANO
 
     @property
     def cost_per_request_usd(self) -> float | None:
-        """Of those."""
+        """The mean cost of requests whose cost is known."""
         return self.cost_usd / self.priced if self.priced else None
 
     @property
@@ -108,7 +109,7 @@ class Window:
         return self.feedback / self.completed if self.completed else None
 
     def figures(self) -> Json:
-        """All of them, for people."""
+        """All figures, for people."""
         return {
             "requests": {name: getattr(self, name) for name in ("completed", "failed", "cancelled", "expired")},
             "error_rate": self.error_rate,
@@ -133,7 +134,7 @@ class Window:
 
     @classmethod
     def from_flat(cls, values: list[int | list[int]]) -> "Window":
-        """From what ``flat`` gave. Fields that came later are at the end, and empty."""
+        """The window that ``flat`` was called on. Fields of later versions are at the end, and empty."""
         return cls(*(Sketch(value) if isinstance(value, list) else value for value in values))  # type: ignore[arg-type]
 
 
@@ -141,7 +142,7 @@ _COUNTS = tuple(each.name for each in fields(Window) if each.name not in {"laten
 
 
 def _counted(tokens: int, requests: int) -> int | None:
-    """A sum of tokens; None where none were counted. Windows of former versions know the sum only."""
+    """A sum of tokens; None if no tokens were counted. Windows of former versions hold only the sum."""
     return tokens if requests or tokens else None
 
 

@@ -1,4 +1,4 @@
-"""Insights for people: title, description and what to do, from a verdict."""
+"""Words insights for people: title, description and advice, from a verdict."""
 
 import hashlib
 from typing import Final
@@ -42,24 +42,24 @@ _ADVICE: Final = {
 
 
 def insight_id(name: str, kind: InsightType, start_ms: int) -> str:
-    """The same for a breach and its end, whoever tells it."""
+    """The id of an insight: the same for a breach and its end, whichever worker finds it."""
     return f"ins-{hashlib.sha256(f'{name}|{kind}|{start_ms}'.encode()).hexdigest()[:32]}"
 
 
 def event_id(data: InsightRaised | InsightCleared) -> str:
-    """The event's, which is one of its insight and status."""
+    """The event id: one for each insight and status."""
     return derived_id("insight", data.insight_id, str(data.status))
 
 
 def raised(name: str, verdict: Verdict, start_ms: int, end_ms: int, detected_ms: int) -> InsightRaised:
-    """The insight that something is wrong.
+    """The insight of a breach that begins.
 
     Args:
         name: tenant:model.
-        verdict: what is wrong.
-        start_ms: of the window that shows it.
-        end_ms: its end.
-        detected_ms: when that was seen.
+        verdict: the breach.
+        start_ms: the start of the window that shows it.
+        end_ms: the end of that window.
+        detected_ms: when the breach was detected.
     """
     model = name.partition(":")[2]
     return InsightRaised(
@@ -83,7 +83,7 @@ def raised(name: str, verdict: Verdict, start_ms: int, end_ms: int, detected_ms:
 
 
 def cleared(verdict: Verdict, since: InsightRaised, start_ms: int, end_ms: int) -> InsightCleared:
-    """The insight that it is over; ``since`` is the one that it was wrong."""
+    """The insight of a breach that is over; ``since`` is the one that raised it."""
     told = since.model_dump()
     told |= {
         "status": InsightStatus.RESOLVED,
@@ -102,7 +102,7 @@ def cleared(verdict: Verdict, since: InsightRaised, start_ms: int, end_ms: int) 
 
 
 def withdrawn(since: InsightRaised) -> InsightCleared:
-    """The insight that it never was, by what is known now."""
+    """The insight that retracts a breach, which the rebuilt window does not show."""
     told = since.model_dump()
     told |= {
         "status": InsightStatus.RESOLVED,

@@ -1,6 +1,6 @@
-"""Which tables and columns the SQL of an answer reads and writes. Pure: no I/O, no state, and nothing is logged.
+"""Finds the tables and columns that the SQL of an answer reads and writes. Pure: no I/O, no state, no logging.
 
-What it costs is processor time in pure Python, in one piece: call it off the event loop. Measured on one core: half a
+The cost is processor time in pure Python, in one piece: call it off the event loop. Measured on one core: half a
 millisecond for a query of 100 characters, about 1 s for one of 64 KiB, 1.9 s for the worst of that size that was found
 (a list of 32,000 tables, in BigQuery's dialect), and 4 s, ``Limits.cpu_s``, for the worst answer. A thread shares the
 interpreter with the event loop: it slows the loop down for as long, but does not stop it.
@@ -24,19 +24,19 @@ logging.getLogger("sqlglot").addFilter(lambda _record: False)  # it quotes the S
 def queries(
     text: str, tool_arguments: Iterable[str] = (), *, dialect: str = "trino", limits: Limits | None = None
 ) -> Lineage:
-    """The queries in an answer: in fenced blocks of its Markdown, and in the arguments of its tool calls.
+    """Find the queries in an answer: in fenced blocks of its Markdown, and in the arguments of its tool calls.
 
     Args:
         text: the answer.
         tool_arguments: the ``arguments`` of each tool call, JSON as the model wrote it.
-        dialect: what is spoken where nobody says; one of ``weir.lineage.dialects.KNOWN``.
-        limits: of what is read; what is beyond is left out and counted.
+        dialect: the dialect of SQL that names none; one of ``weir.lineage.dialects.KNOWN``.
+        limits: limits of reading; text beyond them is left out and counted.
 
     Returns:
-        Each query once. What is no SQL, or broken, is left out without a word.
+        Each query once. Text that is not SQL, or broken SQL, is left out silently.
 
     Raises:
-        ValueError: the dialect is unknown. Nothing that an answer holds raises anything.
+        ValueError: the dialect is unknown. The content of an answer never raises.
     """
     if dialect not in KNOWN:
         raise ValueError(f"unknown SQL dialect: {dialect!r}")
@@ -44,18 +44,18 @@ def queries(
 
 
 class _Search:
-    """One answer."""
+    """The search through one answer."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._budget = Budget(limits.cpu_s)
         self._chars = limits.answer_chars
         self._found: list[Query] = []
-        self._seen: set[tuple[object, ...]] = set()  # shown in the text what a tool was called with: one query
+        self._seen: set[tuple[object, ...]] = set()  # a query in the text that a tool call repeats counts once
         self._large = self._many = self._complex = 0
 
     def run(self, texts: Iterable[Candidate]) -> Lineage:
-        """Read what may be SQL."""
+        """Read the texts that may be SQL."""
         for candidate in texts:
             if len(self._found) >= self._limits.queries:
                 self._many += 1
@@ -81,7 +81,7 @@ class _Search:
             except TooComplexError:
                 self._complex += 1
                 query = None
-            except Exception:  # noqa: BLE001 -- a parser's bug about what a model wrote; its message quotes the SQL
+            except Exception:  # noqa: BLE001 -- a bug of the parser; its message would quote the SQL
                 query = None
             if query is not None:
                 self._found.append(query)

@@ -1,4 +1,4 @@
-"""A process that reads questions from its input and answers them, a line of JSON each; it ends with its input.
+"""The process that reads questions from its input and answers them, a line of JSON each; it ends with its input.
 
 {"text": …, "tool_arguments": […], "dialect": …}  ->  a ``weir.lineage.model.Lineage``
 """
@@ -10,11 +10,11 @@ import orjson
 
 from weir.lineage import queries
 
-NICE = 10  # whoever waits for an answer's tokens comes first
+NICE = 10  # a worker's answers come first
 
 
 def main() -> None:
-    """Answer until there is nothing more to be asked."""
+    """Answer questions until the input ends."""
     os.nice(NICE)
     for line in sys.stdin.buffer:
         question = orjson.loads(line)

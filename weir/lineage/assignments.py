@@ -1,4 +1,4 @@
-"""Columns that get values: SET in an UPDATE, and the branches of a MERGE."""
+"""Finds the columns that get values: SET in an UPDATE, and the branches of a MERGE."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def _assigned(left: exp.Expr, right: exp.Expr, scope: Scope) -> list[Output]:
 
 
 def when_branch(then: exp.Expr | None, source: Relation, scope: Scope) -> list[Output]:
-    """What one WHEN of a MERGE writes: an UPDATE, an INSERT, or nothing."""
+    """The columns that one WHEN of a MERGE writes: an UPDATE, an INSERT, or none."""
     if isinstance(then, exp.Update):
         evaluate_where(then, scope)
         given = then.args.get("expressions")

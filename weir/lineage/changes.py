@@ -1,4 +1,4 @@
-"""What a statement writes: INSERT, UPDATE, DELETE, MERGE, and CREATE … AS."""
+"""Finds what a statement writes: INSERT, UPDATE, DELETE, MERGE, and CREATE … AS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ from weir.lineage.tables import NoQueryError, add_join, add_source, table_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a statement does, and the columns it is done to."""
+    """The kind of a statement, and the table and columns that it writes."""
 
     kind: StatementKind
     target: str | None
     outputs: Sequence[Output]
-    returned: Sequence[Output] = ()  # by RETURNING, to the query around it
+    returned: Sequence[Output] = ()  # of RETURNING, for the query around the statement
 
 
 def outputs(tree: exp.Expr, scope: Scope) -> Sequence[Output]:
-    """What a query gives, or a statement by its RETURNING; see ``change``."""
+    """The columns of a query's result, or of a statement's RETURNING; see ``change``."""
     return change(tree, scope).returned if isinstance(tree, exp.DML) else selects.query_outputs(tree, scope)
 
 
 def change(tree: exp.Expr, scope: Scope) -> Change:
-    """What a statement does; of a query: what it gives, and the table that SELECT … INTO makes of it.
+    """The change that a statement makes; for a query: its result columns, and the table of a SELECT … INTO.
 
     Raises:
-        NoQueryError: it is no statement about data, or something in it is not understood.
-        TooComplexError: out of steps.
+        NoQueryError: the text is no statement about data, or a part of it is not understood.
+        TooComplexError: the steps are used up.
     """
     if isinstance(tree, exp.Query):
         made = selects.query_outputs(tree, scope)
@@ -121,9 +121,9 @@ def _delete(tree: exp.Delete, scope: Scope) -> Change:
 
 
 def _target(node: exp.Expr, scope: Scope) -> str | None:
-    """The table that is written; a FROM clause may have named it already. It is read only where a column of it is."""
+    """The table that is written; a FROM clause may have named it already. It is read only if a column of it is."""
     name = table_name(node)
-    if name.casefold() in scope.ctes:  # T-SQL writes through them
+    if name.casefold() in scope.ctes:  # T-SQL writes through CTEs
         add_source(node, scope)
         return None
     known = next((r for r in scope.relations if r.name == name.casefold() and r.table), None)

@@ -1,12 +1,12 @@
-"""How dialects are called in Markdown, and what they do differently from each other."""
+"""The names of dialects in Markdown, and the differences between dialects."""
 
 from sqlglot.dialects.dialect import Dialects
 
 KNOWN = frozenset(dialect.value for dialect in Dialects) - {"", "dax", "prql", "solr", "tableau"}
-"""sqlglot's names, without languages that are not SQL."""
+"""sqlglot's names of dialects, without languages that are not SQL."""
 
 DEFAULT = frozenset({"", "sql"})
-"""Languages of a fence that leave the dialect open."""
+"""Languages of a fence that do not name a dialect."""
 
 _ALIASES = {
     "googlesql": "bigquery",
@@ -32,15 +32,15 @@ _ALIASES = {
 }
 
 FROM_FIRST = frozenset({"duckdb"})
-"""Where a query may begin with FROM."""
+"""Dialects in which a query may begin with FROM."""
 
 LATERAL_ALIASES = frozenset(
     {"clickhouse", "databricks", "duckdb", "hive", "redshift", "snowflake", "spark", "teradata"}
 )
-"""Where a SELECT may use the aliases that it defines, in later expressions and in WHERE."""
+"""Dialects in which a SELECT may use the aliases that it defines, in later expressions and in WHERE."""
 
 RECURSIVE_BY_NATURE = frozenset({"fabric", "oracle", "snowflake", "teradata", "tsql"})
-"""Where a CTE may be recursive without being called so."""
+"""Dialects in which a CTE may be recursive without the word RECURSIVE."""
 
 
 AGGREGATES = frozenset(
@@ -51,11 +51,11 @@ AGGREGATES = frozenset(
         *("TDIGEST_AGG", "TRY_AVG", "TRY_SUM", "XMLAGG"),
     }
 )
-"""Aggregate functions that sqlglot takes for any function."""
+"""Aggregate functions that sqlglot does not know as such."""
 
 
 def dialect_of(language: str) -> str | None:
-    """The dialect that a language's name stands for; None if it is none."""
+    """The dialect that a fence's language names; None if it names none."""
     name = language.casefold()
     name = _ALIASES.get(name, name)
     return name if name in KNOWN else None

@@ -1,4 +1,4 @@
-"""What the value of an expression is made of."""
+"""Finds the columns from which the value of an expression is made."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,17 +11,17 @@ from weir.lineage.scopes import Role, Scope
 
 
 class Value(NamedTuple):
-    """Columns, and how they come together."""
+    """The columns in a value, and how they are combined."""
 
     inputs: Inputs
     kind: Kind
 
 
 def evaluate(expression: exp.Expr, scope: Scope, role: Role = Role.VALUE) -> Value:
-    """What an expression is made of; what it reads is noted for ``role``. Each is evaluated once: queries are in it.
+    """Evaluate an expression; its columns are noted for ``role``. Call it once per expression: it may contain queries.
 
     Raises:
-        TooComplexError: out of steps.
+        TooComplexError: the steps are used up.
     """
     inner = bare(expression)
     inputs: set[Inputs] = set()
@@ -49,7 +49,7 @@ def evaluate(expression: exp.Expr, scope: Scope, role: Role = Role.VALUE) -> Val
 
 
 def bare(expression: exp.Expr) -> exp.Expr:
-    """Without its alias and parentheses."""
+    """An expression without its alias and parentheses."""
     while isinstance(expression, (exp.Alias, exp.Paren, exp.Aliases)):
         expression = expression.this
     return expression
@@ -70,7 +70,7 @@ def _leaf(part: exp.Expr, scope: Scope) -> Sequence[Output]:
         return scope.query(part, scope.inside())
     if isinstance(part, exp.Star):
         if isinstance(part.parent, exp.Count):
-            return []  # it counts rows and reads nothing
+            return []  # it counts rows and reads no column
         return scope.star()
     return starred(part, scope) if isinstance(part.this, exp.Star) else [scope.resolve(part)]
 
@@ -98,14 +98,14 @@ def aggregates(part: exp.Expr) -> bool:
 
 
 def function_name(function: exp.Expr) -> str:
-    """In upper case: sqlglot's name, which most dialects share, or what is written where it knows none."""
+    """The function's name in upper case: sqlglot's, which most dialects share, or the written one if it knows none."""
     if isinstance(function, (exp.Anonymous, exp.AnonymousAggFunc)):
         return function.name.upper()
     return function.sql_name() if isinstance(function, exp.Func) else type(function).__name__.upper()
 
 
 def names(expression: exp.Expr | None) -> tuple[str, ...]:
-    """The columns that are named in an expression, in the order of the text, each once; not those of its queries."""
+    """The columns that an expression names, in the order of the text, each once; without those of its subqueries."""
     found: dict[str, None] = {}
     stack = [expression] if expression is not None else []
     while stack:

@@ -1,4 +1,4 @@
-"""Where SQL may be in an answer: fenced blocks of its Markdown, and strings in the arguments of its tool calls.
+"""Finds texts in an answer that may be SQL: fenced blocks of its Markdown, and strings in tool call arguments.
 
 Fences are CommonMark's, backticks or tildes, but indented as deep as they like, in lists and in quotations: models
 write them so. One that is never closed counts too, as an answer may be cut.
@@ -25,11 +25,11 @@ class Candidate(NamedTuple):
 
     sql: str
     dialect: str
-    labelled: bool  # somebody said it is SQL: a fence's language, an argument's name
+    labelled: bool  # the answer calls it SQL: by a fence's language or an argument's name
 
 
 def candidates(text: str, tool_arguments: Iterable[str], dialect: str) -> Iterator[Candidate]:
-    """What may be SQL, in the order of the text, then of the tool calls."""
+    """The texts that may be SQL, in the order of the text, then of the tool calls."""
     for language, body in _fences(text):
         named = dialect if language in DEFAULT else dialect_of(language)
         if named and (language or _may_be_sql(body, dialect)):
@@ -39,7 +39,7 @@ def candidates(text: str, tool_arguments: Iterable[str], dialect: str) -> Iterat
 
 
 def _fences(text: str) -> Iterator[tuple[str, str]]:
-    """Language, in small letters, and content of each fenced block."""
+    """Language, in lower case, and content of each fenced block."""
     lines = iter(text.split("\n"))
     for line in lines:
         opening = _OPENING.match(line.rstrip("\r"))
@@ -62,7 +62,7 @@ def _fences(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _strings(arguments: str, dialect: str) -> Iterator[Candidate]:
-    """Strings in the arguments of one call, at any depth. A ``dialect`` beside one says in which it is written."""
+    """Strings in the arguments of one call, at any depth. A ``dialect`` beside a string names its dialect."""
     try:
         value = orjson.loads(arguments)
     except orjson.JSONDecodeError:
@@ -81,5 +81,5 @@ def _strings(arguments: str, dialect: str) -> Iterator[Candidate]:
 
 
 def _may_be_sql(text: str, dialect: str) -> bool:
-    """Whether it begins as a statement does. Cheap, so that the arguments that write a file are not parsed."""
+    """Whether a text begins as a statement does. Cheap, so that arguments that hold a file are not parsed."""
     return bool(_BEGINNING.match(text)) or (dialect in FROM_FIRST and bool(_FROM.match(text)))

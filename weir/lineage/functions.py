@@ -1,4 +1,4 @@
-"""Relations that are made of values: UNNEST, table functions, PIVOT."""
+"""Relations that are made from values: UNNEST, table functions, PIVOT."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from weir.lineage.scopes import Scope
 
 
 def evaluate_all(expressions: Sequence[exp.Expr], scope: Scope) -> Value:
-    """Several expressions that go into one value."""
+    """Evaluate several expressions that make one value."""
     found = [evaluate(expression, scope) for expression in expressions]
     inputs = NOTHING.union(*(value.inputs for value in found))
     return Value(inputs, max((value.kind for value in found), default=Kind.LITERAL))
 
 
 def unnest(node: exp.Unnest, columns: Sequence[str], scope: Scope) -> Relation:
-    """UNNEST: a column per array; or any columns, of all of them."""
+    """UNNEST: one column per array; if the numbers differ, each column is made from all arrays."""
     arrays = [evaluate(expression, scope) for expression in node.expressions]
     together = NOTHING.union(*(array.inputs for array in arrays))
     one_each = len(arrays) == len(columns)
@@ -45,7 +45,7 @@ def array_join(array: exp.Expr, scope: Scope) -> Relation:
 
 
 def function(node: exp.Expr, columns: Sequence[str], scope: Scope) -> Relation:
-    """A table function: its columns are made of its arguments."""
+    """A table function: its columns are made from its arguments."""
     value = evaluate(node.this, scope)
     _note_unnest(node.this, scope)
     return _relation(node, [_made(name, value.inputs) for name in columns], value.inputs)
@@ -69,7 +69,7 @@ def _note_unnest(node: exp.Expr, scope: Scope) -> None:
 
 
 def pivoted(pivot: exp.Expr, relation: Relation, columns: Sequence[str], scope: Scope) -> Relation:
-    """PIVOT: a column per value, made by aggregations; UNPIVOT: two columns that others became. The rest stays."""
+    """PIVOT: a column per value, made by aggregations; UNPIVOT: two columns made from others. Other columns stay."""
     before = scope.inside()
     before.relations.append(relation)
     fields = pivot.args.get("fields") or ()

@@ -1,7 +1,7 @@
-"""What one answer may cost.
+"""Limits on the cost of one answer.
 
-SQL parsers go back and try again: each array literal around another doubles what sqlglot's costs, so 16 take a second,
-and 32 would take a day. What bounds that is a count of the parser's steps, and of ours after it; sizes alone do not.
+SQL parsers go back and try again: each array literal around another doubles sqlglot's cost, so 16 take a second, and 32
+would take a day. A count of the parser's steps, and of Weir's steps after it, bounds that; sizes alone do not.
 """
 
 import time
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what is read and what is given."""
+    """Limits on the text that is read and the lineage that is returned."""
 
-    query_chars: int = 65_536  # of a fence or an argument; longer ones are not looked at
-    answer_chars: int = 131_072  # of all that is parsed for one answer
+    query_chars: int = 65_536  # of a fence or an argument; longer ones are not read
+    answer_chars: int = 131_072  # of all text that is parsed for one answer
     queries: int = 32  # per answer
     depth: int = 24  # of brackets and CASEs within each other: Python's stack holds about 40 of the parser's
     columns: int = 5_000  # entries in the lineage of one query, inputs included; they are published, so: bytes
-    cpu_s: float = 4.0  # of one answer; far above what the other limits let through, but who knows all parsers
-    sql_chars: int = 16_384  # of a query's text that are given
+    cpu_s: float = 4.0  # of one answer; far above what the other limits let through, in case a parser has a worse case
+    sql_chars: int = 16_384  # the most of a query's text that is returned
 
 
 class TooComplexError(Exception):
-    """A statement is beyond a limit on nesting, steps or columns."""
+    """A statement exceeds a limit on nesting, steps or columns."""
 
 
 class Budget:
-    """Steps that may be taken, refilled for each statement, within the processor time of one answer."""
+    """Steps of reading, refilled for each statement, within the processor time of one answer."""
 
     _CLOCK_EVERY = 64
 
@@ -40,10 +40,10 @@ class Budget:
         self._steps = steps
 
     def spend(self, steps: int = 1) -> None:
-        """Take steps.
+        """Use up steps.
 
         Raises:
-            TooComplexError: there are none left.
+            TooComplexError: no steps, or no time, are left.
         """
         self._steps -= steps
         self._look -= 1

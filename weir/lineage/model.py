@@ -1,4 +1,4 @@
-"""What is known of a query: the shapes that are published, with their JSON Schema. All are frozen.
+"""The shapes in which the lineage of a query is published, with their JSON Schema. All are frozen.
 
 Names of tables and columns are as written in the query, without quotes. ``*`` stands for all columns of a table.
 """
@@ -15,7 +15,7 @@ class _Shape(BaseModel):
 Names = tuple[str, ...]
 
 LineageKind = Literal["literal", "direct", "star", "expression", "aggregation", "window"]
-"""From the weakest to the strongest: of what a column goes through on its way, the strongest is told."""
+"""From the weakest to the strongest: the strongest step on a column's way is reported."""
 
 StatementKind = Literal["select", "insert", "create_table", "create_view", "update", "delete", "merge"]
 
@@ -31,26 +31,24 @@ class QueryText(_Shape):
 
 
 class Source(_Shape):
-    """A table that is read. The names of CTEs and subqueries are none."""
+    """A table that is read. Names of CTEs and subqueries are not tables."""
 
     table: str = Field(description="catalog.schema.table, as far as it was written.")
-    columns_read: Names = Field(description="Every column that is used anywhere, sorted; `*` for all.")
+    columns_read: Names = Field(description="Every column that is used anywhere, sorted; `*` for all columns.")
     filter_columns: Names = Field(
-        description="Those that decide which rows count: in WHERE, HAVING, QUALIFY or FILTER, sorted."
+        description="Columns that decide which rows count: in WHERE, HAVING, QUALIFY or FILTER, sorted."
     )
-    join_columns: Names = Field(description="Those in a join's ON or USING, or a MERGE's ON, sorted.")
+    join_columns: Names = Field(description="Columns in a join's ON or USING, or a MERGE's ON, sorted.")
 
 
 class Aggregation(_Shape):
     """An aggregate function."""
 
     type: Literal["aggregation"] = "aggregation"
-    function: str = Field(description="In upper case, by the name that it has in most dialects.")
+    function: str = Field(description="The function's name in upper case, by the name that it has in most dialects.")
     distinct: bool = Field(description="Whether equal values count once.")
-    input_column: str | None = Field(
-        description="The only column that goes in; `*` for rows; null for none or several."
-    )
-    input_columns: Names = Field(description="All columns that go in, in the order of the text.")
+    input_column: str | None = Field(description="The only input column; `*` for rows; null for none or several.")
+    input_columns: Names = Field(description="All input columns, in the order of the text.")
     output_alias: str | None = Field(description="Name of the output column that it is part of; null if it has none.")
 
 
@@ -65,7 +63,7 @@ class Window(_Shape):
     """A function with an OVER clause."""
 
     type: Literal["window"] = "window"
-    function: str = Field(description="In upper case, by the name that it has in most dialects.")
+    function: str = Field(description="The function's name in upper case, by the name that it has in most dialects.")
     input_columns: Names = Field(description="The columns in its arguments.")
     partition_by: Names = Field(description="The columns in PARTITION BY.")
     order_by: Names = Field(description="The columns in ORDER BY.")
@@ -82,7 +80,7 @@ class Join(_Shape):
 
 
 class Unnest(_Shape):
-    """Rows made of the elements of a value: UNNEST, FLATTEN, EXPLODE and table functions of columns."""
+    """Rows made from the elements of a value: UNNEST, FLATTEN, EXPLODE and table functions of columns."""
 
     type: Literal["unnest"] = "unnest"
     columns: Names = Field(description="The columns whose values are taken apart.")
@@ -92,7 +90,7 @@ class Distinct(_Shape):
     """A SELECT DISTINCT."""
 
     type: Literal["distinct"] = "distinct"
-    columns: Names = Field(description="Those of DISTINCT ON; empty if whole rows are compared.")
+    columns: Names = Field(description="The columns of DISTINCT ON; empty if whole rows are compared.")
 
 
 class SetOperation(_Shape):
@@ -112,7 +110,7 @@ class InputColumn(_Shape):
     """A column of a table."""
 
     table: str | None = Field(
-        description="Null where the query alone does not tell which of several tables the column is of."
+        description="The table; null where the query alone does not say which of several tables has the column."
     )
     column: str = Field(description="Its name; `*` for all columns.")
 
@@ -124,9 +122,9 @@ class ColumnLineage(_Shape):
         description="Its name; for INSERT, UPDATE and MERGE the target's column; `*` for all columns of the inputs; "
         "null for an expression without a name."
     )
-    inputs: tuple[InputColumn, ...] = Field(description="The columns whose values it is made of, sorted.")
+    inputs: tuple[InputColumn, ...] = Field(description="The columns from whose values it is made, sorted.")
     kind: LineageKind = Field(
-        description="`literal` is made of no column, `direct` is a copy or a rename. Of several steps it is the "
+        description="`literal` uses no column, `direct` is a copy or a rename. Of several steps it is the "
         "strongest: window, aggregation, expression."
     )
 
@@ -135,25 +133,25 @@ class Query(_Shape):
     """One statement."""
 
     query: QueryText = Field(description="The statement.")
-    statement: StatementKind = Field(description="What it does.")
+    statement: StatementKind = Field(description="The kind of statement.")
     target: str | None = Field(description="The table that it writes; null for a SELECT.")
     sources: tuple[Source, ...] = Field(description="The tables that it reads, sorted.")
     transformations: tuple[Transformation, ...] = Field(
-        description="What happens to rows, inner queries first; within one: joins, aggregations, grouping, windows."
+        description="Operations on rows, inner queries first; within one: joins, aggregations, grouping, windows."
     )
     column_lineage: tuple[ColumnLineage, ...] = Field(description="One entry per output column, in their order.")
 
 
 class Skipped(_Shape):
-    """How many statements, or texts that may hold some, were left out because they are beyond a limit."""
+    """How many statements, or texts that may hold some, were left out because they exceed a limit."""
 
     too_large: int = Field(default=0, description="Longer than a query may be, or beyond what is read of one answer.")
-    too_many: int = Field(default=0, description="Texts that came after as many queries as are read of one answer.")
+    too_many: int = Field(default=0, description="Texts after as many queries as are read of one answer.")
     too_complex: int = Field(default=0, description="Nested too deep, or too costly to read, or with too many columns.")
 
 
 class Lineage(_Shape):
-    """What was found in one answer."""
+    """The queries found in one answer."""
 
     queries: tuple[Query, ...] = Field(description="In the order of the text, then of the tool calls; each once.")
-    skipped: Skipped = Field(description="What was left out.")
+    skipped: Skipped = Field(description="Counts of statements that were left out.")

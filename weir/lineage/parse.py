@@ -1,4 +1,4 @@
-"""From one statement to what is known of it."""
+"""Reads the lineage of one statement."""
 
 from sqlglot import Token, exp
 
@@ -11,7 +11,7 @@ from weir.lineage.relations import Kind, Output
 from weir.lineage.scopes import Reading, Scope
 from weir.lineage.tables import NoQueryError
 
-_STEPS_PER_TOKEN = 10  # a walk through a tree, several times over
+_STEPS_PER_TOKEN = 10  # one walk through a tree, several times over
 _STEPS_MORE = 100_000  # and columns that are passed on from query to query
 
 _KINDS: dict[Kind, LineageKind] = {
@@ -25,10 +25,10 @@ _KINDS: dict[Kind, LineageKind] = {
 
 
 def read(candidate: Candidate, tokens: list[Token], limits: Limits, budget: Budget) -> Query | None:
-    """What is known of a statement, given by its tokens; None if it is none that tells something.
+    """The lineage of a statement, given by its tokens; None if it is not one that reads or writes tables.
 
     Raises:
-        TooComplexError: it is beyond a limit.
+        TooComplexError: the statement exceeds a limit.
     """
     try:
         tree = statements.parse(tokens, candidate.sql, candidate.dialect, depth=limits.depth, budget=budget)
@@ -51,7 +51,7 @@ def read(candidate: Candidate, tokens: list[Token], limits: Limits, budget: Budg
 
 
 def _surely_sql(tree: exp.Expr) -> bool:
-    """Whether a text that nobody called SQL is some: it changes data, or reads from somewhere."""
+    """Whether a text that the answer does not call SQL is SQL: it changes data, or reads from a table."""
     return not isinstance(tree, exp.Query) or tree.find(exp.From) is not None
 
 

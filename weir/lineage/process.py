@@ -1,4 +1,4 @@
-"""SQL is parsed in a process beside the worker: it is processor time in one piece, and an answer must not wait for it.
+"""Parses SQL in a process beside the worker: parsing takes processor time in one piece, and no answer must wait for it.
 
 One line of JSON goes in, one comes out (``weir/lineage/__main__.py``). The process is started with the first answer
 that has SQL in it, is killed when one takes too long, and ends by itself when the worker does.
@@ -16,18 +16,18 @@ from weir.envelope import Json
 
 logger = logging.getLogger(__name__)
 
-PARSE_S = 10.0  # for one answer, its turn included: the offset of its request waits for so long
+PARSE_S = 10.0  # for one answer, including the wait for its turn: the offset of its request waits for so long
 STOP_S = 2.0
-LINE_MAX_BYTES = 64 * 1024 * 1024  # of what comes back
+LINE_MAX_BYTES = 64 * 1024 * 1024  # the most that the process may send back
 WAITING_MAX = 200  # answers that wait for their turn
 
 
 class NotParsedError(Exception):
-    """An answer could not be looked at; the message tells why, and never what it says."""
+    """An answer could not be parsed; the message says why, and never quotes the answer."""
 
 
 class SqlProcess:
-    """Parses for one worker, one answer at a time."""
+    """Parses answers for one worker, one at a time."""
 
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
@@ -36,13 +36,13 @@ class SqlProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def queries(self, text: str, tool_arguments: Sequence[str]) -> list[Json]:
-        """The queries in an answer, each a ``weir.lineage.model.Query`` as JSON.
+        """Find the queries in an answer, each a ``weir.lineage.model.Query`` as JSON.
 
         Raises:
-            NotParsedError: too many wait already, or it took too long.
+            NotParsedError: too many answers wait already, or parsing took too long.
         """
         if self._waiting >= WAITING_MAX:
-            raise NotParsedError("too many wait already")
+            raise NotParsedError("too many answers wait already")
         self._waiting += 1
         try:
             async with asyncio.timeout(PARSE_S), self._turn:
@@ -61,16 +61,16 @@ class SqlProcess:
         try:
             process = self._process or await self._start()
             if process.stdin is None or process.stdout is None:
-                raise NotParsedError("it has no pipes")
+                raise NotParsedError("the parser process has no pipes")
             process.stdin.write(orjson.dumps(question) + b"\n")
             await process.stdin.drain()
             line = await process.stdout.readuntil(b"\n")
             return list(orjson.loads(line)["queries"])
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             await self.close()
-            raise NotParsedError(f"{type(error).__name__}; the parser starts anew") from None
+            raise NotParsedError(f"{type(error).__name__}; the parser is restarted") from None
         except asyncio.CancelledError:
-            # Its answer would be taken for that of the next question.
+            # A late answer would be taken for that of the next question.
             await self.close()
             raise
 
@@ -83,7 +83,7 @@ class SqlProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             limit=LINE_MAX_BYTES,
-            start_new_session=True,  # Ctrl-C is the worker's to handle
+            start_new_session=True,  # Ctrl-C is for the worker alone
         )
         return self._process
 
@@ -95,4 +95,4 @@ class SqlProcess:
             async with asyncio.timeout(STOP_S):
                 await process.wait()
         except TimeoutError:
-            logger.warning("the SQL parser's process %d does not end", process.pid)
+            logger.warning("the SQL parser's process %d has not ended after it was killed", process.pid)

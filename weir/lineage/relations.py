@@ -1,4 +1,4 @@
-"""What stands in a FROM clause, and the columns it has. Names are compared without regard to case and quotes."""
+"""Relations of a FROM clause, and their columns. Names are compared without regard to case and quotes."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
-    """How a value comes about; the greatest of several steps is told."""
+    """How a value is made; of several steps the greatest counts."""
 
     LITERAL = 0
     DIRECT = 1
@@ -17,7 +17,7 @@ class Kind(IntEnum):
 
 
 class Ref(NamedTuple):
-    """A column of a table, or of nobody knows which."""
+    """A column of a table; the table is unknown if the query does not show it."""
 
     table: str | None
     column: str
@@ -28,7 +28,7 @@ NOTHING: Inputs = frozenset()
 
 
 class Output(NamedTuple):
-    """A column that a query gives. A star is named ``*``."""
+    """A column of a query's result. A star is named ``*``."""
 
     name: str | None
     inputs: Inputs
@@ -42,12 +42,12 @@ class Relation:
         self, name: str, outputs: Sequence[Output] = (), *, table: str | None = None, anything: Inputs | None = None
     ) -> None:
         self.name = name.casefold()
-        self.table = table  # any column that is not in `outputs` is its own
+        self.table = table  # any column that is not in `outputs` belongs to it
         self.outputs = outputs
-        self.anything = anything  # what any other column is made of: a function's
-        self.function = False  # of the FROM clause
+        self.anything = anything  # the inputs of any other column: of a function
+        self.function = False  # whether it is a function of the FROM clause
         self.hidden = False  # the right side of a semi or anti join: not in a star
-        self.merged: set[str] = set()  # columns that USING made one with the left side's
+        self.merged: set[str] = set()  # columns that USING has merged with those of the left side
         self._named: dict[str, Output] = {}
         for output in outputs:
             if output.name is not None and output.kind is not Kind.STAR:
@@ -56,15 +56,15 @@ class Relation:
 
     @property
     def open(self) -> bool:
-        """Whether it may have columns that the query does not show."""
+        """Whether the relation may have columns that the query does not show."""
         return self.table is not None or bool(self._stars) or self.anything is not None
 
     def known(self, name: str) -> Output | None:
-        """A column that it has for sure."""
+        """A column that the relation is known to have."""
         return self._named.get(name.casefold())
 
     def column(self, name: str) -> Output:
-        """A column by its name; one that is in none or in one of several tables has no table."""
+        """A column by its name; a column that no relation or several relations may have has no table."""
         known = self.known(name)
         if known is not None:
             return known
@@ -78,7 +78,7 @@ class Relation:
         return unknown(name)
 
     def star(self) -> list[Output]:
-        """What ``*`` gives."""
+        """The columns that ``*`` stands for."""
         own = [] if self.table is None else [Output("*", frozenset({Ref(self.table, "*")}), Kind.STAR)]
         if self.anything is not None:
             own = [Output("*", self.anything, Kind.STAR)]
@@ -86,12 +86,12 @@ class Relation:
 
 
 def unknown(name: str) -> Output:
-    """A column of nobody knows which table."""
+    """A column whose table is unknown."""
     return Output(name, frozenset({Ref(None, name)}), Kind.DIRECT)
 
 
 def renamed(outputs: Sequence[Output], names: Sequence[str]) -> list[Output]:
-    """Outputs under other names, by their place. What comes after a star may be any of its columns."""
+    """Outputs under other names, by their place. A name after a star may stand for any of its columns."""
     first_star = next((place for place, output in enumerate(outputs) if output.kind is Kind.STAR), None)
     if first_star is None or first_star >= len(names):
         found = [output._replace(name=name) for output, name in zip(outputs, names, strict=False)]

@@ -1,8 +1,8 @@
-"""Which column a name means: what a query sees, and how a name finds its way through it.
+"""Finds the column that a name means: the relations that a query sees, and the search through them.
 
 sqlglot's ``qualify`` is not used. It changes names to the dialect's case, writes aliases out again and again, and gives
-up on a query where one column may be of several tables, which is the rule where nobody knows the catalog. Here such a
-column has no table, and the others have theirs.
+up on a query where one column may be of several tables, which is the rule without a catalog. Here such a column has no
+table, and the others have theirs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from weir.lineage.relations import Inputs, Kind, Output, Relation, unknown
 
 @dataclass(slots=True)
 class Columns:
-    """What is read of a table."""
+    """The columns of a table that are read."""
 
     read: set[str] = field(default_factory=set)
     filtered: set[str] = field(default_factory=set)
@@ -26,7 +26,7 @@ class Columns:
 
 
 class Role(IntEnum):
-    """What columns are read for."""
+    """The purpose for which columns are read."""
 
     VALUE = 0
     FILTER = 1
@@ -34,7 +34,7 @@ class Role(IntEnum):
 
 
 class Reading:
-    """What is found out about one statement, while it is walked through."""
+    """The lineage of one statement, collected while its tree is walked."""
 
     def __init__(self, dialect: str, budget: Budget) -> None:
         self.dialect = dialect
@@ -43,7 +43,7 @@ class Reading:
         self.transformations: list[Transformation] = []
 
     def note(self, inputs: Inputs, role: Role) -> None:
-        """Columns are read."""
+        """Note columns that are read."""
         for table, column in inputs:
             if table is not None:
                 columns = self.tables.setdefault(table, Columns())
@@ -56,34 +56,34 @@ class Reading:
 
 @dataclass(slots=True)
 class Scope:
-    """What one SELECT sees: its own relations, then those of the query around it."""
+    """The relations that one SELECT sees: its own, then those of the query around it."""
 
     reading: Reading
-    query: Callable[[exp.Expr, "Scope"], Sequence[Output]]  # what a query gives that is seen from here
+    query: Callable[[exp.Expr, "Scope"], Sequence[Output]]  # evaluates a query that sees this scope
     outer: "Scope | None" = None
     ctes: Mapping[str, Sequence[Output]] = field(default_factory=dict)
     relations: list[Relation] = field(default_factory=list)
-    merged: dict[str, Inputs] = field(default_factory=dict)  # by USING
-    aliases: dict[str, Output] = field(default_factory=dict)  # of its expressions, where they may be used
-    windows: dict[str, exp.Expr] = field(default_factory=dict)  # of its WINDOW clause
+    merged: dict[str, Inputs] = field(default_factory=dict)  # columns merged by USING
+    aliases: dict[str, Output] = field(default_factory=dict)  # aliases of its expressions, where they may be used
+    windows: dict[str, exp.Expr] = field(default_factory=dict)  # windows of its WINDOW clause
 
     def inside(self) -> "Scope":
-        """For a query that sees what this one sees: a correlated subquery."""
+        """A scope for a query that sees what this one sees: a correlated subquery."""
         return Scope(self.reading, self.query, outer=self, ctes=self.ctes)
 
     def beside(self) -> "Scope":
-        """For a query that sees what is around this one: a subquery in FROM."""
+        """A scope for a query that sees only what is around this one: a subquery in FROM."""
         return Scope(self.reading, self.query, outer=self.outer, ctes=self.ctes)
 
     def outward(self) -> Iterator["Scope"]:
-        """This scope and those around it."""
+        """This scope and those around it, from the inside out."""
         scope: Scope | None = self
         while scope is not None:
             yield scope
             scope = scope.outer
 
     def resolve(self, column: exp.Expr) -> Output:
-        """What a column is made of. Qualified by what is no relation, it is a field of a column."""
+        """The output that a column means. A qualifier that is no relation makes it a field of a column."""
         *qualifiers, name = (part.name for part in column.parts) if isinstance(column, exp.Column) else [column.name]
         if not qualifiers:
             return self.plain(name)
@@ -96,7 +96,7 @@ class Scope:
         return self.plain(qualifiers[0])
 
     def star(self) -> list[Output]:
-        """What ``*`` gives."""
+        """The columns that ``*`` stands for."""
         return [output for relation in self.relations if not relation.hidden for output in relation.star()]
 
     def relation(self, name: str) -> Relation | None:
@@ -120,7 +120,7 @@ class Scope:
         return None
 
     def plain(self, name: str) -> Output:
-        """A column without a qualifier."""
+        """The output that a column without a qualifier means."""
         for scope in self.outward():
             self.reading.budget.spend(1 + len(scope.relations))
             found = scope._own(name)  # noqa: SLF001 -- a scope of its own kind
@@ -129,7 +129,7 @@ class Scope:
         return unknown(name)
 
     def alias(self, name: str) -> Output | None:
-        """An expression of this SELECT, if the name means it and no column: that of ``upper(n) AS n`` is one."""
+        """An expression of this SELECT, if the name means it and no column: in ``upper(n) AS n`` it does not."""
         key = name.casefold()
         found = self.aliases.get(key)
         if found is None or any(ref.column.casefold() == key for ref in found.inputs):

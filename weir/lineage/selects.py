@@ -1,6 +1,6 @@
-"""What a query gives: the columns of a SELECT or of a set operation, CTEs and subqueries included.
+"""Finds the result columns of a query: a SELECT or a set operation, with CTEs and subqueries.
 
-Each query is walked through once, from the inside out: when the query around it asks what a column is made of, that is
+Each query is walked through once, from the inside out: when the outer query asks for the inputs of a column, they are
 known in terms of tables.
 """
 
@@ -23,11 +23,11 @@ _OTHERS = ("group", "order", "sort", "cluster", "distribute", "distinct")
 
 
 def query_outputs(query: exp.Expr, scope: Scope) -> list[Output]:
-    """The columns that a query gives; ``scope`` is new, and what the query sees of the outside is in it.
+    """The columns of a query's result; ``scope`` is new, and holds what the query sees of the outside.
 
     Raises:
-        NoQueryError: something in it is not understood.
-        TooComplexError: out of steps, or of columns.
+        NoQueryError: a part of the query is not understood.
+        TooComplexError: the steps or the columns are used up.
     """
     add_ctes(query, scope)
     if isinstance(query, exp.Subquery):
@@ -61,7 +61,7 @@ def add_ctes(query: exp.Expr, scope: Scope) -> None:
 
 
 def _recursive(body: exp.SetOperation, name: str, columns: Sequence[str], scope: Scope) -> list[Output]:
-    """The first branch is what the others see under the name of the CTE."""
+    """The result of a recursive CTE: its other branches see the first one under the name of the CTE."""
     add_ctes(body, scope)
     first, *others = branches(body)
     outputs = query_outputs(first, scope.beside())
@@ -107,7 +107,7 @@ def _select(select: exp.Select, scope: Scope) -> list[Output]:
 
 
 def projections(expressions: Sequence[exp.Expr], scope: Scope) -> list[Output]:
-    """What the expressions of a SELECT or a RETURNING give; their aliases can be seen in the scope from then on."""
+    """The columns of the expressions of a SELECT or a RETURNING; their aliases are visible in the scope afterwards."""
     early = scope.reading.dialect in LATERAL_ALIASES
     outputs: list[Output] = []
     aliases: dict[str, Output] = {}
@@ -136,7 +136,7 @@ def _projection(projection: exp.Expr, scope: Scope) -> list[Output]:
 
 
 def _star(star: exp.Expr, outputs: list[Output], scope: Scope) -> list[Output]:
-    """``*`` with its EXCEPT, REPLACE and RENAME, as far as the columns are known."""
+    """The columns of ``*`` with its EXCEPT, REPLACE and RENAME, as far as they are known."""
     for output in outputs:
         scope.reading.note(output.inputs, Role.VALUE)
     gone = {column.name.casefold() for column in star.args.get("except_") or ()}

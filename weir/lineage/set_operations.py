@@ -1,4 +1,4 @@
-"""UNION, INTERSECT and EXCEPT: which columns of their branches are one."""
+"""UNION, INTERSECT and EXCEPT: matches the columns of their branches."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ def branches(query: exp.SetOperation) -> list[exp.Expr]:
 
 
 def operators(query: exp.SetOperation) -> list[SetOperation]:
-    """From left to right."""
+    """The operators of a chain, from left to right."""
     found: list[SetOperation] = []
     for node in reversed(_chain(query)):
         name: Operator = "except" if isinstance(node, exp.Except) else "intersect"
@@ -28,7 +28,7 @@ def operators(query: exp.SetOperation) -> list[SetOperation]:
 
 
 def _chain(query: exp.SetOperation) -> list[exp.SetOperation]:
-    """From the right to the left, as the tree leans: as deep as the chain is long, so no recursion."""
+    """The operators from right to left, as the tree leans: it is as deep as the chain is long, so no recursion."""
     found = [query]
     while isinstance(found[-1].this, exp.SetOperation) and not found[-1].this.args.get("with_"):
         found.append(found[-1].this)
@@ -36,7 +36,7 @@ def _chain(query: exp.SetOperation) -> list[exp.SetOperation]:
 
 
 def together(left: Sequence[Output], right: Sequence[Output]) -> list[Output]:
-    """Columns of both sides, by their place. Where a star hides the places: one side after the other."""
+    """Columns of both sides, matched by their place. Where a star hides the places: one side after the other."""
     stars = [[output.kind is Kind.STAR for output in side] for side in (left, right)]
     if stars[0] != stars[1]:
         return [*left, *right]
@@ -44,7 +44,7 @@ def together(left: Sequence[Output], right: Sequence[Output]) -> list[Output]:
 
 
 def by_names(outputs: Sequence[Output]) -> list[Output]:
-    """Outputs of the same name are one."""
+    """Columns of both sides, matched by their name."""
     found: dict[str, list[Output]] = {}
     for output in outputs:
         found.setdefault((output.name or "").casefold(), []).append(output)

@@ -1,4 +1,4 @@
-"""What a SELECT does to rows: its aggregations, grouping, windows and duplicates."""
+"""Finds the row operations of a SELECT: its aggregations, grouping, windows and duplicates."""
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -11,18 +11,18 @@ from weir.lineage.model import Aggregation, Distinct, GroupBy, Window
 from weir.lineage.scopes import Scope
 
 _AROUND = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)
-"""What stands between a function and its OVER."""
+"""Syntax nodes that may stand between a function and its OVER."""
 
 
 class _Call(NamedTuple):
-    """A function that sees many rows, and the output column that it is part of."""
+    """A function of several rows, and the output column that it is part of."""
 
     node: exp.Expr
     alias: str | None
 
 
 def note_shape(select: exp.Select, scope: Scope) -> None:
-    """Add what a SELECT does to rows to the transformations; joins are noted where they are read."""
+    """Add the row operations of a SELECT to the transformations; joins are noted where they are read."""
     noted = scope.reading.transformations
     calls = list(_calls(select, scope))
     aggregations = [_aggregation(call) for call in calls if not isinstance(call.node, exp.Window)]
@@ -98,7 +98,7 @@ def _all_names(expressions: Sequence[exp.Expr]) -> tuple[str, ...]:
 
 
 def _grouped(group: exp.Expr, select: exp.Select, scope: Scope) -> tuple[str, ...]:
-    """Ordinals and aliases are followed to their expressions; ALL is every expression without an aggregation."""
+    """The columns of a GROUP BY: ordinals and aliases are followed; ALL is every expression without an aggregation."""
     outputs = select.expressions
     if group.args.get("all"):
         return _all_names(
@@ -106,7 +106,7 @@ def _grouped(group: exp.Expr, select: exp.Select, scope: Scope) -> tuple[str, ..
         )
     aliased = {output.alias.casefold(): output for output in reversed(outputs) if output.alias}
     placed = list(takewhile(lambda output: not output.is_star, outputs))
-    found: dict[int, exp.Expr] = {}  # each once: an ordinal costs nothing to write, but its expression to walk through
+    found: dict[int, exp.Expr] = {}  # each once: an ordinal is cheap to write, but its expression costs a walk
     for part in group.iter_expressions():
         scope.reading.budget.spend()
         behind = part

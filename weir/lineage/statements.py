@@ -1,6 +1,6 @@
-"""From a text to the syntax trees of its statements, within a budget.
+"""Parses a text to the syntax trees of its statements, within a budget.
 
-A text is cut into statements before it is parsed, so that one that is broken does not take the others along.
+A text is cut into statements before it is parsed, so that a broken statement does not affect the others.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from weir.lineage.limits import Budget, TooComplexError
 _BEGINNINGS = frozenset({"SELECT", "WITH", "INSERT", "REPLACE", "CREATE", "MERGE", "UPDATE", "DELETE", "FROM", "("})
 _OPEN = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSE = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
-_MOST_IN_A_ROW = 256  # dots of one name, or subscripts of a statement: sqlglot's cost is their square
+_MOST_IN_A_ROW = 256  # dots of one name, or subscripts of a statement: sqlglot's cost is quadratic in them
 _STEPS_PER_TOKEN = 4  # a plain query needs 1.0 to 1.3; nested array literals are read again and again
 _STEPS_MORE = 10_000
 
 
 def tokenize(sql: str, dialect: str) -> list[list[Token]]:
-    """The tokens of each statement that may tell something; none if the text is no SQL."""
+    """The tokens of each statement that may be a query; none if the text is not SQL."""
     try:
         tokens = Dialect.get_or_raise(dialect).tokenize(sql)
     except SqlglotError:
@@ -44,11 +44,11 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
 
 
 def parse(tokens: list[Token], sql: str, dialect: str, *, depth: int, budget: Budget) -> exp.Expr | None:
-    """The tree of a statement; None if it is none.
+    """The tree of a statement; None if it is not a statement.
 
     Raises:
-        TooComplexError: it is nested too deep, or takes too many steps.
-        RecursionError: likewise, found by Python.
+        TooComplexError: the statement is nested too deep, or takes too many steps.
+        RecursionError: the same, found by Python.
     """
     _check(tokens, depth)
     budget.refill(_STEPS_PER_TOKEN * len(tokens) + _STEPS_MORE)
@@ -64,10 +64,10 @@ def parse(tokens: list[Token], sql: str, dialect: str, *, depth: int, budget: Bu
 
 @cache
 def _counting(parser: type[Parser]) -> type[Parser]:
-    """A parser that pays for each token it takes, also where it takes it again.
+    """A parser class that spends a step for each token it takes, also where it takes a token again.
 
-    It overrides what sqlglot does not publish: its own ``max_nodes`` does not count attempts that come to nothing, of
-    which there can be 2 to the depth of the nesting.
+    It overrides a private method of sqlglot: sqlglot's own ``max_nodes`` does not count failed attempts, of which there
+    can be 2 to the depth of the nesting.
     """
     advance = parser._advance  # noqa: SLF001 -- see above
 

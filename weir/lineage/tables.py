@@ -1,4 +1,4 @@
-"""What stands in a FROM clause: tables, subqueries, functions, and how they are joined."""
+"""Reads a FROM clause: tables, subqueries, functions, and how they are joined."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -16,33 +16,33 @@ _NAMES = (exp.Identifier, exp.Dot, exp.Var)
 
 
 class NoQueryError(Exception):
-    """A statement tells nothing: it is none that is understood, or a template that is not filled in."""
+    """A statement has no lineage: it is not understood, or it is a template with placeholders."""
 
 
 def table_name(table: exp.Expr) -> str:
-    """catalog.schema.table, as far as it was written.
+    """catalog.schema.table, as far as the query has them.
 
     Raises:
-        NoQueryError: a placeholder stands there.
+        NoQueryError: the name is a placeholder.
     """
     if not isinstance(table, exp.Table) or not isinstance(table.this, _NAMES) or not table.name:
-        raise NoQueryError("no name of a table")
+        raise NoQueryError("not a table name")
     return ".".join(_prefix(part) + part.name for part in table.parts)
 
 
 def _prefix(part: exp.Expr) -> str:
-    """T-SQL's marks of temporary tables, which sqlglot takes off."""
+    """T-SQL's marks of temporary tables, which sqlglot removes."""
     return "##" if part.args.get("global_") else "#" if part.args.get("temporary") else ""
 
 
 def add_source(node: exp.Expr, scope: Scope) -> Relation | None:
-    """Add a relation to a scope, and what is joined to it within parentheses.
+    """Add a relation to a scope, and the relations that are joined to it within parentheses.
 
     Returns:
         The relation; None for several in parentheses.
 
     Raises:
-        NoQueryError: a placeholder stands there, or what is not understood.
+        NoQueryError: the relation is a placeholder, or is not understood.
     """
     if isinstance(node, exp.Subquery) and isinstance(node.this, (exp.Table, exp.Subquery)) and not node.alias:
         joined = add_source(node.this, scope)
@@ -96,7 +96,7 @@ def _table(node: exp.Table, columns: Sequence[str], scope: Scope) -> Relation:
 
 
 def add_join(join: exp.Expr, scope: Scope) -> None:
-    """Add what is joined, and what it is joined by.
+    """Add a joined relation, and the columns of its condition.
 
     Raises:
         NoQueryError: as ``add_source``.

@@ -1,1 +1,1 @@
-"""The LLM behind an OpenAI-compatible API: ask it, read its stream. Free of Faust and of brokers."""
+"""Calls the LLM behind an OpenAI-compatible API and reads its stream. Independent of Faust and of brokers."""

@@ -1,17 +1,18 @@
-"""Which choices of an answer have begun and ended, so that its end can be told from a break. Pure."""
+"""Tracks which choices of an answer have begun and ended, to tell its end from a broken connection. Pure."""
 
 import time
 
-from weir.chat.frames import WEIR_FINISH
 from weir.envelope import Json
 from weir.llm.deltas.shape import CHUNK
 
+WEIR_FINISH = "weir_finish"
 INFERRED = "inferred"
-_KEPT = ("id", "object", "created", "model", "system_fingerprint")  # of the chunk before, in one that is made here
+# fields of the previous chunk, copied into a chunk that is made here
+_KEPT = ("id", "object", "created", "model", "system_fingerprint")
 
 
 class Choices:
-    """The choices of one answer, as its chunks tell of them.
+    """The choices of one answer, as its chunks show them.
 
     Args:
         wanted: how many the client asked for.
@@ -21,12 +22,12 @@ class Choices:
         self._wanted = wanted
         self._begun: set[int] = set()
         self._ended: set[int] = set()
-        self._calling: dict[int, str] = {}  # those that call tools, and how their finish reason says so
+        self._calling: dict[int, str] = {}  # choices that call tools, with the finish reason for that
         self._last: Json = {"object": CHUNK}
-        self.spoke = False  # something was said that a client sees
+        self.spoke = False  # some chunk had content that a client sees
 
     def add(self, chunk: Json) -> bool:
-        """Take a chunk into account; whether it says something: text, thinking, a tool call, an end."""
+        """Take a chunk into account; returns whether it has content: text, thinking, a tool call, an end."""
         says = False
         for choice in chunk.get("choices") or ():
             index = choice.get("index") or 0
@@ -50,12 +51,12 @@ class Choices:
 
     @property
     def all_ended(self) -> bool:
-        """Whether every choice that has begun has its finish reason: enough where the server says that this is all."""
+        """Whether every choice that has begun has its finish reason: enough once the server ends the stream."""
         return bool(self._ended) and self._begun <= self._ended
 
     @property
     def whole(self) -> bool:
-        """Whether nothing can be missing but usage, whatever becomes of the connection."""
+        """Whether nothing but usage can be missing, whatever happens to the connection."""
         return self.all_ended and len(self._ended) >= self._wanted
 
     @property
@@ -73,7 +74,7 @@ class Choices:
         return self._end({index: self._calling.get(index, "stop") for index in self._open}, INFERRED)
 
     def cut(self, limit: str) -> Json | None:
-        """The last chunk of an answer that is stopped by the limit of that name; None if there is nothing to stop."""
+        """The last chunk of an answer that is stopped by the limit of that name; None if every choice has ended."""
         return self._end(dict.fromkeys(self._open, "length"), limit)
 
     @property
@@ -87,13 +88,13 @@ class Choices:
         return self.chunk([_end(index, reason, mark) for index, reason in reasons.items()])
 
     def chunk(self, choices: list[Json]) -> Json:
-        """A chunk like the last one, with these choices."""
+        """A chunk with the fields of the last one, and these choices."""
         kept = {name: self._last[name] for name in _KEPT if name in self._last}
         return {"object": CHUNK, **kept, "choices": choices}
 
 
 def cut_off(limit: str, model: str) -> Json:
-    """The last chunk of an answer that is stopped by the limit of that name, where the latest call has said nothing."""
+    """The last chunk of an answer that is stopped by the limit of that name, if the latest call sent no content."""
     return {"object": CHUNK, "created": int(time.time()), "model": model, "choices": [_end(0, "length", limit)]}
 
 

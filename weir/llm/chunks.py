@@ -1,14 +1,16 @@
-"""From parsed JSON to chunk objects, or to the error that stands in their place. Pure."""
+"""Turns parsed JSON into chunk objects, or raises the error that the JSON holds; reads finish reasons. Pure."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from weir import limits
 from weir.envelope import Json
 from weir.llm.errors import not_understood
 from weir.llm.shapes import error_in, refusal
 
 
 def checked(chunk: Any, *, event_name: bytes = b"") -> Json:
-    """A chunk; raises the error that stands in its place."""
+    """Return a chunk; raises the error that a server sent in place of one."""
     if not isinstance(chunk, dict):
         raise not_understood("something that is not a JSON object")
     named = event_name == b"error"
@@ -29,14 +31,24 @@ def _is_choice(choice: object) -> bool:
     if not isinstance(choice, dict):
         return False
     if choice.get("finish_reason") == "":
-        choice["finish_reason"] = None  # what it means; typed clients refuse the other
+        choice["finish_reason"] = None  # the meaning of ""; typed clients refuse the empty string
     if choice.get("error") and choice.get("finish_reason") in (None, "error"):  # OpenRouter
         raise refusal(error_in(choice) or {})
     return isinstance(choice.get("delta") or choice.get("message") or {}, dict)
 
 
+def finish_reasons(chunks: Iterable[Json]) -> dict[int, str]:
+    """The finish reason of each choice, by its index, as far as these chunks have one."""
+    return {
+        choice.get("index") or 0: limits.name(choice["finish_reason"]) or ""
+        for chunk in chunks
+        for choice in chunk.get("choices") or ()
+        if choice.get("finish_reason")
+    }
+
+
 def as_chunk(completion: Any) -> Json:
-    """A whole chat.completion as one chunk."""
+    """Convert a whole chat.completion to one chunk."""
     completion = checked(completion[0] if isinstance(completion, list) and completion else completion)
     if not completion.get("choices"):
         raise not_understood("something that is not a chat completion")
@@ -48,7 +60,7 @@ def as_chunk(completion: Any) -> Json:
 
 
 def _numbered(message: Json) -> Json:
-    """A whole message, whose tool calls are told apart by their places."""
+    """A whole message as a delta, its tool calls numbered by their place."""
     calls = message.get("tool_calls")
     if not isinstance(calls, list):
         return message

@@ -1,22 +1,19 @@
-"""What can go wrong with an upstream, as OpenAI-shaped errors. Whether a caller may try again is the error's type."""
+"""Upstream failures as OpenAI-shaped errors. The type of an error tells whether the call may be tried again."""
 
 from collections.abc import Mapping
 
 from weir.envelope import Json
 from weir.limits import MESSAGE_CHARS, cut, error_object
 
-SHOULD_RETRY = "x-should-retry"  # the header by which OpenAI's clients are told whether to ask again
-NAMED_TIMES = ("retry-after", "retry-after-ms")  # headers by which a server says when to ask again
-
 
 class UpstreamError(Exception):
     """The LLM call failed.
 
-    ``error`` is OpenAI's error object with all members that the LLM gave it, ``status`` the HTTP status for the client,
-    ``headers`` the HTTP headers that belong to the error: when and whether to ask again. ``transient``: the same call
-    may succeed a moment later.
+    ``error`` is OpenAI's error object with all members that the LLM sent, ``status`` the HTTP status for the client,
+    ``headers`` the HTTP headers that belong to the error: when and whether to retry. ``transient``: the same call may
+    succeed a moment later.
 
-    What the LLM sent as its error is cut here, before it gets into a terminal, an event, a row or a dead letter.
+    An error object of the LLM is cut to size here, before it gets into a terminal, an event, a row or a dead letter.
     """
 
     def __init__(
@@ -42,17 +39,17 @@ class UpstreamError(Exception):
     def terminal_error(self) -> Json:
         """The error as a terminal frame holds it: `weir.errors.from_terminal` reads it."""
         error = dict(self.error)
-        for name in ("status", "headers"):  # a terminal has these for itself
+        for name in ("status", "headers"):  # a terminal has fields of its own for these
             if name in error:
                 error[f"upstream_{name}"] = error.pop(name)
         own: Json = {"status": self.status}
         if self.headers:
             own["headers"] = dict(self.headers)
-        return own | error  # in this order, so that a cut takes what the LLM added
+        return own | error  # in this order, so that a cut removes the LLM's members first
 
 
 class UpstreamRefusedError(UpstreamError):
-    """The upstream answered with an error of its own; its status and error object are handed on."""
+    """The upstream answered with an error of its own; its status and error object are passed on."""
 
 
 class UpstreamUnavailableError(UpstreamError):
@@ -60,7 +57,7 @@ class UpstreamUnavailableError(UpstreamError):
 
 
 class AnswerTooLongError(UpstreamError):
-    """The upstream reached a limit of one answer and had said nothing that could be cut there.
+    """The upstream reached a limit of one answer before it had sent content that could be cut there.
 
     ``limit`` is the name of its setting.
     """
@@ -77,19 +74,19 @@ class AnswerTooLongError(UpstreamError):
 
 
 def timed_out(what: str, seconds: float) -> UpstreamUnavailableError:
-    """The upstream was silent for too long."""
+    """The error for an upstream that was silent for too long."""
     message = f"the model {what} for {seconds:g} s"
     return UpstreamUnavailableError(message, status=504, kind="upstream_error", code="upstream_timeout")
 
 
 def not_understood(what: str) -> UpstreamUnavailableError:
-    """The upstream sent something that is neither an answer nor an error."""
+    """The error for an upstream that sent neither an answer nor an error."""
     message = f"the model sent {what}"
     return UpstreamUnavailableError(message, status=502, kind="upstream_error", code="upstream_invalid_response")
 
 
 def broke_off(message: str) -> UpstreamUnavailableError:
-    """The connection to the upstream broke."""
+    """The error for a broken connection to the upstream."""
     return UpstreamUnavailableError(
         message, status=502, kind="upstream_error", code="upstream_disconnected", transient=True
     )

@@ -1,4 +1,4 @@
-"""JSON as LLM servers write it: orjson where it is JSON, a slower parser where it nearly is.
+"""Parses JSON as LLM servers write it: with orjson where it is JSON, with a slower parser where it nearly is.
 
 Python's own ``json.dumps`` writes NaN and Infinity, and writes half of a pair of surrogates where a token ends in the
 middle of an emoji; other servers cut UTF-8 itself between two tokens. Both halves are joined again (`Halves`); a half
@@ -15,11 +15,11 @@ import orjson
 
 from weir.envelope import Json
 
-_INT_DIGITS = 18  # an integer of so many digits has at most 63 bits, which is what orjson writes
-UNLIKELY: Final = -9999.0  # OpenAI's log probability of a token that is out of the question: clients want a number
+_INT_DIGITS = 18  # an integer of so many digits has at most 63 bits, the most that orjson writes
+UNLIKELY: Final = -9999.0  # OpenAI's log probability of a token that is out of the question: clients need a number
 _BOM = "\ufeff"
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_RAW = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as "surrogateescape" decodes them
+_RAW = re.compile("[\udc80-\udcff]+")  # bytes that are not UTF-8, as "surrogateescape" decodes them
 _LONE = re.compile("[\ud800-\udfff]")
 # The end of a text that the next piece may complete: a high surrogate, or the first bytes of a character.
 _UNFINISHED = re.compile(
@@ -29,10 +29,10 @@ REPLACEMENT: Final = "\ufffd"
 
 
 def loads(data: bytes) -> Any:
-    """Parse JSON, with nothing in it that could not be written again.
+    """Parse JSON; the result holds only values that can be written as JSON again.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the data is not JSON.
     """
     try:
         return orjson.loads(data)
@@ -41,10 +41,10 @@ def loads(data: bytes) -> Any:
 
 
 def loads_halves(data: bytes) -> Any:
-    """Parse what orjson refuses; halves of characters stay in its strings, for `Halves` to join, or `whole` to replace.
+    """Parse JSON that orjson refuses; halves of characters stay, for `Halves` to join or `whole` to replace.
 
     Raises:
-        ValueError: it is no JSON even so.
+        ValueError: the data is not JSON even so.
     """
     text = data.decode("utf-8", "surrogateescape").removeprefix(_BOM)
     try:
@@ -76,7 +76,7 @@ def _int(digits: str) -> int | float | None:
 
 
 def whole(value: Any) -> Any:
-    """A value with every half of a character replaced, keys included."""
+    """Replace every half of a character in a value, keys included."""
     if isinstance(value, str):
         return value if value.isascii() else _mended(value)
     if isinstance(value, dict):
@@ -87,7 +87,7 @@ def whole(value: Any) -> Any:
 
 
 def _mended(text: str) -> str:
-    """A text in which halves that stand side by side are joined, and those that stand alone are replaced."""
+    """Join halves of a text that stand side by side, and replace those that stand alone."""
     text = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
     text = _RAW.sub(lambda raw: raw[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
     return _LONE.sub(REPLACEMENT, text)
@@ -97,18 +97,18 @@ _Path = tuple[int | str, ...]
 
 
 class Halves:
-    """Joins halves of characters over the chunks of one stream, in each text of each choice."""
+    """Joins halves of characters across the chunks of one stream, in each text of each choice."""
 
     def __init__(self) -> None:
         self._held: dict[_Path, str] = {}
 
     @property
     def waiting(self) -> bool:
-        """Whether the next chunk may bring the other half of something."""
+        """Whether a half of a character waits for the next chunk."""
         return bool(self._held)
 
     def join(self, chunk: Json) -> Json:
-        """A chunk without halves: what its texts end in waits for the next chunk of the same choice."""
+        """A chunk without halves: a half at the end of a text waits for the next chunk of the same choice."""
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return Json(whole(chunk))
@@ -143,6 +143,6 @@ class Halves:
 
 
 def _place(member: Any, n: int) -> int:
-    """A tool call is known by its index, anything else by where it stands."""
+    """A tool call is identified by its index, any other item by its position."""
     index = member.get("index") if isinstance(member, dict) else None
     return index if isinstance(index, int) else n

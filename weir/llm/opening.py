@@ -1,7 +1,7 @@
-"""One HTTP call of an upstream: from the request to the headers of its answer, and what goes wrong until then.
+"""Makes one HTTP call of an upstream: from the request to the headers of its answer, and the errors until then.
 
-aiohttp makes the call. A body of an error is read up to a limit, for it may have any size; a redirect is followed on
-the same origin only, because the request holds what a user wrote.
+aiohttp makes the call. The body of an error is read up to a limit, for it may have any size; a redirect is followed on
+the same origin only, because the request holds a user's text.
 """
 
 import asyncio
@@ -18,25 +18,26 @@ from aiohttp import http_exceptions
 from yarl import URL
 
 from weir.envelope import Json
+from weir.errors import NAMED_TIMES, SHOULD_RETRY
 from weir.llm.calls import Timeouts
-from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY, UpstreamError, UpstreamUnavailableError, broke_off, timed_out
+from weir.llm.errors import UpstreamError, UpstreamUnavailableError, broke_off, timed_out
 from weir.llm.shapes import error_of_body, refusal
 
 ERROR_BODY_MAX_BYTES: Final = 65_536
 REDIRECTS_MAX = 3
-_ERROR_BODY_S = 5.0  # for reading it: the status alone tells enough
+_ERROR_BODY_S = 5.0  # for reading the body of an error: the status alone says enough
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HEADER_CHARS = 200  # of a header that is passed on
-_KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers drop theirs
+_HEADER_CHARS = 200  # the most of a header that is passed on
+_KEEPALIVE_S = 30.0  # of an idle connection: shorter than the 60 s after which common servers close it
 
 
 class Connections:
     """The HTTP client of one upstream. ``close()`` it when done."""
 
     def __init__(self, *, url: str, headers: Mapping[str, str], timeouts: Timeouts, connections: int) -> None:
-        """Connects with the first call; see `weir.llm.upstream.Upstream`. ``headers`` are sent with each call.
+        """Connects at the first call; see `weir.llm.upstream.Upstream`. ``headers`` are sent with each call.
 
-        User and password in the URL are for a server or proxy that asks for them (Basic), in the place of the key.
+        User and password in the URL are for a server or proxy that asks for them (Basic), instead of the key.
         """
         base = URL(url)
         self._url = str(base.with_user(None)).rstrip("/")
@@ -59,10 +60,11 @@ class Connections:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S),
-                # Reads are timed where they are made, per phase.
+                # The time of reads is limited where they are made, per phase.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
-                cookie_jar=aiohttp.DummyCookieJar(),  # what one client's answer sets is not for another's call
-                # Not `trust_env` for proxies: it takes passwords out of ~/.netrc, too, and refuses them beside the key.
+                # cookies of one client's answer must not go into another client's call
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Not `trust_env` for proxies: it reads passwords from ~/.netrc, too, and refuses them beside the key.
             )
         return self._session
 
@@ -76,17 +78,17 @@ class Connections:
         body: Json | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Make a call; while the context is open its body can be read.
+        """Make a call; its body can be read while the context is open.
 
         Args:
-            method: of HTTP.
-            path: under the base URL.
-            until: when the headers must be there, in loop time.
-            body: sent as JSON.
-            headers: of this call.
+            method: the HTTP method.
+            path: the path under the base URL.
+            until: when the headers must have arrived, in loop time.
+            body: a body to send as JSON.
+            headers: additional headers of this call.
 
         Raises:
-            UpstreamError: there is no answer, or one with an error status.
+            UpstreamError: there is no answer, or it has an error status.
         """
         began = asyncio.get_running_loop().time()
         try:
@@ -121,7 +123,7 @@ class Connections:
     async def _ask(
         self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        sent = None if data is None else io.BytesIO(data)  # bytes of more than a megabyte are warned about
+        sent = None if data is None else io.BytesIO(data)  # aiohttp warns about bytes of more than a megabyte
         try:
             return await self._opened().request(
                 method, url, data=sent, headers=headers, allow_redirects=False, proxy=self._proxy
@@ -142,7 +144,7 @@ def _proxy_of(url: URL) -> URL | None:
 
 @contextmanager
 def _breaks_reach_readers(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """While a body is read: aiohttp ends a connection at a bad chunk, and leaves its reader waiting."""
+    """Report a broken connection to a body's reader: aiohttp ends it at a bad chunk and leaves the reader waiting."""
     protocol = None if response.connection is None else response.connection.protocol
     closed = None if protocol is None else protocol.closed
     content = response.content
@@ -154,7 +156,8 @@ def _breaks_reach_readers(response: aiohttp.ClientResponse) -> Iterator[None]:
     if closed is None:
         yield
         return
-    closed.remove_done_callback(_seen)  # it is there from an earlier answer on this connection, and once is enough
+    # it may be registered by an earlier answer on this connection, and once is enough
+    closed.remove_done_callback(_seen)
     closed.add_done_callback(_seen)
     closed.add_done_callback(ended)
     try:
@@ -164,13 +167,13 @@ def _breaks_reach_readers(response: aiohttp.ClientResponse) -> Iterator[None]:
 
 
 def _seen(closed: "asyncio.Future[None]") -> None:
-    """How a connection ended is of interest to its readers only: asyncio need not log it."""
+    """Mark the end of a connection as retrieved: its readers get the error, and asyncio need not log it."""
     if not closed.cancelled():
         closed.exception()
 
 
 def _target(url: URL, response: aiohttp.ClientResponse) -> URL | None:
-    """Where a redirect leads; None if it does not say, or leads to no place of HTTP."""
+    """The target of a redirect; None if it has none, or one that is not HTTP."""
     try:
         target = url.join(URL(response.headers.get("Location", "")))
     except ValueError:
@@ -189,7 +192,7 @@ def _redirected(target: URL | None) -> UpstreamError:
 
 
 async def _refused(response: aiohttp.ClientResponse) -> UpstreamError:
-    """What an error status means, from as much of its body as is of use."""
+    """The error for an error status, from as much of its body as is of use."""
     body = bytearray()
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(_ERROR_BODY_S):
@@ -210,7 +213,7 @@ def _unreachable_in_time() -> UpstreamError:
 
 
 def _not_answered(error: Exception) -> UpstreamError:
-    """A call that ended before the headers of its answer."""
+    """The error for a call that ended before the headers of its answer."""
     if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
         return UpstreamUnavailableError(
             "the model cannot be reached through the proxy: are HTTP_PROXY, HTTPS_PROXY and NO_PROXY right?",
@@ -233,7 +236,7 @@ def _not_answered(error: Exception) -> UpstreamError:
 
 
 def malformed_http(error: Exception) -> UpstreamError:
-    """What came is not HTTP; aiohttp quotes it, over several lines."""
+    """The error for data that is not HTTP; aiohttp quotes it, over several lines."""
     what = re.sub(r"\s+", " ", str(getattr(error, "message", "") or error)).strip(" :'\"")[:120]
     message = f"the model's server sent malformed HTTP ({what or type(error).__name__})"
     return UpstreamUnavailableError(message, status=502, kind="upstream_error", code="upstream_invalid_response")

@@ -1,8 +1,9 @@
-"""Servers that refuse to stream, or refuse ``stream_options``: what Weir asks for, and the client did not, is left out.
+"""Leaves ``stream`` or ``stream_options`` out of a request if the server refuses them and only Weir wants them.
 
-Weir always asks for a stream with usage (docs/decisions/0004). A server that knows no `stream_options` says so with a
-400, and is asked again without them; one that cannot stream, or not with these options, is asked for one JSON object
-where the client asked for one. What a model refuses is remembered for a while, so that it costs one call, not two.
+Weir always asks for a stream with usage (docs/decisions/0004). A server that does not know `stream_options` answers
+with a 400, and is asked again without them; a server that cannot stream, or not with these options, is asked for one
+JSON object if the client asked for one. A model's refusal is remembered for a while, so that it costs one call, not
+two.
 """
 
 import re
@@ -14,7 +15,7 @@ from weir.envelope import Json
 from weir.llm.calls import Call
 from weir.llm.errors import UpstreamError, UpstreamRefusedError
 
-KNOWN_S = 600.0  # then it is asked again: servers are updated
+KNOWN_S = 600.0  # then the full request is tried again: servers are updated
 KNOWN_MAX = 256  # models
 _STATUSES = frozenset({400, 404, 405, 415, 422, 501})
 _STREAM = re.compile(r"\bstream(?:ing|ed)?\b", re.IGNORECASE)
@@ -22,7 +23,7 @@ _OPTIONS = "stream_options"
 
 
 class Leaves(IntEnum):
-    """What is left out of a request."""
+    """The parts that are left out of a request."""
 
     NOTHING = 0
     OPTIONS = 1
@@ -37,12 +38,12 @@ class _Known:
 
 @dataclass(slots=True)
 class Plainer:
-    """What the models of one server refuse."""
+    """The refusals of one server, by model."""
 
     _known: dict[tuple[str, bool], _Known] = field(default_factory=dict)
 
     def request(self, body: Json, call: Call) -> Json:
-        """What the server is asked."""
+        """The body that is sent to the server."""
         leaves = self._leaves(body, call)
         if leaves is Leaves.STREAM:
             return {**{name: value for name, value in body.items() if name != _OPTIONS}, "stream": False}
@@ -51,13 +52,13 @@ class Plainer:
         return {**body, "stream": True, _OPTIONS: {**(body.get(_OPTIONS) or {}), "include_usage": True}}
 
     def learn(self, request: Json, body: Json, call: Call, error: UpstreamError) -> bool:
-        """Whether a refusal means that less should be asked for; it will be, from now on."""
+        """Whether a refusal means that less should be asked for; if so, later requests ask for less."""
         if not isinstance(error, UpstreamRefusedError) or error.status not in _STATUSES:
             return False
-        told = f"{error.error.get('message')} {error.error.get('param')}"
-        if _OPTIONS in request and _OPTIONS in told and not body.get(_OPTIONS):
+        text = f"{error.error.get('message')} {error.error.get('param')}"
+        if _OPTIONS in request and _OPTIONS in text and not body.get(_OPTIONS):
             leaves = Leaves.OPTIONS
-        elif request["stream"] and not call.streamed and (_STREAM.search(told) or _OPTIONS in told):
+        elif request["stream"] and not call.streamed and (_STREAM.search(text) or _OPTIONS in text):
             leaves = Leaves.STREAM
         else:
             return False
@@ -67,7 +68,7 @@ class Plainer:
         return True
 
     def unlearn(self, body: Json, call: Call, error: UpstreamError) -> None:
-        """Forget what was learned a moment ago, where the plainer request is refused as well: it was no lesson."""
+        """Forget a refusal learned a moment ago if the plainer request is refused as well: it had another reason."""
         if isinstance(error, UpstreamRefusedError) and error.status in _STATUSES:
             self._known.pop(_key(body, call), None)
 

@@ -1,4 +1,4 @@
-"""What an answer cost, by a table that is a file."""
+"""Computes the cost of an answer from a table of prices, which is a file."""
 
 import fnmatch
 import tomllib
@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from weir.settings import SettingsError
+from weir.errors import SettingsError
 
 OURS: Final = Path(__file__).with_name("prices.toml")
 _MILLION: Final = 1_000_000
 
 
 class Price(BaseModel):
-    """US dollars per million tokens."""
+    """The price of a model in US dollars per million tokens."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,16 +27,16 @@ class Price(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Tokens of one answer by kind; None where the LLM did not count them."""
+    """The tokens of one answer by kind; None where the LLM did not count them."""
 
-    input: int | None = None  # of the prompt, cached ones included
+    input: int | None = None  # tokens of the prompt, cached ones included
     cached: int | None = None
     output: int | None = None  # thinking included
     reasoning: int | None = None
 
 
 def tokens_of(usage: Any) -> Tokens:
-    """The counts in OpenAI's usage object; what is not there or no number is None."""
+    """The counts in OpenAI's usage object; None for a count that is missing or not a number."""
     if not isinstance(usage, dict):
         return Tokens()
     return Tokens(
@@ -59,7 +59,7 @@ class Prices:
         self._prices = {pattern.lower(): price for pattern, price in prices.items()}
 
     def cost_usd(self, model: str, tokens: Tokens) -> float | None:
-        """What they cost, in US dollars; None where the model has no price, or its tokens were not counted."""
+        """The cost of these tokens in US dollars; None if the model has no price, or the tokens were not counted."""
         price = self.of(model)
         if price is None or tokens.input is None or tokens.output is None:
             return None
@@ -69,22 +69,22 @@ class Prices:
         return round(cost / _MILLION, 9)
 
     def of(self, model: str) -> Price | None:
-        """The price of a model: of the first pattern that fits its name."""
+        """The price of a model: the first entry whose pattern matches its name."""
         name = model.lower()
         return next((price for pattern, price in self._prices.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
 
 def load_prices(path: Path | None) -> Prices:
-    """Read a price table; ours if no file is given.
+    """Read a price table; Weir's own if no file is given.
 
     Raises:
-        SettingsError: the file cannot be read, or is no price table; one line.
+        SettingsError: the file cannot be read, or is not a price table; the message is one line.
     """
     try:
         given = tomllib.loads((path or OURS).read_text())
         return Prices(TypeAdapter(dict[str, Price]).validate_python(given))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"PRICES_FILE is {str(path)!r}, which is no price table: {error}") from None
+        raise SettingsError(f"PRICES_FILE is {str(path)!r}, which is not a price table: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,8 +1,8 @@
-"""Read one answer: from the bytes of a response to chunk objects, and to an end that is told from a break.
+"""Reads one answer: from the bytes of a response to chunk objects, and tells its end from a broken connection.
 
 An answer is whole when its server says so (``[DONE]``, or the end of the body) or when every choice that was asked for
-has its finish reason; what the connection does after that changes nothing. Which protocol a body speaks is told
-by its first byte: servers stream under ``application/json``, and send one JSON object under ``text/event-stream``.
+has its finish reason; what happens to the connection after that changes nothing. The first byte of a body shows its
+protocol: servers stream under ``application/json``, and send one JSON object under ``text/event-stream``.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
 from weir.envelope import Json
-from weir.llm.calls import Call, ThinkTags, Timeouts
+from weir.llm.calls import Call, Timeouts
 from weir.llm.choices import Choices
 from weir.llm.chunks import as_chunk, checked
 from weir.llm.deltas.shape import Shape
@@ -27,25 +27,26 @@ from weir.llm.opening import malformed_http
 from weir.llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from weir.llm.thinking import ThinkingSplitter
 from weir.llm.waiting import AFTER_FINISH_S, Waiting
+from weir.options import ThinkTags
 from weir.timing import Patience
 
 DONE: Final = b"[DONE]"
-HELD_MAX = 8  # chunks before the first that says something; with more of them, they are let go
-_TAIL_BYTES = 64  # of an object, which tell that it may be complete
+HELD_MAX = 8  # the most chunks that are held until the first with content; then they are passed on
+_TAIL_BYTES = 64  # the end of an object, which shows whether it may be complete
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class Reading:
-    """One answer.
+    """The chunks of one answer.
 
     Args:
-        response: its headers are there.
-        call: how it was asked for.
+        response: the HTTP response, its headers received.
+        call: the options of the call.
         timeouts: limits of silence.
-        asked: the request.
-        began: when it was asked for, in loop time.
+        asked: the body of the request.
+        began: when the call began, in loop time.
     """
 
     def __init__(
@@ -64,22 +65,22 @@ class Reading:
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None
         self._decoder = SseDecoder()
         self._halves = Halves()
-        # Chunks that name no model, or no time, get those of the request.
+        # Chunks without a model, or without a time, get those of the request.
         self._shape = Shape(_made_up_id, {"model": str(asked.get("model") or ""), "created": int(time.time())})
         self._broken: Exception | None = None
         self._stopped_by: str | None = None  # the limit that stopped the answer
-        self._heard = False  # any bytes
-        self._over = False  # the rest of the body is of no interest
-        self._late = False  # the answer is whole, and was waited for long enough
+        self._heard = False  # any bytes have arrived
+        self._over = False  # the rest of the body is ignored
+        self._late = False  # the answer is whole, and the wait for more was long enough
 
     async def chunks(self) -> AsyncGenerator[Json, None]:
-        """Chunk objects as the upstream sent them but for their shape, thinking split from content.
+        """Chunk objects as the upstream sent them, brought into shape, with thinking split from content.
 
-        Chunks before the first that says something are held back until it comes: while nothing has been said, a
-        failure is a failure of the call, which can be made again, or told with a status of its own.
+        Chunks before the first with content are held back until it comes: until then, a failure is a failure of the
+        call, which can be made again, or answered with a status of its own.
 
         Raises:
-            UpstreamError: the answer is not whole, or it is none; after its last chunk.
+            UpstreamError: the answer is not whole, or is not an answer; raised after its last chunk.
         """
         held: list[Json] | None = []
         with closing(Patience()) as patience:
@@ -107,7 +108,7 @@ class Reading:
     # -- bytes
 
     async def _begin(self, patience: Patience) -> bytes:
-        """The first bytes, up to one that tells what they are."""
+        """The first bytes, up to one that shows the protocol of the body."""
         begin = b""
         while not begin.removeprefix(_BOM).strip(_BLANK) and len(begin) <= MAX_EVENT_BYTES:
             block = await self._next_block(patience)
@@ -117,7 +118,7 @@ class Reading:
         return begin.removeprefix(_BOM)
 
     async def _next_block(self, patience: Patience) -> bytes | None:
-        """The next bytes; None at the end of the body, where the connection breaks, or where a limit stops it."""
+        """The next bytes; None at the end of the body, at a broken connection, or at a limit of the answer."""
         try:
             return await self._read(patience, self._waiting.deadline)
         except TimeoutError:
@@ -141,7 +142,7 @@ class Reading:
         return block or None
 
     def _out_of_time(self) -> bytes | None:
-        """What follows a wait that was too long: nothing, where the answer is whole or its own time is over."""
+        """The result of a wait that was too long: None if the answer is whole or its time is over; else an error."""
         if self._waiting.stopped:
             self._stopped_by = "ANSWER_MAX_S"
         elif not self._choices.whole:
@@ -151,14 +152,14 @@ class Reading:
     # -- a stream
 
     def _of_block(self, block: bytes | None) -> Iterator[Json]:
-        """The chunks that the next bytes complete; None is the end of them. Not async: it runs for every token."""
+        """The chunks that the next bytes complete; None ends the stream. Not async: it runs for every token."""
         if self._over:
             return
         decoder, choices = self._decoder, self._choices
         for data in _decoded(decoder, block):
             if data[:1] != b"{" and data.strip() == DONE:
                 self._over = True
-                # A server that gave a reason for one choice would have given it for all that it has ended.
+                # A server that sent a finish reason for one choice would have sent it for every choice that has ended.
                 end = None if choices.ended else choices.inferred_end()
                 if end is not None:
                     yield self._shown(end)
@@ -175,19 +176,19 @@ class Reading:
                 return
 
     async def _next_of_stream(self, patience: Patience) -> bytes | None:
-        """The next bytes. Comments may come so fast that no wait for them is ever too long, so time is asked first."""
+        """The next bytes. Comments may come so fast that no wait is ever too long, so the deadline is checked first."""
         waiting = self._waiting
         if self._choices.whole:
             waiting.finished()
         if not waiting.over:
             return await self._next_block(patience)
         if self._choices.whole and not self._late:
-            self._late = True  # our reader was slow, and usage may be there already
+            self._late = True  # the reader was slow, and usage may have arrived already
             return await self._next_block(patience)
         return self._out_of_time()
 
     def _chunk(self, data: bytes, event_name: bytes) -> Any:
-        """What an event holds; None for what is no JSON."""
+        """The object of an event; None if the event is not JSON."""
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -204,7 +205,7 @@ class Reading:
     # -- one object
 
     async def _one_object(self, begin: bytes, patience: Patience) -> list[Json]:
-        """A whole chat.completion, from a server that does not stream, as one chunk, and its end if that is missing."""
+        """A whole chat.completion, from a server that does not stream, as one chunk, and an end if that is missing."""
         body, block = bytearray(), begin or None
         while block is not None:
             body += block
@@ -216,14 +217,14 @@ class Reading:
         except ValueError:
             self._check_whole_body()
             raise not_understood("something that is not a JSON object") from None
-        self._broken = self._stopped_by = None  # what came is all
+        self._broken = self._stopped_by = None  # the bytes so far are the whole object
         chunk = self._shape.chunk(as_chunk(value))
         self._choices.add(chunk)
         end = self._choices.inferred_end()
         return [self._shown(chunk)] if end is None else [self._shown(chunk), self._shown(end)]
 
     async def _rest_of_object(self, body: bytearray, patience: Patience) -> bytes | None:
-        """The next bytes of one object; a body that may be complete is not waited for as long as one that is not."""
+        """The next bytes of one object; the wait is shorter if the body may be complete."""
         self._waiting.said()
         if bytes(body[-_TAIL_BYTES:]).rstrip(_BLANK)[-1:] in {b"}", b"]"}:
             soon = asyncio.get_running_loop().time() + AFTER_FINISH_S
@@ -243,7 +244,7 @@ class Reading:
     # -- ends
 
     def _end(self) -> Iterator[Json]:
-        """What is to be said at the end; raises where that is no end."""
+        """The last chunks at the end of the stream; raises if the answer is not whole."""
         choices = self._choices
         if self._stopped_by is not None:
             yield from self._held_back()
@@ -267,7 +268,7 @@ class Reading:
         )
 
     def _held_back(self) -> Iterator[Json]:
-        """What was held as a possible tag, and was none."""
+        """Text that was held back as a possible tag, and was none."""
         held = self._splitter.close() if self._splitter is not None else []
         if held:
             yield self._choices.chunk(held)
@@ -282,12 +283,12 @@ def _wanted(asked: Json) -> int:
 
 
 def _made_up_id(*_: int) -> str:
-    """The id of a tool call whose server gives none: without one, no client can answer it."""
+    """An id for a tool call whose server gives none: without an id, no client can answer it."""
     return f"call_{secrets.token_hex(12)}"
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
-    """What came before the connection broke: aiohttp raises first, and keeps it to itself."""
+    """The bytes that arrived before the connection broke: aiohttp raises first, and does not return them."""
     return b"".join(content._buffer)  # noqa: SLF001 -- no other way to it: each public method raises the break again
 
 

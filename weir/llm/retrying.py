@@ -1,7 +1,8 @@
-"""When a call that failed before its first token is made again. Pure, but for the dice.
+"""Decides when a call that failed before its first token is made again. Pure, except for randomness.
 
-All retries of a request are made here, and nowhere else: not by the HTTP library, and, as far as `x-should-retry` is
-obeyed, not by the client. Otherwise three tries here times three in each client are nine calls for an LLM that is busy.
+All retries of a request are made here, and nowhere else: not by the HTTP library, and, if the client obeys
+`x-should-retry`, not by the client. Otherwise three tries here times three in each client are nine calls for a busy
+LLM.
 """
 
 import random
@@ -9,15 +10,16 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 
-from weir.llm.errors import NAMED_TIMES, SHOULD_RETRY, UpstreamError
+from weir.errors import NAMED_TIMES, SHOULD_RETRY
+from weir.llm.errors import UpstreamError
 from weir.llm.shapes import is_quota
 
 BACKOFF_S = 0.5  # before the first retry; doubled for each further one
 BACKOFF_MAX_S = 8.0
-NAMED_MAX_S = 30.0  # the longest pause that is waited for here: it holds a slot. A client can wait longer for less
+NAMED_MAX_S = 30.0  # the longest pause that is waited for here: it holds a slot. A client can wait longer at less cost
 _TRIED_BY_CLIENTS = frozenset({408, 409, 429})  # and 500 and above
-NAMED_LIMIT_S = 1e10  # a longer pause is no pause that was meant
-JITTER = 0.25  # part of a pause that is left to chance, so that callers do not come back in step
+NAMED_LIMIT_S = 1e10  # a longer pause is taken for a mistake
+JITTER = 0.25  # the random part of a pause, so that callers do not come back in step
 
 
 @dataclass(kw_only=True)
@@ -25,8 +27,8 @@ class Retries:
     """The retries of one request.
 
     Attributes:
-        left: how many more may be made.
-        until: no retry begins later, by the clock that ``pause`` is asked with.
+        left: how many more retries may be made.
+        until: no retry begins later, on the clock of the ``now`` that ``pause_s`` is given.
     """
 
     left: int
@@ -34,7 +36,7 @@ class Retries:
     made: int = 0
 
     def pause_s(self, error: UpstreamError, now: float) -> float | None:
-        """How long to wait before the next try; None if there is to be none."""
+        """The pause before the next try in seconds; None if there is to be none."""
         wanted = error.headers.get(SHOULD_RETRY, "").lower()
         if self.left <= 0 or wanted == "false" or is_quota(error.error) or not (error.transient or wanted == "true"):
             return None
@@ -47,10 +49,10 @@ class Retries:
         return pause
 
     def tell(self, error: UpstreamError) -> None:
-        """Say in the headers of the last error whether its client should try again by itself.
+        """Set the header of the last error that says whether its client should try again by itself.
 
-        It should not, where that was done here, or is of no use. It may where the upstream named a time, or where
-        nothing was tried here. A client that was told nothing goes by the status.
+        It should not, if retries were made here, or are of no use. It may if the upstream named a time, or if no retry
+        was made here. A client without the header goes by the status.
         """
         if is_quota(error.error):
             error.headers[SHOULD_RETRY] = "false"
@@ -65,7 +67,7 @@ class Retries:
 
 
 def named_s(error: UpstreamError) -> float | None:
-    """The pause that the upstream named, in seconds; None if it named none, or none that can be read."""
+    """The pause that the upstream named, in seconds; None if it named none, or an unreadable one."""
     for header in reversed(NAMED_TIMES):
         seconds = _seconds(error.headers.get(header), 1000.0 if header.endswith("-ms") else 1.0)
         if seconds is not None:

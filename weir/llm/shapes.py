@@ -1,4 +1,4 @@
-"""Errors of LLM servers, in whichever shape they come, as OpenAI's error object. Pure.
+"""Converts errors of LLM servers, in whichever shape they come, to OpenAI's error object. Pure.
 
 * OpenAI, OpenRouter, Groq: ``{"error": {"message", "type", "param", "code", …}}``
 * Gemini: ``[{"error": {"code": 429, "message", "status", "details"}}]``
@@ -19,13 +19,13 @@ from weir.envelope import Json
 from weir.llm.errors import UpstreamRefusedError
 from weir.llm.lenient import loads
 
-PAGE_CHARS = 300  # of a page of HTML, which is made for people
-_OWN = frozenset({"message", "type", "param", "code"})  # the members that OpenAI's error object has
-_TRANSIENT = frozenset({408, 409, 425, 429})  # what OpenAI's clients try again, besides 500 and above
+PAGE_CHARS = 300  # of an HTML page, which is made for people
+_OWN = frozenset({"message", "type", "param", "code"})  # the members of OpenAI's error object
+_TRANSIENT = frozenset({408, 409, 425, 429})  # statuses that OpenAI's clients retry, besides 500 and above
 _FOR_GOOD = frozenset({501, 505})
 _NO_TEXT = "the model refused the request"
 
-# Names by which servers that send no number say what it would have been.
+# The HTTP statuses for error names, for servers that send no number.
 _STATUS_OF: Final[dict[str, int]] = {
     "invalid_request_error": 400,
     "badrequesterror": 400,
@@ -53,7 +53,7 @@ _STATUS_OF: Final[dict[str, int]] = {
 
 
 def error_in(value: Any) -> Json | None:
-    """The error object in what a server sent, with all its members; None where there is none."""
+    """The error object in a server's JSON, with all its members; None if there is none."""
     if isinstance(value, list) and value:
         return error_in(value[0])
     if not isinstance(value, dict):
@@ -71,12 +71,12 @@ def refusal(
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> UpstreamRefusedError:
-    """An error object of the upstream as what is raised: the one way in for what an upstream says of errors.
+    """The exception for an upstream's error object: every error that an upstream sends becomes one here.
 
     Args:
-        error: the object; any of its members may be anything.
-        status: of HTTP; None of an error in the middle of a 200, which tells its own, or is a 502.
-        headers: that belong to it.
+        error: the error object; its members may have any type.
+        status: the HTTP status; None for an error in the middle of a 200, whose object names a status, or is a 502.
+        headers: the HTTP headers that belong to the error.
     """
     named, google = _named_status(error), error.get("status")
     return UpstreamRefusedError(
@@ -92,7 +92,7 @@ def refusal(
 
 
 def error_of_body(body: bytes, content_type: str) -> Json:
-    """The error object of an HTTP error's body, whatever that is."""
+    """The error object of an HTTP error's body, whatever its format."""
     try:
         value = loads(body)
     except ValueError:
@@ -108,7 +108,7 @@ def error_of_body(body: bytes, content_type: str) -> Json:
 
 
 def is_quota(error: Json) -> bool:
-    """Whether an account has run out of money: no pause helps."""
+    """Whether the error means that an account has run out of money: no pause helps."""
     return any(error.get(name) == "insufficient_quota" for name in ("code", "type"))
 
 
@@ -130,7 +130,7 @@ def _named_status(error: Json) -> int | None:
 
 
 def _of_flat(value: Json) -> Json:
-    """An object that is an error itself."""
+    """The error object of a JSON object that is an error itself."""
     renamed = {"object", "error_code", "text", "error"}
     return {
         **{name: member for name, member in value.items() if name not in renamed},
@@ -176,7 +176,7 @@ def _path(loc: Any) -> str | None:
 
 
 def _page(text: str) -> str:
-    """What a person would read of a page of HTML, cut."""
+    """The text that a person would read on an HTML page, cut."""
     bare = re.sub(r"(?is)<(script|style)\b.*?(</\1>|\Z)|<!--.*?-->|<[^>]*>", " ", text[:16_384])
     return " ".join(html.unescape(bare).split())[:PAGE_CHARS]
 

@@ -1,7 +1,7 @@
-"""Server-sent events, from bytes as they arrive to the ``data`` of each event. No I/O.
+"""Decodes server-sent events, from bytes as they arrive to the ``data`` of each event. No I/O.
 
 Follows the WHATWG algorithm (lines end with LF, CR or CRLF; a blank line ends an event; several data lines are joined
-by LF; a byte order mark at the start, comments, and fields other than ``event`` are ignored). Ours because it is on the
+by LF; a byte order mark at the start, comments, and fields other than ``event`` are ignored). Own code because it is on
 hot path: it works on bytes and hands them to orjson, with no string and no object per event in between.
 """
 
@@ -12,20 +12,20 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024  # far above any token, with room for an imag
 
 
 class EventTooLongError(ValueError):
-    """An event grew past the limit: the other side does not speak this protocol, or means harm."""
+    """An event grew past the limit: the server does not speak this protocol, or is hostile."""
 
 
 class SseDecoder:
-    """Feed it bytes cut anywhere; it yields the data of each complete event.
+    """Takes bytes cut anywhere and yields the data of each complete event.
 
     Attributes:
-        name: of the event that was yielded last, from its ``event`` field; mostly empty.
+        name: the name of the last event yielded, from its ``event`` field; mostly empty.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         self.name = b""
-        self._name = b""  # of the event that is not complete yet
+        self._name = b""  # name of the event that is not complete yet
         self._begun = False
         self._rest = bytearray()
         self._data: list[bytes] = []
@@ -35,7 +35,7 @@ class SseDecoder:
         """Take the next bytes of the stream.
 
         Raises:
-            EventTooLongError: more than ``max_event_bytes`` without an end of event.
+            EventTooLongError: an event has more than ``max_event_bytes``.
         """
         self._rest += data
         if b"\n" not in data and b"\r" not in data:
@@ -50,7 +50,7 @@ class SseDecoder:
                 yield event
 
     def close(self) -> Iterator[bytes]:
-        """The stream has ended. An event without its blank line is given out, as lenient servers need it."""
+        """End the stream. An event without its blank line is yielded, as lenient servers need it."""
         # After a CR that waited, the rest may be more than one line.
         lines = bytes(self._rest).splitlines()
         self._rest.clear()

@@ -1,9 +1,9 @@
-"""Thinking apart from the answer.
+"""Separates thinking from the answer.
 
-Models say what they think in one of three ways: ``delta.reasoning_content`` (DeepSeek, vLLM), ``delta.reasoning``
-(Ollama, OpenRouter), or ``<think>…</think>`` at the start of ``delta.content``, with the tags cut between chunks
-wherever the tokenizer cut them. The first two stay as they are. The third is rewritten to ``reasoning_content``, so
-that a reader never has to look for tags. A tag later in an answer is text, not thinking.
+Models send thinking in one of three ways: ``delta.reasoning_content`` (DeepSeek, vLLM), ``delta.reasoning`` (Ollama,
+OpenRouter), or ``<think>…</think>`` at the start of ``delta.content``, with the tags cut between chunks wherever the
+tokenizer cut them. The first two stay as they are. The third is rewritten to ``reasoning_content``, so that a reader
+never has to look for tags. A tag later in an answer is text, not thinking.
 """
 
 from enum import Enum, auto
@@ -17,15 +17,15 @@ class _Where(Enum):
     START = auto()  # only white space so far: a tag may come
     THINKING = auto()
     AFTER = auto()  # the white space between the closing tag and the answer belongs to neither
-    ANSWER = auto()  # for good
+    ANSWER = auto()  # until the end of the choice
 
 
-class ThinkTags:
-    """Splits the content of one choice; feed it pieces cut anywhere."""
+class TagSplitter:
+    """Splits the content of one choice; takes pieces cut anywhere."""
 
     def __init__(self) -> None:
         self._where = _Where.START
-        self._held = ""  # what may turn out to be (part of) a tag
+        self._held = ""  # text that may turn out to be a tag, or part of one
 
     def feed(self, piece: str) -> tuple[str, str]:
         """Take the next piece of content; returns (thinking, answer), either may be empty."""
@@ -62,13 +62,13 @@ class ThinkTags:
         return answer
 
     def close(self) -> tuple[str, str]:
-        """The choice has ended: what was held was no tag after all."""
+        """End the choice: text that was held back was no tag after all."""
         held, self._held = self._held, ""
         return (held, "") if self._where is _Where.THINKING else ("", held)
 
 
 def _overlap(text: str, tag: str) -> int:
-    """Length of the longest end of ``text`` that begins ``tag``."""
+    """Length of the longest end of ``text`` with which ``tag`` begins."""
     return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-n:])), 0)
 
 
@@ -76,7 +76,7 @@ class ThinkingSplitter:
     """Rewrites the chunks of one stream, each choice on its own, in place."""
 
     def __init__(self) -> None:
-        self._choices: dict[int, ThinkTags] = {}
+        self._choices: dict[int, TagSplitter] = {}
 
     def split(self, chunk: Json) -> Json:
         """Move thinking in tags from ``delta.content`` to ``delta.reasoning_content``; returns the same chunk."""
@@ -89,8 +89,8 @@ class ThinkingSplitter:
         if not isinstance(delta, dict):
             if not choice.get("finish_reason"):
                 return
-            delta = {}  # what was held must leave all the same
-        tags = self._choices.setdefault(choice.get("index", 0), ThinkTags())
+            delta = {}  # text that was held back must be passed on all the same
+        tags = self._choices.setdefault(choice.get("index", 0), TagSplitter())
         content = delta.get("content")
         thinking, answer = tags.feed(content) if isinstance(content, str) and content else ("", content)
         if choice.get("finish_reason"):
@@ -105,7 +105,7 @@ class ThinkingSplitter:
             choice["delta"] = delta
 
     def close(self) -> list[Json]:
-        """Deltas for what was still held when the stream broke off without a finish reason."""
+        """Deltas for text that was still held back when the stream broke off without a finish reason."""
         held = {index: tags.close() for index, tags in self._choices.items()}
         return [
             {"index": index, "delta": {"reasoning_content": thinking} if thinking else {"content": answer}}

@@ -1,7 +1,7 @@
-"""Ask an OpenAI-compatible server, and read its chunks as plain dicts.
+"""Calls an OpenAI-compatible server, and reads its chunks as plain dicts.
 
-One answer may take several calls: those that failed before the first token (`weir.llm.retrying` says which are made
-again), and those that a server refused because it cannot stream (`weir.llm.plainer`). From the first token on there is
+One answer may take several calls: calls that failed before the first token (`weir.llm.retrying` says which are made
+again), and calls that a server refused because it cannot stream (`weir.llm.plainer`). From the first token on there is
 one call.
 """
 
@@ -23,7 +23,7 @@ from weir.llm.retrying import Retries
 from weir.llm.sse import MAX_EVENT_BYTES
 
 TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)
-"""W3C Trace Context of the call that is being made, which the LLM is told as well; None tells nothing."""
+"""W3C Trace Context of the current call, which is sent to the LLM; None sends none."""
 
 
 class Upstream:
@@ -41,17 +41,17 @@ class Upstream:
         connections: int = 1000,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connects with the first call.
+        """Connects at the first call.
 
         Args:
             url: the base URL, with /v1.
-            api_key: for it.
+            api_key: the key for the server.
             timeouts: limits of silence.
-            retries: repetitions of a call that failed before its first token.
-            organization: OpenAI's, that the calls are billed to.
-            project: likewise.
-            connections: the most at once.
-            on_retry: told of each repetition. Must not raise.
+            retries: how often a call that failed before its first token is repeated.
+            organization: the OpenAI organization that pays for the calls.
+            project: the OpenAI project that pays for the calls.
+            connections: the most connections at once.
+            on_retry: called at each repetition. Must not raise.
         """
         self._timeouts = timeouts
         self._retries = retries
@@ -74,7 +74,7 @@ class Upstream:
         """The upstream's own GET /models body.
 
         Raises:
-            UpstreamError: it cannot be had.
+            UpstreamError: the list cannot be fetched.
         """
         until = asyncio.get_running_loop().time() + self._timeouts.connect_s
         try:
@@ -97,16 +97,16 @@ class Upstream:
         Closing the iterator closes the call. A stream that ends in the middle raises after its last chunk.
 
         Args:
-            body: the client's request, passed on as it is but for streaming with usage.
-            call: how it is asked for.
+            body: the client's request, passed on unchanged except that it asks for a stream with usage.
+            call: the options of the call.
 
         Raises:
-            UpstreamError: the call failed, before or after chunks were said.
+            UpstreamError: the call failed, before or after its first chunks.
         """
         began = asyncio.get_running_loop().time()
         until = began + min(self._timeouts.first_token_s, call.allowance.max_s)
         within_s = self._timeouts.first_token_s if call.retry_within_s is None else call.retry_within_s
-        learned = False  # in this call, that less is to be asked for
+        learned = False  # whether this call has learned that it must ask for less
         retries = Retries(left=self._retries, until=min(until, began + within_s))
         while True:
             request, spoke = self._plainer.request(body, call), False

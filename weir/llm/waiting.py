@@ -1,4 +1,4 @@
-"""How long the next bytes of an answer may take, and what it means when they do not come."""
+"""Limits how long the next bytes of an answer may take, and says which error a longer silence is."""
 
 import asyncio
 from typing import Final
@@ -7,14 +7,14 @@ from weir.llm.calls import Timeouts
 from weir.llm.errors import UpstreamError, timed_out
 
 AFTER_FINISH_S: Final = 2.0
-"""How long a connection that stays open after the last finish reason is listened to: usage may follow it."""
+"""How long to listen on a connection that stays open after the last finish reason: usage may follow it."""
 
 
 class Waiting:
-    """The time limit of one answer's reading, which depends on what was said.
+    """The time limit for the next bytes of one answer, which depends on the content so far.
 
-    Until the first token there is the time for it, from the beginning of the call; then the longest silence between
-    two events. Comments and empty blocks are no sign of life.
+    Until the first token the limit for the first token counts, from the beginning of the call; then the longest silence
+    between two events. Comments and empty blocks are no sign of life.
     """
 
     def __init__(self, timeouts: Timeouts, began: float, ends_at: float) -> None:
@@ -26,18 +26,18 @@ class Waiting:
 
     @property
     def deadline(self) -> float:
-        """When the wait for the next bytes is over, in loop time."""
+        """When the wait for the next bytes ends, in loop time."""
         if self._finished_at is not None:
             return self._finished_at + AFTER_FINISH_S
         return min(self._since + self._limit_s, self._ends_at)
 
     def said(self) -> None:
-        """The model has said something; what the reader did with it took its own time."""
+        """Note that the model has sent content; time that the reader spent on it does not count as silence."""
         self._limit_s = self._timeouts.idle_s
         self._since = self._clock()
 
     def finished(self) -> None:
-        """The answer is whole."""
+        """Note that the answer is whole."""
         if self._finished_at is None:
             self._finished_at = self._clock()
 
@@ -48,9 +48,9 @@ class Waiting:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is the time for the whole answer that is over."""
+        """Whether the time limit of the whole answer has passed."""
         return self._finished_at is None and self._clock() >= self._ends_at
 
     def silence(self) -> UpstreamError:
-        """The error of a silence that was too long."""
+        """The error for a silence that was too long."""
         return timed_out("fell silent", self._limit_s)

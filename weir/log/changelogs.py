@@ -15,7 +15,7 @@ PAGE = 4000  # changes read and applied at once: some milliseconds in which noth
 
 
 class _Message(NamedTuple):
-    """As much of Faust's message as its stores look at when they apply a changelog."""
+    """The fields of Faust's message that a store reads when it applies a changelog."""
 
     tp: TP
     partition: int
@@ -25,7 +25,7 @@ class _Message(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """As much of Faust's event."""
+    """The fields of Faust's event that a store reads when it applies a changelog."""
 
     key: bytes | None
     value: bytes | None
@@ -36,32 +36,33 @@ async def read_back(log: LogClient, table: Any, at: TP, *, after: int, last: int
     """Apply the changes of one partition to its table.
 
     Args:
-        log: where the changelog is.
+        log: the log client that reads the changelog.
         table: a table whose keys and values are bytes.
         at: the partition of its changelog.
         after: the last offset that the table has seen.
-        last: the last offset there is.
+        last: the last offset of the changelog.
         topic: the changelog's name, where the log client knows it by another one than Faust.
 
     Returns:
-        the last offset that the table has seen now: ``last``, also where no record is left of the end (a damaged batch,
-        the marker of a transaction); less while a transaction that another client has open hides the rest.
+        the last offset that the table has seen now: ``last``, even where the records at the end are gone (a damaged
+        batch, the marker of a transaction); a lower one while an open transaction of another client hides the rest.
 
     Raises:
-        LogError: the log cannot be read. What was applied is applied; it may be applied again.
+        LogError: the log cannot be read. Changes applied before the error stay applied, and may be applied again.
     """
     place = Partition(topic or at.topic, at.partition)
     while after < last:
         records = await _changes(log, place, after + 1, last)
         if not records:
-            # Faust would wait for a record with the last offset. First the end: the rest may come to light meanwhile.
+            # Faust would wait for a record with the last offset. Ask for the end first, then read again: the missing
+            # records may have become readable between the two.
             end = (await log.bounds(place)).end
             records = await _changes(log, place, after + 1, last)
         if not records:
             return last if end > last else after
         table.apply_changelog_batch([_change(at, record) for record in records])
         after = records[-1].offset
-        await asyncio.sleep(0)  # whoever has something else to do
+        await asyncio.sleep(0)  # let other tasks run
     return after
 
 

@@ -1,7 +1,7 @@
 """The vocabulary of a partitioned log: records, topics, and the client that both brokers offer.
 
-A *log client* appends to and reads from partitions outside any consumer group. Everything that is fast (answer
-tokens) goes through it; everything that must be shared out between workers goes through Faust's consumer group.
+A *log client* appends to and reads from partitions outside any consumer group. Answer tokens go through it, because it
+is fast; work that must be shared out between workers goes through Faust's consumer group.
 """
 
 import re
@@ -13,14 +13,14 @@ from weir.log.partitioner import partition_for
 
 _TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka's rule
 
-RECORD_OVERHEAD_BYTES: Final = 100  # of a record in a batch of its own, over its key, value and headers
+RECORD_OVERHEAD_BYTES: Final = 100  # size of a record in a batch of its own, besides its key, value and headers
 
 Headers = Sequence[tuple[str, bytes]]
 Kept = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
 
 
 def header_pairs(headers: Any) -> Headers:
-    """Headers as Faust hands them over (none, a mapping, or pairs; values may be str or null) as pairs of bytes."""
+    """Headers as pairs of bytes, from what Faust hands over: none, a mapping, or pairs; values may be str or null."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     return tuple((str(name), value.encode() if isinstance(value, str) else value or b"") for name, value in pairs)
 
@@ -33,7 +33,7 @@ class Partition(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record as it stands in the log."""
+    """One record of the log."""
 
     topic: str
     partition: int
@@ -44,8 +44,19 @@ class Record(NamedTuple):
     headers: Headers
 
 
+class Delivered(Protocol):
+    """A record that the consumer group delivered to this worker: what agents hand to the parts (Faust's event)."""
+
+    @property
+    def message(self) -> Any:
+        """Topic, partition, offset, key, value, headers, timestamp, and the generation that it was delivered in."""
+
+    def ack(self) -> object:
+        """Let its offset be committed, once all before it are acknowledged."""
+
+
 def record_of(message: Any, prefix: str = "") -> Record:
-    """The record that a message of Faust was made of, its topic without the prefix that it has on the brokers."""
+    """The record that a message of Faust was made of; its topic has no prefix, unlike on the brokers."""
     return Record(
         message.topic.removeprefix(prefix),
         message.partition,
@@ -82,22 +93,22 @@ class TopicSpec:
 
 
 def check_specs(topics: Iterable[TopicSpec]) -> None:
-    """What no log can create is refused before anything is created.
+    """Check specs before anything is created.
 
     Raises:
-        LogRefusedError: a name that is none, or a topic without partitions.
+        LogRefusedError: a name that no topic can have, or a topic without partitions.
     """
     for topic in topics:
         if not _TOPIC_NAME.fullmatch(topic.name):
             raise LogRefusedError(
-                f"{topic.name!r} is no name for a topic: 1 to 249 letters, digits, dots, dashes and underscores"
+                f"{topic.name!r} is not a valid topic name: 1 to 249 letters, digits, dots, dashes and underscores"
             )
         if topic.partitions < 1:
             raise LogRefusedError(f"topic {topic.name} needs at least one partition, not {topic.partitions}")
 
 
 class LogError(Exception):
-    """The log could not do what was asked. The message is one line, fit for a person, and holds no secret."""
+    """The log could not do what was asked. The message is one line for a person to read, and holds no secret."""
 
 
 class LogUnavailableError(LogError):
@@ -105,11 +116,11 @@ class LogUnavailableError(LogError):
 
 
 class LogRefusedError(LogError):
-    """The broker answered no: wrong credentials, too few brokers, no such topic. Asking again will not help."""
+    """The broker refused: wrong credentials, too few brokers, no such topic. Asking again will not help."""
 
 
 class OtherPartitionsError(LogRefusedError):
-    """A topic exists with another number of partitions than it must have: keys are shared out by it."""
+    """A topic has another number of partitions than it must have: the number decides which partition a key is in."""
 
     def __init__(self, topic: str, found: int, expected: int) -> None:
         super().__init__(f"topic {topic} has {found} partitions, and not {expected}")
@@ -117,49 +128,50 @@ class OtherPartitionsError(LogRefusedError):
 
 
 class LogReplacedError(LogError):
-    """The log does not reach a position that it had reached: its topic was deleted and created anew, or cut short.
+    """The log ends before a position that it had reached: its topic was deleted and recreated, or truncated.
 
-    What was read of it is gone, and offsets that were kept mean nothing in it. Asking again will not help.
+    Records read before are gone, and saved offsets mean nothing in it. Asking again will not help.
     """
 
 
 class RecordTooLargeError(LogRefusedError):
-    """The record is larger than the client or the topic takes. It is not in the log; a smaller one may get there."""
+    """The record is larger than the client or the topic takes. It is not in the log; a smaller one may be taken."""
 
 
 class LogClient(Protocol):
     """Appends and reads, outside any consumer group. All times are seconds; every call has a time limit.
 
-    What is said here holds on every transport; ``tests/contracts/test_log*.py`` prove it on each.
+    These promises hold on both brokers; ``tests/contracts/test_log*.py`` prove them on each.
 
-    * Offsets of a partition only rise, and no record is ever at two of them. They may have holes, where compaction took
-      records away (never the last of a partition), and the log may start late, where retention took its beginning.
-    * What was acknowledged survives the writer's death, and every client in every process can read it at once; on
+    * Offsets of a partition only rise, and no record has two of them. They may have holes, where compaction removed
+      records (never the last of a partition), and the log may start late, where retention removed its beginning.
+    * An acknowledged record survives the writer's death, and every client in every process can read it at once; on
       Kafka, once every transaction that another client has open before it in the partition is over.
-    * Records of a transaction that was aborted are in no log: they are passed over, and so are Kafka's control records.
-    * Removal is not an event: a record that retention or compaction may take can be read until nobody has it any more.
-      A reader that retention has overtaken goes on at the log's start; it can tell by the offset of what it gets.
-    * A topic or partition that does not exist is refused, whatever is asked of it; one that another client has created
+    * Records of an aborted transaction are in no log: they are skipped, and so are Kafka's control records.
+    * Removal is not an event: a record that retention or compaction may remove can be read until it is removed. A
+      reader that retention has overtaken goes on at the log's start; it can tell by the offset of the next record.
+    * A call about a topic or partition that does not exist is refused; a topic that another client has created
       meanwhile is found.
-    * Before ``start`` and after ``stop`` every call is unavailable.
+    * Before ``start`` and after ``stop`` every call raises LogUnavailableError.
     """
 
     async def start(self) -> None:
-        """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
+        """Connect; does nothing when already started. Raises LogUnavailableError or LogRefusedError."""
 
     async def stop(self) -> None:
-        """Flush what was appended and let go of every resource. Never raises."""
+        """Flush pending appends and release every resource. Never raises."""
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
-        """Create what is missing, with partitions, retention and compaction.
+        """Create the missing topics, with partitions, retention and compaction.
 
-        What exists keeps its compaction, and on Kafka its retention, which operators set there with their own tools.
-        An embedded log has no other tool: there the retention of the spec holds from now on.
+        An existing topic keeps its compaction, and on Kafka its retention, which operators set there with their own
+        tools. An embedded log has no other tool: there the retention of the spec holds from now on.
 
-        A topic with both is compacted, and loses its old records besides. Several clients may do it at the same time.
+        A topic with both is compacted, and also loses its old records. Several clients may create topics at the same
+        time.
 
         Returns:
-            How long each topic keeps its records, as far as that may be asked.
+            How long each topic keeps its records, as far as the client may ask.
 
         Raises:
             OtherPartitionsError: an existing topic has another number of partitions than its spec says. Nothing was
@@ -171,16 +183,16 @@ class LogClient(Protocol):
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Known after ``start`` (and ``create_topics``), so it does not wait.
 
-        Of a topic that this client has created or checked (`create_topics`) it is the number that was found then,
-        whatever is added while it runs: keys are shared out by it. Of a topic that another client has created since, a
-        log that must ask over the network may hear only with the first other call about it.
+        For a topic that this client has created or checked (`create_topics`) it is the number found then, even if
+        partitions are added later: the number decides which partition a key is in. For a topic that another client has
+        created since, a client that must ask over the network may answer only after another call about that topic.
 
         Raises:
-            LogRefusedError: no such topic, as far as is known.
+            LogRefusedError: no such topic, according to the latest metadata.
         """
 
     async def topic_id(self, topic: str) -> str:
-        """The identity of a topic, asked of the broker: another one after it was deleted and created anew.
+        """The identity of a topic, asked of the broker: another one after the topic was deleted and recreated.
 
         Empty where there is none: on the embedded log, whose topics are all in one file, and on a Kafka before 2.8.
 
@@ -191,7 +203,7 @@ class LogClient(Protocol):
     def record_max_bytes(self, topic: str) -> int:
         """The largest record that a topic takes: key, value and headers, and ``RECORD_OVERHEAD_BYTES``.
 
-        Of a topic whose limit is not known it is the client's own. Known after ``create_topics``; a limit that is
+        For a topic whose limit is not known it is the client's own. Known after ``create_topics``; a limit that is
         changed later is known after the next start, or once a record was refused.
         """
 
@@ -200,15 +212,16 @@ class LogClient(Protocol):
     ) -> Awaitable[int]:
         """Enqueue one record at once, in call order per partition; await the result for its durable offset.
 
-        Cancelling the result keeps the record out of the log if it has not left yet (Kafka: while the broker is away).
+        Cancelling the result keeps the record out of the log if it was not sent yet (Kafka: while the broker is away).
 
         Raises (when awaited):
             RecordTooLargeError: the record, with its key and headers, is larger than the client's limit or the topic's.
-                It is not in the log, and no other record suffers.
-            LogRefusedError: there is no such topic or partition. It is not in the log, and no other record suffers.
-            LogUnavailableError: too much waits to be written already; known at once, and not in the log.
-            LogError: the record may or may not be in the log; read to know. A record without a key in a compacted
-                topic ends like this, too.
+                It is not in the log, and no other record fails with it.
+            LogRefusedError: there is no such topic or partition. It is not in the log, and no other record fails with
+                it.
+            LogUnavailableError: too many bytes wait to be written already; raised at once, and not in the log.
+            LogError: the record may or may not be in the log; read to know. A record without a key in a compacted topic
+                ends like this, too.
         """
 
     async def bounds(self, at: Partition) -> Bounds:
@@ -217,14 +230,14 @@ class LogClient(Protocol):
     async def offset_at(self, at: Partition, timestamp: float) -> int:
         """The first offset whose record is not older than ``timestamp``; the end when there is none.
 
-        Logs keep milliseconds at least, so a timestamp that was read from a record finds it.
+        Logs keep milliseconds at least, so a timestamp that was read from a record finds that record.
         """
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
         """Records from ``position`` on (or from the log's start, if later): at most ``limit``, empty at the end.
 
-        A page may be shorter than ``limit`` before the end, but never empty; a position behind the end is empty.
-        Holes left by compaction are skipped; the caller goes on at the last record's offset + 1.
+        A page may be shorter than ``limit`` before the end, but never empty; a position behind the end is empty. Holes
+        left by compaction are skipped; the caller goes on at the last record's offset + 1.
         """
 
     async def follow(
@@ -232,12 +245,12 @@ class LogClient(Protocol):
     ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
-        ``position`` may lie before the log's start, which then is where it begins, or behind its end: what is written
-        below it is not delivered. One follower per partition and client: this is the feed under
+        ``position`` may lie before the log's start, and then the feed begins at the start, or behind its end, and then
+        records below the position are not delivered. One follower per partition and client: this is the feed under
         ``weir.log.tails.Tails``, which fans out. A follower that raises is logged, loses that batch and goes on.
 
         ``on_replaced`` is called once if the log turns out to be another one than that which was followed, or shorter
-        than what was delivered of it (`LogReplacedError`). The partition is not followed any more then.
+        than the part delivered (`LogReplacedError`). The partition is not followed any more then.
 
         Raises:
             LogRefusedError: no such partition, or it is followed already.

@@ -1,6 +1,6 @@
-"""A bound on the large records and bodies that all readers of a process hold at once.
+"""Bounds the large records and bodies that all readers of a process hold at once.
 
-Each reader has a bound of its own on small records and bodies. Larger ones are taken out of one sum for all readers, so
+Each reader has a bound of its own on small records and bodies. Larger ones count against one sum for all readers, so
 that many readers of large answers cannot take all memory together.
 """
 
@@ -16,7 +16,7 @@ class Memory:
     """Bytes that may be held at once.
 
     Args:
-        limit_bytes: of all together. One holder alone may have more: else it could never be served.
+        limit_bytes: bytes of all holders together. A single holder may have more: else it could never be served.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -29,14 +29,14 @@ class Memory:
         return not size_bytes or not self.held_bytes or self.held_bytes + size_bytes <= self.limit_bytes
 
     def take(self, size_bytes: int) -> bool:
-        """Take so many bytes, if there is room. Whether there was."""
+        """Take so many bytes, if there is room. Returns whether there was."""
         if not self.has_room(size_bytes):
             return False
         self.held_bytes += size_bytes
         return True
 
     def give_back(self, size_bytes: int) -> None:
-        """Let others have them."""
+        """Free bytes that were taken."""
         self.held_bytes -= size_bytes
         if size_bytes and self._freed is not None and not self._freed.done():
             self._freed.set_result(None)
@@ -47,7 +47,7 @@ class Memory:
             self._freed = asyncio.get_running_loop().create_future()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await asyncio.shield(self._freed)  # others may wait for the same future
+                await asyncio.shield(self._freed)  # other readers may wait for the same future
 
     @asynccontextmanager
     async def held(self, size_bytes: int, within_s: float) -> AsyncIterator[None]:

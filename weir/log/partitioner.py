@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: the same answer on both brokers, and for every Kafka client in any language."""
+"""Computes the partition of a key: the same on both brokers, and for every Kafka client in any language."""
 
 from aiokafka.partitioner import murmur2
 

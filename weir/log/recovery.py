@@ -1,23 +1,23 @@
-"""Table recovery that cannot hang, for both brokers: give Faust ``TableManager=transports.recovery.TableManager``.
+"""Table recovery that cannot hang, for both brokers: give Faust ``TableManager=weir.log.recovery.TableManager``.
 
 How Faust 0.15.3 recovers (``faust/tables/recovery.py``): at each rebalance one task, ``_restart_recovery``, asks for
 the ends of the changelogs, seeks their starts, lets messages flow, and waits for another task, ``_slurp_changelogs``,
 which applies the records. Then it seeks the streams' committed offsets and lets them flow. Four things can go wrong:
 
-*The end is missed.* ``_slurp_changelogs`` sets ``signal_recovery_end`` when the last record is in, and clears it at
-the top of each of its loops. ``_restart_recovery`` awaits the start of the fetcher before it waits for the event; and
-a task that waits for an event wakes one turn of the loop after it was set. When the changelog is short, the event is
-set and cleared before anyone waits, and it is set only once. Here it stays set until the next recovery starts.
+*The end is missed.* ``_slurp_changelogs`` sets ``signal_recovery_end`` when the last record is in, and clears it at the
+top of each of its loops. ``_restart_recovery`` awaits the start of the fetcher before it waits for the event; and a
+task that waits for an event wakes one turn of the loop after it was set. When the changelog is short, the event is set
+and cleared before a task waits, and it is set only once. Here it stays set until the next recovery starts.
 
 *A step takes longer than ``broker_request_timeout``.* Faust takes that for the end of the service: the task returns,
 and no rebalance will ever start it again. Here the recovery starts anew.
 
 *A rebalance comes in the middle.* Faust notices it when the next partitions are assigned. Until then the recovery of
-those that were just revoked goes on: it lets messages flow in the middle of the rebalance, and tells everybody that
-the worker is ready. Here the revocation ends it.
+those that were just revoked goes on: it lets messages flow in the middle of the rebalance, and reports the worker as
+ready. Here the revocation ends the recovery.
 
-*The records do not come*, for whatever reason. The one that is known is repaired (`weir.log.kafka.repairs`); if
-there is another, the recovery starts anew, and says so in the log.
+*The records do not come*, for whatever reason. The known reason is repaired (`weir.log.kafka.repairs`); for any other,
+the recovery starts anew, and says so in the log.
 """
 
 import asyncio
@@ -36,33 +36,33 @@ from weir.log.log import LogClient, LogError
 __all__ = ["Recovery", "TableManager"]
 
 READERS = 4  # partitions of changelogs that are read back at the same time
-STALLED_S = 6.0  # a recovery that reads at all reads thousands of records in this time
+STALLED_S = 6.0  # a recovery that makes progress reads thousands of records in this time
 
 
 class _RecoveryEnd(asyncio.Event):
     """Set once for each recovery, and cleared by the next one only."""
 
     def clear(self) -> None:
-        """Ignored: ``_slurp_changelogs`` clears on every loop, and a lost wake-up hangs the worker."""
+        """Do nothing: ``_slurp_changelogs`` clears on every loop, and a lost wake-up hangs the worker."""
 
     def begin(self) -> None:
-        """A new recovery starts."""
+        """Clear the event: a new recovery starts."""
         super().clear()
 
 
 class Recovery(FaustRecovery):
-    """Faust's recovery with an end that cannot be missed, and a new start where it stops short."""
+    """Faust's recovery with an end that cannot be missed, and a restart where it stalls."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._end = _RecoveryEnd()
         self._revoked = asyncio.Event()  # set from a revocation until the partitions are assigned anew
-        self._reading_since: float | None = None  # by Faust
-        self._reading_back = False  # by us
+        self._reading_since: float | None = None  # since when Faust has been reading records one by one
+        self._reading_back = False  # whether changelogs are being read in pages
 
     @property
     def signal_recovery_end(self) -> asyncio.Event:
-        """Set when all active tables have been read."""
+        """The event that is set when all active tables have been read."""
         return self._end
 
     def _set_recovery_started(self) -> None:
@@ -80,14 +80,14 @@ class Recovery(FaustRecovery):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Start the recovery of what was assigned, unless that is outdated already."""
+        """Start the recovery of the assigned partitions, unless another rebalance has overtaken this one."""
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
         if self.signal_recovery_start.is_set():
             self._revoked.clear()
 
     async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ASYNC109
         step = asyncio.ensure_future(coro)
-        over: list[Any] = [self.signal_recovery_start, self._revoked]  # mode knows its own events only, by type
+        over: list[Any] = [self.signal_recovery_start, self._revoked]  # mode knows only its own events by type
         try:
             while True:
                 waited = await self.wait_first(asyncio.shield(step), *over, timeout=timeout)
@@ -97,13 +97,13 @@ class Recovery(FaustRecovery):
                     raise RebalanceAgain
                 if waited.done:
                     return
-                if not self._reading_back:  # which takes as long as the table is large
+                if not self._reading_back:  # reading in pages takes as long as the table is large
                     self._start_anew(f"a step took longer than {timeout:g} s")
                     raise RebalanceAgain
         finally:
             step.cancel()
 
-    # -- new starts
+    # -- restarts
 
     def _start_anew(self, reason: str) -> None:
         self.log.warning("table recovery starts anew: %s", reason)
@@ -114,9 +114,9 @@ class Recovery(FaustRecovery):
     # -- reading
 
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        """Find out where to read on, and read the bulk of it at once where the app has a log client.
+        """Find out where to read on, and read most of it in pages if the app has a log client.
 
-        What is left for Faust, if anything, is what was written meanwhile.
+        Faust reads the rest, if any: changes that were written meanwhile.
         """
         await super()._build_offsets(consumer, tps, destination, title)
         log: LogClient | None = getattr(self.app, "log_client", None)
@@ -161,7 +161,7 @@ class Recovery(FaustRecovery):
                 self._start_anew(f"no record for {STALLED_S:g} s, missing {names}")
 
     def _stalled_s(self) -> float:
-        """Seconds since a changelog record was read, or since it could have been."""
+        """Seconds since the last changelog record was read, or since reading could have begun."""
         if self._reading_since is None:
             return 0.0
         return monotonic() - max([self._reading_since, *self._active_events_received_at.values()])

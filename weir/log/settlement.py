@@ -1,13 +1,13 @@
-"""Which offset may be committed: the lowest one that was delivered and is not acknowledged yet.
+"""Finds which offset may be committed: the lowest one that was delivered and is not acknowledged yet.
 
 Faust commits past work in flight: it looks for consecutive *acknowledged* offsets, does not know which ones were
 delivered, and is off by one at a gap and before the first commit (faust-streaming issue 606, pull request 707). A
-worker that dies then loses what was in flight. `Settlement` replaces that bookkeeping in any Faust consumer, mixed in
-before the driver's own class::
+worker that dies then loses the requests in flight. `Settlement` replaces that bookkeeping in any Faust consumer, mixed
+in before the driver's own class::
 
     class Consumer(Settlement, aiokafka_driver.Consumer): ...
 
-`Outstanding` is the bookkeeping itself, free of Faust.
+`Outstanding` is the bookkeeping itself, independent of Faust.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ HANDOVER_S = 5.0  # how long a seek waits for the message that is being handed t
 
 
 class Outstanding:
-    """What was delivered from one partition, and how much of it is settled from its start on."""
+    """The offsets delivered from one partition, and up to which of them all are settled."""
 
     def __init__(self) -> None:
         self._delivered: list[int] = []  # a heap: a seek may deliver lower offsets again
@@ -33,21 +33,21 @@ class Outstanding:
         self._level: int | None = None
 
     def __len__(self) -> int:
-        """Offsets that were delivered and are not acknowledged."""
+        """The number of offsets that were delivered and are not acknowledged."""
         return len(self._unacked)
 
     def delivered(self, offset: int) -> None:
-        """Note that a record was handed out. Once more is harmless."""
+        """Note that a record was handed out. Noting it twice is harmless."""
         if offset not in self._unacked:
             self._unacked.add(offset)
             heappush(self._delivered, offset)
 
     def acked(self, offset: int) -> None:
-        """Note that a record is done. One that was never delivered is ignored."""
+        """Note that a record was acknowledged. A record that was never delivered is ignored."""
         self._unacked.discard(offset)
 
     def advance(self) -> int | None:
-        """The offset to commit, so that nothing unacknowledged lies below it; None before anything is settled.
+        """The offset to commit, so that no unacknowledged record lies below it; None before any record is settled.
 
         The answer is repeated until more is settled, so a commit that failed is tried again.
         """
@@ -71,14 +71,14 @@ class _Handing:
 class Settlement(Consumer):
     """At-least-once for a Faust consumer whose messages are acknowledged late and in any order.
 
-    It relies on streams that do not acknowledge by themselves (`stream.noack()`): Faust acknowledges an event that
-    was cancelled, too, and its compiled stream iterator does so without asking the consumer about generations.
+    It relies on streams that do not acknowledge by themselves (`stream.noack()`): Faust acknowledges cancelled events,
+    too, and its compiled stream iterator does so without asking the consumer about generations.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.outstanding: defaultdict[TP, Outstanding] = defaultdict(Outstanding)
-        self._put_down = asyncio.Event()  # clear while the fetcher has a message in its hands
+        self._put_down = asyncio.Event()  # clear while the fetcher holds a message
         self._put_down.set()
         deliver = self.callback
 
@@ -90,7 +90,7 @@ class Settlement(Consumer):
         self.callback = lambda message: _Handing(callback(message))
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109 -- Faust's signature
-        """Faust's, but for a message that its streams have room for: that is handed over here and now.
+        """Await the first coroutine, as Faust does, but hand a message over at once if its streams have room for it.
 
         Faust makes four tasks for each message, and waits for the first of them. That is three turns of the event loop,
         one message after the other, while the tokens of hundreds of answers wait for the same loop.
@@ -123,7 +123,7 @@ class Settlement(Consumer):
         return self._committed_offset.get(tp)
 
     def settled(self, tp: TP) -> bool:
-        """Whether all that was delivered of a partition is acknowledged."""
+        """Whether every delivered record of a partition is acknowledged."""
         return not self.outstanding.get(tp)
 
     def _new_offset(self, tp: TP) -> int | None:
@@ -148,7 +148,7 @@ class Settlement(Consumer):
         return bool(done)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Nothing to do: only delivered offsets count. Faust marks the neighbour of a gap as acknowledged."""
+        """Do nothing: only delivered offsets count. Faust would mark the neighbour of a gap as acknowledged."""
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
         """The base class's batches, noting whether a message is on its way to the streams."""
@@ -160,13 +160,13 @@ class Settlement(Consumer):
                 self._put_down.set()
 
     async def perform_seek(self) -> None:
-        """Go back to what is committed; everything from there on will be delivered again.
+        """Seek the committed offsets; all records from there on will be delivered again.
 
         Recovery seeks while messages flow (faust-streaming issue 596): a message delivered between the seek and the
-        clearing of the queues is lost, and the read offset of a message in the fetcher's hands is noted after the
-        seek, which makes Faust drop the records before it. So the flow stops first; recovery resumes it.
+        clearing of the queues is lost, and the read offset of a message in the fetcher's hands is noted after the seek,
+        which makes Faust drop the records before it. So the flow stops first; recovery resumes it.
 
-        A worker that stops reads nothing again, and what was acknowledged is still to be committed.
+        A worker that stops reads nothing again, and acknowledged records are still to be committed.
         """
         self.stop_flow()
         if self.app.should_stop:
@@ -184,7 +184,7 @@ class Settlement(Consumer):
         self._forget(set(self.outstanding) | set(self._acked))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Forget what was in flight: the next owner gets it again."""
+        """Forget the messages in flight: the next owner gets them again."""
         self._forget(revoked)
         await super().on_partitions_revoked(revoked)
 

@@ -1,10 +1,10 @@
-"""What the messages mean: the queue worker's contract, and what was added to it in headers and properties only.
+"""The format of messages: the queue worker's contract, with additions in headers and properties only.
 
-Requests: JSON ``{model, messages, stream, username, uid, …}`` on the queue of requests; what OpenAI knows besides goes
-to the LLM. Answers: text as UTF-8 on ``{prefix}{uid}``, an empty body at the end. Properties of a request that are
-honoured: ``reply_to`` (instead of the prefixed queue), ``correlation_id`` (comes back), ``message_id`` (the uid where
-the body has none), ``priority``, ``expiration`` (from when it was taken), and the headers ``X-Tenant-ID``,
-``X-Think-Tags`` and ``traceparent``.
+Requests: JSON ``{model, messages, stream, username, uid, …}`` on the queue of requests; OpenAI's other fields go to the
+LLM. Answers: text as UTF-8 on ``{prefix}{uid}``, an empty body at the end. Properties of a request that are honoured:
+``reply_to`` (instead of the prefixed queue), ``correlation_id`` (comes back), ``message_id`` (the uid if the body has
+none), ``priority``, ``expiration`` (from when the message was taken), and the headers ``X-Tenant-ID``, ``X-Think-Tags``
+and ``traceparent``.
 """
 
 import hashlib
@@ -26,39 +26,40 @@ from weir.telemetry.traceparent import HEADER
 NAME_MAX = 128  # characters of a uid: with its prefix, it must fit into the 255 bytes of a queue's name
 QUEUE_MAX_BYTES = 255  # AMQP 0-9-1: a short string
 HEADER_MAX_BYTES = 32_768  # of one header
-HEADERS_MAX_BYTES = 98_304  # of all that tell of an answer: headers must fit into one AMQP frame, of 128 KiB by default
+# of all headers about an answer: headers must fit into one AMQP frame, of 128 KiB by default
+HEADERS_MAX_BYTES = 98_304
 TENANT_HEADER = "x-tenant-id"
 EXPIRATION_MAX_S = 365 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Where the answer goes, and under which name."""
+    """The queue to which the answer goes, and the name of the request in it."""
 
     queue: str
-    name: str  # what the client calls its request
-    declare: bool  # the queue is ours to create
+    name: str  # the client's name for its request
+    declare: bool  # Weir creates the queue
     correlation_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a delivery has come: what its last message tells to whoever goes on with it."""
+    """How far a delivery has come: its last message tells this to the worker that continues it."""
 
     seq: int = 0  # number of the next message
     position: int = 0  # bytes of the answer's text in the messages so far
     crc: int = 0  # CRC-32 of these bytes
-    ended: bool = False  # the last message is out
+    ended: bool = False  # the last message was sent
 
 
 def reply_of(message: AbstractIncomingMessage, body: Any, prefix: str, minted: str = "") -> Reply | None:
-    """Where the sender of a message looks for its answer; None if that cannot be told.
+    """The queue in which the sender of a message looks for its answer; None if the message does not say.
 
     Args:
-        message: what came.
-        body: its JSON, or anything else.
-        prefix: of the response queues.
-        minted: the name of a request that brings none.
+        message: the message.
+        body: its JSON, or any other value.
+        prefix: the prefix of response queues.
+        minted: the name for a request that brings none.
     """
     given = body.get("uid") if isinstance(body, dict) else None
     name = given if isinstance(given, str) and given else message.message_id or minted
@@ -66,14 +67,14 @@ def reply_of(message: AbstractIncomingMessage, body: Any, prefix: str, minted: s
     if message.reply_to:
         return Reply(message.reply_to, name, declare=False, correlation_id=correlation_id)
     queue = prefix + name
-    # RabbitMQ takes line breaks out of the name of a queue that it makes, and then finds none by the name with them.
+    # RabbitMQ removes line breaks from the name of a queue that it makes, and then does not find the name with them.
     if not name or len(name) > NAME_MAX or len(queue.encode()) > QUEUE_MAX_BYTES or "\n" in queue or "\r" in queue:
         return None
     return Reply(queue, name, declare=True, correlation_id=correlation_id)
 
 
 def uid_of(name: str) -> str:
-    """The uid of a request that its client calls ``name``: that, unless it could not be a key or part of a path."""
+    """The uid of a request that its client calls ``name``: the name, unless it could not be a key or part of a path."""
     try:
         check_uid(name)
     except InvalidRequestError:
@@ -82,9 +83,9 @@ def uid_of(name: str) -> str:
 
 
 def deadline_of(message: AbstractIncomingMessage) -> str | None:
-    """When the answer is of no use any more.
+    """The time after which the client has no use for the answer.
 
-    Counted from now: RabbitMQ has dropped what expired in the queue, and a client's clock is its own.
+    Counted from now: RabbitMQ has dropped messages that expired in the queue, and a client's clock may be wrong.
     """
     expiration = message.expiration
     if expiration is None:
@@ -94,17 +95,17 @@ def deadline_of(message: AbstractIncomingMessage) -> str | None:
 
 
 def tenant_of(message: AbstractIncomingMessage) -> str | None:
-    """Who a request belongs to, if it says so."""
+    """The tenant of a request, if the message names one."""
     return _header(message, TENANT_HEADER)
 
 
 def think_tags_of(message: AbstractIncomingMessage) -> str | None:
-    """What is to become of ``<think>`` tags in its answer, if it says so."""
+    """The handling of ``<think>`` tags in the answer, if the message asks for one."""
     return _header(message, THINK_TAGS_HEADER.lower())
 
 
 def traceparent_of(message: AbstractIncomingMessage) -> str | None:
-    """What it is part of, if it says so."""
+    """The place of the request in a trace, if the message names one."""
     return _header(message, HEADER)
 
 
@@ -119,12 +120,12 @@ def _header(message: AbstractIncomingMessage, wanted: str) -> str | None:
 
 
 def message_id(submission: str, place: Place) -> str:
-    """The id of the message that brings a delivery to ``place``; `place_of` reads it."""
+    """The id of the message after which a delivery is at ``place``; `place_of` reads it."""
     return f"{submission}:{place.seq}:{place.position}:{place.crc:08x}{':end' if place.ended else ''}"
 
 
 def place_of(given: str | None) -> tuple[str, Place] | None:
-    """The submission and the place that a message's id tells; None if it is none of ours."""
+    """The submission and the place in a message's id; None if the id is not from Weir."""
     match (given or "").split(":"):
         case [submission, seq, position, crc, *end] if end in ([], ["end"]):
             try:
@@ -150,18 +151,18 @@ def answer(body: bytes, headers: dict[str, Any], *, message_id: str | None, corr
 
 
 def said(name: str, seq: int) -> dict[str, Any]:
-    """Headers of a message that is not the last."""
+    """Headers of any message but the last."""
     return {"uid": name, "seq": seq, "done": False}
 
 
 def ended(name: str, seq: int, terminal: Terminal, beside: Json | None = None) -> dict[str, Any]:
-    """Headers of the last message. The names of those that are too large for a header are in ``omitted``.
+    """Headers of the last message. Headers that are too large are left out, with their names in ``omitted``.
 
     Args:
-        name: what the client calls its request.
-        seq: of the message.
+        name: the client's name for its request.
+        seq: the number of the message.
         terminal: how the request ended.
-        beside: what of the answer is no text: tool calls, a refusal.
+        beside: the parts of the answer that are not text: tool calls, a refusal.
     """
     headers: dict[str, Any] = {"uid": name, "seq": seq, "done": True, "status": str(terminal.status)}
     more = {
@@ -185,12 +186,12 @@ def ended(name: str, seq: int, terminal: Terminal, beside: Json | None = None) -
 
 
 def failed(error: ApiError) -> Terminal:
-    """The end of what a door refuses, as the log tells the end of what it took."""
+    """The end of a refused request, in the form that the log has for the end of an accepted one."""
     return Terminal(status=Status.FAILED, error={**error.error, "status": error.status})
 
 
 def _size(value: Any) -> int | None:
-    """Bytes of a value in a table of AMQP; None for one that has no room in any."""
+    """Bytes of a value in an AMQP table; None for a value that no table can hold."""
     try:
         return len(encode.encode_table_value(value))
     except (TypeError, OverflowError, RecursionError, UnicodeEncodeError):

@@ -21,10 +21,12 @@ from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
 from weir import topics
 from weir.chat import dead_letters
 from weir.chat.accept import Door, parse
-from weir.chat.audit import Caller
-from weir.chat.requests import ChatRequest, Ingress, new_id
-from weir.envelope import Json
+from weir.chat.audit import CANCEL, Audit, Caller
+from weir.chat.cancelling import Cancelled
+from weir.chat.requests import ChatRequest, chunks_of
+from weir.envelope import Json, new_id
 from weir.errors import ApiError, InvalidRequestError, NotFoundError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, LogError, LogRefusedError, Record
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import contract, orders
@@ -65,7 +67,8 @@ class Intake:
         queues: Callable[[], Queues | None],
         has_room: Callable[[], bool],
         metrics: Metrics,
-        cancel: Callable[[str], Awaitable[object]],
+        cancel: Callable[[str], Awaitable[Cancelled]],
+        audit: Audit,
     ) -> None:
         """A door for messages.
 
@@ -77,6 +80,7 @@ class Intake:
             has_room: whether the worker can do with more requests now.
             metrics: of the worker.
             cancel: cancels a request, by its uid.
+            audit: is told of what is cancelled or refused.
         """
         self._door = door
         self._log = log
@@ -85,6 +89,7 @@ class Intake:
         self._has_room = has_room
         self._metrics = metrics
         self._cancel = cancel
+        self._audit = audit
         self._in_hand: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Future[bool]] = set()
         self.taking = False
@@ -225,7 +230,9 @@ class Intake:
         """Cancel an earlier request, which may be on its way still. Its answer ends with a message that says so."""
         for pause_s in (*LOG_RETRY_S, None):
             try:
-                await self._cancel(contract.uid_of(reply.name))
+                uid = contract.uid_of(reply.name)
+                done = await self._cancel(uid)
+                self._audit.record(CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=done.tenant, resource_id=uid)
             except (UnavailableError, LogError, NotFoundError) as error:
                 if pause_s is not None:
                     await asyncio.sleep(pause_s)
@@ -283,7 +290,7 @@ class Intake:
             again=again,
             correlation_id=reply.correlation_id,
         )
-        partition = self._door.chunks_of(request.uid).partition
+        partition = chunks_of(self._log, request.uid).partition
         async with asyncio.timeout(self._settings.accept_timeout_s):
             await self._log.append(topics.CHAT_DELIVERIES.name, partition, order.key, orders.encode(order))
 
@@ -305,7 +312,7 @@ class Intake:
         """Tell the sender, and put the message where it can be looked at."""
         logger.warning("a message from RabbitMQ is refused: %s", error)
         self._metrics.refused(Ingress.RABBITMQ, error_code=error.error["code"], error_type=error.error["type"])
-        self._door.refused(Caller(ingress=Ingress.RABBITMQ), error, tenant=contract.tenant_of(message))
+        self._audit.refused(Caller(ingress=Ingress.RABBITMQ), error, tenant=contract.tenant_of(message))
         queues = self._queues()
         if queues is None:
             raise ConnectionError("RabbitMQ is away for sending")

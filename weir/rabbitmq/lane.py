@@ -1,24 +1,24 @@
-"""The way of one partition's answers into RabbitMQ: who may send them, and how far each has come.
+"""The lane of one partition into RabbitMQ: which worker may send its answers, and how far each delivery has come.
 
 A message to a response queue is a *receipt* at the same time: by a ``BCC`` header (RabbitMQ's sender-selected
-distribution) the one publish reaches a second, durable queue of the partition as well. So there is no moment at which a
-worker can die that leaves it open whether a message was sent. Its successor reads the receipts, whose ids tell the
-place of each delivery, and goes on from there.
+distribution) the one publish also reaches a second, durable queue of the partition. So no worker can die at a moment
+that leaves it open whether a message was sent. Its successor reads the receipts, whose ids hold the place of each
+delivery, and goes on from there.
 
-A message must not be in its queue while an earlier one is not, or the receipts would tell of text that nobody has. So
-all of a lane's messages stand in one line, and when one of them has waited for too long, the lane is lost with all that
-stand behind it.
+A message must not be in its queue while an earlier one is not, or the receipts would count text that the client does
+not have. So all messages of a lane stand in one line, and when one of them has waited for too long, the lane is lost
+with all messages behind it.
 
-Receipts are taken by an exclusive consumer on the very channel that publishes. Whoever has it is the only one who
-sends: RabbitMQ gives it to a successor when the channel is gone, after everything that came over it. A worker that was
-thought dead, and is not, finds its channel closed.
+Receipts are taken by an exclusive consumer on the same channel that publishes. Only the worker with that consumer
+sends: RabbitMQ gives it to a successor when the channel is gone, after every message that was sent over it. A worker
+that was thought dead, and is not, finds its channel closed.
 
-    open   consume the receipts exclusively, then publish a barrier: what comes before it are the places as they stand
-    send   one publish, two queues; the last receipt of each delivery stays unacknowledged, those before it go
-    forget the delivery is done, and the log knows: its last receipt goes, too
+    open   consume the receipts exclusively, then publish a barrier: the receipts before it are the places as they stand
+    send   one publish, two queues; the last receipt of each delivery is not acknowledged, the others are
+    forget the delivery is done, and the log has its mark: its last receipt is acknowledged, too
 
-Somebody who finds the consumer taken leaves a *challenge* in the queue. Whoever has it lets go then, and asks for it
-again if the partition is its own after all. That is for a holder that has lost its partition without knowing it.
+A worker that finds the consumer taken leaves a *challenge* in the queue. The holder of the lane then closes it, and
+opens it again if it owns the partition after all. That is for a holder that has lost its partition without knowing it.
 """
 
 import asyncio
@@ -32,61 +32,62 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, DeliveryError
 
-from weir.chat.requests import new_id
+from weir.envelope import new_id
 from weir.rabbitmq.contract import Place, place_of
 from weir.rabbitmq.link import LINK_ERRORS, open_channel
 
 logger = logging.getLogger(__name__)
 
 BARRIER, CHALLENGE = "barrier-", "challenge-"
-CHALLENGE_EXPIRES_S = 30  # nobody is there to hear it any more
+CHALLENGE_EXPIRES_S = 30  # no holder is there to read it after that
 
 
 class LaneTakenError(Exception):
-    """Another worker has the lane."""
+    """Another worker holds the lane."""
 
 
 class LaneLostError(Exception):
-    """The lane is closed; what was sent and not confirmed is in doubt, and the next lane tells."""
+    """The lane is closed; whether unconfirmed messages were sent, the next lane finds out."""
 
 
 class RefusedError(Exception):
-    """RabbitMQ did not put a message into its queue: that is full, and its owner wanted it so."""
+    """RabbitMQ did not put a message into its queue: the queue is full, and configured to refuse messages then."""
 
 
 class Lane:
-    """One partition's exclusive channel. Open it, send, and when it is lost open another one."""
+    """The exclusive channel of one partition. Open it, send, and when it is lost open another one."""
 
     def __init__(self, connection: AbstractConnection, receipts: str, *, timeout_s: float, keep_s: float) -> None:
-        """A lane that is not open yet.
+        """Prepares a lane that is not open yet.
 
         Args:
-            connection: to RabbitMQ.
+            connection: the connection to RabbitMQ.
             receipts: the queue of receipts.
-            timeout_s: how long RabbitMQ may take for anything.
-            keep_s: receipts that are older are of deliveries that nobody can make any more.
+            timeout_s: how long RabbitMQ may take for any answer.
+            keep_s: the age beyond which receipts are ignored: their deliveries cannot be made any more.
         """
         self._connection = connection
         self._receipts = receipts
         self._timeout_s = timeout_s
         self._keep_s = keep_s
         self._places: dict[str, Place] = {}  # by submission
-        self._last: dict[str, AbstractIncomingMessage] = {}  # the receipt of each place, as soon as it is here
-        self._forgotten: set[str] = set()  # submissions whose last receipt is to go when it comes
+        self._last: dict[str, AbstractIncomingMessage] = {}  # the receipt of each place, as soon as it has arrived
+        self._forgotten: set[str] = set()  # submissions whose last receipt is acknowledged when it arrives
         self._closing: asyncio.Future[None] | None = None
-        self._publishing: set[asyncio.Future[Any]] = set()  # what RabbitMQ has not confirmed, or not even got
+        # messages that RabbitMQ has not confirmed, or not even received
+        self._publishing: set[asyncio.Future[Any]] = set()
         self._barrier = new_id(BARRIER)
         self._channel: AbstractChannel | None = None
         self._underlay: aiormq.Channel | None = None
         loop = asyncio.get_running_loop()
         self._caught_up: asyncio.Future[None] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()  # done when it is closed, by whomever
+        self.lost: asyncio.Future[None] = loop.create_future()  # done when the lane is closed, for whatever reason
 
     async def open(self) -> None:
-        """Become the one who sends.
+        """Become the worker that sends.
 
         Raises:
-            LaneTakenError: another worker is. It was asked to let go.
+            LaneTakenError: another worker holds the lane. It was asked to close it.
             LINK_ERRORS: RabbitMQ is away.
         """
         async with asyncio.timeout(self._timeout_s):
@@ -108,21 +109,21 @@ class Lane:
             raise LaneTakenError
 
     def place(self, submission: str) -> Place | None:
-        """How far a delivery has come; None if nothing of it is out."""
+        """How far a delivery has come; None if no message of it was sent."""
         return self._places.get(submission)
 
     async def send(self, message: Message, queue: str) -> None:
-        """Publish one message; it and its receipt are safe when this returns. Calls keep their order.
+        """Publish one message; the message and its receipt are safe when this returns. Calls keep their order.
 
         Raises:
-            LaneLostError: it may or may not be there.
-            RefusedError: it is not there, and those that were sent after it may be.
+            LaneLostError: the message may or may not be in the queue.
+            RefusedError: the message is not in the queue, and messages that were sent after it may be.
         """
         if self._underlay is None or self.lost.done():
             raise LaneLostError
         message.headers["BCC"] = [self._receipts]
-        # A task of its own: it stands in one line with the others, and leaves that with all of them or not at all. With
-        # `wait`, each would hold the line up until the socket has taken it.
+        # A task of its own: it stands in one line with the others, and leaves the line with all of them or not at all.
+        # With `wait`, each would hold the line up until the socket has taken it.
         publishing = asyncio.ensure_future(
             self._underlay.basic_publish(message.body, routing_key=queue, properties=message.properties, wait=False)
         )
@@ -142,19 +143,19 @@ class Lane:
             raise LaneLostError(type(error).__name__) from error
         found = place_of(message.message_id)
         if found is not None:
-            self._note(*found)  # its receipt may be on its way still
+            self._note(*found)  # its receipt may still be on its way
 
     async def forget(self, submission: str) -> None:
-        """A delivery is done and the log says so: nobody will ask for its place."""
+        """Acknowledge the last receipt of a delivery whose mark is in the log: its place is not needed any more."""
         place, receipt = self._places.pop(submission, None), self._last.pop(submission, None)
-        told = place_of(receipt.message_id) if receipt is not None else None
-        if place is not None and place.ended and (told is None or not told[1].ended):
-            self._forgotten.add(submission)  # the last receipt is on its way still
+        last = place_of(receipt.message_id) if receipt is not None else None
+        if place is not None and place.ended and (last is None or not last[1].ended):
+            self._forgotten.add(submission)  # the last receipt is still on its way
         if receipt is not None:
             await self._let_go(receipt)
 
     async def close(self) -> None:
-        """Let others send. Never raises; goes on when it is cancelled: a channel left open keeps the lane from all."""
+        """Let other workers send. Never raises; finishes when cancelled: an open channel keeps the lane from all."""
         self._lose()
         if self._channel is not None:
             if self._closing is None:
@@ -182,16 +183,16 @@ class Lane:
     def _lose(self) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
-        # aiormq would write those that wait for their turn after the channel's end, when its number is another's.
+        # aiormq would write the waiting messages after the channel's end, when its number belongs to another channel.
         for publishing in self._publishing:
             publishing.cancel()
 
     def _published(self, publishing: "asyncio.Future[Any]") -> None:
         self._publishing.discard(publishing)
-        publishing.cancelled() or publishing.exception()  # whoever sent it may not wait any more
+        publishing.cancelled() or publishing.exception()  # mark as retrieved: the sender may not wait any more
 
     async def _on_receipt(self, message: AbstractIncomingMessage) -> None:
-        """Take one receipt. Called in their order; does not wait before it has noted the place."""
+        """Take one receipt. Called in the order of receipts; does not wait before it has noted the place."""
         given = message.message_id or ""
         found = place_of(given)
         old: AbstractIncomingMessage | None = message
@@ -202,7 +203,7 @@ class Lane:
             elif self._note(submission, place):
                 old = self._last.get(submission)
                 self._last[submission] = message
-        if given.startswith(CHALLENGE) and self._caught_up.done():  # one before that was not for us
+        if given.startswith(CHALLENGE) and self._caught_up.done():  # an earlier challenge was for the previous holder
             self._lose()
         if given == self._barrier and not self._caught_up.done():
             self._caught_up.set_result(None)
@@ -210,7 +211,7 @@ class Lane:
             await self._let_go(old)
 
     def _note(self, submission: str, place: Place) -> bool:
-        """Remember a place, unless the delivery has come further. Whether it has not."""
+        """Note a place, unless the delivery has come further. Returns whether the place was noted."""
         known = self._places.get(submission)
         if known is not None and known.seq > place.seq:
             return False
@@ -222,7 +223,7 @@ class Lane:
 
     async def _let_go(self, receipt: AbstractIncomingMessage) -> None:
         if self.lost.done():
-            return  # behind the channel's end, it would end the whole connection
+            return  # an acknowledgement after the channel's end would end the whole connection
         try:
             await receipt.channel.basic_ack(receipt.delivery_tag or 0, wait=False)
         except LINK_ERRORS as error:

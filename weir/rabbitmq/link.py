@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ, made again whenever it is lost."""
+"""Keeps one connection to RabbitMQ, and makes it again whenever it is lost."""
 
 import asyncio
 import logging
@@ -15,22 +15,22 @@ from weir.rabbitmq.doubles import write_doubles
 
 logger = logging.getLogger(__name__)
 
-# What a broker that is away, says no, or goes away raises. Any other error is a defect of ours.
+# The errors of a broker that is away, refuses, or goes away. Any other error is a defect in Weir.
 LINK_ERRORS = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
 
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the next try; the last one repeats
-STEADY_S = 30.0  # a connection that held for so long was no failure
-HEARTBEAT_S = 10  # a worker that hangs loses its connection, and with it what it holds, after two of them
+STEADY_S = 30.0  # a connection that lasted so long does not count as a failure
+HEARTBEAT_S = 10  # a worker that hangs loses its connection, and with it its messages and lanes, after two of them
 CLOSE_S = 5.0
 
 Use = Callable[[AbstractConnection], Awaitable[None]]
 
 
 class Link:
-    """Keeps a connection, and somebody busy with it.
+    """Retries the connection until it is made, and runs a user function with it.
 
-    Everything that belongs to a connection (channels, consumers) is made by its user, and is thrown away with it: what
-    was sent and not confirmed is in doubt, and whoever sent it has to look.
+    Everything that belongs to a connection (channels, consumers) is made by that function, and discarded with the
+    connection: whether unconfirmed messages were sent, their sender has to find out.
     """
 
     def __init__(self, name: str, urls: Sequence[str], *, timeout_s: float) -> None:
@@ -42,7 +42,7 @@ class Link:
         self.state = "away"
 
     async def keep(self, use: Use) -> None:
-        """Connect, run ``use`` until it ends or the connection does, and again. Until cancelled."""
+        """Connect, run ``use`` until it ends or the connection does, and start over. Runs until cancelled."""
         failures = 0
         for url in cycle(self._urls):
             started = asyncio.get_running_loop().time()
@@ -50,7 +50,7 @@ class Link:
                 await self._session(url, use)
                 reason = "it was closed"
             except LINK_ERRORS as error:
-                reason = _told(error)
+                reason = _in_one_line(error)
             except Exception as error:
                 logger.exception("RabbitMQ (%s, %s): a defect", self._name, _shown(url))
                 reason = type(error).__name__
@@ -58,7 +58,7 @@ class Link:
                 self.state = "away"
             if asyncio.get_running_loop().time() - started > STEADY_S:
                 failures = 0
-            # Away for an hour is one warning, not thousands.
+            # An hour without a broker is one warning, not thousands.
             level = logging.WARNING if failures in {0, len(self._urls) * len(PAUSES_S)} else logging.DEBUG
             logger.log(level, "RabbitMQ (%s, %s): %s; trying again", self._name, _shown(url), reason)
             await asyncio.sleep(PAUSES_S[min(failures // len(self._urls), len(PAUSES_S) - 1)])
@@ -79,7 +79,7 @@ class Link:
             self.state = "connected"
             logger.info("RabbitMQ (%s, %s): connected", self._name, _shown(url))
             await asyncio.wait({using, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if using.cancelled():  # by aiormq, which lets go like that of who waits for a channel that is gone
+            if using.cancelled():  # by aiormq, which cancels a task that waits for a channel that is gone
                 raise ConnectionError("it was given up")
             (lost if lost.done() else using).result()
         finally:
@@ -97,7 +97,7 @@ async def open_channel(connection: AbstractConnection, **options: bool) -> Abstr
     """
     try:
         return await connection.channel(**options)
-    except RuntimeError as error:  # what aiormq says of a connection that was closed is nothing more special
+    except RuntimeError as error:  # aiormq raises nothing more specific for a closed connection
         raise ConnectionError(str(error)) from error
 
 
@@ -119,7 +119,7 @@ def _shown(url: URL) -> str:
     return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
 
 
-def _told(error: BaseException) -> str:
-    """An error in one line. The names of aiormq's connection errors repeat the URL, password and all."""
+def _in_one_line(error: BaseException) -> str:
+    """An error in one line. The messages of aiormq's connection errors repeat the URL with its password."""
     text = str(error.__cause__ or error) if "://" in str(error) else str(error)
     return type(error).__name__ if "://" in text or not text else f"{type(error).__name__}: {text}".splitlines()[0]

@@ -1,34 +1,35 @@
-"""The record of chat-deliveries: a queue of RabbitMQ is to get the answer to a submission."""
+"""The record of chat-deliveries: an order to deliver the answer of a submission to a RabbitMQ queue."""
 
 from dataclasses import asdict, dataclass
 
 from weir import envelope, limits
-from weir.chat.requests import new_id, offset_in
-from weir.envelope import MalformedRecordError
+from weir.chat.requests import offset_in
+from weir.envelope import MalformedRecordError, new_id
 
 EVENT_TYPE = "chat.delivery_ordered"
 
-# Fields that a delivered mark holds, or a reading of it names. A Kafka client may write a megabyte into any of them.
+# Fields that are in a delivered mark or in the code that reads it. A Kafka client may write a megabyte into any of
+# them.
 _IN_MARKS = ("uid", "submission", "tenant", "fingerprint", "name", "queue", "chunks_topic_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One delivery, ordered after its request was in chat-requests."""
+    """An order for one delivery, placed after its request was in chat-requests."""
 
     uid: str
     submission: str  # event id of the request's record
     tenant: str
     fingerprint: str  # of the request's body
-    chunks_from: int  # nothing about the request is older in its partition of chat-chunks
+    chunks_from: int  # no record of the answer is older in its partition of chat-chunks
     stream: bool  # tokens as they come; else one message
-    name: str  # what the client calls its request: the uid, unless that could be none in here
+    name: str  # the client's name for its request: the uid, unless that name cannot be a uid
     queue: str
-    declare: bool  # the queue is ours to create; else it is the client's own
+    declare: bool  # Weir creates the queue; else it is the client's own
     again: bool  # the message may have been taken before, so that this may be the second order for one delivery
     correlation_id: str | None = None
-    chunks_topic_id: str = ""  # of the chat-chunks that chunks_from is an offset of; empty: not known
-    redriven: bool = False  # its request came back from the dead letters: it is for what that begins, and nothing else
+    chunks_topic_id: str = ""  # the id of the topic in which chunks_from is an offset; empty if unknown
+    redriven: bool = False  # its request came back from the dead letters: deliver only the answer that this begins
 
     @property
     def key(self) -> bytes:
@@ -37,7 +38,7 @@ class Order:
 
 
 def encode(order: Order) -> bytes:
-    """The order as an event."""
+    """The order as the value of an event."""
     data = asdict(order)
     del data["tenant"]
     return envelope.encode(new_id("evt"), EVENT_TYPE, order.tenant, data)
@@ -47,7 +48,7 @@ def decode(value: bytes | None) -> Order:
     """Read an order.
 
     Raises:
-        MalformedRecordError: the record is none; the message names what is missing.
+        MalformedRecordError: the record is not an order; the message names the missing field.
     """
     event = envelope.decode(value)
     data = event.data

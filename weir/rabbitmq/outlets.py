@@ -1,4 +1,4 @@
-"""The lanes of the partitions that this worker owns, for as long as there is a connection."""
+"""Holds the lanes of the partitions that this worker owns, while there is a connection."""
 
 import asyncio
 import logging
@@ -15,19 +15,19 @@ from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.2  # between two looks at what this worker owns
-TAKEN_S = 0.5  # before a lane that another worker has is asked for again
-LOST_S = 1.0  # before one that was lost is: whoever asked for it comes first
+LOOK_S = 0.2  # between two checks of the partitions that this worker owns
+TAKEN_S = 0.5  # pause before a lane that another worker holds is asked for again
+LOST_S = 1.0  # pause before a lost lane is opened again: the worker that asked for it comes first
 WAIT_S = 1.0  # between two turns of a wait for a lane
 
 
 class NotOwnedError(Exception):
-    """The partition is another worker's now, and so is what was to be delivered."""
+    """Another worker owns the partition now, and makes its deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """What a delivery needs of RabbitMQ: its partition's lane, and somebody who knows about queues."""
+    """The RabbitMQ side of a delivery: its partition's lane, and the queues."""
 
     lane: Lane
     queues: Queues
@@ -37,7 +37,7 @@ class Outlets:
     """Opens and closes lanes as partitions come and go."""
 
     def __init__(self, settings: Settings, own: Callable[[], set[int] | None]) -> None:
-        """``own`` tells the partitions of chat-deliveries that are this worker's; None while that is not known."""
+        """``own`` returns the partitions of chat-deliveries that this worker owns; None while that is not known."""
         self._settings = settings
         self._own = own
         self._open: dict[int, Outlet] = {}
@@ -45,10 +45,10 @@ class Outlets:
         self.queues: Queues | None = None
 
     async def wait(self, partition: int) -> Outlet:
-        """The outlet of a partition, as soon as there is one.
+        """Wait for the outlet of a partition.
 
         Raises:
-            NotOwnedError: there is none to come.
+            NotOwnedError: this worker does not own the partition.
         """
         while True:
             outlet = self._open.get(partition)
@@ -105,12 +105,12 @@ class Outlets:
                     pause_s = LOST_S
                 except LaneTakenError:
                     pause_s = TAKEN_S
-                    logger.debug("another worker sends for partition %d still", partition)
+                    logger.debug("another worker still sends for partition %d", partition)
                 finally:
                     self._open.pop(partition, None)
             await asyncio.sleep(pause_s)
-            # It may be another's after the rebalance: do not disturb that one.
-            while self._own() is None:  # noqa: ASYNC110 -- Faust tells nobody
+            # Another worker may own the partition after the rebalance: do not disturb it.
+            while self._own() is None:  # noqa: ASYNC110 -- Faust has no event for it
                 await asyncio.sleep(LOOK_S)
 
 

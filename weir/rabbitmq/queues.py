@@ -1,4 +1,4 @@
-"""Response queues: there, or made, before an answer is sent to them."""
+"""Finds response queues, or makes them, before an answer is sent to them."""
 
 import asyncio
 import time
@@ -13,27 +13,27 @@ from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, Chan
 
 from weir.rabbitmq.link import LINK_ERRORS, open_channel
 
-REMEMBERED = 4096  # queues that were there a moment ago
+REMEMBERED = 4096  # queues that existed a moment ago
 REMEMBERED_S = 5.0
 CHANNELS = 16  # questions asked at the same time; a "no" closes its channel
 
 
 class Queues:
-    """Asks RabbitMQ for queues, over a few channels of one connection."""
+    """Asks RabbitMQ about queues, over a few channels of one connection."""
 
     def __init__(self, connection: AbstractConnection, *, expires_s: float, timeout_s: float) -> None:
         self._connection = connection
         self._arguments = {"x-expires": int(expires_s * 1000)}
         self._remembered_s = min(REMEMBERED_S, expires_s / 4)
         self._timeout_s = timeout_s
-        self._known: OrderedDict[str, float] = OrderedDict()  # when each was there
+        self._known: OrderedDict[str, float] = OrderedDict()  # when each queue was last found
         self._asking: dict[str, asyncio.Future[bool]] = {}
         self._idle: asyncio.LifoQueue[AbstractChannel | None] = asyncio.LifoQueue()
         for _ in range(CHANNELS):
             self._idle.put_nowait(None)
 
     async def reach(self, name: str, *, declare: bool) -> bool:
-        """Whether a queue is there; one that is ours to ``declare`` is made, durable, unless it is there already.
+        """Whether a queue exists; with ``declare`` a missing one is made, durable.
 
         Raises:
             LINK_ERRORS: RabbitMQ is away, or does not permit it.
@@ -43,7 +43,7 @@ class Queues:
         )
 
     async def keep(self, name: str) -> None:
-        """Make a durable queue that stays, unless it is there.
+        """Make a durable queue that is never removed, unless it exists.
 
         Raises:
             LINK_ERRORS: RabbitMQ is away, or does not permit it.
@@ -51,18 +51,19 @@ class Queues:
         await self._known_or(name, lambda: self._declare(name, None))
 
     def forget(self, name: str) -> None:
-        """Ask anew the next time: its client may be done with it."""
+        """Ask again the next time: its client may have removed the queue."""
         self._known.pop(name, None)
 
     async def _known_or(self, name: str, ask: Callable[[], Awaitable[bool]]) -> bool:
-        """What is known of a queue, or is being asked already, or else is asked now."""
+        """Whether a queue exists, from memory, from a question under way, or from a new one."""
         there_at = self._known.get(name)
         if there_at is not None and time.monotonic() - there_at < self._remembered_s:
             return True
         asking = self._asking.get(name)
         if asking is None:
             asking = self._asking[name] = asyncio.ensure_future(self._ask(name, ask))
-            asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits
+            # mark as retrieved: its waiter may be gone
+            asking.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(asking)
 
     async def _ask(self, name: str, ask: Callable[[], Awaitable[bool]]) -> bool:
@@ -82,7 +83,7 @@ class Queues:
         """Send one message to a queue, and wait until RabbitMQ has it.
 
         Raises:
-            LINK_ERRORS: it may not have it.
+            LINK_ERRORS: RabbitMQ may not have the message.
         """
         channel = await self._take()
         try:
@@ -96,7 +97,7 @@ class Queues:
         try:
             await channel.declare_queue(name, durable=True, arguments=arguments)
         except (ChannelPreconditionFailed, ChannelLockedResource):
-            return True  # the client was first, with other arguments, or for itself alone
+            return True  # the client was first, with other arguments, or with an exclusive queue
         finally:
             self._idle.put_nowait(channel)
         return True
@@ -106,7 +107,7 @@ class Queues:
         try:
             await channel.declare_queue(name, passive=True)
         except ChannelLockedResource:
-            return True  # the client's alone, for reading; anybody may write to it
+            return True  # only the client may read it, but any connection may publish to it
         except ChannelNotFoundEntity:
             return False
         finally:
@@ -114,7 +115,7 @@ class Queues:
         return True
 
     async def _take(self) -> AbstractChannel:
-        """An idle channel, a new one in the place of one that a "no" has closed. Must be put back."""
+        """Take an idle channel, or a new one if a "no" has closed it. The caller must put it back."""
         channel = await self._idle.get()
         try:
             if channel is None or channel.is_closed:

@@ -1,4 +1,4 @@
-"""The text of an answer, as bytes, from its chunks: what goes into the bodies of messages."""
+"""Turns the chunks of an answer into the bytes of message bodies."""
 
 import zlib
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ from weir.envelope import Json
 from weir.rabbitmq.contract import Place
 
 THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
-REASONING = ("reasoning_content", "reasoning")  # what models call it
-BESIDE = ("tool_calls", "function_call", "refusal")  # of a message that are no text of the answer
+REASONING = ("reasoning_content", "reasoning")  # the names that models use for it
+BESIDE = ("tool_calls", "function_call", "refusal")  # fields of a message that are not text of the answer
 
 
 class Text:
-    """The text of choice 0, as it comes. A queue of plain texts has room for one."""
+    """The text of choice 0, piece by piece. A queue of plain texts has room for one choice."""
 
     def __init__(self, uid: str, *, thinking: bool) -> None:
         """``thinking``: whether reasoning is part of the text, within ``<think>`` tags."""
@@ -23,7 +23,7 @@ class Text:
         self._beside = Completion(uid)
 
     def add(self, chunks: Iterable[Json]) -> bytes:
-        """The bytes that chunks add."""
+        """The bytes that some chunks add to the text."""
         added: list[str] = []
         for chunk in chunks:
             for given in chunk.get("choices") or ():
@@ -33,14 +33,14 @@ class Text:
         return "".join(added).encode("utf-8", "replace")
 
     def end(self) -> bytes:
-        """The bytes that the end adds."""
+        """The bytes that the end of the answer adds to the text."""
         closing = THOUGHT if self._within else ""
         self._within = False
         return closing.encode()
 
     @property
     def beside(self) -> Json:
-        """What of the message so far is no text of the answer: tool calls, a refusal."""
+        """The fields of the message so far that are not text of the answer: tool calls, a refusal."""
         choices = self._beside.result()["choices"]
         return {name: choices[0]["message"][name] for name in BESIDE if choices and choices[0]["message"].get(name)}
 
@@ -64,14 +64,14 @@ class Text:
 
 
 class DivergedError(Exception):
-    """The answer was said again, and differs from what of it is in the queue."""
+    """The answer was generated again, and differs from the part that is in the queue."""
 
 
 class Ahead:
-    """Takes from an answer what is out already: of one that is said again, or read again from its start.
+    """Skips the part of an answer that is in the queue: of an answer generated again, or read again from its start.
 
-    What is out is known by its length and checksum (`Place`), not by its text. An LLM that says the same again goes
-    on as if nothing had happened.
+    That part is known by its length and checksum (`Place`), not by its text. An answer that an LLM repeats word for
+    word goes on as if nothing had happened.
     """
 
     def __init__(self, place: Place) -> None:
@@ -80,10 +80,10 @@ class Ahead:
         self._here_crc = 0
 
     def rest(self, text: bytes) -> bytes:
-        """What of ``text``, the next bytes of the answer, is not out yet.
+        """The part of ``text``, the next bytes of the answer, that is not in the queue yet.
 
         Raises:
-            DivergedError: something else is out.
+            DivergedError: the queue has other bytes.
         """
         missing = self._position - self._here
         if missing <= 0:
@@ -96,10 +96,10 @@ class Ahead:
         return text[missing:]
 
     def end(self) -> None:
-        """The answer ends here.
+        """Note the end of the answer.
 
         Raises:
-            DivergedError: more than that is out.
+            DivergedError: the queue has more bytes than the answer.
         """
         if self._here < self._position:
             raise DivergedError

@@ -1,11 +1,11 @@
-"""Properties as they came over the wire; and what pamqp refuses, although RabbitMQ takes it.
+"""Reads properties as they came over the wire, including values that pamqp refuses although RabbitMQ takes them.
 
-RabbitMQ looks at few properties and passes all of them on as they came. pamqp refuses a date after the year 9999 or a
-text that is not UTF-8, and aiormq gives up the connection then: RabbitMQ delivers the message again over the next one,
-and so for ever. Nor does pamqp write again what it has read: a float loses half of its digits, and bytes are refused.
+RabbitMQ reads few properties and passes all of them on as they came. pamqp refuses a date after the year 9999 or a text
+that is not UTF-8, and aiormq gives up the connection then: RabbitMQ delivers the message again over the next one,
+endlessly. Nor does pamqp write what it has read: a float loses half of its digits, and bytes are refused.
 
-So properties that cannot be read are taken with what of them can be, and `Incoming` tells the rest; what is passed on
-is passed on as bytes, by `Forwarded`. The reading holds for the whole process, as soon as this is imported.
+So a message with unreadable properties is taken with its readable ones, and `Incoming` names the others; properties are
+passed on as bytes, by `Forwarded`. The reading holds for the whole process, as soon as this module is imported.
 """
 
 import re
@@ -18,7 +18,7 @@ from pamqp import constants, decode, encode
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-# Whatever is UTF-8 is a name to RabbitMQ; its own for direct replies has a "=" in it, which pamqp does not know.
+# Any UTF-8 is a name to RabbitMQ; its own for direct replies has a "=" in it, which pamqp does not accept.
 constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
 
 _HEAD_BYTES = 12  # of a content header frame, before the properties
@@ -26,7 +26,7 @@ _FRAME_BYTES = 8  # of any frame, around its payload
 _NAMES = Basic.Properties.__slots__  # in their order on the wire
 _FLAGS = Basic.Properties.flags
 
-# Sizes of the values of a table, by their type; None: four bytes tell.
+# Sizes of the values of a table, by their type; None: the next four bytes hold the size.
 _SIZES: dict[bytes, int | None] = {
     **dict.fromkeys((b"t", b"b", b"B"), 1),
     **dict.fromkeys((b"s", b"u"), 2),
@@ -39,7 +39,7 @@ _SIZES: dict[bytes, int | None] = {
 
 
 def split(raw: bytes) -> dict[str, bytes]:
-    """The properties of a content header by their name, each as it stands there."""
+    """The properties of a content header by name, each as its bytes in the header."""
     flags, at, found = int.from_bytes(raw[:2]), 2, {}
     for name in _NAMES:
         if flags & _FLAGS[name]:
@@ -68,7 +68,7 @@ def _size(kind: str, raw: bytes, at: int) -> int:
 
 
 def entries(table: bytes) -> list[tuple[bytes, bytes]]:
-    """The names and values of a table, each as it stands there."""
+    """The names and values of a table, each as its bytes in the table."""
     at, found = 4, []
     while at < len(table):
         name = table[at + 1 : at + 1 + table[at]]
@@ -90,11 +90,11 @@ def table(of: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _read(self: ContentHeader, data: bytes) -> None:
-    """In the place of ``ContentHeader.unmarshal``: never fails, and keeps what it has read."""
+    """Replaces ``ContentHeader.unmarshal``: never fails, and keeps the bytes that it has read."""
     raw, unreadable = data[_HEAD_BYTES:], {}
     try:
         _unmarshal(self, data)
-    except Exception:  # noqa: BLE001 -- it may be anything: dates, UTF-8, types, a nesting too deep
+    except Exception:  # noqa: BLE001 - any error: dates, UTF-8, types, a nesting too deep
         self.properties = Basic.Properties()
         for name, value in split(raw).items():
             try:
@@ -109,29 +109,29 @@ ContentHeader.unmarshal = _read  # type: ignore[method-assign]
 
 
 class Incoming(IncomingMessage):
-    """A message that came, with its properties as bytes."""
+    """A received message, with its properties as bytes."""
 
     def __init__(self, delivered: DeliveredMessage) -> None:
         super().__init__(delivered)
-        told = delivered.header.__dict__
-        self.raw: bytes = told["raw"]
-        self.unreadable: Mapping[str, str] = told["unreadable"]  # properties that say nothing, and why
+        fields = delivered.header.__dict__
+        self.raw: bytes = fields["raw"]
+        self.unreadable: Mapping[str, str] = fields["unreadable"]  # the properties that cannot be read, with the reason
         self.frame_max = delivered.channel.connection.connection_tune.frame_max
 
 
 # -- passing on
 
-# RabbitMQ acts upon these: it drops what has expired, refuses another user's name, and sends copies.
+# RabbitMQ acts upon these: it drops an expired message, refuses another user's name, and sends copies.
 _LEFT_OUT = ("expiration", "user_id")
 _COPIES = b"CC"
 
 
 class Forwarded(Message):
-    """A message that came, to be published again with its own properties and a few headers more."""
+    """A received message, to be published again with its own properties and a few more headers."""
 
     def __init__(self, came: Incoming, more: Mapping[str, str]) -> None:
-        """Where the properties fill their frame, and none is larger, nothing of ``more`` is added."""
-        # aiormq knows a message that RabbitMQ gives back by its id.
+        """Adds no header of ``more`` if the properties then exceed the frame."""
+        # aiormq identifies a message that RabbitMQ returns by its id.
         super().__init__(came.body, message_id=came.message_id or uuid.uuid4().hex)
         given = {name: value for name, value in split(came.raw).items() if name not in _LEFT_OUT}
         headers = entries(given.get("headers", b""))
@@ -151,7 +151,7 @@ class Forwarded(Message):
 
     @property
     def properties(self) -> Basic.Properties:
-        """What aio-pika sends."""
+        """The properties that aio-pika sends."""
         properties = _Raw(message_id=self.message_id)
         properties.raw = join(self._raw)
         return properties

@@ -1,31 +1,25 @@
-"""A live table as its changelog has it: for who reads it beside the workers."""
+"""Reads a live table from its changelog, for processes beside the workers."""
 
 from collections.abc import Callable
-from typing import Any
 
 from weir.log.log import LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import ReplayError
-from weir.ranges.spans import Span, records
-
-
-def changelog_of(table: Any) -> str:
-    """The topic of a Faust table's changes, as the log client names it."""
-    return str(table.app.own_name(table.changelog_topic.get_topic_name()))
+from weir.ranges.spans import Span, each
 
 
 class Changes:
-    """The changes of one partition of a table, from its changelog's start on, as far as they were read."""
+    """The changes of one partition of a table, read from its changelog's start on."""
 
     def __init__(self, log: LogClient, changelog: str, number: int) -> None:
         self._log, self._at = log, Partition(changelog, number)
-        self.position = 0  # up to which they were read
+        self.position = 0  # offset up to which the changes were read
         self.rows: dict[bytes, bytes] = {}
 
     async def read(self, seen: Callable[[Record], None] = lambda _: None) -> int:
-        """Read on to the end; how many changes that were.
+        """Read on to the end; returns the number of changes.
 
         Args:
-            seen: is given each of them.
+            seen: called with each change.
 
         Raises:
             ReplayError: no worker has made the table yet.
@@ -36,11 +30,10 @@ class Changes:
         except LogRefusedError as error:
             raise ReplayError(f"the table has no changelog yet: {error}") from None
         count = 0
-        async for page in records(self._log, Span(self._at, self.position, end)):
-            for record in page:
-                self._take(record)
-                seen(record)
-            count += len(page)
+        async for record in each(self._log, Span(self._at, self.position, end)):
+            self._take(record)
+            seen(record)
+            count += 1
         self.position = max(self.position, end)
         return count
 

@@ -1,48 +1,48 @@
-"""Why a command could not do what was asked, and the exit code that says so."""
+"""The errors of commands, with their exit codes."""
 
 from typing import ClassVar
 
 
 class ReplayError(Exception):
-    """The message is one line for a person, and names the option or field that it is about."""
+    """A command could not do its work. The message is one line for a person, and names the option or field at fault."""
 
     EXIT_CODE: ClassVar[int] = 1  # the log is away, or refuses
 
 
 class UsageError(ReplayError):
-    """What was asked is wrong: no such topic, field, time or run. Asking again will not help."""
+    """The command's arguments are wrong: no such topic, field, time or run. Asking again will not help."""
 
     EXIT_CODE = 2
 
 
 class NothingError(ReplayError):
-    """There is nothing in the range that was asked for."""
+    """There is no record in the given range."""
 
     EXIT_CODE = 3
 
 
 class GoneError(ReplayError):
-    """Retention has taken what was asked for."""
+    """Retention has removed records of the given range."""
 
     EXIT_CODE = 4
 
 
 class UnfinishedError(ReplayError):
-    """It has stopped before its end, and can be resumed."""
+    """The run has stopped before its end, and can be resumed."""
 
     EXIT_CODE = 5
 
 
 class WithdrawnError(ReplayError):
-    """Somebody has cancelled it."""
+    """The run was cancelled."""
 
     EXIT_CODE = 7
 
 
 class DifferentError(ReplayError):
-    """What was compared is not the same."""
+    """The two sides of a comparison differ."""
 
     EXIT_CODE = 6
 
 
-INTERRUPTED = 130  # by Ctrl-C, as shells say it; what has an id can be resumed
+INTERRUPTED = 130  # by Ctrl-C, as shells report it; a run can be resumed

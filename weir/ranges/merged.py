@@ -1,22 +1,28 @@
-"""The records of two partitions as one stream, in the order of their times in the log.
+"""Reads the records of two partitions as one stream, in the order of their times in the log.
 
-That is the order in which whoever keeps up with both reads them; who reads it again reads it the same way. Within a
-partition the log's own order stands, whatever its times.
+A reader that keeps up with both partitions gets them in that order; a later reader gets the same order again. Within a
+partition the log's own order stands, whatever the times of its records.
 """
 
 from collections.abc import AsyncIterator, Sequence
 
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.progress import UNSEEN, Step
+from weir.ranges.spans import Span, each
 
 
-async def merged(log: LogClient, spans: Sequence[Span]) -> AsyncIterator[Record]:
-    """The records of some spans; of those with the same time, the span that is named first has its first.
+async def merged(log: LogClient, spans: Sequence[Span], *, step: Step = UNSEEN) -> AsyncIterator[Record]:
+    """The records of some spans in one order; of records with the same time, those of the first span come first.
+
+    Args:
+        log: where they are.
+        spans: which.
+        step: is told how many offsets are done.
 
     Raises:
         LogError: the log cannot be read.
     """
-    sources = [_one_by_one(log, span) for span in spans]
+    sources = [each(log, span, step=step) for span in spans]
     heads = [await anext(source, None) for source in sources]
     while True:
         waiting = [(head.timestamp, place, head) for place, head in enumerate(heads) if head is not None]
@@ -25,9 +31,3 @@ async def merged(log: LogClient, spans: Sequence[Span]) -> AsyncIterator[Record]
         _, place, head = min(waiting)
         yield head
         heads[place] = await anext(sources[place], None)
-
-
-async def _one_by_one(log: LogClient, span: Span) -> AsyncIterator[Record]:
-    async for page in records(log, span):
-        for record in page:
-            yield record

@@ -1,22 +1,22 @@
-"""Which records of a topic are meant: from two places in time to an offset range of each partition."""
+"""Resolves a range of a topic: from two places in time to an offset range of each partition."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from weir.envelope import Json, utc_iso
 from weir.log.log import Bounds, LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import GoneError, NothingError, UsageError
+from weir.ranges.progress import UNSEEN, Step
 from weir.ranges.when import Edge, Offsets, Time, When, told
+from weir.timing import CLOCKS_APART_S, Turn
 from weir.topics import TOPICS
 
 PAGE: Final = 1000  # records of one read
-AT_ONCE: Final = 100  # records that are looked at before the event loop gets a turn
 _KNOWN: Final = frozenset(topic.name for topic in TOPICS)
 
 
 class Span(NamedTuple):
-    """Records of one partition: ``start <= offset < end``."""
+    """The records of one partition with ``start <= offset < end``."""
 
     at: Partition
     start: int
@@ -24,16 +24,16 @@ class Span(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Offsets in it; compaction may have taken some."""
+        """The number of offsets; compaction may have removed some of their records."""
         return self.end - self.start
 
     def as_json(self) -> Json:
-        """For the record of a run."""
+        """The span as JSON, for the record of a run."""
         return {"topic": self.at.topic, "partition": self.at.partition, "start": self.start, "end": self.end}
 
 
 def span_from(fields: Json) -> Span:
-    """What ``Span.as_json`` gave."""
+    """The span that ``Span.as_json`` was called on."""
     at = Partition(str(fields["topic"]), int(fields["partition"]))
     return Span(at, int(fields["start"]), int(fields["end"]))
 
@@ -41,19 +41,19 @@ def span_from(fields: Json) -> Span:
 async def resolve(
     log: LogClient, topic: str, since: When, until: When, *, now: float, kept_s: float | None = None
 ) -> list[Span]:
-    """The records of a topic between two places, as they stand now; partitions where there are none are left out.
+    """The spans of a topic between two places, as they are now; partitions without a record there are left out.
 
     Args:
-        log: where it is.
-        topic: its name.
+        log: the log with the topic.
+        topic: the topic's name.
         since: the first record.
-        until: the end; a record of exactly this time is not in it.
-        now: the clock, in seconds since the epoch.
-        kept_s: how long the topic keeps a record; None where that is not known.
+        until: the end of the range; a record of exactly this time is not in it.
+        now: the present time, in seconds since the epoch.
+        kept_s: how long the topic keeps a record; None if that is not known.
 
     Raises:
         UsageError: there is no such topic or partition, or the end lies before the beginning.
-        GoneError: records of the range are gone for sure, or may be: its beginning is older than the retention.
+        GoneError: records of the range are gone, or may be: its beginning is older than the retention.
         NothingError: there is no record in the range.
         LogError: the log cannot be read.
     """
@@ -76,6 +76,44 @@ async def resolve(
     return spans
 
 
+async def since(log: LogClient, at: Partition, seconds: float) -> Span:
+    """The records of a partition that were written since a time, whatever clock told it: from a little before on.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    return await onward(log, at, await log.offset_at(at, seconds - CLOCKS_APART_S))
+
+
+async def onward(log: LogClient, at: Partition, start: int = 0) -> Span:
+    """The records of a partition from an offset on, as far as they go now.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    bounds = await log.bounds(at)
+    start = max(start, bounds.start)
+    return Span(at, start, max(start, bounds.end))
+
+
+async def gone_until_s(log: LogClient, at: Partition, now: float) -> float:
+    """The time before which records of a partition may be gone, in seconds since the epoch; 0 where none is.
+
+    Args:
+        log: where it is.
+        at: the partition.
+        now: the clock, for a partition of which nothing is left.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    start = (await log.bounds(at)).start
+    if not start:
+        return 0.0
+    oldest = await log.read(at, start, limit=1)
+    return oldest[0].timestamp if oldest else now
+
+
 def partitions_of(log: LogClient, topic: str) -> int:
     """How many partitions a topic has.
 
@@ -86,9 +124,11 @@ def partitions_of(log: LogClient, topic: str) -> int:
         return log.partitions(topic)
     except LogRefusedError:
         if topic in _KNOWN:
-            raise UsageError(f"there is no {topic} here: no worker has run on this log, or it is not the one") from None
+            raise UsageError(
+                f"there is no topic {topic} here: no worker has run on this log, or it is another one"
+            ) from None
         names = ", ".join(sorted(_KNOWN))
-        raise UsageError(f"there is no topic {topic!r}; those of Weir are {names}") from None
+        raise UsageError(f"there is no topic {topic!r}; Weir's topics are {names}") from None
 
 
 async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kept_since: float | None) -> int | None:
@@ -105,10 +145,10 @@ async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kep
         oldest = await log.read(at, bounds.start, limit=1)
         if not oldest or oldest[0].timestamp > since.seconds:
             time = told(oldest[0].timestamp) or "no time" if oldest else ""
-            left = f"the oldest record left is of {time}" if oldest else "nothing is left"
+            left = f"the oldest record left is of {time}" if oldest else "no record is left"
             raise GoneError(
-                f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than what is kept; of partition "
-                f"{at.partition} {left}. Use --from earliest for all there is"
+                f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than the topic's retention; of partition "
+                f"{at.partition} {left}. Use --from earliest for all records left"
             )
     return max(bounds.start, await log.offset_at(at, since.seconds))
 
@@ -136,19 +176,29 @@ async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncItera
         position = found[-1].offset + 1
 
 
-async def each(log: LogClient, span: Span, *, page: int = PAGE, at_once: int = AT_ONCE) -> AsyncIterator[Record]:
-    """The records of a span, in order, one by one; others get their turn, for a worker reads like this, too.
+async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNSEEN) -> AsyncGenerator[Record, None]:
+    """The records of a span, in order, one by one, with turns of the event loop for other tasks between them.
+
+    Args:
+        log: the log to read.
+        span: the records to read.
+        page: records of one read.
+        step: receives the number of offsets that are done, page by page; in the end, all of the span.
 
     Raises:
         LogError: the log cannot be read.
     """
+    position, turn = span.start, Turn()
     async for found in records(log, span, page=page):
-        for place, record in enumerate(found):
-            if place % at_once == 0:
-                await asyncio.sleep(0)
+        for record in found:
+            if turn.over():
+                await turn.end()
             yield record
+        step.advance(found[-1].offset + 1 - position)
+        position = found[-1].offset + 1
+    step.advance(span.end - position)  # compaction took them, or a transaction's mark stands there
 
 
 def size(spans: Sequence[Span]) -> int:
-    """Offsets in all of them."""
+    """The number of offsets in some spans."""
     return sum(span.size for span in spans)

@@ -1,12 +1,12 @@
-"""A place in a topic as people write it: a time, how long ago, or offsets.
+"""Parses a place in a topic as people write it: a time, how long ago, or offsets.
 
 | written | means |
 |---|---|
 | ``2026-11-20T08:00:00Z``, ``2026-11-20`` | a time, ISO 8601; UTC where it names no zone |
 | ``-2h``, ``-1d12h``, ``-90s`` | so long before now; days, hours, minutes, seconds |
-| ``now`` | the clock, when the command starts |
+| ``now`` | the present time, when the command starts |
 | ``earliest``, ``latest`` | where the log starts, where it ends |
-| ``0:1200,3:88`` | offsets of partitions 0 and 3; of the others nothing (as a start), or all (as an end) |
+| ``0:1200,3:88`` | offsets of partitions 0 and 3; of the others no records (as a start), or all (as an end) |
 """
 
 import re
@@ -32,14 +32,14 @@ class Edge(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A time."""
+    """A point in time."""
 
     seconds: float  # since the epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """An offset of each of these partitions."""
+    """An offset for each of some partitions."""
 
     of: Mapping[int, int]
 
@@ -48,14 +48,14 @@ When = Edge | Time | Offsets
 
 
 def written(when: When) -> str:
-    """The same place, so that it means the same later; the end of the log is now."""
+    """The place as text that means the same later; the end of the log is now."""
     if isinstance(when, Offsets):
         return ",".join(f"{partition}:{offset}" for partition, offset in when.of.items())
     return utc_iso(when.seconds) if isinstance(when, Time) else when.value
 
 
 def told(seconds: float) -> str | None:
-    """The time of a record; None where no calendar has it, for whoever writes to Kafka sets it."""
+    """The time of a record as ISO 8601; None if no calendar has it, for a client of Kafka may set any time."""
     try:
         return utc_iso(seconds)
     except (ValueError, OverflowError, OSError):
@@ -63,15 +63,15 @@ def told(seconds: float) -> str | None:
 
 
 def parse(text: str, *, now: float, option: str) -> When:
-    """What was written.
+    """Parse a place.
 
     Args:
-        text: what.
-        now: the clock, in seconds since the epoch.
-        option: where it was written, for the error.
+        text: the text to parse.
+        now: the present time, in seconds since the epoch.
+        option: the option that holds it, for the error.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the text is none of these.
     """
     text = text.strip()
     if text in {edge.value for edge in Edge}:
@@ -90,7 +90,7 @@ def parse(text: str, *, now: float, option: str) -> When:
         raise UsageError(f"{option}: {text[:80]!r} is before 1970")
     if seconds is None:
         raise UsageError(
-            f"{option}: {text[:80]!r} is no time: write it as 2026-11-20T08:00:00Z, -2h, earliest, latest, now, or "
+            f"{option}: {text[:80]!r} is not a time: write it as 2026-11-20T08:00:00Z, -2h, earliest, latest, now, or "
             "as offsets (0:1200,1:88)"
         )
     return Time(seconds)

@@ -1,1 +1,1 @@
-"""Topics as a time machine: requests, feedback and dead letters, taken out of the log and processed again."""
+"""Replays topics: requests, feedback and dead letters are read from the log and processed again."""

@@ -1,4 +1,4 @@
-"""Runs: what is processed again is written down before it begins, so that whoever resumes it does the same.
+"""Runs: a run is written down before it begins, so that it does the same whenever it is resumed.
 
 A run's id begins with the second of its start, so that its records are found without reading the topic from its start.
 """
@@ -20,17 +20,16 @@ from weir.events.replays import ReplayEnded, ReplayStarted
 from weir.log.log import LogClient, Partition
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UsageError, WithdrawnError
-from weir.ranges.spans import Span, each, span_from
+from weir.ranges.spans import Span, each, since, span_from
 
 T = TypeVar("T")
-Told = TypeVar("Told", bound=EventData)
+Data = TypeVar("Data", bound=EventData)
 
 _ID: Final = re.compile(RUN_ID)
-CLOCKS_S: Final = 120.0  # how far apart the clocks of whoever starts a run and of the brokers may be
 
 
 class Kind(StrEnum):
-    """What a run processes again."""
+    """The kind of records that a run processes again."""
 
     REQUESTS = "requests"
     FEEDBACK = "feedback"
@@ -44,44 +43,44 @@ class Run:
     id: str
     kind: Kind
     parameters: Json = field(default_factory=dict)
-    spans: Sequence[Span] = ()  # what it reads
-    ends: dict[str, list[int]] = field(default_factory=dict)  # where other topics ended when it started, by partition
+    spans: Sequence[Span] = ()  # the spans that it reads
+    ends: dict[str, list[int]] = field(default_factory=dict)  # the ends of other topics when it started, by partition
     started_at: str = ""  # ISO 8601, UTC
     ended: ReplayEnded | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left of it to be done; one that failed may be tried again."""
+        """Whether the run has nothing left to do; one that failed may be tried again."""
         return self.ended is not None and self.ended.status != "failed"
 
     @property
     def tenant(self) -> str | None:
-        """Whose records alone it processes; None: everybody's."""
+        """The tenant to whose records the run is limited; None: all tenants."""
         tenant = dict(self.parameters.get("where") or ()).get("tenant")
         return None if tenant is None else str(tenant)
 
     def end_of(self, at: Partition) -> int:
-        """Where a partition ended when it started: nothing that it has caused is older."""
+        """The end of a partition when the run started: no record that the run caused is older."""
         return self.ends[at.topic][at.partition]
 
 
 def new_run_id() -> str:
-    """A fresh id such as ``20261121T120000Z-3f2a91c4``."""
+    """A new id such as ``20261121T120000Z-3f2a91c4``."""
     return f"{datetime.now(tz=UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 def started_s(run_id: str) -> float:
-    """When a run was started, in seconds since the epoch.
+    """The time when a run was started, in seconds since the epoch.
 
     Raises:
-        UsageError: it is no id of a run.
+        UsageError: the text is not the id of a run.
     """
     if not _ID.fullmatch(run_id):
-        raise UsageError(f"{run_id[:80]!r} is no id of a run: they look like 20261121T120000Z-3f2a91c4")
+        raise UsageError(f"{run_id[:80]!r} is not the id of a run: ids look like 20261121T120000Z-3f2a91c4")
     try:
         return datetime.strptime(run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise UsageError(f"{run_id!r} is no id of a run: it begins with no time") from None
+        raise UsageError(f"{run_id!r} is not the id of a run: it does not begin with a time") from None
 
 
 class Runs:
@@ -93,17 +92,17 @@ class Runs:
     async def begin(
         self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = (), by: str
     ) -> Run:
-        """Decide on a run.
+        """Begin a run: write it down.
 
         Args:
-            kind: what it processes.
-            parameters: as they were asked for.
-            spans: what it reads.
+            kind: the kind of records that it processes.
+            parameters: the parameters as they were given.
+            spans: the spans that it reads.
             watched: topics whose ends are noted.
             by: ``cli`` or ``http``.
 
         Raises:
-            LogError: it may or may not be written down; nothing has begun.
+            LogError: the run may or may not be written down; no work has begun.
         """
         run = await self.draft(kind, parameters, spans, watched=watched)
         started = ReplayStarted(
@@ -119,7 +118,7 @@ class Runs:
         return run
 
     async def draft(self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = ()) -> Run:
-        """What would be begun: a run that nobody can find.
+        """Make a run without writing it down, so that it cannot be found.
 
         Raises:
             LogError: the log cannot be read.
@@ -144,26 +143,26 @@ class Runs:
         """Write down that a run is over.
 
         Raises:
-            LogError: it may or may not be written down.
+            LogError: the end may or may not be written down.
         """
         await self._events.publish(
             ReplayEnded(run=run.id, status=status, summary=summary, ended_at=utc_iso()), self._tenant
         )
 
     async def still_wanted(self, run: Run) -> None:
-        """Look whether a run was cancelled meanwhile.
+        """Check whether a run was cancelled meanwhile.
 
         Raises:
-            WithdrawnError: it was.
+            WithdrawnError: the run was cancelled.
             LogError: the log cannot be read.
         """
         check_wanted(await self.find(run.id))
 
     async def find(self, run_id: str) -> Run:
-        """A run by its id.
+        """Find a run by its id.
 
         Raises:
-            UsageError: there is none, or its records are gone.
+            UsageError: there is no such run, or its records are gone.
             LogError: the log cannot be read.
         """
         started: ReplayStarted | None = None
@@ -174,7 +173,7 @@ class Runs:
             elif event.event_type == ReplayEnded.EVENT_TYPE:
                 ended = _data_of(event, ReplayEnded) or ended  # the last one: a failed run may be resumed
         if started is None:
-            raise UsageError(f"there is no run {run_id}, or it is older than {topics.CHAT_REPLAYS.name} keeps")
+            raise UsageError(f"there is no run {run_id}, or {topics.CHAT_REPLAYS.name} does not keep it any more")
         return _run(started, ended)
 
     async def recent(self, since_s: float) -> list[Run]:
@@ -186,14 +185,14 @@ class Runs:
         started: dict[str, ReplayStarted] = {}
         ended: dict[str, ReplayEnded] = {}
         async for event in self._read(topics.CHAT_REPLAYS.name, None, since_s):
-            if event.event_type == ReplayStarted.EVENT_TYPE and (told := _data_of(event, ReplayStarted)) is not None:
-                started.setdefault(told.run, told)
+            if event.event_type == ReplayStarted.EVENT_TYPE and (data := _data_of(event, ReplayStarted)) is not None:
+                started.setdefault(data.run, data)
             elif event.event_type == ReplayEnded.EVENT_TYPE and (over := _data_of(event, ReplayEnded)) is not None:
                 ended[over.run] = over
         return [_run(started[name], ended.get(name)) for name in sorted(started, reverse=True)]
 
     async def results(self, run_id: str, model: type[EventData]) -> list[Event]:
-        """What came of a run so far: the events of one type, each once, in the order in which they were told.
+        """The results of a run so far: the events of one type, each once, in the order of the log.
 
         Raises:
             LogError: the log cannot be read.
@@ -201,7 +200,7 @@ class Runs:
         return await self.results_as(run_id, model, lambda event: event)
 
     async def results_as(self, run_id: str, model: type[EventData], take: Callable[[Event], T]) -> list[T]:
-        """What is taken of each of those events, as they are read: all of them as they are may be a lot.
+        """A value from each result of a run, taken as it is read: the events themselves may need much memory.
 
         Raises:
             LogError: the log cannot be read.
@@ -215,18 +214,16 @@ class Runs:
     async def _read(self, topic: str, key: bytes | None, since_s: float) -> AsyncIterator[Event]:
         count = self._log.partitions(topic)
         for number in range(count) if key is None else [partition_for(key, count)]:
-            at = Partition(topic, number)
-            span = Span(at, await self._log.offset_at(at, since_s - CLOCKS_S), (await self._log.bounds(at)).end)
-            async for record in each(self._log, span):
+            async for record in each(self._log, await since(self._log, Partition(topic, number), since_s)):
                 if key in {None, record.key} and (event := _event(record.value)) is not None:
                     yield event
 
 
 def check_wanted(run: Run) -> None:
-    """Whether a run, as it was found, is still wanted.
+    """Check that a run was not cancelled.
 
     Raises:
-        WithdrawnError: it was cancelled.
+        WithdrawnError: the run was cancelled.
     """
     if run.ended is not None and run.ended.status == "cancelled":
         raise WithdrawnError(f"run {run.id} was cancelled")
@@ -235,12 +232,12 @@ def check_wanted(run: Run) -> None:
 def _event(value: bytes | None) -> Event | None:
     try:
         return envelope.decode(value)
-    except MalformedRecordError:  # somebody else's
+    except MalformedRecordError:  # not an event of Weir
         return None
 
 
-def _data_of(event: Event, model: type[Told]) -> Told | None:
-    """What an event of a run says; None for one that is not as it should be, which must not hide the others."""
+def _data_of(event: Event, model: type[Data]) -> Data | None:
+    """The typed data of a run's event; None if it is malformed, so that it does not hide the others."""
     try:
         return data_of(event, model)
     except MalformedRecordError:

@@ -1,1 +1,1 @@
-"""What an operator sees: metrics, traces, lag, logs."""
+"""The operator's view of a worker: metrics, traces, lag, logs."""

@@ -1,12 +1,10 @@
-"""How metrics are kept and rendered: the pieces between ``weir/telemetry/metrics.py`` and prometheus-client.
+"""Keeps and renders metrics: the layer between ``weir/telemetry/metrics.py`` and prometheus-client.
 
 prometheus-client's own counters and histograms lock and check with each observation: 1.2 microseconds for one count and
-one time together, of which a record of tokens costs one. What is observed for each record is therefore kept in plain
-numbers (`Latency`, or a dict that `Scraped` reads), which belong to the event loop, and made into samples when somebody
-asks.
+one time together, which is as much as a record of tokens costs. Observations of each record are therefore kept in plain
+numbers (`Latency`, or a dict that `Scraped` reads), which belong to the event loop, and made into samples at a scrape.
 """
 
-import asyncio
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,18 +18,20 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from weir.timing import in_turns
+
 logger = logging.getLogger(__name__)
 
-disable_created_metrics()  # type: ignore[no-untyped-call] # a second sample for each counter, which in the classic format is a gauge that nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second sample for each counter, an unused gauge in the classic format
 
-OTHER = "other"  # the label of whatever has none of its own
+OTHER = "other"  # the label for all values without a label of their own
 LABEL_MAX = 100  # characters of a label that a client chose
 _END = b"# EOF\n"  # of OpenMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a metric is."""
+    """The definition of a metric."""
 
     name: str  # as it is scraped
     kind: Literal["counter", "gauge", "histogram"]
@@ -41,20 +41,20 @@ class Spec:
     buckets: tuple[float, ...] = ()  # upper bounds, of a histogram
 
     def counter(self, registry: CollectorRegistry) -> Counter:
-        """A counter of it."""
+        """A counter with this definition."""
         return Counter(self.name, self.help, self.labels, registry=registry)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
-        """A gauge of it."""
+        """A gauge with this definition."""
         return Gauge(self.name, self.help, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry) -> Histogram:
-        """A histogram of it."""
+        """A histogram with this definition."""
         return Histogram(self.name, self.help, self.labels, registry=registry, buckets=self.buckets)
 
 
 class AtMost:
-    """Labels for values that clients choose: so many have their own, the rest is `OTHER`."""
+    """Labels for values that clients choose: a limited number have their own, the rest is `OTHER`."""
 
     def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
         self._limit = limit
@@ -64,7 +64,7 @@ class AtMost:
         """The label of a value.
 
         Args:
-            value: anything.
+            value: any value.
             admit: whether it may get a label of its own, if there is room.
         """
         name = value[:LABEL_MAX] if isinstance(value, str) and value else OTHER
@@ -83,7 +83,7 @@ class Latency:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # by bucket, not added up
+        self.counts = [0] * (len(bounds) + 1)  # by bucket, not cumulative
         self.total_s = 0.0
 
     def observe(self, seconds: float) -> None:
@@ -102,18 +102,18 @@ class Latencies(Collector):
         registry.register(self)
 
     def of(self, label: str) -> Latency:
-        """The numbers of one label value: keep it, rather than ask for each observation."""
+        """The numbers of one label value: keep the result instead of asking for each observation."""
         found = self._by_label.get(label)
         if found is None:
             found = self._by_label[label] = Latency(self._spec.buckets)
         return found
 
     def describe(self) -> Iterable[Metric]:
-        """Its name, for the registry."""
+        """The metric's name, for the registry."""
         return [HistogramMetricFamily(self._spec.name, self._spec.help, labels=self._spec.labels)]
 
     def collect(self) -> Iterable[Metric]:
-        """Its samples."""
+        """The metric's samples."""
         family = HistogramMetricFamily(self._spec.name, self._spec.help, labels=self._spec.labels)
         for label, latency in self._by_label.items():
             cumulative = accumulate(latency.counts)
@@ -126,7 +126,7 @@ Values = Mapping[tuple[str, ...], float]
 
 
 class Scraped(Collector):
-    """A counter or gauge whose values somebody else keeps, and which are asked for when they are scraped."""
+    """A counter or gauge whose values are kept elsewhere, and read at each scrape."""
 
     def __init__(self, spec: Spec, read: Callable[[], Values], registry: CollectorRegistry) -> None:
         self._spec = spec
@@ -134,17 +134,17 @@ class Scraped(Collector):
         registry.register(self)
 
     def describe(self) -> Iterable[Metric]:
-        """Its name, for the registry."""
+        """The metric's name, for the registry."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
-        """Its samples; none where they cannot be had: the others are scraped all the same."""
+        """The metric's samples; none if reading them fails, so that the other metrics are scraped all the same."""
         family = self._family()
         try:
             for labels, value in self._read().items():
                 family.add_metric(labels, value)
         except Exception:
-            logger.exception("%s cannot be told", self._spec.name)
+            logger.exception("the values of %s cannot be read", self._spec.name)
         return [family]
 
     def _family(self) -> CounterMetricFamily | GaugeMetricFamily:
@@ -164,17 +164,16 @@ class _One(CollectorRegistry):
 
 
 async def rendered(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """All metrics as text, and its content type, as the Accept header asks for it.
+    """All metrics as text, with the content type, in the format that the Accept header asks for.
 
     Family by family, so that tokens need not wait for all of it: with every label in use it takes 25 ms, of which the
     largest family is 5. In a thread, each time that the loop lets go of the interpreter's lock would cost it as much.
     """
     encode, content_type = choose_encoder(accept)
     parts, ends = [], b""
-    for family in registry.collect():
+    async for family in in_turns(registry.collect()):
         text = encode(_One(family))
         if text.endswith(_END):
             text, ends = text.removesuffix(_END), _END
         parts.append(text)
-        await asyncio.sleep(0)
     return b"".join([*parts, ends]), content_type

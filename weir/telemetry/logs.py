@@ -1,22 +1,22 @@
-"""What the log shows: our own progress, and of the libraries only what an operator must act on, not a hundred times."""
+"""Sets up logging: Weir's own progress, and of the libraries only problems to act on, each at most once in a while."""
 
 import logging
 import time
 
 from weir.log.kafka.logins import refused
 
-# Whose progress is told at LOG_LEVEL info. The engine below tells every step of a rebalance at that level.
+# Loggers that show progress at LOG_LEVEL info. The engine logs every step of a rebalance at that level.
 OWN_LOGGERS = ("app", "agents", "web", "weir")
 
-# Their debug lines hold what goes over the wire: the SASL login, passwords, what people ask.
+# Their debug lines hold the bytes on the wire: the SASL login, passwords, prompts.
 SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
 
-# They log each error that they raise as well, some with a traceback: `weir.rabbitmq.link` tells once that RabbitMQ is
+# They also log each error that they raise, some with a traceback: `weir.rabbitmq.link` logs once that RabbitMQ is
 # away.
-TWICE_TOLD_LOGGERS = ("aiormq.connection", "aio_pika")
+REPEATING_LOGGERS = ("aiormq.connection", "aio_pika")
 
-REPEAT_S = 10.0  # a library that repeats a message is heard once in so many seconds
-REMEMBERED = 1000  # messages; more at once, and all are forgotten
+REPEAT_S = 10.0  # a repeated message of a library is shown once in so many seconds
+REMEMBERED = 1000  # messages remembered; beyond that, all are forgotten
 
 
 class OnceInAWhile(logging.Filter):
@@ -31,7 +31,7 @@ class OnceInAWhile(logging.Filter):
         """Whether to show a record."""
         if record.name.partition(".")[0] != self._library:  # aiokafka's client logs as "aiokafka", without a module
             return True
-        if refused() and not record.exc_info:  # which is told already, and all else follows from it
+        if refused() and not record.exc_info:  # the refusal is logged already, and other errors follow from it
             return False
         message, now = (record.name, record.lineno, record.msg), time.monotonic()
         if now - self._heard.get(message, -REPEAT_S) < REPEAT_S:
@@ -46,11 +46,11 @@ def set_up(root: logging.Logger, level: int) -> None:
     """Set levels and filters, after Faust has installed its handlers."""
     for name in SECRET_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
-    for name in TWICE_TOLD_LOGGERS:
+    for name in REPEATING_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL if level > logging.DEBUG else logging.INFO)
     for handler in root.handlers:
         handler.addFilter(OnceInAWhile("aiokafka"))
-    # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be made first.
+    # Faust leaves the root at debug and lets the handler choose: every debug line of every library would be formatted.
     root.setLevel(logging.WARNING if level == logging.INFO else level)
     if level == logging.INFO:
         for own in OWN_LOGGERS:

@@ -11,6 +11,7 @@ conventions for generative AI and by vLLM's metrics, where those have a word for
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from weir import topics
 from weir.llm.prices import Tokens
 from weir.telemetry.collectors import OTHER, AtMost, Latencies, Latency, Scraped, Spec, Values, rendered
+from weir.version import Version
 
 # -- buckets: upper bounds, in seconds unless said otherwise
 
@@ -50,7 +52,7 @@ CONSUMED = Spec(
     kind="counter",
     unit="records",
     labels=("topic",),
-    help="Records that this worker read: of its partitions, of tails, and changes of tables that it read back.",
+    help="Records that this worker read: from its partitions, by tails, and changes of tables during recovery.",
 )
 LAG = Spec(
     name="ai_kafka_consumer_lag",
@@ -78,21 +80,21 @@ LAG_KNOWN_AT = Spec(
     name="weir_consumer_lag_timestamp_seconds",
     kind="gauge",
     unit="seconds",
-    help="When the broker was last heard about ai_kafka_consumer_lag, since the epoch; 0 is never.",
+    help="When the broker last answered about ai_kafka_consumer_lag, since the epoch; 0 means never.",
 )
 EVENTS_DROPPED = Spec(
     name="weir_events_dropped_total",
     kind="counter",
     unit="events",
     labels=("topic",),
-    help="Events that are not in the log: it was away for too long, or they could not be written.",
+    help="Events that are not in the log: the log was away for too long, or they could not be written.",
 )
 FEEDBACK = Spec(
     name="weir_feedback_total",
     kind="counter",
     unit="pieces",
     labels=("what",),
-    help="Feedback, by what became of it: received, joined, duplicate, expired, foreign, dead, moved, or made here: "
+    help="Feedback by outcome: received, joined, duplicate, expired, foreign, dead, moved; or observed by Weir: "
     "abandoned, retried.",
 )
 WINDOW_EVENTS = Spec(
@@ -100,14 +102,13 @@ WINDOW_EVENTS = Spec(
     kind="counter",
     unit="events",
     labels=("what",),
-    help="Events of the insights' windows, by what became of them: folded, redelivered, repeated, late, ahead, "
-    "malformed.",
+    help="Events of the insights' windows by outcome: folded, redelivered, repeated, late, ahead, malformed.",
 )
 LINEAGE_SKIPPED = Spec(
     name="weir_lineage_skipped_total",
     kind="counter",
     unit="answers",
-    help="Answers whose SQL was not looked at: it took too long, or too many waited.",
+    help="Answers whose SQL was not parsed: it took too long, or too many answers waited.",
 )
 
 # -- requests
@@ -124,40 +125,41 @@ REFUSED = Spec(
     kind="counter",
     unit="requests",
     labels=("ingress", "error_code"),
-    help="Requests that a door did not put into the log, or not for sure.",
+    help="Requests that a door did not put into the log, or not for certain.",
 )
 MOVED = Spec(
     name="weir_requests_moved_total",
     kind="counter",
     unit="requests",
-    help="Requests that a Kafka client put into another partition than their uid's, and that were put into that one.",
+    help="Requests that a Kafka client put into another partition than their uid's, and that Weir moved to the right "
+    "one.",
 )
 ENDED = Spec(
     name="weir_requests_ended_total",
     kind="counter",
     unit="requests",
     labels=("model", "status", "error_code", "traffic"),
-    help="Requests that this worker settled, by how they ended; error_code is empty where there was no error.",
+    help="Requests that this worker settled, by how they ended; error_code is empty if there was no error.",
 )
 ERRORS = Spec(
     name="weir_errors_total",
     kind="counter",
     unit="errors",
     labels=("type",),
-    help="Errors that clients were told, at a door or as the end of an answer, by OpenAI's type.",
+    help="Errors that clients got, at a door or as the end of an answer, by OpenAI's type.",
 )
 IN_FLIGHT = Spec(
     name="weir_requests_in_flight",
     kind="gauge",
     unit="requests",
-    help="Requests that this worker is answering, or follows while another one does.",
+    help="Requests that this worker is answering, or follows while another worker answers.",
 )
 ATTEMPTS = Spec(
     name="weir_attempts_total",
     kind="counter",
     unit="attempts",
     labels=("mark", "traffic"),
-    help="Attempts at an answer by their mark: begin, takeover, restart; and handoff, of those closed without an end.",
+    help="Attempts at an answer by their mark: begin, takeover, restart; and handoff, for those closed without an end.",
 )
 QUEUE_TIME = Spec(
     name="weir_request_queue_time_seconds",
@@ -171,7 +173,7 @@ RETRIES = Spec(
     name="weir_upstream_retries_total",
     kind="counter",
     unit="calls",
-    help="Calls of the LLM that were repeated before their first token.",
+    help="Calls of the LLM that were retried before their first token.",
 )
 FIRST_TOKEN = Spec(
     name="weir_time_to_first_token_seconds",
@@ -195,7 +197,7 @@ SPEED = Spec(
     unit="tokens per second",
     labels=("model", "traffic"),
     buckets=TOKENS_PER_SECOND,
-    help="Output tokens of an answer by the time from its first token to its end.",
+    help="Output tokens of an answer, divided by the time from its first token to its end.",
 )
 TOKENS = Spec(
     name="weir_tokens_total",
@@ -209,7 +211,7 @@ COST = Spec(
     kind="counter",
     unit="US dollars",
     labels=("model", "traffic"),
-    help="Cost by the price table; models without a price cost nothing here.",
+    help="Cost by the price table; models without a price add nothing here.",
 )
 
 # -- HTTP
@@ -227,7 +229,7 @@ HTTP_DURATION = Spec(
     unit="seconds",
     labels=("method", "route"),
     buckets=HTTP_S,
-    help="From the request's headers to the end of the response; a stream's is as long as it lasts.",
+    help="From the request's headers to the end of the response; for a stream, as long as it lasts.",
 )
 STREAMS = Spec(
     name="weir_streams_open", kind="gauge", unit="streams", help="Server-sent event streams that are being sent."
@@ -238,6 +240,13 @@ READERS = Spec(
 
 # -- the worker
 
+BUILD = Spec(
+    name="weir_build_info",
+    kind="gauge",
+    unit="always 1",
+    labels=tuple(field.name for field in fields(Version)),
+    help="Version and commit of this worker, as GET /version returns them.",
+)
 ASSIGNED = Spec(
     name="weir_assigned_partitions",
     kind="gauge",
@@ -249,30 +258,33 @@ REBALANCES = Spec(
     name="weir_rebalances_total",
     kind="counter",
     unit="rebalances",
-    help="Times that the group has shared out its partitions while this worker was in it.",
+    help="Rebalances of the group while this worker was in it.",
 )
 RECOVERING = Spec(
-    name="weir_table_recovering", kind="gauge", unit="0 or 1", help="Whether this worker reads its tables back."
+    name="weir_table_recovering",
+    kind="gauge",
+    unit="0 or 1",
+    help="Whether this worker recovers its tables from their changelogs.",
 )
 RECOVERY_REMAINING = Spec(
     name="weir_table_recovery_remaining",
     kind="gauge",
     unit="records",
-    help="Changes of tables that are still to be read back.",
+    help="Changes of tables that recovery has still to read.",
 )
 TABLE_ROWS = Spec(
     name="weir_table_rows",
     kind="gauge",
     unit="rows",
     labels=("table",),
-    help="Rows in memory, of owned partitions and of those that this worker stands by for; none with rocksdb.",
+    help="Rows in memory, of owned partitions and of those that this worker is a standby for; none with rocksdb.",
 )
 ROWS_UNREADABLE = Spec(
     name="weir_table_rows_unreadable_total",
     kind="counter",
     unit="rows",
     labels=("table",),
-    help="Records of a table's changelog that are no row: passed over, by views and by decisions.",
+    help="Malformed records of a table's changelog: views and decisions skip them.",
 )
 LOOP_DELAY = Spec(
     name="weir_event_loop_delay_seconds",

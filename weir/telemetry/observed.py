@@ -1,4 +1,4 @@
-"""A log client whose records are counted and timed: the wrapper that keeps the transports free of metrics.
+"""A log client that counts and times records: it wraps another client, so that the brokers' clients need no metrics.
 
 Costs a microsecond for each append (docs/metrics.md), and nothing for each record of a batch that is read.
 """
@@ -20,19 +20,19 @@ class Observed:
         self._log = log
         self._metrics = metrics
         self._latencies: dict[str, Latency] = {}  # by topic
-        # As they are: nothing is to be counted of them.
+        # Passed on unchanged: they have no metrics.
         self.start, self.stop, self.unfollow = log.start, log.stop, log.unfollow
         self.partitions, self.topic_id, self.record_max_bytes = log.partitions, log.topic_id, log.record_max_bytes
         self.bounds, self.offset_at = log.bounds, log.offset_at
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
-        """Create what is missing; see `LogClient.create_topics`."""
+        """Create the missing topics; see `LogClient.create_topics`."""
         return await self._log.create_topics(topics, replication=replication)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[int]:
-        """Enqueue one record; the other's own future, so that who cancels it cancels the append."""
+        """Enqueue one record; returns the wrapped client's own future, so that cancelling it cancels the append."""
         began = perf_counter()
         landing = asyncio.ensure_future(self._log.append(topic, partition, key, value, headers))
         landing.add_done_callback(partial(self._landed, topic, began))
@@ -50,7 +50,7 @@ class Observed:
         latency.observe(perf_counter() - began)
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
-        """A page; see `LogClient.read`."""
+        """Read a page; see `LogClient.read`."""
         records = await self._log.read(at, position, limit=limit)
         self._metrics.consumed(at.topic, len(records))
         return records
@@ -58,7 +58,7 @@ class Observed:
     async def follow(
         self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None] = lambda: None
     ) -> None:
-        """Batches as they are written; see `LogClient.follow`."""
+        """Deliver batches as they are written; see `LogClient.follow`."""
 
         def counted(records: Sequence[Record], /) -> None:
             self._metrics.consumed(at.topic, len(records))

@@ -1,7 +1,7 @@
-"""Spans recorded by OpenTelemetry, by its semantic conventions for HTTP, messaging and generative AI.
+"""Records spans with OpenTelemetry, by its semantic conventions for HTTP, messaging and generative AI.
 
 Spans are sent in batches by a thread of OpenTelemetry's own, out of a queue that is bounded (OTEL_BSP_MAX_QUEUE_SIZE):
-a collector that is away, or slow, costs spans and nothing else. Of what is said to an LLM nothing is in them.
+a collector that is away, or slow, costs spans and nothing else. Spans hold nothing of a prompt or an answer.
 
 Needs the extra ``otel``; imported by ``weir.telemetry.tracing`` alone, when traces are asked for.
 """
@@ -22,24 +22,24 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from weir.chat.fold import finish_reasons
 from weir.envelope import Json
 from weir.errors import ApiError
+from weir.llm.chunks import finish_reasons
 from weir.llm.errors import UpstreamError
 from weir.telemetry.traceparent import TraceParent, parse
 from weir.telemetry.tracing import Call, Kind, Recorder, Span, Value
 
 logger = logging.getLogger(__name__)
 
-# They tell each batch that is lost, in several lines.
+# They log each lost batch, in several lines.
 NOISY_LOGGERS = ("opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk._shared_internal")
-PROVIDER = "openai"  # whoever it is speaks that: what the conventions want where nobody knows better
+PROVIDER = "openai"  # the protocol's name, which the conventions want where the provider is not known
 NUMBERS = {"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"}  # of a request
 KINDS = {Kind.SERVER: SpanKind.SERVER, Kind.CONSUMER: SpanKind.CONSUMER}
 
 
 class _Recorded:
-    """What both kinds of spans do with OpenTelemetry's."""
+    """The methods that both kinds of recorded spans share."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -62,7 +62,7 @@ class RecordedDoor(_Recorded, Span):
 
 
 class RecordedCall(_Recorded, Call):
-    """The span of a call of the LLM, which listens to what the LLM says about itself."""
+    """The span of a call of the LLM, with figures from the LLM's chunks."""
 
     def __init__(self, span: trace.Span) -> None:
         _Recorded.__init__(self, span)
@@ -73,7 +73,7 @@ class RecordedCall(_Recorded, Call):
         self._reasons: dict[int, str] = {}
 
     def chunk(self, chunk: Json) -> None:
-        """The LLM says something, of which only the figures are kept."""
+        """Take a chunk from the LLM, of which only the figures are kept."""
         if self._first:
             self._first = False
             waited_s = time.perf_counter() - self._began
@@ -84,7 +84,7 @@ class RecordedCall(_Recorded, Call):
         self._reasons |= finish_reasons([chunk])
 
     def over(self) -> None:
-        """Tell what is known at the end, however it came."""
+        """Set the attributes that are known at the end, however the call ended."""
         if self._reasons:
             self._span.set_attribute("gen_ai.response.finish_reasons", list(self._reasons.values()))
         usage = self._usage if isinstance(self._usage, dict) else {}
@@ -94,7 +94,7 @@ class RecordedCall(_Recorded, Call):
 
 
 class OpenTelemetry(Recorder):
-    """Records with a tracer provider."""
+    """Records spans with a tracer provider."""
 
     def __init__(self, provider: TracerProvider, *, upstream_url: str, exporter: "OneLine | None" = None) -> None:
         self._provider = provider
@@ -107,26 +107,26 @@ class OpenTelemetry(Recorder):
 
     @contextmanager
     def door(self, name: str, kind: Kind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
-        """While a door has a request."""
+        """Open a span while a door handles a request."""
         span = self._tracer.start_span(name, _under(parse(given)), KINDS[kind], dict(attributes))
         with _ended(span):
             yield RecordedDoor(span)
 
     @contextmanager
     def call(self, given: str | None, body: Json, attributes: Mapping[str, Value]) -> Iterator[Call]:
-        """While the LLM is called."""
+        """Open a span while the LLM is called."""
         model = body.get("model")
-        told = {
+        asked = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": PROVIDER,
-            "gen_ai.system": PROVIDER,  # the attribute's name before 2025, which collectors still look for
+            "gen_ai.system": PROVIDER,  # the attribute's name before 2025, which collectors still use
             "gen_ai.request.model": str(model),
             "gen_ai.request.stream": True,
             **{f"gen_ai.request.{name}": body[name] for name in NUMBERS if isinstance(body.get(name), int | float)},
             **self._server,
             **attributes,
         }
-        span = self._tracer.start_span(f"chat {model}", _under(parse(given)), SpanKind.CLIENT, told)
+        span = self._tracer.start_span(f"chat {model}", _under(parse(given)), SpanKind.CLIENT, asked)
         with _ended(span):
             call = RecordedCall(span)
             try:
@@ -135,24 +135,24 @@ class OpenTelemetry(Recorder):
                 call.over()
 
     def shutdown(self) -> None:
-        """Send what is left, unless the collector is away."""
+        """Send the remaining spans, unless the collector is away."""
         if self._exporter is not None and self._exporter.lost:
             self._exporter.shutdown()
         self._provider.shutdown()
 
 
 class OneLine(SpanExporter):
-    """Tells once that spans are lost, and once that they are not any more."""
+    """Logs once that spans are lost, and once that the collector takes spans again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self.lost = 0  # spans, since it last took some
+        self.lost = 0  # spans, since the collector last took some
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; in a thread of OpenTelemetry's."""
         try:
             result = self._exporter.export(spans)
-        except Exception:  # noqa: BLE001 -- whatever it is, the batch is lost
+        except Exception:  # noqa: BLE001 - whatever the error is, the batch is lost
             result = SpanExportResult.FAILURE
         if result is not SpanExportResult.SUCCESS:
             if not self.lost:
@@ -164,15 +164,15 @@ class OneLine(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Try no more."""
+        """Stop sending."""
         self._exporter.shutdown()
 
 
 def exporting(environ: Mapping[str, str], *, worker: str, upstream_url: str) -> OpenTelemetry:
-    """A recorder that sends spans where the environment says.
+    """A recorder that sends spans to the collector that the environment names.
 
     Raises:
-        Exception: what OpenTelemetry does not like about its settings.
+        Exception: OpenTelemetry refuses its settings.
     """
     name = environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     if name not in {"otlp", "console"}:
@@ -190,13 +190,13 @@ def exporting(environ: Mapping[str, str], *, worker: str, upstream_url: str) -> 
 
 
 def _resource(environ: Mapping[str, str], worker: str) -> Resource:
-    """Who sends the spans; what the environment says of it counts."""
+    """The sender of the spans; attributes in the environment take precedence."""
     named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     return Resource.create({"service.instance.id": worker} | ({} if named else {"service.name": "weir"}))
 
 
 def _under(place: TraceParent | None) -> Context:
-    """The context of a span with this parent, on another worker or at a client; of a new trace if there is none."""
+    """The context of a span with this parent, on another worker or at a client; of a new trace without one."""
     if place is None:
         return Context()
     parent = SpanContext(place.trace_id, place.span_id, is_remote=True, trace_flags=TraceFlags(place.flags))
@@ -210,7 +210,7 @@ def _traceparent(span: trace.Span) -> str:
 
 @contextmanager
 def _ended(span: trace.Span) -> Iterator[None]:
-    """Ends a span; an error that passes is its type."""
+    """End a span after the block; an exception that passes through sets its error type."""
     try:
         yield
     except BaseException as error:

@@ -1,6 +1,6 @@
-"""W3C Trace Context, level 1: the header ``traceparent``, which names what something is part of.
+"""W3C Trace Context, level 1: the header ``traceparent``, which names the place of a request in a trace.
 
-What is no such header is ignored, as the standard wants it: a trace is never a reason to refuse a request.
+An invalid header is ignored, as the standard wants it: a trace is never a reason to refuse a request.
 """
 
 import re
@@ -26,9 +26,9 @@ class TraceParent(NamedTuple):
 
 
 def parse(given: object) -> TraceParent | None:
-    """The place that a header names; None where it is no header of this standard.
+    """The place that a header names; None if the header is not valid.
 
-    A version that is not known yet is read as far as this one goes, and passed on as this one.
+    A version that is not known yet is read like this one, and passed on as this one.
     """
     text = given.decode("ascii", "replace") if isinstance(given, bytes) else given
     found = _SHAPE.fullmatch(text.strip()) if isinstance(text, str) else None
@@ -41,5 +41,5 @@ def parse(given: object) -> TraceParent | None:
 
 
 def mint() -> TraceParent:
-    """A trace of its own, which nobody records: it only makes events find together."""
+    """A new trace, which is not recorded: its id only connects the events of one request."""
     return TraceParent(secrets.randbits(128) | 1, secrets.randbits(64) | 1, UNSAMPLED)

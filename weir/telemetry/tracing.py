@@ -1,12 +1,12 @@
-"""One trace of a request, from its door to its last token, over all workers that have to do with it.
+"""One trace for each request, from its door to its last token, across all workers that take part.
 
 The door opens a span, and its place in the trace travels in the request's record (``ChatRequest.traceparent``). The
-worker that calls the LLM, whichever it is, opens the call's span under it, and sends the place of that one to the LLM.
-A takeover is a second call in the same trace.
+worker that calls the LLM, whichever it is, opens the call's span under it, and sends the call's place to the LLM. A
+takeover is a second call in the same trace.
 
-Spans are recorded by OpenTelemetry, where the environment asks for it in OpenTelemetry's own words (docs/tracing.md).
-Else what a client sent is passed on, and a request that came without gets a trace id of its own. There is one
-`tracing` in a process, as there is one worker; nothing in it raises or waits.
+Spans are recorded by OpenTelemetry, if the environment asks for it in OpenTelemetry's own variables (docs/tracing.md).
+Otherwise a client's trace context is passed on, and a request without one gets a trace id of its own. There is one
+`tracing` in a process, as there is one worker; none of its methods raises or waits.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ from weir.telemetry.traceparent import mint, parse
 
 logger = logging.getLogger(__name__)
 
-STOP_S = 3.0  # for the last spans to get out
+STOP_S = 3.0  # for the last spans to be sent
 ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 
 Value = str | int | float | bool
 
 
 class Kind(Enum):
-    """What a door is, in OpenTelemetry's words."""
+    """The kind of a door, in OpenTelemetry's words."""
 
-    SERVER = "server"  # somebody waits for the answer
-    CONSUMER = "consumer"  # a message was left
+    SERVER = "server"  # a client waits for the answer
+    CONSUMER = "consumer"  # a client has left a message
 
 
 class Span:
-    """A part of a trace. This one is recorded nowhere."""
+    """A part of a trace. This class records nothing."""
 
     def __init__(self, traceparent: str | None) -> None:
         self.traceparent = traceparent
@@ -46,34 +46,34 @@ class Span:
         """Add attributes; ``__`` in a name is a dot."""
 
     def failed(self, error_type: str) -> None:
-        """It did not go well. The type is of few: no message, for it may quote what a user said."""
+        """Mark the span as failed. The type is one of few: no message, for it may quote a user's text."""
 
 
 class Call(Span):
     """The part of a trace that is a call of the LLM."""
 
     def chunk(self, chunk: Json) -> None:
-        """The LLM says something."""
+        """Take a chunk from the LLM."""
 
 
 class Recorder:
-    """Who records spans: nobody."""
+    """Opens spans. This class records none."""
 
     @contextmanager
     def door(self, name: str, kind: Kind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
-        """While a door has a request."""
+        """Open a span while a door handles a request."""
         del name, kind, attributes
         yield Span(str(parse(given) or mint()))
 
     @contextmanager
     def call(self, given: str | None, body: Json, attributes: Mapping[str, Value]) -> Iterator[Call]:
-        """While the LLM is called."""
+        """Open a span while the LLM is called."""
         del body, attributes
         place = parse(given)
         yield Call(None if place is None else str(place))
 
     def shutdown(self) -> None:
-        """Send what is left; blocks for as long as that takes."""
+        """Send the remaining spans; blocks for as long as that takes."""
 
 
 class Tracing:
@@ -83,16 +83,16 @@ class Tracing:
         self._recorder = Recorder()
 
     def use(self, recorder: Recorder) -> None:
-        """Record with this one."""
+        """Record spans with this recorder from now on."""
         self._recorder = recorder
 
     def start(self, environ: Mapping[str, str], *, worker: str, upstream_url: str) -> None:
-        """Record if the environment asks for it. What stands in the way is told in a line; it stops nothing.
+        """Record spans if the environment asks for it. A problem with that is logged in one line, and nothing stops.
 
         Args:
-            environ: of the process; OpenTelemetry reads the rest of its settings there by itself.
+            environ: the environment of the process; OpenTelemetry reads the rest of its settings there by itself.
             worker: the name of this worker.
-            upstream_url: of the LLM.
+            upstream_url: the URL of the LLM.
         """
         if not asked(environ):
             return
@@ -100,41 +100,41 @@ class Tracing:
             from weir.telemetry.otel import exporting
         except ImportError as error:
             logger.warning(
-                "traces are asked for, but OpenTelemetry is not installed (%s): pip install '.[otel]'", error
+                "traces are asked for, but OpenTelemetry is not installed (%s): make install EXTRAS=otel", error
             )
             return
         try:
             self._recorder = exporting(environ, worker=worker, upstream_url=upstream_url)
-        except Exception as error:  # noqa: BLE001 -- whatever OpenTelemetry does not like about its settings
+        except Exception as error:  # noqa: BLE001 - whatever OpenTelemetry objects to in its settings
             logger.warning("traces are asked for, but OpenTelemetry does not start: %s", error)
 
     async def stop(self) -> None:
-        """Send what is left, if that does not take long."""
+        """Send the remaining spans, within `STOP_S`."""
         recorder, self._recorder = self._recorder, Recorder()
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def end() -> None:
             recorder.shutdown()
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, and so has no waiter left
                 loop.call_soon_threadsafe(done.set)
 
-        # Not one of the pool's threads: Python waits for those when it ends, however long.
+        # Not a thread of the pool: Python waits for those when it ends, however long.
         threading.Thread(target=end, name="traces: the last", daemon=True).start()
         try:
             async with asyncio.timeout(STOP_S):
                 await done.wait()
         except TimeoutError:
-            logger.warning("the last traces did not get out within %g s", STOP_S)
+            logger.warning("the last traces were not sent within %g s", STOP_S)
 
     # -- spans
 
     @contextmanager
     def http(self, method: str, route: str, given: object) -> Iterator[Span]:
-        """While the HTTP door has a request, to the end of its answer.
+        """Open a span while the HTTP door handles a request, to the end of its answer.
 
         Args:
-            method: of the request.
-            route: its template.
+            method: the method of the request.
+            route: the template of its route.
             given: the client's traceparent, if any.
         """
         attributes: dict[str, Value] = {"http.request.method": method, "http.route": route, "url.path": route}
@@ -143,10 +143,10 @@ class Tracing:
 
     @contextmanager
     def message(self, queue: str, given: object) -> Iterator[Span]:
-        """While RabbitMQ's door has a message, until it is in the log.
+        """Open a span while the RabbitMQ door handles a message, until its request is in the log.
 
         Args:
-            queue: where it came from.
+            queue: the queue of the message.
             given: the sender's traceparent, if any.
         """
         attributes: dict[str, Value] = {
@@ -160,12 +160,12 @@ class Tracing:
 
     @contextmanager
     def call(self, given: str | None, body: Json, mark: str) -> Iterator[Call]:
-        """While the LLM is called; the call tells the LLM its place in the trace.
+        """Open a span while the LLM is called; the call sends the LLM its place in the trace.
 
         Args:
             given: the request's traceparent.
-            body: what the LLM is asked. Of it only the model and numbers are told.
-            mark: of the attempt: begin, takeover, restart.
+            body: the body of the call. Only the model and numbers are recorded.
+            mark: the mark of the attempt: begin, takeover, restart.
         """
         with self._recorder.call(given, body, {"weir.attempt.mark": mark}) as call:
             token = TRACEPARENT.set(call.traceparent)

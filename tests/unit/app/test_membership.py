@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app import membership
-from app.membership import MARK, Membership, Neighbours
+from app.membership import MARK, Neighbours, PartitionWatch
 from weir.log.kafka.groups import Group
 from weir.log.log import LogRefusedError
 from weir.settings import Settings
@@ -27,7 +27,7 @@ class Brokers:
 
 
 class Worker:
-    """As much of a worker as its membership looks at."""
+    """As much of a worker as the watch of its partitions looks at."""
 
     rebalancing, rebalancing_count = False, 1
 
@@ -35,7 +35,7 @@ class Worker:
         self.settings = Settings(kafka_consumer_group=group)
         self.neighbours = Neighbours(brokers, self.settings)
         app: Any = self
-        self.membership = Membership(app, self.neighbours)
+        self.watch = PartitionWatch(app, self.neighbours).watch
 
     def own_partitions(self) -> set[int]:
         return {0}
@@ -56,11 +56,11 @@ async def test_one_of_two_gives_up_also_if_the_other_joins_after_it_has_looked(l
     other = Worker(brokers, late)
     await other.neighbours.check()
     brokers.joined.append("m")
-    watching = [asyncio.create_task(early.membership.watch())]
+    watching = [asyncio.create_task(early.watch())]
     await asyncio.sleep(0.02)
     assert brokers.looks == 3
     brokers.joined.append(late)
-    watching.append(asyncio.create_task(other.membership.watch()))
+    watching.append(asyncio.create_task(other.watch()))
     done, rest = await asyncio.wait(watching, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
     assert done == {watching[late == "z"]}
     with pytest.raises(LogRefusedError, match="process the requests of topic"):
@@ -72,7 +72,7 @@ async def test_one_of_two_gives_up_also_if_the_other_joins_after_it_has_looked(l
 async def test_a_worker_looks_a_few_times_and_no_more() -> None:
     brokers = Brokers()
     worker = Worker(brokers, "m")
-    watching = asyncio.create_task(worker.membership.watch())
+    watching = asyncio.create_task(worker.watch())
     async with asyncio.timeout(WAIT_S):
         while brokers.looks < 3:
             await asyncio.sleep(0.01)

@@ -103,6 +103,13 @@ def test_a_given_url_is_left_alone(tmp_path: Path) -> None:
         assert "DEMO MODEL" not in printed
 
 
+def test_a_password_in_the_url_is_not_printed(tmp_path: Path) -> None:
+    with launched(tmp_path, NO_SERVER, OPENAI_URL="https://ada:hush@llm.example/v1") as (_, printed, worker):
+        assert worker["url"] == "https://ada:hush@llm.example/v1"
+        assert "OPENAI_URL, https://llm.example/v1" in printed
+        assert "hush" not in printed
+
+
 def test_a_local_llm_is_used_where_one_answers(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "demo.model", "--exit-with-stdin"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as llm:

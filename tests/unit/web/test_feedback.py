@@ -1,6 +1,7 @@
 """The feedback endpoints, with other workers and a log that do as a test says."""
 
 import asyncio
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,34 +10,28 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from app.core import Weir
-from tables import feedback, requests
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.feedback.helpers import PIECE, REQUEST, piece
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
+from tests.unit.weir.test_peers import Router
+from tests.unit.weir.workers import FakeMembership, feedback_in_memory, requests_in_memory, worker_of
 from web.everywhere import Everywhere
 from web.feedback import FeedbackView
-from web.owners import FORWARDED, Owners
 from weir.errors import ApiError, NotFoundError, UnavailableError
-from weir.events.publishing import Events
 from weir.feedback import pieces
-from weir.feedback.pieces import Standing
+from weir.feedback.pieces import Piece, Standing
 from weir.feedback.summary import Summary
 from weir.log.log import LogRefusedError
+from weir.peers import FORWARDED, Owners
 from weir.settings import Settings
 
 HERE, THERE, GONE = URL("http://here:1"), URL("http://there:2"), URL("http://gone:3")
 UP = b'{"response_id": "chatcmpl-req-1", "feedback_type": "thumbs_up"}'
 
 
-@pytest.fixture(autouse=True)
-def tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for table in (feedback, requests):
-        monkeypatch.setattr(table, "table", {})
-
-
-class FakeOwners:
+class FakeOwners(Owners):
     def __init__(self) -> None:
-        self.own = HERE
+        super().__init__(Router({}), own=str(HERE), partitions=CHAT_PARTITIONS)
         self.owner: URL | None = None  # of what is asked for
         self.workers = {HERE}
         self.answers: dict[URL, tuple[int, Any]] = {}
@@ -49,7 +44,10 @@ class FakeOwners:
     def all(self) -> set[URL]:
         return self.workers
 
-    async def ask(self, worker: URL, path: str, params: Any = ()) -> tuple[int, Any]:
+    async def ask(
+        self, worker: URL, path: str, params: Iterable[tuple[str, str]] = (), *, method: str = "GET"
+    ) -> tuple[int, Any]:
+        assert method == "GET"
         self.asked.append((path, params))
         if worker not in self.answers:
             raise UnavailableError("away", code="owner_away")
@@ -59,15 +57,16 @@ class FakeOwners:
 class Stage:
     def __init__(self) -> None:
         self.log, self.owners = MemoryLog(), FakeOwners()
-        self.app = SimpleNamespace(
-            log_client=self.log,
-            events=Events(self.log),
-            settings=Settings(accept_timeout_s=0.05),
-            rebalancing=False,
-            own_partitions=lambda _: set(range(6)),
-        )
-        app, owners = cast("Weir", self.app), cast("Owners", self.owners)
-        self.view = FeedbackView(app, owners, Everywhere(app, owners))
+        self.requests, self.rows = requests_in_memory(), feedback_in_memory()
+        membership = FakeMembership(own=set(range(CHAT_PARTITIONS)))
+        worker = worker_of(self.log, membership=membership, settings=Settings(accept_timeout_s=0.05))
+        everywhere = Everywhere(worker, self.owners)
+        self.view = FeedbackView(worker, self.owners, everywhere, requests=self.requests, rows=self.rows)
+
+    def keep(self, *found: Piece) -> None:
+        row = pieces.row_of("req-1", found)
+        assert row is not None
+        self.rows.put("req-1", row)
 
     async def post(self, body: bytes = UP, content_type: str = "application/json", **headers: str) -> Any:
         async def read() -> bytes:
@@ -127,12 +126,12 @@ async def test_what_is_no_json_is_refused(stage: Stage, body: bytes, kind: str, 
 async def test_feedback_is_shown_to_its_own_tenant_as_long_as_the_request_is_not_known(stage: Stage) -> None:
     with pytest.raises(NotFoundError):
         await stage.get("show")
-    feedback.put("req-1", pieces.row_of("req-1", [PIECE, piece(feedback_id="evt-2", tenant="other")]))
+    stage.keep(PIECE, piece(feedback_id="evt-2", tenant="other"))
     with pytest.raises(NotFoundError):
         await stage.get("show")
     _, body = await stage.get("show", {"X-Tenant-ID": "acme"})
     assert ([one["id"] for one in body["feedback"]], body["request_state"]) == (["evt-1"], None)
-    requests.put("req-1", REQUEST)
+    stage.requests.put("req-1", REQUEST)
     _, body = await stage.get("show", {"X-Tenant-ID": "other"})
     assert ([one["id"] for one in body["feedback"]], body["request_state"]) == (["evt-1"], "completed")
 
@@ -150,7 +149,7 @@ async def test_a_row_of_another_worker_is_asked_for_there(stage: Stage) -> None:
 
 async def test_a_summary_adds_up_what_all_workers_know_and_says_who_did_not_answer(stage: Stage) -> None:
     scored = piece(state=Standing.JOINED, signal={"score": 1.0}, session_id="s")
-    feedback.put("req-1", pieces.row_of("req-1", [PIECE, scored, piece(tenant="other", session_id="s")]))
+    stage.keep(PIECE, scored, piece(tenant="other", session_id="s"))
     theirs = Summary()
     theirs.add(piece(state=Standing.JOINED, signal={"score": 0.0}))
     stage.owners.workers, stage.owners.answers = {HERE, THERE, GONE}, {THERE: (200, theirs.body)}

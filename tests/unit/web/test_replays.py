@@ -8,10 +8,12 @@ import pytest
 
 from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.replay.dead_letters.letters import bury
+from tests.unit.weir.test_peers import HERE, owners
+from tests.unit.weir.workers import worker_of
+from web.everywhere import Everywhere
 from web.replays import ReplaysView
 from weir.envelope import Json
 from weir.errors import InvalidRequestError
-from weir.events.publishing import Events
 from weir.ranges.checks import TEXT_MAX
 from weir.replay.dead_letters.choosing import REASON_MAX
 from weir.settings import Settings
@@ -20,14 +22,8 @@ from weir.settings import Settings
 async def created(body: Json) -> None:
     log = MemoryLog()
     await bury(log, b"no JSON")
-    app: Any = SimpleNamespace(
-        log_client=log,
-        events=Events(log),
-        settings=Settings(replays_max=1),
-        on_stopped=lambda _: None,
-    )
-    everywhere: Any = None
-    view = ReplaysView(app, everywhere)
+    worker = worker_of(log, settings=Settings(replays_max=1))
+    view = ReplaysView(worker, {}, Everywhere(worker, owners({HERE: {}})))
 
     async def read() -> bytes:
         return orjson.dumps({"kind": "dead-letters", "from": "earliest", **body})

@@ -1,1 +1,1 @@
-"""Deltas of chunks in one shape, whatever shape their server gave them."""
+"""Brings the deltas of chunks into one shape, whatever shape their server gave them."""

@@ -1,6 +1,6 @@
-"""The arguments of one call, as they come in pieces: how long they are, and whether their JSON object is complete.
+"""Follows the arguments of one tool call piece by piece: their length, and whether their JSON object is complete.
 
-A complete object cannot go on, so what follows it belongs to another call, or says the same again. Each piece is
+A complete object cannot go on, so any piece after it belongs to another call, or repeats the object. Each piece is
 looked at once, so long arguments cost no more than their length.
 """
 
@@ -15,19 +15,19 @@ _INSIDE: Final = re.compile(r'["\\]')
 
 
 def as_text(arguments: Any) -> str:
-    """Arguments as OpenAI has them: JSON text. Some servers send the object itself."""
+    """Arguments as OpenAI sends them: JSON text. Some servers send the object itself."""
     if isinstance(arguments, str):
         return arguments
     if arguments is None:
         return ""
     try:
         return orjson.dumps(arguments).decode()
-    except TypeError:  # nested deeper than orjson writes
+    except TypeError:  # nested more deeply than orjson writes
         return ""
 
 
 class Arguments:
-    """What of the arguments of one call was said."""
+    """The state of the arguments of one call."""
 
     __slots__ = ("_crc", "_depth", "_escaped", "_object", "_quoted", "chars")
 
@@ -41,20 +41,20 @@ class Arguments:
 
     @property
     def complete(self) -> bool:
-        """Whether they are a whole JSON object."""
+        """Whether the arguments are a whole JSON object."""
         return self._object and not self._depth and not self._quoted
 
     @property
     def half(self) -> bool:
-        """Whether they have begun, and more must come."""
+        """Whether the arguments have begun, and more must come."""
         return self.chars > 0 and not self.complete
 
     def same(self, text: str) -> bool:
-        """Whether ``text`` is all that was said."""
+        """Whether ``text`` equals all arguments so far."""
         return len(text) == self.chars and _crc(text, 0) == self._crc
 
     def add(self, piece: str) -> None:
-        """Take the next piece, cut anywhere."""
+        """Add the next piece, cut anywhere."""
         self.chars += len(piece)
         self._crc = _crc(piece, self._crc)
         at = 1 if self._escaped and piece else 0

@@ -1,10 +1,10 @@
-"""Lists of objects that come in pieces: blocks of thinking (``reasoning_details``), annotations, images. Pure.
+"""Joins lists of objects that come in pieces: thinking blocks (``reasoning_details``), annotations, images. Pure.
 
-OpenRouter says blocks of thinking piece by piece, each with the index of its block, and repeats ``type``, ``format``
-and ``id``; blocks of two kinds, or with two ids, may have the same index. So a piece belongs to a block by index, id
-and type together. What leaves has an index for each block, and says once what does not change.
+OpenRouter sends blocks of thinking piece by piece, each with the index of its block, and repeats ``type``, ``format``
+and ``id``; blocks of two types, or with two ids, may have the same index. So a piece belongs to a block by index, id
+and type together. The output has an index for each block, and sends fields that do not change only once.
 
-A list whose first piece has no index gets indexes from its second piece on: OpenAI's clients raise without.
+A list whose first piece has no index gets indexes from its second piece on: OpenAI's clients raise without them.
 """
 
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from weir.envelope import Json
 from weir.llm.deltas.tool_calls import whole
 
 TEXTS: Final = frozenset({"text", "summary", "thinking", "data"})
-"""Fields of a block that grow; all others are said once."""
+"""Fields of a block that grow; all others are sent once."""
 
-_IN_PIECES: Final = frozenset({"reasoning_details", "thinking_blocks"})  # even without an index
+_IN_PIECES: Final = frozenset({"reasoning_details", "thinking_blocks"})  # sent in pieces even without an index
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class _Block:
     told: set[str] = field(default_factory=set)
 
     def holds(self, item: Json) -> bool:
-        """Whether a piece is of this block, as far as its id and type tell; none is of a block that was signed."""
+        """Whether a piece belongs to this block, as far as its id and type show; a signed block takes no more."""
         return (
             _agree(self.id, item.get("id"))
             and _agree(self.type, item.get("type"))
@@ -36,18 +36,18 @@ class _Block:
 
 
 class Blocks:
-    """One list of one choice."""
+    """The blocks of one list of one choice."""
 
     def __init__(self, name: str) -> None:
         self._in_pieces = name in _IN_PIECES
         self._by_index: dict[int, list[_Block]] = {}
         self._last: _Block | None = None
         self._count = 0
-        self._of_objects: bool | None = None  # a list has one kind of items: that of its first one
+        self._of_objects: bool | None = None  # all items of a list are of one type: that of its first item
         self._numbered = True
 
     def items(self, given: list[Any]) -> list[Any]:
-        """What of a delta's list is new, as OpenAI would have sent it."""
+        """The new part of a delta's list, as OpenAI would have sent it."""
         if self._of_objects is None and given:
             self._of_objects = isinstance(given[0], dict)
         if not self._of_objects:
@@ -73,7 +73,7 @@ class Blocks:
         return {"index": block.place, **new} if new else None
 
     def _block_of(self, index: int | None, item: Json) -> _Block | None:
-        """The block that a piece goes on with; None for the first piece of a block."""
+        """The block that a piece continues; None for the first piece of a block."""
         if index is not None:
             return next((block for block in reversed(self._by_index.get(index, ())) if block.holds(item)), None)
         if self._in_pieces and self._last is not None and self._last.holds(item):

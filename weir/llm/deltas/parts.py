@@ -1,7 +1,7 @@
-"""Content that is a list of parts, as Mistral and others send it, alone or alternating with strings. Pure.
+"""Reads content that is a list of parts, as Mistral and others send it, alone or alternating with strings. Pure.
 
-OpenAI's ``content`` is a string. The text of text parts is that string, thinking parts are thinking, and whatever else
-there is (images, references, files) stays a part.
+OpenAI's ``content`` is a string. The text of text parts becomes that string, thinking parts become thinking, and any
+other part (images, references, files) stays a part.
 """
 
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,7 @@ _THINKING: Final = frozenset({"thinking", "reasoning", "reasoning_text"})
 
 
 class Content(NamedTuple):
-    """What a list of parts holds."""
+    """The parts of a content, by type."""
 
     text: str
     thinking: str
@@ -18,7 +18,7 @@ class Content(NamedTuple):
 
 
 def content_of(value: Any) -> Content:
-    """Sort the parts of a content that is no string."""
+    """Sort the parts of a content that is not a string."""
     text, thinking, others = list[str](), list[str](), list[Any]()
     for part in value if isinstance(value, list) else (value,):
         if isinstance(part, str):
@@ -35,12 +35,12 @@ def content_of(value: Any) -> Content:
 
 
 def text_of(value: Any) -> str:
-    """The text of a field that is one, whatever holds it."""
+    """The text of a field, in whichever type the server sends it."""
     return _text_of(value)
 
 
 def _text_of(value: Any) -> str:
-    """The text within parts within parts; a stack in the place of recursion, for nothing bounds their depth."""
+    """The text of nested parts; a stack instead of recursion, because their depth has no bound."""
     found, waiting = list[str](), [value]
     while waiting:
         match waiting.pop():

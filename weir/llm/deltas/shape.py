@@ -1,18 +1,18 @@
-"""Chunks of one stream in OpenAI's shape, whatever shape their server gave them. Pure; raises nothing.
+"""Brings the chunks of one stream into OpenAI's shape, whatever shape their server gave them. Pure; never raises.
 
-What is done here once, where an answer comes in, need not be done by every client and every reader: OpenAI's own
+Repairs made here once, where an answer comes in, need not be made by every client and every reader: OpenAI's own
 clients add up deltas by the letter, so a ``role`` in each chunk becomes ``assistantassistant``, and a list without
 indexes raises in the middle of a stream.
 
 * an index that is null or missing is 0
 * each tool call has its own index and id (`weir.llm.deltas.tool_calls`)
-* content is a string, thinking apart from it (`weir.llm.deltas.parts`)
-* of ``role``, ``model`` and ``created`` the first value that means something stays; each chunk has an ``object``
-* the items of a list have indexes from its second piece on, and what does not change is said once
+* content is a string, with thinking apart from it (`weir.llm.deltas.parts`)
+* the first meaningful value of ``role``, ``model`` and ``created`` stays; each chunk has an ``object``
+* the items of a list have indexes from its second piece on, and fields that do not change are sent once
   (`weir.llm.deltas.blocks`)
 
-Nothing is changed in place: a frame that was decoded once is read by many. A chunk that has the right shape, as nearly
-all have, comes back as it is.
+No chunk is changed in place: a frame that was decoded once is read by many readers. A chunk that has the right shape,
+as nearly all have, is returned unchanged.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ from weir.llm.deltas.blocks import Blocks
 from weir.llm.deltas.parts import content_of, text_of
 from weir.llm.deltas.tool_calls import FunctionCall, ToolCalls, whole
 
-PARTS: Final = "content_parts"  # what of a list of parts is neither text nor thinking
+PARTS: Final = "content_parts"  # the items of a list of parts that are neither text nor thinking
 _TEXTS: Final = frozenset({"reasoning_content", "reasoning", "refusal"})
 _PLAIN: Final = frozenset({"content", *_TEXTS})
-_GROWS: Final = frozenset({"data", "transcript"})  # text within an object: sound
+_GROWS: Final = frozenset({"data", "transcript"})  # fields of an object that grow: sound
 _STAYS: Final[Json] = {"model": "", "created": 0}
 CHUNK: Final = "chat.completion.chunk"
 
@@ -36,20 +36,20 @@ CHUNK: Final = "chat.completion.chunk"
 class _Choice:
     calls: ToolCalls
     function_call: FunctionCall = field(default_factory=FunctionCall)
-    role: bool = False  # was said
+    role: bool = False  # whether a role was sent
     lists: dict[str, Blocks] = field(default_factory=dict)
     said: Json = field(default_factory=dict)  # the last value of each other field
 
 
 class Shape:
-    """Shapes the chunks of one stream, in their order."""
+    """Brings the chunks of one stream into shape, in their order."""
 
     def __init__(self, mint: Callable[[int, int], str], without: Json | None = None) -> None:
-        """Knows nothing yet.
+        """Starts without any chunk.
 
         Args:
             mint: makes an id for a tool call without one, from the index of its choice and its own.
-            without: ``model`` and ``created`` of a server that says none.
+            without: ``model`` and ``created``, for a server that sends none.
         """
         self._mint = mint
         self._without = without or {}
@@ -57,10 +57,10 @@ class Shape:
         self._top: Json = {}
 
     def chunk(self, chunk: Json) -> Json:
-        """A chunk in OpenAI's shape: the same object, if it has that shape."""
+        """A chunk in OpenAI's shape: the same object if it has that shape already."""
         given = chunk.get("choices")
         if type(given) is list and len(given) == 1 and type(given[0]) is dict:
-            choice = self.choice(given[0])  # of nearly all chunks
+            choice = self.choice(given[0])  # the only choice of nearly all chunks
             if choice is not given[0]:
                 chunk = {**chunk, "choices": [choice]}
         elif given:
@@ -72,11 +72,11 @@ class Shape:
         return self._with_top(chunk)
 
     def _with_top(self, chunk: Json) -> Json:
-        """A chunk with what the first ones said of the whole answer, where it says less itself."""
+        """A chunk with the fields of the whole answer that earlier chunks had and this one lacks."""
         top: Json = {"object": CHUNK}
         for name, nothing in _STAYS.items():
             if not chunk.get(name) and name in self._without and chunk.get("choices"):
-                self._top.setdefault(name, self._without[name])  # Azure begins with a chunk without choices and model
+                self._top.setdefault(name, self._without[name])  # Azure's first chunk has neither choices nor a model
             if chunk.get(name):
                 self._top.setdefault(name, chunk[name])
             elif name in self._top or name in self._without:
@@ -84,7 +84,7 @@ class Shape:
         return {**chunk, **top}
 
     def choice(self, choice: Json, at: int = 0) -> Json:
-        """One choice of a chunk; ``at`` is its place, and its index where it has none."""
+        """One choice of a chunk; ``at`` is its place, which is its index where it has none."""
         index, delta = choice.get("index"), choice.get("delta")
         if type(index) is int and type(delta) is dict and "message" not in choice:
             for name, text in delta.items():
@@ -115,7 +115,7 @@ class Shape:
 
 
 def _delta_of(choice: Json) -> Json:
-    """The delta of a choice. Some servers say the whole message beside it, or in its place."""
+    """The delta of a choice. Some servers send the whole message beside it, or instead of it."""
     for name in ("delta", "message"):
         if isinstance(choice.get(name), dict):
             found: Json = choice[name]
@@ -124,7 +124,7 @@ def _delta_of(choice: Json) -> Json:
 
 
 def _take(state: _Choice, out: Json, name: str, value: Any) -> None:
-    """Put into ``out`` what a field of a delta says that was not said."""
+    """Put the new part of a delta's field into ``out``."""
     match name:
         case "role":
             if not state.role and isinstance(value, str) and value:
@@ -165,7 +165,7 @@ def _append(out: Json, name: str, text: str) -> None:
 
 
 def _take_other(state: _Choice, out: Json, name: str, value: Any) -> None:
-    """A field that is none of the above: what is repeated is said once; of an object, each of its fields."""
+    """Put any other field into ``out``: a repeated value only once; of an object, each of its fields."""
     if not isinstance(value, dict):
         out.update(_news(state.said, {name: value}))
         return
@@ -177,7 +177,7 @@ def _take_other(state: _Choice, out: Json, name: str, value: Any) -> None:
 
 
 def _news(said: Json, fields: Json) -> Json:
-    """The fields that say something new; of those that are text, every piece is."""
+    """The fields with a new value; every piece of a field that is text is new."""
     fresh = {name: value for name, value in fields.items() if name in _GROWS or name not in said or said[name] != value}
     said.update((name, value) for name, value in fresh.items() if name not in _GROWS)
     return fresh

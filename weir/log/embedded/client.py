@@ -33,15 +33,15 @@ logger = logging.getLogger(__name__)
 class EmbeddedLog:
     """Appends to and reads from a log file, outside any consumer group.
 
-    Shares the open file with everybody in this process. Reads go through the event loop's thread: near the end they
-    come from memory, and elsewhere they are bounded to some hundreds of records.
+    Shares the open file with every other user of it in this process. Reads run in the event loop's thread: near the end
+    they come from memory, and elsewhere they are bounded to some hundreds of records.
 
     Args:
         path: the file, created if it is missing.
         synchronous: what an acknowledged record survives, see `LogFile.open`.
         max_request_size: bytes of the largest record, with key and headers.
-        max_waiting_bytes: bytes that may wait to be written, of all who write to the file in this process; more is
-            refused at once.
+        max_waiting_bytes: bytes that may wait to be written, by all writers of the file in this process; an append
+            beyond that is refused at once.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class EmbeddedLog:
             self._file = await asyncio.to_thread(LogFile.open, self._path, self._synchronous)
 
     async def stop(self) -> None:
-        """Write what was appended and let go of the file. Never raises."""
+        """Write all pending appends and release the file. Never raises."""
         for at in list(self._feeds):
             await self.unfollow(at)
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(LogError):  # each append's own future tells
-                await file.barrier()  # others in this process may keep the file open
+            with contextlib.suppress(LogError):  # each append's future has its own error
+                await file.barrier()  # other users in this process may keep the file open
             await asyncio.to_thread(file.close)
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:  # noqa: ARG002
-        """Create what is missing. There is one copy, on this disk, whatever ``replication`` asks for.
+        """Create the missing topics. There is one copy, on this disk, whatever ``replication`` asks for.
 
         Raises:
             LogRefusedError: an existing topic has another number of partitions than its spec says.
@@ -107,7 +107,7 @@ class EmbeddedLog:
         return count
 
     async def topic_id(self, topic: str) -> str:
-        """Empty: all topics are in one file, so none is made anew without the others.
+        """Return an empty id: all topics are in one file, so no topic can be recreated without the others.
 
         Raises:
             LogRefusedError: no such topic.
@@ -143,7 +143,7 @@ class EmbeddedLog:
             return file.append(Partition(topic, partition), key, value, headers)
         refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         refused.set_exception(refusal)
-        refused.exception()  # seen: a caller who does not await gets no log line about it
+        refused.exception()  # mark as retrieved: asyncio logs no warning for a caller that does not await
         return refused
 
     async def bounds(self, at: Partition) -> Bounds:
@@ -161,7 +161,8 @@ class EmbeddedLog:
             file.bounds(at)  # another process may have appended
         records = file.read(at, position, limit)
         if len(records) >= RECORDS_AT_ONCE:
-            await asyncio.sleep(0)  # nothing here waits, so many pages in a row would be one turn of the event loop
+            # nothing here waits, so without this many pages in a row would be one turn of the event loop
+            await asyncio.sleep(0)
         return records
 
     async def follow(
@@ -169,7 +170,7 @@ class EmbeddedLog:
         at: Partition,
         position: int,
         deliver: Deliver,
-        on_replaced: Callable[[], None] = lambda: None,  # noqa: ARG002 - a file that is open stays what it is
+        on_replaced: Callable[[], None] = lambda: None,  # noqa: ARG002 - the topics of an open file are never replaced
     ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until ``unfollow``.
 
@@ -188,7 +189,7 @@ class EmbeddedLog:
 
 
 class _Feed:
-    """Hands the records of one partition on, in callbacks of the event loop: no task, nothing to wait for."""
+    """Hands on the records of one partition in callbacks of the event loop, without a task of its own."""
 
     def __init__(self, file: LogFile, at: Partition, position: int, deliver: Deliver) -> None:
         self._file, self._at, self._position, self._deliver = file, at, position, deliver
@@ -218,7 +219,7 @@ class _Feed:
             self._next = self._loop.call_later(RETRY_S, self._pump)
             return
         if not records:
-            self._position = max(self._position, end)  # what was between is compacted away
+            self._position = max(self._position, end)  # the records in between were removed by compaction
             return
         self._position = records[-1].offset + 1
         try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weir.log.embedded.driver import Transport
 
 FETCH_RECORDS = 400  # per partition and fetch
-IDLE_S = 1.0  # a fetch without a subscription waits this long at most for one
+IDLE_S = 1.0  # how long a fetch without a subscription waits for one, at most
 UPKEEP_S = 30.0  # between two sweeps of retention and compaction
 MEMBER = "worker"  # the group's only member
 
@@ -46,7 +46,7 @@ class Consumer(Settlement):
         return self.transport.file
 
     async def on_start(self) -> None:
-        """Become the worker of the file; a client shares it.
+        """Become the only worker of the file; log clients share the file.
 
         Raises:
             ImproperlyConfigured: the file has a worker already.
@@ -57,7 +57,7 @@ class Consumer(Settlement):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Commit what is settled and let go of the file."""
+        """Commit the settled offsets and release the file."""
         try:
             await super().on_stop()
         finally:
@@ -68,7 +68,7 @@ class Consumer(Settlement):
                 self._worker_lock.release()
 
     async def wait_empty(self) -> None:
-        """Wait for what is in flight. A client commits nothing, and would wait for its replies for ever."""
+        """Wait for the messages in flight. A client commits nothing, and would wait for its replies for ever."""
         if not self.app.client_only:
             await super().wait_empty()
 
@@ -146,7 +146,7 @@ class Consumer(Settlement):
         return end if self.app.conf.consumer_auto_offset_reset == "latest" else start
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:  # type: ignore[override]  # as Faust's callers expect
-        """Go to what is committed, or where `consumer_auto_offset_reset` says; not for changelogs, see recovery."""
+        """Seek the committed offsets, else as `consumer_auto_offset_reset` says; changelogs are left to recovery."""
         await self._file.barrier()  # a commit may be on its way
         committed = self._file.committed(self.app.conf.id)
         result: dict[TP, int | None] = {}
@@ -155,7 +155,7 @@ class Consumer(Settlement):
                 continue
             offset = committed.get(Partition(*tp))
             if offset is not None and offset > self._file.end(Partition(*tp)):
-                offset = None  # of another file with this name
+                offset = None  # committed in another file with this name
             result[tp] = offset
             self._positions[tp] = self._reset_offset(tp) if offset is None else offset
         self._wake.set()
@@ -166,7 +166,7 @@ class Consumer(Settlement):
         self._wake.set()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Go to offsets. Sets the read offset too, else Faust drops what it has read before."""
+        """Seek offsets. Sets the read offset too, else Faust drops records that it has read before."""
         for tp, offset in partitions.items():
             self._positions[tp] = offset
             self._read_offset[tp] = offset or None
@@ -177,7 +177,7 @@ class Consumer(Settlement):
         return self._positions.get(tp)
 
     def highwater(self, tp: TP) -> int:
-        """The end of a partition; asked for each message, so from memory."""
+        """The end of a partition; Faust asks for each message, so the answer comes from memory."""
         return self._file.end(Partition(*tp))
 
     async def highwaters(self, *tps: TP) -> Mapping[TP, int]:
@@ -191,7 +191,7 @@ class Consumer(Settlement):
     # -- commit
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Store offsets, behind everything that was sent before. False: not now, it is tried again later."""
+        """Store offsets, behind every append sent before. Returns False if it fails for now: Faust tries again."""
         if self.transport.torn:
             return False
         try:
@@ -204,17 +204,17 @@ class Consumer(Settlement):
     # -- fetching
 
     def resume_flow(self) -> None:
-        """Hand out records again. Not as soon as partitions are resumed: then they have not been sought yet."""
+        """Fetch again. Not as soon as partitions are resumed, for they have not been sought yet then."""
         super().resume_flow()
         self._wake.set()
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """A stream has room again."""
+        """Fetch again: a stream has room."""
         super().on_buffer_drop(tp)
         self._wake.set()
 
     def stop_flow(self) -> None:
-        """Hand out nothing more; ends a fetch that waits."""
+        """Stop fetching, and end a fetch that waits."""
         super().stop_flow()
         self._wake.set()
 

@@ -1,10 +1,10 @@
-"""Wakes other processes that watch the same log file, so that nobody polls.
+"""Wakes other processes that watch the same log file, so that no process has to poll it.
 
-Each watching process binds a unix datagram socket in a directory that belongs to the log file; a writer sends one
-byte to every socket there after each transaction. A ring carries no news, it only says "look into the file", so a lost
-one (full buffer) is harmless as long as another is waiting to be read. Unix socket paths are limited to about 104
-bytes, hence a short directory in the system's temporary one, named by a hash of the log's real path, for its user only:
-all processes of one log run as one user.
+Each watching process binds a unix datagram socket in a directory that belongs to the log file; a writer sends one byte
+to every socket there after each transaction. A ring carries no data, it only says "look into the file", so a lost one
+(full buffer) is harmless as long as another is waiting to be read. Unix socket paths are limited to about 104 bytes,
+hence a short directory in the system's temporary one, named by a hash of the log's real path, for its user only: all
+processes of one log run as one user, because the directory belongs to that user.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ _serial = itertools.count()
 
 
 class Doorbell:
-    """The bell of one log file, in this process."""
+    """The bell of one log file in this process: rings the others, and listens for their rings."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._directory = _directory(log)
         self._ringer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ringer.setblocking(False)
-        self._name = ""  # of our own socket, once we listen
+        self._name = ""  # the name of this process's socket, once it listens
         self._bell: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -42,7 +42,7 @@ class Doorbell:
             return
         self._name = f"{os.getpid()}.{next(_serial)}"
         own = self._directory / self._name
-        own.unlink(missing_ok=True)  # of a process that had our pid and died
+        own.unlink(missing_ok=True)  # left by a dead process that had the same pid
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._bell.bind(str(own))
@@ -53,11 +53,11 @@ class Doorbell:
         self._thread.start()
 
     def ring(self) -> None:
-        """Wake everybody else who watches the log. Never blocks and never raises."""
+        """Wake every other process that watches the log. Never blocks and never raises."""
         try:
             names = os.listdir(self._directory)  # noqa: PTH208  # once per transaction: paths cost too much
         except OSError:
-            return  # a cleaner of temporary files took it: nobody listens there any more
+            return  # removed by a cleaner of temporary files: no process listens there any more
         for name in names:
             if name != self._name:
                 self._ring(str(self._directory / name))
@@ -66,12 +66,12 @@ class Doorbell:
         try:
             self._ringer.sendto(b"!", path)
         except BlockingIOError:
-            pass  # its buffer is full of rings
+            pass  # the socket's buffer is full of rings already
         except (ConnectionRefusedError, FileNotFoundError):
             with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108  # its process is gone
+                os.unlink(path)  # noqa: PTH108 - the process of this socket is gone
         except OSError:
-            pass  # a socket of somebody else
+            pass  # the socket belongs to another user
 
     def _answer(self, bell: socket.socket, on_ring: Callable[[], None]) -> None:
         while not self._closing:
@@ -79,14 +79,14 @@ class Doorbell:
                 bell.recv(16)
                 with contextlib.suppress(BlockingIOError):
                     while bell.recv(16, socket.MSG_DONTWAIT):
-                        pass  # many rings, one look
+                        pass  # many rings are answered by one look into the file
             except OSError:
                 return
             if not self._closing:
                 on_ring()
 
     def close(self) -> None:
-        """Stop listening and take the socket away."""
+        """Stop listening and remove the socket."""
         self._closing = True
         if self._bell is not None and self._thread is not None:
             own = self._directory / self._name

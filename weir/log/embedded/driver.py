@@ -6,9 +6,9 @@
 
 How the parts fit together: the `Transport` opens the `LogFile`, which the log client of the same process shares. The
 `Producer` puts every send into the file's one queue, table changes included; the `Consumer` reads from memory or file,
-is woken by the file's watch, and commits through the same queue, so that offsets can never be durable without the
-table changes and sends that came before them. Give Faust ``TableManager=transports.recovery.TableManager`` as well, as
-on Kafka: short changelogs are where its recovery hangs.
+is woken by the file's watch, and commits through the same queue, so that offsets can never be durable without the table
+changes and sends that came before them. Give Faust ``TableManager=weir.log.recovery.TableManager`` as well, as on
+Kafka: Faust's own recovery can hang on short changelogs.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Conductor(base.Conductor):
 
 
 class Transport(base.Transport):
-    """Opens the file, and answers what consumer and producer both ask."""
+    """Opens the file, and answers the questions that consumer and producer share."""
 
     Consumer = Consumer
     Producer = Producer
@@ -49,7 +49,7 @@ class Transport(base.Transport):
     driver_version = f"sqlite={sqlite3.sqlite_version}"
 
     _file: LogFile | None = None
-    torn = False  # a table change is not in the log: nothing may be committed any more
+    torn = False  # a table change failed to reach the log: nothing may be committed any more
 
     @property
     def file(self) -> LogFile:
@@ -72,7 +72,7 @@ class Transport(base.Transport):
         return self._file
 
     async def close_file(self) -> None:
-        """Give the file up; the next use opens it again."""
+        """Close the file; the next use opens it again."""
         file, self._file, self.torn = self._file, None, False
         if file is not None:
             await asyncio.to_thread(file.close)

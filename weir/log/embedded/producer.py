@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Buffer(ProducerBuffer):
-    """What is sent without waiting (table changes): straight into the log's queue.
+    """Puts sends that are not awaited (table changes) straight into the log's queue.
 
     Faust's buffer drains in a task of its own, and its flush gives up after 0.1 s, so a commit could overtake the
     table changes that it stands for.
@@ -44,12 +44,12 @@ class Buffer(ProducerBuffer):
         sent.add_done_callback(partial(self._check, fut))
 
     def _check(self, message: FutureMessage, sent: "asyncio.Future[RecordMetadata]") -> None:
-        """Nobody awaits a table change. If one is not in the log, the table in memory must not go on.
+        """Stop the worker if a table change did not reach the log: no caller awaits it, and the table may not go on.
 
         The worker stops without committing; the next one recovers the table and gets the events again.
         """
         if message.done() and not message.cancelled():
-            message.exception()  # noted here, so asyncio need not complain that nobody did
+            message.exception()  # mark as retrieved, so that asyncio does not log it a second time
         error = None if sent.cancelled() else sent.exception()
         transport = self.producer.transport
         if error is not None and isinstance(error.__cause__, LogUnavailableError) and not transport.torn:
@@ -75,11 +75,11 @@ class Buffer(ProducerBuffer):
         return not self.producer.transport.torn
 
     async def wait_until_ebb(self) -> None:
-        """Back-pressure: wait while too much is waiting."""
+        """Back-pressure: wait while too many operations wait to be written."""
         await self.producer.transport.file.wait_ebb()
 
     async def on_stop(self) -> None:
-        """Nothing waits here; the producer flushes."""
+        """Do nothing: the producer flushes."""
 
 
 class Producer(base.Producer):
@@ -94,7 +94,7 @@ class Producer(base.Producer):
         self._on_produce_message = self.app.on_produce_message.send
 
     async def on_stop(self) -> None:
-        """Write what waits and close the file."""
+        """Write all pending records and close the file."""
         await self.flush()
         await self.transport.close_file()
 
@@ -111,7 +111,7 @@ class Producer(base.Producer):
         timestamp: float | None,
         headers: Any,
     ) -> "asyncio.Future[RecordMetadata]":
-        """Enqueue one record at once; the future has its place in the log, or a ProducerSendError."""
+        """Enqueue one record at once; the future gets the record's place in the log, or a ProducerSendError."""
         sent: asyncio.Future[RecordMetadata] = self.loop.create_future()
         try:
             tp = TP(topic, self.transport.partition(topic, key, partition))

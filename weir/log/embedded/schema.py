@@ -21,7 +21,7 @@ BUSY_S = 10.0  # how long a statement waits for another process's transaction
 CHECKPOINT_PAGES = (
     16_000  # 64 MiB in the write-ahead log before it is merged: each merge holds appends up by some 10 ms
 )
-CHECK_S = 5.0  # for damaged pages, at each opening; 340 MB a second from the page cache
+CHECK_S = 5.0  # for the search for damaged pages, at each opening; 340 MB a second from the page cache
 CHECK_STEPS = 10_000  # of SQLite's machine, between two looks at the clock: some milliseconds
 OFFSET_BITS = 40  # records.id = partitions.id << 40 | offset: a partition's records lie together, in order
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
@@ -77,10 +77,10 @@ def connect(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3.Connecti
 
 
 def check_pages(db: sqlite3.Connection, path: Path, within_s: float = CHECK_S) -> None:
-    """Look for damaged pages, for a while: what a large file has of them behind that is met when it is read.
+    """Look for damaged pages, within a time limit: pages of a large file that were not reached are met when read.
 
     Raises:
-        LogRefusedError: there are some; one line with the remedy.
+        LogRefusedError: a page is damaged; the message is one line with the remedy.
         LogUnavailableError: the file cannot be read.
     """
     until = time.monotonic() + within_s
@@ -90,7 +90,7 @@ def check_pages(db: sqlite3.Connection, path: Path, within_s: float = CHECK_S) -
     except sqlite3.DatabaseError as exc:
         if exc.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             logger.info(
-                "log file %s: no damaged page was found within %g s, and not all were looked at", path, within_s
+                "log file %s: no damaged page was found within %g s, and not all pages were checked", path, within_s
             )
             return
         if exc.sqlite_errorcode not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
@@ -103,7 +103,7 @@ def check_pages(db: sqlite3.Connection, path: Path, within_s: float = CHECK_S) -
 
 
 def damaged(path: Path, found: str) -> LogRefusedError:
-    """What an operator is told of a damaged file."""
+    """The error for a damaged file, with what an operator can do."""
     what = " ".join(found.split())[:200]
     return LogRefusedError(
         f"log file {path} is damaged ({what}): stop what uses it and put a backup in its place; without one, save what "
@@ -132,7 +132,7 @@ def _write_ahead(db: sqlite3.Connection) -> None:
     while True:
         try:
             db.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:  # SQLite does not wait for this lock, which others hold for a moment
+        except sqlite3.OperationalError:  # SQLite does not wait for this lock, which other processes hold for a moment
             if time.monotonic() > until:
                 raise
             time.sleep(0.01)
@@ -145,7 +145,7 @@ def _create(db: sqlite3.Connection) -> None:
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        if _format(db) != (FORMAT, APPLICATION):  # no other process was faster
+        if _format(db) != (FORMAT, APPLICATION):  # no other process has created it meanwhile
             for statement in TABLES.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id={APPLICATION}")

@@ -1,11 +1,11 @@
 """Retention and compaction of a log file, in small transactions between the appends.
 
-Retention takes away a prefix of a partition, never a hole. Compaction takes away records whose key has a newer one,
-and makes holes; three things it never takes: records younger than a lag, tombstones younger than a day (a table that
-is behind must see them), and the last record of a partition, because Faust's table recovery waits for the record at
-the end. SQLite uses the freed space again; the file gets smaller only by `vacuum`.
+Retention removes a prefix of a partition, never a hole. Compaction removes records whose key has a newer one, and
+leaves holes; three kinds of records it never removes: those younger than a lag, tombstones younger than a day (a table
+that is behind must see them), and the last record of a partition, because Faust's table recovery waits for the record
+at the end. SQLite uses the freed space again; the file gets smaller only by `vacuum`.
 
-What is to be deleted is searched in a thread with a connection of its own, and deleted through the writer's queue.
+The rows to delete are searched in a thread with a connection of its own, and deleted through the writer's queue.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ SELECT id FROM records WHERE id >= :low AND id < :horizon AND id < :last AND key
 
 @dataclass(slots=True)
 class Upkeep:
-    """Keeps one log file tidy. `sweep` it now and then, from one process."""
+    """Applies retention and compaction to one log file. Call `sweep` now and then, from one process only."""
 
     file: LogFile
     lag_s: float = LAG_S
@@ -46,7 +46,7 @@ class Upkeep:
         """Apply retention and compaction to every topic once.
 
         Raises:
-            LogUnavailableError: the file cannot be read or written; what was done stays done.
+            LogUnavailableError: the file cannot be read or written; deletions made before the error stay.
         """
         for spec in list(self.file.topics.values()):
             for at in (Partition(spec.name, partition) for partition in range(spec.partitions)):
@@ -69,7 +69,8 @@ class Upkeep:
     async def _compact(self, at: Partition) -> None:
         start, end = self.file.bounds(at)
         clean, live = self._clean.get(at, (start, 0))
-        if end - clean < max(self.min_dirty, live):  # at least half of it is new, so the work is worth it
+        # at least half of the records are new, so compaction is worth its cost
+        if end - clean < max(self.min_dirty, live):
             return
         horizon = min(self.file.offset_at(at, time.time() - self.lag_s), end)
         superseded, live = await asyncio.to_thread(self._search, self.file.id(at), horizon, end)
@@ -78,7 +79,7 @@ class Upkeep:
         self._clean[at] = end, live
 
     def _search(self, id_: int, horizon: int, end: int) -> tuple[list[int], int]:
-        """The rows to delete, and how many stay. In a thread."""
+        """Find the rows to delete, and count those that stay. Runs in a thread."""
         low = id_ << OFFSET_BITS
         span = {"low": low, "horizon": low + horizon, "last": low + end - 1}
         db = connect(self.file.path)
@@ -95,10 +96,10 @@ class Upkeep:
 
 
 def vacuum(path: Path) -> tuple[int, int]:
-    """Give the space of deleted records back to the disk; nobody else may have the file open.
+    """Give the space of deleted records back to the disk; no other process may have the file open.
 
     Args:
-        path: the log file; as much free space as its content takes is needed beside it.
+        path: the log file; the disk needs as much free space as the file's content takes.
 
     Returns:
         Its size in bytes before and after.

@@ -1,4 +1,4 @@
-"""One worker per log file: a lock on a file beside it, which the system takes away with the process."""
+"""One worker per log file: a lock on a file beside it, which the system releases when the process ends."""
 
 import fcntl
 import os
@@ -9,17 +9,17 @@ from faust.exceptions import ImproperlyConfigured
 
 
 class WorkerLock:
-    """Held by the process whose Faust worker consumes the log."""
+    """The lock that the process holds whose Faust worker consumes the log."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
-        """Become the worker.
+        """Take the lock.
 
         Raises:
-            ImproperlyConfigured: there is one already.
+            ImproperlyConfigured: another process holds it.
         """
         if self._file is not None:
             return
@@ -40,7 +40,7 @@ class WorkerLock:
         self._file = file
 
     def release(self) -> None:
-        """Let another process become the worker."""
+        """Release the lock, so that another process can take it."""
         if self._file is not None:
             self._file.close()
             self._file = None

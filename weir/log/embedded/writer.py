@@ -1,16 +1,16 @@
 """The writer thread of a log file: group commit, in one order.
 
 Everything that changes the file goes through one queue: appends, and functions that run in the writer's order (offset
-commits, new topics, deletions). The thread takes all that waits, up to a bound, as one transaction, and resolves the
-futures only after it. Under no load a transaction is one record; while one is being written, the next one collects.
-That is the whole batching policy.
+commits, new topics, deletions). The thread takes all waiting operations, up to a bound, as one transaction, and
+resolves the futures only after it. Under no load a transaction is one record; while one is being written, the next one
+collects. That is the whole batching policy.
 
-What this order is for: an offset commit that was enqueued after an append is never durable without it. They are in one
+Why the order matters: an offset commit that was enqueued after an append is never durable without it. They are in one
 transaction or in two in order. If a transaction fails (disk full, I/O error), all its waiters get the error and later
-operations are tried anew, so the log goes on when the disk has room again. Then order alone is not enough: a commit
-that was enqueued before its caller could learn of the failure might rest on a record that is not there. So each event
-loop has a `Mailbox` that counts failed transactions, and how many of them it was told of; a commit remembers the
-second number from when it was enqueued and is refused if it differs from the first when its turn comes.
+operations are tried again, so the log goes on when the disk has room. Then order alone is not enough: a commit that was
+enqueued before its caller could learn of the failure might rest on a record that is not there. So each event loop has a
+`Mailbox` that counts failed transactions, and how many of them the loop was notified of; a commit remembers the second
+number from when it was enqueued and is refused if it differs from the first when the writer reaches the commit.
 
 Rows are inserted by statements of many rows, because sqlite3 lets go of the interpreter lock in each step, and a busy
 event loop may take milliseconds to hand it back.
@@ -32,17 +32,17 @@ MAX_BATCH = 2048  # operations in one transaction: bounds how long the last of t
 MAX_BATCH_BYTES = 8 << 20
 MAX_WAITING = 10_000  # operations in the queue before wait_ebb() waits
 MAX_WAITING_BYTES = 32 << 20
-OVERHEAD_BYTES = 64  # what a record costs besides key and value
+OVERHEAD_BYTES = 64  # size of a record besides its key and value
 MARK_BITS = 10  # a time mark about every 1024 records bounds the search of offset_at
 
 
 class Mailbox:
-    """One event loop that waits for answers, and the failures it was told of. Touched under the writer's lock."""
+    """One event loop that waits for results, and the failures it was notified of. Touched under the writer's lock."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.failed = 0  # transactions with operations of this loop that failed
-        self.known = 0  # of those, how many the loop has been told of
+        self.known = 0  # how many of those the loop was notified of
 
 
 class Append(NamedTuple):
@@ -67,14 +67,14 @@ class Run(NamedTuple):
     future: "asyncio.Future[Any]"
     size_bytes: int
     function: Callable[[sqlite3.Connection], Any]
-    known: int | None  # failures known when it was enqueued, if it rests on what was appended before it
+    known: int | None  # failures known when it was enqueued, if it depends on earlier appends
 
 
 Operation = Append | Run
 
 
 class OnCommitted(Protocol):
-    """Told of each transaction, in the writer's thread, before any future is resolved. Must not raise."""
+    """Callback after each transaction, in the writer's thread, before any future is resolved. Must not raise."""
 
     def __call__(self, fresh: dict[int, list[Record]], /) -> None:
         """Take the records that were appended, by partition id."""
@@ -89,7 +89,7 @@ class Writer:
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._queue: deque[Operation] = deque()
-        self.waiting_bytes = 0  # of what is in the queue
+        self.waiting_bytes = 0  # of the operations in the queue
         self._idle = True  # the thread waits for work
         self._ebb: list[asyncio.Future[None]] = []
         self._mailboxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
@@ -104,11 +104,11 @@ class Writer:
 
     @property
     def high(self) -> bool:
-        """Whether more waits than should, in operations or in bytes."""
+        """Whether more operations, or more bytes, wait than should."""
         return len(self._queue) > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
 
     def mailbox(self) -> Mailbox:
-        """The one of the running event loop."""
+        """The mailbox of the running event loop."""
         loop = asyncio.get_running_loop()
         mailbox = self._mailboxes.get(loop)
         if mailbox is None:
@@ -139,7 +139,7 @@ class Writer:
             await ebb  # bounded by the writer: each transaction ends or fails within BUSY_S
 
     def close(self) -> None:
-        """Write what waits, then stop. Blocks until it is done."""
+        """Write all waiting operations, then stop. Blocks until that is done."""
         with self._lock:
             self.closed = True
             self._filled.notify()
@@ -149,7 +149,7 @@ class Writer:
         while batch := self._take():
             try:
                 results, fresh = self._transact(batch)
-            except Exception as exc:  # noqa: BLE001  # whatever it is, the waiters must hear of it
+            except Exception as exc:  # noqa: BLE001 - whatever the error is, the waiters must get it
                 self._fail(batch, exc)
                 continue
             self._on_committed(fresh)
@@ -252,8 +252,8 @@ class _Transaction:
         try:
             self.results.append(op.function(self._db))
         except sqlite3.Error:
-            raise  # the file's trouble: everybody's
-        except Exception as exc:  # noqa: BLE001  # the function's own: only its caller's
+            raise  # the file failed, and with it the transaction: all its operations get the error
+        except Exception as exc:  # noqa: BLE001 - the function failed: only its caller gets the error
             self._db.execute("ROLLBACK TO run")
             self.results.append(exc)
         self._db.execute("RELEASE run")
@@ -280,8 +280,8 @@ class _Transaction:
 
 
 def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
-    """Call in another thread's event loop, if it still runs."""
-    with contextlib.suppress(RuntimeError):  # closed: nobody waits there any more
+    """Call a function in another thread's event loop, if that loop still runs."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and so has no waiter left
         loop.call_soon_threadsafe(function, *args)
 
 

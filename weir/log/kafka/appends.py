@@ -1,23 +1,23 @@
 """Appending to Kafka: a plain call that enqueues at once, in order, and an idempotent producer behind it.
 
 ``AIOKafkaProducer.send`` is a coroutine: two tasks that call it race for the order, and a full batch makes it wait. So
-each partition has a *lane*, a queue that `Appends.append` fills without waiting. While a batch of a lane is on its
-way, records collect; when it is durable, all that collected goes out as the next batch. Under no load a batch is one
-record, under load it is many: that is the whole batching policy, and there is no linger. A lane has one batch on its
-way at a time, so order holds without more.
+each partition has a *lane*, a queue that `Appends.append` fills without waiting. While a batch of a lane is on its way,
+records collect; when it is durable, all that collected goes out as the next batch. Under no load a batch is one record,
+under load it is many: that is the whole batching policy, and there is no linger. A lane has one batch on its way at a
+time, so order holds without more.
 
 What aiokafka 0.14 makes necessary:
 
-* An idempotent producer retries for ever (``SendProduceReqHandler._can_retry``). The time limit is ours; when it is
-  reached the producer is thrown away, so that it does not write the batch long after we have given up on it.
+* An idempotent producer retries for ever (``SendProduceReqHandler._can_retry``). So `Appends` has a time limit of its
+  own; when it is reached the producer is discarded, so that it does not write the batch long after the append failed.
 * A batch that failed leaves a gap in the producer's sequence numbers, which the broker answers with
   OutOfOrderSequenceNumber from then on (Java starts a new epoch, aiokafka does not). So every failed batch costs the
-  producer: lanes take a new one for their next batch, while the old one gets `RETIRE_S` to finish what others gave it.
-* DuplicateSequenceNumber is reported as success without an offset: the record is durable, we do not know where.
+  producer: lanes take a new one for their next batch, while the old one gets `RETIRE_S` for the batches of other lanes.
+* DuplicateSequenceNumber is reported as success without an offset: the record is durable, at an unknown offset.
 
-A failed batch fails all that waits behind it in its lane: no record lands after one that was given up and that came
-before it, unless it was appended after the failure was known. A batch that is refused for its size is the exception: it
-is not in the log. It is sent again in halves, until the record that is too large stands alone, and only that one fails.
+A failed batch fails all records that wait behind it in its lane: no record lands after an earlier one that was given
+up, unless it was appended after the failure was known. A batch that is refused for its size is the exception: it is not
+in the log. It is sent again in halves, until the record that is too large stands alone, and only that one fails.
 """
 
 import asyncio
@@ -53,14 +53,14 @@ __all__ = ["Appends"]
 
 logger = logging.getLogger(__name__)
 
-METADATA_S = 10.0  # how long a topic that nobody has heard of may take to turn up
-RETIRE_S = 1.0  # how long a producer that is thrown away may go on for batches of other lanes
+METADATA_S = 10.0  # how long a topic that is unknown to the broker may take to appear
+RETIRE_S = 1.0  # how long a discarded producer may go on with batches of other lanes
 
 NewProducer = Callable[[], AIOKafkaProducer]
 
 
 class _Waiting(NamedTuple):
-    """A record that is not on its way yet."""
+    """A record that has not been sent yet."""
 
     key: bytes | None
     value: bytes | None
@@ -87,7 +87,7 @@ class Appends:
     Args:
         new_producer: makes a producer that is not started: idempotent, acks=all, linger 0.
         limits: the largest record of each topic, with key and headers.
-        max_waiting_bytes: what may wait in all lanes together; more is refused at once.
+        max_waiting_bytes: bytes that may wait in all lanes together; an append beyond that is refused at once.
         delivery_s: how long a batch may take until it is durable.
     """
 
@@ -112,7 +112,7 @@ class Appends:
             await self._take_producer()
 
     async def stop(self) -> None:
-        """Wait for what was appended, at most ``delivery_s``, and disconnect."""
+        """Wait for pending appends, at most ``delivery_s``, and disconnect."""
         self._closed = True
         if under_way := [lane.task for lane in self._lanes.values() if lane.task is not None]:
             _, late = await asyncio.wait(under_way, timeout=self._delivery_s)
@@ -158,7 +158,7 @@ class Appends:
     # -- one lane
 
     async def _drain(self, lane: _Lane) -> None:
-        """Send batch after batch until nothing waits."""
+        """Send batch after batch until the lane is empty."""
         batch: list[_Waiting] = []
         try:
             while lane.waiting:
@@ -167,7 +167,7 @@ class Appends:
                     await self._send(lane, batch)
                 except (MessageSizeTooLargeError, RecordListTooLargeError):
                     self._split(lane, batch)
-        except BaseException as error:  # also when we are cancelled by stop(): nobody may wait for ever
+        except BaseException as error:  # including the cancellation by stop(): no record may wait for ever
             self._give_up(lane, batch, error)
             if not isinstance(error, Exception):
                 raise
@@ -193,18 +193,19 @@ class Appends:
             raise
         if metadata.offset < 0:  # DuplicateSequenceNumber
             self._retire(producer)
-            raise LogUnavailableError(f"cannot tell the offset of what was appended to {topic}-{partition}")
+            raise LogUnavailableError(f"the offset of an append to {topic}-{partition} is unknown")
         for offset, record in enumerate(batch, metadata.offset):
             if not record.done.done():
                 record.done.set_result(offset)
 
     def _fill(self, builder: Any, lane: _Lane, batch: list[_Waiting]) -> None:  # aiokafka has no types
-        """Move records from the lane into the batch until either is done."""
+        """Move records from the lane into the batch until the batch is full or the lane empty."""
         waiting, append = lane.waiting, builder.append
         left_bytes = self._limits.of_batch(lane.at.topic)
         while waiting:
             record = waiting[0]
-            if record.done.cancelled():  # nobody waits for it any more, and it has not left: it must not come later
+            # its caller has cancelled it, and it has not been sent: it must not be sent later
+            if record.done.cancelled():
                 waiting.popleft()
                 self._waiting_bytes -= record.size_bytes
                 continue
@@ -213,8 +214,9 @@ class Appends:
                 break  # the topic takes no larger batch
             try:
                 fits = append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=record.headers)
-            except (TypeError, ValueError) as error:  # a caller's mistake; the others in the lane are not to pay
-                _fail(record.done, LogRefusedError(f"cannot append what is not bytes: {error}"))
+            except (TypeError, ValueError) as error:
+                # a mistake of one caller; the other records of the lane must not fail with it
+                _fail(record.done, LogRefusedError(f"cannot append a key or value that is not bytes: {error}"))
             else:
                 if fits is None:
                     break  # the batch is full
@@ -224,7 +226,7 @@ class Appends:
         builder.close()
 
     def _split(self, lane: _Lane, batch: list[_Waiting]) -> None:
-        """Put a batch back that was larger than its topic takes; a record that stands alone fails."""
+        """Put back a batch that was larger than its topic takes; a record that stands alone fails."""
         topic, size = lane.at.topic, sum(record.size_bytes for record in batch)
         self._limits.refused(topic, size, len(batch))
         if len(batch) == 1:
@@ -241,7 +243,8 @@ class Appends:
         lane.waiting.clear()
         logger.warning("%s; %d records are in doubt", failed, len(batch))
         for record in batch:
-            _fail(record.done, type(failed)(str(failed)))  # its own: a raised exception grows a traceback
+            # an instance for each future: a raised exception grows a traceback
+            _fail(record.done, type(failed)(str(failed)))
 
     # -- the producer
 
@@ -255,8 +258,9 @@ class Appends:
                     await producer.start()
                 except BaseException as error:
                     await asyncio.shield(self._own(_stop(producer)))
-                    if isinstance(error, ClusterAuthorizationFailedError):  # so is this called, also without a cluster
-                        raise LogRefusedError("our user may not write to any topic, an ACL is missing") from None
+                    # aiokafka raises this for the idempotent producer, also without a cluster ACL
+                    if isinstance(error, ClusterAuthorizationFailedError):
+                        raise LogRefusedError("the Kafka user may not write to any topic, an ACL is missing") from None
                     raise
                 self._producer = producer
         return self._producer
@@ -281,7 +285,8 @@ def _too_large(topic: str, size_bytes: int, limit_bytes: int) -> RecordTooLargeE
 def _fail(done: "asyncio.Future[int]", error: LogError) -> None:
     if not done.done():
         done.set_exception(error)
-        done.exception()  # seen: the failure was logged, a caller who does not await gets no second log line
+        # mark as retrieved: the failure was logged, a caller that does not await gets no second log line
+        done.exception()
 
 
 async def _check_partition(producer: AIOKafkaProducer, at: Partition) -> None:
@@ -290,13 +295,13 @@ async def _check_partition(producer: AIOKafkaProducer, at: Partition) -> None:
             known = await producer.partitions_for(at.topic)
     except TimeoutError:
         raise UnknownTopicOrPartitionError(f"there is no topic {at.topic}") from None
-    # aiokafka asserts it, which says nothing and vanishes under -O
+    # aiokafka would only assert this: its error says nothing, and python -O removes it
     if at.partition not in known:
         raise UnknownTopicOrPartitionError(f"{at.topic} has no partition {at.partition}")
 
 
 async def _retire(producer: AIOKafkaProducer) -> None:
-    """Let it finish for a moment, then fail what is left and stop it."""
+    """Let a producer finish for a moment, then fail its remaining batches and stop it."""
     with contextlib.suppress(TimeoutError, KafkaError):
         async with asyncio.timeout(RETIRE_S):
             await producer.flush()
@@ -305,19 +310,19 @@ async def _retire(producer: AIOKafkaProducer) -> None:
 
 
 def _drop_batches(producer: AIOKafkaProducer) -> None:
-    """Fail what it has not sent: stop() waits for it, and aiokafka would retry for ever. There is no public way."""
+    """Fail the batches not sent yet: stop() waits for them, and aiokafka would retry for ever. Has no public API."""
     accumulator = producer._message_accumulator  # noqa: SLF001
     accumulator.fail_all(KafkaError("given up"))
     waiting = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
     for batch in (*waiting, *accumulator._pending_batches):  # noqa: SLF001
         for future in (batch.future, batch._drain_waiter):  # noqa: SLF001
             if future.done():
-                future.exception()  # seen: nobody waits for it any more, and asyncio would complain
+                future.exception()  # mark as retrieved: its waiter is gone, and asyncio would log a warning
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
     try:
         async with asyncio.timeout(5 * RETIRE_S):
             await producer.stop()
-    except Exception as error:  # noqa: BLE001 - it is thrown away either way
+    except Exception as error:  # noqa: BLE001 - the producer is discarded in any case
         logger.info("a Kafka producer stopped with %r", error)

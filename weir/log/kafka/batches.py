@@ -1,11 +1,11 @@
-"""The batches of a fetch, decoded; those that cannot be read are passed over and told of.
+"""Decodes the batches of a fetch; batches that cannot be read are skipped and reported.
 
-Kafka checks a batch before it takes it. One that cannot be read was damaged later, on the disk of the broker that leads
-the partition, or is compressed in a way that this client does not know. aiokafka raises an error for it, and raises it
-again with every fetch from there: nothing behind the batch is ever read, and a Faust worker ends with a traceback, like
-every worker that gets the partition after it.
+Kafka checks a batch before it takes it. A batch that cannot be read was damaged later, on the disk of the broker that
+leads the partition, or is compressed in a way that this client does not know. aiokafka raises an error for it, and
+raises it again with every fetch from there: nothing behind the batch is ever read, and a Faust worker ends with a
+traceback, like every worker that gets the partition after it.
 
-An unreadable batch is fetched once more. Then reading goes on behind it, and the owner of the reader is told.
+An unreadable batch is fetched once more. Then reading goes on behind it, and the owner of the reader is notified.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,16 +21,16 @@ from weir.log.log import LogRefusedError, Partition
 __all__ = ["Batch", "Batches", "Fetched", "PassedOver", "Unreadable", "check_codecs"]
 
 FETCHES: Final = 2  # of an unreadable batch; it may have been damaged on its way
-REMEMBERED: Final = 1000  # unreadable batches that are told of once, however many readers meet them
-MOST_RECORDS: Final = 1 << 20  # of one batch; what a damaged header says beyond that is not believed
+REMEMBERED: Final = 1000  # unreadable batches that are reported once only, however many readers meet them
+MOST_RECORDS: Final = 1 << 20  # of one batch; a damaged header that says more is ignored
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A batch that was passed over."""
+    """A batch that was skipped because it cannot be read."""
 
     at: Partition
-    first: int  # its offsets
+    first: int  # the offsets of the batch, first and last
     last: int
     reason: str
 
@@ -43,14 +43,14 @@ PassedOver = Callable[[Unreadable], None]
 
 
 class Batch:
-    """What aiokafka's fetcher asks of a batch: the records, which are decoded already.
+    """The methods of a batch that aiokafka's fetcher calls; the records are decoded already.
 
     Args:
-        records: of aiokafka, which share no base class.
-        next_offset: behind its last record, also where compaction took that.
+        records: aiokafka's records, which share no base class.
+        next_offset: the offset behind the last record of the batch, also where compaction has removed that record.
     """
 
-    # Under no load there is one for each token, and a frozen dataclass takes four times as long to make.
+    # Under no load each token makes one of these, and a frozen dataclass takes four times as long to make.
     __slots__ = ("next_offset", "records")
 
     is_control_batch = False
@@ -64,7 +64,7 @@ class Batch:
         return iter(self.records)
 
     def validate_crc(self) -> bool:
-        """It was, before it was decoded."""
+        """Return true: the checksum was verified before decoding."""
         return True
 
 
@@ -79,7 +79,7 @@ class Batches:
         """The batches of a fetch, up to one that is to be fetched again; without the records of aborted transactions.
 
         Args:
-            at: where they are from.
+            at: the partition that was fetched from.
             position: the offset that was asked for.
             fetched: aiokafka's ``MemoryRecords``.
             aborted: the transactions that were aborted, as the broker sent them along.
@@ -98,7 +98,7 @@ class Batches:
                 if met == FETCHES:
                     self._passed_over(Unreadable(at, position, decoded.next_offset - 1, _reason(error)))
             yield decoded
-            if batch is None:  # where the next one begins is not known
+            if batch is None:  # the offset of the next batch is unknown
                 return
             position = max(position, decoded.next_offset)
 
@@ -110,7 +110,7 @@ class Batches:
 
 
 class Fetched:
-    """Decoded batches in the place of aiokafka's ``MemoryRecords``."""
+    """Decoded batches in place of aiokafka's ``MemoryRecords``."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
@@ -127,10 +127,10 @@ class Fetched:
 
 
 def check_codecs() -> None:
-    """Whether this client can read every compression of Kafka.
+    """Check that this client can read every compression of Kafka.
 
     Raises:
-        LogRefusedError: it cannot: without the library each compressed record would count as unreadable.
+        LogRefusedError: a library is missing, and without it each compressed record would count as unreadable.
     """
     known = (aiokafka.codec.has_gzip, aiokafka.codec.has_snappy, aiokafka.codec.has_lz4, aiokafka.codec.has_zstd)
     if not all(has() for has in known):
@@ -144,10 +144,10 @@ def _decoded(batch: Any, transactions: Transactions) -> Batch:
 
 
 def _behind(batch: Any, position: int) -> int:
-    """Where to go on behind a batch whose header may be damaged as well."""
+    """The offset to go on from behind a batch whose header may be damaged as well."""
     try:
         behind = int(batch.next_offset)
-    except Exception:  # noqa: BLE001 -- no batch at all
+    except Exception:  # noqa: BLE001 - there is no batch at all
         return position + 1
     return behind if position < behind <= position + MOST_RECORDS else position + 1
 

@@ -1,6 +1,6 @@
 """The log client on Kafka: `weir.log.log.LogClient` out of the parts beside it.
 
-`Appends` (appends.py) writes, `Asker` (fetches.py) asks a partition's leader one thing, `Feeds` (feed.py) follows.
+`Appends` (appends.py) writes, `Asker` (fetches.py) asks a partition's leader one question, `Feeds` (feed.py) follows.
 Connections per broker: one of the producer, one for questions and pages, one for the long polls.
 """
 
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_EMPTY_ANSWERS = 3  # an answer without records, below the end, is believed when it comes this often
+_EMPTY_ANSWERS = 3  # an empty answer below the log's end is believed when it comes this often
 
 
 class KafkaLog:
@@ -57,12 +57,12 @@ class KafkaLog:
         bootstrap_servers: ``host:port`` or several, separated by commas.
         security: encryption and credentials; None is a plain connection.
         client_id: shown in the broker's logs and metrics.
-        request_timeout_s: limit for each question to Kafka, its repetitions included.
+        request_timeout_s: limit for each question to Kafka, including retries.
         delivery_timeout_s: limit for an append to become durable, and for `stop` to wait for appends.
         max_request_size: bytes of the largest record, with key and headers, where its topic does not take less.
-        max_waiting_bytes: bytes that may wait to be appended; more is refused at once.
-        prefix: what the names of topics have in front on the brokers. Callers, and the records that they get, know
-            them without it; messages for an operator have it.
+        max_waiting_bytes: bytes that may wait to be appended; an append beyond that is refused at once.
+        prefix: prefix of the topic names on the brokers. Callers, and the records that they get, have the names without
+            it; messages for an operator have it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class KafkaLog:
     # -- life
 
     async def start(self) -> None:
-        """Connect; does nothing when it is started. Raises LogUnavailableError or LogRefusedError."""
+        """Connect; does nothing when already started. Raises LogUnavailableError or LogRefusedError."""
         if self._appends is not None:
             return
         check_codecs()
@@ -118,7 +118,7 @@ class KafkaLog:
             await self._bounded("connect to Kafka", self._connect())
         except LogError:
             await self.stop()
-            for broker in brokers:  # which are perhaps not where the cluster says that they are
+            for broker in brokers:  # the addresses that the cluster advertises, which may be wrong
                 await try_broker(broker, self._security, client_id=f"{self._client_id}-look", limit_s=limit_s)
             raise
         except BaseException:
@@ -130,19 +130,19 @@ class KafkaLog:
             await part.start()
 
     async def stop(self) -> None:
-        """Flush what was appended and disconnect. Never raises."""
+        """Flush pending appends and disconnect. Never raises."""
         for part in (self._feeds, self._appends, self._poller, self._asker):
             if part is not None:
                 try:
                     await part.stop()
-                except Exception as error:  # noqa: BLE001 - the rest is to be let go, too
+                except Exception as error:  # noqa: BLE001 - the other parts are to be stopped, too
                     logger.warning("stopping the Kafka log client: %r", error)
         self._feeds = self._appends = self._poller = self._asker = None
 
     # -- topics
 
     async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
-        """Create what is missing; see `weir.log.log.LogClient.create_topics`."""
+        """Create the missing topics; see `weir.log.log.LogClient.create_topics`."""
         asker = self._started(self._asker)
         there = [replace(topic, name=self._prefix + topic.name) for topic in topics]
 
@@ -164,10 +164,10 @@ class KafkaLog:
         return kept
 
     async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
-        """The consumer groups but one with a member that is subscribed to a topic.
+        """The consumer groups with a member that is subscribed to a topic, without the group ``besides``.
 
         Raises:
-            LogRefusedError: our user may not list or describe groups.
+            LogRefusedError: the Kafka user may not list or describe groups.
             LogUnavailableError: the brokers do not answer in time.
         """
 
@@ -187,7 +187,7 @@ class KafkaLog:
             await admin.close()
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has, as last heard.
+        """How many partitions a topic has, according to the latest metadata.
 
         Raises:
             LogRefusedError: there is no such topic.
@@ -215,8 +215,8 @@ class KafkaLog:
     ) -> Awaitable[int]:
         """Enqueue one record at once, in call order per partition; await the result for its durable offset.
 
-        What does not fit any more (``max_waiting_bytes``) or never will (``max_request_size``) fails at once and is
-        not in the log. Nothing lands after an append that failed for another reason and came before it, unless it was
+        A record that does not fit at the moment (``max_waiting_bytes``) or never will (``max_request_size``) fails at
+        once and is not in the log. Nothing lands after an earlier append that failed for another reason, unless it was
         appended after that failure was known.
         """
         return self._started(self._appends).append(self._prefix + topic, partition, key, value, headers)
@@ -234,7 +234,7 @@ class KafkaLog:
         return (await self.bounds(at)).end if offset is None else offset
 
     async def read(self, at: Partition, position: int, *, limit: int = 500) -> list[Record]:
-        """Records from ``position`` on, at most ``limit``; empty when the log ends there. One round trip mostly."""
+        """Records from ``position`` on, at most ``limit``; empty when the log ends there. Mostly one round trip."""
         return await self._bounded(f"read {self._name(at)}", self._read(at, position, limit))
 
     async def _read(self, at: Partition, position: int, limit: int) -> list[Record]:
@@ -254,7 +254,7 @@ class KafkaLog:
             if page.position > position:  # a hole, or the end of a transaction
                 position, empty = page.position, 0
                 continue
-            # Below the end and yet nothing: a throttled broker does that, and so does a hole at the log's end.
+            # An empty answer below the end: a throttled broker gives that, and so does a hole at the log's end.
             empty += 1
             if empty >= _EMPTY_ANSWERS:
                 return []
@@ -265,7 +265,7 @@ class KafkaLog:
     ) -> None:
         """Call ``deliver`` with every record from ``position`` on, as it is written, until `unfollow`."""
         feeds, asker = self._started(self._feeds), self._started(self._asker)
-        if not asker.partitions(at.topic):  # somebody may have created it since
+        if not asker.partitions(at.topic):  # another client may have created it since the last refresh
             await self._bounded(f"look for {self._name(at)}", asker.refresh())
         if not 0 <= at.partition < self.partitions(at.topic):
             raise LogRefusedError(f"Kafka has no partition {self._name(at)}")
@@ -286,7 +286,7 @@ class KafkaLog:
         return part
 
     async def _bounded(self, doing: str, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
-        """Errors as `LogError`, and a limit behind the limits of the parts, which know better what they wait for."""
+        """Await ``work``, its errors as `LogError`, with a limit above those of the parts, which say what was late."""
         try:
             async with asyncio.timeout(limit_s or 2 * self._request_timeout_s):
                 return await work
@@ -306,7 +306,7 @@ class KafkaLog:
 
     def _new_producer(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
-            # aiokafka gives a batch up after this time where its partition has no leader, as while a broker restarts.
+            # aiokafka fails a batch after this time where its partition has no leader, as while a broker restarts.
             **self._options("append") | {"request_timeout_ms": int(self._delivery_timeout_s * 1000)},
             enable_idempotence=True,
             acks="all",

@@ -3,12 +3,12 @@
 It is found by its URL scheme through the entry point ``faust.transports`` in ``pyproject.toml``. The repairs reach into
 private methods of Faust's consumer, so Faust is pinned to ``>=0.15.3,<0.16``.
 
-Agents must read ``stream.noack()`` and acknowledge by hand when the work is settled: other streams acknowledge events
-that were cancelled.
+Agents must read ``stream.noack()`` and acknowledge by hand when the work is settled: other streams acknowledge
+cancelled events, too.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from faust.transport.drivers import aiokafka
@@ -31,13 +31,13 @@ from weir.log.recovery import TableManager
 SCHEME: Final = "kafka-atleastonce"
 
 ENGINE_SETTINGS: Final[Mapping[str, Any]] = {
-    # Waiting for calls in flight at each rebalance stalls the whole group for the longest of them. What is in flight
-    # is not committed, so its next owner gets it.
+    # Waiting for calls in flight at each rebalance stalls the whole group for the longest of them. Calls in flight
+    # are not committed, so the next owner of the partition gets their requests.
     "stream_wait_empty": False,
     # A worker that does not poll for this long (all partitions back-pressured, or none assigned) leaves the group and
-    # never rejoins (faust-streaming 138). A week: liveness is for an own check to judge.
+    # never rejoins (faust-streaming 138). A week: liveness is judged by Weir's own check.
     "broker_max_poll_interval": 7 * 86400.0,
-    # With "latest", what was written before the first assignment is never read.
+    # With "latest", records written before the first assignment are never read.
     "consumer_auto_offset_reset": "earliest",
     "TableManager": TableManager,
 }
@@ -59,15 +59,15 @@ class Consumer(
     Readable,
     aiokafka.Consumer,
 ):
-    """Delivers each message at least once, whatever dies in between."""
+    """Delivers each message at least once, whichever process dies in between."""
 
     async def leave(self) -> None:
-        """Leave the group for good, ahead of the stop: others take its partitions now. Never raises.
+        """Leave the group for good, before the worker stops: other workers take its partitions now. Never raises.
 
-        What is in flight is not committed, so its next owner gets it.
+        Requests in flight are not committed, so the next owner of their partition gets them.
         """
         consumer: Any = self._thread._consumer  # noqa: SLF001
-        if consumer is None:  # it has not come to that: the start failed, or was cut short
+        if consumer is None:  # not connected: the start failed, or was interrupted
             return
         self.stop_flow()
         try:
@@ -75,29 +75,39 @@ class Consumer(
                 await self.commit()
                 consumer._subscription.unsubscribe()  # noqa: SLF001 -- its unsubscribe() does not wait for the group
                 await consumer._coordinator.maybe_leave_group()  # noqa: SLF001
-        except Exception as error:  # noqa: BLE001 -- then the group notices when the worker is gone
-            self.log.warning("not left ahead of the stop: %r", error)
+        except Exception as error:  # noqa: BLE001 - then the group notices when the worker's session times out
+            self.log.warning("could not leave the consumer group before the stop: %r", error)
 
 
 class Transport(aiokafka.Transport):
-    """Faust's Kafka transport with `Consumer` and the producer that it needs."""
+    """Faust's Kafka transport with `Consumer` and the producer that it needs.
+
+    Args:
+        unreadable: takes what cannot be read; None: it is only logged.
+        is_made: whether a topic of Faust's own is there already.
+    """
 
     Consumer = Consumer
     Producer = repairs.Producer
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        unreadable: TakeUnreadable | None = None,
+        is_made: Callable[[str], bool] = lambda _: False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.declared: frozenset[str] = frozenset()  # topics of Faust's own that are there already
-        self.unreadable: TakeUnreadable | None = None  # what cannot be read is only logged, unless the app takes it
+        self.unreadable, self._is_made = unreadable, is_made
         watch()
 
     async def _really_create_topic(self, owner: Any, client: Any, topic: str, *args: Any, **kwargs: Any) -> None:
-        """Create a topic that Faust needs, unless that is done.
+        """Create a topic that Faust needs, unless it exists.
 
-        Faust asks one broker for the controller, and the worker ends where that broker has just died; it makes the
-        topics of a cluster without asking whether two copies must have what is written.
+        Faust asks one broker for the controller, and the worker ends if that broker has just died; it also creates
+        topics without asking whether a write must reach two copies.
         """
-        if topic not in self.declared:
+        if not self._is_made(topic):
             await super()._really_create_topic(owner, client, topic, *args, **kwargs)
 
 
@@ -110,7 +120,7 @@ def broker_url(bootstrap_servers: str) -> str:
         bootstrap_servers: ``host:port`` or several, separated by commas; IPv6 addresses in brackets.
 
     Raises:
-        ValueError: no server is named.
+        ValueError: the list names no server.
     """
     servers = [server.strip() for server in bootstrap_servers.split(",") if server.strip()]
     if not servers:

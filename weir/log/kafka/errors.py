@@ -1,6 +1,6 @@
-"""Kafka's errors in the words of `weir.log.log`: may the same call succeed later, or not?
+"""Maps Kafka's errors to those of `weir.log.log`: whether the same call may succeed later, or not.
 
-Messages are one line, name what was tried, and hold neither credentials nor record contents.
+Messages are one line, name the operation that failed, and hold neither credentials nor record contents.
 """
 
 import ssl
@@ -37,11 +37,11 @@ _REFUSED = (
 
 
 def log_error(error: BaseException, doing: str) -> LogError:
-    """The `LogError` for what a Kafka call raised.
+    """The `LogError` for an exception of a Kafka call.
 
     Args:
-        error: what was raised.
-        doing: what was tried, for the message, such as ``"read chat-chunks-3"``.
+        error: the exception.
+        doing: the operation that failed, for the message, such as ``"read chat-chunks-3"``.
     """
     if isinstance(error, LogError):
         return error
@@ -49,7 +49,7 @@ def log_error(error: BaseException, doing: str) -> LogError:
         return LogUnavailableError(f"cannot {doing}: Kafka did not answer in time")
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, _FORBIDDEN):
-        reason = f"our user may not, an ACL is missing ({reason})"
+        reason = f"the Kafka user may not, an ACL is missing ({reason})"
     if isinstance(error, _TOO_LARGE):
         return RecordTooLargeError(f"cannot {doing}: the record is larger than the topic takes ({reason})")
     kind = LogRefusedError if isinstance(error, _REFUSED) else LogUnavailableError

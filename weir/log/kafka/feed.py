@@ -1,23 +1,24 @@
 """The live feed: one long poll for each broker that leads followed partitions, shared by all of them.
 
-A *poller* is a task for one broker. It takes all partitions which that broker leads and nobody else has in a request
-just now, asks for their records, delivers what comes, and does it again. The broker answers at once when there is
-something, else after `POLL_S`.
+A *poller* is a task for one broker. It takes all partitions which that broker leads and no other request is asking for
+just now, asks for their records, delivers what comes, and starts over. The broker answers at once when there are
+records, else after `POLL_S`.
 
 A broker answers the requests of one connection in turn, so a partition that is followed while the long poll is under
 way would wait for its end. Therefore there is a second, *express* poller for each broker, on another connection: it
 lives from the moment a partition is newly followed until the long poll comes back, asks without waiting, and sleeps
 `EXPRESS_S` in between. When the long poll comes back, the express poller ends, and the next long poll takes everything.
-Neither delays the other.
+Neither poller delays the other.
 
-Positions move only when records were delivered, in one step with the delivery, and every answer is checked against
+A position moves only when records were delivered, in one step with the delivery, and every answer is checked against
 the position it was asked for. So it does not matter which poller asks, nor when one fails: a broker that restarts is
-asked again, with fresh metadata, from where we were. A position that retention has overtaken goes to the log's start.
+asked again, with fresh metadata, from the same position. A position that retention has overtaken moves to the log's
+start.
 
-A topic may be deleted and created anew under a feed. Then positions mean nothing any more, and a feed that went on
-would deliver the records of one log as those of another. So a feed ends, and says so, when the log turns out to be
-shorter than what was delivered of it; and after anything that went wrong, nothing is delivered before the topic's id
-is known to be the same.
+A topic may be deleted and recreated under a feed. Then positions mean nothing any more, and a feed that went on would
+deliver the records of one log as those of another. So a feed ends, and notifies its reader, when the log turns out to
+be shorter than the part delivered; and after any error, nothing is delivered before the topic's id is known to be the
+same.
 """
 
 import asyncio
@@ -37,32 +38,32 @@ __all__ = ["Feeds"]
 
 logger = logging.getLogger(__name__)
 
-POLL_S: Final = 0.5  # longer saves little; shorter costs an idle broker requests
+POLL_S: Final = 0.5  # a longer poll saves little; a shorter one costs an idle broker requests
 EXPRESS_S: Final = 0.003
 BACKOFF_S: Final = 0.1
 
 
 @dataclass(slots=True, eq=False)
 class _Followed:
-    """One partition: where its feed stands."""
+    """One followed partition, and how far its feed has come."""
 
     at: Partition
-    first: int  # nothing below it is delivered
+    first: int  # no record below it is delivered
     position: int
     deliver: Deliver
     on_replaced: Callable[[], None]
-    topic_id: str  # empty: the brokers know none
+    topic_id: str  # empty if the brokers know none
     fetched: bool = False  # the log has reached the position
-    doubted: bool = False  # something went wrong: it may be another topic by now
-    asked: bool = False  # in a request that is under way
+    doubted: bool = False  # after an error: the topic may have been recreated
+    asked: bool = False  # a request for it is under way
 
 
 class Feeds:
     """Follows any number of partitions.
 
     Args:
-        long: asks with long polls, and is used for nothing else.
-        short: asks for what is there now.
+        long: the client that asks with long polls, and is used for nothing else.
+        short: the client that asks for the records that are there now.
     """
 
     def __init__(self, long: Asker, short: Asker) -> None:
@@ -77,7 +78,7 @@ class Feeds:
     def follow(
         self, at: Partition, position: int, deliver: Deliver, on_replaced: Callable[[], None], topic_id: str
     ) -> bool:
-        """Deliver the records of ``at`` from ``position`` on. False when it is followed already."""
+        """Deliver the records of ``at`` from ``position`` on. Returns False if it is followed already."""
         if at in self._followed:
             return False
         self._followed[at] = _Followed(at, position, position, deliver, on_replaced, topic_id)
@@ -88,7 +89,7 @@ class Feeds:
         return True
 
     def unfollow(self, at: Partition) -> None:
-        """Deliver no more of ``at``, from now on."""
+        """Deliver no more records of ``at``, from now on."""
         self._followed.pop(at, None)
 
     async def stop(self) -> None:
@@ -105,14 +106,14 @@ class Feeds:
     # -- pollers
 
     def _keep_polling(self) -> None:
-        """See to it that every followed partition has a poller."""
+        """Make sure that every followed partition has a poller."""
         for node in {self._long.leader(at) for at in self._followed}:
             if node not in self._pollers and not self._stopped:
                 poll = self._find_leaders() if node is None else self._poll(node)
                 self._pollers[node] = asyncio.create_task(poll, name=f"kafka feed {node}")
 
     async def _find_leaders(self) -> None:
-        """Partitions without a leader wait here until they have one."""
+        """Wait until partitions without a leader have one."""
         try:
             while any(self._long.leader(at) is None for at in self._followed):
                 await self._refresh()
@@ -125,21 +126,21 @@ class Feeds:
         self._keep_polling()
 
     async def _refresh(self) -> None:
-        await asyncio.sleep(BACKOFF_S * random.uniform(0.5, 1.5))  # noqa: S311 - many workers, one restarted broker
+        await asyncio.sleep(BACKOFF_S * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries
         with contextlib.suppress(KafkaError, TimeoutError):
             await self._long.refresh()
         with contextlib.suppress(KafkaError, TimeoutError):
             await self._short.refresh()
 
     async def _poll(self, node: int) -> None:
-        """The long poll of one broker, for as long as it leads something that is followed."""
+        """Run the long poll of one broker, for as long as it leads a followed partition."""
         back = self._long_poll_back[node] = asyncio.Event()
         try:
             while self._led_by(node):
                 back.clear()
                 await self._ask(self._long, node, POLL_S)
                 back.set()
-                self._keep_polling()  # a leader may have moved to a broker that nobody polls yet
+                self._keep_polling()  # a leader may have moved to a broker that has no poller yet
                 if express := self._express.get(node):
                     await asyncio.wait([express])  # it asks without waiting: this is one round trip at most
         except Exception:
@@ -172,9 +173,9 @@ class Feeds:
         return [one for one in self._followed.values() if self._long.leader(one.at) == node]
 
     async def _ask(self, asker: Asker, node: int, max_wait_s: float) -> None:
-        """One request for all that ``node`` leads and nobody has asked for, and the delivery of its answer."""
+        """Send one request for all free partitions that ``node`` leads, and deliver its answer."""
         asked = [one for one in self._led_by(node) if not one.asked]
-        random.shuffle(asked)  # a broker fills its answer in order: nobody is to be last for ever
+        random.shuffle(asked)  # a broker fills its answer in order: no partition may be last every time
         if not asked:
             await asyncio.sleep(EXPRESS_S)
             return
@@ -203,13 +204,13 @@ class Feeds:
             await self._refresh()
 
     async def _take(self, one: _Followed, answer: Page | KafkaError | None) -> bool:
-        """Deliver an answer. True when it was an error that fresh metadata may cure."""
+        """Deliver an answer. Returns True for an error that fresh metadata may cure."""
         if isinstance(answer, Page):
             if one.doubted and not await self._is_same(one):
                 return self._followed.get(one.at) is one
             one.fetched = True
             one.position, records = answer.position, answer.records
-            if records and records[0].offset < one.first:  # it was followed from behind the log's end
+            if records and records[0].offset < one.first:  # followed from a position beyond the log's end
                 records = [record for record in records if record.offset >= one.first]
             if records:
                 try:
@@ -225,21 +226,21 @@ class Feeds:
         return True
 
     async def _is_same(self, one: _Followed) -> bool:
-        """Whether a topic is still the one that was followed; False as well while that cannot be known."""
+        """Whether a topic is still the one that was followed; False as well while its id cannot be asked for."""
         try:
-            # Other brokers may not have heard of it yet.
+            # Other brokers may not know the topic yet.
             topic_id = await self._short.topic_id(one.at.topic, self._short.leader(one.at))
         except (KafkaError, LogError, TimeoutError) as error:
             logger.info("the feed of %s-%d: %s", one.at.topic, one.at.partition, error)
             return False
         if topic_id != one.topic_id:
-            self._end(one, "was created anew")
+            self._end(one, "was recreated")
             return False
         one.doubted = False
         return True
 
     def _end(self, one: _Followed, reason: str) -> None:
-        """The log is not the one that was followed."""
+        """End a feed whose log is not the one that was followed."""
         if self._followed.get(one.at) is not one:
             return
         del self._followed[one.at]

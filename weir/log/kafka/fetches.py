@@ -1,13 +1,13 @@
-"""Questions to a partition's leader, one request each: its records, its bounds, the offset at a time.
+"""Asks a partition's leader, one request each: for its records, its bounds, the offset at a time.
 
-``AIOKafkaConsumer`` is made for one reader that goes on and on: it prefetches, and moving it drops what it has and
-waits for the long poll under way. A catch-up page wants one answer, and a feed wants a new partition now. So this
-speaks the fetch protocol through aiokafka's own client: ``AIOKafkaClient`` keeps connections, credentials and
-metadata; we send ``FetchRequest`` and ``OffsetRequest`` and unpack the batches, as its ``Fetcher`` does. Brokers answer
-the requests of a connection one after the other, so a client that long-polls is used for nothing else.
+``AIOKafkaConsumer`` is made for one reader that goes on and on: it prefetches, and a seek drops the prefetched records
+and waits for the long poll under way. A catch-up page wants one answer, and a feed wants a new partition now. So this
+module speaks the fetch protocol through aiokafka's own client: ``AIOKafkaClient`` keeps connections, credentials and
+metadata; `Asker` sends ``FetchRequest`` and ``OffsetRequest`` and unpacks the batches, as its ``Fetcher`` does. Brokers
+answer the requests of a connection one after the other, so a client that long-polls is used for nothing else.
 
-Only what is committed is read, as a client may write requests in transactions: records of one that was aborted are
-passed over, and the log ends where the oldest open one begins (Kafka's last stable offset).
+Only committed records are read, as a client may write requests in transactions: records of an aborted one are skipped,
+and the log ends where the oldest open one begins (Kafka's last stable offset).
 """
 
 import asyncio
@@ -45,23 +45,23 @@ T = TypeVar("T")
 EARLIEST: Final = -2  # of the ListOffsets protocol
 LATEST: Final = -1
 _READ_COMMITTED: Final = 1
-RECORD_BYTES: Final = 512  # asked for each record of a page, more or less; a single larger batch comes whole
+RECORD_BYTES: Final = 512  # bytes asked for each record of a page, roughly; a single larger batch comes whole
 _BACKOFF_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0  # after an empty answer: the broker holds the next one back as long as it must
-_UNKNOWN_ANSWERS: Final = 3  # a topic may be news to a broker; after this many answers it does not exist
+_UNKNOWN_ANSWERS: Final = 3  # a broker may not know a new topic yet; after this many answers the topic does not exist
 
 
 class Page(NamedTuple):
-    """What a fetch brought from one partition."""
+    """The records of one partition in the answer to a fetch."""
 
     records: list[Record]
-    position: int  # where to go on: behind the last record, hole or control batch in the answer
+    position: int  # the next position: behind the last record, hole or control batch in the answer
     end: int  # the log's end (last stable offset) when the broker answered
-    size_bytes: int  # of the answer; with no records and no new position, a batch that did not fit
+    size_bytes: int  # of the answer; with no records and no new position, it holds a batch that did not fit
 
 
 class ThrottledError(KafkaError):  # type: ignore[misc] # aiokafka has no types
-    """Kafka holds our reads back, for a quota of our user or client id is used up."""
+    """Kafka throttles reads, because a quota of the Kafka user or client id is used up."""
 
     retriable = True
 
@@ -71,14 +71,14 @@ class ThrottledError(KafkaError):  # type: ignore[misc] # aiokafka has no types
 
 
 class Asker:
-    """One client of the cluster: knows the leaders, asks again while that may help, within a time limit.
+    """One client of the cluster: knows the leaders, and retries where that may help, within a time limit.
 
     Args:
         client: not started yet; used for nothing else.
-        timeout_s: limit for each question, its repetitions included.
-        partition_bytes: how much one answer brings from one partition; a single larger batch comes whole.
-        prefix: what the names of topics have in front on the brokers, and nowhere else.
-        passed_over: told of batches that cannot be read; None says so in the log.
+        timeout_s: limit for each question, including retries.
+        partition_bytes: bytes of one answer from one partition; a single larger batch comes whole.
+        prefix: prefix of the topic names on the brokers, and nowhere else.
+        passed_over: called with each batch that cannot be read; None logs it.
     """
 
     def __init__(
@@ -110,18 +110,18 @@ class Asker:
     # -- metadata
 
     def partitions(self, topic: str) -> int:
-        """How many partitions the topic has, as far as is known; 0 when it is unknown."""
+        """How many partitions the topic has, according to the latest metadata; 0 when it is unknown."""
         return len(self._client.cluster.partitions_for_topic(self._prefix + topic) or ())
 
     def leader(self, at: Partition) -> int | None:
-        """The node to ask about ``at``; None while there is none."""
+        """The node to ask about ``at``; None while the partition has no leader."""
         node: int | None = self._client.cluster.leader_for_partition(
             TopicPartition(self._prefix + at.topic, at.partition)
         )
         return None if node in (None, -1) else node
 
     async def refresh(self) -> None:
-        """Learn topics and leaders anew."""
+        """Fetch the metadata of topics and leaders again."""
         async with asyncio.timeout(self._timeout_s):
             await self._client.force_metadata_update()
 
@@ -138,7 +138,7 @@ class Asker:
                     if asked is None:
                         raise BrokerNotAvailableError
                     return topic_id_in(await self._client.send(asked, TopicIdRequest(self._prefix + topic)))
-                except NotImplementedError:  # what aiokafka says of a broker that is too old for a request
+                except NotImplementedError:  # aiokafka raises it for a broker that is too old for a request
                     return ""
                 except KafkaError as error:
                     if isinstance(error, UnknownTopicOrPartitionError) or not may_pass(error):
@@ -154,12 +154,12 @@ class Asker:
         return start, end
 
     async def offset_at(self, at: Partition, timestamp_ms: int) -> int | None:
-        """The first offset that is not older; None when all are."""
+        """The first offset whose record is not older; None when all records are."""
         offset = await self._offset(at, timestamp_ms)
         return None if offset < 0 else offset
 
     async def page(self, at: Partition, position: int, limit: int) -> Page:
-        """What lies at ``position`` now, at most ``limit`` records; does not wait for more to be written.
+        """The records at ``position``, at most ``limit``; does not wait for more to be written.
 
         Raises:
             OffsetOutOfRangeError: ``position`` lies before the log's start or behind its end.
@@ -187,7 +187,7 @@ class Asker:
         """Fetch from several partitions that ``node`` leads; waits up to ``max_wait_s`` while all are at their end.
 
         Raises:
-            ThrottledError: a quota is used up; the answer holds nothing, and the next one comes late.
+            ThrottledError: a quota is used up; the answer is empty, and the next one comes late.
             KafkaError: the node did not answer.
         """
         size = partition_bytes or self._partition_bytes
@@ -213,7 +213,7 @@ class Asker:
 
     @staticmethod
     def _page(at: Partition, asked: Page, batches: Iterator[Batch], limit: int | None) -> Page:
-        """What is in the batches of an answer; ``asked`` is the page before anything of it is taken."""
+        """The page of an answer's batches; ``asked`` is the page before any batch of the answer is taken."""
         records, position = asked.records, asked.position
         for batch in batches:
             for record in batch.records:
@@ -243,7 +243,7 @@ class Asker:
         return await self._ask_leader(at, ask)
 
     async def _ask_leader(self, at: Partition, ask: Callable[[int], Awaitable[T]]) -> T:
-        """Ask the leader of ``at``, again while the error may pass, until the time is over."""
+        """Ask the leader of ``at``, and retry while the error may pass, until the time limit."""
         last: KafkaError | None = None
         unknown = 0
         try:
@@ -270,9 +270,9 @@ class Asker:
 
 
 def may_pass(error: KafkaError) -> bool:
-    """Whether asking again, with fresh metadata, may help: leaders move and brokers restart.
+    """Whether a retry with fresh metadata may help: leaders move and brokers restart.
 
-    aiokafka knows no names for the newer codes (leader epochs, offsets not available yet) and calls them UnknownError.
+    aiokafka has no names for the newer codes (leader epochs, offsets not available yet) and calls them UnknownError.
     """
     return bool(error.retriable or error.invalid_metadata) or isinstance(
         error, UnknownError | BrokerNotAvailableError | ReplicaNotAvailableError

@@ -1,4 +1,4 @@
-"""Which consumer groups read a topic now, and what else their members subscribe to.
+"""Finds the consumer groups that read a topic now, and the other topics that their members subscribe to.
 
 Kafka keeps no list of a topic's readers: each broker lists the groups that it coordinates, and a description of a group
 holds the subscriptions of its members, in the bytes that its assignors exchange. A group that is just being rebalanced
@@ -16,7 +16,7 @@ from aiokafka.protocol.admin import DescribeGroupsRequest_v2
 
 __all__ = ["Group", "groups_reading"]
 
-SETTLE_S: Final = 5.0  # how long groups that are being rebalanced are waited for
+SETTLE_S: Final = 5.0  # how long to wait for groups in a rebalance
 LOOK_S: Final = 0.25
 AT_ONCE: Final = 100  # groups of one request
 _CONSUMER: Final = "consumer"  # the protocol type of consumer groups
@@ -27,27 +27,27 @@ class Group(NamedTuple):
     """A consumer group with members."""
 
     id: str
-    topics: frozenset[str]  # that its members subscribe to, as the brokers name them
+    topics: frozenset[str]  # the topics that its members subscribe to, as the brokers name them
 
 
 class _DescribeGroups:
-    """A request; aiokafka's own asks in version 3 and reads version 2, which garbles all groups but the first."""
+    """A DescribeGroups request; aiokafka's own asks in version 3 and reads version 2: all but the first are garbled."""
 
     def __init__(self, groups: Sequence[str]) -> None:
         self._groups = list(groups)
 
-    def prepare(self, versions: object) -> Any:  # what aiokafka's connection calls
+    def prepare(self, versions: object) -> Any:  # aiokafka's connection calls it
         del versions
         return DescribeGroupsRequest_v2(self._groups)
 
 
 async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = "") -> list[Group]:
-    """The consumer groups with a member that subscribes to a topic, of those that our user may describe.
+    """The consumer groups with a member that subscribes to a topic, of those that the Kafka user may describe.
 
     Args:
         admin: started.
         topic: as the brokers name it.
-        besides: a group that is of no interest, and may be in the middle of a rebalance.
+        besides: a group to leave out, which may be in the middle of a rebalance.
 
     Raises:
         KafkaError: the cluster cannot be asked, or refuses.
@@ -64,17 +64,17 @@ async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = 
 
 
 async def _described(admin: AIOKafkaAdminClient, node: int, groups: Sequence[str]) -> list[Group]:
-    """Groups that one broker coordinates; those that stay in a rebalance for long are left out."""
+    """Describe groups that one broker coordinates; groups that stay in a rebalance for long are left out."""
     found: list[Group] = []
     until = asyncio.get_running_loop().time() + SETTLE_S
     while groups:
         unsettled: list[str] = []
         for start in range(0, len(groups), AT_ONCE):
             request = _DescribeGroups(groups[start : start + AT_ONCE])
-            answer = await admin._client.send(node, request)  # noqa: SLF001 - no public way to send one
+            answer = await admin._client.send(node, request)  # noqa: SLF001 - aiokafka has no public method for it
             for code, name, state, _, _, members in answer.groups:
                 if for_code(code) is not NoError:
-                    continue  # another broker coordinates it by now, or our user may not describe it
+                    continue  # another broker coordinates it by now, or the Kafka user may not describe it
                 if state in _REBALANCING:
                     unsettled.append(name)
                 elif members:
@@ -91,5 +91,5 @@ def _subscriptions(members: Iterable[Sequence[Any]]) -> Iterator[str]:
     for _, _, _, metadata, _ in members:
         try:
             yield from ConsumerProtocolMemberMetadata.decode(metadata).subscription
-        except (ValueError, TypeError):  # a member of another kind, with bytes of its own
+        except (ValueError, TypeError):  # a member of another protocol, with a format of its own
             continue

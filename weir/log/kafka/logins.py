@@ -1,20 +1,20 @@
-"""Connections that Kafka refuses: tried again rarely, and told once in a while.
+"""Limits how often a refused connection to Kafka is tried again, and how often the refusal is logged.
 
-A password that is changed while a worker runs cuts nothing; the next connection is refused. aiokafka takes that for a
-broker that is away: each of a worker's clients tries again ten times a second, for ever, and logs each time. On the
-broker that is a flood of failed logins, and some lock a user out for less.
+A password that is changed while a worker runs cuts no connection; the next connection is refused. aiokafka treats that
+like a broker that is away: each of a worker's clients tries again ten times a second, for ever, and logs each time. On
+the broker that is a flood of failed logins, and some brokers lock a user out for less.
 
-Here the connections that a process makes to one broker with one user share a `_Gate`. A refusal shuts it; then one
-attempt at a time is let through, seconds apart, while the others fail at once: nobody waits for a broker that is
-not asked. A success opens it. What fails is a `KafkaConnectionError`, as if the broker were away, and so nothing that
-waits for it gives up: it goes on when the credentials are right again. `refused` tells that whatever else aiokafka
-complains about is no news.
+Here the connections that a process makes to one broker with one user share a `_Gate`. A refusal shuts the gate; then
+one attempt at a time is let through, seconds apart, while the others fail at once instead of waiting for a broker that
+is not asked. A success opens the gate. A refused attempt raises `KafkaConnectionError`, as if the broker were away, so
+its caller retries, and goes on when the credentials are right again. While `refused` is true, other complaints of
+aiokafka need not be logged.
 
-Every client of aiokafka, Faust's as well as ours, connects by ``aiokafka.client.create_conn``, a name in a module.
-There is no other place for this that all of them pass, so `watch` puts ours there.
+Every client of aiokafka, Faust's as well as ours, connects by ``aiokafka.client.create_conn``, a name in a module. No
+other place is passed by all of them, so `watch` replaces that function.
 
-It bounds the time of a connection besides. A broker that hangs accepts connections and answers nothing; aiokafka waits
-for it as long as for any request (Faust's producer: 20 minutes), and its client connects to no other broker meanwhile.
+It also limits the time of a connection. A broker that hangs accepts connections and answers nothing; aiokafka waits for
+it as long as for any request (Faust's producer: 20 minutes), and its client connects to no other broker meanwhile.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ __all__ = ["RefusedError", "connect", "refused", "watch"]
 
 logger = logging.getLogger(__name__)
 
-CONNECT_S: Final = 5.0  # for a connection and its login; the broker may be busy, but others can be asked
+CONNECT_S: Final = 5.0  # for a connection and its login; a busy broker may take longer, but other brokers can be asked
 FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 5.0  # how much later than it could a worker goes on, at most
-TELL_S: Final = 10.0
-FORGET_S: Final = 30.0  # a broker that nobody asks any more is perhaps no part of the cluster any more
+LONGEST_PAUSE_S: Final = 5.0  # the longest delay, after a refusal ends, until a worker connects again
+LOG_S: Final = 10.0
+FORGET_S: Final = 30.0  # a broker that no client asked for this long may have left the cluster
 
 _CREDENTIALS: Final = (
     "security_protocol",
@@ -50,16 +50,16 @@ _CREDENTIALS: Final = (
 
 
 class RefusedError(KafkaConnectionError):  # type: ignore[misc] # aiokafka has no types
-    """Kafka does not let us in. It may later, so this is retried like any connection that fails."""
+    """Kafka refuses the credentials. It may accept them later, so this is retried like any failed connection."""
 
 
 class _Gate:
-    """What is known of connections to one broker, with the same credentials."""
+    """The state of connections to one broker, with the same credentials."""
 
     def __init__(self) -> None:
         self.refusal: str | None = None
         self._pause_s = FIRST_PAUSE_S
-        self._next_try = self._next_told = self._refused_at = 0.0
+        self._next_try = self._next_log = self._refused_at = 0.0
 
     @property
     def shut(self) -> bool:
@@ -67,45 +67,45 @@ class _Gate:
         return self.refusal is not None and time.monotonic() - self._refused_at < FORGET_S
 
     def enter(self) -> bool:
-        """Whether this is another try after a refusal. Raises RefusedError where it is not yet time for one."""
+        """Whether this attempt follows a refusal. Raises RefusedError while it is too early for another attempt."""
         if self.refusal is None:
             return False
         if (now := time.monotonic()) < self._next_try:
             raise RefusedError(self.refusal)
-        self._next_try = now + self._pause_s  # this one tries, and nobody beside it
+        self._next_try = now + self._pause_s  # this attempt is let through, and no other beside it
         return True
 
     def refuse(self, reason: str, *, again: bool) -> None:
-        """A connection was refused."""
+        """Note that a connection was refused."""
         if again:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self.refusal, self._refused_at = reason, time.monotonic()
         self._next_try = self._refused_at + self._pause_s
 
-    def tell(self) -> None:
-        """Tell of the refusal, unless that was done a moment ago."""
-        if (now := time.monotonic()) >= self._next_told:
-            self._next_told = now + TELL_S
+    def log(self) -> None:
+        """Log the refusal, unless that was done a moment ago."""
+        if (now := time.monotonic()) >= self._next_log:
+            self._next_log = now + LOG_S
             logger.error("%s. Trying again every %g s", self.refusal, LONGEST_PAUSE_S)
 
     def admit(self, broker: str) -> None:
-        """A connection was made."""
+        """Note that a connection was accepted, and log it after a refusal."""
         if self.refusal is not None:
-            logger.warning("Kafka at %s lets us in again", broker)
-        self.refusal, self._pause_s, self._next_told = None, FIRST_PAUSE_S, 0.0
+            logger.warning("Kafka at %s accepts connections again", broker)
+        self.refusal, self._pause_s, self._next_log = None, FIRST_PAUSE_S, 0.0
 
 
 _gates: dict[tuple[str, int], _Gate] = {}
-_known: set[int] = set()  # credentials with which some broker has let us in
+_known: set[int] = set()  # credentials that some broker has accepted
 
 
 def refused() -> bool:
-    """Whether a broker of a cluster that we are connected to does not let us in any more, and this was told."""
+    """Whether a broker of a connected cluster refuses the credentials now, and that was logged."""
     return any(gate.shut and credentials in _known for (_, credentials), gate in _gates.items())
 
 
 async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnection:
-    """Connect, unless that was refused a moment ago; every client of aiokafka calls this."""
+    """Connect, unless the broker refused a moment ago; every client of aiokafka calls this."""
     broker, credentials = f"{host}:{port}", hash(tuple(options.get(name) for name in _CREDENTIALS))
     gate = _gates.setdefault((broker, credentials), _Gate())
     again = gate.enter()
@@ -113,18 +113,18 @@ async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnecti
         async with asyncio.timeout(CONNECT_S):
             connection = await connect(host, port, **options)
     except (KafkaError, OSError) as error:
-        told = refusal(error, broker, KafkaSecurity.of(options))
-        if told is None:
+        reason = refusal(error, broker, KafkaSecurity.of(options))
+        if reason is None:
             raise
-        gate.refuse(str(told), again=again)
-        if credentials in _known:  # whoever connects for the first time gets the error itself
-            gate.tell()
-        raise RefusedError(str(told)) from error
+        gate.refuse(str(reason), again=again)
+        if credentials in _known:  # a first connection raises the error to its caller instead
+            gate.log()
+        raise RefusedError(str(reason)) from error
     _known.add(credentials)
     gate.admit(broker)
     return connection
 
 
 def watch() -> None:
-    """See to it that every connection of aiokafka's clients from now on is made here."""
+    """Make every connection of aiokafka's clients from now on pass the gates."""
     aiokafka.client.create_conn = _create_conn

@@ -1,6 +1,5 @@
-"""Keeps a Faust worker alive where its consumer meets a batch that cannot be read (`weir.log.kafka.batches`)."""
+"""Keeps a Faust worker alive when its consumer meets a batch that cannot be read (`weir.log.kafka.batches`)."""
 
-import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -11,20 +10,19 @@ from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
 from weir.log.kafka.batches import Batches, Fetched, Unreadable
-from weir.log.log import LogError, LogRefusedError, Partition
+from weir.log.log import Partition
+from weir.log.retrying import until_written
 
 __all__ = ["Readable", "TakeUnreadable"]
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 1.0  # pause before the application is told again of a batch
-
 TakeUnreadable = Callable[[Unreadable], Awaitable[None]]
-"""Writes down what was passed over; a LogError is tried again."""
+"""Writes a skipped batch down as a dead letter; a LogError is retried."""
 
 
 class _Results(OrderedDict[Any, Any]):  # by aiokafka's TopicPartition; also holds its FetchError
-    """What aiokafka has fetched and not handed over, with readable batches only."""
+    """The batches that aiokafka has fetched and not handed over, readable ones only."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
@@ -42,14 +40,14 @@ class _Results(OrderedDict[Any, Any]):  # by aiokafka's TopicPartition; also hol
 
 
 class Readable(Consumer):
-    """Passes over batches that cannot be read, and tells the application before anything behind them is delivered."""
+    """Skips batches that cannot be read, and reports each to the application before anything behind it is delivered."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._passed_over: deque[Unreadable] = deque()
 
     async def on_started(self) -> None:
-        """Look at all that is fetched from now on; nothing was, before there is a subscription."""
+        """Install the check of fetched batches, before there is a subscription and so a fetch."""
         await super().on_started()
         consumer: Any = self._thread._consumer  # noqa: SLF001
         consumer._fetcher._records = _Results(Batches(self._passed_over.append))  # noqa: SLF001
@@ -62,18 +60,14 @@ class Readable(Consumer):
         return records
 
     async def _tell(self, batch: Unreadable) -> None:
-        """Have a batch written down, unless it is of a changelog: what is in a table is not sent again."""
+        """Give a batch to the application, unless it is of a changelog: rows of a table cannot be sent again."""
         logger.error("%s; what follows them is delivered", batch)
-        transport: Any = self.transport  # Faust's type lacks what our driver has
+        transport: Any = self.transport  # Faust's type lacks the attributes of Weir's driver
         if transport.unreadable is None or self._is_changelog_tp(TP(*batch.at)):
             return
-        while not self.should_stop:
-            try:
+
+        async def write() -> None:
+            if not self.should_stop:
                 await transport.unreadable(batch)
-            except LogRefusedError:
-                logger.exception("not written to the dead letters")
-            except LogError as error:
-                logger.warning("waiting for the log: %s", error)
-                await asyncio.sleep(RETRY_S)
-                continue
-            return
+
+        await until_written(write)

@@ -1,12 +1,12 @@
-"""Why Kafka does not let us in, in one line that names the setting to look at.
+"""Explains why Kafka refuses a connection, in one line that names the setting to look at.
 
 aiokafka logs why a broker could not be reached and raises "Unable to bootstrap". And where the two ends do not agree on
-the protocol, there is nothing to log: whoever speaks TLS hangs up on plain text, whoever does not hangs up on TLS, and
-a listener that wants a login hangs up on everything else. A broker that restarts looks just the same.
+the protocol, there is nothing to log: a TLS listener hangs up on plain text, a plain one hangs up on TLS, and a
+listener that wants a login hangs up on everything else. A broker that restarts looks just the same.
 
-So `try_broker` connects to one broker as any client does. Where it is hung up on, it asks what the listener speaks: one
-request, `SaslHandshake` for a mechanism that nobody has, is answered by every listener before any login, in plain text
-or inside TLS, and the answer lists the mechanisms, or says that nobody logs in here. No secret is sent by that.
+So `try_broker` connects to one broker as any client does. If the broker hangs up, it asks what the listener speaks: one
+request, `SaslHandshake` for a mechanism that does not exist, is answered by every listener before any login, in plain
+text or inside TLS, and the answer lists the mechanisms, or says that the listener has no login. No secret is sent.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ from weir.log.log import LogError, LogRefusedError
 
 __all__ = ["Broker", "reach", "refusal", "try_broker"]
 
-NOBODYS_MECHANISM: Final = "NONE"
+NO_MECHANISM: Final = "NONE"
 _OTHER_NAME: Final = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, …_IP_ADDRESS_MISMATCH
 _OTHER_TIME: Final = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, …_HAS_EXPIRED
 
 
 class Broker(NamedTuple):
-    """Where a broker listens."""
+    """The address at which a broker listens."""
 
     host: str
     port: int
@@ -48,10 +48,11 @@ class Broker(NamedTuple):
 
 
 class _Offer(NamedTuple):
-    """What a listener speaks."""
+    """The protocol that a listener speaks."""
 
     tls: bool
-    mechanisms: Sequence[str] | None  # none where nobody logs in; None where it does not say without a certificate
+    # empty without a login; None where the listener asks for a client certificate before it says so
+    mechanisms: Sequence[str] | None
 
     def __str__(self) -> str:
         if self.mechanisms is None:
@@ -60,11 +61,11 @@ class _Offer(NamedTuple):
 
 
 async def reach(servers: str, security: KafkaSecurity, *, client_id: str, limit_s: float) -> list[Broker]:
-    """Reach any of the servers, whichever answers first, and ask which brokers there are.
+    """Reach any of the servers, whichever answers first, and ask for the addresses of all brokers.
 
     Raises:
-        LogRefusedError: none lets us in, and of one it is known why.
-        LogUnavailableError: none is there.
+        LogRefusedError: every server refuses the connection, and the reason of one of them is known.
+        LogUnavailableError: no server can be reached.
     """
     tries = [
         asyncio.create_task(try_broker(Broker(host, port), security, client_id=client_id, limit_s=limit_s))
@@ -85,27 +86,28 @@ async def reach(servers: str, security: KafkaSecurity, *, client_id: str, limit_
 
 
 async def try_broker(broker: Broker, security: KafkaSecurity, *, client_id: str, limit_s: float) -> list[Broker]:
-    """Connect, log in, and ask which brokers there are.
+    """Connect, log in, and ask for the addresses of all brokers.
 
     Returns:
-        Their addresses, as the broker gives them to its clients.
+        The brokers' addresses, as this broker gives them to its clients.
 
     Raises:
-        LogRefusedError: it is there, and something must be set right.
-        LogUnavailableError: it is not there, or not yet.
+        LogRefusedError: the broker is there, and a setting must be corrected.
+        LogUnavailableError: the broker is not there, or not yet.
     """
     try:
         async with asyncio.timeout(limit_s):
             return await _brokers(broker, security, client_id, limit_s)
     except (KafkaError, OSError, TimeoutError) as error:
-        told = refusal(error, str(broker), security) or log_error(error, f"connect to Kafka at {broker}")
+        failure = refusal(error, str(broker), security) or log_error(error, f"connect to Kafka at {broker}")
         vague = _is_vague(error)
     if vague:
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):  # away, or no Kafka: what is known must do
+        # away, or no Kafka: the first error is all that is known
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
             async with asyncio.timeout(limit_s):
                 offer = await _offer(broker, client_id, limit_s)
-            told = _disagreement(offer, broker, security) or told
-    raise told
+            failure = _disagreement(offer, broker, security) or failure
+    raise failure
 
 
 async def _brokers(broker: Broker, security: KafkaSecurity, client_id: str, limit_s: float) -> list[Broker]:
@@ -118,11 +120,11 @@ async def _brokers(broker: Broker, security: KafkaSecurity, client_id: str, limi
     return [Broker(host, port) for _, host, port, *_ in known.brokers]
 
 
-# -- what is refused
+# -- refusals
 
 
 def refusal(error: BaseException, broker: str, security: KafkaSecurity) -> LogError | None:
-    """The refusal that an error of a connection is, if it is one."""
+    """The refusal that a connection error stands for; None for any other error."""
     for cause in _causes(error):
         if text := _text(cause, security):
             return LogRefusedError(security.hide(f"Kafka at {broker} {text}"))
@@ -142,9 +144,9 @@ def _text(error: BaseException, security: KafkaSecurity) -> str | None:
     if isinstance(error, IllegalSaslStateError):
         return f"asks for no login, but {asked} does"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"has a certificate that we do not take ({error.verify_message.rstrip('.')}): look at {_mend(error)}"
+        return f"has a certificate that is not trusted ({error.verify_message.rstrip('.')}): look at {_mend(error)}"
     if _alert(error):
-        wanted = "does not take our certificate" if security.tls_certfile else "wants a client certificate"
+        wanted = "does not accept Weir's certificate" if security.tls_certfile else "wants a client certificate"
         return f"{wanted}: look at KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
     return None
 
@@ -156,7 +158,7 @@ def _mend(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _alert(error: BaseException) -> bool:
-    """Whether TLS ended because the other side did not like our certificate, or that we had none."""
+    """Whether TLS ended because the broker rejected the client certificate, or asked for one that was not given."""
     reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
     return (
         bool(reason) and "ALERT" in str(reason) and any(word in str(reason) for word in ("CERTIFICATE", "UNKNOWN_CA"))
@@ -169,11 +171,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-# -- what the two ends do not agree on
+# -- two ends that speak different protocols
 
 
 def _is_vague(error: BaseException) -> bool:
-    """Whether a connection that stood was cut, or would not do, and what the listener offers may tell why."""
+    """Whether an established connection was cut or failed, so that the listener's offer may explain why."""
     if isinstance(error, ConnectionRefusedError | ssl.SSLCertVerificationError):
         return False
     cut = (KafkaConnectionError, ConnectionError, ssl.SSLError)
@@ -195,14 +197,16 @@ def _disagreement(offer: _Offer, broker: Broker, security: KafkaSecurity) -> Log
 
 
 async def _offer(broker: Broker, client_id: str, limit_s: float) -> _Offer:
-    """What the listener speaks; plain text is tried first."""
+    """The protocol of the listener; plain text is tried first."""
     with contextlib.suppress(KafkaError, ConnectionError):
         return _Offer(tls=False, mechanisms=await _mechanisms(broker, client_id, limit_s, None))
     curious = ssl.create_default_context()
-    curious.check_hostname, curious.verify_mode = False, ssl.CERT_NONE  # to find out, not to say anything
+    # for this question only; no credentials are sent over it
+    curious.check_hostname, curious.verify_mode = False, ssl.CERT_NONE
     try:
         return _Offer(tls=True, mechanisms=await _mechanisms(broker, client_id, limit_s, curious))
-    except KafkaConnectionError:  # the handshake was over: without a certificate it ends now
+    except KafkaConnectionError:
+        # the TLS handshake had succeeded: the broker ends the connection for want of a certificate
         return _Offer(tls=True, mechanisms=None)
 
 
@@ -216,7 +220,7 @@ async def _mechanisms(broker: Broker, client_id: str, limit_s: float, tls: ssl.S
         ssl_context=tls,
     )
     try:
-        answer = await connection.send(SaslHandShakeRequest(NOBODYS_MECHANISM))
+        answer = await connection.send(SaslHandShakeRequest(NO_MECHANISM))
     finally:
         connection.close()
     mechanisms: Sequence[str] = answer.enabled_mechanisms

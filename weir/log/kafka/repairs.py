@@ -1,7 +1,7 @@
-"""What Faust's Kafka driver needs to lose nothing and to hang nowhere.
+"""Repairs of Faust's Kafka driver, so that no message is lost and no worker hangs.
 
 Each repair stands alone, so that a test can leave it out: ``tests/contracts/test_repairs.py`` shows for each what
-happens without it, and ``docs/repairs.md`` is the list, with the issues that they answer.
+happens without it, and ``docs/repairs.md`` is the list, with the issues that the repairs answer.
 """
 
 import asyncio
@@ -39,22 +39,23 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-KNOWN_S, KNOWN_PAUSE_S = 10.0, 0.1  # how long topics may be news to the brokers, and between two questions
-ASK_AGAIN_S, TELL_S = 1.0, 10.0  # between two questions to a group that refuses us, and between two lines about it
+KNOWN_S, KNOWN_PAUSE_S = 10.0, 0.1  # how long brokers may take to know a new topic, and between two questions
+# between two questions to a group that refuses the worker, and between two log lines about it
+ASK_AGAIN_S, LOG_S = 1.0, 10.0
 FLUSH_S = 10.0  # how long a commit waits for table changes to reach the log; then it is tried again later
 POLL_MS = 20  # longest wait of one fetch; an idle worker sends 50 fetches/s to a broker, about 1 % of a core
 
 
 class KnownTopics(Consumer):
-    """Subscribes to topics when the brokers know them.
+    """Subscribes to topics once the brokers know them.
 
-    A changelog that was created a moment ago may be news to the broker that is asked. Faust's leader then gives out the
-    partitions of all other topics ("Ignoring missing topic"), and aiokafka asks again after five minutes. Until then no
-    change of that table can be written, and it is not read back.
+    A changelog that was created a moment ago may be unknown to the broker that is asked. Faust's leader then assigns
+    the partitions of all other topics ("Ignoring missing topic"), and aiokafka asks again after five minutes. Until
+    then no change of that table can be written, and the table is not read back.
     """
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """Wait until they are known, but not for ever: one that nobody has made must not hold up the others."""
+        """Wait until the brokers know the topics, within a limit: an absent one must not hold up the others."""
         wanted, thread = set(topics), self._thread
         await thread.call_thread(_await_known, thread._ensure_consumer()._client, wanted)  # noqa: SLF001
         await super().subscribe(wanted)
@@ -73,36 +74,36 @@ async def _await_known(client: Any, topics: set[str]) -> None:
 
 
 class GroupRefusals(Consumer):
-    """Tells what the group's coordinator refuses, and asks again.
+    """Logs a refusal by the group's coordinator, and asks again.
 
-    aiokafka keeps such an error (our user may not read the group) for the next call of its public methods, and does
-    nothing more about the group until it was fetched. Faust reads records past those methods: a worker without the
-    right would stand there without partitions and without a word, for ever.
+    aiokafka keeps such an error (the Kafka user may not read the group) for the next call of its public methods, and
+    does nothing more about the group until it was fetched. Faust reads records by other methods: a worker without the
+    right would stay without partitions and log nothing, for ever.
     """
 
     @Service.task
-    async def _tell_refusals(self) -> None:
-        told_at = -TELL_S
+    async def _log_refusals(self) -> None:
+        logged_at = -LOG_S
         async for _ in self.itertimer(ASK_AGAIN_S):
             consumer = self._thread._consumer  # noqa: SLF001
-            if consumer is None or consumer._closed or consumer._coordinator is None:  # noqa: SLF001 -- it connects
+            if consumer is None or consumer._closed or consumer._coordinator is None:  # noqa: SLF001 - still connecting
                 continue
             try:
                 consumer._coordinator.check_errors()  # noqa: SLF001
             except KafkaError as error:
-                told = log_error(error, f"take part in the group {self.app.conf.id}")
+                refusal = log_error(error, f"take part in the group {self.app.conf.id}")
             else:
                 continue
-            if (now := monotonic()) - told_at >= TELL_S:
-                told_at = now
-                self.log.error("%s. Asking again", told)
+            if (now := monotonic()) - logged_at >= LOG_S:
+                logged_at = now
+                self.log.error("%s. Asking again", refusal)
 
 
 class SeekToStart(Consumer):
     """Goes back to the oldest record where no offset, or offset 0, is committed (robinhood/faust 604).
 
     aiokafka's ``seek_to_committed`` moves only to offsets above 0; other partitions stay where they are: behind the
-    records that were delivered meanwhile, and Faust throws those away with the queues. They are never seen again.
+    records that were delivered meanwhile, and Faust drops those with its queues. They are never seen again.
 
     Only with ``consumer_auto_offset_reset=earliest``; ``latest`` asks for the opposite. Changelogs are left alone:
     recovery seeks them itself.
@@ -118,10 +119,10 @@ class SeekToStart(Consumer):
 
 
 class SeekAgain(Consumer):
-    """Lets a recovery whose partitions are gone begin anew with the next ones (faust-streaming 44, 54).
+    """Lets a recovery whose partitions were revoked start again with the next ones (faust-streaming 44, 54).
 
-    Faust expects an ``IllegalStateError`` where a rebalance has overtaken a seek. While nothing is assigned at all,
-    aiokafka asserts instead, and the worker crashes.
+    Faust expects an ``IllegalStateError`` where a rebalance has overtaken a seek. While no partition is assigned,
+    aiokafka raises AssertionError instead, and the worker crashes.
     """
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
@@ -144,9 +145,9 @@ def _nothing_assigned() -> Iterator[None]:
 
 
 class _Wanted:
-    """The partitions to hand out records of, asked anew for each.
+    """The partitions to hand out records of, evaluated again for each lookup.
 
-    It is true even when nothing is wanted: aiokafka takes an empty set to mean every partition.
+    It is true even when no partition is wanted: aiokafka takes an empty set to mean every partition.
     """
 
     def __init__(self, consumer: Consumer, active: AbstractSet[TP]) -> None:
@@ -161,9 +162,9 @@ class OnlyWanted(Consumer):
 
     Faust hands its set of active partitions to aiokafka by reference, in a fetch that may wait for a second. A
     rebalance pauses all of them, the set is empty, and aiokafka takes that to mean every partition: the fetch takes
-    whatever comes, moves the positions on, and Faust drops it, because nothing is active (robinhood/faust 69). When
-    that happens after table recovery has sought the start of a changelog, nobody ever reads the table: the worker
-    waits for its records for ever.
+    records of any partition, moves the positions on, and Faust drops the records, because no partition is active
+    (robinhood/faust 69). If that happens after table recovery has sought the start of a changelog, the records are
+    never read again: the worker waits for them for ever.
     """
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
@@ -171,17 +172,17 @@ class OnlyWanted(Consumer):
         return await super()._getmany(wanted, timeout)
 
     def resume_flow(self) -> None:
-        """Hand out records again, those first that came meanwhile."""
+        """Hand out records again, first those that arrived meanwhile."""
         super().resume_flow()
         self._look_again()
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """A stream has room again."""
+        """Fetch again: a stream has room."""
         super().on_buffer_drop(tp)
         self._look_again()
 
     def _look_again(self) -> None:
-        """End the wait of a fetch: what is wanted now may have come before it was wanted."""
+        """End the wait of a fetch: wanted records may have arrived before their partition was wanted."""
         consumer = self._thread._consumer  # noqa: SLF001
         if consumer is not None and not self.should_stop:
             fetcher = consumer._fetcher  # noqa: SLF001
@@ -199,12 +200,12 @@ class _WorkerThread(OneLoopConsumer):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = POLL_MS  # noqa: SLF001 - see ShortPolls
-        # Clients may write in transactions, and what they abort was never said. Our log client reads the same.
+        # Clients may write in transactions, and aborted records must not be read. The log client does the same.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 
     async def on_start(self) -> None:
-        """Connect."""
+        """Connect, and try again while brokers come and go."""
         await until_connected(super().on_start, self._drop)
 
     async def _drop(self) -> None:
@@ -226,16 +227,16 @@ class ShortPolls(Consumer):
 
 
 class Buffer(ProducerBuffer):
-    """Faust's buffer of table changes, which knows those that are not in the log yet.
+    """Faust's buffer of table changes, which also knows the changes that are not in the log yet.
 
-    Faust's own counts what waits in its queue: not the change that is just being sent, and not those that Kafka has
-    not confirmed.
+    Faust's own counts the changes in its queue: not the one that is being sent, and not those that Kafka has not
+    confirmed.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._unwritten: set[FutureMessage] = set()
-        self.torn = False  # a table change is not in the log: nothing may be committed any more
+        self.torn = False  # a table change failed to reach the log: nothing may be committed any more
 
     def put(self, fut: FutureMessage) -> None:
         """Send a table change, without waiting."""
@@ -244,7 +245,7 @@ class Buffer(ProducerBuffer):
         super().put(fut)
 
     def _check(self, fut: "asyncio.Future[Any]") -> None:
-        """Nobody awaits a table change. If one is not in the log, the table in memory must not go on.
+        """Stop the worker if a table change did not reach the log: no caller awaits it, and the table may not go on.
 
         The worker stops without committing; the next one recovers the table and gets the events again.
         """
@@ -272,7 +273,7 @@ class Producer(driver.Producer):
         self.buffer.app = self.app
 
     async def on_start(self) -> None:
-        """Connect."""
+        """Connect, and try again while brokers come and go."""
         await until_connected(super().on_start, self._drop)
 
     async def _drop(self) -> None:
@@ -284,13 +285,13 @@ class TablesFirst(Consumer):
     """Commits offsets only after the table changes made before are in the log. Needs `Producer`.
 
     Faust flushes its producer before a commit, but ``ProducerBuffer.flush`` gives up after 0.1 s, and a change that
-    Kafka refused is only logged. A worker that dies then has committed a request whose table entry nobody will ever
-    write.
+    Kafka refused is only logged. A worker that dies then has committed a request whose table entry will never be
+    written.
     """
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         producer: Any = self.app.producer
         if not await producer.buffer.written(FLUSH_S):
-            self.log.warning("no commit: table changes are not in Kafka")
+            self.log.warning("offsets are not committed yet: table changes are not in Kafka")
             return False
         return bool(await super()._commit(offsets))

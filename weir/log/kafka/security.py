@@ -1,4 +1,4 @@
-"""How to talk to a secured Kafka: one description, in the words of aiokafka and in the words of Faust."""
+"""Describes how to connect to a secured Kafka, and gives the description to aiokafka and to Faust."""
 
 import contextlib
 import ssl
@@ -18,12 +18,12 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaSecurity:
-    """Encryption and credentials of a Kafka connection. The default is neither.
+    """Encryption and credentials of a Kafka connection. By default there is neither.
 
-    Files are read when they are asked for the first time; `ssl_context` does that.
+    Files are read when they are first needed; `ssl_context` does that.
 
     Raises:
-        ValueError: parts are missing or contradict each other, or a file is not what it should be. One line.
+        ValueError: settings are missing or contradict each other, or a file cannot be used. The message is one line.
     """
 
     security_protocol: Protocol = "PLAINTEXT"
@@ -31,7 +31,7 @@ class KafkaSecurity:
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
     tls_cafile: str | None = None  # PEM of the authorities to trust; None trusts the system's
-    tls_certfile: str | None = None  # PEM of our own certificate, for mutual TLS
+    tls_certfile: str | None = None  # PEM of the client's own certificate, for mutual TLS
     tls_keyfile: str | None = None  # PEM of its key; None if tls_certfile holds it
     tls_keyfile_password: str | None = field(default=None, repr=False)
     tls_check_hostname: bool = True  # off only where the broker's certificate names another host
@@ -55,7 +55,7 @@ class KafkaSecurity:
 
     @property
     def sasl(self) -> bool:
-        """Whether we log in with a name and a password."""
+        """Whether the client logs in with a name and a password."""
         return self.security_protocol.startswith("SASL")
 
     @cached_property
@@ -74,7 +74,7 @@ class KafkaSecurity:
         return context
 
     def hide(self, text: str) -> str:
-        """The text without secrets, should there be one in it: what a broker answers is not in our hands."""
+        """The text without secrets, should it hold one: a broker may repeat any part of a request in its answer."""
         for secret in (self.sasl_password, self.tls_keyfile_password):
             text = text.replace(secret, "(hidden)") if secret else text
         return text
@@ -92,7 +92,7 @@ class KafkaSecurity:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "KafkaSecurity":
-        """What `client_options` was made from, but for files: a TLS context does not tell them."""
+        """The settings that `client_options` was made from, without the files, which a TLS context does not show."""
         if not options.get("sasl_plain_username"):
             return cls(security_protocol="SSL" if options.get("ssl_context") else "PLAINTEXT")
         return cls(

@@ -1,20 +1,21 @@
-"""Connects Faust's clients of Kafka, also while brokers come and go: Faust's own end the worker with a traceback."""
+"""Connects Faust's Kafka clients also while brokers come and go; alone they would end the worker with a traceback."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from time import monotonic
+from itertools import repeat
 from typing import Final
 
 from aiokafka.errors import KafkaError
 
 from weir.log.kafka.errors import log_error
+from weir.log.log import LogError
+from weir.timing import Failure, retry
 
 __all__ = ["until_connected"]
 
 logger = logging.getLogger(__name__)
 
-WAIT_S: Final = 30.0  # the log client has been connected already, so this is a broker that has died since
+WAIT_S: Final = 30.0  # the log client has connected already, so only a broker that has died since can delay this
 PAUSE_S: Final = 1.0
 
 
@@ -22,16 +23,18 @@ async def until_connected(connect: Callable[[], Awaitable[None]], drop: Callable
     """Call ``connect`` until it succeeds, and ``drop`` after each failure.
 
     Raises:
-        LogError: no broker answers.
+        LogError: no broker answered in time.
     """
-    deadline = monotonic() + WAIT_S
-    while True:
+
+    async def attempt() -> None:
         try:
-            return await connect()
+            await connect()
         except (KafkaError, OSError, TimeoutError) as error:
             await drop()
-            failure = log_error(error, "connect to Kafka")
-            if monotonic() >= deadline:
-                raise failure from error
-            logger.warning("waiting for the log: %s", failure)
-        await asyncio.sleep(PAUSE_S)
+            raise log_error(error, "connect to Kafka") from error
+
+    await retry(attempt, LogError, pauses_s=repeat(PAUSE_S), limit_s=WAIT_S, tell=_tell)
+
+
+def _tell(failure: Failure) -> None:
+    logger.warning("waiting for the log: %s", failure.error)

@@ -1,4 +1,4 @@
-"""Asks a broker for the id of a topic (KIP-516): it tells a topic from one that was created anew under its name.
+"""Asks a broker for the id of a topic (KIP-516), which differs from the id of a recreated topic of the same name.
 
 aiokafka asks for metadata in version 5 at most, and ids come with version 10, so the request is written out here, in
 aiokafka's own types. https://kafka.apache.org/protocol#The_Messages_Metadata
@@ -95,10 +95,10 @@ class TopicIdRequest(Request[_MetadataRequest]):  # type: ignore[misc] # aiokafk
 
 
 def topic_id_in(response: Any) -> str:
-    """The id in an answer, in Kafka's own notation; empty for a topic that has none.
+    """The topic id in an answer, in Kafka's own notation; empty for a topic that has none.
 
     Raises:
-        KafkaError: what the broker says of the topic instead.
+        KafkaError: the broker reports an error for the topic.
     """
     for code, _, topic_id, *_ in response.topics:
         if (kind := for_code(code)) is not NoError:

@@ -1,8 +1,7 @@
-"""Creating topics: what is missing is created, what exists is checked, and two workers may do it at the same time."""
+"""Creates missing topics and checks existing ones; two workers may do it at the same time."""
 
-import asyncio
-import time
 from collections.abc import Collection, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,13 +15,14 @@ from aiokafka.errors import (
 )
 
 from weir.log.log import Kept, LogUnavailableError, OtherPartitionsError, TopicSpec, check_specs
+from weir.timing import retry
 
 __all__ = ["create_topics", "retentions"]
 
-SETTLE_S: Final = 5.0  # for leaders of new topics, and for an election under way
+SETTLE_S: Final = 5.0  # how long to wait for leaders of new topics, and for an election under way
 _PAUSE_S: Final = 0.05
 _RETENTION: Final = "retention.ms"
-SAFE_COPIES: Final = 3  # so many copies can lose one, and still take writes that two must have
+SAFE_COPIES: Final = 3  # so many copies can lose one and still take writes that must reach two
 
 
 class _Topic:
@@ -47,17 +47,17 @@ def _numbers(nodes: Collection[int]) -> str:
 async def create_topics(
     admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec], replication: int, max_record_bytes: int
 ) -> None:
-    """Create what is missing. Returns when every topic has a leader for each partition.
+    """Create the missing topics. Returns when every topic has a leader for each partition.
 
     Args:
         admin: started.
-        topics: what there must be.
+        topics: the topics that must exist.
         replication: copies of each partition of a new topic.
         max_record_bytes: the largest record that a new topic takes; a broker's own default is 1 MB.
 
     Raises:
         OtherPartitionsError: an existing topic has another number of partitions.
-        LogRefusedError: a spec that is none.
+        LogRefusedError: a spec that no broker can create.
         LogUnavailableError: too few brokers are up, or a partition has no leader.
         KafkaError: the cluster cannot be asked, or refuses.
     """
@@ -83,19 +83,19 @@ async def _create(
     too_few = _too_few(up, set().union(*(topic.nodes for topic in existing)), replication, missing[0].name)
     if len(up) < replication:
         raise too_few
-    if admin._client.cluster.controller is None:  # noqa: SLF001 -- aiokafka would take it for one
+    if admin._client.cluster.controller is None:  # noqa: SLF001 -- aiokafka would not notice that there is none
         raise LogUnavailableError("Kafka has no controller")
     response = await admin.create_topics([_new_topic(topic, replication, max_record_bytes) for topic in missing])
     for name, code, *reason in response.topic_errors:
         kind = for_code(code)
         if kind is InvalidReplicationFactorError:
             raise too_few
-        if kind not in (NoError, TopicAlreadyExistsError):  # another worker was quicker: it is checked below
+        if kind not in (NoError, TopicAlreadyExistsError):  # another worker created it first: it is checked below
             raise kind(f"topic {name}: {reason[0] if reason and reason[0] else kind.__name__}")
 
 
 async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Kept:
-    """How long topics keep their records; one whose configuration may not be read is left out.
+    """How long topics keep their records; a topic whose configuration may not be read is left out.
 
     Raises:
         KafkaError: the cluster cannot be asked.
@@ -111,20 +111,19 @@ async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Kept:
 
 
 async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
-    """Wait a moment for the topics to be there with all their leaders, and compare their partitions."""
-    deadline = time.monotonic() + SETTLE_S
-    while True:
+    """Wait a moment for the topics to exist with all their leaders, and compare their partitions."""
+
+    async def settled() -> Mapping[str, _Topic]:
         found = await _topics(admin)
         lacking = next((topic.name for topic in topics if topic.name not in found), None)
         leaderless = next(
             (found[topic.name] for topic in topics if topic.name in found and not found[topic.name].led), None
         )
-        if lacking is None and leaderless is None:
-            break
-        if time.monotonic() > deadline:
+        if lacking is not None or leaderless is not None:
             raise LogUnavailableError(leaderless.trouble if leaderless else f"Kafka does not show topic {lacking} yet")
-        await asyncio.sleep(_PAUSE_S)
-    _compare(topics, found)
+        return found
+
+    _compare(topics, await retry(settled, LogUnavailableError, pauses_s=repeat(_PAUSE_S), limit_s=SETTLE_S))
 
 
 def _compare(topics: Sequence[TopicSpec], found: Mapping[str, _Topic]) -> None:
@@ -134,12 +133,12 @@ def _compare(topics: Sequence[TopicSpec], found: Mapping[str, _Topic]) -> None:
 
 
 async def _topics(admin: AIOKafkaAdminClient) -> Mapping[str, _Topic]:
-    """What there is, by name."""
+    """The topics of the cluster, by name."""
     return {topic["topic"]: _Topic(topic["topic"], topic["partitions"]) for topic in await admin.describe_topics()}
 
 
 def _too_few(up: set[int], known: set[int], replication: int, topic: str) -> LogUnavailableError:
-    """Too few brokers for the copies of a topic; of those that are known, some may be down."""
+    """The error for too few brokers for the copies of a topic; known brokers may be down."""
     need = f"Kafka has {len(up)} broker(s), but replication {replication} was asked for topic {topic}"
     if down := sorted(known - up):
         nodes = ", ".join(map(str, down))
@@ -154,6 +153,6 @@ def _new_topic(spec: TopicSpec, replication: int, max_record_bytes: int) -> NewT
         _RETENTION: "-1" if spec.retention_s is None else str(int(spec.retention_s * 1000)),
         "max.message.bytes": str(max_record_bytes),
     }
-    if replication >= SAFE_COPIES:  # else what one broker alone has confirmed is lost with it
+    if replication >= SAFE_COPIES:  # else records that only one broker has confirmed are lost with it
         config["min.insync.replicas"] = "2"
     return NewTopic(spec.name, spec.partitions, replication, topic_configs=config)

@@ -1,4 +1,4 @@
-"""Which batches of a fetch count, where other clients write in transactions (isolation level "read committed").
+"""Decides which batches of a fetch count, where other clients write in transactions (isolation "read committed").
 
 A broker answers such a fetch up to the oldest open transaction, and sends the records of aborted ones along, with a
 list: the producer of each, and the offset at which its transaction begins. It ends at that producer's abort marker. So
@@ -21,7 +21,7 @@ class Transactions:
     """The transactions of one fetch of one partition.
 
     Args:
-        aborted: those that were aborted, as the broker sends them.
+        aborted: the aborted transactions, as the broker sends them.
     """
 
     def __init__(self, aborted: Iterable[Aborted]) -> None:
@@ -29,7 +29,7 @@ class Transactions:
         self._aborted: set[int] = set()  # producers whose batches do not count here
 
     def counts(self, batch: Any) -> bool:  # aiokafka's batches share no base class
-        """Whether a batch has records for a reader; to be asked of each batch, in order."""
+        """Whether a batch has records for a reader; call it for each batch, in order."""
         while self._to_come and self._to_come[0][1] <= batch.base_offset:
             self._aborted.add(self._to_come.popleft()[0])
         if batch.is_control_batch:

@@ -1,1 +1,1 @@
-"""Dead letters, sent again."""
+"""Sends dead letters again."""

@@ -1,4 +1,4 @@
-"""Which dead letters are meant, and what of them can be sent again."""
+"""Chooses the dead letters of a run, and finds out which of them can be sent again."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -6,8 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json, MalformedRecordError, seconds_of
+from weir.events.ingress import Ingress
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.checks import check_limit, check_text, check_where
 from weir.ranges.errors import NothingError, UsageError
@@ -15,34 +16,33 @@ from weir.ranges.spans import Span, each
 from weir.replay.dead_letters.letters import SOURCES, Letter, completed, parse
 
 PAGE: Final = 100  # letters of one read: each may hold megabytes
-AT_ONCE: Final = 5  # letters that are looked at before the event loop gets a turn
 REASON_MAX: Final = 1000  # characters
 FIELDS: Final = ("uid", "tenant", "model", "username", "ingress", "code")
-"""What ``--where`` knows: of the request that a letter is about, and the code of the error that it ended with."""
+"""Fields for ``--where``: of the request in a letter, and the code of the error with which it ended."""
 
 NONE: Final = "what stands there is no dead letter"
 REPLAY: Final = "its request was a replay"
 ELSEWHERE: Final = "it came from RabbitMQ, or from no topic whose records can be sent again"
 CUT: Final = "the letter does not hold its record whole, and the log does not have it, or cannot read it"
-"""Why a letter is not sent again."""
+"""Reasons why a letter is not sent again."""
 
 NOTHING: Final = "no dead letter in this range is meant"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What was asked for, beside the time."""
+    """The conditions that letters must meet, except the time."""
 
-    reason: str | None = None  # a part of it, in upper or lower case
-    topic: str | None = None  # where its record came from
-    where: Mapping[str, str] = field(default_factory=dict)  # field → value that it must have
-    limit: int | None = None  # the oldest ones
+    reason: str | None = None  # a part of its reason, in upper or lower case
+    topic: str | None = None  # the topic of its record
+    where: Mapping[str, str] = field(default_factory=dict)  # field → the value that it must have
+    limit: int | None = None  # the most letters; the oldest are taken
 
     def __post_init__(self) -> None:
-        """Check it.
+        """Check the conditions.
 
         Raises:
-            UsageError: the first thing that is wrong, with its option.
+            UsageError: a condition is wrong; the message names the option of the first one.
         """
         check_where(self.where, FIELDS)
         if self.reason is not None:
@@ -53,11 +53,11 @@ class Wanted:
             check_limit(self.limit)
 
     def as_json(self) -> Json:
-        """For the record of a run."""
+        """The conditions as JSON, for the record of a run."""
         return {"reason": self.reason, "topic": self.topic, "where": dict(self.where), "limit": self.limit}
 
     def has(self, letter: Letter) -> bool:
-        """Whether a letter is meant."""
+        """Whether a letter meets the conditions."""
         if self.reason is not None and self.reason.lower() not in letter.reason.lower():
             return False
         if self.topic is not None and self.topic != letter.topic:
@@ -67,39 +67,39 @@ class Wanted:
 
 
 def wanted_from(fields: Json) -> Wanted:
-    """What ``Wanted.as_json`` gave."""
+    """The conditions that ``Wanted.as_json`` was called on."""
     where = dict(fields["where"])  # runs of older versions have pairs
     return Wanted(reason=fields["reason"], topic=fields["topic"], where=where, limit=fields["limit"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """A letter that is to be sent again, without its record: all of them are kept."""
+    """A letter that is to be sent again, without its record: all chosen letters are held in memory."""
 
     id: str
     at: Partition
     offset: int  # of the letter
     written_at: float  # seconds since the epoch
-    topic: str  # where its record came from
+    topic: str  # the topic of its record
     told: str  # its reason
-    uid: str | None = None  # of the request that it is about
+    uid: str | None = None  # of the request in the letter
     ordered: str | None = None  # the submission whose answer was ordered by RabbitMQ
-    accepted_at: float = 0.0  # when that was accepted: seconds since the epoch
+    accepted_at: float = 0.0  # when that submission was accepted: seconds since the epoch
 
 
 @dataclass(slots=True)
 class Choice:
-    """Letters that are meant."""
+    """The result of choosing."""
 
     chosen: list[Chosen] = field(default_factory=list)  # oldest first
-    skipped: Counter[str] = field(default_factory=Counter)  # why
-    repeated: int = 0  # letters about the same as a later one
+    skipped: Counter[str] = field(default_factory=Counter)  # letters that cannot be sent, by the reason
+    repeated: int = 0  # letters with a later letter about the same record
 
 
 class _Read(NamedTuple):
     record: Record
     letter: Letter
-    whole: Letter | None  # with its record to the byte; None if it cannot go back to where that stood
+    whole: Letter | None  # with its record to the byte; None if the record cannot go back to its topic
 
     @property
     def best(self) -> Letter:
@@ -107,13 +107,13 @@ class _Read(NamedTuple):
 
 
 async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choice:
-    """Look through letters; the same for whoever looks again.
+    """Choose letters; the result is the same whenever a run is resumed.
 
-    Of several letters about the same the last one tells where that stands: there are more after a crash, and of what
-    was sent again and failed again.
+    Of several letters about one record the last one has its present state: there are several after a crash, and of a
+    record that was sent again and failed again.
 
     Raises:
-        NothingError: none is meant.
+        NothingError: no letter meets the conditions.
         LogError: the log cannot be read.
     """
     choice, last, earlier, strange = Choice(), dict[object, Chosen | str | None](), set[str](), 0
@@ -141,10 +141,10 @@ async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choic
 
 
 async def look_for_one(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> None:
-    """Whether it is worth while to choose: one letter is meant, unless a later one about the same is not.
+    """Check that it is worth while to choose: one letter is wanted, unless a later one of its record is not.
 
     Raises:
-        NothingError: none is meant.
+        NothingError: no letter meets the conditions.
         LogError: the log cannot be read.
     """
     async with aclosing(_letters(log, spans)) as letters:
@@ -155,9 +155,9 @@ async def look_for_one(log: LogClient, spans: Sequence[Span], wanted: Wanted) ->
 
 
 async def _letters(log: LogClient, spans: Sequence[Span]) -> AsyncGenerator[_Read | None]:
-    """What stands among the letters; None for what is none."""
+    """The letters in some spans; None for a record that is not a letter."""
     for span in spans:
-        async for record in each(log, span, page=PAGE, at_once=AT_ONCE):
+        async for record in each(log, span, page=PAGE):
             try:
                 letter = parse(record)
             except MalformedRecordError:
@@ -167,19 +167,19 @@ async def _letters(log: LogClient, spans: Sequence[Span]) -> AsyncGenerator[_Rea
 
 
 def _is_ours(letter: Letter) -> bool:
-    """Whether its record stood in a topic that it can go back to."""
+    """Whether the letter's record was in a topic to which it can go back."""
     return letter.offset >= 0 and letter.topic in SOURCES
 
 
 def _name(letter: Letter) -> object:
-    """What a letter is about."""
+    """The identity of the record in a letter."""
     if letter.request is not None:
         return letter.request.uid
     return letter.id if letter.offset < 0 else (letter.topic, letter.partition, letter.offset)
 
 
 def _chosen(read: _Read) -> Chosen | str:
-    """It, or why it cannot be sent."""
+    """The letter as a chosen one, or the reason why it cannot be sent."""
     record, letter, whole = read
     if not _is_ours(letter):
         return ELSEWHERE

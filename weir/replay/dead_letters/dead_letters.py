@@ -1,4 +1,4 @@
-"""A run that sends dead letters again: decided on once, done at most once, whatever is killed."""
+"""A run that sends dead letters again: decided on once, done at most once, whatever process is killed."""
 
 import asyncio
 import time
@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from app.core import Weir
 from weir import topics
 from weir.envelope import Json
 from weir.events.replays import ReplayRedriven
@@ -14,26 +13,27 @@ from weir.log.log import LogError, Record
 from weir.ranges.errors import NothingError, UnfinishedError, UsageError
 from weir.ranges.spans import Span, each, resolve, size
 from weir.ranges.when import When
-from weir.replay.dead_letters.choosing import AT_ONCE, PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
+from weir.replay.dead_letters.choosing import PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
 from weir.replay.dead_letters.letters import SOURCES
 from weir.replay.dead_letters.letters_report import report_of
 from weir.replay.dead_letters.orders import orders_of
 from weir.replay.dead_letters.outcomes import Outcomes
 from weir.replay.dead_letters.resending import Sender
 from weir.replay.runs import Kind, Run, Runs, check_wanted
+from weir.worker import Worker
 
 BATCH: Final = 50  # letters on their way at the same time
-RANGE_MAX: Final = 250_000  # letters to choose from: what is known of each is held in memory, a kilobyte or less
+RANGE_MAX: Final = 250_000  # letters to choose from: a kilobyte or less is held in memory for each
 LETTERS: Final = topics.CHAT_DEAD_LETTERS.name
 
 
 class Steps(NamedTuple):
-    """Who is told how far it is."""
+    """Callbacks for the progress of a run."""
 
-    began: Callable[[str, int], None]  # a run's id, and how many letters it sends
-    sent: Callable[[int], None]  # so many letters more
-    waits: Callable[[int], None]  # for the ends of so many requests
-    ended: Callable[[], None]  # one more has ended
+    began: Callable[[str, int], None]  # a run's id, and the number of letters that it sends
+    sent: Callable[[int], None]  # called with a number of letters that were sent
+    waits: Callable[[int], None]  # called with the number of requests whose ends are awaited
+    ended: Callable[[], None]  # one more request has ended
 
 
 UNSEEN: Final = Steps(began=lambda *_: None, sent=lambda _: None, waits=lambda _: None, ended=lambda: None)
@@ -41,27 +41,27 @@ UNSEEN: Final = Steps(began=lambda *_: None, sent=lambda _: None, waits=lambda _
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How it is done."""
+    """The speed of a run, and how long it waits."""
 
-    rate: float | None = None  # letters a second
-    wait: bool = True  # for the ends of requests
-    patience_s: float = 300.0  # how long nothing may happen meanwhile
+    rate: float | None = None  # letters per second
+    wait: bool = True  # whether to wait for the ends of requests
+    patience_s: float = 300.0  # how long to wait without any progress
 
 
 class Redriving:
-    """Sends dead letters again, for one command."""
+    """Carries out a run over dead letters, for one command."""
 
-    def __init__(self, app: Weir, steps: Steps) -> None:
-        self._app, self._steps = app, steps
-        self._log = app.log_client
-        self._tenant = app.settings.default_tenant
-        self._runs = Runs(app.log_client, app.events, tenant=self._tenant)
+    def __init__(self, worker: Worker, steps: Steps) -> None:
+        self._worker, self._steps = worker, steps
+        self._log = worker.log
+        self._tenant = worker.settings.default_tenant
+        self._runs = Runs(worker.log, worker.events, tenant=self._tenant)
 
     async def look(self, since: When, until: When, wanted: Wanted) -> Json:
-        """What would be sent; writes nothing.
+        """A report of the letters that would be sent; writes nothing.
 
         Raises:
-            ReplayError: there is no such thing.
+            ReplayError: there is no such letter.
             LogError: the log cannot be read.
         """
         return report_of(await choose(self._log, await self._spans(since, until), wanted))
@@ -71,12 +71,12 @@ class Redriving:
 
         Args:
             since: the first letter.
-            until: the end.
-            wanted: which letters.
+            until: the end of the range.
+            wanted: the conditions that letters must meet.
             by: ``cli`` or ``http``.
 
         Raises:
-            ReplayError: there is no such thing.
+            ReplayError: there is no such letter.
             LogError: the log is away; nothing has begun.
         """
         spans = await self._spans(since, until)
@@ -84,26 +84,26 @@ class Redriving:
         return await self._runs.begin(Kind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
 
     async def _spans(self, since: When, until: When) -> list[Span]:
-        kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._app.settings)
+        kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._worker.settings)
         spans = await resolve(self._log, LETTERS, since, until, now=time.time(), kept_s=kept_s)
         if size(spans) > RANGE_MAX:
             raise UsageError(f"--from: {size(spans)} letters are to choose from: ask for a smaller range ({RANGE_MAX})")
         return spans
 
     async def carry_out(self, run: Run, pace: Pace) -> Json:
-        """Bring a run to its end, from where it stands; of one that has ended, its report.
+        """Bring a run to its end, from where it stands; returns its report, also if it has ended already.
 
         Args:
-            run: from `begin`, or found.
-            pace: how it is done.
+            run: a run from `begin`, or one that was found.
+            pace: the speed of the run.
 
         Raises:
-            WithdrawnError: somebody has cancelled it.
-            ReplayError: it is no run over dead letters; or it stopped before its end.
+            WithdrawnError: the run was cancelled.
+            ReplayError: the run is not over dead letters; or it stopped before its end.
             LogError: the log is away.
         """
         if run.kind is not Kind.DEAD_LETTERS:
-            raise UsageError(f"run {run.id} is no run over dead letters: it is of {run.kind}")
+            raise UsageError(f"run {run.id} is not a run over dead letters but of {run.kind}")
         check_wanted(run)
         if run.ended is not None and run.is_over:
             return run.ended.summary
@@ -126,7 +126,7 @@ class Redriving:
         await self._send(run, choice, sender, pace)
         outcomes = Outcomes(
             self._log,
-            self._app.tails,
+            self._worker.tails,
             patience_s=pace.patience_s,
             on_end=self._steps.ended,
             still_wanted=lambda: self._runs.still_wanted(run),
@@ -149,15 +149,15 @@ class Redriving:
         return report
 
     async def _sender(self, run: Run, choice: Choice) -> Sender:
-        """With what is needed of the log, and with what the run has sent before."""
+        """The sender of a run, with the orders that it needs, and with the letters that the run has sent before."""
         ordered = {one.ordered: one.accepted_at for one in choice.chosen if one.ordered is not None}
         sender = Sender(
             self._log,
-            self._app.events,
+            self._worker.events,
             run,
             tenant=self._tenant,
             orders=await orders_of(self._log, ordered.keys(), min(ordered.values(), default=0.0)),
-            value_max_bytes=self._app.settings.record_value_max_bytes,
+            value_max_bytes=self._worker.settings.record_value_max_bytes,
         )
         told = {event.data.get("letter") for event in await self._runs.results(run.id, ReplayRedriven)}
         await sender.recall({one.id: one for one in choice.chosen}, {str(letter) for letter in told})
@@ -178,11 +178,11 @@ class Redriving:
     async def _batches(
         self, spans: Sequence[Span], chosen: Sequence[Chosen], batch_max: int
     ) -> AsyncIterator[list[tuple[Chosen, Record]]]:
-        """The chosen letters, as they stand in the log."""
+        """The chosen letters, as they are in the log."""
         wanted = {(one.at, one.offset): one for one in chosen}
         batch: list[tuple[Chosen, Record]] = []
         for span in spans:
-            async for record in each(self._log, span, page=PAGE, at_once=AT_ONCE):
+            async for record in each(self._log, span, page=PAGE):
                 one = wanted.get((span.at, record.offset))
                 if one is not None:
                     batch.append((one, record))

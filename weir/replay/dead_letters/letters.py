@@ -1,4 +1,4 @@
-"""A dead letter, read: what could not be processed, as it was, and why. `weir.chat.dead_letters` writes them."""
+"""Reads dead letters: a record that could not be processed, with the reason. `weir.chat.dead_letters` writes them."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from weir.envelope import Json, MalformedRecordError
 from weir.events.redaction import Redactor
 from weir.log.log import Headers, LogClient, Partition, Record
 
-SHORT: Final = Redactor(200)  # a reason in a report, which then holds no prompt: LLMs quote what they were asked
+SHORT: Final = Redactor(200)  # cuts a reason for a report, so that it holds no prompt: LLMs quote requests
 HEADER: Final = "weir-redriven"  # of a record that was sent again: run/letter
 SOURCES: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_DELIVERIES.name, topics.AI_FEEDBACK.name)
 """Topics whose records become dead letters, and can be sent again."""
@@ -22,12 +22,12 @@ SOURCES: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_DELIVERIES.name, topics
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """One of chat-dead-letters."""
+    """One letter of chat-dead-letters."""
 
     id: str  # event id of the letter
-    buried_for: str  # a tenant: the default one where nothing was known
+    buried_for: str  # a tenant: the default one if it was not known
     reason: str
-    topic: str  # where its record stood; or a queue of RabbitMQ, with an offset below 0
+    topic: str  # the topic of its record; or a queue of RabbitMQ, with an offset below 0
     partition: int
     offset: int
     key: bytes
@@ -38,19 +38,19 @@ class Letter:
 
     @property
     def code(self) -> str | None:
-        """OpenAI's code of that error."""
+        """OpenAI's code of the error."""
         found = self.error.get("code") or self.error.get("type")
         return str(found) if isinstance(found, str | int) else None
 
     @property
     def told(self) -> str:
-        """The reason without what people or models wrote: fit for reports."""
+        """The reason without any text of people or models: fit for reports."""
         text = f"{self.reason.partition(':')[0]}: {self.code}" if self.error else self.reason
         return SHORT(text)
 
     @cached_property
     def request(self) -> ChatRequest | None:
-        """The request that it is about; None if it is about something else, or what is in it is none."""
+        """The request in the letter; None if its record is not a request, or not a valid one."""
         if self.topic != topics.CHAT_REQUESTS.name or self.value is None:
             return None
         try:
@@ -60,14 +60,14 @@ class Letter:
 
     @property
     def tenant(self) -> str | None:
-        """Whose its record is; None where that does not say it: then it is nobody's."""
-        if self.error:  # of a request that was understood
+        """The tenant of its record; None if the record names none, so that it belongs to no tenant."""
+        if self.error:  # the request was valid
             return self.buried_for
         return tenant_of(self.value)
 
     @property
     def earlier(self) -> list[str]:
-        """Letters that its record came back from."""
+        """The letters from which its record has come back."""
         return [value.decode(errors="replace").rpartition("/")[2] for name, value in self.headers if name == HEADER]
 
     @property
@@ -77,7 +77,7 @@ class Letter:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it holds its record to the byte: long ones are cut."""
+        """Whether the letter holds its record to the byte: long records are cut."""
         cut = len(self.key) >= KEY_BYTES or len(self.headers) >= HEADERS
         return self.value is not None and not cut and all(len(value) < HEADER_CHARS for _, value in self.headers)
 
@@ -86,7 +86,7 @@ def parse(record: Record) -> Letter:
     """Read a letter.
 
     Raises:
-        MalformedRecordError: it is none.
+        MalformedRecordError: the record is not a letter.
     """
     event = envelope.decode(record.value)
     data = event.data
@@ -118,7 +118,7 @@ def _bytes(text: Any) -> bytes:
 
 
 async def completed(log: LogClient, letter: Letter) -> Letter | None:
-    """A letter that holds its record to the byte, from where that stood if need be; None if it is gone from there.
+    """A letter that holds its record to the byte, read from its topic if need be; None if it is gone from there.
 
     Raises:
         LogError: the log cannot be read.
@@ -126,7 +126,7 @@ async def completed(log: LogClient, letter: Letter) -> Letter | None:
     if letter.is_whole:
         return letter
     at = Partition(letter.topic, letter.partition)
-    if not 0 <= at.partition < log.partitions(at.topic):  # of another cluster, or not our word
+    if not 0 <= at.partition < log.partitions(at.topic):  # from another cluster, or not written by Weir
         return None
     bounds = await log.bounds(at)
     there = bounds.start <= letter.offset < bounds.end

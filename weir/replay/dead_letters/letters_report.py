@@ -1,4 +1,4 @@
-"""What a run over the dead letters has done, or would do: as JSON, and for people."""
+"""The report of a run over dead letters, done or planned: as JSON, and as text."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Final
 from weir.envelope import Json, utc_iso
 from weir.replay.dead_letters.choosing import Choice, Chosen
 
-GROUPS_MAX: Final = 30  # kinds of letters told apart: LLMs find new words for the same
+GROUPS_MAX: Final = 30  # groups of letters in the report: LLMs word the same error in many ways
 EXAMPLES: Final = 5
 OTHER: Final = "other reasons"
 
@@ -21,15 +21,15 @@ def report_of(
     orders: Mapping[str, int] | None = None,
     requests: Mapping[str, Any] | None = None,
 ) -> Json:
-    """A report.
+    """Make a report.
 
     Args:
-        choice: letters that were meant.
-        run: its id; None of a run that was only looked at.
+        choice: the letters that were chosen.
+        run: the run's id; None if nothing is to be sent.
         sent: letters that were sent.
-        skipped: why others were not, beside what ``choice`` says.
+        skipped: reasons why other letters were not sent, besides those in ``choice``.
         orders: of RabbitMQ: how many were ordered again, and how many are gone.
-        requests: how many were sent, whether their ends were waited for, and how they ended.
+        requests: how many requests were sent, whether their ends were awaited, and how they ended.
     """
     why = choice.skipped + Counter(skipped or {})
     done = {
@@ -71,7 +71,7 @@ def _example(chosen: Chosen) -> Json:
 
 
 def as_text(report: Json) -> str:
-    """A report for people."""
+    """A report as text."""
     dry = report["run"] is None
     lines = [f"{'would be sent' if dry else 'sent':>13}  {'topic':<20} reason"]
     for group in report["by"]:

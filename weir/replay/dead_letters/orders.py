@@ -1,4 +1,4 @@
-"""Orders of RabbitMQ: which queue was to get the answer to a submission, looked up in chat-deliveries."""
+"""Finds the RabbitMQ orders of submissions in chat-deliveries: the queue for the answer of each."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -8,16 +8,15 @@ from weir.envelope import MalformedRecordError
 from weir.log.log import LogClient, Partition
 from weir.rabbitmq import orders
 from weir.rabbitmq.orders import Order
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import each, since
 from weir.replay.dead_letters.outcomes import Sent
-from weir.replay.runs import CLOCKS_S
 
 
 async def orders_of(log: LogClient, submissions: Collection[str], since_s: float) -> dict[str, Order]:
     """The orders of submissions, by submission; without those that retention has taken.
 
     Args:
-        log: where they are.
+        log: the log with the orders.
         submissions: event ids of requests.
         since_s: when the first of them was accepted, in seconds since the epoch.
 
@@ -27,9 +26,7 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
     found: dict[str, Order] = {}
     topic = topics.CHAT_DELIVERIES.name
     for number in range(log.partitions(topic)) if submissions else ():
-        at = Partition(topic, number)
-        span = Span(at, await log.offset_at(at, since_s - CLOCKS_S), (await log.bounds(at)).end)
-        async for record in each(log, span):
+        async for record in each(log, await since(log, Partition(topic, number), since_s)):
             try:
                 order = orders.decode(record.value)
             except MalformedRecordError:
@@ -40,7 +37,7 @@ async def orders_of(log: LogClient, submissions: Collection[str], since_s: float
 
 
 def order_again(order: Order, sent: Sent) -> Order:
-    """The same for a request that was sent again."""
+    """The order for a request that was sent again, to the same queue."""
     return replace(
         order,
         submission=sent.submission,

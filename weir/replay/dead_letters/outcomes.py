@@ -1,4 +1,4 @@
-"""What comes of requests that were sent again, as the log tells it."""
+"""Follows requests that were sent again to their ends in the log."""
 
 import asyncio
 from collections import Counter
@@ -7,16 +7,17 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from weir import topics
-from weir.chat.reading import IDLE, deliveries
+from weir.chat.reading.delivery import IDLE
+from weir.chat.reading.following import deliveries
 from weir.errors import ApiError
 from weir.log.log import LogClient, partition_of
 from weir.log.tails import Tails
 from weir.ranges.errors import UnfinishedError
 
-AT_ONCE: Final = 64  # requests whose ends are waited for at the same time
+AT_ONCE: Final = 64  # requests whose ends are awaited at the same time
 LOOK_S: Final = 0.2
-ASK_S: Final = 2.0  # how often it is asked whether anybody still wants to know
-OTHER: Final = "refused"  # its uid is another request's by now, or its answer cannot be read
+ASK_S: Final = 2.0  # how often to check whether the run was cancelled
+OTHER: Final = "refused"  # its uid belongs to another request by now, or its answer cannot be read
 
 
 class Sent(NamedTuple):
@@ -24,18 +25,18 @@ class Sent(NamedTuple):
 
     uid: str
     submission: str  # its event id
-    chunks_from: int  # nothing that came of it is older
-    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of
+    chunks_from: int  # no record of its answer is older
+    chunks_topic_id: str = ""  # the id of the topic in which chunks_from is an offset
 
 
 class Outcomes:
     """Follows requests to their ends.
 
     Args:
-        tails: how the log is read.
-        patience_s: how long nothing at all may happen.
-        on_end: told of each end.
-        still_wanted: raises where nobody wants to know any more.
+        tails: the tails by which the log is read.
+        patience_s: how long to wait without any progress.
+        on_end: called at each end.
+        still_wanted: raises if the run was cancelled.
     """
 
     def __init__(
@@ -47,18 +48,18 @@ class Outcomes:
         on_end: Callable[[], None],
         still_wanted: Callable[[], Awaitable[None]],
     ) -> None:
-        self.counts: Counter[str] = Counter()  # by how they ended
+        self.counts: Counter[str] = Counter()  # requests by how they ended
         self._log = log
         self._tails, self._patience_s, self._on_end = tails, patience_s, on_end
         self._still_wanted = still_wanted
         self._heard = self._asked = 0.0
 
     async def follow(self, sent: Sequence[Sent]) -> None:
-        """Wait for the ends of all of them.
+        """Wait for the ends of all requests.
 
         Raises:
-            UnfinishedError: nothing happens any more.
-            WithdrawnError: nobody wants to know.
+            UnfinishedError: no request has ended for too long.
+            WithdrawnError: the run was cancelled.
             LogError: the log cannot be read.
         """
         left = iter(sent)

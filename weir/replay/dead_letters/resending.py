@@ -1,8 +1,8 @@
-"""Sends what dead letters are about again, each at most once in a run.
+"""Sends the records of dead letters again, each at most once in a run.
 
-Whatever is sent carries a header that names the run and the letter. Who resumes a run looks for it in the topics that
-are written to, from where they ended when the run began: so a run that was killed anywhere sends nothing twice. Of
-earlier runs the headers stay, as far as there is room.
+Every record that is sent has a header that names the run and the letter. A resumed run looks for it in the topics that
+it writes to, from where they ended when the run began: so a run that was killed at any point sends no record twice. The
+headers of earlier runs stay, as far as there is room.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from weir.log.log import Place as LogPlace
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders as deliveries
 from weir.rabbitmq.orders import Order
-from weir.ranges.spans import Span, each
+from weir.ranges.spans import each, onward
 from weir.replay.dead_letters.choosing import CUT, Chosen
 from weir.replay.dead_letters.letters import HEADER, SOURCES, Letter, completed, parse
 from weir.replay.dead_letters.orders import order_again
@@ -33,28 +33,28 @@ from weir.replay.runs import Run
 
 logger = logging.getLogger(__name__)
 
-HISTORY_MAX: Final = 10  # runs that a record tells of, this one included
+HISTORY_MAX: Final = 10  # the most runs in a record's headers, this one included
 TOO_LARGE: Final = "with the mark of the run it fits into no record"
 UNWRITABLE: Final = "it cannot be written again"
 
 
 class Place(NamedTuple):
-    """Where a record is now."""
+    """The place of a record that was sent again."""
 
     at: Partition
     offset: int
 
 
 class Sender:
-    """Of one run.
+    """Sends the letters of one run.
 
     Args:
-        log: where to.
-        events: tell what was sent.
-        run: which one.
-        tenant: of the events.
-        orders: of RabbitMQ, by the submission whose answer was ordered.
-        value_max_bytes: what the log takes, with its key and headers.
+        log: the log to write to.
+        events: publishes an event for each letter that was sent.
+        run: the run.
+        tenant: the tenant of the events.
+        orders: RabbitMQ's orders, by the submission whose answer was ordered.
+        value_max_bytes: the largest record that the log takes, with its key and headers.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class Sender:
     ) -> None:
         self._log, self._events, self._run, self._tenant = log, events, run, tenant
         self._orders, self._value_max_bytes = orders, value_max_bytes
-        self.places: dict[str, Place] = {}  # of what was sent, by letter
-        self.requests: dict[str, Sent] = {}  # what of it are requests, by letter
+        self.places: dict[str, Place] = {}  # places of the records that were sent, by letter
+        self.requests: dict[str, Sent] = {}  # the requests among them, by letter
         self.ordered: set[str] = set()  # letters whose answers are ordered again
-        self.skipped: Counter[str] = Counter()  # why
+        self.skipped: Counter[str] = Counter()  # letters that were not sent, by the reason
 
-    # -- what was sent before
+    # -- letters that were sent before
 
     async def recall(self, chosen: Mapping[str, Chosen], told: Collection[str]) -> None:
-        """Find what this run has sent before it was stopped, and tell what was not told.
+        """Find the letters that this run sent before it was stopped, and publish the missing events.
 
         Args:
             chosen: letters, by their ids.
-            told: ids of letters that were told of.
+            told: ids of letters whose event was published.
 
         Raises:
             LogError: the log cannot be read.
@@ -89,8 +89,7 @@ class Sender:
         for topic in SOURCES:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
-                span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-                async for record in each(self._log, span):
+                async for record in each(self._log, await onward(self._log, at, self._run.end_of(at))):
                     self._recall(record, chosen)
         for name in self.places.keys() - set(told):
             await self._tell(chosen[name])
@@ -106,20 +105,20 @@ class Sender:
         if chosen[name].uid is not None:
             try:
                 request = requests.decode(record.value)
-            except MalformedRecordError:  # none of ours, whatever its header says
+            except MalformedRecordError:  # not a record of Weir, whatever its header says
                 return
             self.requests[name] = _sent(request)
         self.places[name] = Place(Partition(record.topic, record.partition), record.offset)
 
-    # -- what is sent now
+    # -- letters that are sent now
 
     async def send(self, batch: Sequence[tuple[Chosen, Record]]) -> None:
-        """Send letters again, but for what was sent before, and wait until the log has it.
+        """Send letters again, except those that were sent before, and wait until the log has their records.
 
         Raises:
-            LogError: of some it is not known whether the log has them; whoever resumes the run will know.
+            LogError: the log may or may not have some records; a resumed run finds out.
         """
-        # A letter was written after its request's end: what comes of that now stands behind all of it.
+        # A letter is written after the end of its request: the new answer begins behind all frames of the old one.
         topic = topics.CHAT_CHUNKS.name
         at = [Partition(topic, number) for number in range(self._log.partitions(topic))]
         topic_id = await self._log.topic_id(topic)
@@ -130,7 +129,7 @@ class Sender:
     async def _send(self, chosen: Chosen, record: Record, ends: Sequence[LogPlace]) -> None:
         if chosen.id not in self.places:
             letter = await completed(self._log, parse(record))
-            if letter is None:  # retention was faster
+            if letter is None:  # retention has removed it meanwhile
                 self.skipped[CUT] += 1
                 return
             why_not = await self._append(letter, chosen, ends)
@@ -143,12 +142,12 @@ class Sender:
             await self._order(chosen)
 
     async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[LogPlace]) -> str | None:
-        """Write what it is about to the log; or say why that cannot be."""
+        """Append the record of a letter to the log; returns the reason if that is impossible, else None."""
         request = None if letter.request is None else self._again(letter.request, chosen, ends)
         headers = self._headers(letter.headers, chosen)
         try:
             key, value = _record(letter) if request is None else (request.key, requests.encode(request))
-        except TypeError:  # nested deeper than we can write; it could be read all the same
+        except TypeError:  # nested more deeply than can be written; it could be read all the same
             return UNWRITABLE
         if _size(key, value, headers) > self._value_max_bytes:
             return TOO_LARGE
@@ -156,7 +155,7 @@ class Sender:
         at = Partition(letter.topic, letter.partition % count if key is None else partition_for(key, count))
         try:
             offset = await self._log.append(*at, key, value, headers)
-        except LogRefusedError as error:  # for good: asking again would stop all the others
+        except LogRefusedError as error:  # a permanent refusal: trying again would stop all other letters
             logger.warning("letter %s: %s", chosen.id, error)
             return UNWRITABLE
         self.places[chosen.id] = Place(at, offset)
@@ -165,7 +164,7 @@ class Sender:
         return None
 
     def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[LogPlace]) -> ChatRequest:
-        """The request as a new submission, which is the same one whoever resumes the run."""
+        """The request as a new submission, with the same id whenever the run is resumed."""
         now, end = utc_iso(), ends[partition_of(self._log, topics.CHAT_CHUNKS.name, request.key).partition]
         life = {
             "run": self._run.id,
@@ -180,13 +179,13 @@ class Sender:
             accepted_at=now,
             chunks_from=end.offset,
             chunks_topic_id=end.topic_id,
-            deadline=None,  # whoever sends it again wants the answer
-            on_disconnect=OnDisconnect.CONTINUE,  # and nobody reads it now
+            deadline=None,  # a client that sends it again wants the answer
+            on_disconnect=OnDisconnect.CONTINUE,  # and no client reads it now
             redriven=(*request.redriven, life)[-HISTORY_MAX:],
         )
 
     def _headers(self, kept: Headers, chosen: Chosen) -> Headers:
-        """Those that it had, the last ones of earlier runs, and that of this run."""
+        """The record's own headers, the last ones of earlier runs, and that of this run."""
         earlier = [header for header in kept if header[0] == HEADER][1 - HISTORY_MAX :]
         others = [header for header in kept if header[0] != HEADER]
         return [*others, *earlier, (HEADER, f"{self._run.id}/{chosen.id}".encode())]
@@ -203,7 +202,7 @@ class Sender:
 
     async def _tell(self, chosen: Chosen) -> None:
         place = self.places[chosen.id]
-        told = ReplayRedriven(
+        data = ReplayRedriven(
             run=self._run.id,
             letter=chosen.id,
             topic=place.at.topic,
@@ -212,12 +211,12 @@ class Sender:
             uid=chosen.uid,
             reason=chosen.told,
         )
-        event_id = derived_id(self._run.id, chosen.id, told.EVENT_TYPE)
-        await self._events.publish(told, self._tenant, event_id=event_id)
+        event_id = derived_id(self._run.id, chosen.id, data.EVENT_TYPE)
+        await self._events.publish(data, self._tenant, event_id=event_id)
 
 
 def _record(letter: Letter) -> tuple[bytes | None, bytes]:
-    """The key and the value of what is no request, as they were."""
+    """The key and the value of a record that is not a request, unchanged."""
     return letter.key or None, letter.value or b""
 
 

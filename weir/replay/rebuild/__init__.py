@@ -1,1 +1,1 @@
-"""Scores and windows by today's formula, beside the live ones."""
+"""Rebuilds scores and windows with the present formula, beside the live ones."""

@@ -1,7 +1,8 @@
-"""Tells what a rebuild has found, where that is asked for, marked with the run: what is not told yet.
+"""Publishes the signals and insights of a rebuild on demand, marked with the run, unless they are published already.
 
-What stands in the log decides: a signal whose last numbers are not today's, an insight whose id is not there. So
-whoever resumes a run, or runs it again, tells the rest; and where a formula goes back, its numbers are told again.
+The log decides: a signal is published if its last numbers differ from the present ones, an insight if its id is
+missing. So a run that is resumed, or repeated, publishes the rest; and if a formula goes back, its numbers are
+published again.
 """
 
 import asyncio
@@ -18,35 +19,36 @@ from weir.feedback.joining import Worth
 from weir.insights import partition
 from weir.insights.reading import Measured
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import Span, each, onward, records
 from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import INPUTS, Plan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run
+from weir.timing import in_turns
 
 AT_ONCE: Final = 200  # events on their way to the log
 
 
 class Emitting:
-    """Tells what one run has found.
+    """Publishes the findings of one run.
 
     Args:
-        log: what was told already stands there.
-        events: how events are written.
-        run: which.
+        log: the log with the events that were published before.
+        events: the publisher of events.
+        run: the run.
     """
 
     def __init__(self, log: LogClient, events: Events, run: Run) -> None:
         self._log, self._events, self._run = log, events, run
 
     async def insights(self, found: Rebuilt) -> int:
-        """Tell the insights of a partition that are not in ai-insights, and withdraw what should not be.
+        """Publish a partition's insights that are not in ai-insights, and clear those that should not be there.
 
-        Its owner has gone on since the rebuild was begun, and told what it came to itself.
+        The partition's owner has gone on since the rebuild was begun, and published its own insights.
 
         Raises:
-            LogError: some may be told, and are not told again by who resumes the run.
+            LogError: some insights may be published; a resumed run does not publish them again.
         """
         anew = {name: found.insights[name] for name in found.more} | found.withdrawn
         told = (await History().read(self._log)).told
@@ -57,16 +59,16 @@ class Emitting:
         return len(left)
 
     async def signals(self, plan: Plan, number: int, formula: Formula) -> int:
-        """Tell the signals of a partition that have other numbers now than were told last.
+        """Publish a partition's signals whose numbers differ from those published last.
 
         Raises:
-            LogError: as above.
+            LogError: as for `insights`.
         """
         span = plan.inputs(number)[INPUTS.index(topics.AI_LEARNING_SIGNALS.name)]
         last, count = await self._last(span), 0
         async for page in records(self._log, span):
             waiting: list[Measured] = []
-            for record in page:
+            async for record in in_turns(page):
                 signal = _signal(record)
                 now = None if signal is None else formula.today(signal)
                 if signal is None or now is None or not isinstance(signal.data, SignalRecorded):
@@ -94,23 +96,21 @@ class Emitting:
             )
 
     async def _last(self, span: Span) -> dict[tuple[str, str], Worth]:
-        """The numbers that were told anew last, by tenant and feedback: they stand behind the signal's own ones."""
+        """The numbers that were published last by a rebuild, by tenant and feedback; they follow the signal's own."""
         found: dict[tuple[str, str], Worth] = {}
-        async for page in records(self._log, Span(span.at, span.start, (await self._log.bounds(span.at)).end)):
-            for record in page:
-                try:
-                    event = envelope.decode(record.value)
-                    if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:
-                        data = data_of(event, SignalRecorded)
-                        found[event.tenant_id, data.feedback_id] = Worth(data.score, data.weight)
-                except MalformedRecordError:
-                    continue
-            await asyncio.sleep(0)
+        async for record in each(self._log, await onward(self._log, span.at, span.start)):
+            try:
+                event = envelope.decode(record.value)
+                if event.event_type == SignalRecorded.EVENT_TYPE and event.data.get("rebuilt") is not None:
+                    data = data_of(event, SignalRecorded)
+                    found[event.tenant_id, data.feedback_id] = Worth(data.score, data.weight)
+            except MalformedRecordError:
+                continue
         return found
 
 
 def _signal(record: Record) -> Measured | None:
-    """What a record says of feedback, as it was told first."""
+    """The feedback in a signal's record, with its original numbers."""
     try:
         seen = partition.said(record)
     except MalformedRecordError:

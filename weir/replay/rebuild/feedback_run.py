@@ -1,12 +1,13 @@
 """A run that rescores feedback and rebuilds the windows, from its plan to its report."""
 
-from app.core import Weir
-from tables import feedback, quality
+from collections.abc import Mapping
+
 from weir import topics
+from weir.feedback.scores import fingerprint
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
-from weir.ranges.changelog import changelog_of
 from weir.ranges.errors import UsageError
+from weir.ranges.progress import Steps
 from weir.ranges.spans import size
 from weir.ranges.when import When
 from weir.replay.rebuild.emitting import Emitting
@@ -15,55 +16,58 @@ from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import PARTITIONS, Plan, plan, plan_of
 from weir.replay.rebuild.rebuilding import Rebuilding, Rebuilt, read_feedback
 from weir.replay.rebuild.report_rebuild import Report
-from weir.replay.rebuild.rescoring import Formula, fingerprint
+from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Kind, Run, Runs
-from weir.replay.steps import Steps
+from weir.worker import Worker
 
 
 class FeedbackRun:
-    """What ``replay feedback`` does.
+    """The run of ``replay feedback``.
 
     Args:
-        app: its log, events and settings.
-        steps: is told of progress.
-        patience_s: for the owners of the tables, in seconds.
+        worker: for its log, events and settings.
+        changelogs: of the live tables, by name.
+        steps: called with the progress.
+        patience_s: how long to wait for the owners of the tables, in seconds.
     """
 
-    def __init__(self, app: Weir, steps: Steps, patience_s: float) -> None:
-        tenant = app.settings.default_tenant
-        self._app, self._log, self._steps = app, app.log_client, steps
-        self._tables = Tables(quality=changelog_of(quality.table), feedback=changelog_of(feedback.table))
-        self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
-        self._runs = Runs(self._log, app.events, tenant=tenant)
-        self._handing = Handing(self._log, app.events, self._tables, self._runs, tenant=tenant, patience_s=patience_s)
+    def __init__(self, worker: Worker, changelogs: Mapping[str, str], steps: Steps, patience_s: float) -> None:
+        tenant = worker.settings.default_tenant
+        self._worker, self._log, self._steps = worker, worker.log, steps
+        self._tables = Tables(quality=changelogs["quality"], feedback=changelogs["feedback"])
+        self._judging = Judging(spans=spans(worker.settings), limits=limits(worker.settings))
+        self._runs = Runs(self._log, worker.events, tenant=tenant)
+        self._handing = Handing(
+            self._log, worker.events, self._tables, self._runs, tenant=tenant, patience_s=patience_s
+        )
 
     async def plan(self, since: When, *, emit: bool, now: float) -> Plan:
-        """Decide what is read. Raises as ``planning.plan``."""
-        kept_s = topics.AI_FEEDBACK.retention_s(self._app.settings)
+        """Decide which records are read. Raises the errors of ``planning.plan``."""
+        kept_s = topics.AI_FEEDBACK.retention_s(self._worker.settings)
         return await plan(
             self._log, self._tables.quality, since, self._judging.spans, emit=emit, now=now, kept_s=kept_s
         )
 
     async def begin(self, planned: Plan, *, by: str) -> Run:
-        """Write down what was decided on, by ``cli`` or ``http``."""
+        """Write the run down, as begun by ``cli`` or ``http``."""
         parameters = {**planned.as_json(), "formula": fingerprint(self._judging)}
         return await self._runs.begin(Kind.FEEDBACK, parameters, planned.spans, by=by)
 
     async def find(self, run_id: str) -> tuple[Run, Plan]:
-        """A run that was begun, and its plan.
+        """Find a run that was begun, with its plan.
 
         Raises:
-            UsageError: there is none, or it is another kind of run, or it was begun with another formula.
+            UsageError: there is no such run, or it is of another kind, or it was begun with another formula.
         """
         run = await self._runs.find(run_id)
         if run.kind is not Kind.FEEDBACK:
-            raise UsageError(f"run {run.id} is no run of replay feedback but of {run.kind}")
+            raise UsageError(f"run {run.id} is not a run of replay feedback but of {run.kind}")
         if run.parameters["formula"] != fingerprint(self._judging):
             raise UsageError(f"run {run.id} was begun with another formula or INSIGHT_* settings: begin a new one")
         return run, plan_of(run)
 
     async def look(self, planned: Plan) -> Report:
-        """What would change; nothing is written."""
+        """A report of what would change; writes nothing."""
         formula, rebuilding, history = await self._prepare(planned)
         report = Report(run=None, from_ms=planned.from_ms)
         for number in PARTITIONS:
@@ -73,16 +77,16 @@ class FeedbackRun:
         return report
 
     async def do(self, run: Run, planned: Plan) -> Report:
-        """Do it, or go on with it.
+        """Carry out a run, or continue it.
 
         Raises:
-            UnfinishedError: the owners of the tables have not taken what was handed to them.
+            UnfinishedError: the owners of the tables have not taken the rows that were handed over.
             LogError: the log is away. Either way, the run can be resumed.
-            WithdrawnError: somebody has cancelled the run.
+            WithdrawnError: the run was cancelled.
         """
         formula, rebuilding, history = await self._prepare(planned)
         report = Report(run=run.id, from_ms=planned.from_ms)
-        emitting = Emitting(self._log, self._app.events, run)
+        emitting = Emitting(self._log, self._worker.events, run)
         for number in PARTITIONS:
             await self._runs.still_wanted(run)
             if await self._handing.taken(run, number):
@@ -90,7 +94,8 @@ class FeedbackRun:
                 continue
             found = await self._partition(rebuilding, planned, number)
             report.add(found, history.told)
-            if planned.emit:  # before the rows: who takes a partition for done would not tell the rest of it
+            # before the rows: a partition whose rows are taken counts as done, and its insights would not be published
+            if planned.emit:
                 report.emitted_signals += await emitting.signals(planned, number, formula)
                 report.emitted_insights += await emitting.insights(found)
             offset = await self._handing.windows(run, planned, found, fingerprint(self._judging))
@@ -110,13 +115,13 @@ class FeedbackRun:
                 step.advance()
 
     async def _prepare(self, planned: Plan) -> tuple[Formula, Rebuilding, History]:
-        formula = Formula(self._app.settings, self._log.partitions(topics.AI_FEEDBACK.name), planned.from_ms)
+        formula = Formula(self._worker.settings, self._log.partitions(topics.AI_FEEDBACK.name), planned.from_ms)
         found = planned.of(topics.AI_FEEDBACK.name)
         with self._steps("feedback", size(found)) as step:
-            await read_feedback(self._log, found, formula, step.advance)
+            await read_feedback(self._log, found, formula, step)
         history = await History().read(self._log)
         return formula, Rebuilding(self._log, self._tables.quality, formula, self._judging, history), history
 
     async def _partition(self, rebuilding: Rebuilding, planned: Plan, number: int) -> Rebuilt:
         with self._steps(f"windows {number + 1} of {len(PARTITIONS)}", size(planned.inputs(number))) as step:
-            return await rebuilding.partition(planned, number, step.advance)
+            return await rebuilding.partition(planned, number, step)

@@ -1,4 +1,4 @@
-"""Hands what was rebuilt to the owners of the live tables, through the log, and waits until they have taken it."""
+"""Hands rebuilt rows to the owners of the live tables, through the log, and waits until the owners have taken them."""
 
 import asyncio
 import time
@@ -26,8 +26,8 @@ from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run, Runs
 
-LOOK_S: Final = 0.2  # between two looks at a changelog
-WANTED_S: Final = 2.0  # between two looks whether the run was cancelled
+LOOK_S: Final = 0.2  # between two reads of a changelog
+WANTED_S: Final = 2.0  # between two checks whether the run was cancelled
 AT_ONCE: Final = 200  # events on their way to the log
 
 
@@ -40,15 +40,15 @@ class Tables:
 
 
 class Handing:
-    """Hands over one run.
+    """Hands over the rows of one run.
 
     Args:
-        log: where.
-        events: how events are written.
-        tables: where the owners' changes are.
-        runs: tell whether a run is still wanted.
-        tenant: of events that are nobody's.
-        patience_s: without any change, after which the owners count as away.
+        log: the log to write to.
+        events: the publisher of events.
+        tables: the changelogs with the owners' changes.
+        runs: the runs in the log, which show whether a run was cancelled.
+        tenant: the tenant of events that belong to no tenant.
+        patience_s: how long the changelog may stand still before the owners count as away.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Handing:
     # -- windows
 
     async def taken(self, run: Run, number: int) -> bool:
-        """Whether the owner of a partition has taken what a run rebuilt of it.
+        """Whether the owner of a partition has taken the rows that a run rebuilt.
 
         Raises:
             LogError: the log cannot be read.
@@ -68,14 +68,14 @@ class Handing:
         return _rebuilt(await self._read(self._tables.quality, number), number).run == run.id
 
     async def windows(self, run: Run, plan: Plan, found: Rebuilt, formula: str) -> int:
-        """Give a partition's rows to its owner; it takes them when it comes to the event, whose offset is returned.
+        """Give a partition's rows to its owner, which takes them when it reads the event; returns the event's offset.
 
         Raises:
-            LogError: they may or may not be there.
+            LogError: the rows may or may not be in the log.
         """
         metrics, signals = plan.inputs(found.number)
         written = await rebuilt_rows.write(self._log, found.number, run.id, found.rows)
-        told = QualityRebuilt(
+        data = QualityRebuilt(
             run=run.id,
             first=written.first,
             end=written.end,
@@ -86,14 +86,14 @@ class Handing:
             formula=formula,
             emit=plan.emit,
         )
-        event = publishing.encode(told, self._tenant)
+        event = publishing.encode(data, self._tenant)
         return await self._log.append(event.topic, found.number, event.key, event.value, event.headers)
 
     async def windows_taken(self, run: Run, number: int, offset: int) -> None:
-        """Wait for that.
+        """Wait until the owner has taken the rows.
 
         Raises:
-            UnfinishedError: nothing has happened for too long, or the owner has passed the event over.
+            UnfinishedError: there was no change for too long, or the owner has skipped the event.
             WithdrawnError: the run was cancelled.
             LogError: the log cannot be read.
         """
@@ -106,11 +106,11 @@ class Handing:
 
         def done() -> bool:
             row = _rebuilt(changes, number)
-            if row.at >= offset or row.run == run.id:  # it was resumed, and the event of before has come through
+            if row.at >= offset or row.run == run.id:  # the run was resumed, and the earlier event was read
                 return True
-            why = row.why if row.passed >= offset else "it is of a version that knows of none" if beyond else None
+            why = row.why if row.passed >= offset else "its version does not know rebuilds" if beyond else None
             if why is not None:
-                raise UnfinishedError(f"partition {number} of the windows: its owner has passed the rows over: {why}")
+                raise UnfinishedError(f"partition {number} of the windows: its owner has skipped the rows: {why}")
             return False
 
         await changes.read(seen)
@@ -120,7 +120,7 @@ class Handing:
     # -- feedback
 
     async def feedback_wrong(self, number: int, formula: Formula) -> int:
-        """How many rows of a partition of the feedback table have other numbers than today's.
+        """How many rows of a partition of the feedback table have other numbers than the present formula gives.
 
         Raises:
             LogError: the log cannot be read.
@@ -129,10 +129,10 @@ class Handing:
         return sum(bool(wrong_in(value, formula)) for value in rows.values())
 
     async def feedback(self, run: Run, number: int, formula: Formula) -> int:
-        """Have the rows of a partition of the feedback table rescored; how many that were.
+        """Have the rows of a partition of the feedback table rescored; returns their number.
 
         Raises:
-            UnfinishedError: nothing has happened for too long.
+            UnfinishedError: there was no change for too long.
             WithdrawnError: the run was cancelled.
             LogError: the log is away.
         """
@@ -177,7 +177,7 @@ class Handing:
         heard: Callable[[], int],
         seen: Callable[[Record], None],
     ) -> None:
-        """Wait until it is done, for as long as what ``heard`` tells goes on changing."""
+        """Wait until ``done``, as long as the number that ``heard`` returns keeps changing."""
         asked_at = heard_at = time.monotonic()
         last = heard()
         while not done():
@@ -196,9 +196,9 @@ class Handing:
 
 
 def wrong_in(value: bytes, formula: Formula) -> dict[str, Rescored]:
-    """The signals of a row of the feedback table that have other numbers than today's, with today's.
+    """The signals in a row of the feedback table whose numbers differ from today's formula, with the new ones.
 
-    What is no row has none: workers pass it over as well.
+    A malformed row has none: workers skip it as well.
     """
     found: dict[str, Rescored] = {}
     with suppress(ValueError, TypeError, KeyError, AttributeError):
@@ -224,9 +224,9 @@ def _rebuilt(changes: Changes, number: int) -> RebuiltRow:
 
 
 def _folded_behind(record: Record, offset: int) -> bool:
-    """Whether a change is that of a window by a record that stands behind an event in the log."""
+    """Whether a change is of a window, made by a record that comes after an event in the log."""
     if record.key is None or record.value is None or not record.key.startswith(b"window/"):
         return False
-    with suppress(ValueError, TypeError, AttributeError):  # it is no row, and tells nothing
+    with suppress(ValueError, TypeError, AttributeError):  # it is not a row of a window
         return WindowRow.decode(record.value).offsets.get(Source.METRICS, -1) > offset
     return False

@@ -1,4 +1,4 @@
-"""What ai-insights says: which insights were told, and about which windows."""
+"""Reads ai-insights: the insights that were published, with their windows."""
 
 from weir import envelope, topics
 from weir.envelope import MalformedRecordError
@@ -7,29 +7,26 @@ from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights.reading import time_ms
 from weir.insights.shard import Insight
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import each, onward
 
-TYPES: dict[str, type[Insight]] = {each.EVENT_TYPE: each for each in (InsightRaised, InsightCleared)}
+TYPES: dict[str, type[Insight]] = {model.EVENT_TYPE: model for model in (InsightRaised, InsightCleared)}
 
 
 class History:
-    """Insights by their event id, with their tenants: as many as models had trouble in a week."""
+    """Insights by their event id, with their tenants: as many as there were breaches in a week."""
 
     def __init__(self) -> None:
         self.told: dict[str, tuple[str, Insight]] = {}
 
     async def read(self, log: LogClient) -> "History":
-        """Read all that is there.
+        """Read the whole topic.
 
         Raises:
             LogError: the log cannot be read.
         """
         for number in range(log.partitions(topics.AI_INSIGHTS.name)):
-            at = Partition(topics.AI_INSIGHTS.name, number)
-            bounds = await log.bounds(at)
-            async for page in records(log, Span(at, bounds.start, bounds.end)):
-                for record in page:
-                    self._take(record)
+            async for record in each(log, await onward(log, Partition(topics.AI_INSIGHTS.name, number))):
+                self._take(record)
         return self
 
     def _take(self, record: Record) -> None:
@@ -38,10 +35,10 @@ class History:
             if (model := TYPES.get(event.event_type)) is not None:
                 self.told[event.event_id] = event.tenant_id, data_of(event, model)
         except MalformedRecordError:
-            pass  # somebody else's
+            pass  # not an event of Weir
 
     def between(self, from_ms: int, until_ms: int) -> dict[str, tuple[str, Insight]]:
-        """Those of windows that begin at a time or after it, and end by another."""
+        """The insights of windows that begin at a time or after it, and end by another."""
         return {
             name: (tenant, insight)
             for name, (tenant, insight) in self.told.items()

@@ -1,4 +1,4 @@
-"""What a rebuild of the windows reads, and what it begins with: decided on once, for whoever resumes it."""
+"""Plans a rebuild of the windows: the records to read and the state to begin with, decided once for a run."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,9 +10,10 @@ from weir.insights.shard import Spans
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span, resolve, size
+from weir.ranges.spans import Span, gone_until_s, resolve, size
 from weir.ranges.when import Edge, Time, When
-from weir.replay.runs import CLOCKS_S, Run
+from weir.replay.runs import Run
+from weir.timing import CLOCKS_APART_S
 
 PARTITIONS = range(topics.AGENT_METRICS.partitions)
 INPUTS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
@@ -20,15 +21,15 @@ INPUTS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A rebuild."""
+    """The plan of a rebuild."""
 
-    from_ms: int  # what was given before keeps its numbers, and its windows; the start of a window
+    from_ms: int  # feedback given before keeps its numbers and its windows; the start of a window
     since_ms: list[int]  # by partition: windows that end by then are taken from the live table; 0 for none
     spans: list[Span] = field(default_factory=list)  # of ai-feedback-events, and of both inputs of the windows
     emit: bool = False
 
     def inputs(self, number: int) -> list[Span]:
-        """Of one partition: metrics, signals."""
+        """The spans of one partition: metrics, signals."""
         return [self._span(Partition(topic, number)) for topic in INPUTS]
 
     def of(self, topic: str) -> list[Span]:
@@ -36,7 +37,7 @@ class Plan:
         return [span for span in self.spans if span.at.topic == topic]
 
     def as_json(self) -> Json:
-        """The parameters of its run."""
+        """The plan as parameters of its run."""
         return {"from_ms": self.from_ms, "since_ms": self.since_ms, "emit": self.emit}
 
     def _span(self, at: Partition) -> Span:
@@ -45,8 +46,10 @@ class Plan:
 
 def plan_of(run: Run) -> Plan:
     """The plan of a run that was begun."""
-    told = run.parameters
-    return Plan(from_ms=told["from_ms"], since_ms=told["since_ms"], spans=list(run.spans), emit=told["emit"])
+    parameters = run.parameters
+    return Plan(
+        from_ms=parameters["from_ms"], since_ms=parameters["since_ms"], spans=list(run.spans), emit=parameters["emit"]
+    )
 
 
 async def plan(
@@ -55,17 +58,17 @@ async def plan(
     """Decide what a rebuild reads, as the log stands now.
 
     Args:
-        log: where.
-        changelog: of the quality table.
-        since: from when on signals get today's numbers; offsets are no time.
+        log: the log to read.
+        changelog: the changelog of the quality table.
+        since: from when on signals get the present formula's numbers; must be a time.
         spans: lengths of windows.
-        emit: whether it tells what it finds.
-        now: the clock, in seconds since the epoch.
-        kept_s: how long ai-feedback-events keeps a record; None where that is not known.
+        emit: whether the rebuild publishes its findings.
+        now: the present time, in seconds since the epoch.
+        kept_s: how long ai-feedback-events keeps a record; None if that is not known.
 
     Raises:
-        UsageError: ``since`` is no time.
-        GoneError: retention has taken feedback since then.
+        UsageError: ``since`` is not a time.
+        GoneError: retention has removed feedback since then.
         NothingError: there is nothing to rebuild.
         LogError: the log cannot be read.
     """
@@ -87,8 +90,8 @@ async def plan(
 
 
 async def _feedback(log: LogClient, since: When, now: float, kept_s: float | None) -> list[Span]:
-    """What was given since then may be in the log a little earlier, as clocks differ."""
-    earlier = Time(since.seconds - CLOCKS_S) if isinstance(since, Time) else since
+    """Spans of feedback given since a time: a record may be in the log a little earlier, as clocks differ."""
+    earlier = Time(since.seconds - CLOCKS_APART_S) if isinstance(since, Time) else since
     try:
         return await resolve(log, topics.AI_FEEDBACK.name, earlier, Edge.LATEST, now=now, kept_s=kept_s)
     except NothingError:
@@ -98,36 +101,33 @@ async def _feedback(log: LogClient, since: When, now: float, kept_s: float | Non
 async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int, spans: Spans, now: float) -> int:
     """The time before which the live windows are taken as they are.
 
-    As many windows before the first one that is rebuilt are folded as a window is compared with; not those whose
-    records retention has begun to take.
+    A window is compared with a number of windows before it: these are folded, too, except those whose records retention
+    has begun to remove.
     """
     live = Changes(log, changelog, number)
     await live.read()
     closed_ms = Rows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
     wanted_ms = min(max(0, from_ms - spans.kept * spans.size_ms), closed_ms)
-    # Windows that are open are folded out of what is left: none of them may be taken for closed.
+    # Open windows are folded from the records that are left: none of them may be taken for closed.
     return max(wanted_ms, min(await whole_ms(log, number, spans, now), closed_ms))
 
 
 async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int:
-    """The start of the first window that has all its records in both topics; 0 where nothing is gone.
+    """The start of the first window that has all its records in both topics; 0 if no record is gone.
 
     Raises:
         LogError: the log cannot be read.
     """
     found_ms = 0
     for topic in INPUTS:
-        at = Partition(topic, number)
-        bounds = await log.bounds(at)
-        if bounds.start:
-            oldest = await log.read(at, bounds.start, limit=1)
-            oldest_ms = int((oldest[0].timestamp if oldest else now) * 1000)
-            found_ms = max(found_ms, _boundary(oldest_ms + spans.ahead_ms, spans.size_ms))
+        gone_ms = int(await gone_until_s(log, Partition(topic, number), now) * 1000)
+        if gone_ms:
+            found_ms = max(found_ms, _boundary(gone_ms + spans.ahead_ms, spans.size_ms))
     return found_ms
 
 
 async def _input(log: LogClient, at: Partition, start_ms: int, ahead_ms: int) -> Span:
-    """No record says a time that is later than its own by more than ``ahead_ms``, or it was not believed."""
+    """The span of an input: a record's own time is at most ``ahead_ms`` later than its time in the log, or ignored."""
     bounds = await log.bounds(at)
     start = bounds.start if not start_ms else await log.offset_at(at, (start_ms - ahead_ms) / 1000)
     return Span(at, min(max(start, bounds.start), bounds.end), bounds.end)

@@ -1,7 +1,6 @@
-"""One partition of the windows, rebuilt beside the live one: its rows, what they tell, and what is different."""
+"""Rebuilds one partition of the windows beside the live one: its rows, its insights, and the differences."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weir.events.insights import InsightRaised
@@ -13,53 +12,53 @@ from weir.insights.wording import event_id, withdrawn
 from weir.log.log import LogClient
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span, records
+from weir.ranges.progress import UNSEEN, Step
+from weir.ranges.spans import Span, each
 from weir.replay.rebuild import seeding
 from weir.replay.rebuild.history import History
 from weir.replay.rebuild.planning import Plan
 from weir.replay.rebuild.rescoring import Counted, Formula
 
-TURN = 500  # records between two turns of the event loop
-
 
 @dataclass(slots=True)
 class Rebuilt:
-    """A partition."""
+    """The result for one partition."""
 
     number: int
     rows: dict[bytes, bytes]
-    after: int  # offset of the rebuild that the live rows are of; -1 for none
-    insights: dict[str, tuple[str, Insight]]  # tenant and insight by event id: of the windows that were rebuilt
+    after: int  # offset of the rebuild that made the live rows; -1 for none
+    insights: dict[str, tuple[str, Insight]]  # tenant and insight by event id, of the rebuilt windows
     signals: Counted = field(default_factory=Counted)
     windows: int = 0
-    changed: int = 0  # windows whose figures are not those of the live table
-    more: list[str] = field(default_factory=list)  # event ids of insights that were not told
-    less: list[str] = field(default_factory=list)  # of insights that were told, and would not be
-    withdrawn: dict[str, tuple[str, Insight]] = field(default_factory=dict)  # ends of such, as far as they last
+    changed: int = 0  # windows whose figures differ from the live table
+    more: list[str] = field(default_factory=list)  # event ids of insights that were not published before
+    less: list[str] = field(default_factory=list)  # of insights that were published, and would not be now
+    # clearing events for those, as far as they last
+    withdrawn: dict[str, tuple[str, Insight]] = field(default_factory=dict)
 
 
 class Rebuilding:
     """Rebuilds partitions, one after the other.
 
     Args:
-        log: where the records are.
-        changelog: of the quality table.
-        formula: today's.
-        judging: how windows are folded and judged.
-        history: what ai-insights says.
+        log: the log with the records.
+        changelog: the changelog of the quality table.
+        formula: the present formula.
+        judging: the rules for folding and judging windows.
+        history: the insights that were published.
     """
 
     def __init__(self, log: LogClient, changelog: str, formula: Formula, judging: Judging, history: History) -> None:
         self._log, self._changelog, self._formula = log, changelog, formula
         self._judging, self._history = judging, history
 
-    async def partition(self, plan: Plan, number: int, advance: Callable[[int], None] = lambda _: None) -> Rebuilt:
+    async def partition(self, plan: Plan, number: int, step: Step = UNSEEN) -> Rebuilt:
         """Rebuild a partition up to the ends that the plan names.
 
         Args:
             plan: what to read.
-            number: of the partition.
-            advance: is told how many more records were folded.
+            number: the number of the partition.
+            step: receives the number of offsets that were folded.
 
         Raises:
             LogError: the log cannot be read.
@@ -79,15 +78,8 @@ class Rebuilding:
 
         since_ms = plan.since_ms[number]
         windows = await Folding.of(found.rows, number, self._judging, tell=note, since_ms=since_ms)
-        pending = 0
-        async for record in merged(self._log, plan.inputs(number)):
+        async for record in merged(self._log, plan.inputs(number), step=step):
             await windows.take(record, lambda measured: self._formula.rescored(measured, found.signals))
-            pending += 1
-            if pending == TURN:
-                advance(pending)
-                pending = 0
-                await asyncio.sleep(0)
-        advance(pending)
         self._compare(found, live.rows, plan.from_ms, windows.shard.watermark_ms)
         return found
 
@@ -113,17 +105,12 @@ class Rebuilding:
                     found.withdrawn[event_id(end)] = (tenant, end)
 
 
-async def read_feedback(
-    log: LogClient, spans: Sequence[Span], formula: Formula, advance: Callable[[int], None] = lambda _: None
-) -> None:
+async def read_feedback(log: LogClient, spans: Sequence[Span], formula: Formula, step: Step = UNSEEN) -> None:
     """Read feedback into a formula.
 
     Raises:
         LogError: the log cannot be read.
     """
     for span in spans:
-        async for page in records(log, span):
-            for record in page:
-                formula.add(record)
-            advance(len(page))
-            await asyncio.sleep(0)
+        async for record in each(log, span, step=step):
+            formula.add(record)

@@ -1,4 +1,4 @@
-"""What a rebuild of the windows has found, for people and for programs."""
+"""The report of a rebuild of the windows, as text and as JSON."""
 
 from dataclasses import dataclass, field
 
@@ -11,22 +11,22 @@ from weir.replay.rebuild.rescoring import Counted
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """One run, or one look at what it would do."""
+    """The report of a run, or of a dry run."""
 
-    run: str | None  # None: nothing was written
+    run: str | None  # None: the run wrote nothing
     from_ms: int
     signals: Counted = field(default_factory=Counted)
     windows: int = 0
     changed: int = 0
-    more: list[Json] = field(default_factory=list)  # insights that were not told, and are there now
-    less: list[Json] = field(default_factory=list)  # insights that were told, and are not there now
-    rows: int = 0  # of the feedback table that have other numbers now
+    more: list[Json] = field(default_factory=list)  # insights that were not published before, and are there now
+    less: list[Json] = field(default_factory=list)  # insights that were published, and are not there now
+    rows: int = 0  # rows of the feedback table that have other numbers now
     emitted_signals: int = 0
     emitted_insights: int = 0
     taken: list[int] = field(default_factory=list)  # partitions that were done before the run was resumed
 
     def add(self, found: Rebuilt, told: dict[str, tuple[str, Insight]]) -> None:
-        """Add a partition; ``told`` are the insights that stand in the log."""
+        """Add a partition; ``told`` are the insights that are in the log."""
         self.signals.add(found.signals)
         self.windows += found.windows
         self.changed += found.changed
@@ -34,7 +34,7 @@ class Report:
         self.less += [_line(*told[name]) for name in found.less]
 
     def as_json(self) -> Json:
-        """All of it."""
+        """The whole report as JSON."""
         return {
             "object": "replay.feedback",
             "run": self.run,
@@ -48,7 +48,7 @@ class Report:
         }
 
     def as_text(self) -> str:
-        """The same in some lines."""
+        """The report as a few lines of text."""
         signals = self.signals.as_json()
         counts = f"{signals['changed']} with other numbers, {signals['unknown']} without their feedback"
         before, after = _number(signals["mean_score_before"]), _number(signals["mean_score_after"])
@@ -59,7 +59,7 @@ class Report:
             f"score     mean {before} before, {after} now",
             f"feedback  {self.rows} rows with other numbers",
             f"windows   {self.windows} rebuilt, {self.changed} with other figures",
-            f"insights  {len(self.more)} that were not told, {len(self.less)} that were told and are none",
+            f"insights  {len(self.more)} new, {len(self.less)} that do not hold any more",
             *(f"  + {_text(one)}" for one in self.more),
             *(f"  - {_text(one)}" for one in self.less),
             f"emitted   {self.emitted_signals} signals, {self.emitted_insights} insights",
@@ -71,8 +71,8 @@ class Report:
 
 def _line(tenant: str, insight: Insight) -> Json:
     names = ("insight_id", "insight_type", "model", "value", "threshold", "window_start", "window_end")
-    told = insight.model_dump(mode="json", include=set(names))
-    return {"event": "raised" if isinstance(insight, InsightRaised) else "cleared", "tenant": tenant, **told}
+    fields = insight.model_dump(mode="json", include=set(names))
+    return {"event": "raised" if isinstance(insight, InsightRaised) else "cleared", "tenant": tenant, **fields}
 
 
 def _text(one: Json) -> str:

@@ -1,43 +1,41 @@
-"""What feedback is worth by today's formula: the numbers of each piece, and signals with these at their place."""
+"""Scores feedback with the present formula: the numbers of each piece, and signals with these numbers."""
 
 import hashlib
-import itertools
 from dataclasses import dataclass, replace
 
 from weir import envelope
 from weir.envelope import Json, MalformedRecordError
 from weir.errors import InvalidRequestError
 from weir.events.catalogue import data_of
-from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
+from weir.events.feedback import FeedbackSubmitted
 from weir.events.signals import SignalRecorded
-from weir.feedback import joining, pieces, rules, scores
+from weir.feedback import joining, pieces, rules
 from weir.feedback.joining import Worth
-from weir.feedback.scores import Said
 from weir.insights.reading import Measured
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
 from weir.settings import Settings
 
-KEY_BYTES = 16  # of a piece of feedback: no two in all the world are taken for one
+KEY_BYTES = 16  # of a piece of feedback: enough that no two share a key
 
 
 @dataclass(slots=True)
 class Counted:
-    """What became of signals."""
+    """Counts of rescored signals."""
 
     seen: int = 0
     changed: int = 0
-    unknown: int = 0  # their feedback is not in the log any more: they keep their numbers
+    unknown: int = 0  # signals whose feedback is not in the log any more: they keep their numbers
     old: float = 0.0  # sums of scores
     new: float = 0.0
 
     def add(self, other: "Counted") -> None:
-        """Count what the other has counted as well."""
+        """Add the counts of another instance."""
         self.seen, self.changed = self.seen + other.seen, self.changed + other.changed
         self.unknown, self.old, self.new = self.unknown + other.unknown, self.old + other.old, self.new + other.new
 
     def as_json(self) -> Json:
-        """With means in the place of sums."""
+        """The counts as JSON, with means instead of sums."""
         mean = {name: round(total / self.seen, 6) if self.seen else None for name, total in self._sums()}
         return {"seen": self.seen, "changed": self.changed, "unknown": self.unknown, **mean}
 
@@ -50,52 +48,52 @@ class Formula:
 
     Args:
         settings: limits of what counts as feedback.
-        partitions: of ai-feedback-events.
-        from_ms: what was given before keeps its numbers; milliseconds since the epoch.
+        partitions: the number of partitions of ai-feedback-events.
+        from_ms: feedback given before keeps its numbers; milliseconds since the epoch.
     """
 
     def __init__(self, settings: Settings, partitions: int, from_ms: int) -> None:
         self._settings, self._partitions, self.from_ms = settings, partitions, from_ms
         self._worth: dict[bytes, Worth] = {}
-        self._same: dict[Worth, Worth] = {}  # most are alike
+        self._same: dict[Worth, Worth] = {}  # most are equal
 
     def add(self, record: Record) -> None:
         """Take one record of ai-feedback-events; the first one of a piece counts, as it did for its agent."""
         try:
-            told = envelope.decode(record.value)
-            if told.event_type != FeedbackSubmitted.EVENT_TYPE:
+            event = envelope.decode(record.value)
+            if event.event_type != FeedbackSubmitted.EVENT_TYPE:
                 return
-            data = data_of(told, FeedbackSubmitted)
+            data = data_of(event, FeedbackSubmitted)
             if partition_for(data.uid.encode(), self._partitions) != record.partition:
-                return  # it was moved to the right one
+                return  # it was moved to the right partition
             rules.check(data, self._settings)
         except (MalformedRecordError, InvalidRequestError):
             return  # a dead letter
         piece = pieces.piece_of(
             data,
-            feedback_id=told.event_id,
-            tenant=told.tenant_id,
+            feedback_id=event.event_id,
+            tenant=event.tenant_id,
             given_at="",
             received_at="",
             offset=record.offset,
             edit_distance=joining.edit_distance(data),
         )
         worth = joining.worth_of(piece)
-        self._worth.setdefault(_key(told.tenant_id, data.uid, told.event_id), self._same.setdefault(worth, worth))
+        self._worth.setdefault(_key(event.tenant_id, data.uid, event.event_id), self._same.setdefault(worth, worth))
 
     def worth(self, tenant: str, uid: str, feedback_id: str) -> Worth | None:
-        """What a piece is worth; None where it is not in the log."""
+        """The numbers of a piece; None if it is not in the log."""
         return self._worth.get(_key(tenant, uid, feedback_id))
 
     def today(self, measured: Measured) -> Worth | None:
-        """What a signal is worth today; None where it keeps its numbers, and for anything else."""
+        """The present numbers of a signal; None if it keeps its own, and for any other event."""
         data = measured.data
         if not isinstance(data, SignalRecorded) or measured.at_ms < self.from_ms:
             return None
         return self.worth(measured.name.partition(":")[0], data.uid, data.feedback_id)
 
     def rescored(self, measured: Measured, counted: Counted | None = None) -> Measured:
-        """A signal with the numbers of today; anything else as it is."""
+        """A signal with its present numbers; any other event unchanged."""
         data = measured.data
         if not isinstance(data, SignalRecorded) or measured.at_ms < self.from_ms:
             return measured
@@ -113,15 +111,3 @@ class Formula:
 
 def _key(tenant: str, uid: str, feedback_id: str) -> bytes:
     return hashlib.blake2b(repr((tenant, uid, feedback_id)).encode(), digest_size=KEY_BYTES).digest()
-
-
-def fingerprint(*more: object) -> str:
-    """A digest of the formula, and of what else decides: whoever goes on with a run must have the same.
-
-    Args:
-        more: whose ``repr`` tells all of it.
-    """
-    said = itertools.product(FeedbackType, FeedbackSource, (None, 1, 2, 3, 4, 5), (None, 0.0, 0.3, 1.0))
-    worth = [scores.score_of(Said(*one)) for one in said]
-    told = repr((worth, sorted(scores.WEIGHTS.items()), more))
-    return hashlib.blake2b(told.encode(), digest_size=KEY_BYTES).hexdigest()

@@ -1,6 +1,6 @@
-"""What a rebuild takes from the live table: the windows that end before it, and what was wrong then.
+"""Takes the start of a rebuild from the live table: the windows that end before it, and the breaches of that time.
 
-Where the log still has everything, there is nothing to begin with, and no need of it.
+If the log still has all records, there is no start to take, and no need of one.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from weir.insights.shard import Closing, Insight
 def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes, bytes]:
     """The rows of a partition as they were when all windows that end by a time were closed, and none after it.
 
-    What was wrong then is what is wrong now or is over, if it was raised before and cleared after.
+    A breach at that time is one that lasts now or has cleared, if it was raised before and cleared after.
 
     Args:
         live: the rows of the partition.
-        number: of the partition.
-        since_ms: the time, milliseconds since the epoch; 0 for nothing at all.
+        number: the number of the partition.
+        since_ms: the time, milliseconds since the epoch; 0 for no rows at all.
     """
     table: dict[bytes, bytes] = {}
     if since_ms:
@@ -45,24 +45,24 @@ def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
     if past:
         then.put_over(name, past)
     if kept or active or past:
-        # Where the windows are gone, what is wrong was so in the last one before.
+        # Where the windows are gone, the breaches are taken to be those of the last window before.
         judged_ms = kept[-1].end_ms if kept else min(since_ms, model.judged_until_ms)
         then.put_model(name, ModelRow(judged_until_ms=judged_ms, kept=kept, active=active))
 
 
 def as_it_was(now: Rows, then: Rows, closing: Closing) -> tuple[Insight, ...]:
-    """What was wrong in a window that is not rebuilt; it gets the figures that it has in the live table.
+    """The breaches in a window that is not rebuilt; the window gets its figures of the live table.
 
-    Folded with the numbers of the log, it may look other than it does by an earlier rebuild, and later windows are
-    compared with it. Where the live table has dropped the window, there are only these numbers.
+    Folded with the log's numbers, it may differ from an earlier rebuild's window, and later windows are compared with
+    it. If the live table has dropped the window, there are only the log's numbers.
 
     Args:
         now: the live rows.
-        then: those that are folded.
+        then: the rows of the rebuild.
         closing: the window; its row is changed.
     """
     if closing.row is None:
-        return closing.insights  # nothing came, whatever the formula
+        return closing.insights  # there are no records, whatever the formula
     name, start_ms = closing.span.name, closing.span.start_ms
     live = now.window(closing.span)
     if live is not None and live.closed:

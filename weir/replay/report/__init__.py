@@ -1,1 +1,1 @@
-"""What came of a replay: pair by pair and in total, for terminals, programs and people."""
+"""The results of a replay: pair by pair and in total, for terminals, programs and people."""

@@ -1,4 +1,4 @@
-"""Small charts of a report as inline SVG. Their colours are the style sheet's, which makes them light or dark."""
+"""Small charts of a report as inline SVG. Their colours come from the style sheet, so they are light or dark."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from weir.replay.report.judging import COMPLETED, Judged
 from weir.replay.report.report import Report
 
 BINS: Final = 20  # of similarity
-POINTS_MAX: Final = 1_500  # more are one blot, and make the page slow
+POINTS_MAX: Final = 1_500  # more would be one blot, and make the page slow
 
 _WIDTH, _HEIGHT = 380, 300  # of a chart, in its own units; the page scales it
 _LEFT, _RIGHT, _TOP, _BOTTOM = 68, 362, 14, 254  # of the area within its axes
 
 
 class _Axis(NamedTuple):
-    """From values to places."""
+    """Maps values to places on an axis."""
 
     least: float
     most: float
@@ -27,12 +27,12 @@ class _Axis(NamedTuple):
     end: float
 
     def place(self, value: float) -> float:
-        """In the chart's units."""
+        """The place of a value, in the chart's units."""
         return self.begin + (value - self.least) / (self.most - self.least) * (self.end - self.begin)
 
 
 def similarity_histogram(report: Report) -> str:
-    """How many pairs are how much alike."""
+    """A histogram of the pairs by similarity."""
     values = [each.similarity for each in report.requests if each.similarity is not None]
     if not values:
         return _nothing("No two answers to compare")
@@ -62,14 +62,12 @@ def similarity_histogram(report: Report) -> str:
 
 
 def latency_scatter(report: Report) -> str:
-    """Each pair: how long the original took, and how long its replay; on logarithmic axes."""
+    """A point for each pair: the latency of the original and of its replay, on logarithmic axes."""
     points = latencies(report)
     if not points:
         return _nothing("No two answers with a latency")
     shown = points[:: one_of(len(points))]
-    values = [
-        max(value, 1.0) for _, then, now in points for value in (then, now)
-    ]  # a logarithm needs more than nothing
+    values = [max(value, 1.0) for _, then, now in points for value in (then, now)]  # a logarithm needs a positive value
     ticks = _log_ticks(min(values), max(values))
     across = _Axis(math.log(ticks[0]), math.log(ticks[-1]), _LEFT, _RIGHT)
     up = _Axis(across.least, across.most, _BOTTOM, _TOP)
@@ -93,7 +91,7 @@ def latency_scatter(report: Report) -> str:
 
 
 def one_of(points: int) -> int:
-    """One of so many points is drawn."""
+    """The n for which one in n points is drawn."""
     return math.ceil(points / POINTS_MAX)
 
 
@@ -108,7 +106,7 @@ def latencies(report: Report) -> list[tuple[int, float, float]]:
 
 
 def interval_bar(each: Judged) -> str:
-    """The interval of the median difference beside nothing; empty where there is none."""
+    """The interval of the median difference on an axis with zero; empty if there is none."""
     if each.low is None or each.high is None or each.difference is None:
         return ""
     reach = max(abs(each.low), abs(each.high)) * 1.15 or 1.0
@@ -147,7 +145,7 @@ def _text(x: float, y: float, text: str, kind: str = "tick") -> str:
 
 
 def _level(y: float, text: str) -> str:
-    """A line of the grid, with its value at the left."""
+    """A line of the grid, with its value on the left."""
     line = f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
     return line + _text(_LEFT - 7, y + 4, text, "tick end")
 
@@ -168,7 +166,7 @@ def _log_ticks(least: float, most: float) -> list[float]:
 
 
 def _few(ticks: Sequence[float]) -> Sequence[float]:
-    """As many as have room for their labels."""
+    """As many ticks as have room for their labels."""
     return ticks if len(ticks) <= 9 else [tick for tick in ticks if f"{tick:e}".startswith("1")]
 
 

@@ -1,4 +1,4 @@
-"""An original beside its replay: the figures of both, as they travel from the replay to its report."""
+"""An original beside its replay: the figures of both, as the run publishes them for its report."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,10 +9,10 @@ from weir.envelope import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one request went."""
+    """The result of one request."""
 
     model: str
-    status: str  # completed, failed, cancelled, expired; "running" where it had not ended
+    status: str  # completed, failed, cancelled, expired; "running" if it had not ended
     finish_reason: str | None = None
     error_code: str | None = None
     attempts: int = 0  # LLM calls
@@ -33,13 +33,13 @@ class Compared:
     tenant: str
     original: Outcome
     replay: Outcome
-    similarity: float | None  # ROUGE-L F1 of the two texts, 0 to 1; None where one of them completed with no text
-    identical: bool  # the two texts, to the character
-    original_text: str | None = None  # only where texts were asked for
+    similarity: float | None  # ROUGE-L F1 of the two texts, 0 to 1; None if one of them completed without text
+    identical: bool  # whether the two texts are the same, to the character
+    original_text: str | None = None  # only if texts were asked for
     replay_text: str | None = None
 
     def as_json(self) -> Json:
-        """As ``compared_from`` reads it."""
+        """The pair as JSON, for ``compared_from``."""
         return asdict(self)
 
 
@@ -47,9 +47,9 @@ _COMPARED = TypeAdapter(Compared)
 
 
 def compared_from(json: Json) -> Compared:
-    """What ``as_json`` gave; fields that are not known, of a later version, are left out.
+    """The pair that ``as_json`` was called on; unknown fields, of a later version, are left out.
 
     Raises:
-        ValueError: a field is missing, or is not what it should be; the message names it.
+        ValueError: a field is missing or malformed; the message names it.
     """
     return _COMPARED.validate_python(json)

@@ -1,4 +1,4 @@
-"""Figures of a report in words, the same on a terminal and on a page."""
+"""Formats the figures of a report, the same on a terminal and on a page."""
 
 import math
 from typing import Final, NamedTuple
@@ -7,8 +7,8 @@ from weir.envelope import seconds_of, utc_iso
 from weir.replay.report.judging import COMPLETED, FAILED, PAIRS_MIN, Judged, JudgedErrors
 from weir.replay.report.report import Report, Times
 
-NONE: Final = "-"  # where nothing is known
-NAMED_MAX: Final = 3  # models; more are counted
+NONE: Final = "-"  # for an unknown value
+NAMED_MAX: Final = 3  # models; more are only counted
 MINUS: Final = "\N{MINUS SIGN}"
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
@@ -28,7 +28,7 @@ def signed(value: float | None, unit: str) -> str:
 
 
 def share(value: float | None) -> str:
-    """0 to 1 as ``12.5 %``."""
+    """A share from 0 to 1 as ``12.5 %``."""
     return NONE if value is None else f"{100 * value:.1f} %"
 
 
@@ -38,7 +38,7 @@ def likeness(value: float | None) -> str:
 
 
 def change(ratio: float | None) -> str:
-    """What became of the original's: ``-21.0 %``, or ``x3.2`` from twice as much on."""
+    """The change from the original's: ``-21.0 %``, or ``x3.2`` from twice as much on."""
     if ratio is None:
         return NONE
     if ratio >= 2:
@@ -48,14 +48,14 @@ def change(ratio: float | None) -> str:
 
 
 def interval(each: Judged) -> str:
-    """The interval that holds the median difference, or what is missing for one."""
+    """The interval that holds the median difference, or how many pairs it needs."""
     if each.low is None or each.high is None:
         return f"needs {PAIRS_MIN} pairs"
     return f"{signed(each.low, each.measure.unit)} … {signed(each.high, each.measure.unit)}"
 
 
 def probability(errors: JudgedErrors) -> str:
-    """The p-value, or what is missing for one that could be small."""
+    """The p-value, or how many pairs it needs to be possibly small."""
     differ = errors.only_original + errors.only_replay
     if differ < PAIRS_MIN:
         return f"needs {PAIRS_MIN} that differ"
@@ -63,19 +63,19 @@ def probability(errors: JudgedErrors) -> str:
 
 
 def span(report: Report) -> str:
-    """Of which time the originals are."""
+    """The time range of the originals."""
     begin, end = report.facts.from_time, report.facts.to_time
     return f"{_when(begin) if begin else 'the beginning'} to {_when(end) if end else 'the end'}"
 
 
 def replayed(report: Report) -> str:
-    """When they were sent again."""
+    """The time range in which they were sent again."""
     end = report.facts.ended_at
     return f"{_when(report.facts.started_at)} to {_when(end) if end else 'now'}"
 
 
 def models(report: Report) -> str:
-    """What answered, then and now: ``a, b → c``, or how many, where that would be a list."""
+    """The models of both sides: ``a, b → c``, or their number, if the list would be long."""
     before = {each.original.model for each in report.requests} or {NONE}
     after = {each.replay.model for each in report.requests} or {report.facts.model or NONE}
     if before == after and len(before) > NAMED_MAX:
@@ -88,7 +88,7 @@ def _named(models: set[str]) -> str:
 
 
 def similarity(report: Report) -> str:
-    """How alike the texts are, in a sentence."""
+    """The similarity of the texts, in a sentence."""
     alike = report.likenesses
     figures = f"{likeness(alike.mean)} in the mean, {likeness(alike.p10)} at p10"
     return f"Similarity (ROUGE-L): {figures}; {alike.identical:,} of {alike.pairs:,} texts are identical"
@@ -118,7 +118,7 @@ def totals(report: Report) -> list[Row]:
 
 
 def statuses(report: Report) -> list[str]:
-    """Those that occur on either side, good ones first."""
+    """The statuses that occur on either side, good ones first."""
     found = {*report.original.statuses, *report.replay.statuses}
     return [*(status for status in _STATUSES if status in found), *sorted(found - {*_STATUSES})]
 
@@ -143,7 +143,7 @@ def _without(report: Report, name: str) -> str:
 
 
 def _when(time: str) -> str:
-    """As ``2026-01-31 12:00:00 UTC``; as it was given where it is no time."""
+    """A time as ``2026-01-31 12:00:00 UTC``; unchanged if it is not a time."""
     seconds = seconds_of(time)
     return time if seconds is None else f"{utc_iso(seconds)[:19].replace('T', ' ')} UTC"
 
@@ -155,7 +155,7 @@ def _ms(value: float) -> str:
 
 
 def _usd(value: float) -> str:
-    """Cents of what is some dollars, and two digits of what is less than a cent."""
+    """Cents for an amount of some dollars, and two digits for less than a cent."""
     digits = 2 if value >= 1 or value == 0 else max(2, 1 - math.floor(math.log10(value)))
     return f"${value:,.{digits}f}"
 

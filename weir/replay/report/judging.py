@@ -1,7 +1,7 @@
-"""Whether a replay went another way than its original, pair by pair, and how sure that is.
+"""Judges whether a replay differs from its original, pair by pair, and how certain that is.
 
-Nothing is assumed of how times, costs or lengths are distributed: they have long tails, and a t-test would follow the
-few longest. Each verdict stands for itself: of twenty that are told where nothing differs, one will be wrong.
+No distribution of times, costs or lengths is assumed: they have long tails, and a t-test would follow the few longest.
+Each verdict stands for itself: of twenty verdicts without a true difference, one will be wrong.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Final
 from weir.replay.report.comparison import Compared, Outcome
 
 ALPHA: Final = 0.05  # intervals hold the true median in 95 of 100 cases
-PAIRS_MIN: Final = 6  # with five, even the span from the least to the greatest holds it in 94 % only: 1 - 2 / 2**5
+PAIRS_MIN: Final = 6  # with five, even the interval from the least to the greatest holds it in 94 % only: 1 - 2 / 2**5
 UNCLEAR: Final = "no clear difference"
 
 COMPLETED, FAILED = "completed", "failed"
@@ -21,17 +21,17 @@ COMPLETED, FAILED = "completed", "failed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A figure of an answer that a replay is judged by."""
+    """A figure of an answer by which a replay is judged."""
 
     name: str  # the field of Outcome
     title: str
     unit: str  # ms, USD, tokens
-    total: bool  # whether one looks at the sum over all requests; at the median otherwise
-    less: str  # the verdict where the replay has less
+    total: bool  # whether the sum over all requests is shown; otherwise the median
+    less: str  # the verdict if the replay has less
     more: str
 
     def of(self, outcome: Outcome) -> float | None:
-        """The figure; None where it is not known."""
+        """The figure of an outcome; None if it is not known."""
         value: float | None = getattr(outcome, self.name)
         return value
 
@@ -50,34 +50,34 @@ class Judged:
 
     measure: Measure
     pairs: int
-    original: float | None  # its median or total; None where there are no pairs
+    original: float | None  # its median or total; None without pairs
     replay: float | None
     difference: float | None  # the median of replay less original
-    low: float | None  # the interval that holds that median; None where there are too few pairs
+    low: float | None  # the interval that holds that median; None with too few pairs
     high: float | None
     verdict: str
 
     @property
     def ratio(self) -> float | None:
-        """The replay's by the original's."""
+        """The replay's value divided by the original's."""
         return self.replay / self.original if self.original and self.replay is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedErrors:
-    """Failures, over the pairs that the model ended both of: cancelled and expired ones are no errors of its."""
+    """Failures, over the pairs that the model ended both of: cancelled and expired requests are not its errors."""
 
     pairs: int
     original: int  # failed originals
     replay: int  # failed replays
-    only_original: int  # failed, while the other completed
+    only_original: int  # failed, while the other side completed
     only_replay: int
-    p: float  # how probable it is that these two are at least so far apart where nothing differs
+    p: float  # the probability that these two differ at least so much without a true difference
     verdict: str
 
 
 def judged(measure: Measure, compared: Sequence[Compared]) -> Judged:
-    """A measure of all pairs."""
+    """Judge one measure over all pairs."""
     both = [(measure.of(each.original), measure.of(each.replay)) for each in compared if _both_completed(each)]
     pairs = [(left, right) for left, right in both if left is not None and right is not None]
     differences = sorted(right - left for left, right in pairs)
@@ -96,14 +96,14 @@ def judged(measure: Measure, compared: Sequence[Compared]) -> Judged:
 
 
 def _agree(measure: Measure, pairs: Sequence[tuple[float, float]], differences: Sequence[float]) -> bool:
-    """Whether a total went where most of its pairs went: a few long answers may outweigh many short ones."""
+    """Whether a total changed as most of its pairs did: a few long answers may outweigh many short ones."""
     if not measure.total or not pairs:
         return True
     return (math.fsum(right for _, right in pairs) - math.fsum(left for left, _ in pairs)) * median(differences) >= 0
 
 
 def judged_errors(compared: Sequence[Compared]) -> JudgedErrors:
-    """The failures of all pairs, by McNemar's exact test."""
+    """Judge the failures of all pairs, by McNemar's exact test."""
     ends = [(each.original.status, each.replay.status) for each in compared]
     pairs = [pair for pair in ends if {*pair} <= {COMPLETED, FAILED}]
     only_original, only_replay = pairs.count((FAILED, COMPLETED)), pairs.count((COMPLETED, FAILED))
@@ -122,7 +122,7 @@ def judged_errors(compared: Sequence[Compared]) -> JudgedErrors:
 
 
 def median_interval(ordered: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % confidence interval of the median of what these are a sample of; None of fewer than ``PAIRS_MIN``.
+    """The 95 % confidence interval of the median that these are a sample of; None for fewer than ``PAIRS_MIN``.
 
     It goes from the k-th least to the k-th greatest. The median lies below the k-th least where fewer than k of n are
     below the median, as likely as fewer than k heads in n throws of a coin; k is the greatest that keeps this within
@@ -141,7 +141,7 @@ def median_interval(ordered: Sequence[float]) -> tuple[float, float] | None:
 def mcnemar(one: int, other: int) -> float:
     """The exact p-value, two-sided, of so many pairs that differ one way and so many that differ the other way.
 
-    Where nothing differs, a pair falls to either side like a coin (McNemar 1947, "Note on the sampling error of the
+    Without a true difference, a pair falls to either side like a coin (McNemar 1947, "Note on the sampling error of the
     difference between correlated proportions", Psychometrika 12). With fewer than ``PAIRS_MIN`` pairs that differ it
     cannot fall below 5 %.
     """
@@ -150,7 +150,7 @@ def mcnemar(one: int, other: int) -> float:
 
 
 def _heads(throws: int) -> Iterator[float]:
-    """How probable 0, 1, 2, … heads are. By logarithms: 2**-throws is no float where there are many."""
+    """The probability of 0, 1, 2, … heads. By logarithms: 2**-throws is too small for a float with many throws."""
     for heads in range(throws + 1):
         ways = math.lgamma(throws + 1) - math.lgamma(heads + 1) - math.lgamma(throws - heads + 1)
         yield math.exp(ways - throws * math.log(2))
@@ -163,5 +163,5 @@ def _verdict(interval: tuple[float, float] | None, measure: Measure) -> str:
 
 
 def _both_completed(each: Compared) -> bool:
-    """How long it took to fail, or until somebody gave up, says little of a model."""
+    """Whether both completed: the time until a failure, or until a client gave up, says little about a model."""
     return each.original.status == each.replay.status == COMPLETED

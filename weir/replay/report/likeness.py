@@ -1,4 +1,4 @@
-"""How much of one text is in another, in the same order: ROUGE-L.
+"""ROUGE-L: how much of one text is in another, in the same order.
 
 That is the F1 of the longest common subsequence of words (Lin 2004, "ROUGE: A Package for Automatic Evaluation of
 Summaries", https://aclanthology.org/W04-1013/). It knows no synonyms: two good answers in other words are unlike.
@@ -12,8 +12,8 @@ from typing import Final
 from rapidfuzz.distance import LCSseq
 
 WORDS_MAX: Final = 4_000
-"""Of each text, from its beginning: some 5,000 tokens, more than nearly all answers have. Two texts of so many take
-three milliseconds, in which nothing else runs, and the time grows with the product of their lengths."""
+"""The most words of each text, from its beginning: some 5,000 tokens, more than nearly all answers have. Two such texts
+take three milliseconds, which block the event loop, and the time grows with the product of their lengths."""
 
 _UNSPACED = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -30,9 +30,9 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^{_BETWEEN}{_UNSPACED}]+")
 
 
 def likeness(original: str, replay: str) -> float:
-    """0: no word in common; 1: the same words in the same order. Case, blanks and punctuation do not count.
+    """The similarity. 0: no word in common; 1: the same words in order. Case, blanks and punctuation do not count.
 
-    Texts without any word are alike where they are the same.
+    Texts without any word are alike if they are the same.
     """
     left, right = words(original), words(replay)
     if not left and not right:
@@ -41,10 +41,10 @@ def likeness(original: str, replay: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """The first ``WORDS_MAX`` words.
+    """The first ``WORDS_MAX`` words of a text.
 
-    What stands between blanks and punctuation is a word, whatever it is made of: letters with their marks, digits,
-    emoji. Scripts that are written without blanks between words (Chinese, Japanese, Thai, …) give a word per character.
+    A run between blanks and punctuation is a word, whatever its characters: letters with their marks, digits, emoji.
+    Scripts that are written without blanks between words (Chinese, Japanese, Thai, …) give a word per character.
     """
     folded = unicodedata.normalize("NFC", text).casefold()
     return [match.group() for match in islice(_WORD.finditer(folded), WORDS_MAX)]

@@ -1,7 +1,7 @@
-"""A report as one HTML page that needs nothing else: it opens from a disk, without a network, and loads nothing.
+"""Renders a report as one self-contained HTML page: it opens from a disk, without a network, and loads nothing.
 
-What comes from the data is text, never markup: Python escapes it, and the script only sets text. Should that ever fail,
-the page's policy still forbids every script and style but its own two, which it knows by their hashes.
+Text from the data is never markup: Python escapes it, and the script only sets text. Should that ever fail, the page's
+policy still forbids every script and style but its own two, which it identifies by their hashes.
 """
 
 import base64
@@ -31,7 +31,7 @@ _UNSAFE: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def page(report: Report) -> str:
-    """The page, as UTF-8 text. Texts of answers are in it where the pairs hold them."""
+    """The page, as UTF-8 text. It holds the texts of answers if the pairs hold them."""
     facts = report.facts
     return _TEMPLATE.substitute(
         policy=_policy(),
@@ -120,7 +120,7 @@ def _values(then: str, now: str, change: str = "") -> str:
 
 
 def _frame(title: str, verdict: str, markup: str, *remarks: str) -> str:
-    """A card: ``markup`` is what is shown, as HTML."""
+    """A card around ``markup``, which is HTML."""
     kind = "good" if verdict in _GOOD else "bad" if verdict in _BAD else "same" if verdict == UNCLEAR else "other"
     lines = "".join(f"<span>{escape(remark)}</span>" for remark in remarks)
     return (
@@ -185,7 +185,7 @@ def _totals(report: Report) -> str:
 
 
 def _data(report: Report) -> str:
-    """The rows for the script, as arrays, which are half as long as objects; in the order that page.js names."""
+    """The rows for the script, as arrays, which are half as long as objects; in the order of page.js."""
     return orjson.dumps([_row(each) for each in report.requests]).decode().translate(_UNSAFE)
 
 

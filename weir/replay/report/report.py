@@ -1,4 +1,4 @@
-"""What came of a replay: totals of both sides, what of them is a clear difference, and every pair."""
+"""The results of a replay: totals of both sides, the clear differences, and every pair."""
 
 import math
 from collections import Counter
@@ -13,27 +13,27 @@ from weir.replay.report.judging import COMPLETED, FAILED, MEASURES, Judged, Judg
 
 T = TypeVar("T")
 
-VERSION: Final = 2  # of the JSON; a field that changes its meaning makes it one more, a new field does not
+VERSION: Final = 2  # of the JSON; a field with a new meaning raises it, a new field does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What was to be replayed, and how far it came."""
+    """The plan of a run, and how far it has come."""
 
     run_id: str
-    model: str | None  # that was asked for; None: each request's own
+    model: str | None  # the model for all requests; None: each request's own
     from_time: str | None  # ISO 8601, of the originals; None: from the log's beginning
     to_time: str | None  # ISO 8601; None: to its end
     started_at: str  # ISO 8601
     ended_at: str | None  # None while it runs
-    selected: int  # requests that were to be replayed
+    selected: int  # requests that the run replays
     status: str  # completed, interrupted, running
-    parameters: Json = field(default_factory=dict)  # what else the run was started with
+    parameters: Json = field(default_factory=dict)  # the other parameters of the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """How long things took, of completed requests, in milliseconds."""
+    """Times of completed requests, in milliseconds."""
 
     count: int
     p50: float
@@ -43,11 +43,11 @@ class Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """One side of all pairs."""
+    """The totals of one side of all pairs."""
 
     statuses: Mapping[str, int]  # status → requests
-    error_rate: float | None  # failed ones among those completed or failed; None where there are none
-    latency_ms: Times | None  # None where none is known
+    error_rate: float | None  # failed ones among those completed or failed; None if there are none
+    latency_ms: Times | None  # None if none is known
     ttft_ms: Times | None
     input_tokens: int | None  # this and the next two: over the pairs where both sides are known; None without any
     output_tokens: int | None
@@ -56,17 +56,17 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likenesses:
-    """How alike the texts are."""
+    """The similarity of the texts."""
 
-    pairs: int  # whose similarity is known
-    identical: int  # of those
+    pairs: int  # pairs whose similarity is known
+    identical: int  # pairs with the same text
     mean: float | None  # 0 to 1
-    p10: float | None  # one in ten is less alike than this
+    p10: float | None  # one pair in ten is less alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What came of a replay."""
+    """The results of a replay."""
 
     facts: RunFacts
     requests: tuple[Compared, ...]  # by the uid of the original
@@ -79,18 +79,17 @@ class Report:
     errors: JudgedErrors
 
     def as_json(self, *, rows: bool = True) -> Json:
-        """As JSON, the same for the same pairs in whatever order they came.
+        """The report as JSON, the same for the same pairs in any order.
 
-        - ``version``, and ``run``: the fields of ``RunFacts``
-        - ``compared``: pairs; ``unknown``: pairs that are left out of a total, by its name
-        - ``original``, ``replay``: the fields of ``Totals``; times in ms, shares 0 to 1, null where nothing is known
-        - ``statuses``: for each way that pairs ended, ``original``, ``replay`` and ``pairs``
-        - ``similarity``: the fields of ``Likenesses``
-        - ``judged``: by measure, ``unit``, ``of`` (what ``original`` and ``replay`` are: the median or the total),
+        - ``version``, and ``run``: the fields of ``RunFacts`` - ``compared``: pairs; ``unknown``: pairs that are left
+        out of a total, by its name - ``original``, ``replay``: the fields of ``Totals``; times in ms, shares 0 to 1,
+        null for an unknown value - ``statuses``: for each way that pairs ended, ``original``, ``replay`` and ``pairs``
+        - ``similarity``: the fields of ``Likenesses`` - ``judged``: by measure, ``unit``, ``of`` (whether ``original``
+        and ``replay`` are the median or the total),
           ``pairs``, ``original``, ``replay``, ``ratio``, the median ``difference`` with its 95 % interval from ``low``
           to ``high``, and the ``verdict``
-        - ``errors``: the fields of ``JudgedErrors``
-        - ``requests``, where ``rows`` are asked for: each pair, as ``compared_from`` reads it
+        - ``errors``: the fields of ``JudgedErrors`` - ``requests``, if ``rows``: each pair, as ``compared_from`` reads
+        it
         """
         made: Json = {
             "version": VERSION,

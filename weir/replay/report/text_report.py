@@ -1,4 +1,4 @@
-"""A report as plain text for a terminal, no wider than ``WIDTH``: what is clear first, then the worst requests."""
+"""Formats a report as plain text, no wider than ``WIDTH``: clear differences first, then the worst pairs."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _Table = list[list[str]]
 
 
 def text_report(report: Report, worst: int = WORST) -> str:
-    """All of it, with so many of the requests that ended otherwise, and of those whose answers are least similar."""
+    """The whole text, with ``worst`` of the requests that ended differently, and of the least similar answers."""
     parts = [_head(report), _verdicts(report), _totals(report), _lines(figures.similarity(report))]
     parts += [_ended_otherwise(report, worst), _least_similar(report, worst)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -51,7 +51,7 @@ def _totals(report: Report) -> str:
 
 
 def _ended_otherwise(report: Report, worst: int) -> str:
-    """Those that went well before come first."""
+    """The requests that ended differently; those that completed before come first."""
     found = [each for each in report.requests if each.original.status != each.replay.status]
     found.sort(key=lambda each: each.original.status != COMPLETED)
     rows = [[each.replay_of, each.uid, _end(each.original), _end(each.replay)] for each in found[:worst]]
@@ -90,7 +90,7 @@ def _listed(title: str, count: int, head: list[str], rows: _Table, left: Sequenc
 
 
 def _table(rows: _Table, left: Sequence[int]) -> str:
-    """Even columns; the cells of those that are ``left`` stand at their left."""
+    """Aligned columns; the cells in columns of ``left`` are aligned left."""
     rows = [[_cut(cell, WIDTH // 3) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return _lines(*("  ".join(_placed(row, widths, left)) for row in rows))
@@ -109,7 +109,7 @@ def _lines(*lines: str) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """What can be printed of it, without what would move the cursor or turn the line around, and no wider."""
+    """The printable part of a text, without characters that move the cursor or change its direction, cut to a width."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     if _width(shown) <= width:
         return shown
@@ -119,5 +119,5 @@ def _cut(text: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    """In columns: a Chinese character takes two."""
+    """The width of a text in columns: a Chinese character takes two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

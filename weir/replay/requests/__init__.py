@@ -1,1 +1,1 @@
-"""Requests, asked again as new ones, and compared with what they got before."""
+"""Replays requests: each is sent again as a new one, and compared with its original answer."""

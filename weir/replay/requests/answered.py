@@ -1,4 +1,4 @@
-"""Answers, read out of chat-chunks as they come: of many requests in one pass, each until its end."""
+"""Reads answers from chat-chunks as they come: of many requests in one pass, each until its end."""
 
 import zlib
 from collections.abc import Callable, Iterable
@@ -15,13 +15,13 @@ from weir.llm.prices import Prices
 from weir.log.log import Record
 from weir.replay.report.comparison import Outcome
 
-REPEATED: Final = "repeated"  # status of a submission that was answered with what an earlier one had got
-TEXT_MAX: Final = 32_768  # characters of an answer that are kept, to compare it: some 8,000 tokens
+REPEATED: Final = "repeated"  # status of a submission that got the answer of an earlier one
+TEXT_MAX: Final = 32_768  # characters of an answer that are kept for comparison: some 8,000 tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a request went, and what was said."""
+    """The result of a request, with the answer."""
 
     outcome: Outcome
     said: bytes = b""  # zlib
@@ -34,17 +34,17 @@ class Ended:
 
 @dataclass(slots=True)
 class _Open:
-    request: ChatRequest  # of its body, the model is enough
+    request: ChatRequest  # of its body, only the model is kept
     answer: Answer
     notes: Notes = field(default_factory=Notes)
 
 
 class Answered:
-    """Folds records of chat-chunks for the requests that it is told to watch.
+    """Folds records of chat-chunks for the requests that it watches.
 
     Args:
-        prices: what tokens cost.
-        ended: is told of each request that has ended, once.
+        prices: the prices of tokens.
+        ended: called once for each request that has ended.
     """
 
     def __init__(self, prices: Prices, ended: Callable[[ChatRequest, Ended], None]) -> None:
@@ -53,32 +53,32 @@ class Answered:
 
     @property
     def open(self) -> int:
-        """Requests that have not ended yet."""
+        """The number of requests that have not ended yet."""
         return len(self._open)
 
     def watch(self, request: ChatRequest) -> None:
-        """Wait for the end of a request; records about it from before are missed."""
+        """Wait for the end of a request; earlier records about it are missed."""
         self._open[request.key] = _Open(request, Answer(rid=request.event_id))
 
     def accepted(self, request: ChatRequest) -> None:
-        """A request that is watched already was accepted: when, is told by its own record."""
+        """Note that a watched request was accepted, at the time of its own record."""
         known = self._open.get(request.key)
         if known is not None:
             known.request = replace(request, body={"model": request.body.get("model")})
 
     def forget(self, uid: str) -> None:
-        """Wait for it no more."""
+        """Stop waiting for a request."""
         self._open.pop(uid.encode(), None)
 
     def take(self, records: Iterable[Record]) -> None:
-        """The next records of any partition, in the order of each partition."""
+        """Take the next records of any partition, in the order of each partition."""
         for record in records:
             known = self._open.get(record.key or b"")
             if known is not None and known.request.chunks_from <= record.offset:
                 self._fold(known, record)
 
     def left(self) -> Iterable[tuple[ChatRequest, Ended]]:
-        """Those that have not ended, as far as they have come."""
+        """The requests that have not ended, each with its answer so far."""
         for known in self._open.values():
             begun = known.answer.attempts > 0
             outcome = Outcome(
@@ -137,7 +137,7 @@ class Answered:
 
 
 def said(notes: Notes) -> str:
-    """What an answer says, without its thoughts: its text, and the functions it calls."""
+    """The content of an answer without its thinking: its text, and the functions that it calls."""
     parts = [
         f"{passage.tool or ''}({passage.text})" if passage.part is Part.TOOL else passage.text
         for passage in notes.passages

@@ -19,29 +19,39 @@ from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.kafka_door import request_in
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, Ingress, OnDisconnect
+from weir.chat.requests import ChatRequest, OnDisconnect
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
 from weir.envelope import Json, MalformedRecordError, utc_iso
 from weir.events.base import derived_id
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
-from weir.log.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
+from weir.log.log import (
+    Deliver,
+    LogClient,
+    LogError,
+    LogRefusedError,
+    LogReplacedError,
+    Partition,
+    Record,
+    partition_of,
+)
+from weir.log.retrying import until_answered
 from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.ranges.spans import Span, records
+from weir.ranges.spans import each, onward, since
 from weir.replay.report.comparison import Compared, Outcome
 from weir.replay.report.likeness import likeness
 from weir.replay.requests.answered import Answered, Ended
 from weir.replay.requests.plans import Plan, plan_from
 from weir.replay.requests.selecting import Original
-from weir.replay.runs import CLOCKS_S, Run, started_s
+from weir.replay.runs import Run, started_s
 from weir.settings import Settings
 from weir.telemetry.traceparent import mint
 
 T = TypeVar("T")
 
-RETRY_S: Final = 1.0  # pause before the log is tried again
 CATCH_UP_S: Final = 1.0  # of the time that a rate was missed for; more would be a burst
 
 
@@ -127,11 +137,13 @@ class Asking:
         for uid, original in self._originals.items():
             if uid not in self.compared:
                 body = {"model": self._plan.model or original.request.body.get("model")}
-                since = self._run.end_of(self._place(topics.CHAT_CHUNKS.name, uid))
-                self._answered.watch(again(original.request, body, run=self._run, plan=self._plan, chunks_from=since))
+                chunks_from = self._run.end_of(self._place(topics.CHAT_CHUNKS.name, uid))
+                self._answered.watch(
+                    again(original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from)
+                )
         runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
         # From where it began: it may have been cancelled while its requests were looked for.
-        began = await self._log.offset_at(runs, started_s(self._run.id) - CLOCKS_S)
+        began = (await since(self._log, runs, started_s(self._run.id))).start
         await self._log.follow(runs, began, self._hear_of_run)
         followed.append(runs)
         hearers: list[tuple[str, Deliver]] = [
@@ -141,10 +153,9 @@ class Asking:
         for topic, hear in hearers:
             for number in range(self._log.partitions(topic)):
                 at = Partition(topic, number)
-                span = Span(at, self._run.end_of(at), (await self._log.bounds(at)).end)
-                async for page in records(self._log, span):
-                    hear(page)
-                    await asyncio.sleep(0)
+                span = await onward(self._log, at, self._run.end_of(at))
+                async for record in each(self._log, span):
+                    hear((record,))
                 await self._log.follow(at, span.end, hear)
                 followed.append(at)
 
@@ -243,16 +254,12 @@ class Asking:
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the log until it answers, for as long as patience lasts: twice does no harm."""
-        since = time.monotonic()
-        while True:
-            try:
-                return await call()
-            except LogRefusedError:
-                raise
-            except LogError as error:
-                if time.monotonic() - since > self._patience_s:
-                    raise UnfinishedError(f"the log has not answered for {self._patience_s:g} s: {error}") from None
-                await asyncio.sleep(RETRY_S)
+        try:
+            return await until_answered(call, limit_s=self._patience_s)
+        except (LogRefusedError, LogReplacedError):
+            raise
+        except LogError as error:
+            raise UnfinishedError(f"the log has not answered for {self._patience_s:g} s: {error}") from None
 
     # -- ends
 

@@ -1,4 +1,4 @@
-"""What somebody wants to have replayed, checked: the options of the command, or the body of POST /replays."""
+"""The plan of a replay, checked: from the options of the command, or the body of POST /replays."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,28 +12,28 @@ from weir.ranges.errors import UsageError
 OF_REQUEST: Final = ("uid", "tenant", "model", "ingress", "username", "session_id", "stream")
 OF_OUTCOME: Final = ("status", "finish_reason", "error_code")
 CONCURRENCY_MAX: Final = 256  # a run shares the LLM with clients
-RATE_MIN, RATE_MAX = 0.01, 10_000.0  # requests per second; more slowly, a run would outlive what it reads
+RATE_MIN, RATE_MAX = 0.01, 10_000.0  # requests per second; a slower run would outlast the retention of its originals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which requests are replayed, and how."""
+    """The requests to replay, and the way to do it."""
 
-    since: str  # as ``weir.ranges.when`` reads it
+    since: str  # in the form that ``weir.ranges.when`` reads
     until: str = "now"
-    where: Mapping[str, str] = field(default_factory=dict)  # field → value that it must have
+    where: Mapping[str, str] = field(default_factory=dict)  # field → the value that it must have
     model: str | None = None  # None: each request's own
     route: str | None = None
-    limit: int = LIMIT_MAX  # the oldest so many
-    rate: float | None = None  # requests per second; None: as fast as ``concurrency`` lets them
-    concurrency: int = 8  # requests that are not answered yet
-    texts: bool = False  # whether the report shows what was said
+    limit: int = LIMIT_MAX  # the most requests; the oldest are taken
+    rate: float | None = None  # requests per second; None: as fast as ``concurrency`` allows
+    concurrency: int = 8  # the most requests that are not answered yet
+    texts: bool = False  # whether the report shows the texts of answers
 
     def __post_init__(self) -> None:
-        """Check it.
+        """Check the plan.
 
         Raises:
-            UsageError: the first thing that is wrong, with its option.
+            UsageError: the plan is wrong; the message names the option of the first mistake.
         """
         check_where(self.where, (*OF_REQUEST, *OF_OUTCOME))
         if self.route not in {None, ROUTE}:
@@ -48,19 +48,19 @@ class Plan:
 
     @property
     def of_outcome(self) -> bool:
-        """Whether the originals' ends must be known to choose."""
+        """Whether the choice depends on the ends of the originals."""
         return any(name in OF_OUTCOME for name in self.where)
 
     def as_json(self) -> Json:
-        """For the record of a run, as ``plan_from`` reads it."""
+        """The plan as JSON, for the record of a run; ``plan_from`` reads it."""
         return asdict(self)
 
 
 def plan_from(fields: Mapping[str, Any]) -> Plan:
-    """A plan from a run's record.
+    """Read a plan from a run's record.
 
     Raises:
-        UsageError: it holds what is none.
+        UsageError: the record holds no plan.
     """
     try:
         return Plan(**{name: value for name, value in fields.items() if name in Plan.__dataclass_fields__})
@@ -72,11 +72,11 @@ def rate_of(text: str | None) -> float | None:
     """``10`` or ``10/s``.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the text is neither.
     """
     if text is None:
         return None
     try:
         return float(text.removesuffix("/s"))
     except ValueError:
-        raise UsageError(f"--rate: {text[:40]!r} is no number of requests per second, such as 10/s") from None
+        raise UsageError(f"--rate: {text[:40]!r} is not a number of requests per second, such as 10/s") from None

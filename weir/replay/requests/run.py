@@ -1,16 +1,17 @@
-"""A replay of requests from its beginning to its report: the command and POST /replays do the same."""
+"""Runs a replay of requests from its beginning to its report, for the command and for POST /replays alike."""
 
 import time
 from dataclasses import replace
 from typing import Final
 
-from app.core import Weir
 from weir import topics
+from weir.chat.traces import Traces
 from weir.envelope import Json, utc_iso
 from weir.events.base import derived_id
 from weir.events.catalogue import data_of
 from weir.events.replays import ReplayCompared, ReplaySelected
 from weir.ranges import spans
+from weir.ranges.progress import Steps
 from weir.ranges.when import Edge, parse, written
 from weir.replay.report.comparison import Compared, compared_from
 from weir.replay.report.report import Report, RunFacts, report_of
@@ -18,142 +19,143 @@ from weir.replay.requests.asking import Asking, told, told_id
 from weir.replay.requests.plans import Plan, plan_from
 from weir.replay.requests.selecting import Selection, select
 from weir.replay.runs import Kind, Run, Runs, check_wanted
-from weir.replay.steps import Steps
+from weir.worker import Worker
 
-SHOWN: Final = ("where", "route", "limit", "rate", "concurrency")  # of a plan, beside what a report always tells
+# fields of a plan, besides those that a report always shows
+SHOWN: Final = ("where", "route", "limit", "rate", "concurrency")
 WATCHED: Final = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
 
 
-def runs_of(app: Weir) -> Runs:
-    """The runs in the application's log."""
-    return Runs(app.log_client, app.events, tenant=app.settings.default_tenant)
+def runs_of(worker: Worker) -> Runs:
+    """The runs in the log."""
+    return Runs(worker.log, worker.events, tenant=worker.settings.default_tenant)
 
 
-async def draft(app: Weir, plan: Plan) -> Run:
-    """What a plan would do, without doing it.
+async def draft(worker: Worker, plan: Plan) -> Run:
+    """Make the run of a plan, without beginning it.
 
     Raises:
-        ReplayError: it cannot be done; the message says why.
+        ReplayError: the plan cannot be carried out; the message says why.
         LogError: the log cannot be read.
     """
-    fixed, found = await _range(app, plan)
-    return await runs_of(app).draft(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED)
+    fixed, found = await _range(worker, plan)
+    return await runs_of(worker).draft(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED)
 
 
-async def begin(app: Weir, plan: Plan, *, by: str) -> Run:
-    """Write down what a plan does; it is carried out by `carry_out`.
+async def begin(worker: Worker, plan: Plan, *, by: str) -> Run:
+    """Write the run of a plan down; `carry_out` carries it out.
 
     Args:
-        app: with a log that is open.
-        plan: what.
+        worker: with a log that is open.
+        plan: the plan.
         by: ``cli`` or ``http``.
 
     Raises:
-        ReplayError: it cannot be done; the message says why.
-        LogError: it may or may not be written down.
+        ReplayError: the plan cannot be carried out; the message says why.
+        LogError: the run may or may not be written down.
     """
-    fixed, found = await _range(app, plan)
-    return await runs_of(app).begin(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
+    fixed, found = await _range(worker, plan)
+    return await runs_of(worker).begin(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
 
 
-async def carry_out(app: Weir, run: Run, steps: Steps, *, patience_s: float) -> Report:
-    """Replay what is left of a run, and write down its report.
+async def carry_out(worker: Worker, run: Run, steps: Steps, *, patience_s: float) -> Report:
+    """Replay the rest of a run, and write down its report.
 
     Args:
-        app: with a log that is open.
-        run: from `begin`, or found.
-        steps: are told how far it has come.
-        patience_s: without any answer for so long, it is given up.
+        worker: with a log that is open.
+        run: a run from `begin`, or one that was found.
+        steps: called with the progress.
+        patience_s: how long the run waits without any answer before it is given up.
 
     Raises:
-        ReplayError: it could not be finished; the message says why.
+        ReplayError: the run could not be finished; the message says why.
         LogError: the log refuses.
     """
     check_wanted(run)
     if run.is_over:
-        return await report(app, run)
-    selection = await select(app.log_client, run, app.prices, steps, app.settings)
-    await _tell_selected(app, run, selection)
-    known = await _compared(app, run)
+        return await report(worker, run)
+    selection = await select(worker.log, run, worker.prices, steps, worker.settings)
+    await _publish_selected(worker, run, selection)
+    known = await _compared(worker, run)
     with steps("replayed", len(selection.originals)) as replaying:
         replaying.advance(len(known))
         asking = Asking(
-            log=app.log_client,
-            events=app.events,
-            traces=app.traces,
-            prices=app.prices,
+            log=worker.log,
+            events=worker.events,
+            traces=Traces(worker.events, worker=worker.name),
+            prices=worker.prices,
             run=run,
             originals=selection.originals,
             patience_s=patience_s,
             on_end=lambda _, in_flight: replaying.advance(1, f"{in_flight} in flight"),
-            settings=app.settings,
+            settings=worker.settings,
         )
         compared = await asking.run(known)
-    await _surely_told(app, run, compared)
+    await _ensure_published(worker, run, compared)
     made = report_of(_facts(run, len(compared), selection.passed_over, ended_at=utc_iso()), compared)
-    await runs_of(app).still_wanted(run)
-    await runs_of(app).end(run, made.as_json(rows=False))
+    await runs_of(worker).still_wanted(run)
+    await runs_of(worker).end(run, made.as_json(rows=False))
     return made
 
 
-async def count(app: Weir, run: Run) -> int:
-    """How many pairs a run has told.
+async def count(worker: Worker, run: Run) -> int:
+    """The number of pairs that a run has published.
 
     Raises:
         LogError: the log cannot be read.
     """
-    return len(await runs_of(app).results_as(run.id, ReplayCompared, lambda _: None))
+    return len(await runs_of(worker).results_as(run.id, ReplayCompared, lambda _: None))
 
 
-async def cancel(app: Weir, run: Run) -> bool:
-    """Have a run asked no further, whoever carries it out; False if it is over.
+async def cancel(worker: Worker, run: Run) -> bool:
+    """Stop a run from asking any further, on whichever worker it runs; False if it is over.
 
     Raises:
-        LogError: it may or may not be cancelled.
+        LogError: the run may or may not be cancelled.
     """
     if run.is_over:
         return False
-    await runs_of(app).end(run, {}, status="cancelled")
+    await runs_of(worker).end(run, {}, status="cancelled")
     return True
 
 
-async def report(app: Weir, run: Run, *, texts: bool = True) -> Report:
+async def report(worker: Worker, run: Run, *, texts: bool = True) -> Report:
     """The report of a run as far as it has come.
 
     Args:
-        app: with a log that is open.
-        run: which.
-        texts: whether what was said is in it, where the run was asked for it.
+        worker: with a log that is open.
+        run: the run.
+        texts: whether to include the texts of answers, if the run was asked for them.
 
     Raises:
         LogError: the log cannot be read.
     """
-    compared = await _compared(app, run, texts=texts)
-    chosen = [data_of(event, ReplaySelected) for event in await runs_of(app).results(run.id, ReplaySelected)]
+    compared = await _compared(worker, run, texts=texts)
+    chosen = [data_of(event, ReplaySelected) for event in await runs_of(worker).results(run.id, ReplaySelected)]
     selected = max([len(compared), *(each.selected for each in chosen)])
     passed_over = chosen[-1].passed_over if chosen else {}
     ended_at = None if run.ended is None else run.ended.summary.get("run", {}).get("ended_at", run.ended.ended_at)
     return report_of(_facts(run, selected, passed_over, ended_at=ended_at), compared)
 
 
-async def _tell_selected(app: Weir, run: Run, selection: Selection) -> None:
-    """So that a report knows of how many, also while the run goes on."""
-    told = ReplaySelected(run=run.id, selected=len(selection.originals), passed_over=selection.passed_over)
-    tenant = app.settings.default_tenant
-    await app.events.publish(told, tenant, event_id=derived_id("replay.selected", run.id, told.model_dump_json()))
+async def _publish_selected(worker: Worker, run: Run, selection: Selection) -> None:
+    """Publish the number of selected requests, so that a report has it while the run goes on."""
+    data = ReplaySelected(run=run.id, selected=len(selection.originals), passed_over=selection.passed_over)
+    tenant = worker.settings.default_tenant
+    await worker.events.publish(data, tenant, event_id=derived_id("replay.selected", run.id, data.model_dump_json()))
 
 
-async def _surely_told(app: Weir, run: Run, compared: list[Compared]) -> None:
-    """Have each pair in the log: while that is away, events may have been dropped."""
-    known = {pair.uid for pair in await _compared(app, run, texts=False)}
+async def _ensure_published(worker: Worker, run: Run, compared: list[Compared]) -> None:
+    """Make sure that each pair is in the log: while the log was away, events may have been dropped."""
+    known = {pair.uid for pair in await _compared(worker, run, texts=False)}
     for pair in compared:
         if pair.uid not in known:
-            await app.events.publish(told(run, pair), pair.tenant, event_id=told_id(run, pair))
+            await worker.events.publish(told(run, pair), pair.tenant, event_id=told_id(run, pair))
 
 
-async def _compared(app: Weir, run: Run, *, texts: bool = True) -> list[Compared]:
+async def _compared(worker: Worker, run: Run, *, texts: bool = True) -> list[Compared]:
     without = {} if texts else {"original_text": None, "replay_text": None}
-    return await runs_of(app).results_as(
+    return await runs_of(worker).results_as(
         run.id, ReplayCompared, lambda event: compared_from({**event.data, "tenant": event.tenant_id, **without})
     )
 
@@ -177,11 +179,11 @@ def _facts(run: Run, selected: int, passed_over: dict[str, int], *, ended_at: st
     )
 
 
-async def _range(app: Weir, plan: Plan) -> tuple[Plan, list[spans.Span]]:
-    """The plan with times in the place of ages, and the records that it means."""
+async def _range(worker: Worker, plan: Plan) -> tuple[Plan, list[spans.Span]]:
+    """The plan with times instead of ages, and the spans that it covers."""
     now = time.time()
     since = parse(plan.since, now=now, option="--from")
     until = parse(plan.until, now=now, option="--to")
-    topic, kept_s = topics.CHAT_REQUESTS.name, topics.CHAT_REQUESTS.retention_s(app.settings)
-    found = await spans.resolve(app.log_client, topic, since, until, now=now, kept_s=kept_s)
+    topic, kept_s = topics.CHAT_REQUESTS.name, topics.CHAT_REQUESTS.retention_s(worker.settings)
+    found = await spans.resolve(worker.log, topic, since, until, now=now, kept_s=kept_s)
     return replace(plan, since=written(since), until=written(until)), found

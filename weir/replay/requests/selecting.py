@@ -1,6 +1,5 @@
-"""Which requests a run replays: the same ones whenever it is resumed, for its spans are offsets."""
+"""Selects the requests of a run: the same ones whenever it is resumed, for its spans are offsets."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
@@ -14,18 +13,19 @@ from weir.llm.prices import Prices
 from weir.log.log import LogClient, Partition, Record, partition_of
 from weir.ranges.checks import LIMIT_MAX
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span, records, size
+from weir.ranges.progress import Step, Steps
+from weir.ranges.spans import Span, each, records, size
 from weir.replay.requests.answered import REPEATED, Answered, Ended
 from weir.replay.requests.plans import OF_OUTCOME, OF_REQUEST, Plan, plan_from
 from weir.replay.runs import Run
-from weir.replay.steps import Step, Steps
 from weir.settings import Settings
+from weir.timing import in_turns
 
-SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and what they were answered
+SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and their answers
 
 
 class Place(NamedTuple):
-    """Where a request stands; sorted, they are in the order in which requests came."""
+    """The place of a request in the log; places sort in the order in which requests came."""
 
     timestamp: float
     at: Partition
@@ -34,34 +34,34 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A request as it was, without what it says: that is read again when it is asked again."""
+    """A request as it was, without its messages: these are read again when it is sent again."""
 
     place: Place
-    request: ChatRequest  # its body holds the model only
+    request: ChatRequest  # its body holds only the model
     ended: Ended | None = None
 
 
 @dataclass(slots=True)
 class Selection:
-    """What a run replays."""
+    """The requests that a run replays."""
 
     originals: list[Original]
-    passed_over: dict[str, int]  # why → records
+    passed_over: dict[str, int]  # reason → records
 
 
 async def select(log: LogClient, run: Run, prices: Prices, steps: Steps, settings: Settings) -> Selection:
-    """The requests of a run, oldest first, each with how it ended.
+    """Select the requests of a run, oldest first, each with its result.
 
     Args:
-        log: where they are.
-        run: with its plan.
-        prices: what tokens cost.
-        steps: are told how many offsets are read.
-        settings: by which Kafka's door checks what clients write to the topic.
+        log: the log to read.
+        run: the run, with its plan.
+        prices: the prices of tokens.
+        steps: called with the progress.
+        settings: the settings by which the Kafka door checks requests that clients write to the topic.
 
     Raises:
-        NothingError: there are none.
-        UsageError: there are too many to choose from.
+        NothingError: there are no such requests.
+        UsageError: there are too many requests to choose from.
         LogError: the log cannot be read.
     """
     plan = plan_from(run.parameters)
@@ -85,27 +85,23 @@ async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Ste
     reasons = ("malformed", "refused", "moved", "replays", "sent twice", "others", "gone from the log")
     passed_over = dict.fromkeys(reasons, 0)
     for span in spans:
-        # Of a run that is resumed much later, retention may have taken what it has asked long ago.
+        # If a run is resumed much later, retention may have removed requests that it has replayed long ago.
         position = max(span.start, min(span.end, (await log.bounds(span.at)).start))
         passed_over["gone from the log"] += position - span.start
         step.advance(position - span.start)
-        async for page in records(log, span):
-            for record in page:
-                why = _take(log, record, wanted, found, settings)
-                if why is not None:
-                    passed_over[why] += 1
+        async for record in each(log, span._replace(start=position), step=step):
+            why = _take(log, record, wanted, found, settings)
+            if why is not None:
+                passed_over[why] += 1
             if len(found) > SEEN_MAX:
                 raise UsageError(f"--from: more than {SEEN_MAX} requests are to choose from: ask for a smaller range")
-            step.advance(page[-1].offset + 1 - position)
-            position = page[-1].offset + 1
-            await asyncio.sleep(0)
     return Selection(sorted(found.values(), key=lambda one: one.place), {k: v for k, v in passed_over.items() if v})
 
 
 def _take(
     log: LogClient, record: Record, wanted: dict[str, str], found: dict[str, Original], settings: Settings
 ) -> str | None:
-    """Take a record of chat-requests; why it is passed over."""
+    """Take a record of chat-requests; returns the reason if it is skipped."""
     request = _answerable(log, record, settings)
     if isinstance(request, str):
         return request
@@ -121,13 +117,13 @@ def _take(
 
 
 def _answerable(log: LogClient, record: Record, settings: Settings) -> ChatRequest | str:
-    """The request that is answered where its record stands; or why it is not."""
+    """The request, if it is answered in the partition of its record; else the reason why it is not."""
     try:
         request = request_in(record, settings)
     except MalformedRecordError:
         return "malformed"
     except InvalidRequestError:
-        return "refused"  # a dead letter; the next one of its uid may be answered
+        return "refused"  # a dead letter; the next submission of its uid may be answered
     return "moved" if is_moved(log, record, request) else request  # its copy is not moved
 
 
@@ -149,7 +145,7 @@ def _ended_so(original: Original, wanted: dict[str, str]) -> bool:
 
 
 def _drop_repeated(selection: Selection) -> None:
-    """Requests that were answered with what an earlier one of their uid, from before the range, had got."""
+    """Drop requests that got the answer of an earlier submission of their uid, from before the range."""
     own = [one for one in selection.originals if one.ended is not None and one.ended.outcome.status != REPEATED]
     if len(own) < len(selection.originals):
         twice = selection.passed_over.get("sent twice", 0) + len(selection.originals) - len(own)
@@ -158,7 +154,7 @@ def _drop_repeated(selection: Selection) -> None:
 
 
 async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, steps: Steps) -> None:
-    """How each went, in one pass over as much of chat-chunks as they fill."""
+    """The result of each request, in one pass over their part of chat-chunks."""
     ends: dict[str, Ended] = {}
     asked: dict[Partition, list[ChatRequest]] = {}
     for original in selection.originals:
@@ -178,10 +174,10 @@ async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, 
 async def _read_ends(log: LogClient, span: Span, answered: Answered, step: Step) -> None:
     position = span.start
     async for page in records(log, span):
-        answered.take(page)
+        async for record in in_turns(page):
+            answered.take((record,))
         step.advance(page[-1].offset + 1 - position)
         position = page[-1].offset + 1
-        await asyncio.sleep(0)
         if not answered.open:
             break
-    step.advance(span.end - position)  # what is not about them
+    step.advance(span.end - position)  # records of other requests

@@ -1,1 +1,1 @@
-"""Tables, made anew from their topics, beside the live ones."""
+"""Verifies tables: rebuilds them from their topics, beside the live ones."""

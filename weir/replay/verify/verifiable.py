@@ -1,19 +1,17 @@
-"""The tables that can be verified, and what each is made of."""
+"""The tables that can be verified, and the topics from which each is made."""
 
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from app.core import Weir
-from tables import feedback, prompts, quality, requests, terminals
 from weir import topics
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
 from weir.insights.rows import Rows
 from weir.log.log import Partition
-from weir.ranges.changelog import Changes, changelog_of
+from weir.ranges.changelog import Changes
 from weir.ranges.errors import UsageError
-from weir.ranges.spans import Span
+from weir.ranges.spans import onward
 from weir.replay.rebuild.planning import INPUTS, whole_ms
 from weir.replay.rebuild.rebuilding import read_feedback
 from weir.replay.rebuild.rescoring import Formula
@@ -25,22 +23,29 @@ from weir.replay.verify.folds.quality import Quality
 from weir.replay.verify.folds.requests import Requests
 from weir.replay.verify.folds.terminals import Terminals
 from weir.replay.verify.verifying import Table, oldest_s
+from weir.worker import Worker
 
 NAMES: Final = ("terminals", "requests", "feedback", "prompts", "quality")
 
 
 class Verifiable:
-    """The tables of an application."""
+    """The tables of an installation that can be verified.
 
-    def __init__(self, app: Weir) -> None:
-        self._app, self._log = app, app.log_client
-        self._judging = Judging(spans=spans(app.settings), limits=limits(app.settings))
+    Args:
+        worker: its log, events and settings.
+        changelogs: the changelog of each table, by the table's name.
+    """
+
+    def __init__(self, worker: Worker, changelogs: Mapping[str, str]) -> None:
+        self._worker, self._log = worker, worker.log
+        self._changelogs = changelogs
+        self._judging = Judging(spans=spans(worker.settings), limits=limits(worker.settings))
 
     def table(self, name: str) -> Table:
-        """A table by its name.
+        """Find a table by its name.
 
         Raises:
-            UsageError: there is none of this name.
+            UsageError: there is no table of this name.
         """
         found = self._all().get(name)
         if found is None:
@@ -48,28 +53,28 @@ class Verifiable:
         return found
 
     def _all(self) -> dict[str, Table]:
-        window_s = self._app.settings.retry_window_s
+        window_s = self._worker.settings.retry_window_s
         requests_, chunks, traces = topics.CHAT_REQUESTS, topics.CHAT_CHUNKS, topics.AGENT_TRACES
         feedbacks, asked, count = topics.AI_FEEDBACK, topics.CHAT_PROMPTS, self._log.partitions
         return {
             "terminals": self._table(
-                terminals, (requests_, chunks, traces), lambda old: Terminals(old, self._app.settings)
+                "terminals", (requests_, chunks, traces), lambda old: Terminals(old, self._worker.settings)
             ),
-            "requests": self._table(requests, (traces,), Requests),
+            "requests": self._table("requests", (traces,), Requests),
             "feedback": self._table(
-                feedback, (traces, feedbacks), lambda old: Feedback(old, self._app.settings, count(feedbacks.name))
+                "feedback", (traces, feedbacks), lambda old: Feedback(old, self._worker.settings, count(feedbacks.name))
             ),
-            "prompts": self._table(prompts, (asked,), lambda old: Prompts(old, window_s, count(asked.name))),
+            "prompts": self._table("prompts", (asked,), lambda old: Prompts(old, window_s, count(asked.name))),
             "quality": Table(
                 name="quality",
-                changelog=changelog_of(quality.table),
+                changelog=self._changelogs["quality"],
                 inputs=INPUTS,
                 partitions=topics.AGENT_METRICS.partitions,
                 make=self._quality,
             ),
         }
 
-    def _table(self, module: Any, inputs: tuple[topics.Topic, ...], make: Callable[[float], Fold]) -> Table:
+    def _table(self, name: str, inputs: tuple[topics.Topic, ...], make: Callable[[float], Fold]) -> Table:
         names = tuple(spec.name for spec in inputs)
 
         async def made(changes: Changes, number: int) -> Fold:
@@ -77,10 +82,10 @@ class Verifiable:
             return make(await oldest_s(self._log, names, number, time.time()))
 
         return Table(
-            name=module.table.name,
-            changelog=changelog_of(module.table),
+            name=name,
+            changelog=self._changelogs[name],
             inputs=names,
-            partitions=inputs[0].partitions_by(self._app.settings),
+            partitions=inputs[0].partitions_by(self._worker.settings),
             make=made,
         )
 
@@ -93,19 +98,18 @@ class Verifiable:
         return fold
 
     async def _formula(self, run_id: str) -> Formula | None:
-        """What windows that were rebuilt hold: the numbers of that run, which signals in the log do not have.
+        """The formula whose numbers rebuilt windows hold: that of the run, as the log's signals have other numbers.
 
-        None where the run is forgotten: its signals have gone long before it.
+        None if the run is forgotten: its signals have gone long before it.
         """
-        runs = Runs(self._log, self._app.events, tenant=self._app.settings.default_tenant)
+        runs = Runs(self._log, self._worker.events, tenant=self._worker.settings.default_tenant)
         try:
             from_ms = (await runs.find(run_id)).parameters["from_ms"]
         except UsageError:
             return None
         count = self._log.partitions(topics.AI_FEEDBACK.name)
-        formula = Formula(self._app.settings, count, from_ms)
+        formula = Formula(self._worker.settings, count, from_ms)
         for number in range(count):
-            at = Partition(topics.AI_FEEDBACK.name, number)
-            bounds = await self._log.bounds(at)
-            await read_feedback(self._log, [Span(at, bounds.start, bounds.end)], formula)
+            span = await onward(self._log, Partition(topics.AI_FEEDBACK.name, number))
+            await read_feedback(self._log, [span], formula)
         return formula

@@ -1,4 +1,4 @@
-"""A live table beside the same table made anew from its topics: what is different, and what cannot be told."""
+"""Compares a live table with one rebuilt from its topics: the differences, and the rows that cannot be verified."""
 
 import asyncio
 import time
@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from weir.envelope import Json
-from weir.log.log import LogClient, Partition, Record
+from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span
+from weir.ranges.spans import Span, gone_until_s
 from weir.replay.verify.folds.base import Fold
 
-LOOK_S: Final = 0.5  # between two looks at what differs
-STILL_S: Final = 6.0  # what differs for so long, and does not move, is different: workers lag by less
-SETTLED_S: Final = 30.0  # after which what still moves is told as such
+LOOK_S: Final = 0.5  # between two reads of rows that differ
+STILL_S: Final = 6.0  # a row that differs for so long, and does not change, is different: workers lag by less
+SETTLED_S: Final = 30.0  # after which a row that still changes is reported as such
 NO_ROW: Final = "no row"
-"""What stands in the place of a live row that workers cannot read either, and pass over."""
-TURN: Final = 500  # records between two turns of the event loop
+"""Stands for a live row that is malformed: workers cannot read it either, and skip it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,24 +27,24 @@ class Table:
 
     name: str
     changelog: str
-    inputs: tuple[str, ...]  # topics; of records of the same time, the first one's come first
+    inputs: tuple[str, ...]  # topics; of records with the same time, those of the first topic come first
     partitions: int
     make: Callable[[Changes, int], Awaitable[Fold]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Verified:
-    """What came of it."""
+    """The result of verifying a table."""
 
     table: str
     rows: int = 0
-    unknown: int = 0  # rows whose beginning retention has taken
-    moving: int = 0  # rows that changed at each look, and were never the same
+    unknown: int = 0  # rows whose first records retention has removed
+    moving: int = 0  # rows that changed at each read, and never agreed
     differences: list[Json] = field(default_factory=list)  # key, field, live, rebuilt
     aside: dict[str, str] = field(default_factory=dict)
 
     def as_json(self, shown: int) -> Json:
-        """All of it, with so many differences."""
+        """The result as JSON, with ``shown`` differences."""
         return {
             "object": "replay.table",
             "table": self.table,
@@ -58,7 +57,7 @@ class Verified:
         }
 
     def as_text(self, shown: int) -> str:
-        """In lines."""
+        """The result as lines of text."""
         lines = [f"{self.table}: {self.rows} rows, {_count(len(self.differences))}"]
         if self.unknown:
             lines.append(f"{self.unknown} rows cannot be verified: retention has taken their beginning")
@@ -78,31 +77,25 @@ def _count(differences: int) -> str:
 
 
 class _Side:
-    """One partition: both sides, as far as they were read."""
+    """One partition: its live and its rebuilt rows, as far as they were read."""
 
     def __init__(self, log: LogClient, table: Table, number: int, changes: Changes, fold: Fold) -> None:
         self._log, self.fold, self.changes = log, fold, changes
         self._positions = {Partition(topic, number): 0 for topic in table.inputs}
 
-    async def read(self, advance: Callable[[int], None] = lambda _: None) -> None:
+    async def read(self) -> None:
         """Read on: the topics to their ends, then the changelog, which follows them."""
         spans = []
         for at, position in self._positions.items():
             bounds = await self._log.bounds(at)
             spans.append(Span(at, max(position, bounds.start), bounds.end))
-        count = 0
         async for record in merged(self._log, spans):
             await self.fold.take(record)
-            count += 1
-            if count % TURN == 0:
-                advance(TURN)
-                await asyncio.sleep(0)
-        advance(count % TURN)
         self._positions = {span.at: span.end for span in spans}
         await self.changes.read()
 
     def all_keys(self) -> set[bytes]:
-        """Of all rows, on either side."""
+        """The keys of all rows, on either side."""
         return self.changes.rows.keys() | self.fold.rows().keys()
 
     def pair(self, key: bytes) -> tuple[Json | str | None, Json | None]:
@@ -121,7 +114,7 @@ class _Side:
         return NO_ROW
 
     def compare(self, key: bytes) -> list[Json]:
-        """How a row differs."""
+        """The differences of a row."""
         live, rebuilt = self.pair(key)
         return [
             {"key": key.decode("utf-8", "replace"), "field": where, "live": one, "rebuilt": other}
@@ -129,23 +122,20 @@ class _Side:
         ]
 
     def whole(self, key: bytes) -> bool:
-        """Whether it can be told what a row should be."""
+        """Whether the topics have all records of a row."""
         live, rebuilt = self.pair(key)
         shown = live if isinstance(live, dict) else rebuilt
         return shown is None or self.fold.whole(key, shown)
 
 
-async def verify(
-    log: LogClient, table: Table, found: Verified, number: int, advance: Callable[[int], None] = lambda _: None
-) -> None:
-    """Verify one partition. Workers may go on: what differs is looked at again until it is the same, or stands still.
+async def verify(log: LogClient, table: Table, found: Verified, number: int) -> None:
+    """Verify one partition. Workers may go on: a row that differs is read again until it agrees, or stands still.
 
     Args:
-        log: where all of it is.
-        table: which.
-        found: is added to.
-        number: of the partition.
-        advance: is told how many more records were read.
+        log: the log with the topics and the changelog.
+        table: the table.
+        found: the result, to which this partition is added.
+        number: the number of the partition.
 
     Raises:
         LogError: the log cannot be read.
@@ -154,7 +144,7 @@ async def verify(
     await changes.read()
     side = _Side(log, table, number, changes, await table.make(changes, number))
     found.aside |= side.fold.ASIDE
-    await side.read(advance)
+    await side.read()
     keys = {key for key in side.all_keys() if side.pair(key) != (None, None)}
     whole = {key for key in keys if side.whole(key)}
     found.rows, found.unknown = found.rows + len(keys), found.unknown + len(keys - whole)
@@ -163,7 +153,7 @@ async def verify(
 
 
 async def _settled(side: _Side, keys: set[bytes], found: Verified) -> list[bytes]:
-    """The keys that differ and stand still."""
+    """The keys of rows that differ and stand still."""
     wrong: list[bytes] = []
     began = time.monotonic()
     since = {key: (began, side.pair(key)) for key in keys if side.compare(key)}
@@ -183,7 +173,7 @@ async def _settled(side: _Side, keys: set[bytes], found: Verified) -> list[bytes
 
 
 def differences(live: Any, rebuilt: Any, where: str, aside: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(field, live, rebuilt) of all that differs; a row that is missing on one side is one difference."""
+    """(field, live, rebuilt) of each difference; a row that is missing on one side is one difference."""
     if isinstance(live, dict) and isinstance(rebuilt, dict):
         for name in sorted({*live, *rebuilt} - set(aside)):
             yield from differences(live.get(name), rebuilt.get(name), f"{where}.{name}" if where else name, aside)
@@ -195,16 +185,9 @@ def differences(live: Any, rebuilt: Any, where: str, aside: Any) -> Iterator[tup
 
 
 async def oldest_s(log: LogClient, topics: tuple[str, ...], number: int, now: float) -> float:
-    """The time before which records of a partition may be gone; 0 where none is.
+    """The time before which records of a partition may be gone; 0 if none is.
 
     Raises:
         LogError: the log cannot be read.
     """
-    found = 0.0
-    for topic in topics:
-        at = Partition(topic, number)
-        bounds = await log.bounds(at)
-        if bounds.start:
-            oldest: list[Record] = await log.read(at, bounds.start, limit=1)
-            found = max(found, oldest[0].timestamp if oldest else now)
-    return found
+    return max([await gone_until_s(log, Partition(topic, number), now) for topic in topics])

@@ -1,17 +1,19 @@
 """What commands see of the application."""
 
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
 
-from weir.chat.audit import Audit
-from weir.events.publishing import Events
+from app import parts
+from app.build import Parts
+from tests.unit.weir.workers import worker_of
 from weir.log.log import LogClient
-from weir.log.tails import Tails
 from weir.settings import load_settings
+from weir.worker import Worker
 
 
-def app_of(log: LogClient, **environ: str) -> Any:
-    events = Events(log)
-    return SimpleNamespace(
-        log_client=log, events=events, tails=Tails(log), audit=Audit(events), settings=load_settings(environ)
-    )
+def worker_with(log: LogClient, **environ: str) -> Worker:
+    return worker_of(log, settings=load_settings(environ))
+
+
+def parts_of(worker: Worker) -> Parts:
+    """The parts of the application, with another worker: commands call no other part."""
+    return replace(parts, worker=worker)

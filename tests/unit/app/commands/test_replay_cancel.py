@@ -2,33 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from app.commands import replay_requests
 from app.commands.replay import replay
+from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.log.memory_log import MemoryLog
-from weir.chat.audit import Audit
 from weir.events.publishing import Events
 from weir.replay.runs import Kind, Run, Runs
 
 
 class World:
-    """An application whose log is in memory."""
+    """A worker whose log is in memory."""
 
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.log.now = time.time()
-
-    def app(self) -> Any:
-        events = Events(self.log)
-        settings = SimpleNamespace(default_tenant="default")
-        return SimpleNamespace(log_client=self.log, events=events, settings=settings, audit=Audit(events))
 
     def runs(self) -> Runs:
         return Runs(self.log, Events(self.log), tenant="default")
@@ -38,22 +29,14 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
-
-    @asynccontextmanager
-    async def connected(app: Any) -> AsyncIterator[Any]:
-        yield app
-        await app.events.drain(5)
-
-    monkeypatch.setattr(replay_requests, "connected", connected)
-    return made
+def world() -> World:
+    return World()
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_run_is_cancelled_by_its_id(world: World, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     run = asyncio.run(world.begun(kind))
-    monkeypatch.setattr(replay_requests, "app", world.app())
+    monkeypatch.setattr(replay_requests, "parts", parts_of(worker_with(world.log, KAFKA_BOOTSTRAP_SERVERS="here:9092")))
     done = CliRunner().invoke(replay, ["cancel", run.id])
     assert done.exit_code == 0
     ended = asyncio.run(world.runs().find(run.id)).ended

@@ -2,14 +2,13 @@
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from app.commands import running
 from app.commands.running import audit, connected, run
 from tests.defaults import CHAT_PARTITIONS
-from tests.unit.app.commands.helpers import app_of
+from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
 from weir import envelope
 from weir.chat.audit import REPLAY
@@ -33,14 +32,14 @@ async def topics_in(folder: Path) -> list[str]:
 
 async def test_who_only_reads_creates_no_topic(tmp_path: Path) -> None:
     assert await topics_in(tmp_path) == []
-    app = app_of(
+    worker = worker_with(
         EmbeddedLog(load_settings({"WEIR_DATA_DIR": str(tmp_path)}).embedded_path), WEIR_DATA_DIR=str(tmp_path)
     )
-    async with connected(app, create=False):
+    async with connected(worker, create=False):
         with pytest.raises(LogRefusedError, match="has no topic audit-events"):
-            await audit(app, "chat-requests", REPLAY)
+            await audit(worker, "chat-requests", REPLAY)
     assert await topics_in(tmp_path) == []
-    async with connected(app):
+    async with connected(worker):
         pass
     assert set(await topics_in(tmp_path)) == {topic.name for topic in TOPICS}
 
@@ -52,7 +51,7 @@ async def test_a_command_leaves_the_retention_of_its_worker_as_it_is(tmp_path: P
     await log.start()
     await log.create_topics(specs(worker)[:3], replication=1)  # some are of a newer version
     await log.stop()
-    async with connected(app_of(EmbeddedLog(worker.embedded_path), **folder)):
+    async with connected(worker_with(EmbeddedLog(worker.embedded_path), **folder)):
         pass
     log = EmbeddedLog(worker.embedded_path)
     await log.start()
@@ -69,13 +68,13 @@ async def test_a_command_with_another_number_of_partitions_says_so(tmp_path: Pat
     await log.create_topics(specs(worker), replication=1)
     await log.stop()
     with pytest.raises(LogRefusedError, match="Set CHAT_PARTITIONS=13"):
-        async with connected(app_of(EmbeddedLog(worker.embedded_path), **folder)):
+        async with connected(worker_with(EmbeddedLog(worker.embedded_path), **folder)):
             pass
 
 
 async def test_without_a_log_one_line_says_where_it_should_be(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="there is no embedded log at"):
-        async with connected(app_of(MemoryLog(), WEIR_DATA_DIR=str(tmp_path))):
+        async with connected(worker_with(MemoryLog(), WEIR_DATA_DIR=str(tmp_path))):
             pass
 
 
@@ -84,7 +83,7 @@ async def test_without_a_log_one_line_says_where_it_should_be(tmp_path: Path) ->
 
 async def test_what_is_about_to_be_done_is_in_the_log_when_it_begins() -> None:
     log = MemoryLog()
-    await audit(app_of(log), "20261121T120000Z-3f2a91c4", REPLAY, tenant="acme")
+    await audit(worker_with(log), "20261121T120000Z-3f2a91c4", REPLAY, tenant="acme")
     found = [value for number in range(CHAT_PARTITIONS) for value in log.values(Partition(AUDIT.name, number))]
     (told,) = [envelope.decode(value) for value in found]
     assert (told.tenant_id, told.data["action"], told.data["ingress"]) == ("acme", "replay.start", "cli")
@@ -96,11 +95,11 @@ async def test_what_cannot_be_told_is_not_done(monkeypatch: pytest.MonkeyPatch) 
     log = MemoryLog()
     log.fail_append = lambda *_: AWAY
     with pytest.raises(LogUnavailableError, match="no broker"):
-        await audit(app_of(log), "run", REPLAY)
+        await audit(worker_with(log), "run", REPLAY)
     monkeypatch.setattr(running, "AUDIT_S", 0.01)
     log.appending = asyncio.Event()
     with pytest.raises(LogUnavailableError, match=r"^audit-events has not taken within 0\.01 s who"):
-        await audit(app_of(log), "run", REPLAY)
+        await audit(worker_with(log), "run", REPLAY)
 
 
 # -- how it ends
@@ -134,7 +133,7 @@ def test_each_end_is_one_line_and_an_exit_code(
 def test_where_a_defect_is_is_told_to_who_looks_for_it(
     level: str, *, shown: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(running, "weir", SimpleNamespace(settings=SimpleNamespace(log_level=level)))
+    monkeypatch.setattr(running, "parts", parts_of(worker_with(MemoryLog(), LOG_LEVEL=level)))
     with pytest.raises(SystemExit):
         run(ending(TypeError("x")))
     assert ("Traceback" in caplog.text, "in ending" in caplog.text) == (shown, shown)

@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from tests.unit.weir.chat.helpers import RID, UID, chunk
+from tests.unit.weir.chat.helpers import RID, UID, chunk, read_all
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
 from weir import topics
-from weir.answering.answering import Answering, Attempt, Rules, Slot, Slots
+from weir.answering.answering import Answering
 from weir.answering.continuing import Continuation
+from weir.answering.marks import Attempt
+from weir.answering.rules import Rules
+from weir.answering.slots import Slot, Slots
 from weir.chat import frames
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind
 from weir.chat.notes import Notes
-from weir.chat.requests import ChatRequest, Ingress, fingerprint
+from weir.chat.requests import ChatRequest, fingerprint
 from weir.envelope import Json
+from weir.events.ingress import Ingress
 from weir.llm.calls import Call
 from weir.log.log import Partition
 
@@ -116,6 +120,13 @@ class Stage:
 
     def written(self, kind: Kind) -> list[Frame]:
         return [frame for frame in self.log.frames(AT) if frame.kind is kind]
+
+
+def told(one: Stage) -> str:
+    """What a reader of the whole log has on the screen; it must be without a gap."""
+    reader = read_all(one.log.frames(AT))
+    assert not reader.answer.gap
+    return "".join(reader.said)
 
 
 @asynccontextmanager

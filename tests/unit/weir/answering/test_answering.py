@@ -16,29 +16,20 @@ from tests.unit.weir.answering.helpers import (
     LONG_LEASE_S,
     REQUEST,
     SHORT_LEASE_S,
-    Stage,
     hanging,
     stage,
+    told,
     words,
 )
-from tests.unit.weir.chat.helpers import DONE, beat, begin, chunk, ends, frame, read_all, restart, says
-from tests.unit.weir.log.memory_log import AWAY, WAIT_S, MemoryLog, tails_of
-from weir.answering.answering import NotBegunError
+from tests.unit.weir.chat.helpers import DONE, beat, begin, chunk, ends, frame, restart, says
+from tests.unit.weir.log.memory_log import AWAY, WAIT_S, MemoryLog
 from weir.answering.continuing import Continuation
-from weir.answering.view import View
+from weir.answering.errors import NotBegunError
 from weir.chat.fold import Answer
-from weir.chat.frames import CLAIMS, WEIR_FINISH, Frame, Kind, Status, Terminal
+from weir.chat.frames import CLAIMS, Frame, Kind, Status, Terminal
 from weir.envelope import Json
-from weir.llm.errors import AnswerTooLongError, UpstreamRefusedError, UpstreamUnavailableError
-from weir.log.log import LogError, Partition, RecordTooLargeError
-
-
-def told(one: Stage) -> str:
-    """What a reader of the whole log has on the screen; it must be without a gap."""
-    reader = read_all(one.log.frames(AT))
-    assert not reader.answer.gap
-    return "".join(reader.said)
-
+from weir.llm.choices import WEIR_FINISH
+from weir.log.log import LogError, Partition
 
 # -- a request that is new
 
@@ -268,58 +259,6 @@ async def test_of_many_workers_that_start_at_once_one_calls(seed: int) -> None:
     assert told(one) == "xy"
 
 
-# -- a topic that takes less than the settings say
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["known", "lowered meanwhile"])
-async def test_a_chunk_that_the_topic_does_not_take_costs_one_call(*, known: bool) -> None:
-    log = MemoryLog()
-    if known:
-        log.limits[AT.topic] = 4000
-    else:
-        log.fail_append = lambda _, value: RecordTooLargeError("4000") if len(value or b"") > 4000 else None
-    async with stage(words("a", "x" * 5000, "b"), log=log) as one:
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert answer.terminal.error is not None
-    assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.FAILED, "upstream_invalid_response")
-    assert (told(one), len(one.model.asked), answer.attempts) == ("a", 1, 1)
-
-
-async def test_a_chunk_that_no_record_takes_ends_an_answer_that_breaks_off_behind_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The break alone would be gone on with, and is seen while the chunk waits for the frame before it."""
-    log = MemoryLog()
-    log.limits[AT.topic] = 4000
-    log.appending = asyncio.Event()
-    breaks = UpstreamUnavailableError("gone", status=502, kind="upstream_error")
-    play = words("a", "x" * 5000, then=breaks)
-    async with stage(play, log=log, continuation=Continuation.PREFILL) as one:
-        answering = asyncio.create_task(one.answer())
-        log.appending.set()
-        await log.until(lambda: len(log.values(AT)) == 1)
-        log.appending.clear()
-        await asyncio.sleep(0.05)
-        log.appending.set()
-        answer = await answering
-    assert answer.terminal is not None
-    assert answer.terminal.error is not None
-    assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.FAILED, "upstream_invalid_response")
-    assert (told(one), len(one.model.asked), answer.attempts) == ("a", 1, 1)
-    assert "defect" not in caplog.text
-
-
-async def test_chunks_that_wait_together_are_shared_out_over_frames_that_the_topic_takes() -> None:
-    log = MemoryLog()
-    log.limits[AT.topic] = 4000
-    text = ["x" * 1000, *("y" * 500 for _ in range(20))]
-    async with stage(words(*text), log=log) as one:
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert (answer.terminal.status, told(one)) == (Status.COMPLETED, "".join(text))
-
-
 # -- a log that is slow to show what was written
 
 
@@ -347,78 +286,6 @@ async def test_a_mark_that_another_worker_has_replaced_meanwhile_is_not_called_f
         one.log.show()
         answer = await waiting
     assert (answer.attempt, one.model.asked, one.attempts) == ("theirs", [], [])
-
-
-# -- a model that fails
-
-
-@pytest.mark.parametrize("said", [(), ("x", "y")])
-async def test_a_model_that_fails_ends_the_request_with_its_error(said: tuple[str, ...]) -> None:
-    error = UpstreamRefusedError("no credit", status=402, kind="billing", code="c", param="p")
-    async with stage(words(*said, then=error)) as one:
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert answer.terminal.status is Status.FAILED
-    assert answer.terminal.error == {
-        "message": "no credit",
-        "type": "billing",
-        "param": "p",
-        "code": "c",
-        "status": 402,
-    }
-    assert told(one) == "".join(said)
-    assert len(one.model.asked) == 1
-
-
-async def test_a_defect_is_told_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
-    async with stage(words("x", then=ZeroDivisionError("secret of the house"))) as one:
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert answer.terminal.error is not None
-    assert (answer.terminal.error["status"], answer.terminal.error["code"]) == (500, "internal_error")
-    assert "secret" not in str(answer.terminal.error)
-    assert "secret of the house" in caplog.text
-
-
-async def test_usage_that_was_told_before_a_failure_is_kept() -> None:
-    async def play() -> AsyncGenerator[Json, None]:
-        yield {**chunk("x"), "usage": {"total_tokens": 1}}
-        raise UpstreamUnavailableError("away", status=502, kind="upstream_error")
-
-    async with stage(play) as one:
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert answer.terminal.usage == {"total_tokens": 1}
-
-
-async def test_too_many_attempts_end_the_request_without_a_call() -> None:
-    async with stage(attempts_max=2, alone=True) as one:
-        one.write(begin("a"), restart("b", after=0))
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert answer.terminal.error is not None
-    assert (answer.terminal.status, answer.terminal.error["code"]) == (Status.FAILED, "too_many_attempts")
-    assert one.model.asked == []
-
-
-async def test_the_last_attempt_that_is_allowed_is_made() -> None:
-    async with stage(words("x"), attempts_max=2, alone=True) as one:
-        one.write(begin("a"))
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert (answer.terminal.status, told(one)) == (Status.COMPLETED, "x")
-
-
-async def test_a_silent_model_is_beaten_for() -> None:
-    async with stage(hanging("x"), lease_s=SHORT_LEASE_S) as one:
-        answering = asyncio.create_task(one.answer())
-        await one.log.until(lambda: len(one.written(Kind.HEARTBEAT)) >= 4)
-        (mark,) = one.written(Kind.BEGIN)
-        beats = one.written(Kind.HEARTBEAT)
-        assert {(b.attempt, b.seq) for b in beats} == {(mark.attempt, 1)}
-        one.write(ends(mark.attempt))
-        answer = await answering
-    assert (answer.attempts, answer.terminal) == (1, DONE)
 
 
 # -- a log that fails
@@ -530,16 +397,6 @@ async def test_without_a_free_place_nothing_is_marked() -> None:
     assert told(one) == "x"
 
 
-async def test_a_worker_that_stops_closes_its_call_and_ends_nothing() -> None:
-    async with stage(hanging("x")) as one:
-        answering = asyncio.create_task(one.answer())
-        await one.log.until(lambda: len(one.log.values(AT)) == 2)
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
-        assert one.model.open == 0
-    assert one.written(Kind.TERMINAL) == []
-
-
 async def test_a_worker_that_stops_begins_nothing() -> None:
     async with stage() as one:
         one.stopping = True
@@ -583,68 +440,6 @@ async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call(by
     assert (answer.next_seq, answer.restarts, answer.gap) == (2, 0, False)
 
 
-@pytest.mark.parametrize(
-    ("before", "text"),
-    [
-        ((says("dead", 0, "x"),), "x"),
-        ((frame(Kind.CHUNKS, "dead", chunks=[{"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}]),), ""),
-        ((), None),
-    ],
-    ids=["text", "thoughts", "nothing"],
-)
-async def test_an_answer_whose_limit_is_reached_before_a_takeover_has_said_more_is_cut(
-    before: tuple[Frame, ...], text: str | None
-) -> None:
-    """As it is cut where one attempt reaches the limit: what was said stays."""
-    play = words(then=AnswerTooLongError("ANSWER_MAX_S"))
-    async with stage(play, alone=True, continuation=Continuation.PREFILL) as one:
-        one.write(begin("dead"), *before)
-        answer = await one.answer()
-    end = answer.terminal
-    assert end is not None
-    if text is None:
-        assert end.error is not None
-        assert (end.status, end.error["code"]) == (Status.FAILED, "answer_too_long")
-    else:
-        assert (end.status, end.finish_reason, end.weir_finish) == (Status.COMPLETED, "length", "ANSWER_MAX_S")
-        assert (told(one), answer.finish_reasons, answer.gap) == (text, {0: "length"}, False)
-
-
-async def test_tails_that_were_stopped_end_the_reading_and_not_the_event_loop() -> None:
-    log = MemoryLog()
-    async with tails_of(log) as tails, tails.open(AT, 0, key=REQUEST.key) as tail:
-        view = View(tail, REQUEST.event_id)
-        await tails.stop()
-        with pytest.raises(LogError, match="stopped"):
-            await asyncio.wait_for(view.wait(60), 5)
-
-
-async def test_usage_that_cannot_be_written_ends_the_request_as_failed() -> None:
-    """orjson reads deeper nesting than it writes; the request must end all the same."""
-    deep: Json = {}
-    for _ in range(400):
-        deep = {"x": deep}
-
-    async def play() -> AsyncGenerator[Json, None]:
-        yield chunk("x")
-        yield {"choices": [], "usage": deep}
-
-    async with stage(play) as one:
-        answer = await one.answer()
-    assert answer.terminal is not None
-    assert answer.terminal.status is Status.FAILED
-    assert answer.terminal.error is not None
-    assert answer.terminal.error["code"] == "upstream_invalid_response"
-    assert told(one) == "x"
-
-
-async def test_an_answer_that_is_given_up_calls_nobody_and_fails() -> None:
-    async with stage() as one:
-        answer = await one.answer(give_up=True)
-    assert answer.terminal is not None
-    assert (answer.terminal.status, one.model.asked) == (Status.FAILED, [])
-
-
 async def test_a_word_that_did_not_reach_the_log_closes_the_call_of_a_model_that_pauses() -> None:
     log = once(AWAY, Kind.CHUNKS)
     async with stage(hanging("x"), words("A", "B"), log=log, lease_s=SHORT_LEASE_S) as one:
@@ -682,56 +477,6 @@ async def test_an_attempt_that_was_handed_off_is_not_waited_for() -> None:
         one.write(begin("gone"), says("gone", 0, "Hel"), frame(Kind.HANDOFF, "gone", seq=1))
         await one.answer()
         assert told(one) == "Hello"
-
-
-async def test_a_stopping_worker_closes_its_attempt_after_what_was_said() -> None:
-    async with stage(hanging("x", "y")) as one:
-        answering = asyncio.create_task(one.answer())
-        while told(one) != "xy":
-            await asyncio.sleep(0.005)
-        one.stopping = True
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
-        last = one.log.frames(AT)[-1]
-        assert (last.kind, last.seq, last.attempt) == (Kind.HANDOFF, 2, one.attempts[0])
-
-
-async def test_a_worker_that_only_lets_go_of_a_request_does_not_close_it() -> None:
-    async with stage(hanging("x")) as one:
-        answering = asyncio.create_task(one.answer())
-        while told(one) != "x":
-            await asyncio.sleep(0.005)
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
-        assert one.written(Kind.HANDOFF) == []
-
-
-async def test_an_answer_that_breaks_off_is_gone_on_with_by_a_new_call() -> None:
-    broken = UpstreamUnavailableError("gone", status=502, kind="upstream_error")
-    async with going_on()(words("Hel", then=broken), words("l", then=broken), words("o")) as one:
-        answer = await one.answer()
-        assert told(one) == "Hello"
-        assert answer.terminal is not None
-        assert (answer.terminal.status, answer.attempts) == (Status.COMPLETED, 3)
-        assert [asked["messages"][-1]["content"] for asked in one.model.asked] == ["Hello", "Hel", "Hell"]
-
-
-async def test_an_answer_that_breaks_off_again_and_again_fails_with_what_the_model_said() -> None:
-    broken = UpstreamUnavailableError("gone", status=502, kind="upstream_error", code="c")
-    async with going_on(attempts_max=2)(words("a", then=broken), words("b", then=broken)) as one:
-        answer = await one.answer()
-        assert answer.terminal is not None
-        assert answer.terminal.status is Status.FAILED
-        assert answer.terminal.error is not None
-        assert answer.terminal.error["code"] == "c"
-
-
-async def test_an_answer_that_breaks_off_fails_where_the_model_cannot_go_on() -> None:
-    broken = UpstreamUnavailableError("gone", status=502, kind="upstream_error")
-    async with stage(words("Hel", then=broken)) as one:
-        answer = await one.answer()
-        assert answer.terminal is not None
-        assert answer.terminal.status is Status.FAILED
 
 
 # -- a request that nobody wants any more

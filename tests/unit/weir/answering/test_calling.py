@@ -12,9 +12,11 @@ from weir.answering.calling import LEAST_S, CallRules, call_of
 from weir.answering.view import View
 from weir.chat import frames
 from weir.chat.frames import Frame
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import utc_iso
-from weir.llm.calls import Allowance, ThinkTags
+from weir.events.ingress import Ingress
+from weir.llm.calls import Allowance
+from weir.options import ThinkTags
 
 RULES = CallRules(header_wait_s=3.0, answer=Allowance(max_bytes=100_000, max_tokens=100, max_s=600.0))
 

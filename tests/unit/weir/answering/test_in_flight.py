@@ -3,32 +3,41 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tables import requests as rows
-from tables import terminals
-from tables.terminals import Ended
 from tests.unit.weir.answering.helpers import REQUEST
 from tests.unit.weir.chat.helpers import begin, ends, says
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
+from tests.unit.weir.workers import (
+    FakeEvent,
+    FakeMembership,
+    FakeMessage,
+    ends_in_memory,
+    requests_in_memory,
+    worker_of,
+)
 from weir import envelope
-from weir.answering.answering import Attempt, Claim, NotBegunError, Slot, Slots
+from weir.answering.errors import NotBegunError
 from weir.answering.in_flight import Work
+from weir.answering.marks import Attempt, Claim
+from weir.answering.reporting import Reporting
+from weir.answering.slots import Slot
 from weir.chat import frames, requests
+from weir.chat.audit import Audit
+from weir.chat.ends import Ended
 from weir.chat.fold import Answer
 from weir.chat.frames import Status, Terminal
+from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ChatRequest
 from weir.chat.thinking import Teller
 from weir.chat.traces import Traces
-from weir.events.publishing import Events
+from weir.envelope import Json
 from weir.events.redaction import Redactor
-from weir.llm.prices import Prices
 from weir.log.log import LogUnavailableError, Partition
+from weir.log.tails import Tails
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
 
 
 def landed(error: Exception | None = None) -> "asyncio.Future[int]":
@@ -101,41 +110,66 @@ def log() -> MemoryLog:
     return MemoryLog()
 
 
+class Desk:
+    """A worker without Faust, and its tables."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log, self.membership = log, FakeMembership(own={2})
+        self.ends, self.rows = ends_in_memory(), requests_in_memory()
+
+    def work(self, answering: Any, *, tails: Tails | None = None, max_in_flight: int = 1) -> Work:
+        settings = Settings(max_in_flight=max_in_flight)
+        worker = worker_of(self.log, membership=self.membership, settings=settings, tails=tails)
+        traces = Traces(worker.events, worker=worker.name)
+        return Work(
+            worker,
+            answering,
+            reporting=Reporting(worker, traces=traces, teller=Teller(endpoint="http://llm/v1", redactor=Redactor(100))),
+            ends=self.ends,
+            rows=self.rows,
+            writer=RequestWriter(worker.log, worker.tails, value_max_bytes=settings.record_value_max_bytes),
+            traces=traces,
+            audit=Audit(worker.events, settings.default_tenant),
+        )
+
+
 @pytest.fixture
-def app(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(terminals, "table", {})
-    events = Events(log)
-    return SimpleNamespace(
-        draining=False,
-        log_client=log,
-        settings=Settings(max_in_flight=1),
-        own_partitions=lambda: {2},
-        worker_name="w:1",
-        metrics=Metrics(),
-        traces=Traces(events, worker="w:1"),
-        events=events,
-        teller=Teller(endpoint="http://llm/v1", redactor=Redactor(100)),
-        prices=Prices({}),
-    )
+def desk(log: MemoryLog) -> Desk:
+    return Desk(log)
+
+
+class Noted(FakeEvent):
+    """Notes the offset of an event when it is acknowledged."""
+
+    def __init__(self, message: FakeMessage, acknowledged: list[int]) -> None:
+        super().__init__(message)
+        self.acknowledged = acknowledged
+
+    def ack(self) -> None:
+        self.acknowledged.append(self.message.offset)
 
 
 def event(acknowledged: list[int], request: ChatRequest = REQUEST, offset: int = 7) -> Any:
-    place = {"topic": "chat-requests", "partition": 2, "offset": offset, "timestamp": 1.0, "headers": requests.ACCEPTED}
-    message = SimpleNamespace(key=request.key, value=requests.encode(request), **place)
-    return SimpleNamespace(message=message, ack=lambda: acknowledged.append(offset))
+    value, key = requests.encode(request), request.key
+    message = FakeMessage(value=value, key=key, partition=2, offset=offset, timestamp=1.0, headers=requests.ACCEPTED)
+    return Noted(message, acknowledged)
+
+
+def row(rid: str, state: str) -> Json:
+    return {"uid": REQUEST.uid, "tenant": REQUEST.tenant, "attempts": [], "rid": rid, "state": state}
 
 
 @pytest.mark.parametrize("begins", [True, False])
 async def test_what_a_stopping_worker_has_not_begun_is_left_at_once_and_not_acknowledged(
-    app: Any, begins: bool, caplog: pytest.LogCaptureFixture
+    desk: Desk, begins: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     acknowledged: list[int] = []
     answering: Any = FakeAnswering(begins=begins)
-    work = Work(app, answering)
+    work = desk.work(answering)
     async with asyncio.timeout(WAIT_S / 2):
         await work.take(event(acknowledged))
         await answering.began.wait()
-        app.draining = True
+        desk.membership.draining = True
         if begins:  # it finds out by itself; who only follows is not asked
             answering.needed.set()
         await work.drain(WAIT_S)
@@ -148,27 +182,27 @@ async def until_none(work: Work) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_what_is_begun_ahead_of_its_event_is_answered_once_and_settled_under_the_event(app: Any) -> None:
+async def test_what_is_begun_ahead_of_its_event_is_answered_once_and_settled_under_the_event(desk: Desk) -> None:
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     work.begin(REQUEST, 2, landed())
     answering.done.set()
     await asyncio.sleep(0.02)
-    assert terminals.get(REQUEST.uid) is None  # a table is changed under an event only
+    assert desk.ends.get(REQUEST.uid) is None  # a table is changed under an event only
     assert work.in_flight == 1
     await work.take(event(acknowledged))
     await until_none(work)
-    ended = terminals.get(REQUEST.uid)
+    ended = desk.ends.get(REQUEST.uid)
     assert ended is not None
     assert (ended.rid, ended.first, ended.last) == (REQUEST.event_id, 3, 9)
     assert (answering.asked, acknowledged) == (1, [7])
 
 
-async def test_an_event_that_comes_before_the_end_settles_it_too(app: Any) -> None:
+async def test_an_event_that_comes_before_the_end_settles_it_too(desk: Desk) -> None:
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     work.begin(REQUEST, 2, landed())
     await asyncio.sleep(0)
     await work.take(event(acknowledged))
@@ -178,25 +212,25 @@ async def test_an_event_that_comes_before_the_end_settles_it_too(app: Any) -> No
     assert (answering.asked, acknowledged) == (1, [7])
 
 
-async def test_one_whose_partition_goes_away_is_left_to_the_next_owner(app: Any) -> None:
+async def test_one_whose_partition_goes_away_is_left_to_the_next_owner(desk: Desk) -> None:
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     work.begin(REQUEST, 2, landed())
     answering.done.set()
     await asyncio.sleep(0.02)
-    app.own_partitions = set
+    desk.membership.own = set()
     await until_none(work)
-    assert terminals.get(REQUEST.uid) is None
+    assert desk.ends.get(REQUEST.uid) is None
 
 
 @pytest.mark.parametrize("reason", ["draining", "full", "not ours"])
-async def test_a_worker_that_must_not_begin_leaves_it_to_the_event(app: Any, reason: str) -> None:
+async def test_a_worker_that_must_not_begin_leaves_it_to_the_event(desk: Desk, reason: str) -> None:
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     if reason == "full":
         work.begin(REQUEST, 2, landed())
         await asyncio.sleep(0.02)
-    app.draining = reason == "draining"
+    desk.membership.draining = reason == "draining"
     before = work.in_flight
     other = replace(REQUEST, uid="other", event_id="evt-other")
     work.begin(other, 1 if reason == "not ours" else 2, landed())
@@ -205,56 +239,35 @@ async def test_a_worker_that_must_not_begin_leaves_it_to_the_event(app: Any, rea
     await work.drain(0)
 
 
-async def test_one_that_does_not_get_into_the_log_is_let_go_of(app: Any) -> None:
+async def test_one_that_does_not_get_into_the_log_is_let_go_of(desk: Desk) -> None:
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     work.begin(REQUEST, 2, landed(LogUnavailableError("away")))
     answering.done.set()
     await until_none(work)
-    assert terminals.get(REQUEST.uid) is None
+    assert desk.ends.get(REQUEST.uid) is None
 
 
-async def test_one_whose_fate_is_in_doubt_is_answered_when_its_event_comes(app: Any) -> None:
+async def test_one_whose_fate_is_in_doubt_is_answered_when_its_event_comes(desk: Desk) -> None:
     acknowledged: list[int] = []
     answering: Any = Answered()
     answering.done.set()
-    work = Work(app, answering)
+    work = desk.work(answering)
     work.begin(REQUEST, 2, landed(LogUnavailableError("not confirmed in time")))
     await work.take(event(acknowledged))  # it had been written all the same
     await until_none(work)
     assert acknowledged == [7]
-    ended = terminals.get(REQUEST.uid)
+    ended = desk.ends.get(REQUEST.uid)
     assert ended is not None
     assert ended.rid == REQUEST.event_id
 
 
-async def test_places_are_given_in_turn_and_none_is_lost() -> None:
-    slots = Slots(2)
-    assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
-    turns: list[int] = []
-
-    async def wait(n: int) -> None:
-        await slots.acquire()
-        turns.append(n)
-
-    waiting = [asyncio.create_task(wait(n)) for n in range(3)]
-    await asyncio.sleep(0)
-    waiting[0].cancel()
-    slots.release()
-    waiting[1].cancel()  # in the moment that it is its turn
-    await asyncio.gather(*waiting, return_exceptions=True)
-    assert turns == [2]
-    slots.release()
-    slots.release()
-    assert [slots.acquire_nowait() for _ in range(3)] == [True, True, False]
-
-
 @pytest.mark.parametrize("state", [None, "running", "completed"])
 async def test_one_that_was_settled_before_a_crash_is_told_again_unless_its_row_shows_the_end(
-    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, state: str | None
+    desk: Desk, log: MemoryLog, state: str | None
 ) -> None:
-    row = None if state is None else {"rid": REQUEST.event_id, "state": state}
-    monkeypatch.setattr(rows, "get", lambda _: row)
+    if state is not None:
+        desk.rows.put(REQUEST.uid, row(REQUEST.event_id, state))
     at = Partition("chat-chunks", 2)
     for one in (begin("att-1"), says("att-1", 0, "x"), ends("att-1")):
         last = log.put(at, REQUEST.key, frames.encode(one, event_id="e", tenant=REQUEST.tenant))
@@ -267,12 +280,11 @@ async def test_one_that_was_settled_before_a_crash_is_told_again_unless_its_row_
         last=last,
         ended_at=1.0,
     )
-    terminals.put(REQUEST.uid, ended)
+    desk.ends.put(REQUEST.uid, ended)
     acknowledged: list[int] = []
     answering: Any = Answered()
     async with tails_of(log) as tails:
-        app.tails = tails
-        work = Work(app, answering)
+        work = desk.work(answering, tails=tails)
         await work.take(event(acknowledged))
         await until_none(work)
     told = [envelope.decode(value) for at in log.records if at.topic != "chat-chunks" for value in log.values(at)]
@@ -314,37 +326,37 @@ def told_of(log: MemoryLog, topic: str) -> list[envelope.Event]:
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.EXPIRED])
 async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears_of_it_first(
-    app: Any, log: MemoryLog, status: Status
+    desk: Desk, log: MemoryLog, status: Status
 ) -> None:
-    terminals.put(REQUEST.uid, end_of(REQUEST, status))
+    desk.ends.put(REQUEST.uid, end_of(REQUEST, status))
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     await work.take(event(acknowledged, life(1)))
     await log.until(lambda: bool(told_of(log, "agent-trace-events")))
     (again,) = told_of(log, "agent-trace-events")
     assert (again.event_type, again.data["rid"], again.data["replaces"]) == ("request.redriven", "evt-again-1", "evt-1")
     assert (again.data["replaced_status"], again.data["replaced_ended_at"]) == (status, "1970-01-01T00:00:01.000000Z")
-    before = terminals.get(REQUEST.uid)
+    before = desk.ends.get(REQUEST.uid)
     assert before is not None
     assert before.rid == "evt-1"  # until there is another end
     answering.done.set()
     await until_none(work)
-    ended = terminals.get(REQUEST.uid)
+    ended = desk.ends.get(REQUEST.uid)
     assert ended is not None
     assert (ended.rid, ended.status, answering.asked, acknowledged) == ("evt-again-1", Status.COMPLETED, 1, [7])
 
 
 @pytest.mark.usefixtures("log")
-async def test_a_request_that_ended_in_a_former_log_is_answered_anew(app: Any) -> None:
+async def test_a_request_that_ended_in_a_former_log_is_answered_anew(desk: Desk) -> None:
     """The offset of that end is behind everything in the new one."""
-    terminals.put(REQUEST.uid, end_of(REQUEST, Status.FAILED, last=70_000))
+    desk.ends.put(REQUEST.uid, end_of(REQUEST, Status.FAILED, last=70_000))
     answering: Any = Answered()
     answering.done.set()
-    work = Work(app, answering)
+    work = desk.work(answering)
     await work.take(event([], life(1, chunks_from=2)))
     await until_none(work)
-    ended = terminals.get(REQUEST.uid)
+    ended = desk.ends.get(REQUEST.uid)
     assert ended is not None
     assert (ended.rid, ended.status) == ("evt-again-1", Status.COMPLETED)
 
@@ -363,26 +375,24 @@ async def test_a_request_that_ended_in_a_former_log_is_answered_anew(app: Any) -
     ids=["completed", "cancelled", "an earlier one again", "another tenant", "another body", "a client's"],
 )
 async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
-    app: Any, log: MemoryLog, ended: Ended, request_: ChatRequest, mark: str
+    desk: Desk, log: MemoryLog, ended: Ended, request_: ChatRequest, mark: str
 ) -> None:
-    app.log_client = log
-    terminals.put(REQUEST.uid, ended)
+    desk.ends.put(REQUEST.uid, ended)
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     await work.take(event(acknowledged, request_))
     await until_none(work)
     (told,) = told_of(log, "chat-chunks")
     assert (told.event_type, told.data["rid"], told.data["submission"]) == (mark, ended.rid, request_.event_id)
-    assert (answering.asked, acknowledged, terminals.get(REQUEST.uid)) == (0, [7], ended)
+    assert (answering.asked, acknowledged, desk.ends.get(REQUEST.uid)) == (0, [7], ended)
 
 
-async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(app: Any, log: MemoryLog) -> None:
+async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(desk: Desk) -> None:
     """Its letter is written before its end is settled and told."""
-    app.log_client, app.settings = log, Settings(max_in_flight=2)
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering, max_in_flight=2)
     await work.take(event(acknowledged, REQUEST, 1))
     await work.take(event(acknowledged, life(1), 2))
     await work.take(event(acknowledged, life(2), 3))  # replaces another: attaches to the one that runs
@@ -412,13 +422,12 @@ class InTurn:
 
 
 async def test_of_two_lives_that_wait_for_a_place_one_is_answered_and_the_other_attaches(
-    app: Any, log: MemoryLog
+    desk: Desk, log: MemoryLog
 ) -> None:
     """Two runs have sent the same letter; both wait for its end to be told, and then for the only place."""
-    app.log_client = log
     acknowledged: list[int] = []
     answering: Any = InTurn()
-    work = Work(app, answering)
+    work = desk.work(answering)
     other = replace(REQUEST, uid="other", event_id="evt-b")
     lives = [life(1), replace(life(1), event_id="evt-of-run-2")]
     for offset, request in enumerate([REQUEST, other, *lives]):
@@ -438,28 +447,27 @@ async def test_of_two_lives_that_wait_for_a_place_one_is_answered_and_the_other_
     assert sorted(acknowledged) == [0, 1, 2, 3]
 
 
-async def test_one_that_waits_is_left_to_the_next_owner_where_the_partition_goes_away(app: Any, log: MemoryLog) -> None:
-    app.log_client = log
+async def test_one_that_waits_is_left_to_the_next_owner_where_the_partition_goes_away(desk: Desk) -> None:
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     await work.take(event(acknowledged, REQUEST, 1))
     await work.take(event(acknowledged, life(1), 2))
-    app.own_partitions = set
+    desk.membership.own = set()
     answering.done.set()
     await until_none(work)
     assert acknowledged == []
 
 
 async def test_an_end_that_was_replaced_is_still_its_own_submissions_while_the_next_one_runs(
-    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, log: MemoryLog
 ) -> None:
     """After a rebalance the old record comes again: it is told again, and attaches to nothing."""
-    monkeypatch.setattr(rows, "get", lambda _: {"rid": "evt-1", "state": "failed"})
-    terminals.put(REQUEST.uid, end_of(REQUEST, Status.FAILED))
+    desk.rows.put(REQUEST.uid, row("evt-1", "failed"))
+    desk.ends.put(REQUEST.uid, end_of(REQUEST, Status.FAILED))
     acknowledged: list[int] = []
     answering: Any = Answered()
-    work = Work(app, answering)
+    work = desk.work(answering)
     await work.take(event(acknowledged, life(1), 2))
     await work.take(event(acknowledged, REQUEST, 1))
     await asyncio.sleep(0.02)

@@ -3,20 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tables.terminals import Ended
 from tests.unit.weir.answering.helpers import AT, REQUEST
 from tests.unit.weir.chat.helpers import begin, chunk, ends, says, takeover
 from tests.unit.weir.log.memory_log import MemoryLog, tails_of
+from tests.unit.weir.workers import worker_of
 from weir import envelope
-from weir.answering.answering import Attempt
 from weir.answering.continuing import INTERRUPTED, Plan
-from weir.answering.reporting import Story
+from weir.answering.marks import Attempt
+from weir.answering.reporting import LifecycleReport, Reporting
 from weir.chat import frames
+from weir.chat.ends import Ended
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.requests import ChatRequest
@@ -24,12 +24,10 @@ from weir.chat.thinking import Teller
 from weir.chat.traces import Traces
 from weir.envelope import Json
 from weir.events import catalogue
-from weir.events.publishing import Events
 from weir.events.redaction import Redactor
 from weir.llm.prices import Price, Prices
 from weir.log.log import Partition
 from weir.log.tails import Tails
-from weir.telemetry.metrics import Metrics
 
 ASKED: ChatRequest = replace(
     REQUEST,
@@ -53,23 +51,19 @@ SAID = Answer(rid=ASKED.event_id, attempt="att-1", attempts=1, first=3, last=9, 
 
 
 class Desk:
-    """Where a worker tells stories."""
+    """Where a worker reports."""
 
     def __init__(self, log: MemoryLog, tails: Tails) -> None:
         self.log = log
-        events = Events(log)
-        self.app: Any = SimpleNamespace(
-            worker_name="w:1",
-            metrics=Metrics(),
-            tails=tails,
-            events=events,
-            traces=Traces(events, worker="w:1"),
+        self.worker = worker_of(log, tails=tails, prices=Prices({"small": Price(input=1.0, output=2.0)}))
+        self.reporting = Reporting(
+            self.worker,
+            traces=Traces(self.worker.events, worker=self.worker.name),
             teller=Teller(endpoint="http://llm/v1", redactor=Redactor(40)),
-            prices=Prices({"small": Price(input=1.0, output=2.0)}),
         )
 
-    def story(self, request: ChatRequest = ASKED) -> Story:
-        return Story(self.app, request, AT)
+    def report(self, request: ChatRequest = ASKED) -> LifecycleReport:
+        return self.reporting.of(request, AT)
 
     def told(self, event_type: str) -> list[envelope.Event]:
         values = [value for at in self.log.records if at.topic != AT.topic for value in self.log.values(at)]
@@ -105,11 +99,11 @@ def attempt(kind: Kind = Kind.BEGIN, number: int = 1, **does: Any) -> Attempt:
 
 async def whole(one: Desk) -> None:
     """An answer that was said here, from its beginning to its end."""
-    story, begun = one.story(), attempt()
-    story.attempted(begun)
+    report, begun = one.report(), attempt()
+    report.attempted(begun)
     begun.notes.add(delta(reasoning_content="hm"))
     begun.notes.add(delta(content="A weir is a low dam, which I say at some length."))
-    await story.ended(SAID, DONE, ENDED_AT)
+    await report.ended(SAID, DONE, ENDED_AT)
 
 
 async def test_the_figures_of_an_answer() -> None:
@@ -206,12 +200,12 @@ async def test_what_is_told_again_after_a_crash_is_the_same() -> None:
     async with desk() as one:
         one.write(begin("att-1"), says("att-1", 0, "x", "y"))
         last = one.write(replace(ends("att-1"), terminal=DONE, seq=2))
-        story, begun = one.story(), attempt()
-        story.attempted(begun)
+        report, begun = one.report(), attempt()
+        report.attempted(begun)
         for text in ("x", "y"):
             begun.notes.add(chunk(text))
         answer = replace_answer(SAID, first=0, last=last, next_seq=2, finish_reasons={})
-        await story.ended(answer, DONE, ENDED_AT)
+        await report.ended(answer, DONE, ENDED_AT)
         ended = Ended(
             rid=ASKED.event_id,
             fingerprint=ASKED.fingerprint,
@@ -221,7 +215,7 @@ async def test_what_is_told_again_after_a_crash_is_the_same() -> None:
             last=last,
             ended_at=ENDED_AT,
         )
-        await one.story().told_again(ended)
+        await one.report().told_again(ended)
         types = [
             "request.completed",
             "decision.outcome",
@@ -247,11 +241,11 @@ async def test_what_another_worker_has_said_is_told_too() -> None:
         one.write(begin("att-1"), says("att-1", 0, "one "))
         one.write(takeover("att-2", after=1), says("att-2", 1, "two"))
         last = one.write(replace(ends("att-2"), terminal=DONE, seq=2))
-        story, begun = one.story(), attempt(Kind.TAKEOVER, 2, goes_on=True, said=1)
-        story.attempted(begun)
+        report, begun = one.report(), attempt(Kind.TAKEOVER, 2, goes_on=True, said=1)
+        report.attempted(begun)
         begun.notes.add(chunk("two"))
         answer = replace_answer(SAID, attempt="att-2", attempts=2, first=0, last=last, next_seq=2)
-        await story.ended(answer, DONE, ENDED_AT)
+        await report.ended(answer, DONE, ENDED_AT)
         (step,) = [event.data for event in one.told("thinking.step")]
         made = one.data("decision.made")
         metrics = one.data("metrics.recorded")
@@ -268,10 +262,10 @@ async def test_an_answer_that_lacks_its_end_only_is_told_with_what_was_said() ->
         one.write(begin("att-1"), says("att-1", 0, "all of it"))
         one.write(takeover("att-2", after=1))
         last = one.write(replace(ends("att-2"), terminal=DONE, seq=1))
-        story = one.story()
-        story.attempted(attempt(Kind.TAKEOVER, 2, body=None))
+        report = one.report()
+        report.attempted(attempt(Kind.TAKEOVER, 2, body=None))
         answer = replace_answer(SAID, attempt="att-2", attempts=2, first=0, last=last, next_seq=1)
-        await story.ended(answer, DONE, ENDED_AT)
+        await report.ended(answer, DONE, ENDED_AT)
         assert one.data("thinking.step")["reasoning"] == "all of it"
 
 
@@ -286,10 +280,10 @@ async def test_an_answer_that_lacks_its_end_only_is_told_with_what_was_said() ->
 )
 async def test_what_becomes_of_a_half_said_answer_is_a_decision(does: Plan, chosen: str) -> None:
     async with desk() as one:
-        story = one.story()
-        story.attempted(Attempt("att-2", does))
-        story.attempted(Attempt("att-3", does))
-        await one.app.events.drain(1)
+        report = one.report()
+        report.attempted(Attempt("att-2", does))
+        report.attempted(Attempt("att-3", does))
+        await one.worker.events.drain(1)
         first, second = one.told("decision.made")
     assert (first.data["chosen"], first.data["decision_type"]) == (chosen, "continuation")
     assert second.data["decision_type"] == "failover"  # its own call had broken off
@@ -308,9 +302,9 @@ async def test_ends_that_are_none_of_a_whole_answer(status: Status, said: int, o
     error = {"message": "no", "code": "teapot"} if status is Status.FAILED else None
     end = Terminal(status=status, error=error)
     async with desk() as one:
-        story, begun = one.story(), attempt()
-        story.attempted(begun)
-        await story.ended(replace_answer(SAID, terminal=end, next_seq=said), end, ENDED_AT)
+        report, begun = one.report(), attempt()
+        report.attempted(begun)
+        await report.ended(replace_answer(SAID, terminal=end, next_seq=said), end, ENDED_AT)
         assert one.data("thinking.completed")["outcome"] == outcome
         assert one.data("decision.outcome")["outcome"] == decided
         assert one.data("metrics.recorded")["status"] == status
@@ -320,7 +314,7 @@ async def test_ends_that_are_none_of_a_whole_answer(status: Status, said: int, o
 async def test_one_that_nobody_began_has_figures_and_no_decision() -> None:
     end = Terminal(status=Status.EXPIRED, error={"message": "late", "code": "deadline_exceeded"})
     async with desk() as one:
-        await one.story().ended(Answer(rid=ASKED.event_id, first=4, last=4, terminal=end), end, ENDED_AT)
+        await one.report().ended(Answer(rid=ASKED.event_id, first=4, last=4, terminal=end), end, ENDED_AT)
         assert one.data("metrics.recorded")["status"] == "expired"
         assert one.data("request.expired")["attempt"] is None
         assert not one.told("decision.outcome")

@@ -11,11 +11,13 @@ from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.accept import Door
 from weir.chat.audit import Audit, Caller
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.request_writer import RequestWriter
+from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.traces import Traces
 from weir.chat.validation import CHOICES_MAX
 from weir.envelope import Json
 from weir.errors import ApiError, InvalidRequestError, UnavailableError
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.log.log import LogRefusedError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for
@@ -53,7 +55,8 @@ def door(
         log=log,
         tails=tails,
         traces=traces,
-        audit=Audit(events),
+        writer=RequestWriter(log, tails, value_max_bytes=settings.record_value_max_bytes),
+        audit=Audit(events, settings.default_tenant),
         settings=settings,
         metrics=Metrics(),
         own_partitions=lambda: own,
@@ -90,14 +93,14 @@ async def test_the_same_uid_twice_is_two_submissions_of_one_request(log: MemoryL
     first, second = [await front.accept({**BODY, "uid": "u"}, ingress=Ingress.HTTP) for _ in range(2)]
     assert first.event_id != second.event_id
     assert first.fingerprint == second.fingerprint
-    assert front.chunks_of(first.uid) == front.chunks_of(second.uid)
+    assert chunks_of(log, first.uid) == chunks_of(log, second.uid)
 
 
 async def test_the_end_of_the_answers_partition_is_read_before_the_request_is_published(
     log: MemoryLog, tails: Tails
 ) -> None:
     front = door(log, tails)
-    at = front.chunks_of("my-uid")
+    at = chunks_of(log, "my-uid")
     for _ in range(3):
         log.put(at, b"other", b"x")
     request = await front.accept({**BODY, "uid": "my-uid"}, ingress=Ingress.HTTP)
@@ -109,14 +112,14 @@ async def test_the_end_of_the_answers_partition_is_read_before_the_request_is_pu
 async def test_a_uid_is_minted_in_a_partition_of_this_worker(log: MemoryLog, tails: Tails, own: set[int]) -> None:
     front = door(log, tails, own=own)
     minted = [await front.accept(BODY, ingress=Ingress.HTTP) for _ in range(20)]
-    assert {front.chunks_of(request.uid).partition for request in minted} <= own
+    assert {chunks_of(log, request.uid).partition for request in minted} <= own
     assert len({request.uid for request in minted}) == 20
 
 
 async def test_a_worker_that_owns_nothing_mints_for_anybody(log: MemoryLog, tails: Tails) -> None:
     front = door(log, tails)
     minted = [await front.accept(BODY, ingress=Ingress.HTTP) for _ in range(30)]
-    assert len({front.chunks_of(request.uid).partition for request in minted}) > 1
+    assert len({chunks_of(log, request.uid).partition for request in minted}) > 1
 
 
 async def test_a_partition_that_cannot_be_hit_does_not_stop_the_door(log: MemoryLog, tails: Tails) -> None:
@@ -248,14 +251,14 @@ async def test_only_what_nobody_else_can_have_sent_is_begun_ahead_of_the_topic(l
     ours = door(log, tails, begun=begun)
     minted = await ours.accept(BODY, ingress=Ingress.HTTP)
     await ours.accept({**BODY, "uid": "mine"}, ingress=Ingress.HTTP)
-    assert begun == [(minted.uid, ours.chunks_of(minted.uid).partition)]
+    assert begun == [(minted.uid, chunks_of(log, minted.uid).partition)]
 
 
 @pytest.mark.parametrize(("named", "tenant"), [("acme", "acme"), ("no tenant!", "default"), (None, "default")])
-async def test_a_refusal_is_told_to_the_audit(log: MemoryLog, tails: Tails, named: str | None, tenant: str) -> None:
-    front = door(log, tails)
-    front.refused(Caller(ingress=Ingress.RABBITMQ), InvalidRequestError("no", code="missing_required"), tenant=named)
-    await front._traces._events.drain(WAIT_S)
+async def test_a_refusal_is_told_to_the_audit(log: MemoryLog, named: str | None, tenant: str) -> None:
+    events, error = Events(log), InvalidRequestError("no", code="missing_required")
+    Audit(events, "default").refused(Caller(ingress=Ingress.RABBITMQ), error, tenant=named)
+    await events.drain(WAIT_S)
     values = [value for at in log.records if at.topic == topics.AUDIT.name for value in log.values(at)]
     (event,) = map(envelope.decode, values)
     assert event.tenant_id == tenant

@@ -8,18 +8,20 @@ import orjson
 import pytest
 
 from tests.defaults import CHAT_PARTITIONS
-from tests.unit.weir.chat.test_accept import door
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
+from tests.unit.weir.workers import worker_of
 from weir import envelope, topics
-from weir.chat import admission as module
 from weir.chat import requests
 from weir.chat.admission import Admission
+from weir.chat.audit import Audit
+from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ACCEPTED, ChatRequest
 from weir.envelope import Json
+from weir.log import retrying
 from weir.log.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for
+from weir.log.tails import Tails
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
 
 UID = "by-kafka"
 HOME = partition_for(UID.encode(), CHAT_PARTITIONS)
@@ -42,14 +44,19 @@ class Event:
         self.acked.set()
 
 
-class Worker:
-    """The admission of a worker on a log in memory, with the door and the events that it needs."""
+class Stage:
+    """The admission of a worker on a log in memory."""
 
-    def __init__(self, log: MemoryLog, door: Any, metrics: Any) -> None:
-        self.log_client, self.door, self.metrics, self.settings = log, door, metrics, Settings()
+    def __init__(self, log: MemoryLog, tails: Tails, settings: Settings | None = None) -> None:
+        self.worker = worker_of(log, tails=tails, settings=settings)
+        settings = self.worker.settings
         self.tasks: set[asyncio.Task[None]] = set()
-        app: Any = self
-        self.admission = Admission(app, self.own)
+        self.admission = Admission(
+            self.worker,
+            writer=RequestWriter(log, tails, value_max_bytes=settings.record_value_max_bytes),
+            audit=Audit(self.worker.events, settings.default_tenant),
+            own=self.own,
+        )
 
     def own(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
@@ -66,10 +73,10 @@ def log() -> MemoryLog:
 
 
 @pytest.fixture
-async def worker(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+async def worker(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.001)
     async with tails_of(log) as tails:
-        yield Worker(log, door(log, tails), Metrics())
+        yield Stage(log, tails)
 
 
 def letters(log: MemoryLog) -> list[Json]:
@@ -82,7 +89,7 @@ async def settled(event: Event) -> None:
         await event.acked.wait()
 
 
-async def test_a_request_in_its_partition_is_taken_as_a_door_would_have_it(worker: Worker, log: MemoryLog) -> None:
+async def test_a_request_in_its_partition_is_taken_as_a_door_would_have_it(worker: Stage, log: MemoryLog) -> None:
     body = {**BODY, "uid": "in the body", "username": "ada", "deadline_s": 60, "stream": True}
     event = Event(body, HOME)
     request = await worker.admit(event)
@@ -94,7 +101,7 @@ async def test_a_request_in_its_partition_is_taken_as_a_door_would_have_it(worke
 
 
 async def test_a_request_elsewhere_moves_with_its_headers_and_is_read_once_it_is_there(
-    worker: Worker, log: MemoryLog
+    worker: Stage, log: MemoryLog
 ) -> None:
     log.put(Partition(topics.CHAT_CHUNKS.name, HOME), b"another", b"x")
     event = Event(BODY, ELSEWHERE, (("traceparent", b"00-1"),), chunks_from=99)
@@ -111,7 +118,7 @@ async def test_a_request_elsewhere_moves_with_its_headers_and_is_read_once_it_is
     assert letters(log) == []
 
 
-async def test_a_request_waits_for_a_log_that_is_away_and_then_moves(worker: Worker, log: MemoryLog) -> None:
+async def test_a_request_waits_for_a_log_that_is_away_and_then_moves(worker: Stage, log: MemoryLog) -> None:
     tries = 0
 
     def away(at: Partition, _: bytes | None) -> LogError | None:
@@ -134,7 +141,7 @@ async def test_a_request_waits_for_a_log_that_is_away_and_then_moves(worker: Wor
     ],
 )
 async def test_a_request_that_the_log_will_never_take_is_a_dead_letter(
-    worker: Worker, log: MemoryLog, error: LogError, reason: str
+    worker: Stage, log: MemoryLog, error: LogError, reason: str
 ) -> None:
     log.fail_append = lambda at, _: error if at == AT_HOME else None
     event = Event(BODY, ELSEWHERE)
@@ -146,7 +153,7 @@ async def test_a_request_that_the_log_will_never_take_is_a_dead_letter(
 
 @pytest.mark.parametrize("partition", [HOME, ELSEWHERE])
 async def test_a_request_that_no_door_would_take_is_a_dead_letter_and_does_not_move(
-    worker: Worker, log: MemoryLog, partition: int
+    worker: Stage, log: MemoryLog, partition: int
 ) -> None:
     event = Event({"messages": []}, partition)
     assert await worker.admit(event) is None
@@ -159,7 +166,7 @@ async def test_a_request_that_no_door_would_take_is_a_dead_letter_and_does_not_m
 @pytest.mark.parametrize("timestamp", [1.8e12, -1e13, None])
 @pytest.mark.parametrize("body", [BODY, {**BODY, "deadline_s": 60}])
 async def test_a_record_whose_timestamp_is_none_is_a_dead_letter_that_says_so(
-    worker: Worker, log: MemoryLog, timestamp: Any, body: Json
+    worker: Stage, log: MemoryLog, timestamp: Any, body: Json
 ) -> None:
     """Microseconds in the place of milliseconds, say, where the broker takes them."""
     event = Event(body, HOME)
@@ -169,23 +176,24 @@ async def test_a_record_whose_timestamp_is_none_is_a_dead_letter_that_says_so(
     assert letter["error"]["param"] == "timestamp"
 
 
-async def test_a_record_without_a_timestamp_is_taken(worker: Worker) -> None:
+async def test_a_record_without_a_timestamp_is_taken(worker: Stage) -> None:
     event = Event(BODY, HOME)
     event.timestamp = -0.001  # what Kafka has for none
     assert await worker.admit(event) is not None
 
 
 async def test_what_is_larger_than_any_door_takes_is_a_dead_letter_without_its_value(
-    worker: Worker, log: MemoryLog
+    log: MemoryLog,
 ) -> None:
-    worker.settings = Settings(request_max_bytes=100_000)
-    event = Event({**BODY, "x": "." * worker.settings.record_value_max_bytes}, HOME)
-    assert await worker.admit(event) is None
+    settings = Settings(request_max_bytes=100_000)
+    event = Event({**BODY, "x": "." * settings.record_value_max_bytes}, HOME)
+    async with tails_of(log) as tails:
+        assert await Stage(log, tails, settings).admit(event) is None
     (letter,) = letters(log)
     assert letter["error"]["code"] == "request_too_large"
 
 
-async def test_what_a_door_has_accepted_is_not_checked_again(worker: Worker) -> None:
+async def test_what_a_door_has_accepted_is_not_checked_again(worker: Stage) -> None:
     """A newer version may refuse what an older one has accepted."""
     request = await worker.admit(Event({"messages": []}, ELSEWHERE, ACCEPTED))
     assert request is not None
@@ -193,7 +201,7 @@ async def test_what_a_door_has_accepted_is_not_checked_again(worker: Worker) -> 
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b'{"data":{}}', orjson.dumps({"event_id": "e" * 1000}), b"\xff"])
-async def test_bytes_that_are_no_request_are_a_dead_letter(worker: Worker, log: MemoryLog, value: bytes) -> None:
+async def test_bytes_that_are_no_request_are_a_dead_letter(worker: Stage, log: MemoryLog, value: bytes) -> None:
     event = Event(BODY, HOME)
     event.value = value
     assert await worker.admit(event) is None

@@ -1,14 +1,13 @@
 """Whose a dead letter is."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.unit.weir.log.memory_log import MemoryLog
+from tests.unit.weir.workers import FakeEvent, FakeMessage, worker_of
 from weir import envelope
 from weir.chat.dead_lettering import bury
-from weir.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -17,11 +16,7 @@ from weir.settings import Settings
 )
 async def test_a_letter_is_of_the_tenant_that_its_record_names(value: bytes | None, tenant: str) -> None:
     log = MemoryLog()
-    app: Any = SimpleNamespace(log_client=log, settings=Settings())
-    place = {"topic": "ai-feedback-events", "partition": 2, "offset": 7, "timestamp": 1.0, "headers": ()}
-    message = SimpleNamespace(key=b"k", value=value, **place)
-    acknowledged: list[int] = []
-    event: Any = SimpleNamespace(message=message, ack=lambda: acknowledged.append(7))
-    await bury(app, event, "a reason")
+    event: Any = FakeEvent(FakeMessage(value=value, topic="ai-feedback-events", partition=2))
+    await bury(worker_of(log), event, "a reason")
     (letter,) = [envelope.decode(record.value) for records in log.records.values() for record in records]
-    assert (letter.tenant_id, acknowledged) == (tenant, [7])
+    assert (letter.tenant_id, event.acks) == (tenant, 1)

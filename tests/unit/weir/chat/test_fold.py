@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.unit.weir.chat.helpers import DONE, FAILED, beat, begin, chunk, ends, frame, read_all, restart, says, text_of
-from weir.chat.fold import Answer, finish_reasons, fold
+from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
 
 
@@ -199,12 +199,6 @@ def test_why_each_choice_ended_is_known_until_the_answer_is_said_again() -> None
     assert read_all(log).answer.finish_reasons == {0: "stop", 1: "length"}
     assert read_all([*log, restart("b", after=1)]).answer.finish_reasons == {}
     assert read_all([*log, begin("b", after=1)]).answer.finish_reasons == {0: "stop", 1: "length"}
-
-
-def test_finish_reasons_take_chunks_without_choices_as_they_are() -> None:
-    assert finish_reasons([{}, {"choices": []}, {"choices": None}, {"choices": [{"finish_reason": "stop"}]}]) == {
-        0: "stop"
-    }
 
 
 def test_a_terminal_is_kept_as_it_was_written() -> None:

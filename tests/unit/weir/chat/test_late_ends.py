@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from tables import requests
-from tables.terminals import Ended
 from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir import envelope, topics
 from weir.chat import frames
+from weir.chat.ends import Ended
 from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.late_ends import LATE_S, is_late, tell
+from weir.chat.states import apply
 from weir.envelope import Json
 from weir.events.publishing import Events
 from weir.events.redaction import Redactor
@@ -47,7 +47,7 @@ async def told(log: MemoryLog, row: Json | None) -> Json:
     await tell(log, events, UID, ENDED, row, worker="host:1", redactor=Redactor(10))
     at = Partition(topics.AGENT_TRACES.name, partition_for(UID.encode(), CHAT_PARTITIONS))
     (value,) = log.values(at)
-    after = requests.apply(row, envelope.decode(value))
+    after = apply(row, envelope.decode(value))
     assert after is not None
     return after
 

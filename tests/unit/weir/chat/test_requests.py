@@ -7,9 +7,10 @@ import pytest
 
 from weir import envelope
 from weir.chat import requests
-from weir.chat.requests import ChatRequest, Ingress, fingerprint, upstream_body
+from weir.chat.requests import ChatRequest, fingerprint, upstream_body
 from weir.envelope import Json, MalformedRecordError
-from weir.llm.calls import ThinkTags
+from weir.events.ingress import Ingress
+from weir.options import ThinkTags
 
 BODY: Json = {"model": "m", "messages": [{"role": "user", "content": "Grüße 👩‍👩‍👧"}], "x": [None, 1.5]}
 REQUEST = ChatRequest(
@@ -134,11 +135,6 @@ def test_the_llm_gets_the_clients_body_without_our_fields_and_with_a_model() -> 
 def test_whether_the_usage_chunk_was_asked_for_is_known(options: Json, asked: bool) -> None:
     body = {**BODY, **options}
     assert requests.decode(data(body=body)).include_usage is asked
-
-
-def test_new_ids_are_new() -> None:
-    assert len({requests.new_id("evt") for _ in range(100)}) == 100
-    assert requests.new_id("evt").startswith("evt-")
 
 
 LONG = "x" * 300

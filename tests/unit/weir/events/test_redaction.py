@@ -4,8 +4,10 @@ import time
 
 import pytest
 
-from weir.events.redaction import HIDDEN, Redact, Redactor, without_credentials
-from weir.settings import SettingsError, load_settings
+from weir.errors import SettingsError
+from weir.events.redaction import HIDDEN, Redactor, without_credentials
+from weir.options import Redact
+from weir.settings import load_settings
 
 LIMIT = 1000
 

@@ -10,9 +10,10 @@ from tests.unit.weir.log.memory_log import MemoryLog
 from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.events.feedback import FeedbackSubmitted
+from weir.events.ingress import Ingress
 from weir.export.output import Output
 from weir.log.log import Partition, Record
 from weir.ranges.spans import Span
@@ -64,10 +65,6 @@ def rate(log: MemoryLog, uid: str, kind: str, *, tenant: str = "default", event_
 
 def whole(log: MemoryLog, at: Partition = REQUESTS) -> Span:
     return Span(at, 0, len(log.records.get(at, [])))
-
-
-def nothing(_: int) -> None:
-    """No progress is shown."""
 
 
 def record_of(value: bytes | None, *, key: bytes | None = b"k", **more: Any) -> Record:

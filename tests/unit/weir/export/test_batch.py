@@ -14,12 +14,12 @@ from tests.unit.weir.export.helpers import (
     body_of,
     counted,
     files_of,
-    nothing,
     output_of,
     request_of,
     whole,
 )
 from tests.unit.weir.log.memory_log import MemoryLog
+from tests.unit.weir.ranges.steps import HeardStep
 from weir import envelope
 from weir.chat import requests
 from weir.export.batch import BatchWriter
@@ -28,6 +28,7 @@ from weir.export.submissions import Submissions
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.ranges.errors import UsageError
+from weir.ranges.progress import UNSEEN
 
 
 def lines(raw: bytes) -> list[Any]:
@@ -114,7 +115,7 @@ async def test_each_uid_comes_once_and_what_is_no_request_not_at_all() -> None:
     )
     ask(log, "c", body=body_of('what is a "replay"?'))
     ask(log, "b", tenant="default")  # the first one is answered, whoever sent it
-    submissions = Submissions(log, Where(["tenant=default"]), tally, nothing, settings=SETTINGS)
+    submissions = Submissions(log, Where(["tenant=default"]), tally, UNSEEN, settings=SETTINGS)
     found = await counted(submissions.of(whole(log)))
     assert [request.uid for _, request in found] == ["a", "n", "c"]
     assert tally.skipped == {Skip.AGAIN: 2, Skip.MALFORMED: 1, Skip.REPLAY: 1, Skip.FILTERED: 1}
@@ -126,7 +127,7 @@ async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one
     for event_id, content in (("evt-refused", 7), ("evt-a", "hi")):
         body = {"messages": [{"role": "user", "content": content}]}
         log.put(REQUESTS, b"q-1", envelope.encode(event_id, requests.EVENT_TYPE, "acme", {"uid": "q-1", "body": body}))
-    submissions = Submissions(log, Where(), tally, nothing, settings=SETTINGS)
+    submissions = Submissions(log, Where(), tally, UNSEEN, settings=SETTINGS)
     found = await counted(submissions.of(whole(log)))
     assert [(request.event_id, request.body["model"]) for _, request in found] == [("evt-a", SETTINGS.openai_model)]
     assert tally.skipped == {Skip.REFUSED: 1}
@@ -136,6 +137,6 @@ async def test_progress_reaches_the_end_of_the_range() -> None:
     log = MemoryLog()
     for number in range(7):
         ask(log, f"req-{number}")
-    done: list[int] = []
-    await counted(Submissions(log, Where(), Tally(), done.append, settings=SETTINGS).of(whole(log)))
-    assert sum(done) == 7
+    step = HeardStep("requests", 7)
+    await counted(Submissions(log, Where(), Tally(), step, settings=SETTINGS).of(whole(log)))
+    assert step.done == 7

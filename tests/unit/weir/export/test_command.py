@@ -9,7 +9,7 @@ import pytest
 
 from app.commands import export as command
 from app.commands.export import Options, _export, _path
-from tests.unit.app.commands.helpers import app_of
+from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.export.helpers import ask, files_of
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
 from weir.export.where import FIELDS
@@ -39,8 +39,8 @@ def options(**given: Any) -> Options:
     ("given", "message"),
     [
         ({"where": ["colour=red"]}, f"there are key, {', '.join(FIELDS)}, and data.…"),
-        ({"since": "soon"}, "--from: 'soon' is no time"),
-        ({"until": "soon"}, "--to: 'soon' is no time"),
+        ({"since": "soon"}, "--from: 'soon' is not a time"),
+        ({"until": "soon"}, "--to: 'soon' is not a time"),
         ({"topic": "audit-events", "format": Format.FINETUNE}, "is made of chat-requests, not of audit-events"),
         ({"topic": "audit-events", "format": Format.BATCH}, "is made of chat-requests, not of audit-events"),
         ({"model": "m"}, "--model belongs to --format openai-batch"),
@@ -71,7 +71,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Reading:
     log = Reading()
     ask(log, "req-1")
     log.now = time.time()
-    monkeypatch.setattr(command, "app", app_of(log, KAFKA_BOOTSTRAP_SERVERS="here:9092"))
+    monkeypatch.setattr(command, "parts", parts_of(worker_with(log, KAFKA_BOOTSTRAP_SERVERS="here:9092")))
     return log
 
 
@@ -99,8 +99,8 @@ async def test_an_export_creates_no_topic(log: Reading, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("topic", "message"),
     [
-        ("chat-requests", "there is no chat-requests here: no worker has run on this log, or it is not the one"),
-        ("nope", "there is no topic 'nope'; those of Weir are "),
+        ("chat-requests", "there is no topic chat-requests here: no worker has run on this log, or it is another one"),
+        ("nope", "there is no topic 'nope'; Weir's topics are "),
     ],
 )
 async def test_a_log_that_is_not_of_weir_is_answered_in_one_line(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.defaults import SETTINGS
 from tests.unit.weir.chat.helpers import begin, ends, frame, restart, says
-from tests.unit.weir.export.helpers import CHUNKS, ask, counted, nothing, say, whole
+from tests.unit.weir.export.helpers import CHUNKS, ask, counted, say, whole
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
 from weir.chat.requests import ChatRequest
@@ -17,6 +17,7 @@ from weir.export.submissions import Submissions
 from weir.export.tally import Tally
 from weir.export.where import Where
 from weir.log.log import Partition, Record
+from weir.ranges.progress import UNSEEN
 
 
 class Watched(MemoryLog):
@@ -34,7 +35,7 @@ class Watched(MemoryLog):
 
 
 async def joined(log: MemoryLog, **limits: Any) -> list[Joined]:
-    requests = Submissions(log, Where(), Tally(), nothing, settings=SETTINGS).of(whole(log))
+    requests = Submissions(log, Where(), Tally(), UNSEEN, settings=SETTINGS).of(whole(log))
     return await counted(Joining(log, 0, requests, **limits).all())
 
 
@@ -203,7 +204,7 @@ async def test_lives_of_a_uid_are_told_apart_though_all_are_waited_for() -> None
     ask(log, "b")
     say(log, "b", begin("z"), says("z", 0, "B"), ends("z"))
     say(log, "a", ends("y"), life="2")
-    requests = Submissions(log, Where(), Tally(), nothing, settings=SETTINGS, redriven=True).of(whole(log))
+    requests = Submissions(log, Where(), Tally(), UNSEEN, settings=SETTINGS, redriven=True).of(whole(log))
     found = await counted(Joining(log, 0, requests).all())
     assert [(one.request.event_id, text_of(one), end_of(one)) for one in found] == [
         ("evt-b", "B", Status.COMPLETED),
@@ -217,7 +218,7 @@ async def test_an_end_that_anybody_may_write_is_that_of_all_lives() -> None:
     ask(log, "a")
     ask(log, "a", event_id="evt-a2", redriven=({},))
     say(log, "a", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
-    requests = Submissions(log, Where(), Tally(), nothing, settings=SETTINGS, redriven=True).of(whole(log))
+    requests = Submissions(log, Where(), Tally(), UNSEEN, settings=SETTINGS, redriven=True).of(whole(log))
     found = await counted(Joining(log, 0, requests).all())
     assert [(one.request.event_id, end_of(one)) for one in found] == [
         ("evt-a", Status.CANCELLED),

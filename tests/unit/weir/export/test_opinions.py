@@ -2,17 +2,19 @@
 
 import pytest
 
-from tests.unit.weir.export.helpers import FEEDBACK, nothing, rate, whole
+from tests.unit.weir.export.helpers import FEEDBACK, rate, whole
 from tests.unit.weir.log.memory_log import MemoryLog
-from weir.export.opinions import CLOCKS_S, Opinion, Opinions, verdict
+from weir.export.opinions import Opinion, Opinions, verdict
 from weir.export.tally import Skip
 from weir.log.log import Partition
+from weir.ranges.progress import UNSEEN
 from weir.settings import load_settings
+from weir.timing import CLOCKS_APART_S
 
 
 async def opinions_of(log: MemoryLog) -> Opinions:
     opinions = Opinions(log, load_settings({}))
-    await opinions.read([whole(log, FEEDBACK)], nothing)
+    await opinions.read([whole(log, FEEDBACK)], UNSEEN)
     return opinions
 
 
@@ -69,7 +71,7 @@ async def test_the_latest_correction_is_read_where_it_stands() -> None:
 
 async def test_feedback_is_looked_for_since_the_range_began_until_now() -> None:
     log = MemoryLog()
-    for now in (0.0, 1000.0 - CLOCKS_S, 5000.0):
+    for now in (0.0, 1000.0 - CLOCKS_APART_S, 5000.0):
         log.now = now
         rate(log, "a", "thumbs_up")
     spans = await Opinions(log, load_settings({})).spans(1000.0)

@@ -57,7 +57,7 @@ def test_several_files_are_numbered_and_tell_how_many_they_are(tmp_path: Path) -
 def test_a_file_that_is_there_is_replaced_by_force_only(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with pytest.raises(UsageError, match="is there already; --force"):
+    with pytest.raises(UsageError, match="exists already; --force"):
         Output(path)
     with (output := Output(path, force=True)):
         output.open().write(b"new")
@@ -68,7 +68,7 @@ def test_a_file_that_somebody_made_meanwhile_is_kept(tmp_path: Path) -> None:
     output = Output(tmp_path / "a")
     output.open().write(b"new")
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(UsageError, match="is there already"), output:
+    with pytest.raises(UsageError, match="exists already"), output:
         pass
     assert files_of(tmp_path) == {"a": b"old"}
 
@@ -78,7 +78,7 @@ def test_of_several_files_all_are_new_or_none_is(tmp_path: Path) -> None:
     for text in (b"1", b"2"):
         output.open().write(text)
     (tmp_path / "a-2-of-2").write_bytes(b"old")
-    with pytest.raises(UsageError, match="a-2-of-2 is there already"), output:
+    with pytest.raises(UsageError, match="a-2-of-2 exists already"), output:
         pass
     assert files_of(tmp_path) == {"a-2-of-2": b"old"}
 
@@ -97,7 +97,7 @@ def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "link", tmp_path / "dangling", tmp_path / "fifo", Path(os.devnull)):
         for force in (True, False):
-            with pytest.raises(UsageError, match=f"{path} is no plain file; use - and a redirection"):
+            with pytest.raises(UsageError, match=f"{path} is not a plain file; use - and a redirection"):
                 Output(path, force=force)
     assert (tmp_path / "file").read_bytes() == b"kept"
 
@@ -106,7 +106,7 @@ def test_a_link_that_somebody_made_meanwhile_is_kept(tmp_path: Path) -> None:
     output = Output(tmp_path / "a", force=True)
     output.open().write(b"new")
     (tmp_path / "a").symlink_to("nowhere")
-    with pytest.raises(UsageError, match="is no plain file"), output:
+    with pytest.raises(UsageError, match="is not a plain file"), output:
         pass
     assert (tmp_path / "a").is_symlink()
 

@@ -13,7 +13,6 @@ from tests.unit.weir.export.helpers import (
     REQUESTS,
     ask,
     files_of,
-    nothing,
     output_of,
     rate,
     request_of,
@@ -28,6 +27,7 @@ from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.export.writing import Asked, Export, Format
 from weir.log.log import LogUnavailableError, Partition
+from weir.ranges.progress import UNSEEN
 from weir.ranges.spans import Span
 from weir.settings import load_settings
 
@@ -38,8 +38,8 @@ async def exported(
     with (output := output_of(folder)):
         export = Export(log, Asked(format=format_, spans=list(spans or [whole(log)]), **asked), output, SETTINGS)
         opinions = Opinions(log, load_settings({}))
-        await opinions.read([whole(log, FEEDBACK)], nothing)
-        await export.write(opinions, nothing)
+        await opinions.read([whole(log, FEEDBACK)], UNSEEN)
+        await export.write(opinions, UNSEEN)
     return [orjson.loads(line) for line in (folder / "out.jsonl").read_bytes().splitlines()], export.tally
 
 
@@ -143,9 +143,9 @@ async def test_a_correction_that_retention_took_meanwhile_is_told(tmp_path: Path
     with (output := output_of(tmp_path)):
         export = Export(log, Asked(format=Format.FINETUNE, spans=[whole(log)]), output, SETTINGS)
         opinions = Opinions(log, load_settings({}))
-        await opinions.read([whole(log, FEEDBACK)], nothing)
+        await opinions.read([whole(log, FEEDBACK)], UNSEEN)
         log.starts[FEEDBACK] = 1
-        await export.write(opinions, nothing)
+        await export.write(opinions, UNSEEN)
     assert export.tally.skipped == {Skip.GONE: 1}
 
 
@@ -156,6 +156,6 @@ async def test_a_log_that_goes_away_leaves_no_file(tmp_path: Path) -> None:
     log.broken = AWAY
     with pytest.raises(LogUnavailableError), (output := output_of(tmp_path)):
         await Export(log, Asked(format=Format.JSONL, spans=[span]), output, SETTINGS).write(
-            Opinions(log, load_settings({})), nothing
+            Opinions(log, load_settings({})), UNSEEN
         )
     assert files_of(tmp_path) == {}

@@ -1,42 +1,31 @@
 """A user who asks nearly the same again."""
 
 from collections import Counter
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from app.core import Weir
-from tables import prompts
 from tests.defaults import CHAT_PARTITIONS
+from tests.unit.weir import workers
 from tests.unit.weir.log.memory_log import MemoryLog
+from tests.unit.weir.workers import FakeMessage
 from weir import envelope, topics
 from weir.envelope import Event, utc_iso
-from weir.events.publishing import Events
 from weir.feedback import retries
 from weir.feedback.prompts import PromptAsked, PromptsForgotten
 from weir.feedback.retry_watch import Watch
+from weir.feedback.rules import Count
 from weir.feedback.similarity import fingerprint
 from weir.log.partitioner import partition_for
-from weir.settings import Settings
 
 KEY = "acme:ada"
 PARTITION = partition_for(KEY.encode(), CHAT_PARTITIONS)
 KNIGHT = "Tell me a short story about a brave knight."
 
 
-@pytest.fixture(autouse=True)
-def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompts, "table", {})
-
-
-class FakeEvent:
+class FakeEvent(workers.FakeEvent):
     def __init__(self, value: bytes, *, generation: int = 1, partition: int = PARTITION) -> None:
-        self.acks = 0
-        self.message = SimpleNamespace(partition=partition, offset=5, value=value, generation_id=generation)
-
-    def ack(self) -> None:
-        self.acks += 1
+        super().__init__(FakeMessage(value=value, partition=partition, generation_id=generation))
 
 
 def asked(uid: str, at: float, text: str = KNIGHT, **more: Any) -> Any:
@@ -52,15 +41,8 @@ def forgotten(before: float) -> Any:
 class Stage:
     def __init__(self) -> None:
         self.log = MemoryLog()
-        self.app = SimpleNamespace(
-            log_client=self.log,
-            events=Events(self.log),
-            settings=Settings(),
-            feedback_counts=Counter[str](),
-            rebalancing=False,
-            consumer_generation_id=1,
-        )
-        self.watch = Watch(cast("Weir", self.app))
+        self.counts, self.rows = Counter[Count](), workers.prompts_in_memory()
+        self.watch = Watch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
 
     async def take(self, *events: Any) -> list[Event]:
         """The feedback that there is after these."""
@@ -82,20 +64,20 @@ async def test_it_is_feedback_on_the_earlier_request(stage: Stage) -> None:
     assert told.data["uid"] == "a"
     assert (told.data["feedback_type"], told.data["feedback_source"]) == ("implicit_reject", "retry")
     assert (told.data["user_id"], told.data["metadata"]) == ("ada", {"retried_by": "b"})
-    assert stage.app.feedback_counts == {"retried": 1}
+    assert stage.counts == {"retried": 1}
 
 
 async def test_what_is_delivered_again_tells_nothing_new(stage: Stage) -> None:
     await stage.take(asked("a", 100), asked("b", 130))
-    before = prompts.get(KEY)
+    before = stage.rows.get(KEY)
     told = await stage.take(asked("a", 100), asked("b", 130))
     assert len(told) == 1
-    assert prompts.get(KEY) == before
+    assert stage.rows.get(KEY) == before
 
 
 async def test_each_request_is_told_of_under_one_id(stage: Stage) -> None:
     await stage.take(asked("a", 100), asked("b", 130))
-    prompts.put(KEY, None)  # the worker died before its row was written
+    stage.rows.forget(KEY)  # the worker died before its row was written
     told = await stage.take(asked("a", 100), asked("b", 130))
     assert len(told) == 2
     assert len({event.event_id for event in told}) == 1
@@ -108,14 +90,14 @@ async def test_what_is_no_retry_tells_nothing(stage: Stage, later: Any) -> None:
 
 async def test_old_prompts_leave_and_then_the_row(stage: Stage) -> None:
     await stage.take(asked("a", 100), asked("b", 160), forgotten(120))
-    assert [prompt.uid for prompt in retries.prompts(prompts.get(KEY))] == ["b"]
+    assert [prompt.uid for prompt in retries.prompts(stage.rows.get(KEY))] == ["b"]
     await stage.take(forgotten(200))
-    assert prompts.get(KEY) is None
+    assert stage.rows.get(KEY) is None
 
 
 async def test_a_former_owner_writes_no_row(stage: Stage) -> None:
     await stage.take(asked("a", 100, generation=0))
-    assert prompts.get(KEY) is None
+    assert stage.rows.get(KEY) is None
 
 
 @pytest.mark.parametrize(
@@ -131,4 +113,4 @@ async def test_a_former_owner_writes_no_row(stage: Stage) -> None:
 async def test_what_is_no_such_event_is_passed_over(stage: Stage, odd: Any) -> None:
     odd.acks = 0
     assert await stage.take(odd) == []
-    assert prompts.get(KEY) is None
+    assert stage.rows.get(KEY) is None

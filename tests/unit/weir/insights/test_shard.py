@@ -278,7 +278,7 @@ def test_what_is_wrong_with_a_model_that_nobody_asks_any_more_is_over_after_a_si
     assert partition.shard.behind(int((T0 + 43) * 1000)) == [METRICS, SIGNALS]
     partition.tick(43)  # three windows after the end of the last one, and the lateness
     assert told(partition)[1:] == [("quality_drop", "resolved")]
-    assert "nothing was asked of it for 3 windows" in partition.told[1].description
+    assert "there was no request to it for 3 windows" in partition.told[1].description
     partition.put(*bad(51))
     partition.tick(70)
     assert told(partition)[2:] == [("quality_drop", "active")]

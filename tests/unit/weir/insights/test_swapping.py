@@ -9,13 +9,15 @@ import pytest
 
 from tests.unit.weir.replay.rebuild.test_rebuilding import BAD
 from tests.unit.weir.replay.rebuild.world import JUDGING, METRICS, PARTITIONS, SIGNALS, World, hurry, use
+from weir import timing
 from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
+from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
 from weir.insights.rows import PartitionRow, Rows, Span, WindowRow, partition_key
 from weir.insights.swapping import GivenAwayError
+from weir.log import retrying
 from weir.log.log import LogUnavailableError, Partition
-from weir.replay.rebuild.rescoring import fingerprint
 
 RUN = "20261121T120000Z-0000ffff"
 
@@ -24,6 +26,7 @@ RUN = "20261121T120000Z-0000ffff"
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
     monkeypatch.setattr(watching, "RETRY_S", 0.0)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.0)
 
 
 async def busy(seed: int, steps: int = 300) -> World:
@@ -119,21 +122,20 @@ async def test_a_swap_that_fails_is_tried_again_and_at_last_given_up_so_that_rec
     world = await busy(5)
     use(monkeypatch, BAD)
     await world.asked()
-    put, tries = Rows.put_raw, 0
+    tries = 0
 
-    def fail(self: Rows, key: bytes, value: bytes | None) -> None:
+    def fail(key: bytes) -> None:
         nonlocal tries
         tries += 1
         if key.startswith(b"model/"):
             raise RuntimeError("a defect")
-        put(self, key, value)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Rows, "put_raw", fail)
-        await world.owner.drain()
+    world.owner.rows.before_put = fail
+    await world.owner.drain()
+    world.owner.rows.before_put = lambda _: None
     row = Rows(world.owner.table).rebuilt(0)
     assert tries >= watching.DEFECTS_MAX
-    assert (row.swapping, row.run, row.why) == ("", "", "a defect, which the worker's log tells of")
+    assert (row.swapping, row.run, row.why) == ("", "", "a defect: see the worker's log")
     assert "RuntimeError: a defect" in caplog.text
     folded = world.owner.watching.counts.folded.total()
     world.load(100)
@@ -147,23 +149,22 @@ async def test_a_defect_that_passes_leaves_the_rebuilt_rows(monkeypatch: pytest.
     world = await busy(6)
     use(monkeypatch, BAD)
     run = await world.asked()
-    put, tries = Rows.put_raw, 0
+    tries = 0
 
-    def fail(self: Rows, key: bytes, value: bytes | None) -> None:
+    def fail(_: bytes) -> None:
         nonlocal tries
         tries += 1
         if tries == 3:
             raise RuntimeError("once")
-        put(self, key, value)
 
-    monkeypatch.setattr(Rows, "put_raw", fail)
+    world.owner.rows.before_put = fail
     await world.owner.drain()
     row = Rows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping, row.passed) == (run.id, "", -1)
 
 
 async def test_the_log_may_fail_at_any_time_of_a_swap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swapping, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(swapping, "ROWS_AT_ONCE", 1)
     world = await busy(7)
     use(monkeypatch, BAD)
     run = await world.asked()
@@ -175,10 +176,9 @@ async def test_the_log_may_fail_at_any_time_of_a_swap(monkeypatch: pytest.Monkey
         if waits % 2:
             raise LogUnavailableError("no broker")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(world.owner, "written", written)
-        world.owner.restart()
-        await world.owner.drain()
+    world.owner.written = written
+    world.owner.restart()
+    await world.owner.drain()
     assert waits > 6
     row = Rows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping, row.passed) == (run.id, "", -1)
@@ -199,7 +199,7 @@ async def test_changes_of_a_swap_wait_for_the_log_batch_by_batch(monkeypatch: py
         pending, at = len(changes) - at, len(changes)
         most = max(most, pending)
 
-    monkeypatch.setattr(world.owner, "written", written)
+    world.owner.written = written
     world.owner.restart()
     at = len(changes)
     await world.owner.drain()
@@ -222,7 +222,7 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
     run = await world.asked()
     world.load(60)
     given_away, marked = 0, 0
-    world.owner.owns = lambda: dice.random() < 0.95
+    world.owner.owns = lambda: dice.random() < 0.97
     for _ in range(3000):
         try:
             if not await world.owner.step():
@@ -240,16 +240,17 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
     return given_away, marked
 
 
-async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at() -> None:
+async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TURN_S", 0.0)
     rows, turns = Rows({}), 0
-    for number in range(partition.ROWS_AT_ONCE * 5):
+    for number in range(100):
         rows.put_window(Span(f"acme:m{number}", 0, 1000), WindowRow())
     looking = asyncio.ensure_future(partition.raw(rows, 0))
     while not looking.done():
         turns += 1
         await asyncio.sleep(0)
-    assert 0 < len(await looking) < partition.ROWS_AT_ONCE * 5
-    assert turns > 4
+    assert 0 < len(await looking) < 100
+    assert turns >= 100
 
 
 async def test_the_row_that_tells_of_a_rebuild_is_one_that_other_versions_pass_over(

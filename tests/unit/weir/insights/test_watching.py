@@ -19,6 +19,7 @@ from weir.insights import watching as module
 from weir.insights.rows import Rows
 from weir.insights.swapping import GivenAwayError
 from weir.insights.watching import Watching
+from weir.log import retrying
 from weir.log.log import LogError, LogRefusedError, Partition, Record
 from weir.log.partitioner import partition_for
 
@@ -96,6 +97,7 @@ RAISED, CLEARED = ("quality_drop", "active"), ("quality_drop", "resolved")
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.001)
     return Stage()
 
 
@@ -176,7 +178,7 @@ async def test_an_insight_that_the_log_refuses_is_told_and_holds_up_no_window(
     stage: Stage, caplog: pytest.LogCaptureFixture, *, reading: bool
 ) -> None:
     """An ACL is missing: asking again every second does not help, and the windows behind it are judged."""
-    refusal = LogRefusedError("cannot append to ai-insights-1: our user may not, an ACL is missing")
+    refusal = LogRefusedError("cannot append to ai-insights-1: the Kafka user may not, an ACL is missing")
     if reading:
         stage.log.refused.add(INSIGHTS.topic)
     stage.log.fail_append = lambda at, _: refusal if at == INSIGHTS else None

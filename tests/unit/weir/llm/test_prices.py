@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from weir.errors import SettingsError
 from weir.llm.prices import Tokens, load_prices, tokens_of
-from weir.settings import SettingsError
 
 TABLE = """
 ["small*"]
@@ -37,7 +37,7 @@ def test_a_model_without_a_price_costs_nothing_known_and_so_do_tokens_that_nobod
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("not = [toml", "no price table"),
+        ("not = [toml", "not a price table"),
         ('["m"]\ninput = 1', "output"),
         ('["m"]\ninput = -1\noutput = 1', "input"),
         ('["m"]\ninput = 1\noutput = 1\noutptu = 1', "outptu"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from weir.envelope import Json
-from weir.llm.thinking import ThinkingSplitter, ThinkTags
+from weir.llm.thinking import TagSplitter, ThinkingSplitter
 
 # What the model said -> (thinking, answer)
 SAID: dict[str, tuple[str, str, str]] = {
@@ -39,7 +39,7 @@ SAID: dict[str, tuple[str, str, str]] = {
 
 
 def split(pieces: Iterable[str]) -> tuple[str, str]:
-    tags, thinking, answer = ThinkTags(), "", ""
+    tags, thinking, answer = TagSplitter(), "", ""
     for piece in pieces:
         more_thinking, more_answer = tags.feed(piece)
         thinking, answer = thinking + more_thinking, answer + more_answer
@@ -63,13 +63,13 @@ def test_text_that_comes_letter_by_letter_is_split_the_same_way(name: str) -> No
 
 def test_text_is_held_back_only_while_it_may_be_a_tag() -> None:
     """A reader must not wait for the next token without need."""
-    tags = ThinkTags()
+    tags = TagSplitter()
     assert tags.feed(" <thin") == ("", "")
     assert tags.feed("k>a") == ("a", "")
     assert tags.feed("b <") == ("b ", "")
     assert tags.feed("b></") == ("<b>", "")
     assert tags.feed("think> ") == ("</think> ", "") or tags.feed("x") == ("", "x")
-    plain = ThinkTags()
+    plain = TagSplitter()
     assert plain.feed("N") == ("", "N")
     assert plain.feed("<think>") == ("", "<think>")
 

@@ -135,7 +135,7 @@ class MemoryLog:
     async def offset_at(self, at: Partition, timestamp: float) -> int:
         await self._reachable()
         if at.topic in self.refused:
-            raise LogRefusedError(f"cannot read {at.topic}: our user may not, an ACL is missing")
+            raise LogRefusedError(f"cannot read {at.topic}: the Kafka user may not, an ACL is missing")
         log = self.records.get(at, [])
         return next((record.offset for record in log if record.timestamp >= timestamp), len(log))
 

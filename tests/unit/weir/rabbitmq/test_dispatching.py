@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from app.core import Weir
+from tests.unit.weir import workers
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
+from tests.unit.weir.workers import FakeMembership, FakeMessage
 from weir import topics
 from weir.log.log import Partition
 from weir.log.partitioner import partition_for
@@ -19,7 +19,6 @@ from weir.rabbitmq.delivering import Delivering, UndeliverableError
 from weir.rabbitmq.dispatching import Couriers
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import NotOwnedError, Outlet, Outlets
-from weir.settings import Settings
 
 PARTITION = 2
 LETTERS = topics.CHAT_DEAD_LETTERS
@@ -38,23 +37,13 @@ ORDER = Order(
 OTHER_BODY = replace(ORDER, submission="evt-2", fingerprint="g")
 
 
-class FakeEvent:
+class FakeEvent(workers.FakeEvent):
     """An event of chat-deliveries."""
 
     def __init__(self, value: bytes) -> None:
-        self.acks = 0
-        self.message = SimpleNamespace(
-            topic=topics.CHAT_DELIVERIES.name,
-            partition=PARTITION,
-            offset=5,
-            timestamp=0.0,
-            key=b"u",
-            value=value,
-            headers={},
+        super().__init__(
+            FakeMessage(value=value, topic=topics.CHAT_DELIVERIES.name, partition=PARTITION, key=b"u", timestamp=0.0)
         )
-
-    def ack(self) -> None:
-        self.acks += 1
 
 
 def event_of(order: Order) -> Any:
@@ -101,12 +90,13 @@ class Stage:
     def __init__(self) -> None:
         self.generating = 0
         self.log = MemoryLog()
-        self.app = SimpleNamespace(
-            draining=False, in_flight=lambda: self.generating, log_client=self.log, settings=Settings()
-        )
+        self.membership = FakeMembership()
         self.delivering, self.outlets = FakeDelivering(), FakeOutlets()
         self.couriers = Couriers(
-            cast("Weir", self.app), cast("Delivering", self.delivering), cast("Outlets", self.outlets)
+            workers.worker_of(self.log, membership=self.membership),
+            cast("Delivering", self.delivering),
+            cast("Outlets", self.outlets),
+            in_flight=lambda: self.generating,
         )
 
     @property
@@ -241,7 +231,7 @@ async def test_a_stop_waits_for_deliveries_while_answers_are_generated_and_leave
     first, second = event_of(ORDER), event_of(replace(ORDER, submission="evt-2", queue="response_v"))
     await stage.take(first, second)
     stage.generating = 1
-    stage.app.draining = True
+    stage.membership.draining = True
     stopping = asyncio.create_task(stage.couriers.drain(WAIT_S))
     await asyncio.sleep(0.1)
     assert not stopping.done()
@@ -252,7 +242,7 @@ async def test_a_stop_waits_for_deliveries_while_answers_are_generated_and_leave
 
 
 async def test_a_stopping_worker_takes_nothing_new(stage: Stage) -> None:
-    stage.app.draining = True
+    stage.membership.draining = True
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(stage.couriers.take(event_of(ORDER)), 0.05)
     assert stage.couriers.waiting == 0

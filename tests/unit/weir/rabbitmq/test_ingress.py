@@ -11,12 +11,16 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.answering.helpers import REQUEST
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
 from weir import topics
 from weir.chat.accept import Door
+from weir.chat.audit import Audit
 from weir.chat.requests import ChatRequest
+from weir.events.publishing import Events
 from weir.log.log import Partition
+from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import HEARTBEAT_S
@@ -24,7 +28,7 @@ from weir.settings import Settings
 from weir.telemetry.metrics import Metrics
 from weir.telemetry.traceparent import parse
 
-AT = Partition(topics.CHAT_DELIVERIES.name, 2)
+AT = Partition(topics.CHAT_DELIVERIES.name, partition_for(REQUEST.key, CHAT_PARTITIONS))
 
 PLACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BODY = b'{"model": "m", "messages": []}'
@@ -39,10 +43,6 @@ class FakeDoor:
 
     def mint_uid(self) -> str:
         return "minted"
-
-    def chunks_of(self, uid: str) -> Partition:
-        del uid
-        return AT
 
     async def accept(self, *_: object, traceparent: str | None, **__: object) -> ChatRequest:
         self.traceparent = traceparent
@@ -70,6 +70,7 @@ def intake_of(log: MemoryLog, door: FakeDoor, **settings: Any) -> Intake:
         has_room=lambda: True,
         metrics=Metrics(),
         cancel=AsyncMock(),
+        audit=Audit(Events(log), "default"),
     )
 
 

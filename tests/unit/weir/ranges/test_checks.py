@@ -13,10 +13,10 @@ def test_each_field_has_its_value() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["tenant"], "--where: 'tenant' is no condition: write it as field=value"),
-        (["uid=a", "uid =b"], "--where: 'uid' is asked for twice, and all conditions must hold"),
-        (["uid=\udcff"], r"--where: 'uid=\\udcff' is no text"),
-        (["\udcff=x"], r"--where: '\\udcff=x' is no text"),
+        (["tenant"], "--where: 'tenant' is not a condition: write it as field=value"),
+        (["uid=a", "uid =b"], "--where: 'uid' is named twice, and all conditions must hold"),
+        (["uid=\udcff"], r"--where: 'uid=\\udcff' is not text"),
+        (["\udcff=x"], r"--where: '\\udcff=x' is not text"),
     ],
 )
 def test_what_is_no_condition_is_refused(given: list[str], message: str) -> None:

@@ -36,7 +36,7 @@ def test_what_was_before_there_were_logs_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["-" + "9" * 400 + "d", "0:" + "9" * 5000])
 def test_numbers_without_end_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--from: .* is no time"):
+    with pytest.raises(UsageError, match=r"^--from: .* is not a time"):
         parse(text, now=NOW, option="--from")
 
 
@@ -44,5 +44,5 @@ def test_numbers_without_end_are_refused(text: str) -> None:
     "text", ["", "-", "2h", "-2w", "-h", "yesterday", "2026-13-01", "0:", "0:1,", "1:-5", "-30m1h"]
 )
 def test_what_is_no_place_is_refused_with_the_name_of_its_option(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--from: .* is no time"):
+    with pytest.raises(UsageError, match=r"^--from: .* is not a time"):
         parse(text, now=NOW, option="--from")

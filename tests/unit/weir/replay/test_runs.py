@@ -73,7 +73,7 @@ async def test_a_result_that_was_told_twice_is_one(runs: Runs, events: Events, l
 
 @pytest.mark.parametrize("name", ["", "run", "20261121T120000Z-3F2A91C4", "20261321T120000Z-3f2a91c4"])
 async def test_what_is_no_id_is_refused(runs: Runs, name: str) -> None:
-    with pytest.raises(UsageError, match="is no id of a run"):
+    with pytest.raises(UsageError, match="is not the id of a run"):
         await runs.find(name)
 
 

@@ -19,7 +19,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, *logs.TWICE_TOLD_LOGGERS]
+    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, *logs.REPEATING_LOGGERS]
     before = {name: logging.getLogger(name).level for name in names}
     handler = Kept()
     root.addHandler(handler)

@@ -144,7 +144,7 @@ def test_where_opentelemetry_is_missing_one_line_says_so(
     mine = Tracing()
     mine.start({"OTEL_TRACES_EXPORTER": "otlp"}, **START)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "pip install '.[otel]'" in caplog.text
+    assert "make install EXTRAS=otel" in caplog.text
     with mine.http("POST", "/x", SAMPLED) as span:
         assert span.traceparent == SAMPLED
 

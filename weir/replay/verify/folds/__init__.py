@@ -1,1 +1,1 @@
-"""Each table made anew from its topics, in memory, by the code of its agent: one partition at a time."""
+"""Rebuilds each table from its topics, in memory, with the code of its agent: one partition at a time."""

@@ -1,16 +1,15 @@
-"""What all folds are."""
+"""The protocol of all folds."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from weir.envelope import Json, seconds_of
 from weir.log.log import Record
-
-CLOCKS_S = 120.0  # how far apart the clocks of workers and of the log may be
+from weir.timing import CLOCKS_APART_S
 
 
 class Fold(Protocol):
-    """One partition of a table, as its topics have it."""
+    """One partition of a table, rebuilt from its topics."""
 
     ASIDE: ClassVar[Mapping[str, str]]  # fields that are not compared, with the reason
 
@@ -21,16 +20,16 @@ class Fold(Protocol):
         """The rows as they should be, in the form of ``read``."""
 
     def row(self, key: bytes) -> Json | None:
-        """One of them."""
+        """One row of them."""
 
     def read(self, key: bytes, value: bytes) -> Json | None:
-        """A row of the live table, for comparison; None where it is not to be compared."""
+        """A row of the live table, for comparison; None if it is not to be compared."""
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Whether the topics still have all that a live row is made of."""
+        """Whether the topics still have all records from which a live row was made."""
 
 
 def before(time: Any, oldest_s: float) -> bool:
-    """Whether a time (ISO 8601, or seconds) may lie before the oldest record that is left; what is none may."""
+    """Whether a time (ISO 8601, or seconds) may lie before the oldest record left; True for what is not a time."""
     seconds = time if isinstance(time, float | int) else seconds_of(str(time))
-    return bool(oldest_s) and (seconds is None or seconds < oldest_s + CLOCKS_S)
+    return bool(oldest_s) and (seconds is None or seconds < oldest_s + CLOCKS_APART_S)

@@ -1,4 +1,4 @@
-"""The feedback table, from ai-feedback-events and the ends of requests."""
+"""Rebuilds the feedback table, from ai-feedback-events and the ends of requests."""
 
 from collections.abc import Mapping
 from typing import ClassVar, cast
@@ -22,12 +22,12 @@ from weir.settings import Settings
 
 
 class Feedback:
-    """One partition.
+    """One partition of the table.
 
     Args:
-        oldest_s: time of the oldest record that is left of a topic which has lost some; 0 where none is gone.
+        oldest_s: time of the oldest record that is left of a topic which has lost some; 0 if none is gone.
         settings: limits of feedback.
-        partitions: of ai-feedback-events.
+        partitions: the number of partitions of ai-feedback-events.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {
@@ -41,7 +41,7 @@ class Feedback:
         self._known: dict[bytes, Json] = {}
 
     async def take(self, record: Record) -> None:
-        """Take feedback, or a trace event."""
+        """Take a record of feedback, or of a trace event."""
         try:
             told = envelope.decode(record.value)
             if record.topic == topics.AGENT_TRACES.name:
@@ -126,7 +126,7 @@ class Feedback:
         return cast("Json", orjson.loads(value))
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Its pieces are left, and the beginning of its request."""
+        """Whether the log still has its pieces, and the beginning of its request."""
         request = self._requests.row(key)
         times = [piece["received_at"] for piece in live.get("pieces", ())]
         if request is not None:

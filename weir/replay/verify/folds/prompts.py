@@ -1,4 +1,4 @@
-"""The prompts table, from chat-prompts."""
+"""Rebuilds the prompts table, from chat-prompts."""
 
 from collections.abc import Mapping
 from typing import ClassVar, cast
@@ -15,12 +15,12 @@ from weir.replay.verify.folds.base import before
 
 
 class Prompts:
-    """One partition.
+    """One partition of the table.
 
     Args:
-        oldest_s: time of the oldest record that is left; 0 where none is gone.
-        window_s: how long a prompt may be asked again.
-        partitions: of chat-prompts.
+        oldest_s: time of the oldest record that is left; 0 if none is gone.
+        window_s: how long a prompt counts as asked again.
+        partitions: the number of partitions of chat-prompts.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {}
@@ -36,7 +36,7 @@ class Prompts:
             key = key_of(told).encode()
             step = after(retries.prompts(self._known.get(key)), told, window_s=self._window_s)
         except MalformedRecordError:
-            return  # passed over by the agent, too
+            return  # skipped by the agent, too
         if partition_for(key, self._partitions) != record.partition:
             return
         if step.kept:
@@ -58,6 +58,6 @@ class Prompts:
         return cast("Json", orjson.loads(value))
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """All of its prompts are left, and what they were compared with."""
+        """Whether the log still has all of its prompts, and those that they were compared with."""
         del key
         return not any(before(one["at"] - self._window_s, self._oldest_s) for one in live.get("prompts", ()))

@@ -1,4 +1,4 @@
-"""The quality table, from agent-metrics-events and ai-learning-signals."""
+"""Rebuilds the quality table, from agent-metrics-events and ai-learning-signals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -19,7 +19,7 @@ NAMES = tuple(each.name for each in fields(Window))
 
 
 class Quality:
-    """One partition."""
+    """One partition of the table."""
 
     ASIDE: ClassVar[Mapping[str, str]] = {
         "ids, offsets, partition": "places in the order in which the two topics were read",
@@ -33,7 +33,7 @@ class Quality:
 
     @classmethod
     async def of(cls, live: Mapping[bytes, bytes], number: int, judging: Judging, since_ms: int) -> Self:
-        """From the live windows that end by a time, milliseconds since the epoch."""
+        """Begin with the live windows that end by a time, in milliseconds since the epoch."""
 
         async def tell(closing: Closing) -> tuple[Insight, ...]:
             return closing.insights
@@ -65,7 +65,7 @@ class Quality:
         return {"over": [_said(one) for one in orjson.loads(value)]} if kind == b"over" else None
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """A window has all its records; a model has, where retention has taken nothing."""
+        """Whether a window has all its records, or for a model, whether retention has removed none."""
         del live
         kind, _, rest = key.decode().partition("/")
         return not self._since_ms or (kind == "window" and int(rest.partition("/")[0]) >= self._since_ms)

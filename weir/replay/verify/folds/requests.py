@@ -1,12 +1,12 @@
-"""The requests table, from agent-trace-events."""
+"""Rebuilds the requests table, from agent-trace-events."""
 
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
 import orjson
 
-from tables import requests
 from weir import envelope
+from weir.chat import states
 from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, MalformedRecordError
 from weir.limits import UID_CHARS
@@ -15,10 +15,10 @@ from weir.replay.verify.folds.base import before
 
 
 class Requests:
-    """One partition.
+    """One partition of the table.
 
     Args:
-        oldest_s: time of the oldest trace event that is left; 0 where none is gone.
+        oldest_s: time of the oldest trace event that is left; 0 if none is gone.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {}
@@ -32,7 +32,7 @@ class Requests:
         try:
             self.fold(envelope.decode(record.value))
         except MalformedRecordError:
-            return  # passed over by the agent, too
+            return  # skipped by the agent, too
 
     def fold(self, told: Event) -> None:
         """Fold an event into its row."""
@@ -44,7 +44,7 @@ class Requests:
             if self.known.get(key, {}).get("rid") == told.data.get("rid"):
                 self.known.pop(key, None)
             return
-        row = requests.apply(self.known.get(key), told)
+        row = states.apply(self.known.get(key), told)
         if row is not None:
             self.known[key] = row
 
@@ -62,6 +62,6 @@ class Requests:
         return cast("Json", orjson.loads(value))
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Its first event is that it was accepted."""
+        """Whether the log still has its first event, that it was accepted."""
         del key
         return not before(live.get("accepted_at"), self._oldest_s)

@@ -1,4 +1,4 @@
-"""The terminals table, from chat-requests and chat-chunks through the fold of answers."""
+"""Rebuilds the terminals table, from chat-requests and chat-chunks through the fold of answers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,9 +6,9 @@ from typing import ClassVar, cast
 
 import orjson
 
-from tables.terminals import Ended
 from weir import envelope, topics
 from weir.chat import frames
+from weir.chat.ends import Ended
 from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, Frame
 from weir.chat.kafka_door import request_in
@@ -23,21 +23,21 @@ from weir.settings import Settings
 
 @dataclass(slots=True)
 class _Uid:
-    """What is known of one uid."""
+    """The records about one uid."""
 
     asked: list[tuple[float, str, str, str, int]] = field(default_factory=list)  # time, rid, fingerprint, tenant, from
     answers: dict[str, Answer] = field(default_factory=dict)  # by rid
     ended_at: dict[str, float] = field(default_factory=dict)  # by rid
-    anybody: list[tuple[int, float, Frame]] = field(default_factory=list)  # ends by who knew no rid
+    unaddressed: list[tuple[int, float, Frame]] = field(default_factory=list)  # ends whose writer did not know the rid
     forgotten: dict[str, float] = field(default_factory=dict)  # when, by rid
 
 
 class Terminals:
-    """One partition.
+    """One partition of the table.
 
     Args:
-        oldest_s: time of the oldest record that is left of a topic which has lost some; 0 where none is gone.
-        settings: by which Kafka's door checks what clients write to chat-requests.
+        oldest_s: time of the oldest record that is left of a topic which has lost some; 0 if none is gone.
+        settings: the settings by which the Kafka door checks requests that clients write to chat-requests.
     """
 
     ASIDE: ClassVar[Mapping[str, str]] = {}
@@ -47,7 +47,7 @@ class Terminals:
         self._uids: dict[bytes, _Uid] = {}
 
     async def take(self, record: Record) -> None:
-        """Take a request, a frame, or the word that a request is forgotten."""
+        """Take a request, a frame, or the event that a request is forgotten."""
         try:
             if record.topic == topics.CHAT_REQUESTS.name:
                 self._asked(record.timestamp, request_in(record, self._settings))
@@ -56,7 +56,7 @@ class Terminals:
             else:
                 self._forgotten(record)
         except (MalformedRecordError, InvalidRequestError):
-            return  # a dead letter, or passed over
+            return  # a dead letter, or skipped
 
     def _of(self, uid: str) -> _Uid:
         return self._uids.setdefault(uid.encode(), _Uid())
@@ -68,7 +68,7 @@ class Terminals:
     def _said(self, record: Record, frame: Frame) -> None:
         known = self._of(frame.uid)
         if frame.rid == ANYBODY and frame.terminal is not None:
-            known.anybody.append((record.offset, record.timestamp, frame))
+            known.unaddressed.append((record.offset, record.timestamp, frame))
             for rid in known.answers:
                 self._fold(known, rid, record.offset, record.timestamp, frame)
         elif frame.rid != ANYBODY:
@@ -77,7 +77,7 @@ class Terminals:
     @staticmethod
     def _fold(known: _Uid, rid: str, offset: int, at_s: float, frame: Frame) -> None:
         answer = fold(known.answers.get(rid, Answer(rid=rid)), offset, frame).answer
-        known.answers[rid] = answer._replace(usage=None, finish_reasons={})  # of no use here
+        known.answers[rid] = answer._replace(usage=None, finish_reasons={})  # these fields are not needed here
         if answer.terminal is not None:
             known.ended_at.setdefault(rid, at_s)
 
@@ -91,14 +91,14 @@ class Terminals:
         return {key: row for key in self._uids if (row := self.row(key)) is not None}
 
     def row(self, key: bytes) -> Json | None:
-        """How the first submission ended; after it is forgotten, the next one that came later."""
+        """The end of the first submission; after that is forgotten, of the next one that came later."""
         known, free_s, row = self._uids.get(key, _Uid()), 0.0, None
         for at_s, rid, fingerprint, tenant, chunks_from in known.asked:
             if row is not None or at_s < free_s:
-                continue  # answered with a mark that names the first
+                continue  # answered with a mark that names the first submission
             answer, ended_at = self._answer(known, rid, chunks_from)
             if answer is None or answer.terminal is None:
-                return None  # it runs
+                return None  # it has not ended
             gone_s = known.forgotten.get(rid)
             if gone_s is not None:
                 free_s = gone_s
@@ -120,7 +120,7 @@ class Terminals:
     @staticmethod
     def _answer(known: _Uid, rid: str, chunks_from: int) -> tuple[Answer | None, float]:
         found = known.answers.get(rid)
-        for offset, at_s, frame in known.anybody:
+        for offset, at_s, frame in known.unaddressed:
             if offset >= chunks_from and (found is None or found.first > offset):
                 return fold(Answer(rid=rid), offset, frame).answer, at_s
         return found, known.ended_at.get(rid, 0.0)
@@ -131,7 +131,7 @@ class Terminals:
         return cast("Json", orjson.loads(value))
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Its request came before its end; how long before, only the request tells."""
+        """Whether its request came before its end; how long before, only the request shows."""
         if not self._oldest_s:
             return True
         return bool(self._uids.get(key, _Uid()).asked) and not before(live["ended_at"], self._oldest_s)

@@ -9,8 +9,9 @@ from tests.unit.weir.answering.helpers import REQUEST
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir import envelope, topics
 from weir.chat import dead_letters, requests
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import Json
+from weir.events.ingress import Ingress
 from weir.log.log import Headers, Partition, Record
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,13 +27,12 @@ from tests.unit.weir.replay.dead_letters.letters import (
     orders_in,
     requests_in,
 )
+from tests.unit.weir.workers import worker_of
 from weir import topics
 from weir.chat import frames, requests
-from weir.chat.audit import Audit
 from weir.chat.frames import Status, Terminal
 from weir.chat.requests import OnDisconnect
 from weir.envelope import Json
-from weir.events.publishing import Events
 from weir.events.replays import ReplayRedriven
 from weir.log.log import LogRefusedError, LogUnavailableError, Partition
 from weir.log.partitioner import partition_for
@@ -47,6 +46,7 @@ from weir.replay.dead_letters.outcomes import Outcomes
 from weir.replay.dead_letters.resending import HISTORY_MAX, TOO_LARGE, UNWRITABLE, Sender
 from weir.replay.runs import Kind, Runs
 from weir.settings import RECORD_OVERHEAD_BYTES, Settings
+from weir.worker import Worker
 
 CHUNKS = topics.CHAT_CHUNKS.name
 LEAVE = Pace(wait=False)
@@ -74,39 +74,47 @@ def log() -> MemoryLog:
     return MemoryLog()
 
 
-@pytest.fixture
-async def app(log: MemoryLog) -> AsyncIterator[Any]:
-    events = Events(log)
+@asynccontextmanager
+async def worker_on(log: MemoryLog) -> AsyncIterator[Worker]:
     settings = Settings(kafka_max_message_bytes=(1 << 20) + RECORD_OVERHEAD_BYTES)
     async with tails_of(log) as tails:
-        yield SimpleNamespace(log_client=log, events=events, tails=tails, settings=settings, audit=Audit(events))
-        await events.drain(5)
+        worker = worker_of(log, settings=settings, tails=tails)
+        yield worker
+        await worker.events.drain(5)
 
 
-def redriving(app: Any, heard: Heard | None = None) -> Redriving:
+@pytest.fixture
+async def worker(log: MemoryLog) -> AsyncIterator[Worker]:
+    async with worker_on(log) as made:
+        yield made
+
+
+def redriving(worker: Worker, heard: Heard | None = None) -> Redriving:
     heard = heard or Heard()
-    return Redriving(app, Steps(began=heard.began, sent=heard.advance, waits=lambda _: None, ended=heard.end))
+    return Redriving(worker, Steps(began=heard.began, sent=heard.advance, waits=lambda _: None, ended=heard.end))
 
 
-async def started(app: Any, heard: Heard | None = None, pace: Pace = LEAVE) -> Json:
-    app.log_client.now = time.time()
-    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
-    return await redriving(app, heard).carry_out(run, pace)
+async def started(worker: Worker, heard: Heard | None = None, pace: Pace = LEAVE) -> Json:
+    log = worker.log
+    assert isinstance(log, MemoryLog)
+    log.now = time.time()
+    run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    return await redriving(worker, heard).carry_out(run, pace)
 
 
-async def resumed(app: Any, run_id: str) -> Json:
-    run = await Runs(app.log_client, app.events, tenant="default").find(run_id)
-    return await redriving(app).carry_out(run, LEAVE)
+async def resumed(worker: Worker, run_id: str) -> Json:
+    run = await Runs(worker.log, worker.events, tenant="default").find(run_id)
+    return await redriving(worker).carry_out(run, LEAVE)
 
 
 async def test_a_request_that_failed_is_sent_again_as_a_new_submission_of_the_same_uid(
-    app: Any, log: MemoryLog
+    worker: Worker, log: MemoryLog
 ) -> None:
     old = a_request(1, deadline="2026-01-01T00:00:00Z", on_disconnect=OnDisconnect.CANCEL, priority=3)
     letter = await bury_request(log, old, headers=[("mine", b"kept")])
     at = Partition(CHUNKS, partition_for(old.key, 6))
     log.put(at, b"k", b"what stands there")
-    report = await started(app)
+    report = await started(worker)
     (again,) = requests_in(log)
     assert again == replace(
         old,
@@ -127,11 +135,11 @@ async def test_a_request_that_failed_is_sent_again_as_a_new_submission_of_the_sa
     assert list(record.headers) == [("mine", b"kept"), ("weir-redriven", f"{report['run']}/{letter}".encode())]
 
 
-async def test_its_history_is_kept_from_run_to_run_as_far_as_there_is_room(app: Any, log: MemoryLog) -> None:
+async def test_its_history_is_kept_from_run_to_run_as_far_as_there_is_room(worker: Worker, log: MemoryLog) -> None:
     lives = tuple({"run": f"r-{n}", "rid": f"evt-{n}"} for n in range(HISTORY_MAX))
     marks = [("weir-redriven", f"r-{n}/l-{n}".encode()) for n in range(HISTORY_MAX)]
     await bury_request(log, a_request(1, redriven=lives), headers=marks)
-    report = await started(app)
+    report = await started(worker)
     (again,), (record,) = requests_in(log), all_records(log, REQUESTS)
     assert [life["run"] for life in again.redriven] == [*(f"r-{n}" for n in range(1, HISTORY_MAX)), report["run"]]
     assert again.replaces == "evt-1"
@@ -139,11 +147,11 @@ async def test_its_history_is_kept_from_run_to_run_as_far_as_there_is_room(app: 
     assert runs == [life["run"] for life in again.redriven]
 
 
-async def test_what_is_no_request_goes_back_as_it_was(app: Any, log: MemoryLog) -> None:
+async def test_what_is_no_request_goes_back_as_it_was(worker: Worker, log: MemoryLog) -> None:
     for topic in (REQUESTS, ORDERS, "ai-feedback-events"):
         await bury(log, b"no JSON \xff", topic=topic, key=b"\xff", headers=[("h", b"\xfe")])
     await bury(log, b"keyless", key=b"")
-    report = await started(app)
+    report = await started(worker)
     for topic in (REQUESTS, ORDERS, "ai-feedback-events"):
         record = next(one for one in all_records(log, topic) if one.key is not None)
         assert (record.partition, record.key, record.value) == (partition_for(b"\xff", 6), b"\xff", b"no JSON \xff")
@@ -151,15 +159,15 @@ async def test_what_is_no_request_goes_back_as_it_was(app: Any, log: MemoryLog) 
     (keyless,) = [one for one in all_records(log, REQUESTS) if one.key is None]
     assert keyless.partition == 1  # where it stood
     assert (report["sent"], report["requests"]["sent"]) == (4, 0)
-    assert (await Runs(log, app.events, tenant="default").find(report["run"])).ended is not None
+    assert (await Runs(log, worker.events, tenant="default").find(report["run"])).ended is not None
 
 
-async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(app: Any, log: MemoryLog) -> None:
+async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(worker: Worker, log: MemoryLog) -> None:
     made = order(log, by_rabbitmq(1))
     order(log, by_rabbitmq(7))  # of one that did not fail
     await bury_request(log, by_rabbitmq(1))
     await bury_request(log, by_rabbitmq(2))  # retention has its order
-    report = await started(app)
+    report = await started(worker)
     again = next(one for one in orders_in(log) if one.redriven)
     sent = next(one for one in requests_in(log) if one.uid == "u-1")
     assert again == replace(made, submission=sent.event_id, chunks_from=sent.chunks_from, again=False, redriven=True)
@@ -167,11 +175,11 @@ async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(a
     assert report["rabbitmq"] == {"ordered": 1, "gone": 1}
 
 
-async def test_what_is_too_large_or_gone_meanwhile_is_skipped(app: Any, log: MemoryLog) -> None:
+async def test_what_is_too_large_or_gone_meanwhile_is_skipped(worker: Worker, log: MemoryLog) -> None:
     await bury(log, b"x" * 2000)
     await bury(log, b"small")
-    app.settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
-    report = await started(app)
+    settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
+    report = await started(replace(worker, settings=settings))
     assert (report["sent"], report["skipped"]) == (1, {TOO_LARGE: 1})
 
 
@@ -203,31 +211,28 @@ async def test_a_run_that_stops_anywhere_and_is_resumed_sends_each_once(
             await bury_request(log, by_rabbitmq(number))
         await bury_request(log, a_request(3))
         await bury(log, b"no JSON")
-        events = Events(log)
-        settings = Settings(kafka_max_message_bytes=(1 << 20) + RECORD_OVERHEAD_BYTES)
-        async with tails_of(log) as tails:
-            app = SimpleNamespace(log_client=log, events=events, tails=tails, settings=settings, audit=Audit(events))
+        async with worker_on(log) as worker:
             log.left, log.lands = left, lands
-            report = await _began(app, heard)
+            report = await _began(worker, heard)
             if report is None:
                 stopped += 1
                 log.left = 1 << 30
-                report = await resumed(app, heard.run)
-            await events.drain(5)
+                report = await resumed(worker, heard.run)
+            await worker.events.drain(5)
             assert Counter(one.uid for one in well_formed(log)) == {"u-1": 1, "u-2": 1, "u-3": 1}
             assert len(all_records(log, REQUESTS)) == 4
             again = [one for one in orders_in(log) if one.redriven]
             assert sorted(one.uid for one in again) == ["u-1", "u-2"]
             assert {one.submission for one in again} < {one.event_id for one in well_formed(log)}
-            told = await Runs(log, events, tenant="default").results(report["run"], ReplayRedriven)
+            told = await Runs(log, worker.events, tenant="default").results(report["run"], ReplayRedriven)
             assert len(told) == report["sent"] == 4
     assert stopped > 8
 
 
-async def _began(app: Any, heard: Heard) -> Json | None:
+async def _began(worker: Worker, heard: Heard) -> Json | None:
     """The report of a run; None of one that has stopped."""
     try:
-        return await started(app, heard)
+        return await started(worker, heard)
     except UnfinishedError:
         return None
 
@@ -236,26 +241,26 @@ def well_formed(log: MemoryLog) -> list[Any]:
     return [requests.decode(one.value) for one in all_records(log, REQUESTS) if one.value != b"no JSON"]
 
 
-async def test_letters_that_come_during_a_run_are_left_for_the_next_one(app: Any, log: MemoryLog) -> None:
+async def test_letters_that_come_during_a_run_are_left_for_the_next_one(worker: Worker, log: MemoryLog) -> None:
     await bury(log, b"first")
     heard = Heard()
     log.fail_append = lambda at, _: LogUnavailableError("away") if at.topic == REQUESTS else None
     with pytest.raises(UnfinishedError) as stopped:
-        await started(app, heard)
+        await started(worker, heard)
     assert f"--resume {heard.run}" in str(stopped.value)
     log.fail_append = lambda *_: None
     await bury(log, b"second")
-    report = await resumed(app, heard.run)
+    report = await resumed(worker, heard.run)
     assert (report["letters"], report["sent"]) == (1, 1)
 
 
-async def test_a_dry_run_writes_nothing_and_shows_what_it_would_do(app: Any, log: MemoryLog) -> None:
+async def test_a_dry_run_writes_nothing_and_shows_what_it_would_do(worker: Worker, log: MemoryLog) -> None:
     for number in range(8):
         await bury_request(log, a_request(number))
     await bury(log, b"x" * 100, value_max_bytes=50)
     before = {at: len(records) for at, records in log.records.items()}
-    report = await redriving(app).look(Edge.EARLIEST, Edge.LATEST, Wanted())
-    await app.events.drain(5)
+    report = await redriving(worker).look(Edge.EARLIEST, Edge.LATEST, Wanted())
+    await worker.events.drain(5)
     assert {at: len(records) for at, records in log.records.items()} == before
     assert report["by"] == [{"topic": REQUESTS, "reason": "failed: upstream_unavailable", "letters": 8, "sent": 0}]
     assert report["skipped"] == {CUT: 1}
@@ -266,25 +271,25 @@ async def test_a_dry_run_writes_nothing_and_shows_what_it_would_do(app: Any, log
     assert AWAY["message"] not in text
 
 
-async def test_the_ends_are_waited_for_and_the_run_ends_with_its_report(app: Any, log: MemoryLog) -> None:
+async def test_the_ends_are_waited_for_and_the_run_ends_with_its_report(worker: Worker, log: MemoryLog) -> None:
     heard = Heard()
     for number in range(5):
         await bury_request(log, a_request(number))
-    report = await _with_ends(app, log, heard)
+    report = await _with_ends(worker, log, heard)
     assert report["requests"] == {
         "sent": 5,
         "waited": True,
         "ends": {"completed": 2, "failed": 1, "cancelled": 1, "refused": 1},
     }
     assert heard.ended == 5
-    run = await Runs(log, app.events, tenant="default").find(report["run"])
+    run = await Runs(log, worker.events, tenant="default").find(report["run"])
     assert run.ended is not None
     assert run.ended.summary == report
-    assert await resumed(app, report["run"]) == report
+    assert await resumed(worker, report["run"]) == report
     assert "5 of 5 letters sent again" in as_text(report)
 
 
-async def _with_ends(app: Any, log: MemoryLog, heard: Heard) -> Json:
+async def _with_ends(worker: Worker, log: MemoryLog, heard: Heard) -> Json:
     """A worker that brings each request to another end as soon as it is in the log."""
     append = log._append
 
@@ -298,7 +303,7 @@ async def _with_ends(app: Any, log: MemoryLog, heard: Heard) -> Json:
         return offset
 
     log._append = answered  # type: ignore[method-assign]
-    return await started(app, heard, Pace(patience_s=5))
+    return await started(worker, heard, Pace(patience_s=5))
 
 
 def _ends(which: int, rid: str) -> list[frames.Frame]:
@@ -313,115 +318,115 @@ def _ends(which: int, rid: str) -> list[frames.Frame]:
     ][which]
 
 
-async def test_where_nothing_happens_any_more_the_command_stops_and_can_go_on(app: Any, log: MemoryLog) -> None:
+async def test_where_nothing_happens_any_more_the_command_stops_and_can_go_on(worker: Worker, log: MemoryLog) -> None:
     await bury_request(log, a_request(1))
     heard = Heard()
     with pytest.raises(UnfinishedError, match="is a worker running") as stopped:
-        await started(app, heard, Pace(patience_s=0.05))
+        await started(worker, heard, Pace(patience_s=0.05))
     assert heard.run in str(stopped.value)
     assert stopped.value.EXIT_CODE == 5
 
 
-async def test_a_run_of_another_kind_is_not_resumed(app: Any, log: MemoryLog) -> None:
+async def test_a_run_of_another_kind_is_not_resumed(worker: Worker, log: MemoryLog) -> None:
     log.now = time.time()
-    run = await Runs(log, app.events, tenant="default").begin(Kind.FEEDBACK, {}, [], by="cli")
-    with pytest.raises(UsageError, match="it is of feedback"):
-        await resumed(app, run.id)
+    run = await Runs(log, worker.events, tenant="default").begin(Kind.FEEDBACK, {}, [], by="cli")
+    with pytest.raises(UsageError, match="is not a run over dead letters but of feedback"):
+        await resumed(worker, run.id)
 
 
-async def cancel(app: Any, run_id: str) -> None:
-    runs = Runs(app.log_client, app.events, tenant="default")
+async def cancel(worker: Worker, run_id: str) -> None:
+    runs = Runs(worker.log, worker.events, tenant="default")
     await runs.end(await runs.find(run_id), {}, status="cancelled")
 
 
 async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
-    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     for number in range(4):
         await bury_request(log, a_request(number))
     log.now = time.time()
-    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
     send = Sender.send
 
     async def and_cancelled(sender: Sender, batch: Any) -> None:
         await send(sender, batch)
-        await cancel(app, run.id)
+        await cancel(worker, run.id)
 
     monkeypatch.setattr(Sender, "send", and_cancelled)
-    for go_on in (redriving(app).carry_out(run, LEAVE), resumed(app, run.id)):
+    for go_on in (redriving(worker).carry_out(run, LEAVE), resumed(worker, run.id)):
         with pytest.raises(WithdrawnError, match=f"run {run.id} was cancelled") as stopped:
             await go_on
         assert stopped.value.EXIT_CODE == 7
     assert len(requests_in(log)) == 2
-    found = await Runs(log, app.events, tenant="default").find(run.id)
+    found = await Runs(log, worker.events, tenant="default").find(run.id)
     assert found.ended is not None
     assert found.ended.status == "cancelled"
 
 
 async def test_who_cancels_a_run_that_waits_stops_that(
-    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcomes, "ASK_S", 0.05)
     await bury_request(log, a_request(1))
     log.now = time.time()
-    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
-    task = asyncio.create_task(redriving(app).carry_out(run, Pace(patience_s=60)))
+    run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    task = asyncio.create_task(redriving(worker).carry_out(run, Pace(patience_s=60)))
     await log.until(lambda: bool(requests_in(log)))
-    await cancel(app, run.id)
+    await cancel(worker, run.id)
     with pytest.raises(WithdrawnError):
         await asyncio.wait_for(task, WAIT_S)
 
 
 async def test_a_run_that_is_cancelled_after_its_last_letter_is_not_completed(
-    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury(log, b"no JSON")
     log.now = time.time()
-    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
     follow = Outcomes.follow
 
     async def and_cancelled(waiting: Outcomes, sent: Any) -> None:
         await follow(waiting, sent)
-        await cancel(app, run.id)
+        await cancel(worker, run.id)
 
     monkeypatch.setattr(Outcomes, "follow", and_cancelled)
     with pytest.raises(WithdrawnError):
-        await redriving(app).carry_out(run, Pace(patience_s=5))
+        await redriving(worker).carry_out(run, Pace(patience_s=5))
 
 
-async def test_a_run_that_failed_can_be_resumed(app: Any, log: MemoryLog) -> None:
+async def test_a_run_that_failed_can_be_resumed(worker: Worker, log: MemoryLog) -> None:
     await bury_request(log, a_request(1))
     log.now = time.time()
-    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
-    await Runs(log, app.events, tenant="default").end(run, {"error": "no"}, status="failed")
-    assert (await resumed(app, run.id))["sent"] == 1
+    run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    await Runs(log, worker.events, tenant="default").end(run, {"error": "no"}, status="failed")
+    assert (await resumed(worker, run.id))["sent"] == 1
 
 
 async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_it_failed(
-    app: Any, log: MemoryLog
+    worker: Worker, log: MemoryLog
 ) -> None:
     await bury_request(log, a_request(1))
     await bury_request(log, a_request(1, event_id="evt-2"), error={"message": "no", "code": "other"})
     log.now = time.time()
     wanted = Wanted(reason="connection")
-    run = await redriving(app).begin(Edge.EARLIEST, Edge.LATEST, wanted, by="http")
+    run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, wanted, by="http")
     with pytest.raises(NothingError):
-        await redriving(app).carry_out(run, LEAVE)
-    ended = (await Runs(log, app.events, tenant="default").find(run.id)).ended
+        await redriving(worker).carry_out(run, LEAVE)
+    ended = (await Runs(log, worker.events, tenant="default").find(run.id)).ended
     assert ended is not None
     assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range is meant"})
 
 
 async def test_more_letters_than_can_be_held_are_too_many(
-    app: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "RANGE_MAX", 3)
     for number in range(4):
         await bury_request(log, a_request(number))
     for decide in (
-        redriving(app).look(Edge.EARLIEST, Edge.LATEST, Wanted()),
-        redriving(app).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="http"),
+        redriving(worker).look(Edge.EARLIEST, Edge.LATEST, Wanted()),
+        redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="http"),
     ):
         with pytest.raises(UsageError, match=r"^--from: 4 letters .* smaller range"):
             await decide
@@ -434,32 +439,32 @@ def nested(levels: int) -> bytes:
 
 
 async def test_a_letter_that_cannot_be_written_again_is_skipped_and_no_other_one_suffers(
-    app: Any, log: MemoryLog
+    worker: Worker, log: MemoryLog
 ) -> None:
     await bury_request(log, a_request(1), value=nested(900))
     await bury(log, b"refused")
     await bury_request(log, a_request(2))
     await bury(log, b"fine")
     log.fail_append = lambda _, value: LogRefusedError("too large") if value == b"refused" else None
-    report = await started(app)
+    report = await started(worker)
     assert (report["letters"], report["sent"], report["skipped"]) == (4, 2, {UNWRITABLE: 2})
     assert {record.value for record in all_records(log, REQUESTS)} >= {b"fine"}
-    run = await Runs(log, app.events, tenant="default").find(report["run"])
+    run = await Runs(log, worker.events, tenant="default").find(report["run"])
     assert run.ended is None  # the end of the one request is still open
 
 
-async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(app: Any, log: MemoryLog) -> None:
+async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(worker: Worker, log: MemoryLog) -> None:
     await bury(log, b"x" * 700, key=b"k" * 300)
-    app.settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
-    report = await started(app)
+    settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
+    report = await started(replace(worker, settings=settings))
     assert (report["sent"], report["skipped"]) == (0, {TOO_LARGE: 1})
 
 
-async def test_no_more_are_sent_in_a_second_than_was_asked_for(app: Any, log: MemoryLog) -> None:
+async def test_no_more_are_sent_in_a_second_than_was_asked_for(worker: Worker, log: MemoryLog) -> None:
     for number in range(4):
         await bury_request(log, a_request(number))
     began = time.monotonic()
-    await started(app, pace=Pace(rate=40, wait=False))
+    await started(worker, pace=Pace(rate=40, wait=False))
     assert time.monotonic() - began >= 0.1
     assert len(letters(log)) == 4
     assert {at.topic for at in log.records} >= {LETTERS, REQUESTS}

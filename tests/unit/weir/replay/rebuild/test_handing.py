@@ -118,7 +118,7 @@ async def test_it_gives_up_as_soon_as_the_owner_has_passed_the_rows_over_whateve
 
     monkeypatch.setattr(rebuilt_rows, "load", gone)
     command = world.command(patience_s=60.0)
-    with pytest.raises(UnfinishedError, match="passed the rows over: the rebuilt rows are gone"):
+    with pytest.raises(UnfinishedError, match="skipped the rows: the rebuilt rows are gone"):
         await asyncio.wait_for(world.beside(command.do(*await command.find(run.id)), lambda: world.load(1)), 10)
 
 
@@ -130,7 +130,7 @@ async def test_it_gives_up_where_the_owner_knows_of_no_rebuild_and_goes_on(monke
     run = await begun(world)
     monkeypatch.setattr("weir.insights.watching._rebuilt", lambda _: None)
     command = world.command(patience_s=60.0)
-    with pytest.raises(UnfinishedError, match="a version that knows of none"):
+    with pytest.raises(UnfinishedError, match="its version does not know rebuilds"):
         await asyncio.wait_for(world.beside(command.do(*await command.find(run.id)), lambda: world.load(1)), 10)
 
 

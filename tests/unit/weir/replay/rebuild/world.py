@@ -5,16 +5,15 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
 import pytest
 
-from app.core import Weir
 from tests.e2e.formula_b import always
 from tests.unit.weir.insights.helpers import LIMITS, SPANS, T0
 from tests.unit.weir.log.memory_log import MemoryLog
+from tests.unit.weir.workers import worker_of
 from weir import envelope, topics
 from weir.envelope import Json, utc_iso
 from weir.events import publishing
@@ -33,17 +32,18 @@ from weir.insights.watching import Watching
 from weir.log.log import Partition, Record
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UnfinishedError
+from weir.ranges.progress import unseen
 from weir.ranges.when import Edge, When
 from weir.replay import runs
 from weir.replay.rebuild import handing
 from weir.replay.rebuild.feedback_run import FeedbackRun
 from weir.replay.rebuild.report_rebuild import Report
 from weir.replay.runs import Run
-from weir.replay.steps import unseen
 from weir.settings import Settings
 
 METRICS, SIGNALS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
 QUALITY, FEEDBACK = "weir-quality-changelog", "weir-feedback-changelog"
+CHANGELOGS = {"quality": QUALITY, "feedback": FEEDBACK}
 PARTITIONS = range(topics.AGENT_METRICS.partitions)
 JUDGING = Judging(spans=SPANS, limits=replace(LIMITS, requests_min=4, signals_min=3, errors_min=1, drought_expected=3))
 MODELS = [(tenant, model) for tenant in ("acme", "beta") for model in ("m0", "m1", "org/m2", "m3:7b")]
@@ -103,12 +103,25 @@ class Table(dict[bytes, bytes]):
                     super().__setitem__(record.key, record.value)
 
 
+class HookedRows(Rows):
+    """Rows of a table that a test may have fail while rebuilt rows are put in their place."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self.before_put: Callable[[bytes], None] = lambda _: None
+
+    def put_raw(self, key: bytes, value: bytes | None) -> None:
+        self.before_put(key)
+        super().put_raw(key, value)
+
+
 class Owner:
     """The insights agent of a worker that owns all partitions."""
 
     def __init__(self, log: MemoryLog, *, judging: Judging = JUDGING) -> None:
         self.log, self.judging = log, judging
         self.table = Table(log, QUALITY)
+        self.rows = HookedRows(self.table)
         self.owns: Callable[[], bool] = lambda: True
         self.written: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
         self.position = {Partition(topic, number): 0 for topic in (METRICS, SIGNALS) for number in PARTITIONS}
@@ -118,7 +131,7 @@ class Owner:
         self.watching = Watching(
             log=self.log,
             events=Events(self.log),
-            rows=Rows(self.table),
+            rows=self.rows,
             spans=self.judging.spans,
             limits=self.judging.limits,
             tenant="default",
@@ -296,10 +309,8 @@ class World:
     # -- the command
 
     def command(self, patience_s: float = 5.0) -> FeedbackRun:
-        app = SimpleNamespace(
-            log_client=self.log, events=Events(self.log), settings=Settings(kafka_consumer_group="weir")
-        )
-        run = FeedbackRun(cast("Weir", app), unseen, patience_s)
+        worker = worker_of(self.log, settings=Settings(kafka_consumer_group="weir"))
+        run = FeedbackRun(worker, CHANGELOGS, unseen, patience_s)
         run._judging = self.judging
         return run
 

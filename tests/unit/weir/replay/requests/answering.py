@@ -1,7 +1,5 @@
 """Requests and answers as they stand in the log, and a worker that answers at once."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tests.defaults import CHAT_PARTITIONS
@@ -9,8 +7,9 @@ from tests.unit.weir.log.memory_log import MemoryLog
 from weir import topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame, Kind, Status, Terminal
-from weir.chat.requests import ChatRequest, Ingress
+from weir.chat.requests import ChatRequest
 from weir.envelope import utc_iso
+from weir.events.ingress import Ingress
 from weir.log.log import Partition
 from weir.log.partitioner import partition_for
 
@@ -71,26 +70,6 @@ def recorded(
     log.now += 0.5
     say(log, request, *texts, status=status)
     return request
-
-
-class Silent:
-    """Shows nothing, and sees to it that no more is done than there is."""
-
-    def __init__(self, _label: str, total: int) -> None:
-        self.left = total
-
-    def advance(self, count: int = 1, note: str = "", /) -> None:
-        del note
-        self.left -= count
-        assert self.left >= 0
-
-
-@contextmanager
-def steps(label: str, total: int) -> Iterator[Silent]:
-    """A step that comes to its end, unless it fails."""
-    step = Silent(label, total)
-    yield step
-    assert step.left == 0
 
 
 class Worker:

@@ -10,17 +10,18 @@ import pytest
 
 from tests.defaults import CHAT_PARTITIONS, SETTINGS
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
-from tests.unit.weir.replay.requests.answering import Worker, place, recorded, steps
+from tests.unit.weir.ranges.steps import HeardSteps
+from tests.unit.weir.replay.requests.answering import Worker, place, recorded
 from weir import envelope, topics
 from weir.chat import requests
 from weir.chat.frames import Status
-from weir.chat.requests import Ingress
 from weir.chat.traces import Traces
+from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared
-from weir.llm.calls import ThinkTags
 from weir.llm.prices import Prices
 from weir.log.log import LogError, Partition
+from weir.options import ThinkTags
 from weir.ranges.errors import UnfinishedError, WithdrawnError
 from weir.ranges.spans import resolve
 from weir.ranges.when import Edge
@@ -62,7 +63,7 @@ class Desk:
         return await self.runs.begin(Kind.REQUESTS, parameters, spans, watched=WATCHED, by="cli")
 
     async def asking(self, run: Run, *, patience_s: float = 5.0, heard: Callable[[], None] = lambda: None) -> Asking:
-        selection = await select(self.log, run, Prices({}), steps, SETTINGS)
+        selection = await select(self.log, run, Prices({}), HeardSteps(), SETTINGS)
         return Asking(
             log=self.log,
             events=self.events,

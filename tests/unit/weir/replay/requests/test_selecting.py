@@ -6,11 +6,12 @@ import pytest
 
 from tests.defaults import CHAT_PARTITIONS, SETTINGS
 from tests.unit.weir.log.memory_log import MemoryLog
-from tests.unit.weir.replay.requests.answering import place, put, recorded, request_of, steps
+from tests.unit.weir.ranges.steps import HeardSteps
+from tests.unit.weir.replay.requests.answering import place, put, recorded, request_of
 from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import Frame, Kind, Status
-from weir.chat.requests import Ingress
+from weir.events.ingress import Ingress
 from weir.llm.prices import Prices
 from weir.log.log import Partition
 from weir.ranges.errors import NothingError, UsageError
@@ -37,7 +38,7 @@ async def run_of(log: MemoryLog, **plan: Any) -> Run:
 
 
 async def chosen(log: MemoryLog, run: Run | None = None, **plan: Any) -> Selection:
-    return await select(log, run or await run_of(log, **plan), Prices({}), steps, SETTINGS)
+    return await select(log, run or await run_of(log, **plan), Prices({}), HeardSteps(), SETTINGS)
 
 
 def uids(selection: Selection) -> list[str]:

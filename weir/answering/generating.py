@@ -1,0 +1,207 @@
+"""One attempt at an answer: the call of the LLM, its frames, and what the log says meanwhile."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Protocol
+
+from weir.answering.calling import call_of
+from weir.answering.continuing import Continuation, Plan, spoken
+from weir.answering.errors import INTERNAL_ERROR
+from weir.answering.frame_writer import FrameWriter
+from weir.answering.heard import Heard
+from weir.answering.marks import Attempt
+from weir.answering.rules import Rules
+from weir.answering.view import View
+from weir.chat.fold import Answer
+from weir.chat.frames import Status, Terminal
+from weir.chat.requests import ChatRequest
+from weir.envelope import Json
+from weir.llm.calls import Call
+from weir.llm.choices import cut_off
+from weir.llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailableError
+from weir.log.log import LogClient, LogError, Partition, value_max_bytes
+from weir.telemetry.tracing import tracing
+
+logger = logging.getLogger(__name__)
+
+HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
+
+
+class Model(Protocol):
+    """What answers: ``weir.llm.upstream.Upstream`` or a stand-in."""
+
+    def stream(self, body: Json, call: Call) -> AsyncGenerator[Json, None]:
+        """Chunk objects of one answer; raises UpstreamError."""
+
+
+class Generating:
+    """Generates answers, or the rest of them; one attempt for each call of `run`."""
+
+    def __init__(
+        self,
+        *,
+        log: LogClient,
+        model: Model,
+        rules: Rules,
+        stopping: Callable[[], bool],
+        on_handoff: Callable[[ChatRequest], None],
+    ) -> None:
+        self._log = log
+        self._model = model
+        self._rules = rules
+        self._stopping = stopping
+        self._on_handoff = on_handoff
+
+    async def run(self, request: ChatRequest, at: Partition, view: View, attempt: Attempt, *, give_up: bool) -> None:
+        """Call the LLM, and read along until the terminal, or until another worker has taken over.
+
+        Args:
+            request: what is answered.
+            at: the partition of chat-chunks that holds its answer.
+            view: the request as the log has it; it is read on.
+            attempt: whose mark counts.
+            give_up: do not call the LLM, end the request as failed.
+
+        Raises:
+            LogError: what was said may or may not be in the log.
+        """
+        writer = FrameWriter(
+            lambda value: self._log.append(at.topic, at.partition, request.key, value),
+            request,
+            view.answer.rid,
+            attempt.id,
+            view.answer.next_seq,
+            max_bytes=min(self._rules.frame_max_bytes, value_max_bytes(self._log, at.topic, request.key)),
+        )
+        speaking = asyncio.create_task(
+            self._speak(request, view, writer, attempt, give_up), name=f"speak-{request.uid}"
+        )
+        watching = asyncio.create_task(self._watch(view, attempt.id, writer), name=f"watch-{request.uid}")
+        try:
+            await asyncio.wait({speaking, watching, writer.failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                writer.check()  # raises LogError: everything is in doubt, and what the LLM says now is lost
+                speaking.result()
+                async with asyncio.timeout(self._rules.read_back_s):
+                    await asyncio.wait({watching})
+            watching.result()
+        except TimeoutError:
+            raise LogError(f"the terminal in {at.topic} {at.partition} cannot be read back") from None
+        except asyncio.CancelledError:
+            if self._stopping():
+                await _stop(speaking)
+                await self._hand_off(request, writer)
+            raise
+        finally:
+            await _stop(speaking, watching)
+
+    async def _hand_off(self, request: ChatRequest, writer: FrameWriter) -> None:
+        """Close the attempt after what was said. Where that fails, the next owner waits for the lease."""
+        try:
+            async with asyncio.timeout(HANDOFF_S):
+                await writer.hand_off()
+            self._on_handoff(request)
+        except (LogError, UpstreamError, TimeoutError) as error:
+            logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
+
+    async def _watch(self, view: View, attempt: str, writer: FrameWriter) -> None:
+        """Read along until the terminal, or until somebody else has taken over; tell that the attempt is alive."""
+        beat_s = self._rules.lease_s / 3
+        while view.answer.attempt == attempt and view.answer.terminal is None and not view.answer.closed:
+            await view.wait(beat_s)
+            if time.monotonic() - writer.wrote_at >= beat_s:
+                writer.beat()
+
+    async def _speak(
+        self, request: ChatRequest, view: View, writer: FrameWriter, attempt: Attempt, give_up: bool
+    ) -> None:
+        """One LLM call, from its first chunk to the terminal frame.
+
+        Raises:
+            LogError: what was said may or may not be in the log.
+        """
+        before, does = view.answer, attempt.does
+        told = Heard(before, attempt.notes)
+        try:
+            if give_up:
+                terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
+            else:
+                await self._call(request, view, writer, told, does)
+                terminal = told.terminal(does.error)
+        except UpstreamUnavailableError as error:
+            if self._can_go_on(before, told):
+                logger.warning("request %s: goes on with a new call: %s", request.uid, error)
+                unwritable = await self._close(request, writer)
+                if unwritable is None:
+                    return
+                terminal = told.terminal(unwritable.terminal_error)
+            else:
+                terminal = told.terminal(error.terminal_error)
+        except UpstreamError as error:
+            terminal = told.terminal(error.terminal_error)
+        except LogError:
+            raise
+        except Exception:
+            logger.exception("request %s: a defect in answering", request.uid)
+            terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
+        try:
+            await writer.end(terminal)
+        except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
+            await writer.end(Terminal(status=Status.FAILED, error=error.terminal_error))
+
+    async def _close(self, request: ChatRequest, writer: FrameWriter) -> UpstreamError | None:
+        """Close the attempt, for another one to go on; the error of a chunk that no record takes, which ends it.
+
+        Raises:
+            LogError: it may not be closed.
+        """
+        try:
+            await writer.hand_off()
+        except UpstreamError as error:
+            return error
+        self._on_handoff(request)
+        return None
+
+    def _can_go_on(self, before: Answer, told: Heard) -> bool:
+        """Whether an answer that broke off here can be gone on with: by a call that is not the last one."""
+        without = {Continuation.RESTART, Continuation.FAIL}
+        return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
+
+    async def _call(self, request: ChatRequest, view: View, writer: FrameWriter, told: Heard, does: Plan) -> None:
+        """Call the LLM, unless only the terminal is missing, and say what it says."""
+        if does.body is None:
+            return
+        self._check_attempts(view.answer)
+        how, said = call_of(request, self._rules.calls, view), view.answer.next_seq
+        with tracing.call(request.traceparent, does.body, does.kind) as call:
+            try:
+                async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
+                    async for chunk in chunks:
+                        await writer.say(chunk)
+                        told.chunk(chunk)
+                        call.chunk(chunk)
+            except AnswerTooLongError as error:
+                if not said:
+                    raise
+                end = cut_off(error.limit, str(request.body.get("model")))
+                await writer.say(end)
+                told.chunk(end)
+        await writer.flush()
+
+    def _check_attempts(self, before: Answer) -> None:
+        if before.attempts > self._rules.attempts_max:
+            raise UpstreamError(
+                f"given up after {self._rules.attempts_max} attempts",
+                status=500,
+                kind="server_error",
+                code="too_many_attempts",
+            )
+
+
+async def _stop(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

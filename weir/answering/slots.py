@@ -1,0 +1,66 @@
+"""The worker's places for answers in flight."""
+
+import asyncio
+from collections import deque
+
+
+class Slots:
+    """The worker's places for answers in flight. Like a semaphore, but one can also be had without a wait, or not."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def acquire_nowait(self) -> bool:
+        """Take a place that is free. Whether there was one."""
+        if self._free:
+            self._free -= 1
+            return True
+        return False
+
+    async def acquire(self) -> None:
+        """Take a place, after those who wait for one already."""
+        if self.acquire_nowait():
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was ours already
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Hand a place to the next who waits, or keep it free."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Slot:
+    """One of the worker's places for an answer in flight. Taking twice or giving back twice is harmless."""
+
+    def __init__(self, slots: Slots, *, held: bool = False) -> None:
+        self._slots = slots
+        self._held = held
+
+    @property
+    def held(self) -> bool:
+        """Whether a place is held; who holds none is only following, or waits to begin."""
+        return self._held
+
+    async def take(self) -> None:
+        """Wait for a place, unless one is held."""
+        if not self._held:
+            await self._slots.acquire()
+            self._held = True
+
+    def give_back(self) -> None:
+        """Let somebody else have it."""
+        if self._held:
+            self._held = False
+            self._slots.release()

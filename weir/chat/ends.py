@@ -1,0 +1,53 @@
+"""How requests ended: the rows of the terminals table, which decisions read.
+
+Only what was read back from the log and counts is written there, so a late write of a former owner is the same as the
+owner's own. Requests that are not there are running, or unknown; nothing is ever concluded from a missing entry.
+"""
+
+from collections.abc import MutableMapping
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from weir.chat.frames import Status
+from weir.envelope import dumps
+from weir.table_rows import TableRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A finished request."""
+
+    rid: str
+    fingerprint: str
+    tenant: str
+    status: str
+    first: int  # offset in chat-chunks of its first counting mark
+    last: int  # and of its terminal
+    ended_at: float  # seconds since the epoch
+
+
+Ends = TableRows[Ended]
+"""By uid."""
+
+
+def ends(table: MutableMapping[bytes, bytes], max_bytes: int) -> Ends:
+    """The rows of a table of ends."""
+    return TableRows("terminals", table, encode=_encode, decode=_decode, max_bytes=max_bytes)
+
+
+def _encode(ended: Ended) -> bytes:
+    return dumps(asdict(ended))
+
+
+def _decode(uid: str, value: bytes) -> Ended:
+    del uid
+    ended = Ended(**orjson.loads(value))
+    texts, numbers = (ended.rid, ended.fingerprint, ended.tenant), (ended.first, ended.last, ended.ended_at)
+    if Status(ended.status) and all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers)):
+        return ended
+    raise TypeError("fields of other types")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)

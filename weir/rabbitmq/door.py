@@ -1,0 +1,82 @@
+"""The RabbitMQ door of one worker: requests in from the queue, answers out to the response queues."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from weir import topics
+from weir.chat.accept import Door
+from weir.chat.audit import Audit
+from weir.chat.cancelling import Cancelled
+from weir.rabbitmq.delivering import Delivering
+from weir.rabbitmq.dispatching import Couriers
+from weir.rabbitmq.ingress import Intake
+from weir.rabbitmq.link import Link
+from weir.rabbitmq.outlets import Outlets
+from weir.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitDoor:
+    """Its parts; each of the two connections is kept for as long as the worker lives."""
+
+    intake: Intake  # takes requests, over `incoming`
+    couriers: Couriers
+    outlets: Outlets  # where answers leave, over `outgoing`
+    incoming: Link
+    outgoing: Link
+
+    def state(self) -> str:
+        """As GET /ping tells it."""
+        if "away" in {self.incoming.state, self.outgoing.state}:
+            return "away"
+        return "connected" if self.intake.taking else "waiting"
+
+    @classmethod
+    def of(
+        cls,
+        worker: Worker,
+        door: Door,
+        *,
+        cancel: Callable[[str], Awaitable[Cancelled]],
+        audit: Audit,
+        in_flight: Callable[[], int],
+    ) -> "RabbitDoor":
+        """Make the door of a worker.
+
+        Args:
+            worker: which.
+            door: takes requests in.
+            cancel: cancels a request, by its uid.
+            audit: is told of what is cancelled or refused.
+            in_flight: how many requests are being answered on this worker.
+        """
+        settings = worker.settings
+        outlets = Outlets(
+            settings,
+            own=lambda: worker.own_partitions(topics.CHAT_DELIVERIES) if worker.membership.settled else None,
+        )
+        delivering = Delivering(log=worker.log, tails=worker.tails, settings=settings)
+        couriers = Couriers(worker, delivering, outlets, in_flight=in_flight)
+
+        def has_room() -> bool:
+            busy = in_flight() >= settings.max_in_flight or couriers.waiting >= settings.max_in_flight * 2
+            return not worker.draining and not busy
+
+        intake = Intake(
+            door=door,
+            log=worker.log,
+            settings=settings,
+            queues=lambda: outlets.queues,
+            metrics=worker.metrics,
+            cancel=cancel,
+            audit=audit,
+            has_room=has_room,
+        )
+        urls, timeout_s = settings.amqp_urls, settings.rabbitmq_timeout_s
+        return cls(
+            intake,
+            couriers,
+            outlets,
+            incoming=Link("requests", urls, timeout_s=timeout_s),
+            outgoing=Link("answers", urls, timeout_s=timeout_s),
+        )
