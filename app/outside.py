@@ -17,8 +17,8 @@ from weir.events.publishing import Events
 from weir.llm.upstream import Upstream
 from weir.log.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from weir.log.tails import Tails
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.tracing import tracing
+from weir.telemetry.worker_metrics import Metrics
 from weir.timing import endless, retry
 
 if TYPE_CHECKING:
