@@ -53,8 +53,8 @@ from weir.peers import Owners
 from weir.rabbitmq.door import RabbitDoor
 from weir.settings import OFF, Settings
 from weir.table_rows import Unreadable, row_max_bytes
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.observed import Observed
+from weir.telemetry.worker_metrics import Metrics
 from weir.topics import AGENT_METRICS
 from weir.worker import Worker
 

@@ -1,4 +1,4 @@
-"""``make bench``: what Weir costs, as ratios to no proxy and to a bare proxy, and how fast it starts, in one run."""
+"""``make bench``: measures Weir's cost, as ratios to no proxy and to a bare proxy, and its starts, in one run."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ QUICK = {"rounds": 1, "seconds": 0.7, "warmup": 0.3, "records": 300, "starts": 1
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="how often every cell is measured (default 5)")
@@ -54,7 +54,7 @@ def _some_of(names: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def line(cell: Cell) -> str:
-    """One cell, while the run goes on."""
+    """One cell as a line, while the run goes on."""
     of = cell.figures
     busy = " ".join(f"{name} {share:.2f}" for name, share in cell.cpu.items() if share >= 0.005)
     return (
@@ -67,7 +67,7 @@ def line(cell: Cell) -> str:
 
 
 def measure_cells(options: argparse.Namespace, folder: Path) -> list[Cell]:
-    """W1 to W4, one door after the other."""
+    """Measure W1 to W4, one door after the other."""
     cells: list[Cell] = []
     for door, possible in DOORS.items():
         workloads = [workload for workload in WORKLOADS if workload.key in options.only and workload.door == door]
@@ -79,7 +79,7 @@ def measure_cells(options: argparse.Namespace, folder: Path) -> list[Cell]:
 
 
 def measure_door(options: argparse.Namespace, workloads: Sequence[Workload], field: Field) -> Iterator[Cell]:
-    """The workloads of one door."""
+    """Measure the workloads of one door."""
     say(f"pids: {field.pids}")
     pace = Pace(rounds=options.rounds, seconds=options.seconds, warmup_s=options.warmup, patience_s=options.patience)
     for cell in run(workloads, field, pace):
@@ -94,7 +94,7 @@ def measure_door(options: argparse.Namespace, workloads: Sequence[Workload], fie
 
 
 def measure_starts(options: argparse.Namespace, folder: Path) -> list[Start]:
-    """S."""
+    """Measure S, the starts."""
     starts: list[Start] = []
     if START in options.only:
         for start in recovery.run(folder, options.records, options.starts):
@@ -107,12 +107,12 @@ def measure_starts(options: argparse.Namespace, folder: Path) -> list[Start]:
 
 
 def say(text: str) -> None:
-    """Progress."""
+    """Print progress."""
     print(text, flush=True)
 
 
 def measure(options: argparse.Namespace) -> Results:
-    """The run."""
+    """Measure everything that the options ask for."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
         described = machine.describe()
@@ -124,7 +124,7 @@ def measure(options: argparse.Namespace) -> Results:
 
 
 def main(given: Sequence[str]) -> int:
-    """Returns the exit code."""
+    """Run the benchmark; returns the exit code."""
     options = arguments(given)
     results = output.load(options.source) if options.source else measure(options)
     say(f"\n{report.full(results)}")

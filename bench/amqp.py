@@ -1,8 +1,8 @@
-"""AMQP 0-9-1 over one blocking socket: as much of it as the load generator and the echo need, without an event loop.
+"""AMQP 0-9-1 over one blocking socket: the part of it that load generator and echo need, without an event loop.
 
-pamqp knows the frames. What is here cuts them out of the stream, puts messages together, and opens channels. A message
-costs some 20 µs to read; with a client library made for applications the generator would use the core that it is to
-leave to what it measures.
+pamqp knows the frames. This module cuts them out of the stream, puts messages together, and opens channels. A message
+costs some 20 µs to read; with a client library made for applications the generator would use the core that the measured
+programs need.
 """
 
 import socket
@@ -23,7 +23,7 @@ _HEAD = struct.Struct(">BHI")  # of a frame: type, channel, size; a frame ends w
 
 
 class BrokenError(Exception):
-    """RabbitMQ closed the connection or a channel, or says what we do not understand."""
+    """RabbitMQ closed the connection or a channel, or sent a frame that is not expected."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Frames:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[int, FrameTypes]]:
-        """The frames that are whole now, each with its channel. Must be taken to the end."""
+        """The frames that are complete now, each with its channel. Must be exhausted."""
         if self._rest:
             data = self._rest + data
         at = 0
@@ -60,16 +60,16 @@ class Frames:
 
 @dataclass(slots=True)
 class Inbox:
-    """Puts messages together: of each come a method, a header, and as many bodies as it needs."""
+    """Puts messages together: each has a method, a header, and as many bodies as it needs."""
 
-    _tags: dict[int, str] = field(default_factory=dict)  # of the message that comes on a channel
+    _tags: dict[int, str] = field(default_factory=dict)  # of the message that arrives on a channel
     _parts: dict[int, Message] = field(default_factory=dict)
 
     def take(self, channel: int, found: FrameTypes) -> Message | None:
         """The message that this frame completes.
 
         Raises:
-            BrokenError: RabbitMQ has closed something.
+            BrokenError: RabbitMQ has closed the channel or the connection.
         """
         if isinstance(found, commands.Basic.Deliver):
             self._tags[channel] = found.consumer_tag or ""
@@ -102,16 +102,16 @@ class Connection:
         self.sock.sendall(b"".join(frame.marshal(each, channel) for each in frames))
 
     def read(self) -> list[Message]:
-        """The messages that are whole now; waits for data.
+        """The messages that are complete now; waits for data.
 
         Raises:
-            BrokenError: there are none to come.
+            BrokenError: the connection is closed.
         """
         taken = [self._inbox.take(channel, found) for channel, found in self._received()]
         return [message for message in taken if message is not None]
 
     def close(self) -> None:
-        """Hang up, after RabbitMQ has done what it was told."""
+        """Close the connection, after RabbitMQ has read everything sent."""
         self.send(0, commands.Connection.Close(reply_code=200, class_id=0, method_id=0))
         while not any(isinstance(found, commands.Connection.CloseOk) for _, found in self._received()):
             pass
@@ -133,7 +133,7 @@ class Connection:
         tune = self._await(commands.Connection.Tune, 1)
         if not isinstance(tune, commands.Connection.Tune):
             raise BrokenError(f"{tune!r} instead of a Tune")
-        # No heartbeats: whoever hangs here is ended from outside.
+        # No heartbeats: a generator that hangs is ended from outside.
         self.send(
             0, commands.Connection.TuneOk(tune.channel_max or 0, tune.frame_max or 0, 0), commands.Connection.Open()
         )
@@ -143,7 +143,7 @@ class Connection:
         self._await(commands.Channel.OpenOk, channels)
 
     def _await(self, kind: type[object], count: int) -> FrameTypes | None:
-        """Read until as many frames of this kind are here; the last one."""
+        """Read until as many frames of this kind have arrived; returns the last one."""
         last = None
         while count > 0:
             for _, found in self._received():
@@ -160,6 +160,6 @@ def _check(found: FrameTypes) -> None:
 
 
 def publish(queue: str, body: bytes, properties: commands.Basic.Properties) -> list[FrameTypes]:
-    """One message to a queue."""
+    """The frames of one message to a queue."""
     content = [ContentBody(body)] if body else []
     return [commands.Basic.Publish(routing_key=queue), ContentHeader(0, len(body), properties), *content]

@@ -1,9 +1,9 @@
-"""RabbitMQ alone: answers requests from a queue as the upstream would answer Weir, with nothing in between.
+"""RabbitMQ alone: answers requests from a queue as the upstream would answer Weir, without Weir in between.
 
     python -m bench.echo PORT QUEUE
 
 Same tokens, same pace, same headers; unconfirmed and not persistent, which is the least that RabbitMQ can be asked for.
-What generator and RabbitMQ reach with it is what they would let Weir reach.
+The rates that generator and RabbitMQ reach with it are the most that they would let Weir reach.
 """
 
 import heapq
@@ -33,7 +33,7 @@ class Stream:
 
     @property
     def due_at(self) -> float:
-        """When the next token is to be said; the end goes with the last."""
+        """The time of the next token; the end goes with the last."""
         return self.began_at + (self.said + 1) * self.pace_s
 
 
@@ -55,7 +55,7 @@ class Echo:
             self.step()
 
     def step(self) -> None:
-        """What is to be said now, and what has come meanwhile."""
+        """Send the tokens that are due, and take the messages that have arrived."""
         now = time.perf_counter()
         while self._due and self._due[0][0] <= now:
             self._say(heapq.heappop(self._due)[2])

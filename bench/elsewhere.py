@@ -1,11 +1,11 @@
-"""Figures that this benchmark does not measure, and that stand beside its own."""
+"""Figures that this benchmark does not measure, and shows beside its own."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """One workload against something that is not here, on another machine."""
+    """One workload against a program that this benchmark does not run, on another machine."""
 
     workload: str
     name: str

@@ -1,12 +1,12 @@
-"""Finished requests, as they stand in the log and in the tables: what a worker finds that served before.
+"""Writes finished requests into the log and the tables: the past that a starting worker finds.
 
     python -m bench.history COUNT
 
-The settings are those of the worker, from the environment; a worker has been there once and has made the topics. Each
-request gets every record that an answered one leaves, made by Weir's own encoders: the request, the begin mark, a frame
-of tokens, the terminal, the trace events, and the changes of both tables, one for each event, as they are before
-any compaction. At the end the consumer group's offsets are committed behind them, so a worker that starts reads
-its tables, finds nothing left to do, and serves.
+The settings are those of the worker, from the environment; a worker has run once and has made the topics. Each request
+gets every record that an answered one leaves, made by Weir's own encoders: the request, the begin mark, a frame of
+tokens, the terminal, the trace events, and the changes of both tables, one for each event, as they are before any
+compaction. At the end the consumer group's offsets are committed behind these records, so a worker that starts reads
+its tables, has no request left to answer, and serves.
 """
 
 import asyncio
@@ -45,33 +45,33 @@ CHANGELOGS = parts.tables.changelogs
 
 
 class Landing:
-    """A log client's ``append`` that remembers what is on its way, and how far each partition goes."""
+    """A log client's ``append`` that remembers the pending records, and the end of each partition."""
 
     def __init__(self, log: LogClient) -> None:
         self._log = log
         self._landings: list[asyncio.Future[int]] = []
-        self.ends: dict[Partition, int] = {}  # nobody else writes
+        self.ends: dict[Partition, int] = {}  # no other client writes
 
     async def begin(self, *names: str) -> None:
-        """Look where the partitions of these topics end."""
+        """Find the ends of the partitions of these topics."""
         for name in names:
             for number in range(self._log.partitions(name)):
                 at = Partition(name, number)
                 self.ends[at] = (await self._log.bounds(at)).end
 
     def append(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> Awaitable[int]:
-        """As the log client's."""
+        """Append like the log client."""
         landing = asyncio.ensure_future(self._log.append(topic, partition, key, value))
         self._landings.append(landing)
         self.ends[Partition(topic, partition)] += 1
         return landing
 
     def partitions(self, topic: str) -> int:
-        """As the log client's."""
+        """The number of partitions, from the log client."""
         return self._log.partitions(topic)
 
     def record_max_bytes(self, topic: str) -> int:
-        """As the log client's."""
+        """The largest record of a topic, from the log client."""
         return self._log.record_max_bytes(topic)
 
     def place(self, topic: str, key: bytes) -> Partition:
@@ -79,13 +79,13 @@ class Landing:
         return partition_of(self._log, topic, key)
 
     async def landed(self) -> None:
-        """Wait for all of it."""
+        """Wait for all pending records."""
         landings, self._landings = self._landings, []
         await asyncio.gather(*landings)
 
 
 class Changes(dict[bytes, bytes]):
-    """Stands for a table: what is put into it goes to its changelog, and is not kept."""
+    """Stands for a table: a row that is put into it goes to its changelog, and is not kept."""
 
     def __init__(self, landing: Landing, changelog: str) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Changes(dict[bytes, bytes]):
 
 
 class RowKeeper:
-    """Stands where the trace events go to the log, and keeps the requests table up with them."""
+    """Takes the trace events in place of the log, and updates the requests table with them."""
 
     def __init__(self, landing: Landing) -> None:
         self._landing = landing
@@ -106,19 +106,19 @@ class RowKeeper:
         self._row: Json | None = None
 
     def next(self) -> None:
-        """The next event begins a new row."""
+        """Start a new row with the next event."""
         self._row = None
 
     def partitions(self, topic: str) -> int:
-        """As the log client's."""
+        """The number of partitions, from the log client."""
         return self._landing.partitions(topic)
 
     def record_max_bytes(self, topic: str) -> int:
-        """As the log client's."""
+        """The largest record of a topic, from the log client."""
         return self._landing.record_max_bytes(topic)
 
     def append(self, topic: str, partition: int, key: bytes, value: bytes, _headers: Headers = ()) -> Awaitable[int]:
-        """As the log client's."""
+        """Append like the log client."""
         row = apply(self._row, envelope.decode(value))
         if row is not None:
             self._row = row
@@ -137,7 +137,7 @@ class Past:
         self._ends = ends_in(Changes(self._landing, CHANGELOGS["terminals"]), row_max_bytes(parts.worker.settings))
 
     async def write(self, count: int) -> dict[Partition, int]:
-        """Write so many; returns where the partitions end then."""
+        """Write so many requests; returns the ends of the partitions afterwards."""
         tables = (CHANGELOGS["requests"], CHANGELOGS["terminals"])
         await self._landing.begin(*CONSUMED, topics.CHAT_CHUNKS.name, *tables)
         for number in range(count):
@@ -205,7 +205,7 @@ def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
 
 
 async def commit(log: LogClient, ends: dict[Partition, int]) -> None:
-    """Put the consumer group behind what was written."""
+    """Commit the consumer group's offsets behind the written records."""
     offsets = {at: end for at, end in ends.items() if at.topic in CONSUMED}
     group = app.conf.id
     if isinstance(log, EmbeddedLog):

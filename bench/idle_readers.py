@@ -1,10 +1,10 @@
-"""Readers that do not read: what a thousand of them cost a worker, and its other clients.
+"""Measures what a thousand readers that do not read cost a worker, and its other clients.
 
     python -m bench.idle_readers --readers 1000 --tokens 20000
 
 Stores one answer on a worker with an embedded log, opens that many connections that ask for its stream and never read,
-and tells how much memory the worker takes, how long GET /ping takes at worst, and how soon a new request has its first
-token, all while they are there.
+and prints how much memory the worker takes, how long GET /ping takes at worst, and how soon a new request has its first
+token, all while the readers are there.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from bench.processes import FAUST, Running, environment, module, start
 from bench.upstream import model_name
 from tests.services.process import free_ports
 
-WATCH_S = 45.0  # after the last of them has asked
+WATCH_S = 45.0  # after the last reader has asked
 PING_EVERY_S = 0.05
 ASK_EVERY_S = 0.5
 TIMEOUT_S = 300.0
@@ -30,7 +30,7 @@ UID = "stored"
 
 @dataclass(slots=True)
 class Seen:
-    """What other clients saw meanwhile, in seconds."""
+    """Times that other clients measured meanwhile, in seconds."""
 
     pings: list[float] = field(default_factory=list)
     first_tokens: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ def rss_bytes(pid: int) -> int:
 
 
 async def measure(url: str, pid: int, readers: int, tokens: int, path: str) -> tuple[Seen, Seen]:
-    """What a worker's clients see before the readers are there, and while they are."""
+    """Measure the worker and its clients before the readers are there, and while they are."""
     port = int(url.rsplit(":", 1)[1])
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as session:
         body = {"model": model_name(tokens, 0), "messages": [{"role": "user", "content": "x"}], "uid": UID}
@@ -66,7 +66,7 @@ async def measure(url: str, pid: int, readers: int, tokens: int, path: str) -> t
 
 
 async def _idle(port: int, path: str) -> asyncio.StreamWriter:
-    """A client that asks, and leaves its socket full."""
+    """Connect a client that asks, and leaves its socket full."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of a socket can
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -101,7 +101,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, seen: Seen, until: floa
         await asyncio.sleep(ASK_EVERY_S)
 
 
-def _told(seen: Seen) -> str:
+def _shown(seen: Seen) -> str:
     worst = {"ping": max(seen.pings), "first token": max(seen.first_tokens)}
     median = sorted(seen.first_tokens)[len(seen.first_tokens) // 2]
     figures = ", ".join(f"worst {name} {1000 * seconds:.0f} ms" for name, seconds in worst.items())
@@ -125,8 +125,8 @@ def _run(readers: int, tokens: int, path: str, folder: Path) -> None:
     try:
         worker = start("worker", [str(FAUST), "-A", "app", "worker"], folder, environment(settings), f"{url}/ping")
         before, during = asyncio.run(measure(url, worker.pid, readers, tokens, path))
-        print(f"without readers: {_told(before)}")
-        print(f"with {readers} that do not read ({during.held} held): {_told(during)}")
+        print(f"without readers: {_shown(before)}")
+        print(f"with {readers} that do not read ({during.held} held): {_shown(during)}")
         grown = during.rss_max - before.rss_max
         print(f"memory of each: {grown / readers / 1024:.0f} KiB")
     finally:
@@ -136,7 +136,7 @@ def _run(readers: int, tokens: int, path: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", type=int, default=1000)
     parser.add_argument("--tokens", type=int, default=20_000)

@@ -1,12 +1,12 @@
-"""The load generator: clients that each ask again as soon as they are answered, in a process of their own.
+"""The load generator: clients that each send the next request when the last is answered, in a process of its own.
 
     echo '{"port": 8080, "clients": 64, ...}' | python -m bench.load
 
-It says ``begin`` on stdout when the clients have warmed up, measures for as long as it was told, says ``end``, lets
-the clients finish what they have begun, and prints its figures as one line of JSON. Clients begin one after the other,
-so that they do not march in step.
+It prints ``begin`` when the clients have warmed up, measures for the time of the job, prints ``end``, lets the clients
+finish their requests, and prints its figures as one line of JSON. Clients begin one after the other, so that they do
+not march in step.
 
-Like the upstream it is epoll and sockets: what it does not use of the cores is left to what it measures.
+Like the upstream it is epoll and sockets: the cores that it does not use are left to the measured programs.
 """
 
 import select
@@ -24,13 +24,13 @@ from bench.reading import Answer, MalformedResponseError, Response
 from bench.stats import percentile
 
 READ_BYTES = 262_144
-FINISH_S = 30.0  # for what is in flight when the time is over
+FINISH_S = 30.0  # for requests in flight when the time is over
 ERRORS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to ask of whom."""
+    """The target and the load of one cell."""
 
     port: int
     clients: int
@@ -38,13 +38,13 @@ class Job:
     tokens: int
     seconds: float
     warmup_s: float
-    run: str  # tells the prompts of one run from those of another
-    queue: str = ""  # of requests, where they go by RabbitMQ
+    run: str  # distinguishes the prompts of different runs
+    queue: str = ""  # the queue of requests, if they go by RabbitMQ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """One cell of one round. Times in milliseconds; requests are those that were sent within the time."""
+    """The figures of one cell of one round. Times in milliseconds; requests are those sent within the time."""
 
     seconds: float
     requests: int
@@ -73,7 +73,7 @@ class Client:
         self.response: Response | None = None
 
     def ask(self) -> None:
-        """Send the next request: a prompt that nobody has sent before."""
+        """Send the next request, with a prompt that was never sent before."""
         self._asked += 1
         body = orjson.dumps(question(self._job, self._number, self._asked))
         request = (
@@ -84,7 +84,7 @@ class Client:
         self.sock.sendall(request)
 
     def read(self) -> Answer | None:
-        """Take what has come; the answer if it is whole."""
+        """Take the bytes that have arrived; returns the answer when it is complete."""
         data = self.sock.recv(READ_BYTES)
         now = time.perf_counter()
         response = self.response
@@ -96,7 +96,7 @@ class Client:
 
 
 def question(job: Job, client: int, number: int) -> dict[str, object]:
-    """The body of a request: a prompt that nobody has sent before."""
+    """The body of a request, with a prompt that was never sent before."""
     prompt = f"Question {number} of client {client} in run {job.run}: what is a weir?"
     return {"model": job.model, "messages": [{"role": "user", "content": prompt}], "stream": True}
 
@@ -106,8 +106,8 @@ class Load(ABC):
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._waiting = list(range(job.clients))  # have not begun
-        self._busy = job.clients  # have not ended
+        self._waiting = list(range(job.clients))  # clients that have not begun
+        self._busy = job.clients  # clients that have not ended
         self._answers: list[Answer] = []
         self._failed: list[str] = []
         self._started_at = time.perf_counter()
@@ -120,14 +120,14 @@ class Load(ABC):
 
     @abstractmethod
     def _serve(self, pause_s: float) -> None:
-        """Read what has come; wait so long if nothing has."""
+        """Read what has arrived; wait so long if nothing has."""
 
     @abstractmethod
     def _close(self, client: int) -> None:
-        """The client has ended."""
+        """Close the connection of a client that has ended."""
 
     def run(self) -> Figures:
-        """Put the load on, and measure."""
+        """Put the load on the target, and measure."""
         signs = [(self._end_at, "end"), (self._begin_at, "begin")]
         while self._busy or signs:
             now = time.perf_counter()
@@ -141,7 +141,7 @@ class Load(ABC):
         return figures(self._answers, self._failed, self._begin_at, self._end_at)
 
     def _begin_some(self, now: float) -> None:
-        """One client after the other; all of them have begun when half of the warming up is over."""
+        """Start one client after the other; all have begun when half of the warm-up is over."""
         step_s = self._job.warmup_s / 2 / self._job.clients
         while self._waiting and now >= self._started_at + (self._job.clients - len(self._waiting)) * step_s:
             self._ask(self._waiting.pop())
@@ -189,7 +189,7 @@ class HttpLoad(Load):
 
 
 def figures(answers: Sequence[Answer], failed: Sequence[str], begin_at: float, end_at: float) -> Figures:
-    """What the answers show of the time between begin and end."""
+    """The figures of the answers for the time between begin and end."""
     seconds = end_at - begin_at
     good = [answer for answer in answers if answer.complete]
     sent_within = [answer for answer in good if begin_at <= answer.sent_at < end_at]
@@ -215,7 +215,7 @@ def figures(answers: Sequence[Answer], failed: Sequence[str], begin_at: float, e
 
 
 def tokens_within(answer: Answer, begin_at: float, end_at: float) -> int:
-    """How many tokens of the answer came in this time."""
+    """How many tokens of the answer arrived in this time."""
     count = before = 0
     for now, upto in answer.arrivals:
         if begin_at <= now < end_at:
@@ -225,7 +225,7 @@ def tokens_within(answer: Answer, begin_at: float, end_at: float) -> int:
 
 
 def gaps(answer: Answer) -> list[float]:
-    """The time between each token and the one before it; 0 for those that came together."""
+    """The time between each token and the one before it; 0 for tokens that arrived together."""
     found: list[float] = []
     before, tokens = answer.first_at, 0
     for now, upto in answer.arrivals:
@@ -242,7 +242,7 @@ def token_s(answer: Answer) -> float:
 
 
 def main(load: type[Load]) -> None:
-    """Do the job on stdin."""
+    """Do the job that is given on stdin."""
     print(orjson.dumps(asdict(load(Job(**orjson.loads(sys.stdin.buffer.readline()))).run())).decode())
 
 

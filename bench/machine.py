@@ -1,4 +1,4 @@
-"""Where and with what a run was made."""
+"""Describes the machine and the versions of a run."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from tests.services.kafka import POM
 
 
 def describe() -> dict[str, Any]:
-    """Everything that a reader needs to compare."""
+    """All facts that a reader needs to compare runs."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
@@ -29,19 +29,19 @@ def describe() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """As the processor calls itself."""
+    """The processor's own name."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return found[1] if found else platform.machine()
 
 
 def kafka_version() -> str:
-    """Of the broker that the bench starts."""
+    """The version of the broker that the bench starts."""
     found = re.search(r"<artifactId>kafka_[\d.]+</artifactId>\s*<version>([\d.]+)</version>", POM.read_text())
     return found[1] if found else "unknown"
 
 
 def rabbitmq_version() -> str:
-    """Of the one that the bench starts: Debian's folder for it says so."""
+    """The version of the RabbitMQ that the bench starts, from the name of Debian's folder."""
     found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))
     return found[-1].name.partition("-")[2] if found else "unknown"
 

@@ -1,4 +1,4 @@
-"""Where the results go: a folder of runs, or the docs."""
+"""Writes the results to a folder of runs, or to the docs."""
 
 from pathlib import Path
 from string import Template
@@ -27,7 +27,7 @@ def load(path: Path) -> Results:
 
 
 def publish(results: Results, folder: Path) -> None:
-    """Write benchmarks.md, .svg and .json there."""
+    """Write benchmarks.md, .svg and .json to a folder."""
     _write(results, folder / "benchmarks.json", folder / "benchmarks.svg")
     page = Template(PAGE.read_text()).substitute(tables=report.full(results))
     (folder / "benchmarks.md").write_text(page)

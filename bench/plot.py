@@ -1,4 +1,4 @@
-"""The results as one picture, in the colours of Okabe and Ito, which colour-blind people can tell apart."""
+"""Draws the results as one picture, in the colours of Okabe and Ito, which colour-blind people can tell apart."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ FLOOR: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.2
 BACK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}  # of a label on a line
 WIDTH = 0.26  # of a bar, where three stand side by side
 
-Bar = tuple[float, str, Spread]  # where, of which target, how high
+Bar = tuple[float, str, Spread]  # place, target, height
 
 
 def draw(results: Results, path: Path) -> None:
@@ -51,7 +51,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _latency(panel: Axes, results: Results) -> None:
-    """W1: what is added to the latency without a proxy."""
+    """W1: the latency added to that without a proxy."""
     rows = _rows(results, "W1", tuple(COLOURS))
     shift = {target: (number - 1) * WIDTH for number, target in enumerate(COLOURS)}
     first = [(shift[row.target], row.target, row.added_ttft_ms) for row in rows if row.added_ttft_ms]
@@ -85,7 +85,7 @@ def _speed(panel: Axes, results: Results) -> None:
 
 
 def _queue(panel: Axes, results: Results) -> None:
-    """W4: requests/s over RabbitMQ, beside what was measured elsewhere."""
+    """W4: requests/s over RabbitMQ, beside a figure from elsewhere."""
     rows = _rows(results, "W4", (ECHO, EMBEDDED, KAFKA))
     _bars(panel, [(at, row.target, row.requests_per_s) for at, row in enumerate(rows)], "{:.0f}")
     names = [f"{_short(row.target)}\nTTFT {row.ttft_ms.median:,.0f} ms" for row in rows]
@@ -99,7 +99,7 @@ def _queue(panel: Axes, results: Results) -> None:
 
 
 def _starts(panel: Axes, results: Results) -> None:
-    """S: until everything is served again."""
+    """S: the time until a worker serves everything again."""
     groups = dict.fromkeys((start.case, start.after) for start in results.starts if start.after != NO_TABLES)
     bars, names = [], []
     for at, (case, after) in enumerate(groups):

@@ -1,4 +1,4 @@
-"""The processes of a run: how they are started, and how much of the cores each of them uses."""
+"""The processes of a run: starts them, and measures how much of the cores each of them uses."""
 
 import os
 import subprocess
@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[1]
 FAUST = Path(sys.executable).with_name("faust")
 UP_WITHIN_S = 60.0
 STOP_GRACE_S = 40.0
-NOISY = 0.25  # cores busy with what is none of ours: what is measured meanwhile is worth little
+NOISY = 0.25  # cores busy with other programs: results measured meanwhile are worth little
 LOOK_S = 0.5
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """Something that the benchmark needs does not work."""
+    """A program that the benchmark needs does not work."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,18 +35,18 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """For /proc; the tether becomes the program, so this is the program's own."""
+        """The pid for /proc; the tether becomes the program, so this is the program's own."""
         return self.process.pid
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL."""
+        """Send SIGTERM, then SIGKILL."""
         end(self.process, STOP_GRACE_S)
 
 
 def start(
     name: str, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None, ping: str | None = None
 ) -> Running:
-    """Start a process that dies with us, and wait until ``ping`` answers 200."""
+    """Start a process that dies with this one, and wait until ``ping`` answers 200."""
     log = folder / f"{name.replace(' ', '-')}.log"
     running = Running(name=name, process=launch(command, env=env or environment(), log=log), log=log)
     if ping is not None:
@@ -55,17 +55,17 @@ def start(
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a process: nothing of ours but what finds programs, so that no setting leaks in."""
+    """The environment of a process: only the variables by which programs are found, so that no setting leaks in."""
     return {**{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}, **(settings or {})}
 
 
 def module(name: str, *arguments: object) -> list[str]:
-    """The command that runs one of our own modules."""
+    """The command that runs a module of this project."""
     return [sys.executable, "-m", name, *map(str, arguments)]
 
 
 def await_ping(running: Running, url: str, within_s: float = UP_WITHIN_S, every_s: float = 0.05) -> None:
-    """Wait until it serves."""
+    """Wait until a process serves."""
     deadline = time.monotonic() + within_s
     while not answers(url):
         if running.process.poll() is not None or time.monotonic() > deadline:
@@ -101,7 +101,7 @@ def machine_cpu_s() -> float:
 
 
 class CpuMeter:
-    """CPU seconds per second of each process between two moments, and of all that is none of ours."""
+    """CPU seconds per second of each process between two moments, and of all other programs."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
@@ -110,12 +110,12 @@ class CpuMeter:
         self._machine_before = 0.0
 
     def begin(self) -> None:
-        """From now."""
+        """Start the measurement."""
         self._began_at, self._machine_before = time.perf_counter(), machine_cpu_s()
         self._before = {name: cpu_s(pid) for name, pid in self._pids.items()}
 
     def end(self) -> dict[str, float]:
-        """Until now: 1.0 is one core, busy all the time."""
+        """End the measurement; 1.0 is one core, busy all the time."""
         seconds = time.perf_counter() - self._began_at
         busy = {name: (cpu_s(pid) - self._before[name]) / seconds for name, pid in self._pids.items()}
         busy["others"] = max(0.0, (machine_cpu_s() - self._machine_before) / seconds - sum(busy.values()))
@@ -123,7 +123,7 @@ class CpuMeter:
 
 
 def await_quiet(pids: Mapping[str, int], deadline: float) -> None:
-    """Wait until other programs leave the cores to us, or until the deadline of the monotonic clock."""
+    """Wait until other programs leave the cores alone, or until the deadline of the monotonic clock."""
     while time.monotonic() < deadline:
         meter = CpuMeter(pids)
         meter.begin()

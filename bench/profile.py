@@ -1,4 +1,4 @@
-"""What a worker does under load: py-spy's recording of one cell, which does not count."""
+"""Records a worker under load with py-spy, in one cell that does not count."""
 
 import shutil
 import subprocess
@@ -13,10 +13,10 @@ RATE_HZ = 200
 
 
 def record(workload: Workload, target: Target, field: Field, folder: Path) -> str:
-    """Record the target's worker; returns one line that says where, or why not."""
+    """Record the target's worker; returns one line with the file, or the reason why there is none."""
     spy, pid = shutil.which("py-spy"), target.pids.get("worker", target.pids.get("proxy"))
     if spy is None or pid is None:
-        return "py-spy is not on PATH" if spy is None else "there is nothing to record"
+        return "py-spy is not on PATH" if spy is None else "there is no worker to record"
     folder.mkdir(exist_ok=True)
     path = folder / f"{workload.key}-{target.key}.speedscope.json"
     options = ["--format", "speedscope", "--rate", str(RATE_HZ), "--duration", str(int(SECONDS)), "--output", str(path)]

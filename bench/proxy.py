@@ -1,9 +1,9 @@
-"""The bare proxy of the comparison: what a proxy in Python costs that parses each event and does nothing else.
+"""The bare proxy of the comparison: the cost of a Python proxy that parses each event and does no more.
 
     python -m bench.proxy PORT UPSTREAM_URL
 
 One aiohttp server, one aiohttp client session; each SSE event is parsed with orjson, serialised again and written on.
-It keeps nothing and promises nothing.
+It stores nothing and promises nothing.
 """
 
 import sys
@@ -30,7 +30,7 @@ class Proxy:
             yield
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """Hand a request on and its answer back, event by event."""
+        """Pass a request on and its answer back, event by event."""
         body = orjson.dumps(orjson.loads(await request.read()))
         headers = {"content-type": "application/json"}
         async with self._session.post(f"{self._url}/chat/completions", data=body, headers=headers) as upstream:
@@ -46,7 +46,7 @@ class Proxy:
 
 
 async def ping(_request: web.Request) -> web.Response:
-    """Alive."""
+    """Answer that the proxy is alive."""
     return web.Response()
 
 

@@ -2,9 +2,9 @@
 
     echo '{"port": 5672, "queue": "chat_incoming", "clients": 50, ...}' | python -m bench.queue_load
 
-What it is told and what it says is as in `bench.load`. All clients share one connection; each has a channel of its
-own, so that a queue that is being made holds up nobody else's answer. A request is one write: its response queue, a
-consumer, the request itself, and the end of the response queue before it, which by then nobody waits for.
+Job and output are as in `bench.load`. All clients share one connection; each has a channel of its own, so that the
+making of a queue delays no other client's answer. A request is one write: its response queue, a consumer, the request
+itself, and the end of the previous response queue, which is not read any more.
 """
 
 import select
@@ -17,7 +17,7 @@ from bench.amqp import Connection, Message, publish
 from bench.load import Job, Load, main, question
 from bench.replies import Reply
 
-# As Weir makes them by default. RabbitMQ refuses to declare a queue that is there with other arguments.
+# As Weir makes them by default. RabbitMQ refuses to declare a queue that exists with other arguments.
 PREFIX, EXPIRES_MS = "response_", 86_400_000
 
 
@@ -26,7 +26,7 @@ class QueueLoad(Load):
 
     def __init__(self, job: Job) -> None:
         self._connection = Connection(job.port, name="bench", channels=job.clients)
-        # Whoever consumes it makes it, too; a request to a queue that is not there would be dropped.
+        # Generator and consumer both make it; a request to a queue that does not exist would be dropped.
         self._connection.send(1, commands.Queue.Declare(queue=job.queue, durable=True, nowait=True))
         self._epoll = select.epoll()
         self._epoll.register(self._connection.sock, select.EPOLLIN)

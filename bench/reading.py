@@ -1,8 +1,8 @@
-"""What the load generator does with the bytes of a response: protocol logic without I/O.
+"""Reads the bytes of a response for the load generator: protocol logic without I/O.
 
-It counts tokens while they come, for the time of each, and checks the whole answer at its end: every token there, once,
-in order, and the answer closed by ``[DONE]``. A token is found by the bytes that start its text, whatever
-surrounds it: Weir sends several events in one write, and its events have an ``id:`` line.
+It counts tokens while they come, for the time of each, and checks the whole answer at its end: every token once, in
+order, and the answer closed by ``[DONE]``. A token is found by the bytes that start its text, whatever surrounds it:
+Weir sends several events in one write, and its events have an ``id:`` line.
 """
 
 import re
@@ -21,20 +21,21 @@ class MalformedResponseError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What is measured of one answer."""
+    """The measurements of one answer."""
 
     sent_at: float
     first_at: float = 0.0
     last_at: float = 0.0
     tokens: int = 0
-    messages: int = 0  # that it came in, over RabbitMQ
+    messages: int = 0  # the number of messages it came in, over RabbitMQ
     error: str = ""
-    arrivals: list[tuple[float, int]] = field(default_factory=list)  # (time, tokens that came by then), per read
-    transits_s: "array[float]" = field(default_factory=lambda: array("d"))  # of each token: from upstream to here
+    arrivals: list[tuple[float, int]] = field(default_factory=list)  # (time, tokens that arrived by then), per read
+    # of each token: the time from the upstream to here
+    transits_s: "array[float]" = field(default_factory=lambda: array("d"))
 
     @property
     def complete(self) -> bool:
-        """Whether it holds every token, once and in order."""
+        """Whether the answer holds every token, once and in order."""
         return not self.error
 
     def arrive(self, new: int, now: float) -> None:
@@ -47,7 +48,7 @@ class Answer:
             self.arrivals.append((now, self.tokens))
 
     def time(self, stamps: Sequence[bytes]) -> None:
-        """Tell when each token was sent."""
+        """Note when each token was sent."""
         at = 0
         for now, upto in self.arrivals:
             self.transits_s.extend(now - int(stamp) / 1e6 for stamp in stamps[at:upto])
@@ -55,13 +56,13 @@ class Answer:
 
 
 class Response:
-    """One response, fed as it comes."""
+    """One response, fed piece by piece."""
 
     def __init__(self, expected: int, sent_at: float) -> None:
         self.answer = Answer(sent_at)
         self.ended = False
         self._expected = expected
-        self._head: bytes | None = None  # what came of the head so far; None once it is read
+        self._head: bytes | None = None  # the part of the head that has arrived; None once it is read
         self._head = b""
         self._left = 0  # bytes still to come of the current chunk
         self._rest = b""  # of a chunk's frame that is cut off
@@ -69,10 +70,10 @@ class Response:
         self._searched = 0
 
     def feed(self, data: bytes, now: float) -> bool:
-        """Take what was read at ``now``; whether the response is over.
+        """Take the bytes that were read at ``now``; returns whether the response is over.
 
         Raises:
-            MalformedResponseError: it is no response that we understand.
+            MalformedResponseError: the bytes are not an expected response.
         """
         if self._head is not None:
             data = self._read_head(self._head + data)
@@ -94,7 +95,7 @@ class Response:
         return body
 
     def _unchunk(self, data: bytes) -> None:
-        """Take the chunked transfer coding off. A chunk's payload is taken as it comes, its frame when it is whole."""
+        """Remove the chunked transfer coding. A chunk's payload is taken as it arrives, its frame when complete."""
         if self._rest:
             data, self._rest = self._rest + data, b""
         at, length, body = 0, len(data), self._body
@@ -114,7 +115,7 @@ class Response:
             self._left = _size(data[start:end])
             at = end + 2
             if self._left == 0:
-                if not data.startswith(b"\r\n", at):  # the last of it is still to come
+                if not data.startswith(b"\r\n", at):  # the rest of it is still to come
                     self._rest = data[start:]
                     return
                 self.ended = True
@@ -122,7 +123,7 @@ class Response:
 
     def _count(self, now: float) -> None:
         new = self._body.count(TOKEN, self._searched)
-        # A token that is cut in two is found when its rest is here.
+        # A token that is cut in two is found when its rest has arrived.
         self._searched = max(0, len(self._body) - len(TOKEN) + 1)
         self.answer.arrive(new, now)
 

@@ -1,8 +1,8 @@
-"""S: how long a worker with many requests in its tables takes to serve again.
+"""S: measures how long a worker with many requests in its tables takes to serve again.
 
-A past is written (bench/history.py); then workers are started, stopped, started, killed and started again.
-Measured from the start of the process until it answers /ping, until the first token of a new request, and until
-it has told of old ones, spread over all, how they ended.
+A past is written (bench/history.py); then workers are started, stopped, started, killed and started again. Measured
+from the start of the process until it answers /ping, until the first token of a new request, and until it has answered
+how old requests, spread over all, ended.
 """
 
 import http.client
@@ -43,23 +43,23 @@ class Start:
     records: int
     ping_s: float
     token_s: float  # a new request's first token
-    old_s: float  # how old requests ended
-    cpu_s: float  # that the worker spent until then: what is left of the time is waiting
+    old_s: float  # until it knows how old requests ended
+    cpu_s: float  # that the worker used until then: the rest of the time is waiting
     cpu: dict[str, float]  # cores busy meanwhile, by process
 
     @property
     def serves_s(self) -> float:
-        """When all of it is there."""
+        """The time when the worker serves everything."""
         return max(self.ping_s, self.token_s, self.old_s)
 
     def to_json(self) -> dict[str, object]:
-        """For the results."""
+        """The start as JSON, for the results."""
         return asdict(self)
 
 
 @dataclass(slots=True, kw_only=True)
 class Bed:
-    """A worker that is started again and again with the same settings, and what runs beside it."""
+    """A worker that is started again and again with the same settings, and the processes beside it."""
 
     case: str
     folder: Path
@@ -70,19 +70,19 @@ class Bed:
     running: Running | None = None
 
     def launch(self) -> Running:
-        """Start the process."""
+        """Start the worker's process."""
         name = self.case.replace(",", "")
         self.running = start(name, [str(FAUST), "-A", "app", "worker"], self.folder, self.env)
         return self.running
 
     def serve(self) -> Running:
-        """Start it, and wait until it serves."""
+        """Start the worker, and wait until it serves."""
         running = self.launch()
         await_ping(running, f"http://127.0.0.1:{self.port}/ping", WITHIN_S, POLL_S)
         return running
 
     def end(self, how: str) -> None:
-        """SIGTERM, or kill -9."""
+        """End the worker with SIGTERM, or kill -9."""
         if self.running is not None and how == KILL:
             self.running.process.kill()
             self.running.process.wait()
@@ -90,14 +90,14 @@ class Bed:
             self.running.stop()
 
     def make_history(self) -> None:
-        """Give it a past. A first worker makes the topics; it must be gone while the group's offsets are set."""
+        """Write a past. A first worker makes the topics; it must be gone while the group's offsets are set."""
         self.serve()
         self.end(STOP)
         arguments = module("bench.history", self.records)
         subprocess.run(arguments, check=True, cwd=ROOT, env=dict(self.env), timeout=HISTORY_WITHIN_S)
 
     def measure(self, after: str) -> Start:
-        """Start it, and look at the clock."""
+        """Start the worker, and measure the times."""
         launched_at = time.perf_counter()
         running = self.launch()
         meter = CpuMeter({"worker": running.pid, **self.beside})
@@ -122,15 +122,15 @@ class Bed:
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
-    """Ask again until it is so.
+    """Ask again until a condition holds.
 
     Raises:
-        BenchError: it is not so for very long.
+        BenchError: it does not hold for very long.
     """
     deadline = time.monotonic() + WITHIN_S
     while not holds():
         if time.monotonic() > deadline:
-            raise BenchError(f"after {WITHIN_S:.0f} s there is still not {what}")
+            raise BenchError(f"after {WITHIN_S:.0f} s there is still no sign of {what}")
         time.sleep(POLL_S)
 
 
@@ -150,7 +150,7 @@ def speaks(port: int) -> bool:
 
 
 def knows(port: int, uid: str) -> bool:
-    """Whether an old request is known as completed, by both tables."""
+    """Whether an old request is known as completed, in both tables."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
     try:
         connection.request("GET", f"/requests/{uid}")
@@ -191,7 +191,7 @@ def beds(folder: Path, records: int, stack: ExitStack) -> Iterator[Bed]:
 
 
 def run(folder: Path, records: int, times: int) -> Iterator[Start]:
-    """All starts, one after the other; nothing else has load."""
+    """All starts, one after the other, without any other load."""
     with ExitStack() as stack:
         for bed in beds(folder, records, stack):
             if bed.env["TABLE_STORE"] == "memory":

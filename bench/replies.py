@@ -1,7 +1,7 @@
-"""What the load generator does with the messages of one answer in a response queue: protocol logic without I/O.
+"""Reads the messages of one answer in a response queue for the load generator: protocol logic without I/O.
 
 It counts tokens while they come, for the time of each, and checks the whole answer at its end: messages numbered
-without a gap, every token there, once, in order, and nothing else.
+without a gap, every token once, in order, and no more.
 """
 
 import re
@@ -24,7 +24,7 @@ class Reply:
         self._wrong = ""
 
     def feed(self, headers: Mapping[str, Any], body: bytes, now: float) -> bool:
-        """Take a message that was read at ``now``; whether the answer is over."""
+        """Take a message that was read at ``now``; returns whether the answer is over."""
         answer = self.answer
         if (headers.get("uid"), headers.get("seq")) != (self._uid, answer.messages):
             self._wrong = self._wrong or f"message {answer.messages} of {self._uid} has the headers {dict(headers)}"

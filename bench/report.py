@@ -1,4 +1,4 @@
-"""The results as markdown that is also legible on a terminal."""
+"""Formats the results as markdown that is also legible on a terminal."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,7 @@ def full(results: Results) -> str:
 
 
 def headline(results: Results) -> str:
-    """Where, when, how."""
+    """The machine, the date and the options of the run."""
     machine, options = results.machine, results.options
     changed = f" with {machine['changed_files']} changed files" if machine["changed_files"] else ""
     rabbitmq = f", RabbitMQ {machine['rabbitmq']}" if "rabbitmq" in machine else ""
@@ -36,7 +36,7 @@ def headline(results: Results) -> str:
 
 
 def tables(results: Results) -> list[str]:
-    """One for each door that was measured."""
+    """A table for each door that was measured."""
     doors = {workload.key: workload.door for workload in WORKLOADS}
     found = []
     for door, made in ((HTTP, table), (RABBITMQ, queue_table)):
@@ -53,7 +53,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def queue_table(rows: Sequence[Row]) -> str:
-    """The same over RabbitMQ, and what was measured elsewhere."""
+    """The same ratios over RabbitMQ, and the figures from elsewhere."""
     head = ["", "requests/s", "of RabbitMQ alone", "tokens/s", "TTFT ms (p95)", "added", "token's way ms", "added"]
     lines = _by_workload(rows, _queue_line, len(head) + 2)
     for other in ELSEWHERE:
@@ -104,7 +104,7 @@ def _queue_line(row: Row) -> list[str]:
 
 
 def cpu_table(results: Results) -> str:
-    """Who was busy: cores, of each process that had to do with a cell."""
+    """The cores used by each process that took part in a cell."""
     head = ["CPU busy (cores)", "generator", "upstream", "proxy or worker", "Kafka", "RabbitMQ", "idle ones", "others"]
     lines = []
     for row in results.rows():
@@ -123,7 +123,7 @@ def cpu_table(results: Results) -> str:
 
 
 def remarks(results: Results) -> list[str]:
-    """What a reader should know before believing it."""
+    """Remarks on how far the figures can be trusted."""
     found = []
     none, bare = results.row("W3", NO_PROXY), results.row("W3", BARE)
     proxies = [row.tokens_per_s.median for row in results.rows() if row.workload == "W3" and row.target != NO_PROXY]
@@ -160,7 +160,7 @@ def start_table(starts: Sequence[Start]) -> str:
 
 
 def floor_table(results: Results) -> str:
-    """Promises."""
+    """The floors, and whether they are met."""
     lines = [[floor.promise, floor.measured, "met" if floor.met else "NOT MET"] for floor in floors(results)]
     return grid(["floor", "measured", ""], lines)
 

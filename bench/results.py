@@ -1,4 +1,4 @@
-"""What the cells say: medians over the rounds, for each workload and target; ratios are made within a round.
+"""Medians of the cells over the rounds, for each workload and target; ratios are made within a round.
 
 A ratio of two medians would mix rounds in which the machine was fast with rounds in which it was slow.
 """
@@ -30,20 +30,20 @@ class Row:
     gap_ms: Spread
     token_ms: Spread
     transit_ms: Spread
-    messages: Spread  # in an answer over RabbitMQ
-    of_none: Spread | None  # requests/s, as a share of those without a proxy, or of RabbitMQ's alone
+    messages: Spread  # the number of messages of an answer over RabbitMQ
+    of_none: Spread | None  # requests/s, as a share of those without a proxy, or of RabbitMQ alone
     of_bare: Spread | None  # tokens/s, as a share of the bare proxy's
     added_ttft_ms: Spread | None
     added_transit_ms: Spread | None
     added_token_ms: Spread | None
     errors: int
     cpu: dict[str, float]  # median
-    tokens_per_cpu_s: float  # of what stands between client and upstream, without the broker
+    tokens_per_cpu_s: float  # of the programs between client and upstream, without the broker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All of a run."""
+    """The results of a run."""
 
     machine: dict[str, Any]
     options: dict[str, Any]
@@ -51,7 +51,7 @@ class Results:
     starts: list[Start]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """The results as the JSON of a file."""
         return {
             "machine": self.machine,
             "options": self.options,
@@ -62,22 +62,22 @@ class Results:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Results":
-        """Out of a file."""
+        """The results in the JSON of a file."""
         cells = [Cell(**{**cell, "figures": Figures(**cell["figures"])}) for cell in stored["cells"]]
         starts = [Start(**start) for start in stored["starts"]]
         return cls(machine=stored["machine"], options=stored["options"], cells=cells, starts=starts)
 
     @property
     def noisy(self) -> int:
-        """How many cells were disturbed."""
+        """How many cells were disturbed by other programs."""
         return sum(cell.cpu["others"] > NOISY for cell in self.cells)
 
     def rows(self) -> list[Row]:
-        """One for each workload and target, in the order of the run."""
+        """A row for each workload and target, in the order of the run."""
         return [_row(self.cells, *names) for names in dict.fromkeys((c.workload, c.target) for c in self.cells)]
 
     def row(self, workload: str, target: str) -> Row | None:
-        """One of them, if it was measured."""
+        """One row, if it was measured."""
         return next((row for row in self.rows() if (row.workload, row.target) == (workload, target)), None)
 
 
@@ -123,13 +123,13 @@ def _per_cpu_s(cell: Cell) -> float:
 
 
 def ratio(value: float, base: float) -> float:
-    """Their quotient; 0 where there is nothing to compare with."""
+    """The quotient of two values; 0 if the divisor is 0."""
     return value / base if base else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """A promise about speed, and what was measured."""
+    """A promise about speed, and the measured value."""
 
     promise: str
     measured: str
@@ -137,7 +137,7 @@ class Floor:
 
 
 def floors(results: Results) -> list[Floor]:
-    """Those that this run can tell about."""
+    """The floors that this run can check."""
     found = []
     if (row := results.row("W1", KAFKA)) and row.added_ttft_ms and row.added_transit_ms:
         ttft, transit = row.added_ttft_ms, row.added_transit_ms

@@ -6,7 +6,7 @@ from statistics import median
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` (0 to 1) of the values do not exceed, interpolated; 0 of nothing."""
+    """The value that ``share`` (0 to 1) of the values do not exceed, interpolated; 0 without values."""
     if not values:
         return 0.0
     ordered = sorted(values)
@@ -18,7 +18,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What the rounds agree on, and how far apart they are."""
+    """The median over the rounds, and how far apart they are."""
 
     median: float
     least: float
@@ -30,6 +30,6 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def show(self, digits: int = 2) -> str:
-        """As ``1.02 (0.98…1.10)``; without the spread where there is none."""
+        """The spread as ``1.02 (0.98…1.10)``; without brackets if all values are equal."""
         middle, least, most = (f"{value:.{digits}f}" for value in (self.median, self.least, self.most))
         return middle if least == most else f"{middle} ({least}…{most})"

@@ -1,4 +1,4 @@
-"""A stream that survives ``kill -9``, run and drawn: docs/survival.svg.
+"""Runs a stream that survives ``kill -9``, and draws it: docs/survival.svg.
 
     python -m bench.survival
 
@@ -45,7 +45,7 @@ BODY: dict[str, object] = {
 
 @dataclass(slots=True)
 class Client:
-    """What the client has read, and when."""
+    """The tokens that a client has read, with their times."""
 
     text: str = ""
     uid: str = ""

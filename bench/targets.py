@@ -3,8 +3,8 @@
 Over RabbitMQ there are three: an echo that answers without Weir, and Weir on either log. They share one RabbitMQ, and
 each has a queue of requests of its own.
 
-All targets of a door run for as long as it is measured, and only one of them has load at a time; what the others cost
-while they idle stands in the results.
+All targets of a door run for as long as it is measured, and only one of them has load at a time; the cost of the idle
+ones is in the results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ NAMES = {
 HTTP, RABBITMQ = "http", "rabbitmq"
 DOORS = {HTTP: (NO_PROXY, BARE, EMBEDDED, KAFKA), RABBITMQ: (ECHO, EMBEDDED, KAFKA)}
 
-# The broker of the tests looks after retention every second; a broker that serves does so every few minutes.
+# The tests' broker applies retention every second; a production broker does so every few minutes.
 SERVING: Mapping[str, str] = {
     "log.initial.task.delay.ms": "30000",
     "log.retention.check.interval.ms": "300000",
@@ -39,17 +39,17 @@ SERVING: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where load goes, and the processes that work for it."""
+    """The target of a load, and the processes that work for it."""
 
     key: str
     port: int
-    pids: Mapping[str, int]  # by role: proxy, worker, broker; not what all targets share
-    queue: str = ""  # of requests, where the port is RabbitMQ's
+    pids: Mapping[str, int]  # by role: proxy, worker, broker; without the processes that all targets share
+    queue: str = ""  # the queue of requests, if the port is RabbitMQ's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """Everything that runs."""
+    """All processes of a measurement."""
 
     shared: Mapping[str, int]  # pids by name: upstream, rabbitmq
     targets: Sequence[Target]
@@ -64,28 +64,28 @@ class Field:
 
 
 class BenchKafka(KafkaBroker):
-    """A Kafka whose process we can ask how busy it is."""
+    """A Kafka with the pid of its process, for its CPU time."""
 
     def __init__(self) -> None:
         super().__init__(SERVING)
 
     @property
     def pid(self) -> int:
-        """The broker's."""
+        """The broker's pid."""
         return self._processes[-1].pid
 
 
 class BenchRabbit(RabbitBroker):
-    """A RabbitMQ that we can ask the same."""
+    """A RabbitMQ with the pid of its process, for its CPU time."""
 
     @property
     def pid(self) -> int:
-        """The server's."""
+        """The server's pid."""
         return self._processes[-1].pid
 
 
 def worker_settings(folder: Path, upstream_port: int, port: int, env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a worker: the defaults, but for what says where everything is."""
+    """The environment of a worker: the defaults, except for addresses and folders."""
     return environment(
         {
             "OPENAI_URL": f"http://127.0.0.1:{upstream_port}/v1",
@@ -93,7 +93,7 @@ def worker_settings(folder: Path, upstream_port: int, port: int, env: Mapping[st
             "RESTAPI_ADVERTISED_HOST": "127.0.0.1",
             "RESTAPI_PORT": str(port),
             "WEIR_DATA_DIR": str(folder / "data"),
-            "RABBITMQ_URL": "",  # off, unless it is what is measured
+            "RABBITMQ_URL": "",  # off, unless it is measured
             **env,
         }
     )
@@ -120,7 +120,7 @@ def start_upstream(folder: Path, stack: ExitStack) -> tuple[Running, int]:
 
 
 def start_all(door: str, keys: Sequence[str], folder: Path, stack: ExitStack) -> Field:
-    """Start what these targets need to be measured at a door; ``stack`` stops it."""
+    """Start the processes that these targets need at a door; ``stack`` stops them."""
     folder = folder / door
     folder.mkdir()
     upstream, upstream_port = start_upstream(folder, stack)

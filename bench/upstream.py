@@ -2,15 +2,15 @@
 
     python -m bench.upstream PORT
 
-The model's name says what to answer: ``50-tokens-5-ms`` is 50 tokens, one every 5 ms. Token *i* is due ``(i + 1)``
-times the pace after the request, on an absolute schedule, so a late one delays no other. At 0 ms each stream gets one
-token in turn, each in a write of its own, as an inference server does that computes in batches.
+The model's name holds the answer: ``50-tokens-5-ms`` is 50 tokens, one every 5 ms. Token *i* is due ``(i + 1)`` times
+the pace after the request, on an absolute schedule, so a late one delays no other. At 0 ms each stream gets one token
+in turn, each in a write of its own, as an inference server does that computes in batches.
 
 A token's text is ``index@microseconds``, the time at which it was handed to the kernel. That clock (CLOCK_MONOTONIC) is
 the same in all processes of a machine, so the load generator knows how long each token was on its way, and that
 none is missing, doubled or out of order.
 
-It is epoll and sockets, without asyncio, because it shares the machine's cores with what it is to measure: a token
+It is epoll and sockets, without asyncio, because it shares the machine's cores with the measured programs: a token
 costs a third of what it costs with an asyncio protocol.
 """
 
@@ -35,19 +35,19 @@ PROMPT_TOKENS = 12
 
 
 def model_name(tokens: int, pace_ms: int) -> str:
-    """The model that answers so."""
+    """The name of the model that gives such an answer."""
     return f"{tokens}-tokens-{pace_ms}-ms"
 
 
 def pace_of(model: str) -> tuple[int, float] | None:
-    """How many tokens it answers with, and the seconds between them; None if the name is none of ours."""
+    """The number of tokens of an answer, and the seconds between them; None if the name is not of this form."""
     named = _MODEL.fullmatch(model)
     return (int(named[1]), int(named[2]) / 1000) if named else None
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """An answer, ready to be sent: the wire form of each token with a hole for the time, and what ends it."""
+    """An answer, ready to be sent: the wire form of each token with a hole for the time, and the end."""
 
     tokens: tuple[bytes, ...]
     end: bytes
@@ -67,14 +67,14 @@ def _chunk(model: str, choices: list[object], **more: object) -> bytes:
 
 @lru_cache
 def script(model: str, *, include_usage: bool) -> Script | None:
-    """What to say for a model; None if the name is none of ours."""
+    """The answer of a model; None if its name is not of the known form."""
     named = pace_of(model)
     if named is None:
         return None
     count, pace_s = named
     tokens = []
     for index in range(count):
-        # The time is put in later: the bytes "@%014d" and what they become differ in length.
+        # The time is put in later: the bytes "@%014d" and the formatted time differ in length.
         delta = {"role": "assistant", "content": f"{index}{'@' * len(STAMP % 0)} "}
         choice = {"index": 0, "delta": delta, "finish_reason": None}
         tokens.append(_event(_chunk(model, [choice])).replace(b"@" * len(STAMP % 0), STAMP))
@@ -97,7 +97,7 @@ def plain(status: str, body: object) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One client, and the answer that it is being given."""
+    """One client, with its answer."""
 
     sock: socket.socket
     received: bytearray = field(default_factory=bytearray)
@@ -137,7 +137,7 @@ class Connection:
 
 
 class Upstream:
-    """All connections, and when each is to say something."""
+    """All connections, with the time of the next token of each."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -145,7 +145,7 @@ class Upstream:
         self._epoll.register(listener, select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
         self._due: list[tuple[float, int, Connection]] = []
-        self._eager: deque[Connection] = deque()  # those that speak without a pause
+        self._eager: deque[Connection] = deque()  # streams without a pause
         self._serial = 0
 
     def run(self) -> None:
@@ -154,7 +154,7 @@ class Upstream:
             self.step()
 
     def step(self) -> None:
-        """What is to be said now, and what has come meanwhile."""
+        """Send the tokens that are due, and read the requests that have arrived."""
         for connection in self._take_due():
             self._say(connection)
         for _ in range(len(self._eager)):
@@ -169,7 +169,7 @@ class Upstream:
                     self._read(found)
 
     def close(self) -> None:
-        """Let go of every socket."""
+        """Close every socket."""
         for connection in list(self._connections.values()):
             self._close(connection)
         self._epoll.close()
@@ -223,7 +223,7 @@ class Upstream:
         if connection.script is None:
             return
         if connection.script.pace_s == 0:
-            if not connection.unsent:  # else when it is sent: a reader that is slow is waited for
+            if not connection.unsent:  # else when it is sent: a slow reader is waited for
                 self._eager.append(connection)
             return
         self._serial += 1

@@ -16,7 +16,7 @@ from bench.upstream import model_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """So many clients, which ask for answers of so many tokens at such a pace."""
+    """A number of clients that ask for answers of a given length and pace."""
 
     key: str
     clients: int
@@ -26,7 +26,7 @@ class Workload:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The workload in words."""
         pace = f"{self.pace_ms} ms each" if self.pace_ms else "full speed"
         door = " over RabbitMQ" if self.door == RABBITMQ else ""
         return f"{self.key}: {self.clients} client{'s' * (self.clients > 1)}{door}, {self.tokens} tokens, {pace}"
@@ -42,7 +42,7 @@ GENERATORS = {HTTP: "bench.load", RABBITMQ: "bench.queue_load"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What one workload gave against one target in one round."""
+    """The result of one workload against one target in one round."""
 
     workload: str
     target: str
@@ -51,12 +51,12 @@ class Cell:
     cpu: dict[str, float]  # cores busy, by process
 
     def to_json(self) -> dict[str, object]:
-        """For the results."""
+        """The cell as JSON, for the results."""
         return asdict(self)
 
 
 def measure(workload: Workload, target: Target, field: Field, *, number: int, seconds: float, warmup_s: float) -> Cell:
-    """One cell, with a load generator of its own."""
+    """Measure one cell, with a load generator of its own."""
     job = Job(
         port=target.port,
         clients=workload.clients,
@@ -95,18 +95,19 @@ def _expect(lines: Iterator[bytes], word: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often and how long everything is measured."""
+    """How often and how long every cell is measured."""
 
     rounds: int
     seconds: float  # of each cell
     warmup_s: float  # before it
-    patience_s: float  # for each cell: waiting for other programs to be quiet, repeating it where they were not
+    # for each cell: how long to wait for other programs to be quiet, and to repeat it if they were not
+    patience_s: float
 
 
 def run(workloads: Sequence[Workload], field: Field, pace: Pace) -> Iterator[Cell]:
-    """All cells, interleaved, so that what disturbs the machine for a while disturbs all targets alike.
+    """All cells, interleaved, so that a disturbance of the machine affects all targets alike.
 
-    First, each target gets a short load that is not counted: connections, caches, and Kafka's compiler.
+    First, each target gets a short load that is not counted, for connections, caches, and Kafka's compiler.
     """
     for target in field.targets:
         for workload in workloads:
@@ -118,7 +119,7 @@ def run(workloads: Sequence[Workload], field: Field, pace: Pace) -> Iterator[Cel
 
 
 def _quiet_cell(workload: Workload, target: Target, field: Field, number: int, pace: Pace) -> Cell:
-    """A cell that other programs do not disturb, as far as the patience goes. What it gave is not looked at."""
+    """Measure a cell without disturbance by other programs, within the patience. Its figures do not influence that."""
     deadline = time.monotonic() + pace.patience_s
     while True:
         await_quiet(field.pids, deadline)

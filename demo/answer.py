@@ -1,6 +1,6 @@
 """Sends a reply over HTTP at its pace, with the faults that its mode asks for.
 
-The pace is a schedule, not a sleep per token: who wakes up late says all that is due in one write. So the rate
+The pace is a schedule, not a sleep per token: a stream that is late sends all due tokens in one write. So the rate
 holds under load, and without a delay many chunks share a write.
 """
 
@@ -87,7 +87,7 @@ async def _whole(request: web.Request, reply: Reply, fault: Fault | None) -> web
 
 
 def _close(request: web.Request) -> None:
-    """Closes the connection once all that was written is sent."""
+    """Closes the connection once all written data is sent."""
     if request.transport is not None:
         request.transport.close()
 

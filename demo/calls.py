@@ -1,4 +1,4 @@
-"""How often the model was called, for what, and whether anyone listened: the proof of "one call per request"."""
+"""Counts the calls of the model by prompt, and those whose client left: the proof of "one call per request"."""
 
 import asyncio
 import time
@@ -18,14 +18,14 @@ class Calls:
 
     def __init__(self) -> None:
         self.by_key: Counter[str] = Counter()
-        self.began: dict[str, list[float]] = {}  # when, in seconds since the epoch, by key
+        self.began: dict[str, list[float]] = {}  # times of calls in seconds since the epoch, by key
         self.total = 0
-        self.open = 0  # now
+        self.open = 0  # calls under way now
         self.closed_early = 0  # the client left before the answer was complete
 
     @contextmanager
     def call(self, text: str) -> Iterator[int]:
-        """Counts one call for its duration; gives how many calls there were with this text, this one included."""
+        """Counts one call for its duration; yields the number of calls with this text, this one included."""
         key = text[:KEY_CHARS]
         if key not in self.by_key and len(self.by_key) >= _MAX_KEYS:
             oldest = next(iter(self.by_key))
@@ -45,7 +45,7 @@ class Calls:
             self.open -= 1
 
     def reset(self) -> None:
-        """Forgets all that is over; calls that are still open stay counted as open."""
+        """Forgets all calls that are over; calls that are still open stay counted as open."""
         self.by_key.clear()
         self.began.clear()
         self.total = self.closed_early = 0

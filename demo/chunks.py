@@ -57,7 +57,7 @@ class _Writer:
         )
 
     def empty(self) -> bytes:
-        """What Azure's content filter and some gateways send: an SSE comment, a chunk without a choice."""
+        """Chunks without content, as Azure's filter and some gateways send: an SSE comment, no choices."""
         return b": demo comment\n\n" + self._start + b',"choices":[],"prompt_filter_results":[]' + self._end
 
     def usage(self, total: dict[str, object]) -> bytes:

@@ -1,4 +1,4 @@
-"""Reading of chat messages that may hold anything: a question about them always has an answer, never an error."""
+"""Reads chat messages whose fields may hold any value: every question about them has an answer, never an error."""
 
 from collections.abc import Iterator, Mapping
 
@@ -54,7 +54,7 @@ def last_user_text(body: Body) -> str:
 
 
 def leaves(value: object) -> Iterator[str]:
-    """Everything said in a JSON value, as a flat sequence of strings; null members count as absent.
+    """All strings in a JSON value, as a flat sequence; null members count as absent.
 
     The order of an object's keys does not matter: a proxy that parses and rebuilds a request must get the
     same answer. It walks with a stack of its own, for nesting can be deeper than Python's recursion limit.

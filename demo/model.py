@@ -122,7 +122,7 @@ def _stop_at_end_of_stdin(stop: asyncio.Event) -> None:
 
 
 def main() -> None:
-    """Serves until a signal, or until stdin ends where that is asked for."""
+    """Serves until a signal, or with ``--exit-with-stdin`` until stdin ends."""
     parser = argparse.ArgumentParser(prog="python -m demo.model", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 (default): a free port")

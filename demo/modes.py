@@ -1,7 +1,7 @@
-"""The model names that the demo server understands: what each does, and the options a name can carry.
+"""The model names that the demo server understands, and the options that a name can carry.
 
-A name is `mode` or `mode:key=value,key=value`. A name that is none of these is a person's curl, and gets a
-plain answer at a human pace.
+A name is `mode` or `mode:key=value,key=value`. Any other name comes from a person's curl, and gets a plain answer at a
+human pace.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Thinking(StrEnum):
-    """Where a model says its thoughts; the value of the first two is the key within delta or message."""
+    """The place of a model's thoughts; the value of the first two is the key within delta or message."""
 
     REASONING_CONTENT = "reasoning_content"  # DeepSeek, vLLM, SGLang
     REASONING = "reasoning"  # OpenRouter, Ollama
@@ -18,22 +18,22 @@ class Thinking(StrEnum):
 
 
 class Fault(StrEnum):
-    """What goes wrong, on purpose."""
+    """The fault that a mode produces on purpose."""
 
     ERROR = "error"  # an HTTP error status
-    REFUSE = "refuse"  # 400, which no retry mends
+    REFUSE = "refuse"  # 400, which no retry helps
     CUTOFF = "cutoff"  # the connection closes in mid-answer
     ERROR_MIDWAY = "error-midway"  # an error object within the stream
-    HANG = "hang"  # headers and some tokens, then nothing
+    HANG = "hang"  # headers and some tokens, then no more bytes
     SILENT = "silent"  # not even headers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """How one call is answered."""
+    """The way in which one call is answered."""
 
     tokens: int = 60  # length of the answer
-    thinking_tokens: int = 16  # length of the thoughts, where there are any
+    thinking_tokens: int = 16  # length of the thoughts, if there are any
     first_ms: float = 0.0  # before the first token
     delay_ms: float = 0.0  # between tokens
     thinking: Thinking | None = None
@@ -85,10 +85,10 @@ _OPTIONS: dict[str, tuple[type[int] | type[float], int, int]] = {
 
 
 def mode_of(model: str) -> Mode:
-    """What a model name asks for.
+    """The mode that a model name asks for.
 
     Raises:
-        BadOptionError: A demo name with an option that is unknown, no number, or out of range.
+        BadOptionError: A demo name with an option that is unknown, not a number, or out of range.
     """
     name, _, options = model.partition(":")
     if name not in MODES:

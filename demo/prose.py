@@ -1,4 +1,4 @@
-"""Words out of a hash: endless, readable, and the same for the same seed."""
+"""Makes words out of a hash: endless, readable, and the same for the same seed."""
 
 import hashlib
 import re

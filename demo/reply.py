@@ -1,4 +1,4 @@
-"""One reply: who says it, what is said in each choice, what it costs; and the form it has without streaming."""
+"""One reply: its model, the content of each choice, its usage; and the form that it has without streaming."""
 
 import time
 import uuid
@@ -16,7 +16,7 @@ FINGERPRINT = "fp_demo_model_not_a_real_llm"
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """All that a response is made of."""
+    """The content of a response."""
 
     id: str  # new for every call, so that two calls can be told apart
     created: int  # Unix time, seconds

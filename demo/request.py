@@ -1,4 +1,4 @@
-"""From bytes to a question the demo model can answer, or an error in OpenAI's shape."""
+"""Parses bytes to a question that the demo model can answer, or to an error in OpenAI's shape."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ def read(raw: bytes) -> Question:
     """Parses and checks a request.
 
     Raises:
-        ApiError: 400, with the name of the parameter that is wrong.
+        ApiError: 400, with the name of the invalid parameter.
     """
     try:
         body = orjson.loads(raw)

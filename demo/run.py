@@ -1,8 +1,8 @@
 """`make run`: finds an LLM or starts the demo model, then becomes the worker.
 
-The demo model must not outlive the worker, however that ends. Its stdin is a pipe whose other end this process
-holds and keeps when it becomes the worker (exec keeps inheritable descriptors); the kernel closes it with the
-worker, kill -9 included, and the demo model ends when its stdin does.
+The demo model must not outlive the worker, however that ends. Its stdin is a pipe whose other end this process holds
+and keeps when it becomes the worker (exec keeps inheritable descriptors); the kernel closes the pipe with the worker,
+kill -9 included, and the demo model ends when its stdin does.
 """
 
 import http.client
@@ -35,8 +35,8 @@ RabbitMQ is off: a demo model must not take the requests of a RabbitMQ that runs
 _LINKS = """
 Look at it in a browser:
 
-  http://localhost:{port}/requests      what was asked, and where it stands
-  http://localhost:{port}/v1/models     the models that can be asked for
+  http://localhost:{port}/requests      the requests, with their states
+  http://localhost:{port}/v1/models     the models that can be used
 
 Commands such as `faust -A app replay` are in {bin}: run {bin}/faust, or put it into PATH.
 """
@@ -70,13 +70,13 @@ def answers(url: str) -> bool:
 
 
 def start_demo_model() -> str:
-    """Starts the demo model as a child that ends with this process, or with what it becomes by exec.
+    """Starts the demo model as a child that ends with this process, also after this process has become the worker.
 
     Returns:
         Its base URL, with /v1; it is ready.
 
     Raises:
-        RuntimeError: It ended before it was ready; its own words are on stderr.
+        RuntimeError: It ended before it was ready; its output is on stderr.
     """
     read_end, write_end = os.pipe()
     os.set_inheritable(write_end, True)
@@ -91,7 +91,7 @@ def start_demo_model() -> str:
     prefix, _, url = line.strip().rpartition(" ")
     if prefix != "demo model on":
         raise RuntimeError("the demo model did not start")
-    child.returncode = 0  # not to be reaped here: it ends after us, and Popen would warn that it still runs
+    child.returncode = 0  # not to be reaped here: it ends after this process, and Popen would warn that it still runs
     return url
 
 
@@ -102,12 +102,12 @@ def _without_login(url: str) -> str:
 
 
 def _bin_folder() -> str:
-    """Where the commands of this environment are, as seen from here."""
+    """The folder of this environment's commands, relative to the working directory."""
     return os.path.relpath(Path(sys.executable).parent)
 
 
 def main(local_llm_url: str = LOCAL_LLM_URL) -> None:
-    """Does not return: this process becomes the worker."""
+    """Becomes the worker, and so does not return."""
     model, port = os.environ.get("OPENAI_MODEL") or "deepseek-r1:8b", os.environ.get("RESTAPI_PORT") or "8080"
     if os.environ.get("OPENAI_URL"):
         print(f"Answers come from OPENAI_URL, {_without_login(os.environ['OPENAI_URL'])}")

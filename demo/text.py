@@ -1,10 +1,10 @@
-"""What the demo model says: a pure function of the model's name, the messages and the choice's index.
+"""The answer of the demo model: a pure function of the model's name, the messages and the choice's index.
 
-It knows no network, so a test can ask here what an answer must be and compare it with what came out of the
+It needs no network, so a test can ask here for the expected answer and compare it with the one that came out of the
 other end of the whole system.
 
-A request that ends with an assistant message asks for that message to be continued (prefill: vLLM, Ollama,
-llama.cpp, Mistral and others). If it is the beginning of what would be said anyway, only the rest is said.
+A request that ends with an assistant message asks for that message to be continued (prefill: vLLM, Ollama, llama.cpp,
+Mistral and others). If it is the beginning of the usual answer, only the rest is sent.
 """
 
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ ECHO_CHARS = 200  # of the last user text, repeated in the answer
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """All that is said in one choice; one string per token."""
+    """The content of one choice; one string per token."""
 
-    thinking: list[str]  # thoughts, wherever they are said
+    thinking: list[str]  # thoughts, in whichever field they are sent
     content: list[str]  # delta.content as it leaves the server, <think> tags included
     answer: list[str]  # content without thoughts and tags
     tool_call: ToolCall | None
@@ -38,14 +38,14 @@ class Script:
 
 
 def script(body: Body, index: int = 0) -> Script:
-    """What the server says to a request.
+    """The server's answer to a request.
 
     Args:
         body: The request as parsed from JSON; anything missing or odd in it is taken as absent.
         index: Which of the `n` choices.
 
     Raises:
-        BadOptionError: The model name is a demo mode with options that cannot be understood.
+        BadOptionError: The model name is a demo mode with invalid options.
     """
     mode = mode_of(_model(body))
     return _limited(_continued(body, mode, index) or _composed(body, mode, index), _limit(body))
@@ -62,7 +62,7 @@ def expected_thinking(body: Body, index: int = 0) -> str:
 
 
 def expected_answer(body: Body, index: int = 0) -> str:
-    """The content without thoughts and tags: what is left for a person to read."""
+    """The content without thoughts and tags: the part for a person to read."""
     return "".join(script(body, index).answer)
 
 
@@ -97,7 +97,7 @@ def _answer(text: str, seed: bytes, count: int) -> list[str]:
 
 
 def _continued(body: Body, mode: Mode, index: int) -> Script | None:
-    """The rest of an answer whose beginning is the last message, or None where that is not what is asked."""
+    """The rest of an answer whose beginning is the last message; None if the request does not ask for that."""
     *before, last = messages_of(body) or [None]
     said = text_of(last)
     if not before or not said or role_of(last) != "assistant":

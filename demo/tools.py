@@ -1,4 +1,4 @@
-"""Which tool the demo model calls, and with which arguments."""
+"""Chooses the tool that the demo model calls, and its arguments."""
 
 from dataclasses import dataclass
 from typing import cast

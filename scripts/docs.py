@@ -39,7 +39,7 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            MADE.format(source="`weir/settings.py`"),
+            MADE.format(source="`weir/settings/settings.py`"),
             "",
             "All settings are environment variables. An empty variable counts as unset, except `RABBITMQ_URL`, whose",
             "empty value turns RabbitMQ off. A value that is not allowed stops the start with one line that names the",
@@ -274,11 +274,11 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Write the pages, or with ``--check`` compare them; the exit code."""
+    """Write the pages, or with ``--check`` compare them; returns the exit code."""
     stale = [name for name, page in PAGES.items() if _text(DOCS / name) != page()]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/{name} does not say what the code says: run `make docs`")
+            print(f"docs/{name} differs from the code: run `make docs`")
         return 1 if stale else 0
     for name in stale:
         (DOCS / name).parent.mkdir(exist_ok=True)

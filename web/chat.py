@@ -21,7 +21,10 @@ from weir.chat.accept import parse
 from weir.chat.assembling import assembled
 from weir.chat.cancelling import Cancelling
 from weir.chat.lookup import Lookup
-from weir.chat.reading import Delivery, counted, deliveries, repeated, resumed, uid_at
+from weir.chat.reading.delivery import Delivery
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import counted
+from weir.chat.reading.resuming import repeated, resumed, uid_at
 from weir.chat.requests import ChatRequest, OnDisconnect, chunks_of
 from weir.chat.states import first_known, has_ended, start_of
 from weir.envelope import Json, new_id

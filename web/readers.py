@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from weir.chat import frames
 from weir.chat.cancelling import withdraw
 from weir.chat.frames import Frame, Kind
-from weir.chat.reading import marks, origin
+from weir.chat.reading.identifying import origin
+from weir.chat.reading.stored import marks
 from weir.chat.requests import chunks_of
 from weir.envelope import new_id
 from weir.errors import ApiError

@@ -16,7 +16,9 @@ from weir.chat.assembling import Assembled, assembled
 from weir.chat.decoding import decode
 from weir.chat.lifecycle import State
 from weir.chat.lookup import Lookup
-from weir.chat.reading import counted, deliveries, stored
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import counted
+from weir.chat.reading.stored import stored
 from weir.chat.requests import chunks_of
 from weir.chat.states import RequestRows
 from weir.chat.validation import check_uid

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from web import sse
 from web.errors import as_api_error
-from weir.chat.reading import IDLE, Delivery
+from weir.chat.reading.delivery import IDLE, Delivery
 from weir.envelope import Json
 from weir.errors import ApiError, UnavailableError, from_terminal
 from weir.worker import Worker

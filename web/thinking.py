@@ -14,7 +14,7 @@ from weir import envelope, topics
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.lookup import Lookup
 from weir.chat.notes import Notes
-from weir.chat.reading import noted
+from weir.chat.reading.stored import noted
 from weir.chat.requests import chunks_of
 from weir.chat.states import first_known
 from weir.chat.thinking import Teller

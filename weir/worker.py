@@ -12,7 +12,7 @@ from weir.llm.prices import Prices
 from weir.log.log import LogClient
 from weir.log.tails import Tails
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.worker_metrics import Metrics
 from weir.topics import CHAT_REQUESTS, Topic
 
 

@@ -30,8 +30,8 @@ def named(events: bytes) -> bytes:
 
 SHEET = Sheet(
     title="Encodings",
-    about="A body that is nearly JSON, nearly UTF-8, or has a wrong content type is read for what it is. What JSON "
-    "cannot hold becomes a replacement character or null, and the answer is kept.",
+    about="A body that is nearly JSON, nearly UTF-8, or has a wrong content type is read by its content. Characters "
+    "and numbers that JSON cannot hold become a replacement character or null, and the answer is kept.",
     cases=(
         EndCase(
             id="encoding-halves-escaped",
@@ -44,7 +44,7 @@ SHEET = Sheet(
         EndCase(
             id="encoding-half-alone",
             peer="servers in Python (`json.dumps`)",
-            does="writes one half of an emoji, and goes on with text",
+            does="writes one half of an emoji, then text",
             gets="a replacement character in its place",
             script=(head(), ROLE + written(rb"Hi \ud83d") + written(rb" there") + STOP + DONE),
             text="Hi \ufffd there",

@@ -43,8 +43,8 @@ class EndCase(Case):
 
 SHEET = Sheet(
     title="Ends of an answer",
-    about="An answer is complete when its server says so, or when it has its finish reason; what the connection does "
-    "after that changes nothing. A finish reason that the server left out is inferred, and marked `weir_finish`.",
+    about="An answer is complete when its server says so, or when it has its finish reason; events on the connection "
+    "after that change nothing. A finish reason that the server left out is inferred, and marked `weir_finish`.",
     cases=(
         EndCase(
             id="end-done-with-blanks",
@@ -129,7 +129,7 @@ SHEET = Sheet(
         EndCase(
             id="end-bad-piece-after-finish",
             peer="broken proxies",
-            does="goes on with a piece that is no HTTP, after the finish reason",
+            does="sends a piece that is no HTTP, after the finish reason",
             gets="the whole answer",
             script=(CHUNKED, piece(ROLE + TEXT + STOP), Pause(0.3), b"zzz\r\nx\r\n"),
         ),
@@ -188,7 +188,7 @@ SHEET = Sheet(
             id="end-cut-before-finish",
             peer="any server that dies",
             does="ends the body in the middle of the answer",
-            gets="what was said, and an error: the answer may be incomplete",
+            gets="the text so far, and an error: the answer may be incomplete",
             script=(head(), ROLE + TEXT),
             finish_reason=None,
             error="upstream_disconnected",
@@ -197,7 +197,7 @@ SHEET = Sheet(
             id="end-reset-before-finish",
             peer="any server that dies",
             does="resets the connection in the middle of an event",
-            gets="what was said, and an error",
+            gets="the text so far, and an error",
             script=(head(), ROLE + TEXT + STOP[:40], Pause(0.2), Ends.RESET),
             finish_reason=None,
             error="upstream_disconnected",
@@ -205,8 +205,8 @@ SHEET = Sheet(
         EndCase(
             id="end-bad-piece-before-finish",
             peer="broken proxies",
-            does="goes on with a piece that is no HTTP, in the middle of the answer",
-            gets="what was said, and an error that names the reason",
+            does="sends a piece that is no HTTP, in the middle of the answer",
+            gets="the text so far, and an error that names the reason",
             script=(CHUNKED, piece(ROLE + TEXT), Pause(0.3), b"zzz\r\nx\r\n"),
             finish_reason=None,
             error="upstream_invalid_response",

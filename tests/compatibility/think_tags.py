@@ -24,8 +24,8 @@ class TagsCase(Case):
 
 SHEET = Sheet(
     title="Think tags",
-    about="THINK_TAGS says what becomes of `<think>` tags, and X-Think-Tags says it for one request, by HTTP and by "
-    "RabbitMQ; here THINK_TAGS is `keep`.",
+    about="THINK_TAGS decides what becomes of `<think>` tags, and X-Think-Tags decides it for one request, by HTTP and "
+    "by RabbitMQ; here THINK_TAGS is `keep`.",
     cases=(
         TagsCase(
             id="tags-by-setting",

@@ -28,7 +28,7 @@ class RetryCase(Case):
 SHEET = Sheet(
     title="Retries",
     about="The stock openai client tries a call up to three times, and so does Weir (UPSTREAM_RETRIES). Together "
-    "they make three calls, not nine, because Weir marks what it has tried to the end. Before the first token only.",
+    "they make three calls, not nine, because Weir marks calls that it has retried. Before the first token only.",
     cases=(
         RetryCase(
             id="retry-busy-twice",

@@ -41,8 +41,8 @@ def message(**top: object) -> Script:
 
 SHEET = Sheet(
     title="Usage",
-    about="What the server counts reaches each reader to the last digit; what was not counted is null in answers and "
-    "traces, and never 0. What a header of AMQP cannot carry is named in the header `omitted`.",
+    about="The server's counts reach each reader to the last digit; a missing count is null in answers and traces, and "
+    "never 0. The header `omitted` names values that are too large for a header of AMQP.",
     cases=(
         UsageCase(
             id="usage-last-chunk",

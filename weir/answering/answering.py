@@ -32,7 +32,7 @@ from weir.answering.view import View
 from weir.chat import frames
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind, Status, Terminal
-from weir.chat.reading import recounted
+from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json, new_id, seconds_of
 from weir.log.log import LogClient, LogError, LogReplacedError, Partition

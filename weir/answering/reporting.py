@@ -16,7 +16,7 @@ from weir.chat.fold import Answer
 from weir.chat.frames import Kind, Terminal
 from weir.chat.lifecycle import Happening
 from weir.chat.notes import Notes
-from weir.chat.reading import recounted
+from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
 from weir.chat.thinking import Teller
 from weir.chat.traces import Traces

@@ -35,8 +35,8 @@ from weir.log.log import (
 )
 from weir.log.tails import Tails
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.traceparent import mint
+from weir.telemetry.worker_metrics import Metrics
 
 _MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
 

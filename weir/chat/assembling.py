@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from weir.chat.completion import Completion
-from weir.chat.reading import Delivery
+from weir.chat.reading.delivery import Delivery
 from weir.errors import from_terminal
 from weir.timing import Turn
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 
 from weir.chat import frames
 from weir.chat.frames import Frame, Kind, Status, Terminal
-from weir.chat.reading import Delivery, deliveries, marks, origin
+from weir.chat.reading.delivery import Delivery
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.identifying import origin
+from weir.chat.reading.stored import marks
 from weir.envelope import Json, new_id
 from weir.errors import AnswerGoneError, ApiError
 from weir.log.log import LogClient, LogError, LogReplacedError, LogUnavailableError, Partition, RecordTooLargeError

@@ -36,8 +36,8 @@ from weir.rabbitmq.orders import Order
 from weir.rabbitmq.queues import Queues
 from weir.rabbitmq.wire import Forwarded, Incoming
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.tracing import tracing
+from weir.telemetry.worker_metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

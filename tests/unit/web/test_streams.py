@@ -7,7 +7,7 @@ from tests.unit.weir.chat.helpers import DONE, FAILED, chunk
 from web.sse import PIECE_BYTES
 from web.streams import Teller
 from weir.chat.frames import Terminal
-from weir.chat.reading import Delivery
+from weir.chat.reading.delivery import Delivery
 from weir.envelope import Json
 from weir.errors import ApiError
 from weir.llm.sse import SseDecoder

@@ -12,7 +12,7 @@ from weir import topics
 from weir.chat import frames
 from weir.chat.frames import Frame, Kind
 from weir.chat.notes import Notes
-from weir.chat.reading import noted
+from weir.chat.reading.stored import noted
 from weir.log.embedded.client import EmbeddedLog
 from weir.log.log import Partition
 from weir.log.tails import Tails

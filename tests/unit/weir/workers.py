@@ -14,7 +14,7 @@ from weir.log.log import Headers, LogClient
 from weir.log.tails import Tails
 from weir.settings import Settings
 from weir.table_rows import row_max_bytes
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.worker_metrics import Metrics
 from weir.topics import CHAT_REQUESTS, Topic
 from weir.worker import Worker
 

@@ -28,7 +28,17 @@ from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
-from weir.log.log import Deliver, LogClient, LogError, LogRefusedError, Partition, Record, partition_of
+from weir.log.log import (
+    Deliver,
+    LogClient,
+    LogError,
+    LogRefusedError,
+    LogReplacedError,
+    Partition,
+    Record,
+    partition_of,
+)
+from weir.log.retrying import until_answered
 from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
 from weir.ranges.spans import each, onward, since
 from weir.replay.report.comparison import Compared, Outcome
@@ -42,7 +52,6 @@ from weir.telemetry.traceparent import mint
 
 T = TypeVar("T")
 
-RETRY_S: Final = 1.0  # pause before the log is tried again
 CATCH_UP_S: Final = 1.0  # of the time that a rate was missed for; more would be a burst
 
 
@@ -245,16 +254,12 @@ class Asking:
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the log until it answers, for as long as patience lasts: twice does no harm."""
-        since = time.monotonic()
-        while True:
-            try:
-                return await call()
-            except LogRefusedError:
-                raise
-            except LogError as error:
-                if time.monotonic() - since > self._patience_s:
-                    raise UnfinishedError(f"the log has not answered for {self._patience_s:g} s: {error}") from None
-                await asyncio.sleep(RETRY_S)
+        try:
+            return await until_answered(call, limit_s=self._patience_s)
+        except (LogRefusedError, LogReplacedError):
+            raise
+        except LogError as error:
+            raise UnfinishedError(f"the log has not answered for {self._patience_s:g} s: {error}") from None
 
     # -- ends
 

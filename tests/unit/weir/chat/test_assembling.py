@@ -10,7 +10,7 @@ import pytest
 from tests.unit.weir.chat.helpers import DONE, FAILED, chunk
 from weir.chat.assembling import BESIDE_SIZE, Assembled, assembled
 from weir.chat.completion import Completion
-from weir.chat.reading import Delivery
+from weir.chat.reading.delivery import Delivery
 from weir.envelope import Json
 from weir.errors import ApiError
 

@@ -16,6 +16,7 @@ from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
 from weir.insights.rows import PartitionRow, Rows, Span, WindowRow, partition_key
 from weir.insights.swapping import GivenAwayError
+from weir.log import retrying
 from weir.log.log import LogUnavailableError, Partition
 
 RUN = "20261121T120000Z-0000ffff"
@@ -25,6 +26,7 @@ RUN = "20261121T120000Z-0000ffff"
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
     monkeypatch.setattr(watching, "RETRY_S", 0.0)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.0)
 
 
 async def busy(seed: int, steps: int = 300) -> World:

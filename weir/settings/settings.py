@@ -2,104 +2,46 @@
 
 The names and defaults of the two systems that Weir replaces are kept (OPENAI_*, RABBITMQ_*, RESPONSE_QUEUE_*,
 LOG_LEVEL, KAFKA_*). The table in docs/settings.md is made from this file and checked by ``make lint``.
+
+A setting is one field. Its name in upper case is the environment variable. Its type says what values there are; types
+that are more than a number, a path or a choice stand in ``kinds.py``. Bounds are part of the field, also where no
+sensible value comes near them: a slip of the finger (a time in milliseconds, a zero too many) must stop the start, not
+show up as a stalled stream a week later. The description is what an operator reads: the unit, what the setting is
+weighed against, and what a special value (0, unset, empty) means.
+
+Units are in the names: ``_s`` seconds, ``_ms`` milliseconds, ``_bytes``, ``_usd``; ``_max`` and ``_min`` are bounds, a
+plural without a unit is a count. A switch is a choice with words, not a boolean, so that a third way can be added.
+
+A field that holds a secret, or a URL that may, is a ``SecretStr``: no message, repr or dump shows it. Fields stand in
+groups: the LLM, the doors, metrics, the worker, topics, events, insights, feedback, replays, and the two brokers.
+
+What follows from several fields is a property at the end of the class, so that no part of Weir derives it a second
+time. What several fields must fulfil together is checked in ``loading.py``. Settings are frozen: a worker is restarted
+for a change.
 """
 
-import re
-import socket
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from weir.errors import SettingsError
-from weir.lineage.dialects import KNOWN
 from weir.options import Redact, ThinkTags
+from weir.settings.hostname import reachable_hostname
+from weir.settings.kinds import (
+    NONE,
+    AmqpUrls,
+    BootstrapServers,
+    Dialect,
+    HttpUrl,
+    OneLine,
+    RedactNames,
+    Seconds,
+    Secret,
+)
 
 MIB = 1024 * 1024
 DAY = 86400.0
 RECORD_OVERHEAD_BYTES = 4096
-OFF = "off"
-NONE = "none"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LOGIN = re.compile(r"^([A-Za-z]+://)?.*@", re.DOTALL)  # of a URL: its user and password
-
-
-def _http_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
-    try:
-        parts = urlsplit(url)
-        named = parts.hostname and parts.port != 0
-    except ValueError:  # its words quote the URL, and a password with a slash is taken for the port
-        named = None
-    if not named:
-        raise ValueError("must be a URL that names a host, and a port if it has one")
-    return url.rstrip("/")
-
-
-def _bootstrap_servers(servers: str | None) -> str | None:
-    if not servers:
-        return None
-    for server in servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-            raise ValueError("must be host:port, or several separated by commas")
-    return ",".join(server.strip() for server in servers.split(","))
-
-
-def _amqp_urls(urls: SecretStr) -> SecretStr:
-    for url in urls.get_secret_value().split(","):
-        if not url:
-            continue
-        try:
-            parts = urlsplit(url.strip())
-            known = parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError("amqp://user:password@host:port/vhost or amqps://…, or several separated by commas")
-    return urls
-
-
-def _dialect(name: str) -> str:
-    if name.lower() not in {*KNOWN, OFF}:
-        raise ValueError(f"{OFF}, {', '.join(sorted(KNOWN))}")
-    return name.lower()
-
-
-def _redact(names: str) -> str:
-    given = [name.strip().lower() for name in names.split(",") if name.strip()]
-    if given != [NONE] and not set(given) <= set(Redact):
-        raise ValueError(f"{NONE}, or some of {', '.join(Redact)}, separated by commas")
-    return ",".join(given)
-
-
-def _unbroken(value: str | None) -> str | None:
-    if value and _CONTROL.search(value):  # as `kubectl create secret --from-file` takes it from a file, and echo
-        raise ValueError("a value without a line break, such as a secret has that was made with one at its end")
-    return value
-
-
-def _unbroken_secret(value: SecretStr | None) -> SecretStr | None:
-    _unbroken(value.get_secret_value() if value else None)
-    return value
-
-
-def reachable_hostname() -> str:
-    """This host's name if it resolves here, else loopback: two workers on a laptop must find each other."""
-    name = socket.gethostname()
-    try:
-        socket.getaddrinfo(name, None)
-    except OSError:
-        return "127.0.0.1"
-    return name
-
-
-Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-HeaderText = Annotated[str, AfterValidator(_unbroken)]
 
 
 class Settings(BaseModel):
@@ -113,13 +55,11 @@ class Settings(BaseModel):
         description="Base URL of the OpenAI-compatible LLM. A user and password in it are sent (Basic) instead of "
         "the key. Calls go through HTTP_PROXY or HTTPS_PROXY, except to hosts in NO_PROXY.",
     )
-    openai_api_key: Annotated[SecretStr, AfterValidator(_unbroken_secret)] = Field(
-        SecretStr("dummy-token"), description="API key of the LLM; local servers ignore it."
-    )
-    openai_org_id: HeaderText | None = Field(
+    openai_api_key: Secret = Field(SecretStr("dummy-token"), description="API key of the LLM; local servers ignore it.")
+    openai_org_id: OneLine | None = Field(
         None, description="Organization that the calls are billed to, sent as OpenAI-Organization."
     )
-    openai_project_id: HeaderText | None = Field(
+    openai_project_id: OneLine | None = Field(
         None, description="Project that the calls are billed to, sent as OpenAI-Project."
     )
     openai_model: str = Field("deepseek-r1:8b", min_length=1, description="Model for requests that name none.")
@@ -358,13 +298,13 @@ class Settings(BaseModel):
         description="How much text of a prompt, a thought or an answer an event may have, in characters, after the "
         "values that REDACT lists are removed. 0: no text at all.",
     )
-    redact: Annotated[str, AfterValidator(_redact)] = Field(
+    redact: RedactNames = Field(
         ",".join(Redact),
         description="What is removed from text in events, by its form, separated by commas: keys (keys and tokens "
         "of known forms, passwords beside their names), aws (access key ids and bare secret keys), cards, iban "
         "(both by their check digits), ssn (United States), email. `none`: nothing.",
     )
-    lineage_dialect: Annotated[str, AfterValidator(_dialect)] = Field(
+    lineage_dialect: Dialect = Field(
         "trino",
         description="SQL dialect of answers whose code fence names none, by sqlglot's name. `off`: no lineage.",
     )
@@ -498,7 +438,7 @@ class Settings(BaseModel):
     )
 
     # -- Kafka (names of the event backbone); without KAFKA_BOOTSTRAP_SERVERS the embedded log is used
-    kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_bootstrap_servers)] = Field(
+    kafka_bootstrap_servers: BootstrapServers = Field(
         None, description="host:port of Kafka brokers, separated by commas. Unset: the embedded log."
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -507,10 +447,8 @@ class Settings(BaseModel):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None, description="SASL mechanism, needed with SASL_PLAINTEXT and SASL_SSL."
     )
-    kafka_sasl_username: Annotated[str | None, AfterValidator(_unbroken)] = Field(None, description="SASL user.")
-    kafka_sasl_password: Annotated[SecretStr | None, AfterValidator(_unbroken_secret)] = Field(
-        None, description="SASL password."
-    )
+    kafka_sasl_username: OneLine | None = Field(None, description="SASL user.")
+    kafka_sasl_password: Secret | None = Field(None, description="SASL password.")
     kafka_ssl_cafile: Path | None = Field(None, description="CA certificates (PEM) that signed the brokers'.")
     kafka_ssl_certfile: Path | None = Field(None, description="Client certificate (PEM), for mutual TLS.")
     kafka_ssl_keyfile: Path | None = Field(None, description="Key of the client certificate (PEM).")
@@ -553,7 +491,7 @@ class Settings(BaseModel):
     )
 
     # -- RabbitMQ (names and defaults of the queue worker)
-    rabbitmq_url: Annotated[SecretStr, AfterValidator(_amqp_urls)] = Field(
+    rabbitmq_url: AmqpUrls = Field(
         SecretStr("amqp://guest:guest@localhost:5672/"),
         description="RabbitMQ connection URL, as aio-pika takes it (amqps with cafile, heartbeat, …); several "
         "separated by commas are tried in turn. An empty value turns RabbitMQ off.",
@@ -622,55 +560,3 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         return value.lower() if value.lower() in {"debug", "info", "warn", "error"} else value.upper()
-
-
-def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
-    """The first wrong variable: its name, what was given (never a secret), what is allowed."""
-    first = error.errors(include_url=False)[0]
-    field = str(first["loc"][0])
-    secret = "SecretStr" in str(Settings.model_fields[field].annotation)
-    value = "(hidden)" if secret else repr(_LOGIN.sub(r"\1(hidden)@", given[field]))
-    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to")[0]
-    return f"{field.upper()} is {value}; allowed: {allowed}"
-
-
-def _check_together(settings: Settings) -> None:
-    """Rules that span several settings, each one line that names the variable to mend."""
-    if settings.kafka_security_protocol.startswith("SASL"):
-        for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
-            if not getattr(settings, name):
-                raise SettingsError(
-                    f"{name.upper()} is not set; KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} needs it"
-                )
-    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "prices_file"):
-        path = getattr(settings, name)
-        if path is not None and not path.is_file():  # a pipe would be waited for
-            raise SettingsError(f"{name.upper()} is {str(path)!r}; allowed: a regular file that exists")
-    if settings.retention_requests_s <= settings.answer_timeout_s:
-        raise SettingsError(
-            f"RETENTION_REQUESTS_S is {settings.retention_requests_s:.15g}; allowed: more than "
-            f"ANSWER_TIMEOUT_S ({settings.answer_timeout_s:.15g})"
-        )
-    if settings.kafka_max_message_bytes < settings.request_max_bytes:
-        raise SettingsError(
-            f"KAFKA_MAX_MESSAGE_BYTES is {settings.kafka_max_message_bytes}; allowed: at least "
-            f"REQUEST_MAX_BYTES ({settings.request_max_bytes})"
-        )
-
-
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from the environment.
-
-    Raises:
-        SettingsError: a value is not allowed; one line that names the variable, what was given, what is allowed.
-    """
-    # An empty variable counts as unset: that is how compose files and shells spell "no value".
-    given = {name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())}
-    if environ.get("RABBITMQ_URL") == "":  # where there is a default to be turned off
-        given["rabbitmq_url"] = ""
-    try:
-        settings = Settings.model_validate(given)
-    except ValidationError as error:
-        raise SettingsError(_one_line(error, given)) from None
-    _check_together(settings)
-    return settings

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from weir.errors import SettingsError
-from weir.settings import Settings, load_settings, reachable_hostname
+from weir.settings import Settings, load_settings
 
 DEFAULTS = {
     # the queue worker's
@@ -204,17 +204,6 @@ def test_secrets_are_never_shown() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings({}).restapi_port = 1  # type: ignore[misc]  # that is the point
-
-
-def test_a_host_name_that_does_not_resolve_is_not_told_to_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr("socket.gethostname", lambda: "laptop")
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [])
-    assert reachable_hostname() == "laptop"
-    monkeypatch.setattr("socket.getaddrinfo", fail)
-    assert reachable_hostname() == "127.0.0.1"
 
 
 FLOATS = sorted(name.upper() for name, field in Settings.model_fields.items() if "float" in repr(field))

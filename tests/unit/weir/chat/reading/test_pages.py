@@ -1,6 +1,5 @@
 """Answers of many pages: told as if they were read at once, and held a page at a time."""
 
-import asyncio
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,18 +7,19 @@ from contextlib import aclosing
 import pytest
 
 from tests.unit.weir.chat.helpers import RID, UID, beat, begin, ends, restart, says, takeover, text_of
+from tests.unit.weir.chat.reading.helpers import AT, said, told, write
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
-from weir import topics
-from weir.chat import frames
 from weir.chat.fold import Answer, fold
 from weir.chat.frames import Frame
-from weir.chat.reading import IDLE, PAGE_RECORDS, Delivery, counted, deliveries, marks, recounted
+from weir.chat.reading.delivery import IDLE, Delivery
+from weir.chat.reading.following import deliveries
+from weir.chat.reading.pages import PAGE_RECORDS, counted
+from weir.chat.reading.stored import recounted
 from weir.errors import UnavailableError
 from weir.log.log import Partition, Record
 from weir.log.memory import Memory
 from weir.log.tails import TailLimits, Tails
 
-AT = Partition(topics.CHAT_CHUNKS.name, 3)
 LONG = 5 * PAGE_RECORDS
 LARGE = "x" * 400_000
 
@@ -35,22 +35,8 @@ class Counting(MemoryLog):
         return found
 
 
-def put(log: MemoryLog, *records: Frame) -> int:
-    """The offset of the last one."""
-    return [log.put(AT, UID.encode(), frames.encode(one, event_id="e", tenant="t")) for one in records][-1]
-
-
 def reading(tails: Tails, idle_s: float = WAIT_S) -> AsyncGenerator[Delivery, None]:
     return deliveries(tails, AT, UID, position=0, idle_s=idle_s, rid=RID)
-
-
-async def told(news: AsyncGenerator[Delivery, None]) -> list[Delivery]:
-    async with asyncio.timeout(WAIT_S), aclosing(news):
-        return [delivery async for delivery in news]
-
-
-def said(found: list[Delivery]) -> str:
-    return "".join(text_of(chunk for delivery in found for chunk in delivery.chunks))
 
 
 def history(seed: int) -> list[Frame]:
@@ -94,7 +80,7 @@ def at_once(made: list[Frame]) -> str:
 @pytest.mark.parametrize("seed", range(25))
 async def test_a_reader_of_pages_is_told_what_a_reader_of_all_is_told(seed: int) -> None:
     log, made = MemoryLog(), history(seed)
-    put(log, *made)
+    write(log, *made)
     async with tails_of(log) as tails:
         found = await told(reading(tails))
         assert said(found) == at_once(made)
@@ -105,7 +91,7 @@ async def test_a_reader_of_pages_is_told_what_a_reader_of_all_is_told(seed: int)
 
 async def test_a_client_that_stops_reading_keeps_its_reader_at_its_first_page() -> None:
     log = Counting()
-    put(log, begin("a"), *(says("a", n, f"{n} ") for n in range(LONG)))
+    write(log, begin("a"), *(says("a", n, f"{n} ") for n in range(LONG)))
     async with tails_of(log) as tails, aclosing(reading(tails)) as news:
         assert said([await anext(news)]) == "0 "
         searched = log.read_records  # for restarts, once for all readers
@@ -119,19 +105,19 @@ async def test_a_client_that_stops_reading_keeps_its_reader_at_its_first_page() 
 
 async def test_deliveries_of_one_page_say_that_more_is_there_and_the_last_does_not() -> None:
     log = MemoryLog()
-    put(log, begin("a"), *(says("a", n, "x") for n in range(3)))
+    write(log, begin("a"), *(says("a", n, "x") for n in range(3)))
     async with tails_of(log) as tails, aclosing(reading(tails)) as news:
         assert [(await anext(news)).more for _ in range(3)] == [True, True, False]
-        put(log, says("a", 3, "x"), ends("a"))
+        write(log, says("a", 3, "x"), ends("a"))
         assert [(await anext(news)).more for _ in range(2)] == [True, False]
 
 
 async def test_a_restart_after_a_reader_came_is_told_to_it() -> None:
     log = MemoryLog()
-    last = put(log, begin("a"), *(says("a", n, "x") for n in range(LONG)))
+    last = write(log, begin("a"), *(says("a", n, "x") for n in range(LONG)))
     async with tails_of(log) as tails, aclosing(reading(tails)) as news:
         await anext(news)
-        put(log, restart("b", after=last), says("b", 0, "y"), ends("b"))
+        write(log, restart("b", after=last), says("b", 0, "y"), ends("b"))
         rest = [delivery async for delivery in news]
     again = [delivery.restarted for delivery in rest].index(True)
     assert said(rest[again:]) == "y"
@@ -139,7 +125,7 @@ async def test_a_restart_after_a_reader_came_is_told_to_it() -> None:
 
 async def test_readers_of_large_frames_share_a_bound_and_wait_for_each_other() -> None:
     log = MemoryLog()
-    put(log, begin("a"), says("a", 0, LARGE), says("a", 1, LARGE), ends("a"))
+    write(log, begin("a"), says("a", 0, LARGE), says("a", 1, LARGE), ends("a"))
     tails = Tails(log, TailLimits(memory_bytes=4 << 20))
     await tails.start()
     try:
@@ -162,7 +148,7 @@ async def test_readers_of_large_frames_share_a_bound_and_wait_for_each_other() -
 
 async def test_an_answer_that_is_collected_is_counted_and_refused_where_there_is_no_room() -> None:
     log = MemoryLog()
-    put(log, begin("a"), *(says("a", n, LARGE) for n in range(5)), ends("a"))
+    write(log, begin("a"), *(says("a", n, LARGE) for n in range(5)), ends("a"))
     async with tails_of(log) as tails:
         memory = Memory(10 << 20)
         assert said(await told(counted(reading(tails), memory))) == 5 * LARGE
@@ -172,11 +158,3 @@ async def test_an_answer_that_is_collected_is_counted_and_refused_where_there_is
             await told(counted(reading(tails), memory))
         assert refused.value.error["code"] == "readers_memory"
         assert memory.held_bytes == 9 << 20
-
-
-async def test_marks_of_a_long_answer_are_found_without_the_rest() -> None:
-    log = MemoryLog()
-    offset = put(log, begin("a"), *(says("a", n, '"begin"') for n in range(LONG)), takeover("b", after=LONG))
-    async with tails_of(log) as tails:
-        assert [at for at, _ in await marks(tails, AT, UID, position=0, kind=frames.Kind.TAKEOVER)] == [offset]
-        assert [at for at, _ in await marks(tails, AT, UID, position=0, kind=frames.Kind.BEGIN)] == [0]

@@ -1,0 +1,120 @@
+"""An answer in order, each chunk once, while it is written: from its start to its terminal."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, closing
+
+from weir.chat.fold import Answer
+from weir.chat.reading.delivery import IDLE, Delivery, news_of
+from weir.chat.reading.identifying import identify
+from weir.chat.reading.pages import PAGE_RECORDS, Pages
+from weir.chat.restarts import restarts_of
+from weir.errors import AnswerGoneError, ApiError
+from weir.log.log import Partition, Record
+from weir.log.tails import Tail, Tails
+
+
+class BrokenStreamError(ApiError):
+    """The log holds a gap in an answer: a defect, shown rather than hidden."""
+
+    def __init__(self, uid: str) -> None:
+        super().__init__(f"The stored answer of {uid} has a gap.", status=500, kind="server_error", code="stream_gap")
+
+
+async def deliveries(
+    tails: Tails,
+    at: Partition,
+    uid: str,
+    *,
+    position: int,
+    idle_s: float,
+    rid: str | None = None,
+    submission: str = "",
+    own: bool = True,
+    topic_id: str = "",
+    ended: bool = False,
+) -> AsyncGenerator[Delivery, None]:
+    """What a reader gets, in order and each once, until the terminal, which comes last.
+
+    Args:
+        tails: where to read.
+        at: the partition of chat-chunks.
+        uid: the request.
+        position: nothing about the request is older.
+        idle_s: yield ``IDLE`` after so many seconds without news.
+        rid: the request's identity, where it is known; else ``submission`` finds it.
+        submission: the event id of the reader's own submission, or of any.
+        own: whether it is the reader's own: with another body than the first one, it is an error.
+        topic_id: of the chat-chunks in which the position was found, where that is known.
+        ended: whether the request of ``rid`` has ended, so that the log must hold its end.
+
+    Raises:
+        InvalidRequestError: another request has this uid (409).
+        AnswerGoneError: the request has ended, and the log does not hold its end any more.
+        LogReplacedError: the log is another one than that of the position.
+        BrokenStreamError: chunks are missing in the log.
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
+        known: list[Record] = []
+        if rid is None:
+            async for found in identify(tail, submission, idle_s, own=own):
+                if found is None:
+                    yield IDLE
+                else:
+                    rid, position, known, ended = found
+        if rid is not None and (known or not submission):
+            async with aclosing(follow(tails, tail, Answer(rid=rid), known, idle_s=idle_s, ended=ended)) as news:
+                async for delivery in news:
+                    yield delivery
+            return
+    if rid is None:
+        return
+    # The answer was begun by an earlier submission.
+    async with (
+        tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail,
+        aclosing(follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended)) as news,
+    ):
+        async for delivery in news:
+            yield delivery
+
+
+async def follow(
+    tails: Tails, tail: Tail, answer: Answer, records: list[Record], *, idle_s: float, ended: bool = False
+) -> AsyncGenerator[Delivery, None]:
+    """Fold what the tail gives, after the ``records`` that it has given already.
+
+    Raises:
+        AnswerGoneError: an answer that has ``ended`` has no end in the log.
+    """
+    quiet_since, upto = time.monotonic(), tail.feed.position
+    end = (await tails.client.bounds(tail.at)).end if ended else 0
+    with closing(Pages(tails, tail)) as pages:
+        if not tail.caught_up:
+            records = records + await pages.more(idle_s)
+        # What was said and then said again, before this reader came, is nothing to it.
+        taken_back = -1 if tail.caught_up else await _taken_back(tails, tail, answer, records, upto)
+        while True:
+            answer, news = news_of(answer, records, tail.at.partition, taken_back)
+            del records
+            while news:
+                quiet_since = time.monotonic()
+                yield news.popleft()
+            if answer.gap:
+                raise BrokenStreamError((tail.key or b"").decode())
+            if answer.terminal is not None:
+                return
+            if ended and tail.position >= end:  # nothing more will come of it
+                raise AnswerGoneError
+            # Heartbeats of the generator are news to us, not to the reader.
+            if time.monotonic() - quiet_since >= idle_s:
+                quiet_since = time.monotonic()
+                yield IDLE
+            records = await (tail.look() if ended and tail.caught_up else pages.more(idle_s))
+
+
+async def _taken_back(tails: Tails, tail: Tail, answer: Answer, records: list[Record], upto: int) -> int:
+    """Offset below which nothing is news: the last restart that counts, of all that was there; -1 for none."""
+    position = records[0].offset if records else tail.position
+    key = tail.key or b""
+    return await restarts_of(tails).last(tail.at, key, answer.rid, position=position, upto=upto)

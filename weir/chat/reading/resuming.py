@@ -1,0 +1,128 @@
+"""The rest of an answer, for a reader that has come back with the last chunk that it has."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from weir.chat.decoding import decode
+from weir.chat.fold import Answer
+from weir.chat.frames import Frame
+from weir.chat.reading.delivery import IDLE, Delivery
+from weir.chat.reading.following import follow
+from weir.chat.reading.identifying import identify
+from weir.chat.reading.pages import PAGE_RECORDS
+from weir.errors import AnswerGoneError, InvalidRequestError
+from weir.log.log import LogClient, Partition
+from weir.log.tails import Tails
+
+
+async def resumed(
+    log: LogClient, tails: Tails, at: Partition, uid: str, *, offset: int, place: int, idle_s: float
+) -> AsyncGenerator[Delivery, None] | None:
+    """What follows a chunk that a reader has; None if that was the end.
+
+    The record at ``offset`` tells whose attempt it is and which chunk comes next. A reading that started blindly
+    behind it would not know which frames count.
+
+    Args:
+        log: for the one record.
+        tails: for what follows.
+        at: the partition of chat-chunks.
+        uid: the request.
+        offset: of the record that the reader's chunk was in.
+        place: of that chunk in the record.
+        idle_s: as for `deliveries`.
+
+    Raises:
+        InvalidRequestError: no such record of this request (400), or the log does not keep it any more (410).
+        LogError: the log cannot be read.
+    """
+    frame = await _frame_at(log, at, offset)
+    known_place = frame is not None and (place < len(frame.chunks) or frame.terminal is not None)
+    if frame is None or frame.uid != uid or not known_place:
+        raise _no_such_event()
+    if frame.terminal is not None:
+        return None
+    known = Answer(rid=frame.rid, attempt=frame.attempt, attempts=1, last=offset, next_seq=frame.seq + place + 1)
+    return _going_on(tails, at, uid, known, idle_s)
+
+
+async def repeated(
+    log: LogClient,
+    tails: Tails,
+    at: Partition,
+    uid: str,
+    *,
+    position: int,
+    submission: str,
+    offset: int,
+    place: int,
+    idle_s: float,
+    topic_id: str = "",
+) -> AsyncGenerator[Delivery, None]:
+    """What follows a chunk, for a client that has sent its request again: its body must be that of the first time.
+
+    Args:
+        log: as for `resumed`.
+        tails: where to read.
+        at: the partition of chat-chunks.
+        uid: the request.
+        position: nothing about the submission is older.
+        submission: the event id of the client's own submission.
+        offset: as for `resumed`.
+        place: as for `resumed`.
+        idle_s: as for `deliveries`.
+        topic_id: as for `deliveries`.
+
+    Raises:
+        InvalidRequestError: another request has this uid (409), or as for `resumed`.
+        LogReplacedError: the log is another one than that of the position.
+        LogError: the log cannot be read.
+    """
+    async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
+        async for found in identify(tail, submission, idle_s, own=True):
+            if found is None:
+                yield IDLE
+    news = await resumed(log, tails, at, uid, offset=offset, place=place, idle_s=idle_s)
+    if news is None:  # the client has all, and hears again how it ended
+        end = await _frame_at(log, at, offset)
+        yield Delivery(at.partition, offset, first_n=place, terminal=None if end is None else end.terminal)
+        return
+    async with aclosing(news):
+        async for delivery in news:
+            yield delivery
+
+
+async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
+    """Whose answer an event is a part of, by the record that it was in.
+
+    Raises:
+        InvalidRequestError: it is no part of an answer (400), or the log does not keep it any more (410).
+        LogError: the log cannot be read.
+    """
+    frame = await _frame_at(log, at, offset)
+    if frame is None:
+        raise _no_such_event()
+    return frame.uid
+
+
+async def _frame_at(log: LogClient, at: Partition, offset: int) -> Frame | None:
+    records = await log.read(at, offset, limit=1)
+    bounds = await log.bounds(at)
+    if not bounds.start <= offset < bounds.end:  # behind the end: of a log that was there before this one
+        raise AnswerGoneError("The log does not keep this part of the answer any more.")
+    return decode(records[0]) if records and records[0].offset == offset else None
+
+
+def _no_such_event() -> InvalidRequestError:
+    return InvalidRequestError("This stream has no such event.", param="Last-Event-ID", code="unknown_event")
+
+
+async def _going_on(
+    tails: Tails, at: Partition, uid: str, known: Answer, idle_s: float
+) -> AsyncGenerator[Delivery, None]:
+    async with (
+        tails.open(at, known.last, key=uid.encode(), page_records=PAGE_RECORDS) as tail,
+        aclosing(follow(tails, tail, known, [], idle_s=idle_s)) as news,
+    ):
+        async for delivery in news:
+            yield delivery
