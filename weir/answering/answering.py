@@ -37,15 +37,11 @@ from weir.chat.requests import ChatRequest
 from weir.envelope import Json, new_id, seconds_of
 from weir.log.log import LogClient, LogError, LogReplacedError, Partition
 from weir.log.tails import Tail, Tails
+from weir.timing import Failure, endless, retry
 
 logger = logging.getLogger(__name__)
 
-LOG_RETRY_S = (
-    0.1,
-    0.3,
-    1.0,
-    3.0,
-)  # pauses while the log cannot be reached; the last one repeats while the worker lives
+LOG_RETRY_S = 0.1, 0.3, 1.0, 3.0  # pauses while the log cannot be reached; the last one repeats while the worker lives
 OLD_S = 3600.0  # a request younger than that is not asked whether the log has forgotten its beginning
 
 
@@ -110,30 +106,35 @@ class Answering:
         Raises:
             NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
-        failures, marks, replaced = 0, Marks(), False
+        marks, replaced = Marks(), False
+
+        async def attempt() -> Answer:
+            nonlocal claim
+            async with self._open(request, at, at_end=replaced) as tail:
+                view = View(tail, request.event_id)
+                await view.look()
+                claimed, claim = claim, None
+                if claimed is not None and not await claimed.accepted():
+                    raise NotBegunError
+                if replaced:  # no begin and no continuation: another worker may have said all of it
+                    await self._expire(request, at, view, FORGOTTEN)
+                elif claimed is not None:
+                    await self._redeem(request, view, claimed, marks)
+                return await self._until_terminal(
+                    request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
+                )
+
+        def failed(failure: Failure) -> None:
+            name, error, pause_s = request.uid, failure.error, failure.pause_s
+            logger.warning("request %s: the log failed, looking again in %g s: %s", name, pause_s, error)
+
+        pauses_s = endless(LOG_RETRY_S)
         while True:
             try:
-                async with self._open(request, at, at_end=replaced) as tail:
-                    view = View(tail, request.event_id)
-                    await view.look()
-                    claimed, claim = claim, None
-                    if claimed is not None and not await claimed.accepted():
-                        raise NotBegunError
-                    if replaced:  # no begin and no continuation: another worker may have said all of it
-                        await self._expire(request, at, view, FORGOTTEN)
-                    elif claimed is not None:
-                        await self._redeem(request, view, claimed, marks)
-                    return await self._until_terminal(
-                        request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
-                    )
+                return await retry(attempt, LogError, but=LogReplacedError, pauses_s=pauses_s, tell=failed)
             except LogReplacedError as error:
                 logger.warning("request %s expires: %s", request.uid, error)
                 replaced = True
-            except LogError as error:
-                pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
-                failures += 1
-                logger.warning("request %s: the log failed, looking again in %g s: %s", request.uid, pause, error)
-                await asyncio.sleep(pause)
 
     def _open(self, request: ChatRequest, at: Partition, *, at_end: bool) -> Tail:
         if at_end:
