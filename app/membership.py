@@ -9,15 +9,12 @@ comes last gives up. It looks more than once, for the other one may have looked 
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from weir import topics
 from weir.log.kafka.groups import Group
 from weir.log.log import LogError, LogRefusedError
 from weir.settings import Settings
-
-if TYPE_CHECKING:
-    from app.core import Weir
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +68,29 @@ def _foreign(group: str, settings: Settings) -> str:
     )
 
 
+class Member(Protocol):
+    """A worker in its group, as much of it as the watch looks at."""
+
+    @property
+    def settings(self) -> Settings:
+        """Of the worker."""
+
+    @property
+    def rebalancing(self) -> bool:
+        """Whether the group is giving out its partitions."""
+
+    @property
+    def rebalancing_count(self) -> int:
+        """How often it has."""
+
+    def own_partitions(self) -> set[int]:
+        """Partitions of chat-requests that this worker owns now."""
+
+
 class PartitionWatch:
     """Watches the partitions of one worker."""
 
-    def __init__(self, app: "Weir", neighbours: Neighbours) -> None:
+    def __init__(self, app: Member, neighbours: Neighbours) -> None:
         self._app, self._neighbours = app, neighbours
         self._idle = False  # whether it was told last that there are no partitions
 

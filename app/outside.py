@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from mode import Service
@@ -18,8 +17,9 @@ from weir.events.publishing import Events
 from weir.llm.upstream import Upstream
 from weir.log.log import LogClient, LogError, LogUnavailableError, TopicSpec
 from weir.log.tails import Tails
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.tracing import tracing
+from weir.telemetry.worker_metrics import Metrics
+from weir.timing import endless, retry
 
 if TYPE_CHECKING:
     from app.core import Weir
@@ -92,15 +92,14 @@ class Outside(Service):
 
     async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
         """Brokers and workers are often started together, and brokers restart: what is not there yet is waited for."""
-        pauses_s = chain(CONNECT_PAUSES_S, repeat(CONNECT_PAUSES_S[-1]))
-        while True:
-            try:
-                return await doing()
-            except LogUnavailableError as error:
-                if (left_s := deadline - time.monotonic()) <= 0 or not self._settings.on_kafka:
-                    raise
-                self.log.warning("waiting for the log: %s", error)
-                await self.sleep(min(next(pauses_s), left_s))
+        await retry(
+            doing,
+            LogUnavailableError,
+            pauses_s=endless(CONNECT_PAUSES_S) if self._settings.on_kafka else (),
+            limit_s=deadline - time.monotonic(),
+            tell=lambda failure: self.log.warning("waiting for the log: %s", failure.error),
+            sleep=self.sleep,
+        )
 
     async def on_shutdown(self) -> None:
         """Let go of the log and the LLM."""

@@ -18,6 +18,7 @@ from typing import Any, cast
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app import app, parts
+from app.engine import log_client
 from bench.recovery import old_uid
 from weir import envelope, topics
 from weir.chat import frames, requests
@@ -33,7 +34,6 @@ from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 from weir.log.embedded.client import EmbeddedLog
 from weir.log.log import Headers, LogClient, Partition, partition_of
-from weir.log.partitioner import partition_for
 from weir.table_rows import row_max_bytes
 
 TOKENS = 4  # the tables hold no tokens, so few will do
@@ -74,6 +74,10 @@ class Landing:
         """The largest record of a topic, from the log client."""
         return self._log.record_max_bytes(topic)
 
+    def place(self, topic: str, key: bytes) -> Partition:
+        """The partition of a topic that a key belongs to."""
+        return partition_of(self._log, topic, key)
+
     async def landed(self) -> None:
         """Wait for all pending records."""
         landings, self._landings = self._landings, []
@@ -89,8 +93,7 @@ class Changes(dict[bytes, bytes]):
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
         """Write a change."""
-        partition = partition_for(key, self._landing.partitions(self._changelog))
-        self._landing.append(self._changelog, partition, key, value)
+        self._landing.append(*self._landing.place(self._changelog, key), key, value)
 
 
 class RowKeeper:
@@ -157,11 +160,12 @@ class Past:
             body=body,
             fingerprint=requests.fingerprint(body),
             stream=True,
-            chunks_from=self._landing.ends[_chunks_of(uid)],
+            chunks_from=self._landing.ends[self._landing.place(topics.CHAT_CHUNKS.name, uid.encode())],
         )
 
     def _write(self, request: ChatRequest) -> None:
-        at, key, attempt = _chunks_of(request.uid), request.key, envelope.new_id("att")
+        key, attempt = request.key, envelope.new_id("att")
+        at = self._landing.place(topics.CHAT_CHUNKS.name, key)
         begun = {"attempt": attempt, "chunks_from": request.chunks_from}
         self._rows.next()
         self._landing.append(topics.CHAT_REQUESTS.name, at.partition, key, requests.encode(request))
@@ -184,10 +188,6 @@ class Past:
         told |= {"attempt": attempt, "first": ended.first, "last": ended.last}
         self._traces.emit(request, Happening.COMPLETED, told)
         self._events.flush()  # before the next request's
-
-
-def _chunks_of(uid: str) -> Partition:
-    return partition_of(parts.worker.log, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
@@ -225,7 +225,7 @@ async def commit(log: LogClient, ends: dict[Partition, int]) -> None:
 
 async def main(count: int) -> None:
     """Write the past of a worker."""
-    log = parts.worker.log
+    log = log_client(parts.worker.settings)  # the client itself, which knows what the group has committed
     await log.start()
     try:
         await commit(log, await Past(log).write(count))

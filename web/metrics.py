@@ -8,8 +8,8 @@ from aiohttp import hdrs, web
 from web.chat import UID
 from web.errors import ERROR, Handler
 from weir.events.ingress import Ingress
-from weir.telemetry.collectors import OTHER
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.labels import OTHER
+from weir.telemetry.worker_metrics import Metrics
 
 CHAT = "/v1/chat/completions"
 LEFT = 499  # nobody is there to be told a status: nginx's word for it

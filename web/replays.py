@@ -31,7 +31,7 @@ from weir.ranges.errors import GoneError, NothingError, ReplayError, UsageError
 from weir.ranges.progress import unseen
 from weir.ranges.when import parse
 from weir.replay.dead_letters.choosing import Wanted
-from weir.replay.dead_letters.dead_letters import UNSEEN, Redriving
+from weir.replay.dead_letters.dead_letters import Redriving
 from weir.replay.rebuild.feedback_run import FeedbackRun
 from weir.replay.report.page import page
 from weir.replay.report.report import Report
@@ -78,7 +78,7 @@ class _DeadLetters(_Body):
         now = time.time()
         since, until = parse(self.since, now=now, option="--from"), parse(self.until, now=now, option="--to")
         wanted = Wanted(reason=self.reason, topic=self.topic, where=self.where, limit=self.limit)
-        return await Redriving(worker, UNSEEN).begin(since, until, wanted, by="http")
+        return await Redriving(worker).begin(since, until, wanted, by="http")
 
 
 class _Feedback(BaseModel):

@@ -1,4 +1,4 @@
-"""Time: limits for waits that happen for every token, turns of the event loop in long computations, clocks.
+"""Time: limits for waits that happen for every token, turns of the event loop in long computations, retries, clocks.
 
 ``asyncio.timeout`` enters and leaves a scope, and puts a timer on the loop's heap, for every wait. Where nearly every
 wait is over long before its limit, one timer that looks from time to time is enough: starting and ending a wait is an
@@ -10,12 +10,14 @@ not a number of items: 1,000 rows of one table are 3 ms, and five dead letters m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
-__all__ = ["CLOCKS_APART_S", "Alarm", "Patience", "Turn", "in_turns"]
+__all__ = ["CLOCKS_APART_S", "Alarm", "Failure", "Patience", "Turn", "endless", "in_turns", "retry"]
 
 T = TypeVar("T")
 
@@ -171,3 +173,57 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
             await asyncio.sleep(0)
             until = monotonic() + TURN_S
         yield item
+
+
+class Failure(NamedTuple):
+    """One try of several that has failed."""
+
+    error: Exception
+    failures: int  # so far, this one included
+    pause_s: float  # until the next try
+
+
+Errors = type[Exception] | tuple[type[Exception], ...]
+
+
+async def retry(
+    call: Callable[[], Awaitable[T]],
+    errors: Errors,
+    *,
+    pauses_s: Iterable[float],
+    but: Errors = (),
+    limit_s: float = inf,
+    tell: Callable[[Failure], object] = lambda _: None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> T:
+    """The result of a call that is made until it succeeds.
+
+    Args:
+        call: made again and again, never twice at a time.
+        errors: after which another try may succeed; any other error ends the retries.
+        pauses_s: before the second try, the third, and so on; the last error is raised when they are used up.
+        but: errors that end the retries, although they are among ``errors``.
+        limit_s: no try begins later; the last pause is cut so that one begins then.
+        tell: receives each failure that is followed by another try.
+        sleep: how a pause is made.
+
+    Raises:
+        Exception: the error of the last try, unchanged.
+    """
+    deadline, count = monotonic() + limit_s, 0
+    pauses = iter(pauses_s)
+    while True:
+        try:
+            return await call()
+        except errors as error:
+            left_s, pause_s = deadline - monotonic(), next(pauses, None)
+            if isinstance(error, but) or pause_s is None or left_s <= 0:
+                raise
+            count, pause_s = count + 1, min(pause_s, left_s)
+            tell(Failure(error, count, pause_s))
+        await sleep(pause_s)
+
+
+def endless(pauses_s: Sequence[float]) -> Iterator[float]:
+    """Pauses for `retry`, of which the last one repeats."""
+    return chain(pauses_s, repeat(pauses_s[-1]))

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,16 @@ import click
 import orjson
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import REPLAY
 from weir.envelope import Json
+from weir.ranges.bar import Progress
 from weir.ranges.checks import conditions
 from weir.ranges.errors import UsageError
 from weir.ranges.when import When, parse
 from weir.replay.dead_letters.choosing import FIELDS, Wanted
-from weir.replay.dead_letters.dead_letters import Pace, Redriving, Steps
+from weir.replay.dead_letters.dead_letters import Pace, Redriving
 from weir.replay.dead_letters.letters_report import as_text
 from weir.replay.requests.run import runs_of
 from weir.replay.runs import Run
@@ -79,34 +78,6 @@ class Asked:
             raise UsageError("--resume goes on with what was decided on: leave out --dry-run, and what chooses letters")
 
 
-class Bars:
-    """Tells a person how far it is."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._bar: Progress | None = None
-
-    @property
-    def steps(self) -> Steps:
-        """Whom to tell."""
-        return Steps(began=self._began, sent=self._advance, waits=self._waits, ended=self._advance)
-
-    def _began(self, run_id: str, letters: int) -> None:
-        say(f"run {run_id}")
-        self._open("sent again", letters)
-
-    def _waits(self, requests: int) -> None:
-        self._open("ended", requests)
-
-    def _open(self, label: str, total: int) -> None:
-        self._stack.close()
-        self._bar = self._stack.enter_context(Progress(label, total))
-
-    def _advance(self, count: int = 1) -> None:
-        if self._bar is not None:
-            self._bar.advance(count)
-
-
 @replay.command("dead-letters")
 @click.option(
     "--from", "since", metavar="TIME", help="The first letter: -2h, 2026-11-20T08:00:00Z, earliest, 0:12,1:9."
@@ -131,23 +102,24 @@ def dead_letters(*, attached: bool, **given: Any) -> None:
 
 async def _main(asked: Asked) -> None:
     asked.check()
-    with ExitStack() as stack:
-        report = await _report(asked, Bars(stack).steps)
+    report = await _report(asked)
     sys.stdout.write((orjson.dumps(report).decode() if asked.as_json else as_text(report)) + "\n")
 
 
-async def _report(asked: Asked, steps: Steps) -> Json:
+async def _report(asked: Asked) -> Json:
     if asked.resume is not None:
         async with connected(parts.worker):
-            return await _carried_out(await runs_of(parts.worker).find(asked.resume), asked, steps)
+            return await _carried_out(await runs_of(parts.worker).find(asked.resume), asked)
     wanted, (since, until) = asked.wanted, asked.range
     async with connected(parts.worker, create=not asked.dry_run):
-        redriving = Redriving(parts.worker, steps)
+        redriving = Redriving(parts.worker, Progress)
         if asked.dry_run:
             return await redriving.look(since, until, wanted)
-        return await _carried_out(await redriving.begin(since, until, wanted, by="cli"), asked, steps)
+        return await _carried_out(await redriving.begin(since, until, wanted, by="cli"), asked)
 
 
-async def _carried_out(begun: Run, asked: Asked, steps: Steps) -> Json:
+async def _carried_out(begun: Run, asked: Asked) -> Json:
     await audit(parts.worker, begun.id, REPLAY)
-    return await Redriving(parts.worker, steps).carry_out(begun, asked.pace)
+    if not begun.is_over:
+        say(f"run {begun.id}")
+    return await Redriving(parts.worker, Progress).carry_out(begun, asked.pace)

@@ -14,7 +14,7 @@ from weir.events.publishing import Events
 from weir.rabbitmq.ingress import Intake, QueueGoneError
 from weir.rabbitmq.queues import Queues
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.worker_metrics import Metrics
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -6,7 +6,7 @@ issues, is ``docs/repairs.md``.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,7 +22,16 @@ from tests.services.kafka import KafkaBroker
 from tests.services.segments import Damage, damage_batch
 from weir.log import changelogs, recovery
 from weir.log.kafka.readable import Readable
-from weir.log.kafka.repairs import KnownTopics, OnlyWanted, SeekAgain, SeekToStart, Settlement, ShortPolls, TablesFirst
+from weir.log.kafka.repairs import (
+    KnownTopics,
+    OnlyWanted,
+    SeekAgain,
+    SeekToStart,
+    Settlement,
+    ShortPolls,
+    TablesFirst,
+    WatchOwn,
+)
 from weir.log.log import Partition, Record, TopicSpec
 from weir.log.partitioner import partition_for
 
@@ -599,6 +608,31 @@ async def test_a_table_of_bytes_recovers_from_any_changelog(
         assert await happens(worker.recovery.completed, expected=repaired) is repaired
         if repaired:
             assert worker.state == {b"\xff": b"{"}
+
+
+# -- leaving
+
+
+@pytest.mark.kafka
+@with_and_without(WatchOwn)
+async def test_a_worker_may_leave_its_group_while_its_partitions_are_watched(
+    kafka: Kafka, driver: dict[str, Any], *, repaired: bool
+) -> None:
+    async with Worker(kafka, **driver).running() as worker:
+        consumer, thread = worker.app.consumer, worker.app.consumer._thread
+        sleep, left = consumer.sleep, consumer.assignment()
+        assert left
+
+        async def leave(seconds: float) -> None:
+            thread.thread_loop.call_soon_threadsafe(thread._consumer._subscription.unsubscribe)
+            await until(lambda: not consumer.assignment(), within_s=LIMIT_S)
+            consumer.sleep = sleep
+            await sleep(seconds)
+
+        consumer.sleep = leave  # between two partitions
+        with nullcontext() if repaired else pytest.raises(AttributeError):
+            await consumer.verify_all_partitions_active()
+        assert not consumer.assignment()
 
 
 # -- settings

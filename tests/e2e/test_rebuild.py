@@ -22,12 +22,12 @@ from weir import envelope, topics
 from weir.envelope import Event
 from weir.events.feedback import FeedbackType
 from weir.events.signals import SignalRecorded
+from weir.insights.closing import Closing, Insight
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
 from weir.insights.rows import Rows
-from weir.insights.rows import Span as Place
-from weir.insights.shard import Closing, Insight
+from weir.insights.values import Span as Place
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged

@@ -25,7 +25,9 @@ from typing import Self
 
 TETHER = Path(__file__).with_name("tether.py")
 LOG_TAIL_LINES = 40
+PORTS = range(20000, 32000)
 
+_given_out: set[int] = set()
 _launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="test-services-launcher")
 
 
@@ -84,16 +86,28 @@ def free_ports(count: int) -> list[int]:
 
     A port from that range could be taken by any client while a broker restarts; worse, a client that keeps trying to
     reach its broker there may be given the very same port for its own end, and so be connected to itself.
+
+    None is given out twice, and processes of pytest-xdist have each a share of their own: a port where nothing listens
+    may be that of a worker that a test has just killed and is about to start again.
     """
+    share, shares = _share()
+    own = [port for port in PORTS if port % shares == share and port not in _given_out]
     found: list[int] = []
-    for port in random.sample(range(20000, 32000), 1000):
+    for port in random.sample(own, len(own)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             found.append(port)
         if len(found) == count:
+            _given_out.update(found)
             return found
     raise ServiceError(f"found only {len(found)} of {count} free ports")
+
+
+def _share() -> tuple[int, int]:
+    """Number of this process among those that pytest-xdist runs side by side, and how many they are."""
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % shares, shares
 
 
 def log_tail(log: Path) -> str:

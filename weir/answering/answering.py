@@ -35,17 +35,14 @@ from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json, new_id, seconds_of
-from weir.log.log import LogClient, LogError, LogReplacedError, Partition
-from weir.log.tails import Tail, Tails
+from weir.log.log import LogError, LogReplacedError, Partition
+from weir.log.tails import Tail
+from weir.timing import Failure, endless, retry
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-LOG_RETRY_S = (
-    0.1,
-    0.3,
-    1.0,
-    3.0,
-)  # pauses while the log cannot be reached; the last one repeats while the worker lives
+LOG_RETRY_S = 0.1, 0.3, 1.0, 3.0  # pauses while the log cannot be reached; the last one repeats while the worker lives
 OLD_S = 3600.0  # a request younger than that is not asked whether the log has forgotten its beginning
 
 
@@ -54,19 +51,14 @@ class Answering:
 
     def __init__(
         self,
+        worker: Worker,
         *,
-        log: LogClient,
-        tails: Tails,
         model: Model,
         rules: Rules,
-        stopping: Callable[[], bool] = lambda: False,
-        on_handoff: Callable[[ChatRequest], None] = lambda _: None,
     ) -> None:
-        self._log = log
-        self._tails = tails
+        self._worker, self._log, self._tails = worker, worker.log, worker.tails
         self._rules = rules
-        self._generating = Generating(log=log, model=model, rules=rules, stopping=stopping, on_handoff=on_handoff)
-        self._stopping = stopping  # whether no attempt may be begun any more: it might not come to its end
+        self._generating = Generating(worker, model=model, rules=rules)
 
     def claim(self, request: ChatRequest, at: Partition, accepted: Callable[[], Awaitable[bool]]) -> Claim:
         """Append the begin mark of a request that is on its way to the log itself, without waiting for either.
@@ -110,30 +102,35 @@ class Answering:
         Raises:
             NotBegunError: an attempt is needed, and this worker stops; or the claimed request is not in the log.
         """
-        failures, marks, replaced = 0, Marks(), False
+        marks, replaced = Marks(), False
+
+        async def attempt() -> Answer:
+            nonlocal claim
+            async with self._open(request, at, at_end=replaced) as tail:
+                view = View(tail, request.event_id)
+                await view.look()
+                claimed, claim = claim, None
+                if claimed is not None and not await claimed.accepted():
+                    raise NotBegunError
+                if replaced:  # no begin and no continuation: another worker may have said all of it
+                    await self._expire(request, at, view, FORGOTTEN)
+                elif claimed is not None:
+                    await self._redeem(request, view, claimed, marks)
+                return await self._until_terminal(
+                    request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
+                )
+
+        def failed(failure: Failure) -> None:
+            name, error, pause_s = request.uid, failure.error, failure.pause_s
+            logger.warning("request %s: the log failed, looking again in %g s: %s", name, pause_s, error)
+
+        pauses_s = endless(LOG_RETRY_S)
         while True:
             try:
-                async with self._open(request, at, at_end=replaced) as tail:
-                    view = View(tail, request.event_id)
-                    await view.look()
-                    claimed, claim = claim, None
-                    if claimed is not None and not await claimed.accepted():
-                        raise NotBegunError
-                    if replaced:  # no begin and no continuation: another worker may have said all of it
-                        await self._expire(request, at, view, FORGOTTEN)
-                    elif claimed is not None:
-                        await self._redeem(request, view, claimed, marks)
-                    return await self._until_terminal(
-                        request, at, view, slot, on_attempt=on_attempt, marks=marks, give_up=give_up
-                    )
+                return await retry(attempt, LogError, but=LogReplacedError, pauses_s=pauses_s, tell=failed)
             except LogReplacedError as error:
                 logger.warning("request %s expires: %s", request.uid, error)
                 replaced = True
-            except LogError as error:
-                pause = LOG_RETRY_S[min(failures, len(LOG_RETRY_S) - 1)]
-                failures += 1
-                logger.warning("request %s: the log failed, looking again in %g s: %s", request.uid, pause, error)
-                await asyncio.sleep(pause)
 
     def _open(self, request: ChatRequest, at: Partition, *, at_end: bool) -> Tail:
         if at_end:
@@ -163,7 +160,7 @@ class Answering:
                 slot.give_back()
                 await self._follow(view)
                 continue
-            if self._stopping():
+            if self._worker.draining:  # an attempt might not come to its end
                 raise NotBegunError
             if marks.void and await view.wait(self._rules.pause_s(marks.void)):
                 continue  # another worker's mark, mostly

@@ -20,7 +20,7 @@ from weir.answering.slots import Slot, Slots
 from weir.chat import frames, requests
 from weir.chat.admission import Admission
 from weir.chat.audit import SUBMIT, Audit, Caller
-from weir.chat.dead_lettering import bury, mourn, surely
+from weir.chat.dead_lettering import bury, mourn
 from weir.chat.ends import Ended, Ends
 from weir.chat.fold import Answer
 from weir.chat.frames import Frame, Kind, Status
@@ -33,6 +33,7 @@ from weir.envelope import new_id, utc_iso
 from weir.events.base import derived_id
 from weir.events.ingress import Ingress
 from weir.log.log import Delivered, LogError, Partition
+from weir.log.retrying import until_written
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -274,7 +275,7 @@ class Work:
             "on_disconnect": request.on_disconnect,
         }
         event_id = derived_id(request.event_id, Happening.REDRIVEN)
-        await surely(lambda: self._traces.publish(request, Happening.REDRIVEN, details, event_id=event_id))
+        await until_written(lambda: self._traces.publish(request, Happening.REDRIVEN, details, event_id=event_id))
 
     async def _end(self, work: InFlight, partition: int, *, give_up: bool) -> None:
         """Bring a request to its end, and settle it."""
@@ -362,7 +363,7 @@ class Work:
         if row is None or row.get("rid") != ended.rid or row.get("state") not in TERMINAL:
             async with self._telling:
                 try:
-                    await surely(lambda: self._report(request, event.message.partition).told_again(ended))
+                    await until_written(lambda: self._report(request, event.message.partition).told_again(ended))
                 except Exception:  # its figures are missing then; the request has ended all the same
                     logger.exception("request %s: its end could not be told again", request.uid)
         event.ack()
@@ -381,7 +382,7 @@ class Work:
         )
         value = frames.encode(mark, event_id=new_id("evt"), tenant=request.tenant)
         at = _chunks_of(event.message.partition)
-        await surely(lambda: self._worker.log.append(at.topic, at.partition, request.key, value))
+        await until_written(lambda: self._worker.log.append(at.topic, at.partition, request.key, value))
         event.ack()
 
 

@@ -1,23 +1,21 @@
 """Lets records of chat-requests in: each is a request in its uid's partition, or is settled here."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from weir.chat import dead_letters
 from weir.chat.audit import Audit, Caller
-from weir.chat.dead_lettering import RETRY_S, bury, mourn
+from weir.chat.dead_lettering import bury, mourn
 from weir.chat.kafka_door import is_moved, request_in
 from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.errors import InvalidRequestError
 from weir.events.ingress import Ingress
-from weir.log.log import Delivered, Headers, LogError, LogRefusedError, record_of
+from weir.log.log import Delivered, Headers, LogRefusedError, LogReplacedError, record_of
+from weir.log.retrying import until_answered
 from weir.worker import Worker
-
-logger = logging.getLogger(__name__)
 
 MOVES_MAX = 64  # requests on their way to their partitions; then the next record waits
 
@@ -63,31 +61,16 @@ class Admission:
         partition two workers would answer one uid, and the readers would look for its answer where none is.
         """
         try:
-            await self._put(request, headers)
+            await until_answered(lambda: self._writer.move(request, headers))
         except InvalidRequestError as error:
             await self._refuse(event, error)
-        except LogRefusedError as error:
+        except (LogRefusedError, LogReplacedError) as error:
             await bury(self._worker, event, str(error))
         else:
             self._worker.metrics.moved()
             event.ack()
         finally:
             self._moves.release()
-
-    async def _put(self, request: ChatRequest, headers: Headers) -> None:
-        """Write it into its partition, as often as it takes.
-
-        Raises:
-            InvalidRequestError, LogRefusedError: the log will never take it.
-        """
-        while True:
-            try:
-                return await self._writer.move(request, headers)
-            except LogRefusedError:
-                raise
-            except LogError as error:
-                logger.warning("request %s waits for the log: %s", request.uid, error)
-                await asyncio.sleep(RETRY_S)
 
     async def _refuse(self, event: Delivered, error: InvalidRequestError) -> None:
         """Make a dead letter of a request that a door would have refused: no client waits here for the error."""

@@ -1,17 +1,14 @@
 """What agents do with a record that they cannot process: it goes to the dead letters, and blocks nothing."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 from weir.chat import dead_letters
 from weir.envelope import Json
-from weir.log.log import Delivered, LogError, LogRefusedError, LogReplacedError, record_of
+from weir.log.log import Delivered, record_of
+from weir.log.retrying import until_written
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
-
-RETRY_S = 1.0  # pause before a write is tried again
 
 
 async def bury(worker: Worker, event: Delivered, reason: str) -> None:
@@ -44,7 +41,7 @@ async def mourn(
         "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
     )
     settings = worker.settings
-    await surely(
+    await until_written(
         lambda: dead_letters.bury(
             worker.log,
             record,
@@ -54,17 +51,3 @@ async def mourn(
             details=details,
         )
     )
-
-
-async def surely(write: Callable[[], Awaitable[object]]) -> None:
-    """Write until the log has it. What can never be written is told once: it must not block the others."""
-    while True:
-        try:
-            await write()
-        except (LogRefusedError, LogReplacedError):
-            logger.exception("not written")
-        except LogError as error:
-            logger.warning("waiting for the log: %s", error)
-            await asyncio.sleep(RETRY_S)
-            continue
-        return

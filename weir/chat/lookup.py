@@ -1,6 +1,6 @@
 """A request's row, from whichever worker has it."""
 
-import asyncio
+from itertools import repeat
 
 from weir.chat.ends import Ends
 from weir.chat.lifecycle import State
@@ -8,6 +8,7 @@ from weir.chat.states import RequestRows, superseded
 from weir.envelope import Json
 from weir.errors import NotFoundError, UnavailableError
 from weir.peers import Owners
+from weir.timing import retry
 from weir.worker import Worker
 
 HTTP_OK, HTTP_NOT_FOUND = 200, 404
@@ -52,7 +53,7 @@ class Lookup:
             raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")
         elif (found := self._own_row(uid)) is not None:
             return found
-        raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
+        raise _unknown(uid)
 
     async def fresh(self, uid: str) -> Json:
         """The row of a request that may have been accepted just now.
@@ -60,18 +61,14 @@ class Lookup:
         Raises:
             NotFoundError, UnavailableError: as for `row`.
         """
-        deadline = asyncio.get_running_loop().time() + FRESH_S
-        while True:
-            try:
-                row = await self.row(uid)
-                if row.get("rid") is not None:
-                    return row
-            except NotFoundError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            if asyncio.get_running_loop().time() > deadline:  # a row that nobody has told the identity of
-                raise NotFoundError(f"No request '{uid}' is known.", code="request_not_found")
-            await asyncio.sleep(LOOK_S)
+
+        async def identified() -> Json:
+            row = await self.row(uid)
+            if row.get("rid") is None:  # no event has told yet which submission of the uid counts
+                raise _unknown(uid)
+            return row
+
+        return await retry(identified, NotFoundError, pauses_s=repeat(LOOK_S), limit_s=FRESH_S)
 
     def _own_row(self, uid: str) -> Json | None:
         """A row of this worker.
@@ -85,3 +82,7 @@ class Lookup:
             return row
         known = {"rid": ended.rid, "tenant": ended.tenant, "first": ended.first, "last": ended.last}
         return {"uid": uid, "state": State.UNKNOWN, "attempts": [], **(row or {}), **known}
+
+
+def _unknown(uid: str) -> NotFoundError:
+    return NotFoundError(f"No request '{uid}' is known.", code="request_not_found")

@@ -47,7 +47,7 @@ def first_known(row: Json) -> bool:
 
 
 def has_ended(row: Json) -> bool:
-    """Whether the request has ended, which its state may not show yet (``web.lookup``)."""
+    """Whether the request has ended, which its state may not show yet (`weir.chat.lookup`)."""
     return row["state"] in TERMINAL or row.get("last") is not None
 
 

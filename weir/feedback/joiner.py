@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict
 
 from weir import envelope, topics
-from weir.chat.dead_lettering import bury, surely
+from weir.chat.dead_lettering import bury
 from weir.chat.ends import Ends
 from weir.chat.lifecycle import TERMINAL, Happening
 from weir.chat.states import RequestRows, superseded
@@ -31,6 +31,7 @@ from weir.feedback.rows import FeedbackRows
 from weir.feedback.rules import ID_MAX, Count
 from weir.feedback.turns import Turns
 from weir.log.log import Delivered, Partition, header_pairs, partition_of
+from weir.log.retrying import until_written
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Joiner:
         self._counts[Count.MOVED] += 1
         message, key = event.message, uid.encode()
         headers = header_pairs(message.headers)
-        await surely(lambda: self._worker.log.append(*at, key, message.value, headers))
+        await until_written(lambda: self._worker.log.append(*at, key, message.value, headers))
 
     async def _submitted(self, event: Delivered, told: Event, data: FeedbackSubmitted) -> None:
         rules.check(data, self._worker.settings)
@@ -168,8 +169,8 @@ class Joiner:
 
     async def _tell(self, piece: Piece, signal: SignalRecorded) -> None:
         events, quality = self._worker.events, joining.quality_of(piece, signal)
-        await surely(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
-        await surely(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
+        await until_written(lambda: events.publish(signal, piece.tenant, event_id=joining.signal_id(piece)))
+        await until_written(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
 
     async def _expire(self, event: Delivered, uid: str, data: FeedbackExpired) -> None:
         limits = {"waiting_before": data.waiting_before, "known_before": data.known_before}
@@ -195,6 +196,14 @@ class Joiner:
             event: of agent-trace-events.
             told: what it holds.
         """
+        try:
+            return self._take_end(event, told)
+        except Exception:
+            # What waits is joined after the next sweep.
+            logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
+            return False
+
+    def _take_end(self, event: Delivered, told: Event) -> bool:
         uid = told.data.get("uid")
         request = self._requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
         if request is None or not isinstance(uid, str) or request["state"] not in TERMINAL:
@@ -229,7 +238,7 @@ class Joiner:
             session_id=request.get("session_id"),
         )
         feedback_id = derived_id("abandon", tenant, uid, request.get("rid"))
-        await surely(lambda: self._worker.events.publish(data, tenant, event_id=feedback_id))
+        await until_written(lambda: self._worker.events.publish(data, tenant, event_id=feedback_id))
         self._counts[Count.ABANDONED] += 1
 
     def is_left(self, uid: str) -> bool:

@@ -4,16 +4,17 @@ import logging
 from collections import Counter
 
 from weir import envelope, topics
-from weir.chat.dead_lettering import surely
+from weir.chat.prompts import key_of
 from weir.envelope import Event, MalformedRecordError
 from weir.events.base import derived_id
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.feedback import retries
 from weir.feedback.ownership import still_ours
 from weir.feedback.prompt_rows import PromptRows
-from weir.feedback.prompts import after, key_of
+from weir.feedback.retries import after
 from weir.feedback.rules import Count
 from weir.log.log import Delivered, partition_of
+from weir.log.retrying import until_written
 from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -69,5 +70,5 @@ class Watch:
             metadata={"retried_by": by},
         )
         feedback_id = derived_id("retry", tenant, uid)
-        await surely(lambda: self._worker.events.publish(data, tenant, event_id=feedback_id))
+        await until_written(lambda: self._worker.events.publish(data, tenant, event_id=feedback_id))
         self._counts[Count.RETRIED] += 1

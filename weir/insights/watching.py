@@ -20,15 +20,19 @@ from weir.events.metrics import MetricsTick, QualityRebuilt
 from weir.events.publishing import Events, encode
 from weir.events.signals import SignalsTick
 from weir.insights import partition
+from weir.insights.closing import Closing, Insight
+from weir.insights.counts import Counts
 from weir.insights.folding import Judging
 from weir.insights.judging import Limits
 from weir.insights.reading import SOURCES, Source
 from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
+from weir.insights.shard import Shard
+from weir.insights.spans import Spans
 from weir.insights.swapping import Asked, GivenAwayError, Swapping, Tell
 from weir.insights.wording import event_id
-from weir.log.log import LogClient, LogError, LogRefusedError, Partition, Record
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, Record
 from weir.log.partitioner import partition_for
+from weir.log.retrying import until_answered
 from weir.ranges.spans import each, since
 
 logger = logging.getLogger(__name__)
@@ -205,29 +209,27 @@ class Watching:
 
         An insight that the log refuses (an ACL is missing) is logged by the worker: later windows must not wait for it.
         """
-        while True:
-            if not still_own():
-                raise GivenAwayError
-            try:
-                await self._written()
-                found = await self._find(insight, end_ms)
-                if found is not None:
-                    self.counts.found += 1
-                    # By another formula the same insight may have other figures: those of the rows are right.
-                    return found if _alike(found, insight.data) else insight.data
-                if not still_own():
-                    raise GivenAwayError
-                await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
-            except LogRefusedError as error:
-                self.counts.refused += 1
-                logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
-                return insight.data
-            except LogError as error:
-                logger.warning("waiting for the log: %s", error)
-                await asyncio.sleep(RETRY_S)  # then look whether the insight is in the log
-                continue
-            logger.info("%s: %s %s", insight.tenant, insight.data.title, insight.data.description)
+        try:
+            return await until_answered(lambda: self._once(insight, end_ms, still_own))
+        except (LogRefusedError, LogReplacedError) as error:
+            self.counts.refused += 1
+            logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
             return insight.data
+
+    async def _once(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
+        if not still_own():
+            raise GivenAwayError
+        await self._written()
+        found = await self._find(insight, end_ms)
+        if found is not None:
+            self.counts.found += 1
+            # By another formula the same insight may have other figures: those of the rows are right.
+            return found if _alike(found, insight.data) else insight.data
+        if not still_own():
+            raise GivenAwayError
+        await self._events.publish(insight.data, insight.tenant, event_id=insight.event_id)
+        logger.info("%s: %s %s", insight.tenant, insight.data.title, insight.data.description)
+        return insight.data
 
     async def _find(self, insight: Told, end_ms: int) -> Insight | None:
         """An insight in the log, if it is there.

@@ -36,8 +36,9 @@ from weir.rabbitmq.orders import Order
 from weir.rabbitmq.queues import Queues
 from weir.rabbitmq.wire import Forwarded, Incoming
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.tracing import tracing
+from weir.telemetry.worker_metrics import Metrics
+from weir.timing import Failure, endless, retry
 
 logger = logging.getLogger(__name__)
 
@@ -228,51 +229,48 @@ class Intake:
 
     async def _withdraw(self, reply: Reply) -> None:
         """Cancel an earlier request, which may be on its way still. Its answer ends with a message that says so."""
-        for pause_s in (*LOG_RETRY_S, None):
-            try:
-                uid = contract.uid_of(reply.name)
-                done = await self._cancel(uid)
-                self._audit.record(CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=done.tenant, resource_id=uid)
-            except (UnavailableError, LogError, NotFoundError) as error:
-                if pause_s is not None:
-                    await asyncio.sleep(pause_s)
-                elif isinstance(error, NotFoundError):
-                    raise
-                else:
-                    raise ConnectionError("it cannot be cancelled now") from error  # the message comes again
-            else:
-                return
+        uid, errors = contract.uid_of(reply.name), (UnavailableError, LogError, NotFoundError)
+        try:
+            done = await retry(lambda: self._cancel(uid), errors, pauses_s=LOG_RETRY_S)
+        except (UnavailableError, LogError) as error:
+            raise ConnectionError("it cannot be cancelled now") from error  # the message comes again
+        self._audit.record(CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=done.tenant, resource_id=uid)
 
     async def _accept(self, message: Incoming, body: Json, reply: Reply, traceparent: str | None) -> None:
         """Into the log, however long that takes."""
-        body, again, tries, taken_at = dict(body), bool(message.redelivered), 0, time.monotonic()
+        body, again, taken_at = dict(body), bool(message.redelivered), time.monotonic()
         if isinstance(body.get("uid"), str | None):
             body["uid"] = contract.uid_of(reply.name)
         deadline, tenant = contract.deadline_of(message), contract.tenant_of(message)
         request: ChatRequest | None = None
-        while True:
-            try:
-                if request is None:
-                    request = await self._door.accept(
-                        body,
-                        ingress=Ingress.RABBITMQ,
-                        tenant=tenant,
-                        priority=message.priority or 0,
-                        deadline=deadline,
-                        traceparent=traceparent,
-                        think_tags=contract.think_tags_of(message),
-                    )
-                # A worker that was frozen for so long has lost its connection, and the message went to another one.
-                late = time.monotonic() - taken_at > HEARTBEAT_S
-                return await self._order(request, reply, again=again or late)
-            except LogRefusedError as error:
-                raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
-            except (UnavailableError, LogError, TimeoutError) as error:
-                again = True  # it may have been taken all the same
-                level = logging.WARNING if tries == 0 else logging.DEBUG
-                logger.log(level, "a request from RabbitMQ waits for the log: %s", error)
-                await asyncio.sleep(LOG_RETRY_S[min(tries, len(LOG_RETRY_S) - 1)])
-                tries += 1
+
+        async def accept() -> None:
+            nonlocal request
+            if request is None:
+                request = await self._door.accept(
+                    body,
+                    ingress=Ingress.RABBITMQ,
+                    tenant=tenant,
+                    priority=message.priority or 0,
+                    deadline=deadline,
+                    traceparent=traceparent,
+                    think_tags=contract.think_tags_of(message),
+                )
+            # A worker that was frozen for so long has lost its connection, and the message went to another one.
+            late = time.monotonic() - taken_at > HEARTBEAT_S
+            await self._order(request, reply, again=again or late)
+
+        def waits(failure: Failure) -> None:
+            nonlocal again
+            again = True  # it may have been taken all the same
+            level = logging.WARNING if failure.failures == 1 else logging.DEBUG
+            logger.log(level, "a request from RabbitMQ waits for the log: %s", failure.error)
+
+        errors, pauses_s = (UnavailableError, LogError, TimeoutError), endless(LOG_RETRY_S)
+        try:
+            await retry(accept, errors, but=LogRefusedError, pauses_s=pauses_s, tell=waits)
+        except LogRefusedError as error:
+            raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
 
     async def _order(self, request: ChatRequest, reply: Reply, *, again: bool) -> None:
         """Order the delivery: after its request, for an order whose request is nowhere would wait for ever."""
@@ -339,23 +337,26 @@ class Intake:
         at = partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
         headers = [(name, str(value).encode()) for name, value in message.headers.items()]
         record = Record(self._settings.rabbitmq_queue, at, -1, time.time(), key, message.body, headers)
-        for pause_s in (*LOG_RETRY_S, None):
-            try:
-                async with asyncio.timeout(self._settings.accept_timeout_s):
-                    return await dead_letters.bury(
-                        self._log,
-                        record,
-                        reason=reason,
-                        tenant=self._settings.default_tenant,
-                        value_max_bytes=self._settings.kafka_max_message_bytes // 2,
-                    )
-            except LogRefusedError:
-                logger.exception("not among the dead letters of the log")
-                return None
-            except (LogError, TimeoutError) as error:
-                logger.warning("a dead letter waits for the log: %s", error)
-                await asyncio.sleep(pause_s or LOG_RETRY_S[-1])
-        raise ConnectionError("the log is away")
+
+        async def bury() -> None:
+            async with asyncio.timeout(self._settings.accept_timeout_s):
+                await dead_letters.bury(
+                    self._log,
+                    record,
+                    reason=reason,
+                    tenant=self._settings.default_tenant,
+                    value_max_bytes=self._settings.kafka_max_message_bytes // 2,
+                )
+
+        def waits(failure: Failure) -> None:
+            logger.warning("a dead letter waits for the log: %s", failure.error)
+
+        try:
+            await retry(bury, (LogError, TimeoutError), but=LogRefusedError, pauses_s=LOG_RETRY_S, tell=waits)
+        except LogRefusedError:
+            logger.exception("not among the dead letters of the log")
+        except (LogError, TimeoutError) as error:
+            raise ConnectionError("the log is away") from error
 
     async def _bury(self, message: Incoming, error: ApiError, queues: Queues) -> None:
         name = f"{self._settings.rabbitmq_queue}.dead"

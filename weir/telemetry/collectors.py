@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second sample for each counter, an unused gauge in the classic format
 
-OTHER = "other"  # the label for all values without a label of their own
-LABEL_MAX = 100  # characters of a label that a client chose
 _END = b"# EOF\n"  # of OpenMetrics
 
 
@@ -51,29 +49,6 @@ class Spec:
     def histogram(self, registry: CollectorRegistry) -> Histogram:
         """A histogram with this definition."""
         return Histogram(self.name, self.help, self.labels, registry=registry, buckets=self.buckets)
-
-
-class AtMost:
-    """Labels for values that clients choose: a limited number have their own, the rest is `OTHER`."""
-
-    def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
-        self._limit = limit
-        self._known = {value[:LABEL_MAX] for value in known}
-
-    def label(self, value: object, *, admit: bool) -> str:
-        """The label of a value.
-
-        Args:
-            value: any value.
-            admit: whether it may get a label of its own, if there is room.
-        """
-        name = value[:LABEL_MAX] if isinstance(value, str) and value else OTHER
-        if name in self._known:
-            return name
-        if admit and len(self._known) < self._limit:
-            self._known.add(name)
-            return name
-        return OTHER
 
 
 class Latency:

@@ -8,6 +8,9 @@ from weir.log.kafka.logins import refused
 # Loggers that show progress at LOG_LEVEL info. The engine logs every step of a rebalance at that level.
 OWN_LOGGERS = ("app", "agents", "web", "weir")
 
+# The log's clients log each step of a recovery, and rights that a worker can do without, at that level, too.
+LOG_CLIENTS = "weir.log"
+
 # Their debug lines hold the bytes on the wire: the SASL login, passwords, prompts.
 SECRET_LOGGERS = ("aiokafka.conn", "aiormq", "aio_pika")
 
@@ -55,3 +58,4 @@ def set_up(root: logging.Logger, level: int) -> None:
     if level == logging.INFO:
         for own in OWN_LOGGERS:
             logging.getLogger(own).setLevel(level)
+        logging.getLogger(LOG_CLIENTS).setLevel(logging.WARNING)

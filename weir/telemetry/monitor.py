@@ -5,7 +5,7 @@ from typing import Any
 from faust.sensors.monitor import Monitor
 from faust.types import TP
 
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.worker_metrics import Metrics
 
 
 class Watching(Monitor):

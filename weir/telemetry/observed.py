@@ -10,7 +10,7 @@ from time import perf_counter
 
 from weir.log.log import Deliver, Headers, Kept, LogClient, Partition, Record, TopicSpec
 from weir.telemetry.collectors import Latency
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.worker_metrics import Metrics
 
 
 class Observed:

@@ -1,7 +1,6 @@
 """Workers of two groups on the same topics: whichever starts when, one of them gives up."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -34,8 +33,7 @@ class Worker:
     def __init__(self, brokers: Brokers, group: str) -> None:
         self.settings = Settings(kafka_consumer_group=group)
         self.neighbours = Neighbours(brokers, self.settings)
-        app: Any = self
-        self.watch = PartitionWatch(app, self.neighbours).watch
+        self.watch = PartitionWatch(self, self.neighbours).watch
 
     def own_partitions(self) -> set[int]:
         return {0}

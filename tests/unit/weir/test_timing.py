@@ -1,14 +1,16 @@
-"""Waits that are bounded without a timer each: they end in time, and only then. Computations that take turns."""
+"""Waits that are bounded without a timer each end in time, and only then; computations take turns; retries end."""
 
 import asyncio
 import itertools
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from weir import timing
-from weir.timing import Alarm, Patience, Turn, in_turns
+from weir.timing import Alarm, Errors, Failure, Patience, Turn, endless, in_turns, retry
 
 SOON_S = 0.03
 LATE_S = 5.0
@@ -233,3 +235,143 @@ async def test_a_turn_begins_anew_when_it_is_ended(monkeypatch: pytest.MonkeyPat
         clock.now = now
         assert turn.over() is over
     assert others.stop() == 1
+
+
+class AwayError(Exception):
+    """May pass."""
+
+
+class RefusedError(AwayError):
+    """Is final."""
+
+
+class Tries:
+    """A call that fails as often as a test says, and the clock that its pauses move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *errors: Exception, call_s: float = 0.0) -> None:
+        self.now = 0.0
+        self.at: list[float] = []
+        self.told: list[Failure] = []
+        self._errors, self._call_s = list(errors), call_s
+        monkeypatch.setattr(timing, "monotonic", lambda: self.now)
+
+    async def call(self) -> str:
+        self.at.append(self.now)
+        self.now += self._call_s
+        if self._errors:
+            raise self._errors.pop(0)
+        return "done"
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    async def retry(self, pauses_s: Iterable[float], errors: Errors = AwayError, **more: Any) -> str:
+        return await retry(self.call, errors, pauses_s=pauses_s, tell=self.told.append, sleep=self.sleep, **more)
+
+
+@pytest.mark.parametrize(
+    ("pauses_s", "call_s", "limit_s", "at"),
+    [
+        ((), 0.0, 0.0, [0.0]),  # the first try is made whatever the limit
+        ((0.5,), 0.0, math.inf, [0.0, 0.5]),
+        ((0.5, 2.0), 0.0, math.inf, [0.0, 0.5, 2.5]),
+        (endless((0.5, 2.0)), 0.0, math.inf, [0.0, 0.5, 2.5, 4.5, 6.5]),
+        (endless((4.0,)), 0.0, 6.0, [0.0, 4.0, 6.0]),  # the last try begins at the limit
+        (endless((4.0,)), 1.0, 7.0, [0.0, 5.0, 7.0]),
+        ((0.0,), 0.0, math.inf, [0.0, 0.0]),
+    ],
+)
+async def test_a_call_is_made_after_each_pause_until_it_succeeds(
+    pauses_s: Iterable[float],
+    call_s: float,
+    limit_s: float,
+    at: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failures = len(at) - 1
+    tries = Tries(monkeypatch, *(AwayError(number) for number in range(failures)), call_s=call_s)
+    assert await tries.retry(pauses_s, limit_s=limit_s) == "done"
+    assert tries.at == at
+    assert [(failure.error.args, failure.failures) for failure in tries.told] == [
+        ((number,), number + 1) for number in range(failures)
+    ]
+    assert [failure.pause_s for failure in tries.told] == [
+        later - earlier - call_s for earlier, later in itertools.pairwise(at)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pauses_s", "call_s", "limit_s", "count"),
+    [
+        ((), 0.0, math.inf, 1),
+        ((0.5, 0.5), 0.0, math.inf, 3),
+        (endless((1.0,)), 0.0, 0.0, 1),
+        (endless((1.0,)), 0.0, 3.5, 5),  # at 0, 1, 2, 3 and 3.5
+        (endless((1.0,)), 9.0, 3.5, 1),  # a try that lasts beyond the limit is the last one
+    ],
+)
+async def test_the_last_error_is_raised_as_it_is_when_no_further_try_is_allowed(
+    pauses_s: Iterable[float], call_s: float, limit_s: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [AwayError(number) for number in range(9)]
+    tries = Tries(monkeypatch, *errors, call_s=call_s)
+    with pytest.raises(AwayError) as raised:
+        await tries.retry(pauses_s, limit_s=limit_s)
+    assert raised.value is errors[count - 1]
+    assert (len(tries.at), len(tries.told)) == (count, count - 1)
+
+
+@pytest.mark.parametrize(
+    ("errors", "but", "error", "count"),
+    [
+        (AwayError, (), LookupError(), 1),
+        (AwayError, (), RefusedError(), 3),
+        (AwayError, RefusedError, RefusedError(), 1),
+        (AwayError, (LookupError, RefusedError), RefusedError(), 1),
+        ((AwayError, LookupError), (), KeyError(), 3),
+        (Exception, LookupError, KeyError(), 1),
+    ],
+)
+async def test_only_errors_that_may_pass_are_followed_by_another_try(
+    errors: Errors, but: Errors, error: Exception, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = Tries(monkeypatch, *[error] * 3)
+    with pytest.raises(type(error)):
+        await tries.retry((1.0, 1.0), errors, but=but)
+    assert len(tries.at) == count
+
+
+@pytest.mark.parametrize("errors", [Exception, (AwayError, TimeoutError)])
+async def test_retries_can_be_cancelled_in_a_try_and_in_a_pause(errors: Errors) -> None:
+    tried, trying = 0, asyncio.Event()
+
+    async def call() -> None:
+        nonlocal tried
+        tried += 1
+        trying.set()
+        if tried == 1:
+            raise AwayError
+        await asyncio.Event().wait()
+
+    for pause_s in (0.0, 60.0):
+        tried = 0
+        trying.clear()
+        task = asyncio.create_task(retry(call, errors, pauses_s=(pause_s,)))
+        await trying.wait()
+        for _ in range(3):  # into the pause, or the second try
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert tried == (2 if pause_s == 0.0 else 1)
+
+
+async def test_an_error_of_the_pause_ends_the_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = Tries(monkeypatch, AwayError())
+
+    async def stop(_: float) -> None:
+        raise LookupError("stopping")
+
+    with pytest.raises(LookupError, match="stopping"):
+        await retry(tries.call, AwayError, pauses_s=(1.0,), sleep=stop)
+    assert len(tries.at) == 1

@@ -6,8 +6,9 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
-from weir.log.embedded.file import LogFile, Watch
+from weir.log.embedded.file import LogFile
 from weir.log.embedded.schema import Synchronous
+from weir.log.embedded.watches import Watch
 from weir.log.embedded.writer import OVERHEAD_BYTES
 from weir.log.log import (
     Bounds,

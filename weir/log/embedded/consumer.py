@@ -10,8 +10,9 @@ from faust.transport.consumer import ensure_TP
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
-from weir.log.embedded.file import LogFile, Watch
+from weir.log.embedded.file import LogFile
 from weir.log.embedded.upkeep import Upkeep
+from weir.log.embedded.watches import Watch
 from weir.log.embedded.worker_lock import WorkerLock
 from weir.log.log import LogError, Partition, Record
 from weir.log.settlement import Settlement

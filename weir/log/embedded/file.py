@@ -12,12 +12,23 @@ Any number of local processes may open the same file, append to it, read it and 
 
 Every index in memory (topics, ends) is a cache of the file, filled by `refresh()`. An end in memory is never ahead of
 the file, and lags behind it only between another process's transaction and its ring.
+
+Three threads meet here: those of the callers, the writer's, and the doorbell's. One lock guards the reading connection
+and all that is in memory. It is held for a question at a time and never while the writer is waited for, so that a
+reader waits for a page at most. After a transaction the writer's thread takes it to add the new records to the recent
+ones and to move the ends, and only then are the appends answered: a caller that learns of its record finds the record
+when it reads. An end moves forwards only; where the file and memory differ, the larger one counts, because either may
+have been read before the other's news.
+
+A question that fails in the file fails for its caller (`LogUnavailableError`), and the next one is asked all the same.
+An index that could not be filled is filled at the next ring or the next question.
+
+The SQL stands in ``queries.py``, without threads; who is called when a partition grows, in ``watches.py``.
 """
 
 import asyncio
 import atexit
 import contextlib
-import json
 import os
 import sqlite3
 import threading
@@ -25,19 +36,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from weir.log.embedded.doorbell import Doorbell
+from weir.log.embedded.queries import Queries, create_topics, dump_headers, store_commits
 from weir.log.embedded.recent import Recent
-from weir.log.embedded.schema import OFFSET_BITS, OFFSET_MASK, Synchronous, check_pages, connect
-from weir.log.embedded.writer import OVERHEAD_BYTES, Append, Run, Writer, call_in
+from weir.log.embedded.schema import Synchronous, check_pages, connect
+from weir.log.embedded.watches import Watch, Watches
+from weir.log.embedded.writer import OVERHEAD_BYTES, Append, Run, Writer
 from weir.log.log import (
     Bounds,
     Headers,
     LogError,
     LogRefusedError,
     LogUnavailableError,
-    OtherPartitionsError,
     Partition,
     Record,
     TopicSpec,
@@ -45,17 +57,6 @@ from weir.log.log import (
 )
 
 T = TypeVar("T")
-READ_BYTES = 4 << 20  # one read returns no more values than this, plus one record
-RECORD_BYTES = 512  # nor more than this for each record that it was asked for, as on Kafka (transports.kafka.fetches)
-
-
-class Watch:
-    """Somebody who wants to be called when partitions grow."""
-
-    def __init__(self, on_growth: Callable[[], None]) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.on_growth = on_growth
-        self.called = False  # a call is on its way already
 
 
 class LogFile:
@@ -98,6 +99,7 @@ class LogFile:
         self._users = 0
         self._lock = threading.RLock()  # guards the reading connection and everything in memory
         self._db = connect(path)
+        self._queries = Queries(self._db, path)
         try:
             check_pages(self._db, path)
         except LogError:
@@ -107,7 +109,7 @@ class LogFile:
         self._ids: dict[Partition, int] = {}
         self._bounds: dict[int, Bounds] = {}
         self._recent: defaultdict[int, Recent] = defaultdict(Recent)
-        self._watches: defaultdict[int, set[Watch]] = defaultdict(set)
+        self._watches = Watches()
         self._bell = Doorbell(path)
         self.refresh()
         self._writer = Writer(connect(path, synchronous), str(path), self._on_committed)
@@ -134,22 +136,16 @@ class LogFile:
     def refresh(self) -> None:
         """Look into the file for topics, partitions and ends, and call the watches of what has grown."""
         with self._lock:
-            topics = self._query("SELECT name, partitions, retention_s, compacted FROM topics")
-            self.topics = {
-                name: TopicSpec(name=name, partitions=n, retention_s=retention_s, compacted=bool(compacted))
-                for name, n, retention_s, compacted in topics
-            }
+            self.topics = self._queries.topics()
             grown = []
-            for id_, topic, partition, start, end in self._query(
-                "SELECT id, topic, partition, start, next FROM partitions"
-            ):
-                self._ids[Partition(topic, partition)] = id_
+            for id_, at, (start, end) in self._queries.partitions():
+                self._ids[at] = id_
                 known = self._bounds.get(id_)
                 end_ = max(end, known.end) if known else end
                 self._bounds[id_] = Bounds(start, end_)
                 if known is None or end_ > known.end:
                     grown.append(id_)
-            self._call_watches(grown)
+            self._watches.call(grown)
 
     def partitions(self, topic: str) -> int | None:
         """How many partitions a topic has; None when there is no such topic."""
@@ -169,25 +165,9 @@ class LogFile:
         """
         check_specs(specs)
 
-        def create(db: sqlite3.Connection) -> None:
-            for spec in specs:
-                row = db.execute("SELECT partitions FROM topics WHERE name=?", (spec.name,)).fetchone()
-                if row is None:
-                    db.execute(
-                        "INSERT INTO topics VALUES(?,?,?,?)",
-                        (spec.name, spec.partitions, spec.retention_s, spec.compacted),
-                    )
-                    db.executemany(
-                        "INSERT INTO partitions(topic, partition) VALUES(?,?)",
-                        [(spec.name, partition) for partition in range(spec.partitions)],
-                    )
-                elif row[0] != spec.partitions:
-                    raise OtherPartitionsError(spec.name, row[0], spec.partitions)
-                db.execute("UPDATE topics SET retention_s=? WHERE name=?", (spec.retention_s, spec.name))
-
         if any(self.topics.get(spec.name) != spec for spec in specs):
             try:
-                await self.run(create)
+                await self.run(lambda db: create_topics(db, specs))
             finally:
                 self.refresh()
 
@@ -253,9 +233,8 @@ class LogFile:
         size_bytes = len(key or b"") + len(value or b"") + OVERHEAD_BYTES
         timestamp = time.time() if timestamp is None else timestamp
         pairs = tuple(headers)
-        self._writer.put(
-            Append(mailbox, future, size_bytes, id_, at, timestamp, key, value, pairs, _dump(pairs) if pairs else None)
-        )
+        text = dump_headers(pairs) if pairs else None
+        self._writer.put(Append(mailbox, future, size_bytes, id_, at, timestamp, key, value, pairs, text))
         return future
 
     def run(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
@@ -285,18 +264,13 @@ class LogFile:
             LogUnavailableError: it cannot be written, or an append before it failed and the event loop had not been
                 told of that yet. Nothing is stored.
         """
-        rows = [(group, *at, offset) for at, offset in offsets.items()]
-
-        def store(db: sqlite3.Connection) -> None:
-            db.executemany("INSERT OR REPLACE INTO commits VALUES(?,?,?,?)", rows)
-
-        return self._run(store, self._writer.mailbox().known)
+        rows = dict(offsets)
+        return self._run(lambda db: store_commits(db, group, rows), self._writer.mailbox().known)
 
     def committed(self, group: str) -> dict[Partition, int]:
         """The offsets that a consumer group has committed, from the file."""
         with self._lock:
-            rows = self._query("SELECT topic, partition, offset FROM commits WHERE consumer_group=?", (group,))
-        return {Partition(topic, partition): offset for topic, partition, offset in rows}
+            return self._queries.committed(group)
 
     # -- reading
 
@@ -304,11 +278,11 @@ class LogFile:
         """Start and end of a partition, from the file."""
         id_ = self.id(at)
         with self._lock:
-            start, end = self._query("SELECT start, next FROM partitions WHERE id=?", (id_,))[0]
+            start, end = self._queries.bounds(id_)
             known = self._bounds[id_]
             if end > known.end:
                 self._bounds[id_] = Bounds(start, end)
-                self._call_watches([id_])
+                self._watches.call([id_])
             return Bounds(start, max(end, known.end))
 
     def end(self, at: Partition) -> int:
@@ -328,49 +302,15 @@ class LogFile:
             position = max(position, start)
             records = self._recent[id_].read(position, limit)
             if records is None:
-                records = self._read_file(id_, at, position, end, limit)
+                records = self._queries.records(id_, at, position, end, limit)
             return records
 
-    def _read_file(self, id_: int, at: Partition, position: int, end: int, limit: int) -> list[Record]:
-        records, size_bytes, low = [], 0, id_ << OFFSET_BITS
-        max_bytes = min(READ_BYTES, limit * RECORD_BYTES)
-        with self._reading():
-            for row, timestamp, key, value, headers in self._db.execute(
-                "SELECT id, timestamp, key, value, headers FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-                (low | position, low + end, limit),
-            ):
-                records.append(Record(*at, row & OFFSET_MASK, timestamp, key, value, _load(headers)))
-                size_bytes += len(value or b"")
-                if size_bytes > max_bytes:
-                    break
-        return records
-
     def offset_at(self, at: Partition, timestamp: float) -> int:
-        """The first offset whose record is not older than ``timestamp``; the end when there is none.
-
-        The time marks tell before which offset everything is older, and bound the search to a few thousand records.
-        """
+        """The first offset whose record is not older than ``timestamp``; the end when there is none."""
         id_ = self.id(at)
         bounds = self.bounds(at)
-        low = id_ << OFFSET_BITS
         with self._lock:
-            mark = self._query("SELECT max(offset) FROM marks WHERE partition=? AND newest < ?", (id_, timestamp))[0][0]
-            row = self._query(
-                "SELECT id FROM records WHERE id >= ? AND id < ? AND timestamp >= ? ORDER BY id LIMIT 1",
-                (low | max(mark or 0, bounds.start), low + bounds.end, timestamp),
-            )
-        return int(row[0][0]) & OFFSET_MASK if row else bounds.end
-
-    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self._reading():
-            return self._db.execute(sql, parameters).fetchall()
-
-    @contextlib.contextmanager
-    def _reading(self) -> Any:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            raise LogUnavailableError(f"log {self.path} cannot be read: {exc}") from exc
+            return self._queries.offset_at(id_, bounds, timestamp)
 
     # -- waking
 
@@ -383,17 +323,14 @@ class LogFile:
         ids = [self.id(at) for at in partitions]
         self._bell.listen(self._on_ring)
         with self._lock:
-            for id_ in ids:
-                self._watches[id_].add(watch)
+            self._watches.add(ids, watch)
         self.refresh()  # what others wrote before the bell was there
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """Stop calling."""
-        watch.on_growth = _nothing
         with self._lock:
-            for watches in self._watches.values():
-                watches.discard(watch)
+            self._watches.discard(watch)
 
     def _on_ring(self) -> None:
         with contextlib.suppress(LogUnavailableError):  # the next ring or read looks again
@@ -405,29 +342,6 @@ class LogFile:
                 self._recent[id_].extend(records)
                 known = self._bounds[id_]
                 self._bounds[id_] = Bounds(known.start, max(known.end, records[-1].offset + 1))
-            self._call_watches(fresh)
+            self._watches.call(fresh)
         if fresh:
             self._bell.ring()
-
-    def _call_watches(self, ids: Iterable[int]) -> None:
-        for watch in {watch for id_ in ids for watch in self._watches[id_]}:
-            if not watch.called:
-                watch.called = True
-                call_in(watch.loop, _call, watch)
-
-
-def _call(watch: Watch) -> None:
-    watch.called = False
-    watch.on_growth()
-
-
-def _nothing() -> None:
-    pass
-
-
-def _dump(headers: tuple[tuple[str, bytes], ...]) -> str:
-    return json.dumps([(name, value.decode("latin-1")) for name, value in headers])
-
-
-def _load(text: str | None) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value.encode("latin-1")) for name, value in json.loads(text)) if text else ()

@@ -1,6 +1,5 @@
 """Keeps a Faust worker alive when its consumer meets a batch that cannot be read (`weir.log.kafka.batches`)."""
 
-import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -11,13 +10,12 @@ from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
 from weir.log.kafka.batches import Batches, Fetched, Unreadable
-from weir.log.log import LogError, LogRefusedError, Partition
+from weir.log.log import Partition
+from weir.log.retrying import until_written
 
 __all__ = ["Readable", "TakeUnreadable"]
 
 logger = logging.getLogger(__name__)
-
-RETRY_S = 1.0  # pause before a batch is given to the application again
 
 TakeUnreadable = Callable[[Unreadable], Awaitable[None]]
 """Writes a skipped batch down as a dead letter; a LogError is retried."""
@@ -67,13 +65,9 @@ class Readable(Consumer):
         transport: Any = self.transport  # Faust's type lacks the attributes of Weir's driver
         if transport.unreadable is None or self._is_changelog_tp(TP(*batch.at)):
             return
-        while not self.should_stop:
-            try:
+
+        async def write() -> None:
+            if not self.should_stop:
                 await transport.unreadable(batch)
-            except LogRefusedError:
-                logger.exception("could not write an unreadable batch to the dead letters")
-            except LogError as error:
-                logger.warning("waiting for the log: %s", error)
-                await asyncio.sleep(RETRY_S)
-                continue
-            return
+
+        await until_written(write)

@@ -1,14 +1,15 @@
 """Connects Faust's Kafka clients also while brokers come and go; alone they would end the worker with a traceback."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from time import monotonic
+from itertools import repeat
 from typing import Final
 
 from aiokafka.errors import KafkaError
 
 from weir.log.kafka.errors import log_error
+from weir.log.log import LogError
+from weir.timing import Failure, retry
 
 __all__ = ["until_connected"]
 
@@ -24,14 +25,16 @@ async def until_connected(connect: Callable[[], Awaitable[None]], drop: Callable
     Raises:
         LogError: no broker answered in time.
     """
-    deadline = monotonic() + WAIT_S
-    while True:
+
+    async def attempt() -> None:
         try:
-            return await connect()
+            await connect()
         except (KafkaError, OSError, TimeoutError) as error:
             await drop()
-            failure = log_error(error, "connect to Kafka")
-            if monotonic() >= deadline:
-                raise failure from error
-            logger.warning("waiting for the log: %s", failure)
-        await asyncio.sleep(PAUSE_S)
+            raise log_error(error, "connect to Kafka") from error
+
+    await retry(attempt, LogError, pauses_s=repeat(PAUSE_S), limit_s=WAIT_S, tell=_tell)
+
+
+def _tell(failure: Failure) -> None:
+    logger.warning("waiting for the log: %s", failure.error)

@@ -1,8 +1,7 @@
 """Creates missing topics and checks existing ones; two workers may do it at the same time."""
 
-import asyncio
-import time
 from collections.abc import Collection, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,6 +15,7 @@ from aiokafka.errors import (
 )
 
 from weir.log.log import Kept, LogUnavailableError, OtherPartitionsError, TopicSpec, check_specs
+from weir.timing import retry
 
 __all__ = ["create_topics", "retentions"]
 
@@ -112,19 +112,18 @@ async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Kept:
 
 async def _check(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
     """Wait a moment for the topics to exist with all their leaders, and compare their partitions."""
-    deadline = time.monotonic() + SETTLE_S
-    while True:
+
+    async def settled() -> Mapping[str, _Topic]:
         found = await _topics(admin)
         lacking = next((topic.name for topic in topics if topic.name not in found), None)
         leaderless = next(
             (found[topic.name] for topic in topics if topic.name in found and not found[topic.name].led), None
         )
-        if lacking is None and leaderless is None:
-            break
-        if time.monotonic() > deadline:
+        if lacking is not None or leaderless is not None:
             raise LogUnavailableError(leaderless.trouble if leaderless else f"Kafka does not show topic {lacking} yet")
-        await asyncio.sleep(_PAUSE_S)
-    _compare(topics, found)
+        return found
+
+    _compare(topics, await retry(settled, LogUnavailableError, pauses_s=repeat(_PAUSE_S), limit_s=SETTLE_S))
 
 
 def _compare(topics: Sequence[TopicSpec], found: Mapping[str, _Topic]) -> None:

@@ -2,22 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from weir import topics
 from weir.envelope import Json
 from weir.events.replays import ReplayRedriven
 from weir.log.log import LogError, Record
 from weir.ranges.errors import NothingError, UnfinishedError, UsageError
+from weir.ranges.progress import Step, Steps, unseen
 from weir.ranges.spans import Span, each, resolve, size
 from weir.ranges.when import When
 from weir.replay.dead_letters.choosing import PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
 from weir.replay.dead_letters.letters import SOURCES
 from weir.replay.dead_letters.letters_report import report_of
 from weir.replay.dead_letters.orders import orders_of
-from weir.replay.dead_letters.outcomes import Outcomes
+from weir.replay.dead_letters.outcomes import Outcomes, Sent
 from weir.replay.dead_letters.resending import Sender
 from weir.replay.runs import Kind, Run, Runs, check_wanted
 from weir.worker import Worker
@@ -25,18 +27,6 @@ from weir.worker import Worker
 BATCH: Final = 50  # letters on their way at the same time
 RANGE_MAX: Final = 250_000  # letters to choose from: a kilobyte or less is held in memory for each
 LETTERS: Final = topics.CHAT_DEAD_LETTERS.name
-
-
-class Steps(NamedTuple):
-    """Callbacks for the progress of a run."""
-
-    began: Callable[[str, int], None]  # a run's id, and the number of letters that it sends
-    sent: Callable[[int], None]  # called with a number of letters that were sent
-    waits: Callable[[int], None]  # called with the number of requests whose ends are awaited
-    ended: Callable[[], None]  # one more request has ended
-
-
-UNSEEN: Final = Steps(began=lambda *_: None, sent=lambda _: None, waits=lambda _: None, ended=lambda: None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +41,7 @@ class Pace:
 class Redriving:
     """Carries out a run over dead letters, for one command."""
 
-    def __init__(self, worker: Worker, steps: Steps) -> None:
+    def __init__(self, worker: Worker, steps: Steps = unseen) -> None:
         self._worker, self._steps = worker, steps
         self._log = worker.log
         self._tenant = worker.settings.default_tenant
@@ -108,7 +98,6 @@ class Redriving:
         if run.ended is not None and run.is_over:
             return run.ended.summary
         choice = await self._choice(run)
-        self._steps.began(run.id, len(choice.chosen))
         try:
             return await self._run(run, choice, pace)
         except (UnfinishedError, LogError) as error:
@@ -123,17 +112,9 @@ class Redriving:
 
     async def _run(self, run: Run, choice: Choice, pace: Pace) -> Json:
         sender = await self._sender(run, choice)
-        await self._send(run, choice, sender, pace)
-        outcomes = Outcomes(
-            self._log,
-            self._worker.tails,
-            patience_s=pace.patience_s,
-            on_end=self._steps.ended,
-            still_wanted=lambda: self._runs.still_wanted(run),
-        )
-        if pace.wait:
-            self._steps.waits(len(sender.requests))
-            await outcomes.follow(list(sender.requests.values()))
+        with self._steps("sent again", len(choice.chosen)) as step:
+            await self._send(run, choice, sender, pace, step)
+        ends = await self._ends(run, list(sender.requests.values()), pace) if pace.wait else Counter[str]()
         from_rabbitmq = sum(one.ordered is not None and one.id in sender.places for one in choice.chosen)
         report = report_of(
             choice,
@@ -141,7 +122,7 @@ class Redriving:
             sent=sender.places.keys(),
             skipped=sender.skipped,
             orders={"ordered": len(sender.ordered), "gone": from_rabbitmq - len(sender.ordered)},
-            requests={"sent": len(sender.requests), "waited": pace.wait, "ends": dict(outcomes.counts.most_common())},
+            requests={"sent": len(sender.requests), "waited": pace.wait, "ends": dict(ends.most_common())},
         )
         if pace.wait or not sender.requests:
             await self._runs.still_wanted(run)
@@ -163,14 +144,26 @@ class Redriving:
         await sender.recall({one.id: one for one in choice.chosen}, {str(letter) for letter in told})
         return sender
 
-    async def _send(self, run: Run, choice: Choice, sender: Sender, pace: Pace) -> None:
+    async def _ends(self, run: Run, sent: Sequence[Sent], pace: Pace) -> Counter[str]:
+        with self._steps("ended", len(sent)) as step:
+            outcomes = Outcomes(
+                self._log,
+                self._worker.tails,
+                patience_s=pace.patience_s,
+                step=step,
+                still_wanted=lambda: self._runs.still_wanted(run),
+            )
+            await outcomes.follow(sent)
+        return outcomes.counts
+
+    async def _send(self, run: Run, choice: Choice, sender: Sender, pace: Pace, step: Step) -> None:
         began, count = time.monotonic(), 0
         batch_max = BATCH if pace.rate is None else max(1, min(BATCH, int(pace.rate)))
         async for batch in self._batches(run.spans, choice.chosen, batch_max):
             await self._runs.still_wanted(run)
             fresh = sum(one.id not in sender.places for one, _ in batch)
             await sender.send(batch)
-            self._steps.sent(len(batch))
+            step.advance(len(batch))
             count += fresh
             if pace.rate is not None:
                 await asyncio.sleep(began + count / pace.rate - time.monotonic())

@@ -13,6 +13,7 @@ from weir.errors import ApiError
 from weir.log.log import LogClient, partition_of
 from weir.log.tails import Tails
 from weir.ranges.errors import UnfinishedError
+from weir.ranges.progress import Step
 
 AT_ONCE: Final = 64  # requests whose ends are awaited at the same time
 LOOK_S: Final = 0.2
@@ -35,7 +36,7 @@ class Outcomes:
     Args:
         tails: the tails by which the log is read.
         patience_s: how long to wait without any progress.
-        on_end: called at each end.
+        step: is told of each end.
         still_wanted: raises if the run was cancelled.
     """
 
@@ -45,12 +46,12 @@ class Outcomes:
         tails: Tails,
         *,
         patience_s: float,
-        on_end: Callable[[], None],
+        step: Step,
         still_wanted: Callable[[], Awaitable[None]],
     ) -> None:
         self.counts: Counter[str] = Counter()  # requests by how they ended
         self._log = log
-        self._tails, self._patience_s, self._on_end = tails, patience_s, on_end
+        self._tails, self._patience_s, self._step = tails, patience_s, step
         self._still_wanted = still_wanted
         self._heard = self._asked = 0.0
 
@@ -91,7 +92,7 @@ class Outcomes:
     async def _work(self, left: Iterator[Sent]) -> None:
         for one in left:
             self.counts[await self._end_of(one)] += 1
-            self._on_end()
+            self._step.advance()
 
     async def _end_of(self, sent: Sent) -> str:
         at = partition_of(self._log, topics.CHAT_CHUNKS.name, sent.uid.encode())

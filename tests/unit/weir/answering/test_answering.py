@@ -399,7 +399,7 @@ async def test_without_a_free_place_nothing_is_marked() -> None:
 
 async def test_a_worker_that_stops_begins_nothing() -> None:
     async with stage() as one:
-        one.stopping = True
+        one.membership.draining = True
         with pytest.raises(NotBegunError):
             await one.answer()
     assert one.log.values(AT) == []
@@ -409,7 +409,7 @@ async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
     async with stage(words("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 1)
-        one.stopping = True
+        one.membership.draining = True
         assert (await answering).terminal is not None
     assert told(one) == "x"
 
@@ -417,7 +417,7 @@ async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
 async def test_a_worker_that_stops_does_not_take_over_what_it_follows() -> None:
     async with stage(lease_s=SHORT_LEASE_S) as one:
         one.write(begin("a"), says("a", 0, "x"))
-        one.stopping = True
+        one.membership.draining = True
         with pytest.raises(NotBegunError):
             await one.answer()
     assert one.written(Kind.RESTART) == []

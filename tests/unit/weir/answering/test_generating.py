@@ -181,7 +181,7 @@ async def test_a_stopping_worker_closes_its_attempt_after_what_was_said() -> Non
         answering = asyncio.create_task(one.answer())
         while told(one) != "xy":
             await asyncio.sleep(0.005)
-        one.stopping = True
+        one.membership.draining = True
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
         last = one.log.frames(AT)[-1]

@@ -23,7 +23,7 @@ from weir.log.log import LogRefusedError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for
 from weir.log.tails import Tails
 from weir.settings import Settings, load_settings
-from weir.telemetry.metrics import Metrics
+from weir.telemetry.worker_metrics import Metrics
 
 BODY: Json = {"messages": [{"role": "user", "content": "Hello"}]}
 

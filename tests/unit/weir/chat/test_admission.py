@@ -11,13 +11,13 @@ from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
 from tests.unit.weir.workers import worker_of
 from weir import envelope, topics
-from weir.chat import admission as module
 from weir.chat import requests
 from weir.chat.admission import Admission
 from weir.chat.audit import Audit
 from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ACCEPTED, ChatRequest
 from weir.envelope import Json
+from weir.log import retrying
 from weir.log.log import Headers, LogError, LogRefusedError, LogUnavailableError, Partition, RecordTooLargeError
 from weir.log.partitioner import partition_for
 from weir.log.tails import Tails
@@ -74,7 +74,7 @@ def log() -> MemoryLog:
 
 @pytest.fixture
 async def worker(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.001)
     async with tails_of(log) as tails:
         yield Stage(log, tails)
 

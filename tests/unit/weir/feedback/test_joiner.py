@@ -17,7 +17,6 @@ from tests.unit.weir.feedback.helpers import REQUEST
 from tests.unit.weir.log.memory_log import AWAY, WAIT_S, MemoryLog
 from tests.unit.weir.workers import FakeMembership, FakeMessage
 from weir import envelope, topics
-from weir.chat import dead_lettering
 from weir.chat.ends import Ended
 from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, utc_iso
@@ -25,6 +24,7 @@ from weir.events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSubm
 from weir.feedback import pieces, turns
 from weir.feedback.joiner import Joiner
 from weir.feedback.rules import Count
+from weir.log import retrying
 from weir.log.log import Partition
 from weir.log.partitioner import partition_for
 from weir.settings import Settings
@@ -210,7 +210,7 @@ async def test_feedback_whose_record_has_no_time_is_a_dead_letter_that_says_so(s
 
 
 async def test_a_log_that_is_away_is_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_lettering, "RETRY_S", 0.01)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.01)
     stage.requests.put(UID, REQUEST)
     tries = [AWAY, AWAY, AWAY]
     stage.log.fail_append = lambda *_: tries.pop() if tries else None

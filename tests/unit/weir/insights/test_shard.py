@@ -9,9 +9,14 @@ import pytest
 
 from tests.unit.weir.insights.helpers import LIMITS, SPANS, T0, metrics, requests, seen, signal, signals, tick
 from weir.envelope import Event, Json
+from weir.insights.closing import Insight
+from weir.insights.counts import Counts
+from weir.insights.event_ids import PAGE
 from weir.insights.reading import Source
-from weir.insights.rows import ModelRow, Rows, Seen, Span
-from weir.insights.shard import PAGE, Counts, Insight, Shard, Spans
+from weir.insights.rows import Rows
+from weir.insights.shard import Shard
+from weir.insights.spans import Spans
+from weir.insights.values import ModelRow, Seen, Span
 
 NAME = "acme:m"
 METRICS, SIGNALS = Source.METRICS, Source.SIGNALS

@@ -14,8 +14,10 @@ from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
 from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
-from weir.insights.rows import PartitionRow, Rows, Span, WindowRow, partition_key
+from weir.insights.rows import Rows, partition_key
 from weir.insights.swapping import GivenAwayError
+from weir.insights.values import PartitionRow, Span, WindowRow
+from weir.log import retrying
 from weir.log.log import LogUnavailableError, Partition
 
 RUN = "20261121T120000Z-0000ffff"
@@ -25,6 +27,7 @@ RUN = "20261121T120000Z-0000ffff"
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
     monkeypatch.setattr(watching, "RETRY_S", 0.0)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.0)
 
 
 async def busy(seed: int, steps: int = 300) -> World:

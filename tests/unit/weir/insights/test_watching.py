@@ -19,6 +19,7 @@ from weir.insights import watching as module
 from weir.insights.rows import Rows
 from weir.insights.swapping import GivenAwayError
 from weir.insights.watching import Watching
+from weir.log import retrying
 from weir.log.log import LogError, LogRefusedError, Partition, Record
 from weir.log.partitioner import partition_for
 
@@ -96,6 +97,7 @@ RAISED, CLEARED = ("quality_drop", "active"), ("quality_drop", "resolved")
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(retrying, "PAUSE_S", 0.001)
     return Stage()
 
 

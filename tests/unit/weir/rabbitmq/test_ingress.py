@@ -25,8 +25,8 @@ from weir.rabbitmq import orders
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import HEARTBEAT_S
 from weir.settings import Settings
-from weir.telemetry.metrics import Metrics
 from weir.telemetry.traceparent import parse
+from weir.telemetry.worker_metrics import Metrics
 
 AT = Partition(topics.CHAT_DELIVERIES.name, partition_for(REQUEST.key, CHAT_PARTITIONS))
 

@@ -19,7 +19,10 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    root, names = logging.getLogger(), ["", *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, *logs.REPEATING_LOGGERS]
+    root, names = (
+        logging.getLogger(),
+        ["", logs.LOG_CLIENTS, *logs.OWN_LOGGERS, *logs.SECRET_LOGGERS, *logs.REPEATING_LOGGERS],
+    )
     before = {name: logging.getLogger(name).level for name in names}
     handler = Kept()
     root.addHandler(handler)
@@ -53,7 +56,15 @@ def test_at_info_the_engine_tells_only_what_must_be_acted_on(kept: Kept) -> None
     logging.getLogger("faust.tables.recovery").info("Resuming flow")
     logging.getLogger("faust.tables.recovery").warning("trouble")
     logging.getLogger("web.server").info("HTTP on")
-    assert kept.lines == ["faust.tables.recovery: trouble", "web.server: HTTP on"]
+    logging.getLogger("weir.log.kafka.record_limits").info("not known")
+    logging.getLogger("weir.log.kafka.record_limits").warning("refused")
+    logging.getLogger("weir.rabbitmq.link").info("connected")
+    assert kept.lines == [
+        "faust.tables.recovery: trouble",
+        "web.server: HTTP on",
+        "weir.log.kafka.record_limits: refused",
+        "weir.rabbitmq.link: connected",
+    ]
 
 
 def test_an_error_that_a_library_logs_and_raises_is_logged_by_its_catcher_alone(kept: Kept) -> None:

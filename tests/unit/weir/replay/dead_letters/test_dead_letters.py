@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.weir.chat.helpers import begin, ends, frame
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
+from tests.unit.weir.ranges.steps import HeardSteps
 from tests.unit.weir.replay.dead_letters.letters import (
     AWAY,
     LETTERS,
@@ -40,7 +41,7 @@ from weir.ranges.errors import NothingError, UnfinishedError, UsageError, Withdr
 from weir.ranges.when import Edge
 from weir.replay.dead_letters import dead_letters, outcomes
 from weir.replay.dead_letters.choosing import CUT, Wanted
-from weir.replay.dead_letters.dead_letters import Pace, Redriving, Steps
+from weir.replay.dead_letters.dead_letters import Pace, Redriving
 from weir.replay.dead_letters.letters_report import as_text
 from weir.replay.dead_letters.outcomes import Outcomes
 from weir.replay.dead_letters.resending import HISTORY_MAX, TOO_LARGE, UNWRITABLE, Sender
@@ -52,21 +53,10 @@ CHUNKS = topics.CHAT_CHUNKS.name
 LEAVE = Pace(wait=False)
 
 
-class Heard:
-    """What a person is told."""
+class Heard(HeardSteps):
+    """What a person is told: of which run, and how far it is."""
 
-    def __init__(self) -> None:
-        self.run = ""
-        self.sent = self.ended = 0
-
-    def began(self, run: str, _letters: int) -> None:
-        self.run = run
-
-    def advance(self, count: int) -> None:
-        self.sent += count
-
-    def end(self) -> None:
-        self.ended += 1
+    run = ""
 
 
 @pytest.fixture
@@ -90,15 +80,16 @@ async def worker(log: MemoryLog) -> AsyncIterator[Worker]:
 
 
 def redriving(worker: Worker, heard: Heard | None = None) -> Redriving:
-    heard = heard or Heard()
-    return Redriving(worker, Steps(began=heard.began, sent=heard.advance, waits=lambda _: None, ended=heard.end))
+    return Redriving(worker, heard or Heard())
 
 
 async def started(worker: Worker, heard: Heard | None = None, pace: Pace = LEAVE) -> Json:
     log = worker.log
     assert isinstance(log, MemoryLog)
     log.now = time.time()
+    heard = heard or Heard()
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
+    heard.run = run.id
     return await redriving(worker, heard).carry_out(run, pace)
 
 
@@ -281,7 +272,7 @@ async def test_the_ends_are_waited_for_and_the_run_ends_with_its_report(worker: 
         "waited": True,
         "ends": {"completed": 2, "failed": 1, "cancelled": 1, "refused": 1},
     }
-    assert heard.ended == 5
+    assert [(step.label, step.done) for step in heard.all] == [("sent again", 5), ("ended", 5)]
     run = await Runs(log, worker.events, tenant="default").find(report["run"])
     assert run.ended is not None
     assert run.ended.summary == report

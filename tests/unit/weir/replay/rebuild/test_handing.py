@@ -10,7 +10,8 @@ from tests.unit.weir.replay.rebuild.test_rebuilding import BAD, windows
 from tests.unit.weir.replay.rebuild.world import FEEDBACK, METRICS, World, hurry, use
 from weir import topics
 from weir.insights import rebuilt_rows
-from weir.insights.rows import Rows, WindowRow
+from weir.insights.rows import Rows
+from weir.insights.values import WindowRow
 from weir.log.log import Partition
 from weir.ranges.errors import UnfinishedError, WithdrawnError
 from weir.ranges.when import Edge, Time

@@ -26,8 +26,9 @@ from weir.ranges.errors import UnfinishedError, WithdrawnError
 from weir.ranges.spans import resolve
 from weir.ranges.when import Edge
 from weir.replay.report.comparison import Compared, compared_from
-from weir.replay.requests.asking import Asking, replay_uid
+from weir.replay.requests.asking import Asking
 from weir.replay.requests.plans import Plan
+from weir.replay.requests.replayed import replay_uid
 from weir.replay.requests.selecting import select
 from weir.replay.runs import Kind, Run, Runs
 
