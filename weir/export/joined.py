@@ -13,18 +13,18 @@ from typing import Final
 from weir.chat import frames
 from weir.chat.completion import Completion
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import PAGE
+from weir.ranges.offset_ranges import PAGE
 from weir.timing import CLOCKS_APART_S, in_turns
 from weir.topics import CHAT_CHUNKS
 
 WINDOW_REQUESTS: Final = 5000
 WINDOW_BYTES: Final = 64 << 20  # of requests in the window
 
-_ELSEWHERE: Final = frozenset({Kind.ATTACH, Kind.CONFLICT})
+_ELSEWHERE: Final = frozenset({FrameKind.ATTACH, FrameKind.CONFLICT})
 
 
 @dataclass(slots=True, kw_only=True)

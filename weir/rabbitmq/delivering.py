@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.chat.reading.delivery import Delivery
 from weir.chat.reading.following import deliveries
 from weir.chat.reading.identifying import origin
@@ -22,8 +22,8 @@ from weir.errors import AnswerGoneError, ApiError
 from weir.log.log import LogClient, LogError, LogReplacedError, LogUnavailableError, Partition, RecordTooLargeError
 from weir.log.tails import Tails
 from weir.rabbitmq import contract
-from weir.rabbitmq.contract import Place
-from weir.rabbitmq.lane import Lane, LaneLostError, RefusedError
+from weir.rabbitmq.contract import DeliveryProgress
+from weir.rabbitmq.lane import Lane, LaneLostError, PublishRefusedError
 from weir.rabbitmq.link import LINK_ERRORS
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import Outlet
@@ -58,7 +58,7 @@ class _Way:
 
     order: Order
     lane: Lane
-    place: Place
+    place: DeliveryProgress
     _pending: bytearray = field(default_factory=bytearray)
     _flights: set["asyncio.Task[None]"] = field(default_factory=set)
     _landing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,7 +101,7 @@ class _Way:
 
     def _launch(self, body: bytes, headers: Json, *, ended: bool) -> None:
         old = self.place
-        self.place = Place(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), ended)
+        self.place = DeliveryProgress(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), ended)
         message = contract.answer(
             body,
             headers,
@@ -165,7 +165,7 @@ class Delivering:
                 return await self._deliver(order, at, out, on_end)
             except LaneLostError as error:
                 logger.debug("delivery of %s: the lane is lost (%s)", order.uid, error)
-            except (RefusedError, RecordTooLargeError) as error:
+            except (PublishRefusedError, RecordTooLargeError) as error:
                 await out.lane.forget(order.submission)
                 raise UndeliverableError(str(error)) from None
             except LogError as error:
@@ -222,7 +222,7 @@ class Delivering:
             with suppress(ApiError):  # a conflict: it has an end of its own
                 _, first = await self._origin(order, at)
         made = await marks(
-            self._tails, at, order.uid, position=first, kind=Kind.DELIVERED, topic_id=order.chunks_topic_id
+            self._tails, at, order.uid, position=first, kind=FrameKind.DELIVERED, topic_id=order.chunks_topic_id
         )
         same = (order.queue, order.fingerprint)
         return any(
@@ -244,7 +244,7 @@ class Delivering:
         mark = Frame(
             uid=order.uid,
             rid=order.submission,
-            kind=Kind.DELIVERED,
+            kind=FrameKind.DELIVERED,
             submission=order.submission,
             queue=order.queue,
             fingerprint=order.fingerprint,
@@ -255,7 +255,7 @@ class Delivering:
     # -- telling
 
     async def _tell(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
-        place = out.lane.place(order.submission) or Place()
+        place = out.lane.place(order.submission) or DeliveryProgress()
         if place.ended:
             return on_end()
         await _reach(order, out)

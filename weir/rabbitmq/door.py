@@ -8,7 +8,7 @@ from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelled
 from weir.rabbitmq.delivering import Delivering
-from weir.rabbitmq.dispatching import Couriers
+from weir.rabbitmq.dispatching import Dispatcher
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import Link
 from weir.rabbitmq.outlets import Outlets
@@ -20,7 +20,7 @@ class RabbitDoor:
     """Its parts; each of the two connections is kept for as long as the worker lives."""
 
     intake: Intake  # takes requests, over `incoming`
-    couriers: Couriers
+    dispatcher: Dispatcher
     outlets: Outlets  # where answers leave, over `outgoing`
     incoming: Link
     outgoing: Link
@@ -56,10 +56,10 @@ class RabbitDoor:
             own=lambda: worker.own_partitions(topics.CHAT_DELIVERIES) if worker.membership.settled else None,
         )
         delivering = Delivering(log=worker.log, tails=worker.tails, settings=settings)
-        couriers = Couriers(worker, delivering, outlets, in_flight=in_flight)
+        dispatcher = Dispatcher(worker, delivering, outlets, in_flight=in_flight)
 
         def has_room() -> bool:
-            busy = in_flight() >= settings.max_in_flight or couriers.waiting >= settings.max_in_flight * 2
+            busy = in_flight() >= settings.max_in_flight or dispatcher.waiting >= settings.max_in_flight * 2
             return not worker.draining and not busy
 
         intake = Intake(
@@ -75,7 +75,7 @@ class RabbitDoor:
         urls, timeout_s = settings.amqp_urls, settings.rabbitmq_timeout_s
         return cls(
             intake,
-            couriers,
+            dispatcher,
             outlets,
             incoming=Link("requests", urls, timeout_s=timeout_s),
             outgoing=Link("answers", urls, timeout_s=timeout_s),

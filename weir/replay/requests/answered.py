@@ -8,22 +8,22 @@ from typing import Final
 from weir.chat.account import Account
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.chat.notes import Notes, Part
 from weir.chat.requests import ChatRequest
 from weir.llm.prices import Prices
 from weir.log.log import Record
-from weir.replay.report.comparison import Outcome
+from weir.replay.report.comparison import AnswerOutcome
 
 REPEATED: Final = "repeated"  # status of a submission that got the answer of an earlier one
 TEXT_MAX: Final = 32_768  # characters of an answer that are kept for comparison: some 8,000 tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedReplay:
     """The result of a request, with the answer."""
 
-    outcome: Outcome
+    outcome: AnswerOutcome
     said: bytes = b""  # zlib
 
     @property
@@ -47,7 +47,7 @@ class Answered:
         ended: called once for each request that has ended.
     """
 
-    def __init__(self, prices: Prices, ended: Callable[[ChatRequest, Ended], None]) -> None:
+    def __init__(self, prices: Prices, ended: Callable[[ChatRequest, EndedReplay], None]) -> None:
         self._prices, self._ended = prices, ended
         self._open: dict[bytes, _Open] = {}  # by key
 
@@ -77,25 +77,25 @@ class Answered:
             if known is not None and known.request.chunks_from <= record.offset:
                 self._fold(known, record)
 
-    def left(self) -> Iterable[tuple[ChatRequest, Ended]]:
+    def left(self) -> Iterable[tuple[ChatRequest, EndedReplay]]:
         """The requests that have not ended, each with its answer so far."""
         for known in self._open.values():
             begun = known.answer.attempts > 0
-            outcome = Outcome(
+            outcome = AnswerOutcome(
                 model=str(known.request.body.get("model")),
                 status="running" if begun else "unknown",
                 attempts=known.answer.attempts,
             )
-            yield known.request, Ended(outcome)
+            yield known.request, EndedReplay(outcome)
 
     def _fold(self, known: _Open, record: Record) -> None:
         frame = decode(record)
         if frame is None:
             return
-        if frame.kind in {Kind.ATTACH, Kind.CONFLICT} and frame.submission == known.request.event_id:
+        if frame.kind in {FrameKind.ATTACH, FrameKind.CONFLICT} and frame.submission == known.request.event_id:
             del self._open[known.request.key]
-            outcome = Outcome(model=str(known.request.body.get("model")), status=REPEATED)
-            self._ended(known.request, Ended(outcome))
+            outcome = AnswerOutcome(model=str(known.request.body.get("model")), status=REPEATED)
+            self._ended(known.request, EndedReplay(outcome))
             return
         folded = fold(known.answer, record.offset, frame)
         if folded.answer.restarts > known.answer.restarts:
@@ -107,7 +107,7 @@ class Answered:
             del self._open[known.request.key]
             self._ended(known.request, self._result(known, record.timestamp))
 
-    def _result(self, known: _Open, ended_at: float) -> Ended:
+    def _result(self, known: _Open, ended_at: float) -> EndedReplay:
         terminal = known.answer.terminal
         if terminal is None:
             raise RuntimeError("ended without a terminal")
@@ -120,7 +120,7 @@ class Answered:
             prices=self._prices,
         )
         text = said(known.notes)
-        outcome = Outcome(
+        outcome = AnswerOutcome(
             model=account.model,
             status=account.status.value,
             finish_reason=terminal.finish_reason,
@@ -133,7 +133,7 @@ class Answered:
             cost_usd=account.cost_usd,
             chars=len(text),
         )
-        return Ended(outcome, zlib.compress(text[:TEXT_MAX].encode("utf-8", "replace"), 1))
+        return EndedReplay(outcome, zlib.compress(text[:TEXT_MAX].encode("utf-8", "replace"), 1))
 
 
 def said(notes: Notes) -> str:
