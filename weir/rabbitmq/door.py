@@ -17,16 +17,16 @@ from weir.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class RabbitDoor:
-    """Its parts; each of the two connections is kept for as long as the worker lives."""
+    """The parts of the door; each of its two connections is kept for as long as the worker lives."""
 
     intake: Intake  # takes requests, over `incoming`
     couriers: Couriers
-    outlets: Outlets  # where answers leave, over `outgoing`
+    outlets: Outlets  # send answers, over `outgoing`
     incoming: Link
     outgoing: Link
 
     def state(self) -> str:
-        """As GET /ping tells it."""
+        """The state for GET /ping."""
         if "away" in {self.incoming.state, self.outgoing.state}:
             return "away"
         return "connected" if self.intake.taking else "waiting"
@@ -44,11 +44,11 @@ class RabbitDoor:
         """Make the door of a worker.
 
         Args:
-            worker: which.
+            worker: the worker.
             door: takes requests in.
             cancel: cancels a request, by its uid.
-            audit: is told of what is cancelled or refused.
-            in_flight: how many requests are being answered on this worker.
+            audit: records cancels and refusals.
+            in_flight: the number of requests being answered on this worker.
         """
         settings = worker.settings
         outlets = Outlets(
