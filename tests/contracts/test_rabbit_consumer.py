@@ -1,4 +1,4 @@
-"""The consumer of requests on a real RabbitMQ: what closes under it."""
+"""The consumer of requests on a real RabbitMQ, when its channel or queue is closed."""
 
 import asyncio
 from typing import Any, cast
@@ -33,7 +33,7 @@ async def test_a_consumer_whose_channel_or_queue_is_closed_says_so(rabbitmq_url:
         else:
             transport: Any = connection.transport
             (channel,) = [one for one in transport.connection.channels.values() if one is not None and one.number]
-            await channel.basic_ack(999)  # of a message that there is not
+            await channel.basic_ack(999)  # of a message that does not exist
         async with asyncio.timeout(WAIT_S):
             with pytest.raises(QueueGoneError):
                 await using

@@ -275,7 +275,7 @@ def test_one_insight_is_raised_and_one_cleared_under_the_same_id() -> None:
     assert (over["status"], over["raised"]["status"]) == ("resolved", "active")
 
 
-def test_what_is_wrong_with_a_model_that_nobody_asks_any_more_is_over_after_a_silence() -> None:
+def test_a_breach_of_a_model_without_requests_is_over_after_a_silence() -> None:
     partition = Partition()
     partition.put(*bad(1))
     partition.tick(42.9)

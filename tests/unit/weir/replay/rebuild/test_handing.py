@@ -163,7 +163,7 @@ async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_ove
     assert behind > 0
 
 
-async def test_feedback_that_nobody_rescores_is_not_waited_for_because_other_rows_change(
+async def test_feedback_that_is_not_rescored_is_not_waited_for_because_other_rows_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(random.Random(10))
