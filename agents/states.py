@@ -14,7 +14,9 @@ from weir.chat.table_upkeep import SWEEP_S
 async def states(stream: StreamT[Any]) -> None:
     """One row for each request; a record that is no event is passed over."""
     async for event in unacknowledged(stream):
-        parts.upkeep.take(event)
+        told = parts.upkeep.take(event)
+        if told is None or not parts.joiner.ended(event, told):  # feedback may wait for the end of a request
+            event.ack()
 
 
 @app.timer(SWEEP_S, name="sweep")

@@ -25,8 +25,8 @@ from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelling
 from weir.chat.ends import Ends, ends
-from weir.chat.frames import Kind
 from weir.chat.lookup import Lookup
+from weir.chat.prompts import Prompts
 from weir.chat.request_writer import RequestWriter
 from weir.chat.states import RequestRows, request_rows
 from weir.chat.table_upkeep import TableUpkeep
@@ -36,7 +36,6 @@ from weir.events.publishing import Events
 from weir.events.redaction import Redactor, without_credentials
 from weir.feedback.joiner import Joiner
 from weir.feedback.prompt_rows import PromptRows, prompt_rows
-from weir.feedback.prompts import Prompts
 from weir.feedback.retry_watch import Watch
 from weir.feedback.rows import FeedbackRows, feedback_rows
 from weir.feedback.rules import Count
@@ -115,7 +114,7 @@ def build(settings: Settings) -> tuple[Weir, Parts]:
         events=held.events,
         metrics=held.metrics,
         prices=load_prices(settings.prices_file),
-        membership=app,
+        membership=app.membership,
     )
     return app, _parts(app, worker, held.upstream)
 
@@ -225,7 +224,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
         metrics=worker.metrics,
         own_partitions=partitions_for_new,
         begin=work.begin,
-        on_accepted=Prompts(worker.events, settings).emit,
+        prompts=Prompts(worker.events, settings),
     )
 
     # What follows from answers
@@ -255,7 +254,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
     drains = [work.drain, joiner.drain]
     if rabbitmq is not None:
-        drains += [rabbitmq.intake.drain, rabbitmq.couriers.drain]
+        drains += [rabbitmq.consumer.drain, rabbitmq.couriers.drain]
     for drain in drains:
         app.on_drain(drain)
     for close in (sql.close, owners.close, gauges.close):
@@ -276,7 +275,6 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
             requests=tables.requests,
             ends=tables.terminals,
             redactor=teller.redactor,
-            on_end=joiner.ended,
         ),
         joiner=joiner,
         retry_watch=Watch(worker, rows=tables.prompts, counts=counts),
@@ -287,10 +285,9 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
 
 def _answering(worker: Worker, upstream: Upstream) -> Answering:
-    settings, metrics = worker.settings, worker.metrics
+    settings = worker.settings
     return Answering(
-        log=worker.log,
-        tails=worker.tails,
+        worker,
         model=upstream,
         # An embedded log has one worker, and its lock is ours: an attempt of another process is one of a dead process.
         rules=Rules(
@@ -309,6 +306,4 @@ def _answering(worker: Worker, upstream: Upstream) -> Answering:
                 ),
             ),
         ),
-        stopping=lambda: worker.draining,
-        on_handoff=lambda request: metrics.attempted(Kind.HANDOFF, replay=request.replay is not None),
     )

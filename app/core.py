@@ -23,6 +23,7 @@ from weir.chat.dead_letters import bury_unreadable
 from weir.log.kafka.batches import Unreadable
 from weir.log.kafka.driver import Transport
 from weir.log.log import LogError, LogUnavailableError, Partition
+from weir.log.membership import GroupMembership
 from weir.settings import Settings
 from weir.telemetry.monitor import Watching
 from weir.topics import Topic
@@ -63,12 +64,12 @@ class Weir(faust.App):
         self.version = read_version(os.environ)
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
         self._held = held
-        self.draining = False
         self.made: frozenset[str] = frozenset()  # topics that Faust needs and that are there already
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.group, **faust_settings(settings, worker=FaustWorker, modules=MODULES))
         self.monitor = Watching(held.metrics)
+        self.membership = GroupMembership(self, settings.topic_prefix)
 
     # -- topics and ownership
 
@@ -96,22 +97,9 @@ class Weir(faust.App):
             partitions=topic.partitions_by(self.settings),
         )
 
-    @property
-    def settled(self) -> bool:
-        """Whether it is known which partitions are this worker's: it has started, and the group is at rest."""
-        return self.started and not self.rebalancing
-
-    @property
-    def generation(self) -> int:
-        """Of the consumer group: another one after each rebalance."""
-        return self.consumer_generation_id
-
-    def own_partitions(self, of: Topic = topics.CHAT_REQUESTS) -> set[int]:
-        """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
-        if not self.settled:
-            return set()
-        name = self.settings.topic_prefix + of.name
-        return {tp.partition for tp in self.consumer.assignment() if tp.topic == name}
+    def own_partitions(self) -> set[int]:
+        """Partitions of chat-requests that this worker owns now."""
+        return self.membership.own_partitions(topics.CHAT_REQUESTS.name)
 
     async def tables_written(self) -> None:
         """Wait until all table changes so far are in the log.
@@ -178,8 +166,8 @@ class Weir(faust.App):
 
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight within the drain time, then stop."""
-        if not self.draining:
-            self.draining = True
+        if not self.membership.draining:
+            self.membership.draining = True
             self.log.info("draining: finishing what is in flight, at most %g s", self.settings.drain_s)
             if self.settings.on_kafka and self.started:
                 # The others begin what comes now, and follow what is in flight here.

@@ -1,11 +1,12 @@
 """Sends a reply over HTTP at its pace, with the faults that its mode asks for.
 
 The pace is a schedule, not a sleep per token: a stream that is late sends all due tokens in one write. So the rate
-holds under load, and without a delay many chunks share a write.
+holds under load, and without a delay many chunks share a write. `POST /demo/hurry` ends the pauses of all answers.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from demo.modes import Fault, Mode
 from demo.reply import Reply, completion
 from demo.request import ApiError
 
+HURRY = web.AppKey("hurry", asyncio.Event)  # of a server; once it is set, no answer pauses between its tokens
 _BATCH = 64  # rounds per write without a delay: some 15 kB, then other streams have their turn
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -43,7 +45,7 @@ async def _stream(request: web.Request, stream: Stream, mode: Mode, fault: Fault
     await asyncio.sleep(mode.first_ms / 1000)
     rounds = stream.rounds[: mode.after] if fault else stream.rounds
     await response.write(stream.opening)
-    async for due in _paced(rounds, mode.delay_ms / 1000):
+    async for due in _paced(rounds, mode.delay_ms / 1000, request.app[HURRY]):
         await response.write(due)
     if fault:
         await _break(request, response, mode, fault)
@@ -52,16 +54,17 @@ async def _stream(request: web.Request, stream: Stream, mode: Mode, fault: Fault
     return response
 
 
-async def _paced(rounds: list[bytes], delay_s: float) -> AsyncIterator[bytes]:
+async def _paced(rounds: list[bytes], delay_s: float, hurry: asyncio.Event) -> AsyncIterator[bytes]:
     """Joins the rounds that are due; the first at once, each further one `delay_s` after the one before."""
     clock = asyncio.get_running_loop().time
     start, said = clock(), 0
     while said < len(rounds):
-        due = 1 + int((clock() - start) / delay_s) if delay_s else said + _BATCH
+        pausing = delay_s > 0 and not hurry.is_set()
+        due = 1 + int((clock() - start) / delay_s) if pausing else said + _BATCH
         if due > said:
             yield b"".join(rounds[said:due])
             said = due
-        await asyncio.sleep(start + said * delay_s - clock() if delay_s else 0)
+        await asyncio.sleep(start + said * delay_s - clock() if pausing else 0)
 
 
 async def _break(request: web.Request, response: web.StreamResponse, mode: Mode, fault: Fault) -> None:
@@ -76,7 +79,9 @@ async def _break(request: web.Request, response: web.StreamResponse, mode: Mode,
 async def _whole(request: web.Request, reply: Reply, fault: Fault | None) -> web.Response:
     mode = reply.question.mode
     rounds = max(said.completion_tokens for said in reply.scripts)
-    await asyncio.sleep((mode.first_ms + mode.delay_ms * rounds) / 1000)
+    with suppress(TimeoutError):
+        async with asyncio.timeout((mode.first_ms + mode.delay_ms * rounds) / 1000):
+            await request.app[HURRY].wait()
     if fault is Fault.HANG:
         await _for_ever()
     if fault is Fault.ERROR_MIDWAY:

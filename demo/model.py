@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import orjson
 from aiohttp import web
 
-from demo.answer import send
+from demo.answer import HURRY, send
 from demo.calls import Calls
 from demo.messages import last_user_text
 from demo.modes import MODES
@@ -30,11 +30,13 @@ def create_app() -> web.Application:
     """
     app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_errors_in_openai_shape])
     app[CALLS] = Calls()
+    app[HURRY] = asyncio.Event()
     app.router.add_post("/v1/chat/completions", _chat)
     app.router.add_get("/v1/models", _models)
     app.router.add_get("/v1/models/{model}", _model)
     app.router.add_get("/demo/calls", _calls)
     app.router.add_delete("/demo/calls", _forget_calls)
+    app.router.add_post("/demo/hurry", _hurry)
     return app
 
 
@@ -85,6 +87,11 @@ async def _calls(request: web.Request) -> web.Response:
 async def _forget_calls(request: web.Request) -> web.Response:
     request.app[CALLS].reset()
     return _json(request.app[CALLS].as_json())
+
+
+async def _hurry(request: web.Request) -> web.Response:
+    request.app[HURRY].set()
+    return web.Response(status=204)
 
 
 @web.middleware

@@ -17,7 +17,8 @@ from weir.errors import InvalidRequestError
 from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
 from weir.insights.reading import Source
-from weir.insights.rows import ModelRow, Rows, Span
+from weir.insights.rows import Rows
+from weir.insights.values import ModelRow, Span
 from weir.log.partitioner import partition_for
 from weir.timing import in_turns
 from weir.worker import Worker

@@ -178,15 +178,15 @@ class WebServer(Service):
         uid = self._open[task].get(UID)
         if uid is None or parts.tables.terminals.get(uid) is not None:
             return False
-        return chunks_of(parts.worker.log, uid).partition in app.own_partitions()
+        return chunks_of(parts.worker.log, uid).partition in parts.worker.own_partitions()
 
 
 async def _ping(_http: web.Request) -> web.Response:
     """Alive, and what is connected. The first seed's health check."""
-    connected = {name: state() for name, state in parts.health.items()}
-    told: dict[str, object] = {"message": "pong", "status": "draining" if app.draining else "ok", **connected}
-    if not app.draining:
-        told["partitions"] = len(app.own_partitions())
+    worker, connected = parts.worker, {name: state() for name, state in parts.health.items()}
+    told: dict[str, object] = {"message": "pong", "status": "draining" if worker.draining else "ok", **connected}
+    if not worker.draining:
+        told["partitions"] = len(worker.own_partitions())
     return json_response(told)
 
 

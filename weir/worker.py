@@ -35,7 +35,7 @@ class Membership(Protocol):
     def draining(self) -> bool:
         """Whether the worker stops: it finishes what is in flight and takes nothing new."""
 
-    def own_partitions(self, of: Topic = CHAT_REQUESTS) -> set[int]:
+    def own_partitions(self, topic: str) -> set[int]:
         """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
 
 
@@ -64,4 +64,4 @@ class Worker:
 
     def own_partitions(self, of: Topic = CHAT_REQUESTS) -> set[int]:
         """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
-        return self.membership.own_partitions(of)
+        return self.membership.own_partitions(of.name)

@@ -12,7 +12,6 @@ import click
 from faust.cli.base import cli
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import EXPORT
 from weir.export import parquet
@@ -23,6 +22,7 @@ from weir.export.where import Where
 from weir.export.writing import Asked, Export, Format
 from weir.log.log import LogClient
 from weir.ranges import spans, when
+from weir.ranges.bar import Progress
 from weir.ranges.errors import NothingError, UsageError
 from weir.ranges.spans import Span
 from weir.topics import CHAT_REQUESTS, retention_of

@@ -9,11 +9,11 @@ import click
 import orjson
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import REPLAY
 from weir.envelope import Json
+from weir.ranges.bar import Progress
 from weir.ranges.checks import conditions
 from weir.ranges.errors import UsageError
 from weir.ranges.when import When, parse

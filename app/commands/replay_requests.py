@@ -9,10 +9,10 @@ import click
 import orjson
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import CANCEL_REPLAY, REPLAY, Action
+from weir.ranges.bar import Progress
 from weir.ranges.checks import LIMIT_MAX, conditions
 from weir.ranges.errors import NothingError, UsageError, WithdrawnError
 from weir.replay.report.page import page

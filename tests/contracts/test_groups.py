@@ -1,4 +1,4 @@
-"""Which consumer groups read a topic, as the brokers tell it."""
+"""Finds the consumer groups that read a topic, from the brokers."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Records in changelogs that are no rows: the worker starts, every view answers, and what is right is still there."""
+"""Malformed records in changelogs: the worker starts, every view answers, and the right rows are still there."""
 
 import asyncio
 from typing import Any

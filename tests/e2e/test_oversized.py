@@ -1,4 +1,4 @@
-"""What producers put into the topics of a real Kafka that is much larger than it should be: no worker stops.
+"""Records in the topics of a real Kafka that are much larger than they should be: no worker stops.
 
 Rows have to fit into their changelogs, which take 1 MB; the topics of requests and events take 8 MB.
 """
@@ -43,7 +43,7 @@ async def log_of(kafka: KafkaBroker) -> AsyncIterator[KafkaLog]:
 
 
 def ended(uid: str, **more: object) -> bytes:
-    """A trace event as an older version wrote it: nothing in it is cut."""
+    """A trace event as an older version wrote it, with no field cut."""
     data: Json = {
         "uid": uid,
         "trace_id": uid,
@@ -70,7 +70,7 @@ async def answers(worker: Worker, text: str) -> None:
 async def test_a_worker_whose_topics_hold_a_row_that_does_not_fit_starts_and_answers(
     e2e_kafka: KafkaBroker, make_worker: Start
 ) -> None:
-    """It would stop at that event, and at each start again."""
+    """A worker would otherwise stop at that event, and at each start again."""
     worker = await make_worker(kafka_env(e2e_kafka)).start()
     async with log_of(e2e_kafka) as log:
         await put(log, topics.AGENT_TRACES, "poisoned", ended("poisoned", username=LONG, session_id=LONG))

@@ -1,6 +1,6 @@
 """2,000 requests with feedback whose true quality is known; one model turns bad in the middle, and recovers.
 
-The whole way: doors, chat agent, figures, feedback before and after the answer, signals, windows, insights.
+All parts: doors, chat agent, figures, feedback before and after the answer, signals, windows, insights.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PER_S = 60
 MODELS = tuple(f"demo:tokens={count}" for count in (2, 3, 4, 5))
 BAD = MODELS[2]
 BAD_FROM, BAD_UNTIL = 700, 1350  # by the number of the request
-GOOD_CHANCE, BAD_CHANCE = 0.88, 0.08  # that who says something is content
+GOOD_CHANCE, BAD_CHANCE = 0.88, 0.08  # the share of feedback that is content
 WINDOW_S = 4.0
 TRIES = 60  # of a client whose worker is killed, one a second
 SETTLED_S = 60.0
@@ -36,7 +36,7 @@ ENV = {
     "INSIGHT_WINDOW_S": f"{WINDOW_S:g}",
     "INSIGHT_LATENESS_S": "2",
     "INSIGHT_SIGNALS_MIN": "12",
-    # What else there is to be seen depends on how busy this machine is.
+    # Other insights depend on how busy this machine is.
     "INSIGHT_LATENCY_P95_MAX_MS": "600000",
     "INSIGHT_LATENCY_FLOOR_MS": "600000",
     "INSIGHT_DROUGHT_EXPECTED": "100000",
@@ -46,13 +46,13 @@ ENV = {
 
 @dataclass
 class Play:
-    """Users who ask, and say what they think of the answers."""
+    """Users who ask, and give feedback on the answers."""
 
     url: Callable[[], str]
     session: aiohttp.ClientSession
     chance: random.Random
     given: Counter[str] = field(default_factory=Counter)  # pieces of feedback by model
-    bad_from: float = math.inf  # when the first word of the bad time was given, in seconds since the epoch
+    bad_from: float = math.inf  # when the first feedback of the bad time was given, in seconds since the epoch
     bad_until: float = 0.0  # and the last one
 
     async def run(self) -> None:
@@ -89,7 +89,7 @@ class Play:
         return {"response_id": f"chatcmpl-{uid}", "feedback_id": f"f-{uid}", **self.chance.choice(kinds)}
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
-        """Until it is taken: what is sent again has the same name, so it counts once."""
+        """Send until it is accepted: a repeated submission has the same name, so it counts once."""
         for _ in range(TRIES):
             try:
                 async with asyncio.timeout(20), self.session.post(self.url() + path, json=body) as answer:
@@ -108,7 +108,7 @@ def is_bad(number: int) -> bool:
 
 
 async def insights(worker: Worker) -> list[Event]:
-    """What stands in ai-insights."""
+    """The events of ai-insights."""
     found = []
     async with log_of(worker) as log:
         for number in range(topics.AI_INSIGHTS.partitions):
@@ -127,12 +127,12 @@ async def cleared(worker: Worker) -> list[Event]:
 
 
 def check(found: list[Event], play: Play) -> None:
-    """One insight, about that model, as soon as a window shows it; and its end."""
+    """Check for one insight, about that model, as soon as a window shows it; and its end."""
     told = [(event.event_type, event.data["insight_type"], event.data["model"]) for event in found]
     assert told == [("insight.raised", "quality_drop", BAD), ("insight.cleared", "quality_drop", BAD)]
     raised, end = found[0].data, found[1].data
     assert raised["insight_id"] == end["insight_id"]
-    # The first window that is bad from its start is told at the latest; one that is bad in part may be.
+    # An insight comes for the first window that is bad from its start; one that is bad in part may have it.
     assert play.bad_from < (seconds_of(raised["window_end"]) or 0) <= play.bad_from + 2 * WINDOW_S
     assert play.bad_until < (seconds_of(end["window_end"]) or 0) <= play.bad_until + 3 * WINDOW_S
     assert raised["value"] < end["value"]

@@ -1,4 +1,4 @@
-"""Workers that scored by a wrong formula, and then windows as if the right one had been there from the start."""
+"""Workers that scored by a wrong formula: afterwards the windows are as if the right one had been there always."""
 
 import asyncio
 import random
@@ -22,12 +22,12 @@ from weir import envelope, topics
 from weir.envelope import Event
 from weir.events.feedback import FeedbackType
 from weir.events.signals import SignalRecorded
+from weir.insights.closing import Closing, Insight
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
 from weir.insights.rows import Rows
-from weir.insights.rows import Span as Place
-from weir.insights.shard import Closing, Insight
+from weir.insights.values import Span as Place
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
@@ -56,7 +56,7 @@ SETTLED_S = 60.0
 
 
 class Load:
-    """Users who ask and say something of the answer, for as long as it lasts, whatever the worker does."""
+    """Users who ask and give feedback, for as long as it lasts, whatever the worker does."""
 
     def __init__(self, worker: Worker, seed: int, *, users: bool = False) -> None:
         self.given: dict[str, FeedbackType] = {}  # by uid
@@ -154,7 +154,7 @@ async def live(log: LogClient) -> dict[Place, Any]:
 
 
 def figures(table: dict[bytes, bytes]) -> dict[Place, Any]:
-    """Windows, open and closed; and which of them were wrong."""
+    """Windows, open and closed; and which of them had breaches."""
     rows, found = Rows(table), dict[Place, Any]()
     for span, _, closed in rows.windows():
         row = rows.window(span)
@@ -169,7 +169,7 @@ def figures(table: dict[bytes, bytes]) -> dict[Place, Any]:
 
 
 async def check(worker: Worker, log: LogClient, load: Load) -> None:
-    """Every piece has today's numbers, and every window is as it would be from scratch."""
+    """Check that every piece has today's numbers, and every window is as from scratch."""
     for uid, kind in load.given.items():
         found = await shown(worker, uid, lambda found: states(found)["joined"] >= 1)
         assert [(one["score"], one["weight"]) for one in found["signals"]] == [KINDS[kind]], uid
@@ -222,14 +222,15 @@ async def test_a_wrong_formula_is_undone_beside_the_load_as_if_it_had_never_been
 
 
 TABLES = ("terminals", "requests", "feedback", "prompts", "quality")
-CHANGED = {"terminals": "last", "requests": "model", "feedback": "pieces", "prompts": "prompts"}  # by the tamperer
+# the fields that the tamperer changes
+CHANGED = {"terminals": "last", "requests": "model", "feedback": "pieces", "prompts": "prompts"}
 
 
 async def test_tables_are_what_their_topics_say_and_what_is_not_is_found(
     broker: dict[str, str], make_worker: Start
 ) -> None:
     worker = make_worker(broker, **{**ENV, "RETRY_WINDOW_S": "120"})
-    worker.app = OTHER  # what the test before has left on this Kafka is scored by it
+    worker.app = OTHER  # the earlier test's records on this Kafka are scored by it
     await worker.start()
     load = Load(worker, 2, users=True)
     async with load.going_on():
@@ -255,7 +256,7 @@ async def test_tables_are_what_their_topics_say_and_what_is_not_is_found(
 
 
 async def tamper(log: LogClient, name: str) -> str:
-    """Write a wrong value into a row; its key."""
+    """Write a wrong value into a row; returns its key."""
     for number in range(CHAT_PARTITIONS):
         changelog = f"weir-{name}-changelog"
         changes = Changes(log, changelog, number)

@@ -242,6 +242,17 @@ def test_ports_are_outside_the_range_of_outgoing_connections() -> None:
         assert max(ports) < int(ephemeral.read_text().split()[0])
 
 
+def test_no_port_is_given_out_twice_nor_to_two_processes_of_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = services.free_ports(20) + services.free_ports(20)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+    for number in range(3):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
+        ports = services.free_ports(20)
+        assert {port % 3 for port in ports} == {number}
+        given += ports
+    assert len(set(given)) == len(given)
+
+
 def test_a_missing_address_fails_the_test_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KAFKA_VARIABLE, raising=False)
     with pytest.raises(pytest.fail.Exception, match="run `make test`, or set WEIR_TEST_KAFKA"):

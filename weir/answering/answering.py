@@ -35,9 +35,10 @@ from weir.chat.frames import Frame, Kind, Status, Terminal
 from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json, new_id, seconds_of
-from weir.log.log import LogClient, LogError, LogReplacedError, Partition
-from weir.log.tails import Tail, Tails
+from weir.log.log import LogError, LogReplacedError, Partition
+from weir.log.tails import Tail
 from weir.timing import Failure, endless, retry
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -50,19 +51,14 @@ class Answering:
 
     def __init__(
         self,
+        worker: Worker,
         *,
-        log: LogClient,
-        tails: Tails,
         model: Model,
         rules: Rules,
-        stopping: Callable[[], bool] = lambda: False,
-        on_handoff: Callable[[ChatRequest], None] = lambda _: None,
     ) -> None:
-        self._log = log
-        self._tails = tails
+        self._worker, self._log, self._tails = worker, worker.log, worker.tails
         self._rules = rules
-        self._generating = Generating(log=log, model=model, rules=rules, stopping=stopping, on_handoff=on_handoff)
-        self._stopping = stopping  # whether no attempt may be begun any more: it might not come to its end
+        self._generating = Generating(worker, model=model, rules=rules)
 
     def claim(self, request: ChatRequest, at: Partition, accepted: Callable[[], Awaitable[bool]]) -> Claim:
         """Append the begin mark of a request that is on its way to the log itself, without waiting for either.
@@ -164,7 +160,7 @@ class Answering:
                 slot.give_back()
                 await self._follow(view)
                 continue
-            if self._stopping():
+            if self._worker.draining:  # an attempt might not come to its end
                 raise NotBegunError
             if marks.void and await view.wait(self._rules.pause_s(marks.void)):
                 continue  # another worker's mark, mostly

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -16,14 +16,15 @@ from weir.answering.marks import Attempt
 from weir.answering.rules import Rules
 from weir.answering.view import View
 from weir.chat.fold import Answer
-from weir.chat.frames import Status, Terminal
+from weir.chat.frames import Kind, Status, Terminal
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.llm.calls import Call
 from weir.llm.choices import cut_off
 from weir.llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailableError
-from weir.log.log import LogClient, LogError, Partition, value_max_bytes
+from weir.log.log import LogError, Partition, value_max_bytes
 from weir.telemetry.tracing import tracing
+from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +43,14 @@ class Generating:
 
     def __init__(
         self,
+        worker: Worker,
         *,
-        log: LogClient,
         model: Model,
         rules: Rules,
-        stopping: Callable[[], bool],
-        on_handoff: Callable[[ChatRequest], None],
     ) -> None:
-        self._log = log
+        self._worker, self._log = worker, worker.log
         self._model = model
         self._rules = rules
-        self._stopping = stopping
-        self._on_handoff = on_handoff
 
     async def run(self, request: ChatRequest, at: Partition, view: View, attempt: Attempt, *, give_up: bool) -> None:
         """Call the LLM, and read along until the terminal, or until another worker has taken over.
@@ -91,7 +88,7 @@ class Generating:
         except TimeoutError:
             raise LogError(f"the terminal in {at.topic} {at.partition} cannot be read back") from None
         except asyncio.CancelledError:
-            if self._stopping():
+            if self._worker.draining:
                 await _stop(speaking)
                 await self._hand_off(request, writer)
             raise
@@ -103,7 +100,7 @@ class Generating:
         try:
             async with asyncio.timeout(HANDOFF_S):
                 await writer.hand_off()
-            self._on_handoff(request)
+            self._worker.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None)
         except (LogError, UpstreamError, TimeoutError) as error:
             logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
 
@@ -162,7 +159,7 @@ class Generating:
             await writer.hand_off()
         except UpstreamError as error:
             return error
-        self._on_handoff(request)
+        self._worker.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None)
         return None
 
     def _can_go_on(self, before: Answer, told: Heard) -> bool:

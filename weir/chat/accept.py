@@ -19,6 +19,7 @@ from weir.chat import requests
 from weir.chat.audit import SUBMIT, Audit, Caller
 from weir.chat.checking import Checked, check
 from weir.chat.lifecycle import Happening
+from weir.chat.prompts import Prompts
 from weir.chat.request_writer import RequestWriter, too_large
 from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.thinking import prompt_chars
@@ -68,7 +69,7 @@ class Door:
         metrics: Metrics,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
-        on_accepted: Callable[[ChatRequest], None] = lambda _: None,
+        prompts: Prompts | None = None,
     ) -> None:
         """Make the door.
 
@@ -82,7 +83,7 @@ class Door:
             metrics: counts what is accepted.
             own_partitions: where new requests should go; none for anywhere.
             begin: is told of a request that no client can have sent before, while it is on its way to the log.
-            on_accepted: is told of each request that the log has.
+            prompts: is told of what each user asked; None: retries of users are not looked for.
         """
         self._log = log
         self._tails = tails
@@ -93,7 +94,7 @@ class Door:
         self._metrics = metrics
         self._own_partitions = own_partitions
         self._begin = begin
-        self._on_accepted = on_accepted
+        self._prompts = prompts
 
     async def accept(
         self,
@@ -174,7 +175,8 @@ class Door:
             resource_id=uid,
             traceparent=request.traceparent,
         )
-        self._on_accepted(request)
+        if self._prompts is not None:
+            self._prompts.emit(request)
         self._metrics.accepted(ingress)
         return request
 

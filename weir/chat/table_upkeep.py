@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from weir import envelope, topics
 from weir.chat import late_ends
@@ -20,9 +20,6 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 
-OnEnd = Callable[[Delivered, Event], bool]
-"""Is given each event after its row is written; whether it acknowledges the event itself, later."""
-
 
 class TableUpkeep:
     """The tables of one worker.
@@ -32,27 +29,25 @@ class TableUpkeep:
         requests: the requests table.
         ends: the terminals table.
         redactor: of the errors of ends that are told late.
-        on_end: feedback may wait for the end of a request.
     """
 
-    def __init__(self, worker: Worker, *, requests: RequestRows, ends: Ends, redactor: Redactor, on_end: OnEnd) -> None:
+    def __init__(self, worker: Worker, *, requests: RequestRows, ends: Ends, redactor: Redactor) -> None:
         self._worker, self._requests, self._ends = worker, requests, ends
-        self._redactor, self._on_end = redactor, on_end
+        self._redactor = redactor
 
-    def take(self, event: Delivered) -> None:
-        """Take one event of agent-trace-events, and have it acknowledged."""
-        settled_later = False
+    def take(self, event: Delivered) -> Event | None:
+        """Fold one record of agent-trace-events; the event that it holds, or None if it was passed over."""
         try:
             told = envelope.decode(event.message.value)
             self.fold(told)
-            settled_later = self._on_end(event, told)
         except MalformedRecordError as error:
             logger.warning("agent-trace-events %d at %d: %s", event.message.partition, event.message.offset, error)
         except Exception:
             # An agent that raises stops its partition, and nothing that decides depends on this row.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
-        if not settled_later:
-            event.ack()
+        else:
+            return told
+        return None
 
     def fold(self, event: Event) -> None:
         """Fold one trace event into its row."""

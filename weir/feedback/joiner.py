@@ -196,6 +196,14 @@ class Joiner:
             event: of agent-trace-events.
             told: what it holds.
         """
+        try:
+            return self._take_end(event, told)
+        except Exception:
+            # What waits is joined after the next sweep.
+            logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
+            return False
+
+    def _take_end(self, event: Delivered, told: Event) -> bool:
         uid = told.data.get("uid")
         request = self._requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
         if request is None or not isinstance(uid, str) or request["state"] not in TERMINAL:

@@ -6,8 +6,11 @@ A row is ``{"prompts": [prompt, …]}``, the newest last.
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from weir.envelope import Json
-from weir.feedback.similarity import nearly_same
+from weir.chat.prompts import PromptAsked, PromptsForgotten
+from weir.chat.similarity import nearly_same
+from weir.envelope import Event, Json
+from weir.events.catalogue import data_of
+from weir.feedback.pieces import seconds
 
 KEPT = 8  # prompts of one user: who asks more often than that within the window is a program
 
@@ -65,3 +68,16 @@ def last_at(row: Json) -> float:
 
 def _alike(one: Prompt, other: Prompt) -> bool:
     return nearly_same(int(one.fingerprint, 16), int(other.fingerprint, 16))
+
+
+def after(known: list[Prompt], told: Event, *, window_s: float) -> Step:
+    """What an event means to the prompts that are known of its user.
+
+    Raises:
+        MalformedRecordError: it is no such event.
+    """
+    if told.event_type == PromptsForgotten.EVENT_TYPE:
+        before = seconds(data_of(told, PromptsForgotten).before)
+        return Step([prompt for prompt in known if prompt.at >= before], None, None)
+    data = data_of(told, PromptAsked)
+    return asked(known, Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint), window_s=window_s)

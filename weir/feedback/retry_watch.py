@@ -4,13 +4,14 @@ import logging
 from collections import Counter
 
 from weir import envelope, topics
+from weir.chat.prompts import key_of
 from weir.envelope import Event, MalformedRecordError
 from weir.events.base import derived_id
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.feedback import retries
 from weir.feedback.ownership import still_ours
 from weir.feedback.prompt_rows import PromptRows
-from weir.feedback.prompts import after, key_of
+from weir.feedback.retries import after
 from weir.feedback.rules import Count
 from weir.log.log import Delivered, partition_of
 from weir.log.retrying import until_written

@@ -5,12 +5,12 @@ import time
 from typing import Final
 
 from weir import topics
+from weir.chat.prompts import PromptsForgotten
 from weir.envelope import utc_iso
 from weir.events.feedback import FeedbackExpired
 from weir.feedback import pieces, retries
 from weir.feedback.joiner import Joiner
 from weir.feedback.prompt_rows import PromptRows
-from weir.feedback.prompts import PromptsForgotten
 from weir.feedback.rows import FeedbackRows
 from weir.log.log import LogError, partition_of
 from weir.settings import Settings

@@ -1,7 +1,7 @@
 """Converts the settings of insights to the records that the windows use."""
 
 from weir.insights.judging import Limits
-from weir.insights.shard import Spans
+from weir.insights.spans import Spans
 from weir.settings import Settings
 
 

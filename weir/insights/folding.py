@@ -6,10 +6,13 @@ from typing import Self
 
 from weir.envelope import MalformedRecordError
 from weir.insights import partition
+from weir.insights.closing import Closing, Insight
+from weir.insights.counts import Counts
 from weir.insights.judging import Limits
 from weir.insights.reading import Measured, Ticked
 from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
+from weir.insights.shard import Shard
+from weir.insights.spans import Spans
 from weir.log.log import Record
 
 Table = MutableMapping[bytes, bytes]

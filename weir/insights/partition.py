@@ -5,8 +5,9 @@ from functools import lru_cache
 from weir import envelope, topics
 from weir.envelope import MalformedRecordError
 from weir.insights.reading import SOURCES, Measured, Ticked, read
-from weir.insights.rows import Rows, Seen, name_of
+from weir.insights.rows import Rows, name_of
 from weir.insights.shard import Shard
+from weir.insights.values import Seen
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
 from weir.timing import in_turns

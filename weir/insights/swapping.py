@@ -18,10 +18,11 @@ from weir.envelope import MalformedRecordError
 from weir.events.metrics import QualityRebuilt
 from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows
+from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Source
-from weir.insights.rows import RebuiltRow, Rows, partition_key
-from weir.insights.shard import Closing, Insight
+from weir.insights.rows import Rows, partition_key
+from weir.insights.values import RebuiltRow
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
 from weir.ranges.spans import onward

@@ -20,11 +20,14 @@ from weir.events.metrics import MetricsTick, QualityRebuilt
 from weir.events.publishing import Events, encode
 from weir.events.signals import SignalsTick
 from weir.insights import partition
+from weir.insights.closing import Closing, Insight
+from weir.insights.counts import Counts
 from weir.insights.folding import Judging
 from weir.insights.judging import Limits
 from weir.insights.reading import SOURCES, Source
 from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
+from weir.insights.shard import Shard
+from weir.insights.spans import Spans
 from weir.insights.swapping import Asked, GivenAwayError, Swapping, Tell
 from weir.insights.wording import event_id
 from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, Record

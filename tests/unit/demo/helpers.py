@@ -71,6 +71,12 @@ async def calls(url: str) -> dict[str, object]:
         return dict(orjson.loads(await response.read()))
 
 
+async def hurry(url: str) -> None:
+    """Have all answers of the model end at once, those that are being said and those to come: the story is over."""
+    async with aiohttp.ClientSession() as session, session.post(url.removesuffix("/v1") + "/demo/hurry") as response:
+        assert response.status == 204
+
+
 async def until_none_open(url: str) -> dict[str, object]:
     """The counters once no call is open; fails after 2 s."""
     async with asyncio.timeout(2):

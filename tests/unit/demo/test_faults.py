@@ -5,8 +5,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from demo.text import script
-from tests.unit.demo.helpers import Received, body_of, calls, streamed, until_none_open
+from demo.text import expected_content, script
+from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed, until_none_open
 
 ERRORS: dict[str, tuple[type[openai.APIStatusError], int, str | None]] = {
     "demo-error": (openai.InternalServerError, 500, None),
@@ -117,3 +117,18 @@ async def test_the_pace_holds_with_many_streams(client: AsyncOpenAI) -> None:
     results = await asyncio.gather(*(streamed(client, body) for body in bodies))
     assert [r.deltas("content") for r in results] == [script(body).content for body in bodies]
     assert time.monotonic() - start < 4.0  # one after the other it would be that long
+
+
+async def test_a_server_that_is_hurried_says_the_rest_of_every_answer_at_once(client: AsyncOpenAI, url: str) -> None:
+    body = body_of("demo:tokens=300,delay_ms=500")  # two minutes and a half
+    into = Received()
+    saying = asyncio.create_task(streamed(client, body, into))
+    asking = asyncio.create_task(client.chat.completions.create(model="", messages=[], extra_body=body))
+    while not into.deltas("content") or (await calls(url))["open"] != 2:
+        await asyncio.sleep(0.01)
+    await hurry(url)
+    async with asyncio.timeout(30):
+        await saying
+        whole = await asking
+    assert into.deltas("content") == script(body).content
+    assert whole.choices[0].message.content == expected_content(body)

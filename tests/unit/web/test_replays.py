@@ -43,7 +43,9 @@ async def created(body: Json) -> None:
         ({"where": {"uid=a": "b"}}, "where"),
     ],
 )
-async def test_dead_letters_that_nobody_can_mean_are_a_bad_request_that_names_the_field(body: Json, field: str) -> None:
+async def test_impossible_conditions_for_dead_letters_are_a_bad_request_that_names_the_field(
+    body: Json, field: str
+) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         await created(body)
     assert (refused.value.status, refused.value.error["param"]) == (400, field)

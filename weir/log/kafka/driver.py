@@ -25,6 +25,7 @@ from weir.log.kafka.repairs import (
     Settlement,
     ShortPolls,
     TablesFirst,
+    WatchOwn,
 )
 from weir.log.recovery import TableManager
 
@@ -53,6 +54,7 @@ class Consumer(
     Settlement,
     SeekToStart,
     SeekAgain,
+    WatchOwn,
     TablesFirst,
     OnlyWanted,
     ShortPolls,

@@ -17,7 +17,8 @@ from weir.feedback import pieces
 from weir.feedback.pieces import Piece
 from weir.insights import rebuilt_rows
 from weir.insights.reading import Source, time_ms
-from weir.insights.rows import RebuiltRow, Rows, WindowRow
+from weir.insights.rows import Rows
+from weir.insights.values import RebuiltRow, WindowRow
 from weir.log.log import LogClient, Record
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UnfinishedError

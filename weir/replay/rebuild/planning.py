@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from weir import topics
 from weir.envelope import Json, utc_iso
 from weir.insights.rows import Rows
-from weir.insights.shard import Spans
+from weir.insights.spans import Spans
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import NothingError, UsageError

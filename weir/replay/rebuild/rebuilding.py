@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weir.events.insights import InsightRaised
+from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.partition import partition_of
 from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Insight
 from weir.insights.wording import event_id, withdrawn
 from weir.log.log import LogClient
 from weir.ranges.changelog import Changes

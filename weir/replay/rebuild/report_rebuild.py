@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from weir.envelope import Json, utc_iso
 from weir.events.insights import InsightRaised
-from weir.insights.shard import Insight
+from weir.insights.closing import Insight
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Counted
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from weir.envelope import Json
 from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights import partition
+from weir.insights.closing import Closing, Insight
 from weir.insights.reading import time_ms
-from weir.insights.rows import ModelRow, PartitionRow, Rows, Span, name_of
-from weir.insights.shard import Closing, Insight
+from weir.insights.rows import Rows, name_of
+from weir.insights.values import ModelRow, PartitionRow, Span
 
 
 def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes, bytes]:

@@ -8,47 +8,34 @@ two who carry out one run see what the other one does, and do it once between th
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
-from weir import envelope, topics
+from weir import topics
 from weir.chat import requests
 from weir.chat.kafka_door import request_in
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, OnDisconnect
+from weir.chat.requests import ChatRequest
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
-from weir.envelope import Json, MalformedRecordError, utc_iso
-from weir.events.base import derived_id
-from weir.events.ingress import Ingress
+from weir.envelope import Json, utc_iso
 from weir.events.publishing import Events
-from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
-from weir.log.log import (
-    Deliver,
-    LogClient,
-    LogError,
-    LogRefusedError,
-    LogReplacedError,
-    Partition,
-    Record,
-    partition_of,
-)
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of
 from weir.log.retrying import until_answered
 from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.ranges.spans import each, onward, since
 from weir.replay.report.comparison import Compared, Outcome
-from weir.replay.report.likeness import likeness
 from weir.replay.requests.answered import Answered, Ended
-from weir.replay.requests.plans import Plan, plan_from
+from weir.replay.requests.following import Following
+from weir.replay.requests.pairs import compare, told, told_id
+from weir.replay.requests.plans import plan_from
+from weir.replay.requests.replayed import again, replay_uid
 from weir.replay.requests.selecting import Original
-from weir.replay.runs import Run, started_s
+from weir.replay.runs import Run
 from weir.settings import Settings
-from weir.telemetry.traceparent import mint
 
 T = TypeVar("T")
 
@@ -60,12 +47,6 @@ class Follower(Protocol):
 
     def __call__(self, compared: Compared, in_flight: int) -> None:
         """One more has ended."""
-
-
-def replay_uid(run_id: str, original: ChatRequest) -> str:
-    """The uid under which a run asks a request again."""
-    name = f"{original.uid} {original.event_id}".encode()
-    return f"rpl-{run_id}-{hashlib.blake2b(name, digest_size=8).hexdigest()}"
 
 
 class Asking:
@@ -118,22 +99,29 @@ class Asking:
             LogError: the log refuses.
         """
         self.compared = {one.uid: one for one in known}
-        followed: list[Partition] = []
+        self._watch_open()
+        following = Following(
+            self._log,
+            self._run,
+            self._originals,
+            on_request=self._is_sent,
+            on_answers=self._answered.take,
+            on_cancelled=self._cancelled,
+        )
         try:
-            await self._catch_up(followed)
+            await following.start()
             await self._ask_rest()
             while self._flying:
                 await self._some_end()
         finally:
-            for at in followed:
-                await self._log.unfollow(at)
+            await following.stop()
         await self._events.landed(self._patience_s)
         return list(self.compared.values())
 
     # -- what stands in the log
 
-    async def _catch_up(self, followed: list[Partition]) -> None:
-        """See what of this run stands in the log, and from then on what comes."""
+    def _watch_open(self) -> None:
+        """Look out for the ends of all that has none yet."""
         for uid, original in self._originals.items():
             if uid not in self.compared:
                 body = {"model": self._plan.model or original.request.body.get("model")}
@@ -141,47 +129,10 @@ class Asking:
                 self._answered.watch(
                     again(original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from)
                 )
-        runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
-        # From where it began: it may have been cancelled while its requests were looked for.
-        began = (await since(self._log, runs, started_s(self._run.id))).start
-        await self._log.follow(runs, began, self._hear_of_run)
-        followed.append(runs)
-        hearers: list[tuple[str, Deliver]] = [
-            (topics.CHAT_REQUESTS.name, self._hear_requests),
-            (topics.CHAT_CHUNKS.name, self._answered.take),
-        ]
-        for topic, hear in hearers:
-            for number in range(self._log.partitions(topic)):
-                at = Partition(topic, number)
-                span = await onward(self._log, at, self._run.end_of(at))
-                async for record in each(self._log, span):
-                    hear((record,))
-                await self._log.follow(at, span.end, hear)
-                followed.append(at)
 
-    def _hear_requests(self, found: Sequence[Record]) -> None:
-        """Requests of this run, whoever has sent them."""
-        for record in found:
-            uid = (record.key or b"").decode(errors="replace")
-            if uid not in self._originals:
-                continue
-            try:
-                request = requests.decode(record.value)
-            except MalformedRecordError:
-                continue
-            if request.replay == self._run.id:
-                self._is_sent(uid, request)
-
-    def _hear_of_run(self, found: Sequence[Record]) -> None:
-        for record in found:
-            try:
-                event = envelope.decode(record.value)
-            except MalformedRecordError:
-                continue
-            ours = record.key == self._run.id.encode() and event.event_type == ReplayEnded.EVENT_TYPE
-            if ours and event.data.get("status") == "cancelled":
-                self._withdrawn.set()
-                self._news.set()
+    def _cancelled(self) -> None:
+        self._withdrawn.set()
+        self._news.set()
 
     def _is_sent(self, uid: str, request: ChatRequest) -> None:
         if uid in self._sent:
@@ -319,63 +270,3 @@ class Asking:
         self._flying.discard(pair.uid)
         self._news.set()
         self._on_end(pair, len(self._flying))
-
-
-def again(
-    original: ChatRequest, body: Json, *, run: Run, plan: Plan, chunks_from: int, accepted_at: str = ""
-) -> ChatRequest:
-    """A request as a run asks it: nobody waits for its answer, so it may be said anew, and may take its time."""
-    asked = body if plan.model is None else {**body, "model": plan.model}
-    return ChatRequest(
-        uid=replay_uid(run.id, original),
-        event_id=derived_id("replay", run.id, original.uid, original.event_id),
-        tenant=original.tenant,
-        ingress=Ingress.REPLAY,
-        accepted_at=accepted_at,
-        body=asked,
-        fingerprint=requests.fingerprint(asked),
-        stream=False,
-        username=original.username,
-        chunks_from=chunks_from,
-        on_disconnect=OnDisconnect.CONTINUE,
-        think_tags=original.think_tags,
-        traceparent=str(mint()),
-        replay=run.id,
-        replay_of=original.uid,
-    )
-
-
-def told(run: Run, compared: Compared) -> ReplayCompared:
-    """A pair as an event."""
-    return ReplayCompared(run=run.id, **compared.as_json())
-
-
-def told_id(run: Run, compared: Compared) -> str:
-    """The event's id: the same whoever tells it."""
-    return derived_id("replay.compared", run.id, compared.uid)
-
-
-def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compared:
-    """A pair."""
-    before = original.ended
-    if before is None:
-        raise RuntimeError("compared before its end was looked for")
-    left, right = before.text, ended.text
-    return Compared(
-        uid=uid,
-        replay_of=original.request.uid,
-        tenant=original.request.tenant,
-        original=before.outcome,
-        replay=ended.outcome,
-        similarity=_similarity(before, ended),
-        identical=left == right,
-        original_text=left if texts else None,
-        replay_text=right if texts else None,
-    )
-
-
-def _similarity(before: Ended, after: Ended) -> float | None:
-    """Of two answers that are whole; one that says nothing is unlike one that does."""
-    left, right = before.text, after.text
-    whole = {before.outcome.status, after.outcome.status} == {"completed"}
-    return likeness(left, right) if whole and (left or right) else None

@@ -15,7 +15,8 @@ from weir.ranges.progress import Steps
 from weir.ranges.when import Edge, parse, written
 from weir.replay.report.comparison import Compared, compared_from
 from weir.replay.report.report import Report, RunFacts, report_of
-from weir.replay.requests.asking import Asking, told, told_id
+from weir.replay.requests.asking import Asking
+from weir.replay.requests.pairs import told, told_id
 from weir.replay.requests.plans import Plan, plan_from
 from weir.replay.requests.selecting import Selection, select
 from weir.replay.runs import Kind, Run, Runs, check_wanted

@@ -130,7 +130,7 @@ async def test_an_attempt_that_died_is_said_again_after_the_lease() -> None:
     assert one.model.asked == [BODY]
 
 
-async def test_while_the_log_is_away_everybody_is_silent_and_nobody_is_dead() -> None:
+async def test_while_the_log_is_away_every_attempt_is_silent_and_none_is_dead() -> None:
     async with stage(lease_s=SHORT_LEASE_S) as one:
         one.write(begin("other"), says("other", 0, "x"))
         following = asyncio.create_task(one.answer())
@@ -169,7 +169,7 @@ async def test_a_worker_that_is_alone_takes_over_at_once() -> None:
     assert (answer.restarts, told(one)) == (1, "B")
 
 
-async def test_a_record_that_is_no_frame_stops_nobody() -> None:
+async def test_a_record_that_is_no_frame_stops_no_worker() -> None:
     async with stage(words("x")) as one:
         for value in (b"{", None, b'{"data": 1}'):
             one.log.put(AT, REQUEST.key, value)
@@ -233,7 +233,7 @@ async def test_who_was_replaced_stops_calling_and_follows() -> None:
     assert (answer.attempt, told(one)) == ("b", "B")
 
 
-async def test_a_terminal_of_somebody_else_ends_the_call() -> None:
+async def test_a_terminal_of_another_writer_ends_the_call() -> None:
     async with stage(hanging("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 2)
@@ -399,7 +399,7 @@ async def test_without_a_free_place_nothing_is_marked() -> None:
 
 async def test_a_worker_that_stops_begins_nothing() -> None:
     async with stage() as one:
-        one.stopping = True
+        one.membership.draining = True
         with pytest.raises(NotBegunError):
             await one.answer()
     assert one.log.values(AT) == []
@@ -409,7 +409,7 @@ async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
     async with stage(words("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 1)
-        one.stopping = True
+        one.membership.draining = True
         assert (await answering).terminal is not None
     assert told(one) == "x"
 
@@ -417,7 +417,7 @@ async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
 async def test_a_worker_that_stops_does_not_take_over_what_it_follows() -> None:
     async with stage(lease_s=SHORT_LEASE_S) as one:
         one.write(begin("a"), says("a", 0, "x"))
-        one.stopping = True
+        one.membership.draining = True
         with pytest.raises(NotBegunError):
             await one.answer()
     assert one.written(Kind.RESTART) == []

@@ -39,12 +39,12 @@ def test_a_request_of_which_nothing_is_known_begins(policy: Continuation) -> Non
 
 
 @pytest.mark.parametrize("policy", list(Continuation))
-def test_where_only_the_terminal_is_missing_nobody_is_called(policy: Continuation) -> None:
+def test_where_only_the_terminal_is_missing_no_llm_is_called(policy: Continuation) -> None:
     assert made(TEXT, policy, finish_reasons={0: "stop"}) == Plan(Kind.TAKEOVER)
 
 
 @pytest.mark.parametrize("policy", list(Continuation))
-def test_where_nothing_was_said_nobody_hears_of_a_restart(policy: Continuation) -> None:
+def test_an_answer_without_a_chunk_is_taken_over_and_not_restarted(policy: Continuation) -> None:
     assert made([], policy) == Plan(Kind.TAKEOVER, BODY)
 
 

@@ -159,7 +159,7 @@ async def test_usage_that_cannot_be_written_ends_the_request_as_failed() -> None
     assert told(one) == "x"
 
 
-async def test_an_answer_that_is_given_up_calls_nobody_and_fails() -> None:
+async def test_an_answer_that_is_given_up_calls_no_llm_and_fails() -> None:
     async with stage() as one:
         answer = await one.answer(give_up=True)
     assert answer.terminal is not None
@@ -181,7 +181,7 @@ async def test_a_stopping_worker_closes_its_attempt_after_what_was_said() -> Non
         answering = asyncio.create_task(one.answer())
         while told(one) != "xy":
             await asyncio.sleep(0.005)
-        one.stopping = True
+        one.membership.draining = True
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
         last = one.log.frames(AT)[-1]

@@ -311,7 +311,7 @@ async def test_ends_that_are_none_of_a_whole_answer(status: Status, said: int, o
         assert one.data("metrics.recorded")["error_code"] == ("teapot" if error else None)
 
 
-async def test_one_that_nobody_began_has_figures_and_no_decision() -> None:
+async def test_a_request_that_was_never_begun_has_figures_and_no_decision() -> None:
     end = Terminal(status=Status.EXPIRED, error={"message": "late", "code": "deadline_exceeded"})
     async with desk() as one:
         await one.report().ended(Answer(rid=ASKED.event_id, first=4, last=4, terminal=end), end, ENDED_AT)

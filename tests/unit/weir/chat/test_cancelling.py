@@ -65,7 +65,7 @@ async def test_what_has_ended_is_not_cancelled_by_one_who_looks_from_its_middle(
     assert (await withdrawn(log, tails, ANYBODY, position=position)).terminal == DONE
 
 
-async def test_what_somebody_else_has_cancelled_is_not_cancelled_again(log: MemoryLog, tails: Tails) -> None:
+async def test_a_request_that_was_cancelled_elsewhere_is_not_cancelled_again(log: MemoryLog, tails: Tails) -> None:
     write(log, frame(Kind.TERMINAL, rid=ANYBODY, terminal=CANCELLED))
     for rid in (RID, ANYBODY):
         assert (await withdrawn(log, tails, rid)).terminal == CANCELLED

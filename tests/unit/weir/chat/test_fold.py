@@ -244,13 +244,13 @@ def test_a_mark_after_a_handoff_opens_the_answer_again() -> None:
 
 
 @pytest.mark.parametrize("attempt", ["b", ""])
-def test_nobody_else_can_hand_an_attempt_off(attempt: str) -> None:
+def test_only_its_own_worker_can_hand_an_attempt_off(attempt: str) -> None:
     assert not read_all([begin("a"), frame(Kind.HANDOFF, attempt)]).answer.closed
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED])
 @pytest.mark.parametrize("before", [[], [begin("a")], [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a")]])
-def test_anybody_can_withdraw_a_request_and_nothing_counts_after_it(before: list[Frame], status: Status) -> None:
+def test_any_writer_can_cancel_a_request_and_no_frame_counts_after_it(before: list[Frame], status: Status) -> None:
     terminal = Terminal(status=status)
     end = frame(Kind.TERMINAL, terminal=terminal)
     reader = read_all([*before, end, frame(Kind.TAKEOVER, "b", after=len(before)), says("a", 1, "y"), ends("a")])

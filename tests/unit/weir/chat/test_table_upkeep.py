@@ -19,7 +19,6 @@ class Stage:
             requests=self.requests,
             ends=self.ends,
             redactor=Redactor(100),
-            on_end=lambda *_: False,
         )
 
 

@@ -153,7 +153,7 @@ async def test_large_requests_are_held_only_a_few_at_a_time(monkeypatch: pytest.
     assert max(held) < 25
 
 
-async def test_what_nobody_waits_for_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_of_no_open_request_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 10)
     log = Watched()
     for uid in ("a", "b"):
@@ -213,7 +213,7 @@ async def test_lives_of_a_uid_are_told_apart_though_all_are_waited_for() -> None
     ]
 
 
-async def test_an_end_that_anybody_may_write_is_that_of_all_lives() -> None:
+async def test_an_end_without_a_rid_ends_all_submissions_of_its_uid() -> None:
     log = MemoryLog()
     ask(log, "a")
     ask(log, "a", event_id="evt-a2", redriven=({},))

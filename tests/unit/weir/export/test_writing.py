@@ -91,7 +91,7 @@ async def test_examples_are_answers_that_were_said_to_be_good(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("format_", [Format.BATCH, Format.FINETUNE])
-async def test_a_client_that_writes_anything_is_counted_and_hides_nobody(tmp_path: Path, format_: Format) -> None:
+async def test_malformed_records_of_a_client_are_counted_and_hide_no_request(tmp_path: Path, format_: Format) -> None:
     log = MemoryLog()
     value = requests.encode(request_of("deep"))
     value = value.replace(b'"role":"user"', b'"role":"user","name":' + b"[" * 600 + b"]" * 600)

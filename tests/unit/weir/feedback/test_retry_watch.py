@@ -10,12 +10,12 @@ from tests.unit.weir import workers
 from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.workers import FakeMessage
 from weir import envelope, topics
+from weir.chat.prompts import PromptAsked, PromptsForgotten
+from weir.chat.similarity import fingerprint
 from weir.envelope import Event, utc_iso
 from weir.feedback import retries
-from weir.feedback.prompts import PromptAsked, PromptsForgotten
 from weir.feedback.retry_watch import Watch
 from weir.feedback.rules import Count
-from weir.feedback.similarity import fingerprint
 from weir.log.partitioner import partition_for
 
 KEY = "acme:ada"

@@ -8,7 +8,7 @@ from weir.events.metrics import MetricsRecorded
 from weir.events.signals import SignalRecorded
 from weir.insights.judging import Limits
 from weir.insights.reading import Measured, Ticked, read
-from weir.insights.shard import Spans
+from weir.insights.spans import Spans
 from weir.insights.window import Window
 
 T0 = 1_800_000_000  # seconds since the epoch; the start of a window

@@ -9,9 +9,14 @@ import pytest
 
 from tests.unit.weir.insights.helpers import LIMITS, SPANS, T0, metrics, requests, seen, signal, signals, tick
 from weir.envelope import Event, Json
+from weir.insights.closing import Insight
+from weir.insights.counts import Counts
+from weir.insights.event_ids import PAGE
 from weir.insights.reading import Source
-from weir.insights.rows import ModelRow, Rows, Seen, Span
-from weir.insights.shard import PAGE, Counts, Insight, Shard, Spans
+from weir.insights.rows import Rows
+from weir.insights.shard import Shard
+from weir.insights.spans import Spans
+from weir.insights.values import ModelRow, Seen, Span
 
 NAME = "acme:m"
 METRICS, SIGNALS = Source.METRICS, Source.SIGNALS
@@ -270,7 +275,7 @@ def test_one_insight_is_raised_and_one_cleared_under_the_same_id() -> None:
     assert (over["status"], over["raised"]["status"]) == ("resolved", "active")
 
 
-def test_what_is_wrong_with_a_model_that_nobody_asks_any_more_is_over_after_a_silence() -> None:
+def test_a_breach_of_a_model_without_requests_is_over_after_a_silence() -> None:
     partition = Partition()
     partition.put(*bad(1))
     partition.tick(42.9)

@@ -14,8 +14,9 @@ from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
 from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
-from weir.insights.rows import PartitionRow, Rows, Span, WindowRow, partition_key
+from weir.insights.rows import Rows, partition_key
 from weir.insights.swapping import GivenAwayError
+from weir.insights.values import PartitionRow, Span, WindowRow
 from weir.log import retrying
 from weir.log.log import LogUnavailableError, Partition
 

@@ -395,7 +395,7 @@ def free_port() -> int:
         return port
 
 
-async def test_nobody_listening_is_told_with_the_setting_to_look_at() -> None:
+async def test_a_refused_connection_names_the_setting_to_look_at() -> None:
     async with upstream(f"http://127.0.0.1:{free_port()}/v1") as one:
         with pytest.raises(UpstreamUnavailableError, match="OPENAI_URL") as caught:
             await chunks_of(one, body_of("m"))

@@ -92,7 +92,7 @@ def test_a_messages_id_tells_the_place(place: Place) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "", "evt-1", "evt-1:1:2", "a:b:c:d", "a:1:2:ff:fin", "a:1:2:ff:end:x"])
-def test_an_id_of_somebody_else_tells_none(given: str | None) -> None:
+def test_an_id_of_another_program_holds_no_place(given: str | None) -> None:
     assert contract.place_of(given) is None
 
 

@@ -262,7 +262,7 @@ async def test_what_came_back_from_the_dead_letters_is_delivered_after_what_wait
     assert (stage.begun, first.acks, again.acks) == (["evt-1", "evt-4"], 1, 0)
 
 
-async def test_nobody_relies_on_a_delivery_that_may_turn_out_to_be_none(stage: Stage) -> None:
+async def test_no_order_relies_on_a_delivery_that_may_turn_out_to_be_none(stage: Stage) -> None:
     again, asked = event_of(REDRIVEN), event_of(replace(ORDER, submission="evt-5"))
     await stage.take(again, event_of(REDRIVEN), asked)
     await stage.end("evt-4")

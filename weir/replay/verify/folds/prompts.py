@@ -6,9 +6,10 @@ from typing import ClassVar, cast
 import orjson
 
 from weir import envelope
+from weir.chat.prompts import key_of
 from weir.envelope import Json, MalformedRecordError
 from weir.feedback import retries
-from weir.feedback.prompts import after, key_of
+from weir.feedback.retries import after
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
 from weir.replay.verify.folds.base import before

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 import orjson
 
 from weir.envelope import Json
+from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
-from weir.insights.rows import ModelRow, WindowRow
-from weir.insights.shard import Closing, Insight
+from weir.insights.values import ModelRow, WindowRow
 from weir.insights.window import Window
 from weir.log.log import Record
 from weir.replay.rebuild import seeding

@@ -74,7 +74,7 @@ async def test_another_body_under_the_same_uid_is_a_conflict(log: MemoryLog, tai
     assert said(await told(reading(tails))) == "xyz", "the first one's answer is untouched"
 
 
-async def test_the_conflict_of_somebody_else_is_none_of_ours(log: MemoryLog, tails: Tails) -> None:
+async def test_the_conflict_of_another_submission_does_not_count(log: MemoryLog, tails: Tails) -> None:
     write(log, begin("a"), frame(Kind.CONFLICT, submission="evt-2", first=0), says("a", 0, "x"), ends("a"))
     assert said(await told(reading(tails))) == "x"
 

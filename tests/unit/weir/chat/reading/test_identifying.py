@@ -28,7 +28,7 @@ async def test_a_later_submission_starts_where_the_first_one_did(log: MemoryLog,
     assert await origin(tails, AT, UID, position=later, submission="evt-2") == (RID, first)
 
 
-async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
+async def test_a_submission_that_no_worker_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
     asking = asyncio.create_task(origin(tails, AT, UID, position=0, submission=RID))
     await asyncio.sleep(0.01)
     assert not asking.done()
@@ -54,7 +54,7 @@ async def test_who_reads_by_the_uid_gets_the_answer_though_all_that_is_known_is_
     assert await origin(tails, AT, UID, position=later, submission="evt-2", own=False) == (RID, first)
 
 
-async def test_a_request_that_was_cancelled_before_anybody_knew_its_first_submission_has_an_end(
+async def test_a_request_that_was_cancelled_before_its_first_submission_was_known_has_an_end(
     log: MemoryLog, tails: Tails
 ) -> None:
     end = write(log, frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))

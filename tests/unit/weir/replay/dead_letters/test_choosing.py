@@ -78,7 +78,7 @@ async def test_some_are_meant_and_others_are_not(log: MemoryLog, wanted: dict[st
     assert choice.chosen == sorted(choice.chosen, key=lambda one: one.written_at)
 
 
-async def test_a_letter_is_its_records_tenants_and_what_is_malformed_is_nobodys(log: MemoryLog) -> None:
+async def test_a_letter_belongs_to_its_records_tenant_and_a_malformed_one_to_none(log: MemoryLog) -> None:
     """Workers wrote the default tenant where they did not look."""
     mine = await bury(
         log, envelope.encode("e", "feedback.given", "acme", {}), topic="ai-feedback-events", tenant="default"

@@ -10,7 +10,8 @@ from tests.unit.weir.replay.rebuild.test_rebuilding import BAD, windows
 from tests.unit.weir.replay.rebuild.world import FEEDBACK, METRICS, World, hurry, use
 from weir import topics
 from weir.insights import rebuilt_rows
-from weir.insights.rows import Rows, WindowRow
+from weir.insights.rows import Rows
+from weir.insights.values import WindowRow
 from weir.log.log import Partition
 from weir.ranges.errors import UnfinishedError, WithdrawnError
 from weir.ranges.when import Edge, Time
@@ -162,7 +163,7 @@ async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_ove
     assert behind > 0
 
 
-async def test_feedback_that_nobody_rescores_is_not_waited_for_because_other_rows_change(
+async def test_feedback_that_is_not_rescored_is_not_waited_for_because_other_rows_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(random.Random(10))

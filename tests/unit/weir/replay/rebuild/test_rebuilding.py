@@ -20,7 +20,8 @@ from tests.unit.weir.replay.rebuild.world import (
 from weir import topics
 from weir.envelope import Json
 from weir.events.feedback import FeedbackType
-from weir.insights.rows import Rows, Span
+from weir.insights.rows import Rows
+from weir.insights.values import Span
 from weir.log.log import Partition
 from weir.ranges.errors import UnfinishedError, UsageError
 from weir.ranges.when import Edge, Time

@@ -26,8 +26,9 @@ from weir.ranges.errors import UnfinishedError, WithdrawnError
 from weir.ranges.spans import resolve
 from weir.ranges.when import Edge
 from weir.replay.report.comparison import Compared, compared_from
-from weir.replay.requests.asking import Asking, replay_uid
+from weir.replay.requests.asking import Asking
 from weir.replay.requests.plans import Plan
+from weir.replay.requests.replayed import replay_uid
 from weir.replay.requests.selecting import select
 from weir.replay.runs import Kind, Run, Runs
 
@@ -156,7 +157,7 @@ async def test_so_many_are_in_flight_and_no_more(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_whoever_runs_it_may_be_killed_at_any_point(desk: Desk, seed: int) -> None:
+async def test_a_run_may_be_killed_at_any_point(desk: Desk, seed: int) -> None:
     chance = random.Random(seed)
     run = await desk.begin(concurrency=chance.choice([1, 3, 50]))
     for _ in range(5):

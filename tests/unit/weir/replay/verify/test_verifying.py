@@ -15,12 +15,12 @@ from weir import envelope, topics
 from weir.chat import frames, requests
 from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
 from weir.chat.lifecycle import Happening
+from weir.chat.prompts import PromptAsked, PromptsForgotten
 from weir.chat.requests import EVENT_TYPE, ChatRequest
 from weir.events import publishing
 from weir.events.base import EventData
 from weir.events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
 from weir.events.ingress import Ingress
-from weir.feedback.prompts import PromptAsked, PromptsForgotten
 from weir.insights.rows import Rows
 from weir.log.log import Headers, Partition
 from weir.log.partitioner import partition_for

@@ -8,10 +8,10 @@ import pytest
 from tests.unit.weir.answering.helpers import REQUEST
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
 from weir import envelope, topics
+from weir.chat.prompts import Prompts
+from weir.chat.similarity import fingerprint
 from weir.chat.thinking import last_user_text
 from weir.events.publishing import Events
-from weir.feedback.prompts import Prompts
-from weir.feedback.similarity import fingerprint
 from weir.settings import Settings
 
 TEXT = "Tell me a short story about a brave knight."

@@ -21,7 +21,7 @@ DENSE_FROM = "\u2e80"  # where CJK begins in Unicode
 SAME_BITS = 12
 """Prompts that differ in at most so many bits are nearly the same.
 
-Measured with the pairs of tests/unit/weir/feedback/test_similarity.py: a typo, a politeness or a word more are 0 to 15
+Measured with the pairs of tests/unit/weir/chat/test_similarity.py: a typo, a politeness or a word more are 0 to 15
 bits, unrelated prompts 18 and more. What lies between is rather missed than wrongly held against an answer. Two
 questions of one form ("the capital of France", "of Germany") can be as near as one that is asked again, so this weighs
 little.

@@ -8,15 +8,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from weir import topics
+from weir.chat import similarity
 from weir.chat.requests import ChatRequest
 from weir.chat.thinking import last_user_text
 from weir.envelope import Event
 from weir.events.base import EventData
 from weir.events.catalogue import data_of
 from weir.events.publishing import Events
-from weir.feedback import similarity
-from weir.feedback.pieces import seconds
-from weir.feedback.retries import Prompt, Step, asked
 from weir.settings import Settings
 
 
@@ -83,16 +81,3 @@ def key_of(told: Event) -> str:
     """
     model = PromptsForgotten if told.event_type == PromptsForgotten.EVENT_TYPE else PromptAsked
     return user_key(told.tenant_id, data_of(told, model).user)
-
-
-def after(known: list[Prompt], told: Event, *, window_s: float) -> Step:
-    """What an event means to the prompts that are known of its user.
-
-    Raises:
-        MalformedRecordError: it is no such event.
-    """
-    if told.event_type == PromptsForgotten.EVENT_TYPE:
-        before = seconds(data_of(told, PromptsForgotten).before)
-        return Step([prompt for prompt in known if prompt.at >= before], None, None)
-    data = data_of(told, PromptAsked)
-    return asked(known, Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint), window_s=window_s)
