@@ -7,11 +7,13 @@ from weir import topics
 from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelled
+from weir.rabbitmq.consumer import Consumer
 from weir.rabbitmq.delivering import Delivering
 from weir.rabbitmq.dispatching import Couriers
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import Link
 from weir.rabbitmq.outlets import Outlets
+from weir.rabbitmq.refusing import Refusing
 from weir.worker import Worker
 
 
@@ -19,7 +21,7 @@ from weir.worker import Worker
 class RabbitDoor:
     """The parts of the door; each of its two connections is kept for as long as the worker lives."""
 
-    intake: Intake  # takes requests, over `incoming`
+    consumer: Consumer  # takes requests, over `incoming`
     couriers: Couriers
     outlets: Outlets  # send answers, over `outgoing`
     incoming: Link
@@ -29,7 +31,7 @@ class RabbitDoor:
         """The state for GET /ping."""
         if "away" in {self.incoming.state, self.outgoing.state}:
             return "away"
-        return "connected" if self.intake.taking else "waiting"
+        return "connected" if self.consumer.taking else "waiting"
 
     @classmethod
     def of(
@@ -58,23 +60,28 @@ class RabbitDoor:
         delivering = Delivering(log=worker.log, tails=worker.tails, settings=settings)
         couriers = Couriers(worker, delivering, outlets, in_flight=in_flight)
 
-        def has_room() -> bool:
+        def ready() -> bool:
             busy = in_flight() >= settings.max_in_flight or couriers.waiting >= settings.max_in_flight * 2
-            return not worker.draining and not busy
+            return not worker.draining and not busy and outlets.queues is not None
 
         intake = Intake(
             door=door,
             log=worker.log,
             settings=settings,
             queues=lambda: outlets.queues,
-            metrics=worker.metrics,
             cancel=cancel,
             audit=audit,
-            has_room=has_room,
+            refusing=Refusing(
+                log=worker.log,
+                settings=settings,
+                queues=lambda: outlets.queues,
+                metrics=worker.metrics,
+                audit=audit,
+            ),
         )
         urls, timeout_s = settings.amqp_urls, settings.rabbitmq_timeout_s
         return cls(
-            intake,
+            Consumer(settings, take=intake.take, ready=ready),
             couriers,
             outlets,
             incoming=Link("requests", urls, timeout_s=timeout_s),
