@@ -29,7 +29,7 @@ def serve(door: RabbitDoor) -> None:
 
         @Service.task
         async def _requests(self) -> None:
-            await door.incoming.keep(door.intake.use)
+            await door.incoming.keep(door.consumer.use)
 
         @Service.task
         async def _answers(self) -> None:

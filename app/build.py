@@ -257,7 +257,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
     drains = [work.drain, joiner.drain]
     if rabbitmq is not None:
-        drains += [rabbitmq.intake.drain, rabbitmq.dispatcher.drain]
+        drains += [rabbitmq.consumer.drain, rabbitmq.dispatcher.drain]
     for drain in drains:
         app.on_drain(drain)
     for close in (sql.close, owners.close, gauges.close):

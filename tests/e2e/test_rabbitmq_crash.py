@@ -17,7 +17,7 @@ from tests.e2e.rabbit_clients import Ask, RabbitClients, asks
 from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
 from tests.services.rabbitmq import RabbitBroker
-from weir.rabbitmq.delivering import FLIGHTS_MAX
+from weir.rabbitmq.way import FLIGHTS_MAX
 
 MODELS = ("demo:tokens=30,delay_ms=50", "demo:tokens=60,delay_ms=50", "demo:tokens=80,delay_ms=60")
 LONG = ("demo:tokens=100,delay_ms=60",)

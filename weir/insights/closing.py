@@ -1,8 +1,8 @@
-"""Closes windows: judges one that is due, and writes down what was judged.
+"""Closes windows: judges one that is due, and writes the result down.
 
-What is written, in this order: insights that are over, the model's row (with the breaches of the window: from here on
-it is judged), then the window without its ids. So a crash leaves the first of them and not the last, and what is due is
-judged again only where nothing of it was written.
+It writes, in this order: insights that are over, the model's row (with the breaches of the window: from here on it is
+judged), then the window without its ids. So a crash leaves the first of these and not the last, and a window is judged
+again only if none of them was written.
 """
 
 from dataclasses import dataclass
@@ -20,32 +20,32 @@ from weir.insights.schedule import Schedule
 from weir.insights.values import JudgedWindow, ModelRow, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
 
-OVER_KEPT: Final = 20  # insights of a model that are over and shown
+OVER_KEPT: Final = 20  # insights of a model that are over and still shown
 
 Insight = InsightRaised | InsightCleared
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Something that is due, and what is to be told before it is written down."""
+    """A window or a silence that is due, with the insights to publish before it is written down."""
 
     span: WindowKey  # the window; or the last of the silent windows
-    row: WindowRow | None  # None where nothing came
+    row: WindowRow | None  # None if there was no record
     insights: tuple[Insight, ...] = ()
-    judged: bool = False  # already: only the rest is to be written
+    judged: bool = False  # whether it was judged before: only the rest is to be written
 
 
 class Closings:
     """Closes the windows of one partition.
 
     Args:
-        rows: of the worker.
+        rows: the rows of the worker.
         schedule: what is due when.
-        ids: of the events in open windows.
-        watermark: how far the partition has come.
-        spans: lengths.
-        limits: for judging.
-        counts: are counted up.
+        ids: the ids of the events in open windows.
+        watermark: the watermark of the partition.
+        spans: lengths of time.
+        limits: the limits for judging.
+        counts: the counters to increase.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Closings:
         self._spans, self._limits, self._counts = spans, limits, counts
 
     def next(self, name: str, detected_ms: int) -> Closing | None:
-        """The oldest thing that is due of a tenant and model; nothing is changed by asking.
+        """The oldest closing that is due for a tenant and model; the call changes nothing.
 
         Args:
-            name: whose.
-            detected_ms: when it is seen, for what is told of it.
+            name: the tenant and model.
+            detected_ms: the time of detection, for its insights.
         """
         model = self._rows.model(name) or ModelRow()
         at_ms, span = self._schedule.next(name, model)
@@ -79,16 +79,16 @@ class Closings:
             return Closing(span, None, tuple(_told(name, verdict, model, span, detected_ms) for verdict in verdicts))
         row = self._rows.window(span) or WindowRow()
         if span.end_ms <= max(model.judged_until_ms, self._watermark.closed_ms):
-            return Closing(span, row, judged=True)  # a crash came between
+            return Closing(span, row, judged=True)  # a crash came in between
         verdicts = judge(_closed(span, row, model), self._before(name, model), _active(model), self._limits)
         return Closing(span, row, tuple(_told(name, verdict, model, span, detected_ms) for verdict in verdicts))
 
     def settle(self, closing: Closing, told: tuple[Insight, ...]) -> None:
-        """Write down what was closed.
+        """Write a closing down.
 
         Args:
-            closing: what.
-            told: its insights as they stand in the log.
+            closing: the closing.
+            told: its insights as they are in the log.
         """
         span, row = closing.span, closing.row
         model = self._rows.model(span.name) or ModelRow()

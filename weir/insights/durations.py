@@ -1,15 +1,15 @@
-"""How long windows are, and for how long what is known of them is kept."""
+"""The length of windows, and how long they and their insights are kept."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
-    """Lengths of time in milliseconds, and counts of windows. The settings tell the reasons."""
+    """Lengths of time in milliseconds, and counts of windows. The settings have the reasons."""
 
     size_ms: int
     lateness_ms: int
     ahead_ms: int
     kept: int  # closed windows that are kept
-    quiet: int  # windows without anything, after which what is wrong is over
-    expiry_ms: int  # insights that are over are shown for so long
+    quiet: int  # windows without any record, after which a breach is over
+    expiry_ms: int  # how long insights that are over are shown

@@ -1,4 +1,4 @@
-"""The windows of the live topics: takes their records, each acknowledged when all that follows from it is written."""
+"""The windows of the live topics: takes their records, each acknowledged when all its effects are written."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ class LiveWindows:
         self._worker, self._watching = worker, watching
 
     async def take(self, event: Delivered) -> None:
-        """Take one event. One of a partition that was given away is left to the next owner."""
+        """Take one event. An event of a partition that was given away is left to the next owner."""
         message = event.message
         try:
             record = record_of(message, self._worker.settings.topic_prefix)
@@ -29,12 +29,12 @@ class LiveWindows:
         except GivenAwayError:
             return
         except Exception:
-            # An agent that raises stops its partitions; what is folded after this one is folded all the same.
+            # An agent that raises stops its partitions; later records are folded all the same.
             logger.exception("%s %d at %d", message.topic, message.partition, message.offset)
         event.ack()
 
     async def tick(self) -> None:
-        """Close windows of partitions where nothing comes any more."""
+        """Close windows of partitions without new records."""
         if not self._worker.draining:
             own = self._worker.own_partitions(topics.AGENT_METRICS)
             await self._watching.tick(own, self._worker.membership.generation, time.time())

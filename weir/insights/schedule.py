@@ -1,4 +1,4 @@
-"""When something of each tenant and model is due: a window closes, a silence ends its breaches, or it is forgotten."""
+"""When a tenant and model is due: a window closes, a silence ends its breaches, or it is forgotten."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ from weir.insights.values import ModelRow, WindowKey
 
 
 class Schedule:
-    """The open windows of one partition, and the event time at which something of each name is due.
+    """The open windows of one partition, and the event time at which each name is due.
 
     Args:
         rows: the windows of each name, and its breaches.
-        spans: lengths.
-        windows: those that are open.
-        names: all that have rows.
+        spans: lengths of time.
+        windows: the open windows.
+        names: all names that have rows.
     """
 
     def __init__(self, rows: Rows, spans: Durations, windows: Iterable[WindowKey], names: Iterable[str]) -> None:
@@ -25,7 +25,7 @@ class Schedule:
         for span in windows:
             self._open[span.name].add(span)
         self._pressing: dict[str, int] = {}  # when a window of a name closes, or a breach of it ends
-        self._due: dict[str, int] = {}  # when that is due, or else when something is forgotten
+        self._due: dict[str, int] = {}  # when that is due, or else when it is forgotten
         for name in names:
             self.refresh(name)
 
@@ -34,25 +34,25 @@ class Schedule:
         return self._open.get(name, ())
 
     def opened(self, span: WindowKey) -> None:
-        """Something was folded into a window."""
+        """Note that a record was folded into a window."""
         if span not in self._open[span.name]:
             self._open[span.name].add(span)
             self.refresh(span.name)
 
     def closed(self, span: WindowKey) -> None:
-        """A window is closed; the caller refreshes its name when all is written."""
+        """Note that a window is closed; the caller refreshes its name when all rows are written."""
         self._open[span.name].discard(span)
 
     def due(self, watermark_ms: int) -> list[str]:
-        """The names of which something is due by then."""
+        """The names that are due by then."""
         return sorted(name for name, at_ms in self._due.items() if at_ms <= watermark_ms)
 
     def pressing_ms(self, by_ms: int) -> int | None:
-        """The last time by then at which a window closes or a breach ends; None for none."""
+        """The last time by then at which a window closes or a breach ends; None if there is none."""
         return max((at_ms for at_ms in self._pressing.values() if at_ms <= by_ms), default=None)
 
     def next(self, name: str, model: ModelRow) -> tuple[int | None, WindowKey | None]:
-        """When something closes, and which window; no window where breaches end because nothing came."""
+        """When the next window closes, and which; no window if breaches end because no request came."""
         span = min(self._open.get(name, ()), key=_order, default=None)
         if model.active:
             silent_ms = model.judged_until_ms + self._spans.quiet * self._spans.size_ms
@@ -61,7 +61,7 @@ class Schedule:
         return (None, None) if span is None else (span.end_ms, span)
 
     def refresh(self, name: str) -> None:
-        """The rows of a name have changed."""
+        """Note that the rows of a name have changed."""
         model = self._rows.model(name) or ModelRow()
         pressing_ms, _ = self.next(name, model)
         if pressing_ms is None:
@@ -85,7 +85,7 @@ class Schedule:
             del self._due[name]
 
     def _forgotten_at(self, name: str, model: ModelRow) -> int:
-        """When the windows of a model are forgotten; where there are none, when the model is."""
+        """When the windows of a model are forgotten; if it has none, when the model is."""
         at_ms = max(model.judged_until_ms, model.heard_ms) + self._spans.kept * self._spans.size_ms
         if model.kept:
             return at_ms

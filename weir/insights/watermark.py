@@ -1,6 +1,6 @@
 """The watermark of one partition: the event time up to which its windows are closed. No I/O.
 
-Of each source the newest event time is known; the watermark is the older of the two, less the lateness. So windows do
+For each source the newest event time is known; the watermark is the older of the two, less the lateness. So windows do
 not depend on which of the two topics was read faster. It never goes back, not even where settings were changed.
 """
 
@@ -9,10 +9,10 @@ from weir.insights.values import PartitionRow
 
 
 class Watermark:
-    """How far the event time of one partition has come.
+    """The event time of one partition.
 
     Args:
-        row: how far it had come when the row was written.
+        row: the partition's row.
         lateness_ms: how long a window waits for late events.
     """
 
@@ -23,13 +23,13 @@ class Watermark:
 
     @property
     def ms(self) -> int:
-        """Windows that end by then are closed."""
+        """The watermark: windows that end by then are closed."""
         if len(self.newest) < len(RecordSource):
             return self.closed_ms
         return max(self.closed_ms, min(self.newest.values()) - self._lateness_ms)
 
     def advance(self, source: RecordSource, at_ms: int) -> None:
-        """An event of this time has come from a source."""
+        """Note the time of an event from a source."""
         self.newest[source] = max(at_ms, self.newest.get(source, at_ms))
 
     def before(self, end_ms: int) -> list[RecordSource]:
@@ -37,6 +37,6 @@ class Watermark:
         return [one for one in RecordSource if self.newest.get(one, 0) - self._lateness_ms < end_ms]
 
     def row(self) -> PartitionRow:
-        """How far the partition has come, to be written. From now on its windows are closed up to here."""
+        """The row to write for the partition. From now on its windows are closed up to here."""
         self.closed_ms = self.ms
         return PartitionRow({source.value: at_ms for source, at_ms in self.newest.items()}, self.closed_ms)

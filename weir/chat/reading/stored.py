@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator
 
+from weir.chat.collecting import Chunks, Collected
 from weir.chat.decoding import decode
-from weir.chat.fold import Answer, fold
+from weir.chat.fold import Answer
 from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.reading.pages import PAGE_RECORDS
@@ -61,16 +62,12 @@ async def recounted(
     Raises:
         LogError: the log cannot be read.
     """
-    answer, chunks = Answer(rid=rid), list[Json]()
+    collected = Collected(rid, Chunks)
     async for record in stored(tails, at, uid, position=max(position, 0)):
         frame = decode(record) if record.offset <= upto else None
         if frame is not None:
-            folded = fold(answer, record.offset, frame)
-            if folded.answer.restarts > answer.restarts:
-                chunks.clear()
-            chunks += folded.chunks
-            answer = folded.answer
-    return answer, chunks
+            collected.take(record.offset, frame)
+    return collected.answer, collected.said
 
 
 async def noted(tails: Tails, at: Partition, uid: str, *, position: int, rid: str) -> Notes:
@@ -79,13 +76,8 @@ async def noted(tails: Tails, at: Partition, uid: str, *, position: int, rid: st
     Raises:
         LogError: the log cannot be read.
     """
-    answer, notes = Answer(rid=rid), Notes()
+    collected = Collected(rid, Notes)
     async for record in stored(tails, at, uid, position=max(position, 0)):
-        if (frame := decode(record)) is None:
-            continue
-        folded = fold(answer, record.offset, frame)
-        notes = Notes() if folded.answer.restarts > answer.restarts else notes
-        for chunk in folded.chunks:
-            notes.add(chunk)
-        answer = folded.answer
-    return notes
+        if (frame := decode(record)) is not None:
+            collected.take(record.offset, frame)
+    return collected.said

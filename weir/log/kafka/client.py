@@ -2,6 +2,22 @@
 
 `Appends` (appends.py) writes, `Asker` (fetches.py) asks a partition's leader one question, `Feeds` (feed.py) follows.
 Connections per broker: one of the producer, one for questions and pages, one for the long polls.
+
+The parts know aiokafka, and this class knows the contract. It adds four things to them:
+
+* **A name.** Callers say ``chat-chunks``; on the brokers the topic has the installation's prefix. The prefix is put in
+  front where a call leaves, and records and errors of the contract have the names without it.
+* **A limit.** Each question to Kafka is bounded as a whole (`_bounded`), above the limits of the parts: a part says
+  what was late, and this one sees to it that the call ends at all.
+* **An error.** What the parts raise (`KafkaError`, a timeout, an error of the network) becomes a `LogError`, which
+  says whether asking again helps: `weir.log.kafka.errors` tells them apart.
+* **A page that is right.** Kafka answers a fetch with nothing for several reasons, and only one of them means that
+  there is nothing: a hole is stepped over, a position before the log's start moves there, and an empty answer below the
+  end is asked for again, because a throttled broker gives it, too (`_read`).
+
+The client is started once and stopped once. A start that fails looks at each broker before it raises, since aiokafka
+has the same message for a wrong address, a wrong login and a missing right. An append is the one call without a wait:
+it is enqueued at once, in call order, and its result is awaited (appends.py).
 """
 
 import asyncio

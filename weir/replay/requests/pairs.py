@@ -1,4 +1,4 @@
-"""A request and its replay, compared, and as an event. No I/O."""
+"""Compares a request and its replay, and makes the event of the pair. No I/O."""
 
 from weir.events.base import derived_id
 from weir.events.replays import ReplayCompared
@@ -10,7 +10,7 @@ from weir.replay.runs import Run
 
 
 def compare(uid: str, original: Original, ended: EndedReplay, *, texts: bool) -> Compared:
-    """A pair."""
+    """Compare an original and its replay."""
     before = original.ended
     if before is None:
         raise RuntimeError("compared before its end was looked for")
@@ -29,7 +29,7 @@ def compare(uid: str, original: Original, ended: EndedReplay, *, texts: bool) ->
 
 
 def _similarity(before: EndedReplay, after: EndedReplay) -> float | None:
-    """Of two answers that are whole; one that says nothing is unlike one that does."""
+    """The similarity of two complete answers; an empty one is unlike one with text."""
     left, right = before.text, after.text
     whole = {before.outcome.status, after.outcome.status} == {"completed"}
     return likeness(left, right) if whole and (left or right) else None
@@ -41,5 +41,5 @@ def told(run: Run, compared: Compared) -> ReplayCompared:
 
 
 def told_id(run: Run, compared: Compared) -> str:
-    """The event's id: the same whoever tells it."""
+    """The id of the pair's event: the same from every process that publishes it."""
     return derived_id("replay.compared", run.id, compared.uid)

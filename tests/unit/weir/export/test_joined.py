@@ -40,7 +40,7 @@ async def joined(log: MemoryLog, **limits: Any) -> list[Joined]:
 
 
 def text_of(one: Joined) -> str | None:
-    choices = one.completion.result()["choices"]
+    choices = one.said.result()["choices"]
     return choices[0]["message"]["content"] if choices else None
 
 
@@ -99,7 +99,7 @@ async def test_a_submission_whose_answer_is_anothers_is_known_by_its_mark(kind: 
     ask(log, "a", event_id="evt-second")
     say(log, "a", Frame(uid="a", rid="evt-first", kind=kind, submission="evt-second", first=0))
     (one,) = await joined(log)
-    assert (one.again, text_of(one)) == (True, None)
+    assert (one.repeated, text_of(one)) == (True, None)
 
 
 def many(log: MemoryLog, count: int, *, never: int = 0, seed: int = 3) -> None:
@@ -142,7 +142,7 @@ async def test_large_requests_are_held_only_a_few_at_a_time(monkeypatch: pytest.
     held: list[int] = []
     enter = Joining._enter
 
-    def watching(self: Joining, one: Joined) -> None:
+    def watching(self: Joining, one: Any) -> None:
         enter(self, one)
         held.append(len(self._open))
 

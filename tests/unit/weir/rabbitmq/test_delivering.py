@@ -17,11 +17,12 @@ from weir.chat import frames
 from weir.chat.frames import Frame, FrameKind
 from weir.log.log import Partition
 from weir.rabbitmq.contract import DeliveryProgress, place_of
-from weir.rabbitmq.delivering import FLIGHTS_MAX, Delivering
+from weir.rabbitmq.delivering import Delivering
 from weir.rabbitmq.lane import Lane, LaneLostError
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import Outlet
 from weir.rabbitmq.queues import Queues
+from weir.rabbitmq.way import FLIGHTS_MAX
 from weir.settings import Settings
 
 AT = Partition(topics.CHAT_CHUNKS.name, 3)

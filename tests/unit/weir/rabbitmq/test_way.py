@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from weir.rabbitmq.contract import DeliveryProgress
-from weir.rabbitmq.delivering import FLIGHTS_MAX, _Way
 from weir.rabbitmq.lane import Lane, LaneLostError
 from weir.rabbitmq.orders import Order
+from weir.rabbitmq.way import FLIGHTS_MAX, Way
 
 ORDER = Order(
     uid="u",
@@ -38,7 +38,7 @@ class LostLane:
 
 async def test_a_lane_that_is_lost_with_many_messages_under_way_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     lane = LostLane()
-    way = _Way(ORDER, cast("Lane", lane), DeliveryProgress())
+    way = Way(ORDER, cast("Lane", lane), DeliveryProgress())
     for n in range(FLIGHTS_MAX):
         await way.say(b"%d" % n)
     await asyncio.sleep(0)
