@@ -6,14 +6,13 @@ from typing import ClassVar, cast
 import orjson
 
 from weir import envelope, topics
-from weir.chat.lifecycle import TERMINAL
 from weir.envelope import Event, Json, MalformedRecordError, utc_iso
 from weir.errors import InvalidRequestError
 from weir.events.catalogue import data_of
 from weir.events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSubmitted
-from weir.feedback import joining, pieces, rules
+from weir.feedback import folding, joining, pieces
 from weir.feedback.pieces import Piece
-from weir.feedback.rules import ID_MAX
+from weir.feedback.rules import Count
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
 from weir.replay.verify.folds.base import before
@@ -59,27 +58,14 @@ class FeedbackFold:
         row = self._known.get(uid.encode())
         if told.event_type == FeedbackExpired.EVENT_TYPE:
             self._join(uid)
-            data = data_of(told, FeedbackExpired)
-            limits = {"waiting_before": data.waiting_before, "known_before": data.known_before}
-            self._put(uid, pieces.expired(self._known.get(uid.encode()), **limits))
+            self._put(uid, folding.expire(self._known.get(uid.encode()), data_of(told, FeedbackExpired)))
         elif told.event_type == FeedbackRescored.EVENT_TYPE:
-            rescored = data_of(told, FeedbackRescored)
-            numbers = {name: one.model_dump() for name, one in rescored.signals.items()}
-            self._put(uid, pieces.rescored(row, numbers))
+            self._put(uid, folding.rescore(row, data_of(told, FeedbackRescored)))
         else:
             self._keep(record, told, data_of(told, FeedbackSubmitted))
 
     def _keep(self, record: Record, told: Event, data: FeedbackSubmitted) -> None:
-        rules.check(data, self._settings)
-        known = pieces.pieces(self._known.get(data.uid.encode()))
-        request = self._requests.row(data.uid.encode())
-        foreign = request is not None and request["tenant"] != told.tenant_id
-        if foreign or _is_replay(request) or max(len(told.event_id), len(told.tenant_id)) > ID_MAX:
-            return
-        if any(one.feedback_id == told.event_id for one in known):
-            return
-        if len(known) >= self._settings.feedback_per_request_max:
-            return
+        folding.check(told, data, self._settings)
         piece = pieces.piece_of(
             data,
             feedback_id=told.event_id,
@@ -89,21 +75,17 @@ class FeedbackFold:
             offset=record.offset,
             edit_distance=joining.edit_distance(data),
         )
-        self._put(data.uid, [*known, piece])
+        key = data.uid.encode()
+        kept = folding.keep(self._known.get(key), piece, self._requests.row(key), self._settings)
+        if kept.counts_as is Count.RECEIVED:
+            self._put(data.uid, kept.pieces)
         self._join(data.uid)
 
     def _join(self, uid: str) -> None:
         request, row = self._requests.row(uid.encode()), self._known.get(uid.encode())
-        if request is None or request["state"] not in TERMINAL or _is_replay(request) or not pieces.waiting(row):
-            return
-        tenant = request["tenant"]
-        signals = {
-            piece.feedback_id: joining.kept(piece, joining.signal_of(piece, request), "")
-            for piece in pieces.waiting(row)
-            if piece.tenant == tenant
-        }
-        kept = pieces.joined(row, signals, request.get("session_id"))
-        self._put(uid, [piece for piece in kept if piece.tenant == tenant])
+        signals = folding.due(row, request)
+        if request is not None and signals is not None:
+            self._put(uid, folding.join(row, signals, request, "").pieces)
 
     def _put(self, uid: str, kept: list[Piece]) -> None:
         row = pieces.row_of(uid, kept)
@@ -132,8 +114,3 @@ class FeedbackFold:
         if request is not None:
             times.append(request.get("accepted_at"))
         return not any(before(time, self._oldest_s) for time in times)
-
-
-def _is_replay(request: Json | None) -> bool:
-    """Whether an answer is a replay's, which takes no feedback."""
-    return request is not None and request.get("replay") is not None
