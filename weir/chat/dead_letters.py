@@ -3,7 +3,7 @@
 import base64
 
 from weir import envelope, limits, topics
-from weir.envelope import Json, MalformedRecordError, new_id
+from weir.envelope import Json, new_id
 from weir.events.base import derived_id
 from weir.log.kafka.batches import Unreadable
 from weir.log.log import LogClient, Record, RecordTooLargeError
@@ -94,7 +94,5 @@ async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> 
 
 def tenant_of(value: bytes | None) -> str | None:
     """Whose a record is, as it says itself; None of one that is no event."""
-    try:
-        return envelope.decode(value).tenant_id
-    except MalformedRecordError:
-        return None
+    event = envelope.event_in(value)
+    return None if event is None else event.tenant_id
