@@ -16,7 +16,7 @@ from weir.settings import DAY, Settings
 
 
 class Kept(StrEnum):
-    """How long the records of a topic are kept: the setting that says so, in lower case."""
+    """The setting with the retention of a topic, in lower case."""
 
     REQUESTS = "retention_requests_s"
     EVENTS = "retention_events_s"

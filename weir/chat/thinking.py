@@ -23,7 +23,7 @@ _SQL_ARGUMENT: Final = re.compile(r'"\s*(?:select|with|insert|update|delete|merg
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class ThinkingEvents:
     """How traces are told here."""
 
     endpoint: str  # of the LLM, without credentials

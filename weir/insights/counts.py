@@ -1,4 +1,4 @@
-"""What a worker counts of the events of windows, and of insights."""
+"""A worker's counts of the events of windows, and of insights."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Counts:
-    """What a worker has counted since it started."""
+    """The counts of a worker since it started."""
 
     folded: Counter[str] = field(default_factory=Counter)  # records that were added to a window, by source
     ticks: Counter[str] = field(default_factory=Counter)  # read, by source
-    redelivered: int = 0  # records that had been folded
+    redelivered: int = 0  # records that had been folded before
     repeated: int = 0  # events that had been folded from another offset
     late: int = 0
     ahead: int = 0
@@ -18,10 +18,10 @@ class Counts:
     closed: int = 0  # windows
     raised: Counter[str] = field(default_factory=Counter)  # by type of insight
     cleared: Counter[str] = field(default_factory=Counter)
-    found: int = 0  # insights that a crash had left in the log
-    refused: int = 0  # insights that the log does not take
+    found: int = 0  # insights that were in the log before, after a crash
+    refused: int = 0  # insights that the log refused
 
     def events(self) -> dict[str, int]:
-        """What became of events, by its name."""
+        """The number of events by outcome."""
         counts = {"redelivered": self.redelivered, "repeated": self.repeated, "late": self.late}
         return {"folded": self.folded.total(), **counts, "ahead": self.ahead, "malformed": self.malformed}

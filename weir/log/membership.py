@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 
 class FaustApp(Protocol):
-    """As much of ``faust.App`` as tells of the group."""
+    """The parts of ``faust.App`` that show the state of the group."""
 
     started: bool
     rebalancing: bool
@@ -14,11 +14,11 @@ class FaustApp(Protocol):
 
 
 class GroupMembership:
-    """Which partitions are this worker's, and whether it stops.
+    """The partitions that this worker owns, and whether it stops.
 
     Args:
-        app: of Faust.
-        prefix: of the topics' names on the brokers.
+        app: the Faust app.
+        prefix: the prefix of the topics' names on the brokers.
     """
 
     def __init__(self, app: Any, prefix: str = "") -> None:
@@ -28,21 +28,21 @@ class GroupMembership:
 
     @property
     def rebalancing(self) -> bool:
-        """Whether the group is giving out its partitions."""
+        """Whether the group is reassigning its partitions."""
         return self._app.rebalancing
 
     @property
     def settled(self) -> bool:
-        """Whether it is known which partitions are this worker's: it has started, and the group is at rest."""
+        """Whether the partitions of this worker are known: it has started, and the group is at rest."""
         return self._app.started and not self._app.rebalancing
 
     @property
     def generation(self) -> int:
-        """Of the consumer group: another one after each rebalance."""
+        """The generation of the consumer group: another one after each rebalance."""
         return self._app.consumer_generation_id
 
     def own_partitions(self, topic: str) -> set[int]:
-        """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
+        """Partitions of a topic that this worker owns now; none during a rebalance."""
         if not self.settled:
             return set()
         name = self._prefix + topic

@@ -33,7 +33,7 @@ class Waiting:
 
         Raises:
             UnfinishedError: nothing has happened for too long.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: it cannot be read whether the run was cancelled.
         """
         now = monotonic()

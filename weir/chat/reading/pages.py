@@ -16,7 +16,7 @@ FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks
 COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
 
 
-class Pages:
+class ReaderPages:
     """What a reader reads, a page at a time, so that it holds one page at most.
 
     The page is gone when the next one is asked for. So a client that does not read costs a place in the log, and what

@@ -1,10 +1,10 @@
-"""Replay requests: each is asked again as a new one, once, and compared with its original when it has ended.
+"""Replays requests: each is sent again as a new one, once, and compared with its original when it has ended.
 
-What is asked again has a uid and an event id that are made from the run's and the original's. So a run that was killed
-between two records goes on where it was, and what it may have sent already is the same request, however often it is
-sent: the worker that owns it answers it once. What a run has done stands in the log: its requests in chat-requests,
+A replayed request has a uid and an event id that are made from the run's and the original's. So a run that was killed
+between two records goes on where it was, and a request that it may have sent already is the same request, however often
+it is sent: the worker that owns it answers it once. The progress of a run is in the log: its requests in chat-requests,
 their answers in chat-chunks, and the pairs in chat-replay-results. All three are followed from where the run began, so
-two who carry out one run see what the other one does, and do it once between them.
+two processes that carry out one run see each other's requests, and share the work.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from weir.events.publishing import Events
 from weir.llm.prices import Prices
 from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of, record_at
 from weir.log.retrying import until_answered
-from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.replay.report.comparison import Compared, Outcome
-from weir.replay.requests.answered import Answered, Ended
+from weir.ranges.errors import CancelledRunError, GoneError, UnfinishedError
+from weir.replay.report.comparison import AnswerOutcome, Compared
+from weir.replay.requests.answered import Answered, EndedReplay
 from weir.replay.requests.following import Following
 from weir.replay.requests.pairs import compare, told, told_id
 from weir.replay.requests.plans import plan_from
@@ -43,24 +43,24 @@ CATCH_UP_S: Final = 1.0  # of the time that a rate was missed for; more would be
 
 
 class Follower(Protocol):
-    """Is told how a run gets on, as often as a request ends."""
+    """Called with the progress of a run, at each end of a request."""
 
     def __call__(self, compared: Compared, in_flight: int) -> None:
-        """One more has ended."""
+        """Take the pair of a request that has ended."""
 
 
-class Asking:
-    """One run, by whoever runs it.
+class RequestReplay:
+    """Carries out one run; several processes may do so.
 
     Args:
-        log: where requests and answers are.
-        events: where results go.
-        traces: where the lives of requests are told.
-        prices: what tokens cost.
-        run: with its plan.
-        originals: what is replayed, in order.
-        patience_s: without any end for so long, the run is given up; it can be resumed.
-        on_end: is told of each request that has ended. Must not raise.
+        log: the log with requests and answers.
+        events: the publisher of results.
+        traces: the publisher of the requests' lifecycle.
+        prices: the prices of tokens.
+        run: the run, with its plan.
+        originals: the requests to replay, in order.
+        patience_s: how long the run waits without any end before it is given up; it can be resumed.
+        on_end: called at each end. Must not raise.
     """
 
     def __init__(
@@ -81,21 +81,21 @@ class Asking:
         self._originals = {replay_uid(run.id, one.request): one for one in originals}
         self._patience_s, self._on_end, self._settings = patience_s, on_end, settings
         self._answered = Answered(prices, self._end)
-        self._sent: set[str] = set()  # uids that stand in the topic, or are on their way to it
+        self._sent: set[str] = set()  # uids in the topic, or on their way to it
         self._flying: set[str] = set()  # those of them that have not ended
-        self._news = asyncio.Event()  # something has ended since it was last looked at
+        self._news = asyncio.Event()  # set when a request has ended since the last look
         self._withdrawn = asyncio.Event()
         self.compared: dict[str, Compared] = {}  # by uid of the replay
 
     async def run(self, known: Iterable[Compared]) -> list[Compared]:
-        """Ask what was not asked yet, and wait for all ends.
+        """Send the requests that were not sent yet, and wait for all ends.
 
         Args:
-            known: pairs that the run has told before it was stopped.
+            known: pairs that the run has published before it was stopped.
 
         Raises:
-            UnfinishedError: nothing has ended for as long as patience lasts.
-            WithdrawnError: somebody has cancelled the run.
+            UnfinishedError: no request has ended for ``patience_s``.
+            CancelledRunError: the run was cancelled.
             LogError: the log refuses.
         """
         self.compared = {one.uid: one for one in known}
@@ -118,10 +118,10 @@ class Asking:
         await self._events.landed(self._patience_s)
         return list(self.compared.values())
 
-    # -- what stands in the log
+    # -- the log
 
     def _watch_open(self) -> None:
-        """Look out for the ends of all that has none yet."""
+        """Wait for the ends of all requests without one."""
         for uid, original in self._originals.items():
             if uid not in self.compared:
                 body = {"model": self._plan.model or original.request.body.get("model")}
@@ -154,11 +154,11 @@ class Asking:
                 await self._some_end()
             await self._pause(due_at)
             due_at = max(due_at + pause_s, time.monotonic() - CATCH_UP_S)
-            if uid not in self._sent:  # by somebody else, meanwhile
+            if uid not in self._sent:  # by another process, meanwhile
                 await self._ask(uid, original)
 
     async def _pause(self, until: float) -> None:
-        """Wait for the turn of the next one; cancelling a run does not wait for it."""
+        """Wait for the turn of the next request; cancelling a run does not wait for it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 await self._withdrawn.wait()
@@ -169,7 +169,7 @@ class Asking:
             request = await self._again(original)
         except GoneError:
             self._answered.forget(uid)
-            unknown = Ended(Outcome(model=str(original.request.body.get("model")), status="unknown"))
+            unknown = EndedReplay(AnswerOutcome(model=str(original.request.body.get("model")), status="unknown"))
             self._tell(compare(uid, original, unknown, texts=False))
             return
         self._is_sent(uid, request)
@@ -192,10 +192,10 @@ class Asking:
         await self._surely(lambda: self._log.append(*at, request.key, value, requests.ACCEPTED))
 
     async def _body(self, original: Original) -> Json:
-        """What the request says: read again, for all of them would not fit into memory.
+        """The body of a request: read again, for all bodies would not fit into memory.
 
         Raises:
-            GoneError: retention has taken it since the run was started.
+            GoneError: retention has removed it since the run was started.
         """
         place = original.place
         record = await record_at(self._log, place.at, place.offset)
@@ -204,7 +204,7 @@ class Asking:
         return request_in(record, self._settings).body
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Ask the log until it answers, for as long as patience lasts: twice does no harm."""
+        """Make a call until the log answers, within ``patience_s``: making it twice does no harm."""
         try:
             return await until_answered(call, limit_s=self._patience_s)
         except (LogRefusedError, LogReplacedError):
@@ -215,14 +215,14 @@ class Asking:
     # -- ends
 
     async def _some_end(self) -> None:
-        """Wait until something has ended.
+        """Wait until a request has ended.
 
-        In the middle of a long silence, what is in flight is sent again, which is harmless: a worker of a version that
-        knows no replays may have thrown it away.
+        In the middle of a long silence, requests in flight are sent again, which is harmless: a worker of a version
+        without replays may have dropped them.
 
         Raises:
-            UnfinishedError: nothing has, for too long.
-            WithdrawnError: somebody has cancelled the run.
+            UnfinishedError: none has ended for too long.
+            CancelledRunError: the run was cancelled.
         """
         self._news.clear()
         self._check_withdrawn()
@@ -254,10 +254,10 @@ class Asking:
 
     def _check_withdrawn(self) -> None:
         if self._withdrawn.is_set():
-            raise WithdrawnError(f"run {self._run.id} was cancelled")
+            raise CancelledRunError(f"run {self._run.id} was cancelled")
 
-    def _end(self, request: ChatRequest, ended: Ended) -> None:
-        """Take an end; it may be of one that somebody else has sent, and whose record was not heard of yet."""
+    def _end(self, request: ChatRequest, ended: EndedReplay) -> None:
+        """Take an end; its request may be of another process, with a record that has not been read yet."""
         self._sent.add(request.uid)
         self._tell(compare(request.uid, self._originals[request.uid], ended, texts=self._plan.texts))
 

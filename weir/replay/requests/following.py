@@ -1,4 +1,4 @@
-"""What stands in the log of one run, and what comes: its requests, answers to them, and whether it was cancelled."""
+"""Follows the records of one run in the log: its requests, their answers, and whether it was cancelled."""
 
 from collections.abc import Callable, Container, Sequence
 
@@ -8,7 +8,7 @@ from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.events.replays import ReplayEnded
 from weir.log.log import Deliver, LogClient, Partition, Record, partition_of
-from weir.ranges.spans import each, onward, since
+from weir.ranges.offset_ranges import each, onward, since
 from weir.replay.runs import Run, started_s
 
 
@@ -16,9 +16,9 @@ class Following:
     """Follows the topics of one run, from where the run began.
 
     Args:
-        log: where they are.
+        log: the log to read.
         run: the run.
-        uids: of its requests.
+        uids: the uids of its requests.
         on_request: called with the uid and the request of each record of the run, whichever process has sent it.
         on_answers: called with the records of chat-chunks.
         on_cancelled: called when the run was cancelled.
@@ -39,13 +39,13 @@ class Following:
         self._followed: list[Partition] = []
 
     async def start(self) -> None:
-        """Hear what stands there; when it returns, all of that was heard, and what comes is.
+        """Read the records that are there; when it returns, all were taken, and later ones are followed.
 
         Raises:
             LogError: a topic cannot be read.
         """
         runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
-        # From where it began: it may have been cancelled while its requests were looked for.
+        # From where it began: it may have been cancelled while its requests were selected.
         began = (await since(self._log, runs, started_s(self._run.id))).start
         await self._follow(runs, began, self._hear_of_run)
         hearers: list[tuple[str, Deliver]] = [
@@ -61,7 +61,7 @@ class Following:
                 await self._follow(at, span.end, hear)
 
     async def stop(self) -> None:
-        """Hear nothing more."""
+        """Stop following."""
         for at in self._followed:
             await self._log.unfollow(at)
 

@@ -1,16 +1,16 @@
-"""A request and its replay, compared, and as an event. No I/O."""
+"""Compares a request and its replay, and makes the event of the pair. No I/O."""
 
 from weir.events.base import derived_id
 from weir.events.replays import ReplayCompared
 from weir.replay.report.comparison import Compared
 from weir.replay.report.likeness import likeness
-from weir.replay.requests.answered import Ended
+from weir.replay.requests.answered import EndedReplay
 from weir.replay.requests.selecting import Original
 from weir.replay.runs import Run
 
 
-def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compared:
-    """A pair."""
+def compare(uid: str, original: Original, ended: EndedReplay, *, texts: bool) -> Compared:
+    """Compare an original and its replay."""
     before = original.ended
     if before is None:
         raise RuntimeError("compared before its end was looked for")
@@ -28,8 +28,8 @@ def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compa
     )
 
 
-def _similarity(before: Ended, after: Ended) -> float | None:
-    """Of two answers that are whole; one that says nothing is unlike one that does."""
+def _similarity(before: EndedReplay, after: EndedReplay) -> float | None:
+    """The similarity of two complete answers; an empty one is unlike one with text."""
     left, right = before.text, after.text
     whole = {before.outcome.status, after.outcome.status} == {"completed"}
     return likeness(left, right) if whole and (left or right) else None
@@ -41,5 +41,5 @@ def told(run: Run, compared: Compared) -> ReplayCompared:
 
 
 def told_id(run: Run, compared: Compared) -> str:
-    """The event's id: the same whoever tells it."""
+    """The id of the pair's event: the same from every process that publishes it."""
     return derived_id("replay.compared", run.id, compared.uid)

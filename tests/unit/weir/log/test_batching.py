@@ -61,7 +61,8 @@ async def test_a_cancellation_ends_the_calls_that_run() -> None:
             cancelled += 1
             raise
 
-    running = asyncio.ensure_future(in_batches((call() for _ in range(5)), 2))
+    batches = in_batches((call() for _ in range(5)), 2)
+    running = asyncio.create_task(batches)
     await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

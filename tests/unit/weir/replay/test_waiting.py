@@ -2,7 +2,7 @@
 
 import pytest
 
-from weir.ranges.errors import ReplayError, UnfinishedError, WithdrawnError
+from weir.ranges.errors import CancelledRunError, ReplayError, UnfinishedError
 from weir.replay import waiting
 from weir.replay.waiting import WANTED_S, Waiting
 
@@ -18,7 +18,7 @@ class Clock:
     async def _still_wanted(self) -> None:
         self.asked.append(self.now)
         if not self.wanted:
-            raise WithdrawnError("run r was cancelled")
+            raise CancelledRunError("run r was cancelled")
 
     async def looks(self, *times_s: float, heard_s: tuple[float, ...] = ()) -> ReplayError | None:
         """The error of a look at one of some times, of which some have news."""
@@ -56,4 +56,4 @@ async def test_it_is_asked_now_and_then_whether_the_run_is_wanted(monkeypatch: p
     assert clock.asked == [WANTED_S * number for number in (1, 2, 3, 4)]
     clock.wanted = False
     assert await clock.looks(WANTED_S * 4.5) is None
-    assert isinstance(await clock.looks(WANTED_S * 5), WithdrawnError)
+    assert isinstance(await clock.looks(WANTED_S * 5), CancelledRunError)

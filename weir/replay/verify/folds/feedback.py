@@ -15,11 +15,11 @@ from weir.feedback.rules import ID_MAX
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
 from weir.replay.verify.folds.base import Rows, before
-from weir.replay.verify.folds.requests import Requests
+from weir.replay.verify.folds.requests import RequestsFold
 from weir.settings import Settings
 
 
-class Feedback(Rows):
+class FeedbackFold(Rows):
     """One partition of the table.
 
     Args:
@@ -35,7 +35,7 @@ class Feedback(Rows):
 
     def __init__(self, oldest_s: float, settings: Settings, partitions: int) -> None:
         self._oldest_s, self._settings, self._partitions = oldest_s, settings, partitions
-        self._requests = Requests(oldest_s)
+        self._requests = RequestsFold(oldest_s)
         super().__init__()
 
     async def take(self, record: Record) -> None:

@@ -13,7 +13,7 @@ from weir.log.partitioner import partition_for
 from weir.replay.verify.folds.base import Rows, before
 
 
-class Prompts(Rows):
+class PromptsFold(Rows):
     """One partition of the table.
 
     Args:

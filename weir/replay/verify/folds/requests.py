@@ -12,7 +12,7 @@ from weir.log.log import Record
 from weir.replay.verify.folds.base import Rows, before
 
 
-class Requests(Rows):
+class RequestsFold(Rows):
     """One partition of the table.
 
     Args:
