@@ -21,7 +21,7 @@ def serve(door: RabbitDoor) -> None:
     async def deliver(stream: StreamT[Any]) -> None:
         """Make deliveries, many at once; each is acknowledged after the log says that it was made."""
         async for event in unacknowledged(stream):
-            await door.couriers.take(event)
+            await door.dispatcher.take(event)
 
     @app.service
     class RabbitMQ(Service):

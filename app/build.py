@@ -18,7 +18,7 @@ from weir.answering.answering import Answering
 from weir.answering.calling import CallRules
 from weir.answering.continuing import Continuation
 from weir.answering.in_flight import Work
-from weir.answering.lineage import Provenance
+from weir.answering.lineage import LineageEvents
 from weir.answering.reporting import Reporting
 from weir.answering.rules import Rules
 from weir.chat.accept import Door
@@ -26,23 +26,23 @@ from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelling
 from weir.chat.ends import Ends, ends
 from weir.chat.lookup import Lookup
-from weir.chat.prompts import Prompts
+from weir.chat.prompts import PromptEvents
 from weir.chat.request_writer import RequestWriter
 from weir.chat.states import RequestRows, request_rows
 from weir.chat.table_upkeep import TableUpkeep
-from weir.chat.thinking import Teller
+from weir.chat.thinking import ThinkingEvents
 from weir.chat.traces import Traces
 from weir.events.publishing import Events
 from weir.events.redaction import Redactor, without_credentials
 from weir.feedback.joiner import Joiner
 from weir.feedback.prompt_rows import PromptRows, prompt_rows
-from weir.feedback.retry_watch import Watch
+from weir.feedback.retry_watch import RetryWatch
 from weir.feedback.rows import FeedbackRows, feedback_rows
 from weir.feedback.rules import Count
 from weir.insights.configured import limits, spans
 from weir.insights.live import LiveWindows
 from weir.insights.rows import Rows
-from weir.insights.watching import Watching
+from weir.insights.watching import WindowKeeper
 from weir.lineage.process import SqlProcess
 from weir.llm.calls import Allowance, Timeouts
 from weir.llm.prices import load_prices
@@ -51,7 +51,7 @@ from weir.log.tails import TailLimits, Tails
 from weir.peers import Owners
 from weir.rabbitmq.door import RabbitDoor
 from weir.settings import OFF, Settings
-from weir.table_rows import Unreadable, row_max_bytes
+from weir.table_rows import UnreadableRows, row_max_bytes
 from weir.telemetry.observed import Observed
 from weir.telemetry.worker_metrics import Metrics
 from weir.topics import AGENT_METRICS
@@ -68,7 +68,7 @@ class Tables:
     prompts: PromptRows
     quality: Rows
     changelogs: Mapping[str, str]  # topic by table, as the log client names it
-    unreadable: tuple[Unreadable, ...]  # of each table
+    unreadable: tuple[UnreadableRows, ...]  # of each table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Parts:
     tables: Tables
     upstream: Upstream
     audit: Audit
-    teller: Teller
+    thinking_events: ThinkingEvents
     owners: Owners
     lookup: Lookup
     cancelling: Cancelling
@@ -87,7 +87,7 @@ class Parts:
     door: Door
     upkeep: TableUpkeep
     joiner: Joiner
-    retry_watch: Watch
+    retry_watch: RetryWatch
     windows: LiveWindows
     rabbitmq: RabbitDoor | None
     gauges: Gauges
@@ -168,7 +168,7 @@ def _tables(app: Weir, settings: Settings) -> Tables:
     of_requests = request_rows(declared["requests"], max_bytes)
     of_feedback = feedback_rows(declared["feedback"], max_bytes)
     of_prompts = prompt_rows(declared["prompts"], max_bytes)
-    unreadable_windows = Unreadable("quality")
+    unreadable_windows = UnreadableRows("quality")
     typed = (of_ends, of_requests, of_feedback, of_prompts)
     return Tables(
         terminals=of_ends,
@@ -184,7 +184,7 @@ def _tables(app: Weir, settings: Settings) -> Tables:
 def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
     settings, tables = worker.settings, _tables(app, worker.settings)
     traces, audit = Traces(worker.events, worker=worker.name), Audit(worker.events, settings.default_tenant)
-    teller = Teller(
+    thinking_events = ThinkingEvents(
         endpoint=without_credentials(settings.openai_url),
         redactor=Redactor(settings.event_text_max_chars, settings.redacted),
     )
@@ -194,9 +194,12 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
     # Answering
     sql = SqlProcess(settings.lineage_dialect)
-    lineage = Provenance(worker.events, sql, redactor=teller.redactor)
+    lineage = LineageEvents(worker.events, sql, redactor=thinking_events.redactor)
     reporting = Reporting(
-        worker, traces=traces, teller=teller, lineage=None if settings.lineage_dialect == OFF else lineage
+        worker,
+        traces=traces,
+        thinking_events=thinking_events,
+        lineage=None if settings.lineage_dialect == OFF else lineage,
     )
     writer = RequestWriter(worker.log, worker.tails, value_max_bytes=settings.record_value_max_bytes)
     work = Work(
@@ -224,13 +227,13 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
         metrics=worker.metrics,
         own_partitions=partitions_for_new,
         begin=work.begin,
-        prompts=Prompts(worker.events, settings),
+        prompts=PromptEvents(worker.events, settings),
     )
 
     # What follows from answers
     counts: Counter[Count] = Counter()
     joiner = Joiner(worker, requests=tables.requests, ends=tables.terminals, rows=tables.feedback, counts=counts)
-    watching = Watching(
+    watching = WindowKeeper(
         log=worker.log,
         events=worker.events,
         rows=tables.quality,
@@ -254,7 +257,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
     drains = [work.drain, joiner.drain]
     if rabbitmq is not None:
-        drains += [rabbitmq.consumer.drain, rabbitmq.couriers.drain]
+        drains += [rabbitmq.consumer.drain, rabbitmq.dispatcher.drain]
     for drain in drains:
         app.on_drain(drain)
     for close in (sql.close, owners.close, gauges.close):
@@ -264,7 +267,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
         tables=tables,
         upstream=upstream,
         audit=audit,
-        teller=teller,
+        thinking_events=thinking_events,
         owners=owners,
         lookup=lookup,
         cancelling=cancelling,
@@ -274,10 +277,10 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
             worker,
             requests=tables.requests,
             ends=tables.terminals,
-            redactor=teller.redactor,
+            redactor=thinking_events.redactor,
         ),
         joiner=joiner,
-        retry_watch=Watch(worker, rows=tables.prompts, counts=counts),
+        retry_watch=RetryWatch(worker, rows=tables.prompts, counts=counts),
         windows=LiveWindows(worker, watching),
         rabbitmq=rabbitmq,
         gauges=gauges,

@@ -19,13 +19,13 @@ from app.engine import faust_settings
 from app.faust_worker import FaustWorker
 from app.outside import Held, Outside
 from weir import topics
-from weir.chat.dead_letters import bury_unreadable
-from weir.log.kafka.batches import Unreadable
+from weir.chat.dead_letters import write_unreadable
+from weir.log.kafka.batches import UnreadableBatch
 from weir.log.kafka.driver import Transport
 from weir.log.log import LogError, LogUnavailableError, Partition
 from weir.log.membership import GroupMembership
 from weir.settings import Settings
-from weir.telemetry.monitor import Watching
+from weir.telemetry.monitor import FaustMonitor
 from weir.topics import Topic
 from weir.version import read_version
 
@@ -68,7 +68,7 @@ class Weir(faust.App):
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.group, **faust_settings(settings, worker=FaustWorker, modules=MODULES))
-        self.monitor = Watching(held.metrics)
+        self.monitor = FaustMonitor(held.metrics)
         self.membership = GroupMembership(self, settings.topic_prefix)
 
     # -- topics and ownership
@@ -128,9 +128,9 @@ class Weir(faust.App):
             self.conf.broker_consumer, self, unreadable=self._dead_letter_unreadable, is_made=lambda it: it in self.made
         )
 
-    async def _dead_letter_unreadable(self, batch: Unreadable) -> None:
+    async def _dead_letter_unreadable(self, batch: UnreadableBatch) -> None:
         at = Partition(self.own_name(batch.at.topic), batch.at.partition)
-        await bury_unreadable(self._held.log, replace(batch, at=at), tenant=self.settings.default_tenant)
+        await write_unreadable(self._held.log, replace(batch, at=at), tenant=self.settings.default_tenant)
 
     async def maybe_start_producer(self) -> ProducerT:
         """Start the producer; a command that does not reach Kafka (``faust -A app send``) says why in one line."""

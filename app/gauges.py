@@ -8,10 +8,10 @@ from faust.types import TP
 
 from weir import topics
 from weir.feedback.rules import Count
-from weir.table_rows import Unreadable
+from weir.table_rows import UnreadableRows
 from weir.telemetry import metrics
 from weir.telemetry.collectors import Spec, Values
-from weir.telemetry.lag import Group, Lag
+from weir.telemetry.lag import Lag, LagConsumer
 from weir.worker import Worker
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Gauges:
         feedback: Mapping[Count, int],
         lineage_skipped: Callable[[], int],
         window_events: Callable[[], Mapping[str, int]],
-        unreadable: Sequence[Unreadable],
+        unreadable: Sequence[UnreadableRows],
     ) -> None:
         """Adds itself to the metrics of the worker."""
         self._app, self._worker = app, worker
@@ -68,7 +68,7 @@ class Gauges:
     async def refresh(self) -> None:
         """Ask the broker what only it knows; returns soon, whether it answers or not. Never raises."""
         if self._app.started and not self._app.rebalancing:
-            await self._lag.refresh(cast("Group", self._app.consumer))
+            await self._lag.refresh(cast("LagConsumer", self._app.consumer))
 
     async def close(self) -> None:
         """Ask no more."""

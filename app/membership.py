@@ -12,7 +12,7 @@ import time
 from typing import Final, Protocol
 
 from weir import topics
-from weir.log.kafka.groups import Group
+from weir.log.kafka.groups import ConsumerGroup
 from weir.log.log import LogError, LogRefusedError
 from weir.settings import Settings
 
@@ -26,7 +26,7 @@ MARK: Final = "-terminals-changelog"  # which every worker subscribes to, behind
 class Groups(Protocol):
     """What is asked of Kafka: ``weir.log.kafka.client.KafkaLog``."""
 
-    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[ConsumerGroup]:
         """The consumer groups but one with a member that is subscribed to a topic."""
 
 

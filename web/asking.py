@@ -13,7 +13,7 @@ from web.auditing import caller_of
 from web.bodies import UNSENT
 from web.client_retries import ClientRetries, is_retry
 from web.errors import REQUEST_ID
-from web.first_tries import Asked, FirstTries
+from web.first_tries import FirstTries, RequestIdentity
 from web.readers import Reader, Readers
 from web.tracing import TRACEPARENT
 from weir.chat.accept import Door
@@ -131,12 +131,12 @@ class Asking:
             self._tries.left(asked, request.uid)
             raise
 
-    def _what(self, call: _Call) -> Asked:
-        return Asked(*self._door.identity(call.body, tenant=call.tenant, think_tags=call.think_tags))
+    def _what(self, call: _Call) -> RequestIdentity:
+        return RequestIdentity(*self._door.identity(call.body, tenant=call.tenant, think_tags=call.think_tags))
 
 
-def _asked(request: ChatRequest) -> Asked:
-    return Asked(request.tenant, request.fingerprint, request.think_tags or "")
+def _asked(request: ChatRequest) -> RequestIdentity:
+    return RequestIdentity(request.tenant, request.fingerprint, request.think_tags or "")
 
 
 def _reader(request: ChatRequest, *, first: bool) -> Reader | None:

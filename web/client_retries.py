@@ -1,9 +1,9 @@
 """A retry of an openai client attaches to the answer of its first try, wherever that is read or generated.
 
-Every worker is asked which requests like this one (`Asked`) it knows: those that have lost their reader there, those
-that are read there, and those that it generates. A first try is one without a reader. It is taken from the worker that
-named it, so that of several retries each gets its own; then the retry is accepted under its uid, and the log does the
-rest, as for any uid that comes twice. docs/decisions/0026 has the rules.
+Every worker is asked which requests like this one (`RequestIdentity`) it knows: those that have lost their reader
+there, those that are read there, and those that it generates. A first try is one without a reader. It is taken from the
+worker that named it, so that of several retries each gets its own; then the retry is accepted under its uid, and the
+log does the rest, as for any uid that comes twice. docs/decisions/0026 has the rules.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from web.errors import json_response
-from web.first_tries import Asked, FirstTries
+from web.first_tries import FirstTries, RequestIdentity
 from weir.chat.lifecycle import TERMINAL, State
 from weir.chat.lookup import Lookup
 from weir.envelope import Json
@@ -28,7 +28,7 @@ PATH = "/workers/first-tries"  # of workers that ask each other
 RETRY_COUNT = "x-stainless-retry-count"
 PEERS_S = 1.0  # for all other workers to answer; a slower one is left out
 Generated = Callable[[str, str, str], list[str]]
-"""The uids that are being answered on this worker, by tenant, fingerprint and ``think_tags`` (`Asked`)."""
+"""The uids that are being answered on this worker, by tenant, fingerprint and ``think_tags`` (`RequestIdentity`)."""
 
 MAY_PASS = frozenset({408, 409, 425, 429})  # statuses below 500 that a client tries again
 
@@ -74,7 +74,7 @@ class ClientRetries:
 
     # -- for a retry
 
-    async def first_try(self, asked: Asked) -> str | None:
+    async def first_try(self, asked: RequestIdentity) -> str | None:
         """The uid of the request that a retry attaches to, taken for it; None if there is none."""
         for worker, uid in (await self._known(asked)).first_tries():
             if not await self._claim(worker, asked, uid):
@@ -89,7 +89,7 @@ class ClientRetries:
                 return uid
         return None
 
-    async def _known(self, asked: Asked) -> _Known:
+    async def _known(self, asked: RequestIdentity) -> _Known:
         known = _Known()
         known.add(self._owners.own, self._told(asked))
         others = sorted(self._owners.all() - {self._owners.own}, key=str)
@@ -105,7 +105,7 @@ class ClientRetries:
                 known.add(other, task.result()[1])
         return known
 
-    async def _claim(self, worker: URL, asked: Asked, uid: str) -> bool:
+    async def _claim(self, worker: URL, asked: RequestIdentity, uid: str) -> bool:
         if worker == self._owners.own:
             return self._take(asked, uid)
         try:
@@ -140,7 +140,7 @@ class ClientRetries:
             raise NotFoundError(f"No first try '{uid}' is here.")
         return json_response({"uid": uid})
 
-    def _told(self, asked: Asked) -> Json:
+    def _told(self, asked: RequestIdentity) -> Json:
         return {
             "left": self._tries.without_reader(asked),
             "read": self._tries.read(asked),
@@ -148,18 +148,18 @@ class ClientRetries:
             "generated": self._generated(*asked),
         }
 
-    def _take(self, asked: Asked, uid: str) -> bool:
+    def _take(self, asked: RequestIdentity, uid: str) -> bool:
         return self._tries.take(asked, uid, generated=uid in self._generated(*asked))
 
 
 _OK = web.HTTPOk.status_code
 
 
-def _params(asked: Asked) -> list[tuple[str, str]]:
+def _params(asked: RequestIdentity) -> list[tuple[str, str]]:
     return list(asked._asdict().items())
 
 
-def _asked(http: web.Request) -> Asked:
+def _asked(http: web.Request) -> RequestIdentity:
     if FORWARDED not in http.headers:
         raise NotFoundError(f"Unknown path: {http.method} {http.path}", code="unknown_url")
-    return Asked(*(http.query.get(name, "") for name in Asked._fields))
+    return RequestIdentity(*(http.query.get(name, "") for name in RequestIdentity._fields))

@@ -17,7 +17,7 @@ KEPT_MAX = 10_000  # requests that have lost their readers; the oldest go first
 TAKEN_S = 10.0  # a request that a retry has taken is read by then, or is left again; one that was answered is settled
 
 
-class Asked(NamedTuple):
+class RequestIdentity(NamedTuple):
     """What is asked, by whom, and in which shape: the same for a first try and its retries."""
 
     tenant: str
@@ -32,13 +32,17 @@ class FirstTries:
         """``kept_s``: how long one without a reader is kept, in seconds."""
         self._kept_s = kept_s
         self._now = now
-        self._read: dict[Asked, Counter[str]] = {}  # readers of each request, of this worker
-        self._left: OrderedDict[str, tuple[Asked, float]] = OrderedDict()  # by uid: what it asks, and since when
-        self._by_asked: dict[Asked, list[str]] = {}  # uids of those, the earliest to be left first
-        self._taken: OrderedDict[str, tuple[Asked, float]] = OrderedDict()  # answered or taken a moment ago: by uid
+        self._read: dict[RequestIdentity, Counter[str]] = {}  # readers of each request, of this worker
+        self._left: OrderedDict[str, tuple[RequestIdentity, float]] = (
+            OrderedDict()
+        )  # by uid: what it asks, and since when
+        self._by_asked: dict[RequestIdentity, list[str]] = {}  # uids of those, the earliest to be left first
+        self._taken: OrderedDict[str, tuple[RequestIdentity, float]] = (
+            OrderedDict()
+        )  # answered or taken a moment ago: by uid
 
     @contextmanager
-    def reading(self, asked: Asked, uid: str) -> Iterator[None]:
+    def reading(self, asked: RequestIdentity, uid: str) -> Iterator[None]:
         """While a client reads the answer to a request."""
         self._drop(uid)
         readers = self._read.setdefault(asked, Counter())
@@ -53,11 +57,11 @@ class FirstTries:
             if not readers:
                 self._read.pop(asked, None)
 
-    def read(self, asked: Asked) -> list[str]:
+    def read(self, asked: RequestIdentity) -> list[str]:
         """The requests that are read here."""
         return list(self._read.get(asked, ()))
 
-    def left(self, asked: Asked, uid: str) -> None:
+    def left(self, asked: RequestIdentity, uid: str) -> None:
         """The last reader of a request is gone, or was told to ask again, without its answer."""
         self._forget_old()
         if self._kept_s and uid not in self.read(asked) and uid not in self._left:
@@ -66,17 +70,17 @@ class FirstTries:
             while len(self._left) > KEPT_MAX:
                 self._drop(next(iter(self._left)))
 
-    def without_reader(self, asked: Asked) -> list[str]:
+    def without_reader(self, asked: RequestIdentity) -> list[str]:
         """The requests that have lost their readers here, the earliest first."""
         self._forget_old()
         return list(self._by_asked.get(asked, ()))
 
-    def taken(self, asked: Asked) -> list[str]:
+    def taken(self, asked: RequestIdentity) -> list[str]:
         """The requests that were answered here, or taken by a retry that may not read yet."""
         self._forget_old()
         return [uid for uid, (what, _) in self._taken.items() if what == asked]
 
-    def take(self, asked: Asked, uid: str, *, generated: bool = False) -> bool:
+    def take(self, asked: RequestIdentity, uid: str, *, generated: bool = False) -> bool:
         """Take a request for a retry, here or with another worker; False if another retry has taken it.
 
         Args:
@@ -92,7 +96,7 @@ class FirstTries:
         self._note_taken(asked, uid)
         return True
 
-    def _note_taken(self, asked: Asked, uid: str) -> None:
+    def _note_taken(self, asked: RequestIdentity, uid: str) -> None:
         self._forget_old()
         self._taken.pop(uid, None)
         self._taken[uid] = (asked, self._now())

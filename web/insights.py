@@ -16,9 +16,9 @@ from weir.envelope import Json, utc_iso
 from weir.errors import InvalidRequestError
 from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
-from weir.insights.reading import Source
+from weir.insights.reading import RecordSource
 from weir.insights.rows import Rows
-from weir.insights.values import ModelRow, Span
+from weir.insights.values import ModelRow, WindowKey
 from weir.log.partitioner import partition_for
 from weir.timing import in_turns
 from weir.worker import Worker
@@ -62,7 +62,7 @@ class InsightsView:
         return (name for name in self._rows.names() if self._own(name) and _has(_whose(name), wanted))
 
     async def _models(self, wanted: dict[str, str], limit: int) -> list[Json]:
-        places: defaultdict[str, list[Span]] = defaultdict(list)
+        places: defaultdict[str, list[WindowKey]] = defaultdict(list)
         newest: defaultdict[int, dict[str, int]] = defaultdict(dict)
         async for span, times, _ in in_turns(self._rows.windows()):
             if self._own(span.name):
@@ -72,7 +72,7 @@ class InsightsView:
         chosen = [name for name in names if _has(_whose(name), wanted)][:limit]
         return [self._model(name, sorted(places[name]), newest[_partition(name)]) async for name in in_turns(chosen)]
 
-    def _model(self, name: str, places: list[Span], newest: dict[str, int]) -> Json:
+    def _model(self, name: str, places: list[WindowKey], newest: dict[str, int]) -> Json:
         model = self._rows.model(name) or ModelRow()
         return {
             **_whose(name),
@@ -87,7 +87,7 @@ class InsightsView:
         """As the shard of the partition has it; None before both topics have told a time."""
         row = self._rows.partition(partition)
         _advance(newest, row.newest)
-        behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(Source) else 0
+        behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(RecordSource) else 0
         watermark_ms = max(row.closed_ms, behind_ms)
         return utc_iso(watermark_ms / 1000) if watermark_ms else None
 
@@ -96,7 +96,7 @@ class InsightsView:
         for one in (*model.active.values(), *self._rows.over(name)):
             yield {**_whose(name), "type": one["insight_type"], **one}
 
-    def _window(self, span: Span) -> Json | None:
+    def _window(self, span: WindowKey) -> Json | None:
         row = self._rows.window(span)
         if row is None:  # dropped meanwhile
             return None

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from weir.chat import frames
-from weir.chat.cancelling import withdraw
-from weir.chat.frames import Frame, Kind
+from weir.chat.cancelling import write_cancelled
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.reading.identifying import origin
 from weir.chat.reading.stored import marks
 from weir.chat.requests import chunks_of
@@ -97,7 +97,7 @@ class Readers:
             async with asyncio.timeout(settings.accept_timeout_s):
                 if not await self._all_gone(at, uid, rid, position, left_at):
                     return
-            answer = await withdraw(
+            answer = await write_cancelled(
                 worker.log,
                 worker.tails,
                 at,
@@ -114,14 +114,14 @@ class Readers:
     async def _all_gone(self, at: Partition, uid: str, rid: str, position: int, left_at: int) -> bool:
         """Whether nobody is there, and ours was the last to leave: else the last one looks."""
         there, last = {rid: True}, -1
-        for offset, mark in await marks(self._worker.tails, at, uid, position=position, kind=Kind.READER):
+        for offset, mark in await marks(self._worker.tails, at, uid, position=position, kind=FrameKind.READER):
             there[mark.submission] = mark.present
             last = offset
         return not any(there.values()) and last == left_at
 
     async def _say(self, reader: Reader, *, present: bool) -> int:
         at = chunks_of(self._worker.log, reader.uid)
-        mark = Frame(uid=reader.uid, rid=reader.name, kind=Kind.READER, submission=reader.name, present=present)
+        mark = Frame(uid=reader.uid, rid=reader.name, kind=FrameKind.READER, submission=reader.name, present=present)
         value = frames.encode(mark, event_id=new_id("evt"), tenant=reader.tenant)
         try:
             async with asyncio.timeout(self._worker.settings.accept_timeout_s):

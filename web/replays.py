@@ -34,10 +34,10 @@ from weir.replay.dead_letters.choosing import Wanted
 from weir.replay.dead_letters.dead_letters import Redriving
 from weir.replay.rebuild.feedback_run import FeedbackRun
 from weir.replay.report.page import page
-from weir.replay.report.report import Report
+from weir.replay.report.report import ReplayReport
 from weir.replay.requests import run as requests
-from weir.replay.requests.plans import Plan
-from weir.replay.runs import Kind, Run
+from weir.replay.requests.plans import ReplayPlan
+from weir.replay.runs import Run, RunKind
 from weir.worker import Worker
 
 PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
@@ -65,7 +65,7 @@ class _Requests(_Body):
 
     async def begin(self, worker: Worker, _changelogs: Mapping[str, str]) -> Run:
         """Write it down."""
-        return await requests.begin(worker, Plan(**self.model_dump(exclude={"kind"})), by="http")
+        return await requests.begin(worker, ReplayPlan(**self.model_dump(exclude={"kind"})), by="http")
 
 
 class _DeadLetters(_Body):
@@ -151,7 +151,7 @@ class ReplaysView:
         if run.ended is not None:
             body["error"] = run.ended.summary.get("error")
             body["report"] = run.ended.summary if run.ended.status == "completed" else None
-        if run.kind is Kind.REQUESTS:
+        if run.kind is RunKind.REQUESTS:
             body["compared"] = await requests.count(self._worker, run)
             if http.query.get("requests") in {"true", "1"}:
                 made = await self._report(run, body["compared"])
@@ -161,7 +161,7 @@ class ReplaysView:
     async def page(self, http: web.Request) -> web.Response:
         """The report of a run of requests, for people."""
         run = await self._run(http)
-        if run.kind is not Kind.REQUESTS:
+        if run.kind is not RunKind.REQUESTS:
             raise NotFoundError("Only a replay of requests has a page.", code="no_page")
         made = await self._report(run, await requests.count(self._worker, run))
         text = await asyncio.to_thread(page, made)  # answers take turns with it
@@ -195,7 +195,7 @@ class ReplaysView:
         bodies, _ = await self._everywhere.others(http, (), path="/replays")
         return {*self._processes.runs, *(run for body in bodies for run in body.get("running", ()))}
 
-    async def _report(self, run: Run, pairs: int) -> Report:
+    async def _report(self, run: Run, pairs: int) -> ReplayReport:
         if pairs > PAIRS_MAX:
             raise InvalidRequestError(
                 f"This run has {pairs} pairs, more than a worker shows ({PAIRS_MAX}): "

@@ -90,7 +90,7 @@ class WebServer(Service):
         requests = RequestsView(
             worker, everywhere, lookup, rows=tables.requests, in_flight=lambda: parts.work.in_flight
         )
-        thinking = ThinkingView(worker, lookup, parts.teller)
+        thinking = ThinkingView(worker, lookup, parts.thinking_events)
         feedback = FeedbackView(worker, owners, everywhere, requests=tables.requests, rows=tables.feedback)
         insights = InsightsView(worker, everywhere, tables.quality)
         metrics = MetricsView(worker.metrics, parts.gauges.refresh)

@@ -50,7 +50,7 @@ class Streams:
             ConnectionError: the client is gone.
         """
         stream = sse.EventStream(http, headers, self._settings.client_write_timeout_s)
-        teller = Teller(stream, uid, include_usage=include_usage, told=resumed)
+        writer = SseWriter(stream, uid, include_usage=include_usage, told=resumed)
         heartbeat_s = self._settings.sse_heartbeat_s
         quiet_since = time.monotonic()
         try:
@@ -58,7 +58,7 @@ class Streams:
                 async with asyncio.timeout(self._settings.answer_timeout_s), aclosing(news):
                     async for delivery in news:
                         if delivery is not IDLE:
-                            await teller.tell(delivery)
+                            await writer.tell(delivery)
                         elif not stream.started or time.monotonic() - quiet_since >= heartbeat_s:
                             await stream.write(sse.HEARTBEAT)
                         else:
@@ -72,7 +72,7 @@ class Streams:
         except Exception as error:
             if not stream.started:
                 raise  # it can still have a status of its own
-            await stream.write(sse.error_event(as_api_error(error, uid).late_body, teller.last_id) + sse.DONE)
+            await stream.write(sse.error_event(as_api_error(error, uid).late_body, writer.last_id) + sse.DONE)
         finally:
             stream.close()
         return stream.response
@@ -104,7 +104,7 @@ class Streams:
             ) from None
 
 
-class Teller:
+class SseWriter:
     """Tells a client what the log says, as events."""
 
     def __init__(self, stream: sse.EventStream, uid: str, *, include_usage: bool, told: bool = False) -> None:

@@ -17,7 +17,7 @@ from weir.chat.notes import Notes
 from weir.chat.reading.stored import noted
 from weir.chat.requests import chunks_of
 from weir.chat.states import first_known
-from weir.chat.thinking import Teller
+from weir.chat.thinking import ThinkingEvents
 from weir.envelope import Event, Json, MalformedRecordError, seconds_of
 from weir.errors import UnavailableError
 from weir.events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
@@ -49,8 +49,8 @@ METRICS = (
 class ThinkingView:
     """The thinking endpoints of one worker."""
 
-    def __init__(self, worker: Worker, lookup: Lookup, teller: Teller) -> None:
-        self._worker, self._teller = worker, teller
+    def __init__(self, worker: Worker, lookup: Lookup, thinking_events: ThinkingEvents) -> None:
+        self._worker, self._thinking_events = worker, thinking_events
         self._lookup = lookup
 
     async def show(self, http: web.Request) -> web.Response:
@@ -98,7 +98,7 @@ class ThinkingView:
         if first_known(row):
             at, position = chunks_of(self._worker.log, uid), row.get("first", row.get("chunks_from")) or 0
             notes = await noted(self._worker.tails, at, uid, position=int(position), rid=str(row["rid"]))
-        steps = [step.model_dump(mode="json") for step in self._teller.steps(uid, notes)]
+        steps = [step.model_dump(mode="json") for step in self._thinking_events.steps(uid, notes)]
         path = [step["step_type"] for step in steps]
         return {
             "trace_id": uid,

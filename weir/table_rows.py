@@ -34,7 +34,7 @@ def row_max_bytes(settings: Settings) -> int:
     return min(1_000_000, settings.record_value_max_bytes)
 
 
-class Unreadable:
+class UnreadableRows:
     """Counts the malformed rows of one table, and logs each once."""
 
     def __init__(self, table: str) -> None:
@@ -75,7 +75,7 @@ class TableRows(Generic[T]):
     ) -> None:
         self._table, self._encode, self._decode = table, encode, decode
         self.max_bytes = max_bytes
-        self.unreadable = Unreadable(name)
+        self.unreadable = UnreadableRows(name)
 
     def get(self, key: str) -> T | None:
         """A row, if there is one and it can be read."""

@@ -25,7 +25,7 @@ from weir.replay.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Options:
     """The options, as they were given."""
 
     since: str | None
@@ -97,16 +97,16 @@ class Asked:
 @click.option("--attached", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def dead_letters(*, attached: bool, **given: Any) -> None:
     """Send what could not be processed again, each letter once; requests that failed are answered anew."""
-    run(_main(Asked(**given)), attached=attached)
+    run(_main(Options(**given)), attached=attached)
 
 
-async def _main(asked: Asked) -> None:
+async def _main(asked: Options) -> None:
     asked.check()
     report = await _report(asked)
     sys.stdout.write((orjson.dumps(report).decode() if asked.as_json else as_text(report)) + "\n")
 
 
-async def _report(asked: Asked) -> Json:
+async def _report(asked: Options) -> Json:
     if asked.resume is not None:
         async with connected(parts.worker):
             return await _carried_out(await runs_of(parts.worker).find(asked.resume), asked)
@@ -118,7 +118,7 @@ async def _report(asked: Asked) -> Json:
         return await _carried_out(await redriving.begin(since, until, wanted, by="cli"), asked)
 
 
-async def _carried_out(begun: Run, asked: Asked) -> Json:
+async def _carried_out(begun: Run, asked: Options) -> Json:
     await audit(parts.worker, begun.id, REPLAY)
     if not begun.is_over:
         say(f"run {begun.id}")

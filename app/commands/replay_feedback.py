@@ -16,7 +16,7 @@ from weir.ranges.bar import Progress
 from weir.ranges.errors import UsageError
 from weir.ranges.when import parse
 from weir.replay.rebuild.feedback_run import FeedbackRun
-from weir.replay.rebuild.report_rebuild import Report
+from weir.replay.rebuild.report_rebuild import RebuildReport
 
 PATIENCE_S = 60.0
 
@@ -56,7 +56,7 @@ async def _main(
     sys.stdout.write(_dumps(report.as_json()) if as_json else report.as_text())
 
 
-async def _from(work: FeedbackRun, since: str, *, emit: bool, dry_run: bool) -> Report:
+async def _from(work: FeedbackRun, since: str, *, emit: bool, dry_run: bool) -> RebuildReport:
     now = time.time()
     planned = await work.plan(parse(since, now=now, option="--from"), emit=emit, now=now)
     if dry_run:

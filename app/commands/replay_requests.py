@@ -14,14 +14,14 @@ from app.commands.running import audit, connected, run, say
 from weir.chat.audit import CANCEL_REPLAY, REPLAY, Action
 from weir.ranges.bar import Progress
 from weir.ranges.checks import LIMIT_MAX, conditions
-from weir.ranges.errors import NothingError, UsageError, WithdrawnError
+from weir.ranges.errors import CancelledRunError, NothingError, UsageError
 from weir.replay.report.page import page
-from weir.replay.report.report import Report
+from weir.replay.report.report import ReplayReport
 from weir.replay.report.text_report import text_report
 from weir.replay.requests import run as requests
-from weir.replay.requests.plans import Plan, rate_of
+from weir.replay.requests.plans import ReplayPlan, rate_of
 from weir.replay.requests.selecting import select
-from weir.replay.runs import Kind, Run
+from weir.replay.runs import Run, RunKind
 
 PATIENCE_MAX_S = 604_800.0
 PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; then somebody should look
@@ -97,7 +97,7 @@ async def _requests(
         except (NothingError, UsageError) as error:
             await requests.runs_of(parts.worker).end(begun, {"error": str(error)}, status="failed")
             raise
-        except WithdrawnError:
+        except CancelledRunError:
             raise
         except BaseException:
             say(f"run {begun.id} has stopped; go on with: faust -A app replay requests --resume {begun.id}")
@@ -120,14 +120,14 @@ async def _report(run_id: str, report_dir: Path, *, as_json: bool) -> None:
         _write(await requests.report(parts.worker, await _found(run_id)), report_dir, as_json=as_json)
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _plan(options: dict[str, Any]) -> ReplayPlan:
     if options["since"] is None:
         raise UsageError("--from: say from when on, such as --from -2h")
     given = {**options, "where": conditions(options["where"]), "rate": rate_of(options["rate"])}
-    return Plan(**given)
+    return ReplayPlan(**given)
 
 
-async def _begun(plan: Plan | None, resume: str | None) -> Run:
+async def _begun(plan: ReplayPlan | None, resume: str | None) -> Run:
     if plan is None:
         found = await _found(str(resume))
         await _audit(found)
@@ -144,7 +144,7 @@ async def _audit(run: Run, action: Action = REPLAY) -> None:
 
 async def _found(run_id: str) -> Run:
     found = await requests.runs_of(parts.worker).find(run_id)
-    if found.kind is not Kind.REQUESTS:
+    if found.kind is not RunKind.REQUESTS:
         raise UsageError(f"run {run_id} is one of {found.kind}: see faust -A app replay {found.kind} --help")
     return found
 
@@ -165,7 +165,7 @@ async def _tell_draft(draft: Run) -> None:
     )
 
 
-def _write(report: Report, folder: Path, *, as_json: bool) -> None:
+def _write(report: ReplayReport, folder: Path, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
         return

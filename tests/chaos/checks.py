@@ -15,7 +15,7 @@ from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, Told, read_accepted, read_answers
 from tests.fleet.views import Views
 from weir import topics
-from weir.chat.frames import Kind, Status
+from weir.chat.frames import FrameKind, Status
 from weir.log.kafka.client import KafkaLog
 
 AFTERMATH_S = 1.0  # before and after Kafka's absence: records that were being written then may be in doubt
@@ -263,8 +263,10 @@ def _calls(run: Run, accepted: list[Request]) -> list[Check]:
     problems += [f"called for {prompt!r}, which no client asked" for prompt in calls.keys() - of_clients.keys()]
     marks = Counter[str]()
     for one in accepted:
-        marks.update({str(kind): one.told.frames[kind] for kind in (Kind.TAKEOVER, Kind.HANDOFF, Kind.RESTART)})
-    problems += [f"{one.uid}: said again from its start" for one in accepted if one.told.frames[Kind.RESTART]]
+        marks.update(
+            {str(kind): one.told.frames[kind] for kind in (FrameKind.TAKEOVER, FrameKind.HANDOFF, FrameKind.RESTART)}
+        )
+    problems += [f"{one.uid}: said again from its start" for one in accepted if one.told.frames[FrameKind.RESTART]]
     return [
         Check(name="LLM calls", value=f"{calls.total()} for {len(accepted)} requests"),
         Check(name="takeovers", value=counted(marks)),

@@ -289,7 +289,7 @@ async def test_logins_that_fail_later_are_tried_and_told_rarely_and_work_again(
     start = clock.now
     while clock.now < start + 40:
         clock.now += 0.25
-        assert all(isinstance(error, logins.RefusedError) for error in await clients())
+        assert all(isinstance(error, logins.LoginRefusedError) for error in await clients())
         assert logins.refused()
     gaps = [later - earlier for earlier, later in pairwise([start, *tries])]
     assert gaps[:3] == [1, 2, 4]

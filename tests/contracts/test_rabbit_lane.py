@@ -13,8 +13,8 @@ from yarl import URL
 
 from weir.envelope import new_id
 from weir.rabbitmq import contract
-from weir.rabbitmq.contract import Place
-from weir.rabbitmq.lane import Lane, LaneLostError, LaneTakenError, RefusedError
+from weir.rabbitmq.contract import DeliveryProgress
+from weir.rabbitmq.lane import Lane, LaneLostError, LaneTakenError, PublishRefusedError
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -66,12 +66,12 @@ class Writer:
     def __init__(self, queue: str) -> None:
         self.queue = queue
         self.submission = new_id("evt-")
-        self.place = Place()
+        self.place = DeliveryProgress()
 
     async def say(self, lane: Lane, *, end: bool = False) -> None:
         body = b"" if end else b"word %d " % self.place.seq
         old, headers = self.place, contract.said("u", self.place.seq)
-        self.place = Place(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), end)
+        self.place = DeliveryProgress(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), end)
         message_id = contract.message_id(self.submission, self.place)
         await lane.send(contract.answer(body, headers, message_id=message_id, correlation_id=None), self.queue)
 
@@ -146,7 +146,7 @@ async def test_places_are_exact_after_connections_died_in_the_middle_of_publishi
         async with Cable(rabbitmq_url) as cable:
             connection = await aio_pika.connect(cable.url)
             lane = await opened(connection, receipts)
-            writer.place = lane.place(writer.submission) or Place()
+            writer.place = lane.place(writer.submission) or DeliveryProgress()
             flights = [asyncio.ensure_future(writer.say(lane)) for _ in range(200)]
             await asyncio.sleep(0.005 * (deaths + 1))
             cable.cut()
@@ -282,7 +282,7 @@ async def test_a_full_queue_refuses_and_the_lane_goes_on(connect: Connect, recei
         async with await opened(connection, receipts) as lane:
             refused = Writer(full)
             await refused.say(lane)
-            with pytest.raises(RefusedError):
+            with pytest.raises(PublishRefusedError):
                 await refused.say(lane)
             await lane.forget(refused.submission)
             await writer.say(lane)

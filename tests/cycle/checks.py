@@ -11,7 +11,7 @@ from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, read_accepted, read_answers
 from tests.fleet.views import Views
 from weir import topics
-from weir.chat.frames import Kind, Status
+from weir.chat.frames import FrameKind, Status
 from weir.log.kafka.client import KafkaLog
 
 AFTERMATH_S = 1.0  # before and after Kafka's absence: records that were being written then may be in doubt
@@ -96,7 +96,7 @@ def _interruptions(run: Run, accepted: list[Request]) -> list[Check]:
 
 def _conflicts(accepted: list[Request]) -> list[str]:
     """No client of this cycle sends another body under the same uid."""
-    return [f"{one.uid}: a conflict mark" for one in accepted if one.told.frames[Kind.CONFLICT]]
+    return [f"{one.uid}: a conflict mark" for one in accepted if one.told.frames[FrameKind.CONFLICT]]
 
 
 # -- how often the LLM was called

@@ -17,7 +17,7 @@ from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of
 from weir import envelope, topics
 from weir.chat import frames, requests
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.envelope import Json
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import Partition
@@ -118,9 +118,9 @@ async def test_an_answer_whose_stored_end_is_too_large_is_served_and_told(
     uid = "large-end"
     worker = await make_worker(kafka_env(e2e_kafka)).start()
     end = Terminal(status=Status.FAILED, error={"message": "no", "type": "t", "code": "c", "status": 400})
-    begin = Frame(uid=uid, rid="evt-1", kind=Kind.BEGIN, attempt="att-1", fingerprint="f")
+    begin = Frame(uid=uid, rid="evt-1", kind=FrameKind.BEGIN, attempt="att-1", fingerprint="f")
     value = frames.encode(
-        Frame(uid=uid, rid="evt-1", kind=Kind.TERMINAL, attempt="att-1", terminal=end), event_id="e", tenant="acme"
+        Frame(uid=uid, rid="evt-1", kind=FrameKind.TERMINAL, attempt="att-1", terminal=end), event_id="e", tenant="acme"
     )
     large = value.replace(b'":"t"', b'":"%b"' % LONG.encode()).replace(b'":"c"', b'":"%b"' % LONG.encode())
     async with log_of(e2e_kafka) as log:

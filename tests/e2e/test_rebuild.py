@@ -27,11 +27,11 @@ from weir.insights.configured import limits, spans
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
 from weir.insights.rows import Rows
-from weir.insights.values import Span as Place
+from weir.insights.values import WindowKey
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span
+from weir.ranges.offset_ranges import OffsetRange
 from weir.settings import load_settings
 
 ENV = {
@@ -115,9 +115,9 @@ async def events(log: LogClient, topic: str) -> list[Event]:
     return found
 
 
-async def scratch(log: LogClient, kinds: dict[str, FeedbackType]) -> dict[Place, Any]:
+async def scratch(log: LogClient, kinds: dict[str, FeedbackType]) -> dict[WindowKey, Any]:
     """Closed windows of a run over both topics from their starts, with today's numbers."""
-    settings, found = load_settings(ENV), dict[Place, Any]()
+    settings, found = load_settings(ENV), dict[WindowKey, Any]()
 
     async def tell(closing: Closing) -> tuple[Insight, ...]:
         return closing.insights
@@ -137,15 +137,15 @@ async def scratch(log: LogClient, kinds: dict[str, FeedbackType]) -> dict[Place,
         table: dict[bytes, bytes] = {}
         judging = Judging(spans=spans(settings), limits=limits(settings))
         windows = await Folding.of(table, number, judging, tell=tell)
-        ends = [Span(at, 0, (await log.bounds(at)).end) for at in (Partition(topic, number) for topic in INPUTS)]
+        ends = [OffsetRange(at, 0, (await log.bounds(at)).end) for at in (Partition(topic, number) for topic in INPUTS)]
         async for record in merged(log, ends):
             await windows.take(record, change)
         found |= figures(table)
     return found
 
 
-async def live(log: LogClient) -> dict[Place, Any]:
-    found = dict[Place, Any]()
+async def live(log: LogClient) -> dict[WindowKey, Any]:
+    found = dict[WindowKey, Any]()
     for number in PARTITIONS:
         changes = Changes(log, QUALITY, number)
         await changes.read()
@@ -153,9 +153,9 @@ async def live(log: LogClient) -> dict[Place, Any]:
     return found
 
 
-def figures(table: dict[bytes, bytes]) -> dict[Place, Any]:
+def figures(table: dict[bytes, bytes]) -> dict[WindowKey, Any]:
     """Windows, open and closed; and which of them had breaches."""
-    rows, found = Rows(table), dict[Place, Any]()
+    rows, found = Rows(table), dict[WindowKey, Any]()
     for span, _, closed in rows.windows():
         row = rows.window(span)
         assert row is not None
@@ -163,7 +163,7 @@ def figures(table: dict[bytes, bytes]) -> dict[Place, Any]:
     for name in rows.names():
         model = rows.model(name)
         for one in model.kept if model else ():
-            place = Place(name, one.start_ms, one.end_ms)
+            place = WindowKey(name, one.start_ms, one.end_ms)
             found[place] = (*found[place], [kind for kind in one.breached if kind == "quality_drop"])
     return found
 

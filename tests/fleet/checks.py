@@ -12,7 +12,7 @@ from tests.fleet.fleet import Fleet
 from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, SeenT, Told, read_all
 from weir import topics
-from weir.chat.frames import CLAIMS, Kind, Status
+from weir.chat.frames import CLAIMS, FrameKind, Status
 from weir.envelope import utc_iso
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import Partition
@@ -71,7 +71,7 @@ def in_log(
     """
     found: Counter[str] = Counter()
     texts = []
-    frames: Counter[Kind] = Counter()
+    frames: Counter[FrameKind] = Counter()
     for one in accepted:
         frames.update(one.told.frames)
         found[str(one.told.status)] += 1

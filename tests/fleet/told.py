@@ -17,7 +17,7 @@ from weir.chat import requests
 from weir.chat.completion import Completion
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import ANYBODY, ASIDE, Frame, Kind, Status
+from weir.chat.frames import ANYBODY, ASIDE, Frame, FrameKind, Status
 from weir.envelope import utc_iso
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import Partition, Record
@@ -32,7 +32,7 @@ class Told:
     answer: Answer
     completion: Completion
     ended_at: float = math.inf  # when the counting terminal was written, in seconds since the epoch
-    frames: Counter[Kind] = field(default_factory=Counter)
+    frames: Counter[FrameKind] = field(default_factory=Counter)
     repeated: int = 0  # tokens that do not count, or were taken back: generated twice
     problems: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)  # a line for each mark, and for each row of chunks
@@ -46,7 +46,7 @@ class Told:
     @property
     def spoke(self) -> bool:
         """Whether any frame but a begin mark was written."""
-        return self.frames.keys() != {Kind.BEGIN}
+        return self.frames.keys() != {FrameKind.BEGIN}
 
     @property
     def text(self) -> str:
@@ -72,15 +72,15 @@ class Told:
         if not folded.counts:
             return
         self.answer = folded.answer
-        if frame.kind is Kind.RESTART:
+        if frame.kind is FrameKind.RESTART:
             self.completion = Completion(frame.uid)
-        elif frame.kind is Kind.TERMINAL:
+        elif frame.kind is FrameKind.TERMINAL:
             self.ended_at = record.timestamp
         for chunk in folded.chunks:
             self.completion.add(chunk)
 
     def _tell(self, record: Record, frame: Frame, *, counts: bool) -> None:
-        row = (frame.attempt, counts) if frame.kind is Kind.CHUNKS else None
+        row = (frame.attempt, counts) if frame.kind is FrameKind.CHUNKS else None
         if row is not None and row == self._row:
             self.story[-1] = self.story[-1].partition(" to ")[0] + f" to seq {frame.seq} at {utc_iso(record.timestamp)}"
             return

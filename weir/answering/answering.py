@@ -22,7 +22,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from weir.answering.continuing import Plan, plan, plan_without_text
+from weir.answering.continuing import ContinuationPlan, plan, plan_without_text
 from weir.answering.errors import EXPIRED, FORGOTTEN, UNDECIDED, NotBegunError
 from weir.answering.generating import Generating, Model
 from weir.answering.marks import Attempt, Claim, Marks, encode_mark
@@ -31,7 +31,7 @@ from weir.answering.slots import Slot
 from weir.answering.view import View
 from weir.chat import frames
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json, new_id, seconds_of
@@ -71,7 +71,7 @@ class Answering:
         """
         attempt = new_id("att")
         landing = asyncio.ensure_future(
-            self._append_mark(request, at, Answer(rid=request.event_id), attempt, Kind.BEGIN)
+            self._append_mark(request, at, Answer(rid=request.event_id), attempt, FrameKind.BEGIN)
         )
         landing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody asks for it
         return Claim(attempt, landing, accepted)
@@ -173,7 +173,7 @@ class Answering:
             await self._mark(request, at, view, does, marks)
         return view.answer
 
-    async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> Plan:
+    async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> ContinuationPlan:
         """What the next attempt is to do, given all that is known."""
         policy = self._rules.continuation
         simple = plan_without_text(known, request, policy)
@@ -203,7 +203,7 @@ class Answering:
         frame = Frame(
             uid=request.uid,
             rid=view.answer.rid,
-            kind=Kind.TERMINAL,
+            kind=FrameKind.TERMINAL,
             terminal=Terminal(status=Status.EXPIRED, error=error),
         )
         value = frames.encode(frame, event_id=new_id("evt"), tenant=request.tenant)
@@ -221,7 +221,9 @@ class Answering:
         else:
             await view.listen(lease_s / 6)
 
-    async def _mark(self, request: ChatRequest, at: Partition, view: View, does: Plan, marks: Marks) -> None:
+    async def _mark(
+        self, request: ChatRequest, at: Partition, view: View, does: ContinuationPlan, marks: Marks
+    ) -> None:
         """Ask for the request, and read on to the mark. Another worker's counts where that landed first."""
         attempt = new_id("att")
         marks.add(attempt, does)
@@ -230,13 +232,13 @@ class Answering:
         marks.void += view.answer.attempt != attempt
 
     def _append_mark(
-        self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: Kind
+        self, request: ChatRequest, at: Partition, known: Answer, attempt: str, kind: FrameKind
     ) -> Awaitable[int]:
         return self._log.append(at.topic, at.partition, request.key, encode_mark(request, known, attempt, kind))
 
     async def _redeem(self, request: ChatRequest, view: View, claim: Claim, marks: Marks) -> None:
         """Read on to a mark that was appended with its request."""
-        marks.add(claim.attempt, Plan(Kind.BEGIN, request.body))
+        marks.add(claim.attempt, ContinuationPlan(FrameKind.BEGIN, request.body))
         await view.read_up_to(await claim.landing, self._rules.read_back_s)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from weir.chat.completion import Completion
 from weir.chat.fold import Answer
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.llm.deltas.shape import PARTS
@@ -47,10 +47,10 @@ class Continuation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ContinuationPlan:
     """What the next attempt does."""
 
-    kind: Kind  # of its mark
+    kind: FrameKind  # of its mark
     body: Json | None = None  # what the LLM is asked; None: nothing
     error: Json | None = None  # what the request ends with, if nothing is asked
     goes_on: bool = False  # the LLM goes on with a message
@@ -64,20 +64,20 @@ def said_whole(answer: Answer, request: ChatRequest) -> bool:
     return len(answer.finish_reasons) >= (choices if isinstance(choices, int) else 1)
 
 
-def plan_without_text(answer: Answer, request: ChatRequest, policy: Continuation) -> Plan | None:
+def plan_without_text(answer: Answer, request: ChatRequest, policy: Continuation) -> ContinuationPlan | None:
     """The plan, where it does not depend on what was said; else None."""
     if not answer.attempts:
-        return Plan(Kind.BEGIN, request.body)
+        return ContinuationPlan(FrameKind.BEGIN, request.body)
     if said_whole(answer, request):
-        return Plan(Kind.TAKEOVER)
+        return ContinuationPlan(FrameKind.TAKEOVER)
     if not answer.next_seq:
-        return Plan(Kind.TAKEOVER, request.body)
+        return ContinuationPlan(FrameKind.TAKEOVER, request.body)
     if policy in {Continuation.RESTART, Continuation.FAIL} or (request.body.get("n") or 1) != 1:
         return _without_continuation(request, policy)
     return None
 
 
-def plan(answer: Answer, request: ChatRequest, policy: Continuation, said: Iterable[Json]) -> Plan:
+def plan(answer: Answer, request: ChatRequest, policy: Continuation, said: Iterable[Json]) -> ContinuationPlan:
     """The plan for an answer of which the chunks ``said`` are in the log."""
     known = plan_without_text(answer, request, policy)
     if known is not None:
@@ -92,15 +92,15 @@ def plan(answer: Answer, request: ChatRequest, policy: Continuation, said: Itera
         return _without_continuation(request, policy)
     thought = any(message.get(name) for name in THOUGHTS)
     if not isinstance(text, str) or not text:
-        return Plan(Kind.TAKEOVER, request.body, said=answer.next_seq, skips_thoughts=thought)
+        return ContinuationPlan(FrameKind.TAKEOVER, request.body, said=answer.next_seq, skips_thoughts=thought)
     body = continued(request.body, text, answer.next_seq, policy)
-    return Plan(Kind.TAKEOVER, body, goes_on=True, said=answer.next_seq, skips_thoughts=thought)
+    return ContinuationPlan(FrameKind.TAKEOVER, body, goes_on=True, said=answer.next_seq, skips_thoughts=thought)
 
 
-def _without_continuation(request: ChatRequest, policy: Continuation) -> Plan:
+def _without_continuation(request: ChatRequest, policy: Continuation) -> ContinuationPlan:
     if policy is Continuation.FAIL and request.stream:
-        return Plan(Kind.TAKEOVER, error=INTERRUPTED)
-    return Plan(Kind.RESTART, request.body)
+        return ContinuationPlan(FrameKind.TAKEOVER, error=INTERRUPTED)
+    return ContinuationPlan(FrameKind.RESTART, request.body)
 
 
 def continued(body: Json, text: str, said: int, policy: Continuation) -> Json:
@@ -120,7 +120,7 @@ def continued(body: Json, text: str, said: int, policy: Continuation) -> Json:
     return {**body, **limits, **more, "messages": [*messages, message]}
 
 
-async def spoken(plan: Plan, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[Json, None]:
+async def spoken(plan: ContinuationPlan, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[Json, None]:
     """What of an LLM's chunks follows what was said before."""
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -132,7 +132,7 @@ async def spoken(plan: Plan, chunks: AsyncGenerator[Json, None]) -> AsyncGenerat
             yield chunk
 
 
-def _fit(chunk: Json, plan: Plan) -> bool:
+def _fit(chunk: Json, plan: ContinuationPlan) -> bool:
     """Take out of a chunk what was told; whether anything is left."""
     told = {"role", *THOUGHTS} if plan.skips_thoughts else {"role"}
     left = bool(chunk.get("usage"))

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from weir.answering.continuing import Plan
+from weir.answering.continuing import ContinuationPlan
 from weir.chat.account import ROUTE, decision_id
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.chat.requests import ChatRequest
 from weir.events.decisions import Candidate, DecisionMade, DecisionType
 
@@ -26,7 +26,7 @@ _REJECTED: Final = {
 }
 
 
-def decision(request: ChatRequest, attempt: str, does: Plan, *, again: bool, worker: str) -> DecisionMade:
+def decision(request: ChatRequest, attempt: str, does: ContinuationPlan, *, again: bool, worker: str) -> DecisionMade:
     """The decision that led to an attempt.
 
     Args:
@@ -36,7 +36,7 @@ def decision(request: ChatRequest, attempt: str, does: Plan, *, again: bool, wor
         again: this worker's own call before it broke off.
         worker: host:port of who decides.
     """
-    if does.kind is Kind.BEGIN:
+    if does.kind is FrameKind.BEGIN:
         model = str(request.body.get("model"))
         chosen = f"{ROUTE}:{model}"
         kind, reason = DecisionType.ROUTING, "the only route"
@@ -59,8 +59,8 @@ def decision(request: ChatRequest, attempt: str, does: Plan, *, again: bool, wor
     )
 
 
-def _choice(does: Plan) -> str:
-    if does.kind is Kind.RESTART:
+def _choice(does: ContinuationPlan) -> str:
+    if does.kind is FrameKind.RESTART:
         return _RESTART
     if does.error is not None:
         return _FAIL

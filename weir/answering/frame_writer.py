@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind, Terminal
+from weir.chat.frames import Frame, FrameKind, Terminal
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.llm.errors import UpstreamError
@@ -69,7 +69,9 @@ class FrameWriter:
         """Tell that the attempt is alive, unless a frame is on its way that tells it as well."""
         if self._flight is None:
             # One that fails is none: it carries nothing, and the next one may get through.
-            self._launch(self._encode(Frame(**self._names(), kind=Kind.HEARTBEAT, seq=self._next_seq)), vital=False)
+            self._launch(
+                self._encode(Frame(**self._names(), kind=FrameKind.HEARTBEAT, seq=self._next_seq)), vital=False
+            )
 
     async def flush(self) -> None:
         """Wait until everything said is in the log.
@@ -90,7 +92,9 @@ class FrameWriter:
             UpstreamError: a chunk could not be written, or the terminal is larger than the topic takes.
         """
         await self.flush()
-        self._launch(self._encode(Frame(**self._names(), kind=Kind.TERMINAL, seq=self._next_seq, terminal=terminal)))
+        self._launch(
+            self._encode(Frame(**self._names(), kind=FrameKind.TERMINAL, seq=self._next_seq, terminal=terminal))
+        )
         await self.flush()
 
     async def hand_off(self) -> None:
@@ -101,14 +105,14 @@ class FrameWriter:
             UpstreamError: a chunk could not be written.
         """
         await self.flush()
-        self._launch(self._encode(Frame(**self._names(), kind=Kind.HANDOFF, seq=self._next_seq)))
+        self._launch(self._encode(Frame(**self._names(), kind=FrameKind.HANDOFF, seq=self._next_seq)))
         await self.flush()
 
     def _send(self) -> None:
         """Put as many of the waiting chunks into a frame as fit into a record."""
         count = min(len(self._pending), CHUNKS_PER_FRAME)
         while True:
-            frame = Frame(**self._names(), kind=Kind.CHUNKS, seq=self._next_seq, chunks=self._pending[:count])
+            frame = Frame(**self._names(), kind=FrameKind.CHUNKS, seq=self._next_seq, chunks=self._pending[:count])
             value = self._encode(frame)
             if len(value) <= self._max_bytes:
                 break

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from weir.answering.calling import call_of
-from weir.answering.continuing import Continuation, Plan, spoken
+from weir.answering.continuing import Continuation, ContinuationPlan, spoken
 from weir.answering.errors import INTERNAL_ERROR
 from weir.answering.frame_writer import FrameWriter
 from weir.answering.heard import Heard
@@ -16,7 +16,7 @@ from weir.answering.marks import Attempt
 from weir.answering.rules import Rules
 from weir.answering.view import View
 from weir.chat.fold import Answer
-from weir.chat.frames import Kind, Status, Terminal
+from weir.chat.frames import FrameKind, Status, Terminal
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.llm.calls import Call
@@ -100,7 +100,7 @@ class Generating:
         try:
             async with asyncio.timeout(HANDOFF_S):
                 await writer.hand_off()
-            self._worker.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None)
+            self._worker.metrics.attempted(FrameKind.HANDOFF, replay=request.replay is not None)
         except (LogError, UpstreamError, TimeoutError) as error:
             logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
 
@@ -159,7 +159,7 @@ class Generating:
             await writer.hand_off()
         except UpstreamError as error:
             return error
-        self._worker.metrics.attempted(Kind.HANDOFF, replay=request.replay is not None)
+        self._worker.metrics.attempted(FrameKind.HANDOFF, replay=request.replay is not None)
         return None
 
     def _can_go_on(self, before: Answer, told: Heard) -> bool:
@@ -167,7 +167,9 @@ class Generating:
         without = {Continuation.RESTART, Continuation.FAIL}
         return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
 
-    async def _call(self, request: ChatRequest, view: View, writer: FrameWriter, told: Heard, does: Plan) -> None:
+    async def _call(
+        self, request: ChatRequest, view: View, writer: FrameWriter, told: Heard, does: ContinuationPlan
+    ) -> None:
         """Call the LLM, unless only the terminal is missing, and say what it says."""
         if does.body is None:
             return

@@ -20,10 +20,10 @@ from weir.answering.slots import Slot, Slots
 from weir.chat import frames, requests
 from weir.chat.admission import Admission
 from weir.chat.audit import SUBMIT, Audit, Caller
-from weir.chat.dead_lettering import bury, mourn
-from weir.chat.ends import Ended, Ends
+from weir.chat.dead_lettering import dead_letter, write_dead_letter
+from weir.chat.ends import EndedRequest, Ends
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind, Status
+from weir.chat.frames import Frame, FrameKind, Status
 from weir.chat.lifecycle import TERMINAL, Happening
 from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ChatRequest
@@ -149,9 +149,9 @@ class Work:
         """Take one event; returns when the next one may come. Settles it later, by itself."""
         if self._worker.draining:
             await self._never()
-        await self._take_or_bury(event)
+        await self._take_or_dead_letter(event)
 
-    async def _take_or_bury(self, event: Delivered) -> None:
+    async def _take_or_dead_letter(self, event: Delivered) -> None:
         try:
             request = await self._admission.admit(event)
             if request is not None:
@@ -159,7 +159,7 @@ class Work:
         except Exception:
             # An agent that raises stops its partition; a record that makes it raise would stop it again.
             logger.exception("chat-requests %d at %d", event.message.partition, event.message.offset)
-            await bury(self._worker, event, "a defect in taking it")
+            await dead_letter(self._worker, event, "a defect in taking it")
 
     async def _take(self, event: Delivered, request: ChatRequest) -> None:
         known = self._in_flight.get(request.uid)
@@ -185,7 +185,7 @@ class Work:
         if known.task is not None:
             await asyncio.wait({known.task})
         if not self._worker.draining and event.message.partition in self._worker.own_partitions():
-            await self._take_or_bury(event)  # else the next owner gets it again
+            await self._take_or_dead_letter(event)  # else the next owner gets it again
 
     def _record(self, request: ChatRequest) -> None:
         self._audit.record(
@@ -221,7 +221,7 @@ class Work:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self, event: Delivered, request: ChatRequest, ended: Ended | None) -> None:
+    async def _start(self, event: Delivered, request: ChatRequest, ended: EndedRequest | None) -> None:
         """Begin a request whose uid is not in flight, and has ended like this, or never."""
         slot = Slot(self._slots)
         await slot.take()  # back-pressure: the rest waits in the topic
@@ -257,7 +257,7 @@ class Work:
                     await asyncio.sleep(RETRY_S)
             # An event that is never settled would hold the commit of its partition back for ever.
             for event in work.events:
-                await bury(self._worker, event, "a defect in bringing it to its end")
+                await dead_letter(self._worker, event, "a defect in bringing it to its end")
         finally:
             work.slot.give_back()
             self._in_flight.pop(work.request.uid, None)
@@ -292,7 +292,7 @@ class Work:
         context = await self._delivery(work, partition)
         if context is None or partition not in self._worker.own_partitions():
             return
-        await self._mourn(work, answer)
+        await self._write_dead_letter(work, answer)
         ended = context.run(self._settle, work, answer, partition)
         if ended is not None and answer.terminal is not None:
             self._ended += 1
@@ -303,7 +303,7 @@ class Work:
             for event in work.events:
                 event.ack()
 
-    async def _mourn(self, work: InFlight, answer: Answer) -> None:
+    async def _write_dead_letter(self, work: InFlight, answer: Answer) -> None:
         """What failed for good can be looked at, and sent again."""
         terminal = answer.terminal
         if terminal is None or terminal.status not in {Status.FAILED, Status.EXPIRED}:
@@ -315,7 +315,9 @@ class Work:
         details = {"uid": work.request.uid, "attempts": answer.attempts, "error": error}
         # LLMs quote in their messages what they were asked, which is nothing for a log line.
         told = f"{terminal.status}: {error.get('code') or error.get('type')}"
-        await mourn(self._worker, work.events[0], reason, told=told, tenant=work.request.tenant, details=details)
+        await write_dead_letter(
+            self._worker, work.events[0], reason, told=told, tenant=work.request.tenant, details=details
+        )
 
     async def _delivery(self, work: InFlight, partition: int) -> Context | None:
         """The context of its event: one that was begun ahead of it waits. None if it goes to somebody else."""
@@ -327,7 +329,7 @@ class Work:
                     await work.delivered.wait()
         return work.context
 
-    def _settle(self, work: InFlight, answer: Answer, partition: int) -> Ended | None:
+    def _settle(self, work: InFlight, answer: Answer, partition: int) -> EndedRequest | None:
         """Follow a terminal that was read out of the log into the table; the offset comes after its end is reported.
 
         Returns:
@@ -338,7 +340,7 @@ class Work:
             raise RuntimeError("settled without a terminal")
         if partition not in self._worker.own_partitions():
             return None
-        ended = Ended(
+        ended = EndedRequest(
             rid=answer.rid,
             fingerprint=request.fingerprint,
             tenant=request.tenant,
@@ -353,7 +355,7 @@ class Work:
     def _report(self, request: ChatRequest, partition: int) -> LifecycleReport:
         return self._reporting.of(request, _chunks_of(partition))
 
-    async def _tell_again(self, event: Delivered, request: ChatRequest, ended: Ended) -> None:
+    async def _tell_again(self, event: Delivered, request: ChatRequest, ended: EndedRequest) -> None:
         """The end of a request may not have been told before a crash: where its row does not show it.
 
         After a rebalance everything comes again that ended since the oldest request which still runs, so most of it was
@@ -375,7 +377,7 @@ class Work:
         mark = Frame(
             uid=request.uid,
             rid=rid,
-            kind=Kind.ATTACH if same else Kind.CONFLICT,
+            kind=FrameKind.ATTACH if same else FrameKind.CONFLICT,
             submission=request.event_id,
             first=first,
             ended=ended,
@@ -386,7 +388,7 @@ class Work:
         event.ack()
 
 
-def _begins_anew(request: ChatRequest, ended: Ended) -> bool:
+def _begins_anew(request: ChatRequest, ended: EndedRequest) -> bool:
     """Whether a request that failed or expired has come back from the dead letters since that end.
 
     One that had come back before it, and is delivered again, was replaced by that end itself.

@@ -21,7 +21,7 @@ _SQL: Final = re.compile(r"\b(?:select|insert|update|delete|merge|create|from)\b
 _FENCES: Final = ("```", "~~~")
 
 
-class Provenance:
+class LineageEvents:
     """Tells the lineage of the SQL in answers, for one worker."""
 
     def __init__(self, events: Events, parser: SqlProcess, *, redactor: Redactor) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from weir.answering.continuing import Plan
+from weir.answering.continuing import ContinuationPlan
 from weir.chat import frames
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.requests import ChatRequest
 
@@ -25,7 +25,7 @@ class Attempt:
     """One LLM call for a request, or what stands for it."""
 
     id: str
-    does: Plan
+    does: ContinuationPlan
     notes: Notes = field(default_factory=Notes)  # of what it says, while it says it
 
 
@@ -33,11 +33,11 @@ class Marks:
     """The marks that this worker has made for one request."""
 
     def __init__(self) -> None:
-        self._unused: dict[str, Plan] = {}
+        self._unused: dict[str, ContinuationPlan] = {}
         self.used: set[str] = set()
         self.void = 0  # how many were read back and do not count
 
-    def add(self, attempt: str, does: Plan) -> None:
+    def add(self, attempt: str, does: ContinuationPlan) -> None:
         """Note a mark that is about to be appended."""
         self._unused[attempt] = does
 
@@ -54,7 +54,7 @@ class Marks:
         return Attempt(known.attempt, does)
 
 
-def encode_mark(request: ChatRequest, known: Answer, attempt: str, kind: Kind) -> bytes:
+def encode_mark(request: ChatRequest, known: Answer, attempt: str, kind: FrameKind) -> bytes:
     """The mark of a new attempt, as a record of chat-chunks. It counts only if ``known`` is all that there is."""
     mark = Frame(
         uid=request.uid,

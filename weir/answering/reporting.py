@@ -8,17 +8,17 @@ import logging
 import time
 
 from weir.answering.decisions import decision
-from weir.answering.lineage import Provenance
+from weir.answering.lineage import LineageEvents
 from weir.answering.marks import Attempt
 from weir.chat.account import Account
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.fold import Answer
-from weir.chat.frames import Kind, Terminal
+from weir.chat.frames import FrameKind, Terminal
 from weir.chat.lifecycle import Happening
 from weir.chat.notes import Notes
 from weir.chat.reading.stored import recounted
 from weir.chat.requests import ChatRequest
-from weir.chat.thinking import Teller
+from weir.chat.thinking import ThinkingEvents
 from weir.chat.traces import Traces
 from weir.envelope import seconds_of
 from weir.events.base import EventData, derived_id
@@ -37,12 +37,14 @@ class Reporting:
     Args:
         worker: which.
         traces: is told of what happens to a request.
-        teller: makes thinking events.
+        thinking_events: makes thinking events.
         lineage: tells the lineage of SQL in answers; None where that is off.
     """
 
-    def __init__(self, worker: Worker, *, traces: Traces, teller: Teller, lineage: Provenance | None = None) -> None:
-        self.worker, self.traces, self.teller, self.lineage = worker, traces, teller, lineage
+    def __init__(
+        self, worker: Worker, *, traces: Traces, thinking_events: ThinkingEvents, lineage: LineageEvents | None = None
+    ) -> None:
+        self.worker, self.traces, self.thinking_events, self.lineage = worker, traces, thinking_events, lineage
 
     def of(self, request: ChatRequest, at: Partition) -> "LifecycleReport":
         """The report of a request, whose answer stands in a partition of chat-chunks."""
@@ -64,10 +66,10 @@ class LifecycleReport:
         """An attempt is begun here."""
         request, does, again = self._request, attempt.does, bool(self._attempt)
         self._attempt, self._notes = attempt.id, attempt.notes
-        self._whole = does.kind in {Kind.BEGIN, Kind.RESTART} or (does.body is not None and not does.said)
+        self._whole = does.kind in {FrameKind.BEGIN, FrameKind.RESTART} or (does.body is not None and not does.said)
         accepted = seconds_of(request.accepted_at)
         queue_s = None if accepted is None else max(0.0, time.time() - accepted)
-        begun_s = queue_s if does.kind is Kind.BEGIN else None
+        begun_s = queue_s if does.kind is FrameKind.BEGIN else None
         self._worker.metrics.attempted(does.kind, begun_s, replay=request.replay is not None)
         details = {
             "attempt": attempt.id,
@@ -78,8 +80,8 @@ class LifecycleReport:
         }
         self._by.traces.emit(request, Happening.ATTEMPTED, details)
         self._emit(decision(request, attempt.id, does, again=again, worker=self._worker.name))
-        if does.kind is Kind.BEGIN:
-            started = self._by.teller.started(request)
+        if does.kind is FrameKind.BEGIN:
+            started = self._by.thinking_events.started(request)
             self._emit(started, derived_id(request.event_id, started.EVENT_TYPE))
 
     async def ended(self, answer: Answer, terminal: Terminal, ended_at: float) -> None:
@@ -88,7 +90,7 @@ class LifecycleReport:
         self._count(account)
         await self._tell_end(account)
 
-    async def told_again(self, ended: Ended) -> None:
+    async def told_again(self, ended: EndedRequest) -> None:
         """Tell the end of a request that was settled, and counted, before a crash: it may not have been told.
 
         Raises:
@@ -108,7 +110,7 @@ class LifecycleReport:
             notes=notes,
             ended_at=ended_at,
             prices=self._worker.prices,
-            redactor=self._by.teller.redactor,
+            redactor=self._by.thinking_events.redactor,
         )
 
     async def _tell_end(self, account: Account) -> None:
@@ -141,7 +143,7 @@ class LifecycleReport:
         if outcome is not None:
             self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
         self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
-        async for event_id, told in in_turns(self._by.teller.ended(account)):
+        async for event_id, told in in_turns(self._by.thinking_events.ended(account)):
             self._emit(told, event_id)
 
     async def _all_notes(self, answer: Answer) -> Notes:

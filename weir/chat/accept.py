@@ -19,7 +19,7 @@ from weir.chat import requests
 from weir.chat.audit import SUBMIT, Audit, Caller
 from weir.chat.checking import Checked, check
 from weir.chat.lifecycle import Happening
-from weir.chat.prompts import Prompts
+from weir.chat.prompts import PromptEvents
 from weir.chat.request_writer import RequestWriter, too_large
 from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.thinking import prompt_chars
@@ -30,8 +30,8 @@ from weir.events.ingress import Ingress
 from weir.log.log import (
     LogClient,
     LogError,
+    LogOffset,
     LogRefusedError,
-    Place,
     RecordTooLargeError,
 )
 from weir.log.tails import Tails
@@ -70,7 +70,7 @@ class Door:
         metrics: Metrics,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
-        prompts: Prompts | None = None,
+        prompts: PromptEvents | None = None,
     ) -> None:
         """Make the door.
 
@@ -209,7 +209,7 @@ class Door:
         return uid
 
 
-def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
+def _request(asked: Checked, uid: str, ingress: Ingress, end: LogOffset) -> ChatRequest:
     return ChatRequest(
         uid=uid,
         event_id=new_id("evt"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from weir.chat import dead_letters
 from weir.chat.audit import Audit, Caller
-from weir.chat.dead_lettering import bury, mourn
+from weir.chat.dead_lettering import dead_letter, write_dead_letter
 from weir.chat.kafka_door import is_moved, request_in
 from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ChatRequest
@@ -43,7 +43,7 @@ class Admission:
         try:
             request = request_in(record, self._worker.settings)
         except MalformedRecordError as error:
-            await bury(self._worker, event, str(error))
+            await dead_letter(self._worker, event, str(error))
             return None
         except InvalidRequestError as error:
             await self._refuse(event, error)
@@ -65,7 +65,7 @@ class Admission:
         except InvalidRequestError as error:
             await self._refuse(event, error)
         except (LogRefusedError, LogReplacedError) as error:
-            await bury(self._worker, event, str(error))
+            await dead_letter(self._worker, event, str(error))
         else:
             self._worker.metrics.moved()
             event.ack()
@@ -77,5 +77,5 @@ class Admission:
         tenant = dead_letters.tenant_of(event.message.value)
         self._worker.metrics.refused(Ingress.KAFKA, error_code=error.error["code"], error_type=error.error["type"])
         self._audit.refused(Caller(ingress=Ingress.KAFKA), error, tenant=tenant)
-        await mourn(self._worker, event, str(error), details={"error": error.error})
+        await write_dead_letter(self._worker, event, str(error), details={"error": error.error})
         event.ack()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from weir.chat import frames
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, CLAIMS, Frame, FrameKind, Status, Terminal
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.lookup import Lookup
 from weir.chat.requests import chunks_of
@@ -54,7 +54,7 @@ class Cancelling:
         row = await self._lookup.fresh(uid)
         status = str(row["state"])
         if status not in TERMINAL:
-            answer = await withdraw(
+            answer = await write_cancelled(
                 self._worker.log,
                 self._worker.tails,
                 chunks_of(self._worker.log, uid),
@@ -68,7 +68,7 @@ class Cancelling:
         return Cancelled(uid, str(row["tenant"]), status)
 
 
-async def withdraw(
+async def write_cancelled(
     log: LogClient,
     tails: Tails,
     at: Partition,
@@ -105,7 +105,7 @@ async def withdraw(
             answer = _folded(answer, await tail.look())
             if answer.terminal is None:
                 terminal = Terminal(status=status, finish_reason=status)
-                end = Frame(uid=uid, rid=answer.rid, kind=Kind.TERMINAL, terminal=terminal)
+                end = Frame(uid=uid, rid=answer.rid, kind=FrameKind.TERMINAL, terminal=terminal)
                 value = frames.encode(end, event_id=new_id("evt"), tenant=tenant)
                 await log.append(at.topic, at.partition, uid.encode(), value)
             while answer.terminal is None and not tail.closed:

@@ -9,14 +9,14 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, Folded, fold
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json
 from weir.log.log import Record
 
 __all__ = ["Awaited", "Awaiting", "Chunks", "Collected"]
 
-_OF_ANOTHER: Final = frozenset({Kind.ATTACH, Kind.CONFLICT})
+_OF_ANOTHER: Final = frozenset({FrameKind.ATTACH, FrameKind.CONFLICT})
 
 
 class Said(Protocol):

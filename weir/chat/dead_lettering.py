@@ -11,13 +11,13 @@ from weir.worker import Worker
 logger = logging.getLogger(__name__)
 
 
-async def bury(worker: Worker, event: Delivered, reason: str) -> None:
+async def dead_letter(worker: Worker, event: Delivered, reason: str) -> None:
     """Write an event's record to the dead letters, and acknowledge the event."""
-    await mourn(worker, event, reason)
+    await write_dead_letter(worker, event, reason)
     event.ack()
 
 
-async def mourn(
+async def write_dead_letter(
     worker: Worker,
     event: Delivered,
     reason: str,
@@ -42,7 +42,7 @@ async def mourn(
     )
     settings = worker.settings
     await until_written(
-        lambda: dead_letters.bury(
+        lambda: dead_letters.write(
             worker.log,
             record,
             reason=reason,

@@ -5,7 +5,7 @@ import base64
 from weir import envelope, limits, topics
 from weir.envelope import Json, MalformedRecordError, new_id
 from weir.events.base import derived_id
-from weir.log.kafka.batches import Unreadable
+from weir.log.kafka.batches import UnreadableBatch
 from weir.log.log import LogClient, Record, RecordTooLargeError
 from weir.log.partitioner import partition_for
 
@@ -18,7 +18,7 @@ HEADER_CHARS = 1024
 DETAILS_BYTES = 65_536  # of further facts, as JSON
 
 
-async def bury(
+async def write(
     log: LogClient,
     record: Record,
     *,
@@ -68,7 +68,7 @@ async def bury(
         await log.append(*at, key[:KEY_BYTES], bare)
 
 
-async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> None:
+async def write_unreadable(log: LogClient, batch: UnreadableBatch, *, tenant: str) -> None:
     """Write a dead letter about unreadable records that were skipped; the log keeps what is left of them.
 
     The letter about a batch has the same event id from every worker.

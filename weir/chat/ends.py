@@ -15,7 +15,7 @@ from weir.table_rows import TableRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class EndedRequest:
     """A finished request."""
 
     rid: str
@@ -27,7 +27,7 @@ class Ended:
     ended_at: float  # seconds since the epoch
 
 
-Ends = TableRows[Ended]
+Ends = TableRows[EndedRequest]
 """The ends, by uid."""
 
 
@@ -36,13 +36,13 @@ def ends(table: MutableMapping[bytes, bytes], max_bytes: int) -> Ends:
     return TableRows("terminals", table, encode=_encode, decode=_decode, max_bytes=max_bytes)
 
 
-def _encode(ended: Ended) -> bytes:
+def _encode(ended: EndedRequest) -> bytes:
     return dumps(asdict(ended))
 
 
-def _decode(uid: str, value: bytes) -> Ended:
+def _decode(uid: str, value: bytes) -> EndedRequest:
     del uid
-    ended = Ended(**orjson.loads(value))
+    ended = EndedRequest(**orjson.loads(value))
     texts, numbers = (ended.rid, ended.fingerprint, ended.tenant), (ended.first, ended.last, ended.ended_at)
     if Status(ended.status) and all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers)):
         return ended

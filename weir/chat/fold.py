@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
+from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, ENDED_WITHOUT_ATTEMPT, Frame, FrameKind, Terminal
 from weir.envelope import Json
 from weir.llm.choices import WEIR_FINISH
 from weir.llm.chunks import finish_reasons
@@ -55,13 +55,15 @@ class Folded(NamedTuple):
 
 def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
     """Fold one frame, read at ``offset``, into the state. Pure; frames of other requests change nothing."""
-    withdrawn = not frame.attempt and frame.terminal is not None and frame.terminal.status in WITHDRAWN
-    ours = frame.rid == answer.rid or (withdrawn and frame.rid == ANYBODY)
+    without_attempt = (
+        not frame.attempt and frame.terminal is not None and frame.terminal.status in ENDED_WITHOUT_ATTEMPT
+    )
+    ours = frame.rid == answer.rid or (without_attempt and frame.rid == ANYBODY)
     if not ours or answer.terminal is not None or frame.kind in ASIDE:
         return Folded(answer, counts=False)
     if frame.kind in CLAIMS:
         return _mark(answer, offset, frame)
-    if withdrawn:
+    if without_attempt:
         first = offset if answer.first < 0 else answer.first
         return Folded(answer._replace(first=first, last=offset, terminal=frame.terminal), counts=True)
     if frame.attempt != answer.attempt or not answer.attempt or answer.closed:
@@ -70,18 +72,18 @@ def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
 
 
 def _of_attempt(answer: Answer, offset: int, frame: Frame) -> Folded:
-    if frame.kind is Kind.CHUNKS:
+    if frame.kind is FrameKind.CHUNKS:
         return _chunks(answer, offset, frame)
-    if frame.kind is Kind.HANDOFF:
+    if frame.kind is FrameKind.HANDOFF:
         return Folded(answer._replace(last=offset, closed=True), counts=True)
-    lost = frame.kind is Kind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
+    lost = frame.kind is FrameKind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
     return Folded(answer._replace(last=offset, terminal=frame.terminal, gap=answer.gap or lost), counts=True)
 
 
 def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
     if frame.after != answer.last:
         return Folded(answer, counts=False)
-    restart = frame.kind is Kind.RESTART
+    restart = frame.kind is FrameKind.RESTART
     marked = answer._replace(
         attempt=frame.attempt,
         attempts=answer.attempts + 1,

@@ -26,7 +26,7 @@ from weir import envelope, limits
 from weir.envelope import Json, MalformedRecordError
 
 
-class Kind(StrEnum):
+class FrameKind(StrEnum):
     """The kind of a frame."""
 
     BEGIN = "begin"
@@ -42,10 +42,10 @@ class Kind(StrEnum):
     TERMINAL = "terminal"
 
 
-CLAIMS = frozenset({Kind.BEGIN, Kind.TAKEOVER, Kind.RESTART})
+CLAIMS = frozenset({FrameKind.BEGIN, FrameKind.TAKEOVER, FrameKind.RESTART})
 """Marks by which an attempt claims a request."""
 
-ASIDE = frozenset({Kind.ATTACH, Kind.CONFLICT, Kind.DELIVERED, Kind.READER})
+ASIDE = frozenset({FrameKind.ATTACH, FrameKind.CONFLICT, FrameKind.DELIVERED, FrameKind.READER})
 """Marks about a submission or a reader; they change nothing about the answer."""
 
 
@@ -64,7 +64,7 @@ class Status(StrEnum):
 ANYBODY = ""
 """The rid of a cancelled or expired end whose writer does not know which submission of the uid came first."""
 
-WITHDRAWN = frozenset({Status.CANCELLED, Status.EXPIRED})
+ENDED_WITHOUT_ATTEMPT = frozenset({Status.CANCELLED, Status.EXPIRED})
 """Ends that any writer may write: they need no attempt."""
 
 
@@ -86,7 +86,7 @@ class Frame:
 
     uid: str
     rid: str  # the event id of the first accepted record of this uid; ANYBODY if the writer does not know it
-    kind: Kind
+    kind: FrameKind
     attempt: str = ""  # one LLM call; "" for marks that belong to no attempt
     seq: int = 0  # number of the frame's first chunk within the answer
     chunks: list[Json] = field(default_factory=list)
@@ -104,7 +104,7 @@ class Frame:
 def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
     """Encode a frame as an event of now; empty fields are left out."""
     data: Json = {"uid": frame.uid, "rid": frame.rid, "mark": frame.kind}
-    if frame.kind is Kind.CHUNKS:
+    if frame.kind is FrameKind.CHUNKS:
         data = {"uid": frame.uid, "rid": frame.rid, "attempt": frame.attempt, "seq": frame.seq}
         data["chunks"] = frame.chunks
     elif frame.attempt:
@@ -118,10 +118,10 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
         data["first"] = frame.first
         if frame.ended:
             data["ended"] = True
-    if frame.kind is Kind.DELIVERED:
+    if frame.kind is FrameKind.DELIVERED:
         data["queue"] = frame.queue
         data["fingerprint"] = frame.fingerprint
-    if frame.kind is Kind.READER:
+    if frame.kind is FrameKind.READER:
         data["present"] = frame.present
     if frame.terminal is not None:
         data |= _terminal_fields(frame.terminal)
@@ -136,7 +136,7 @@ def decode(value: bytes | None) -> Frame:
     """
     data = envelope.decode(value).data
     try:
-        kind = Kind(data.get("mark", Kind.CHUNKS))
+        kind = FrameKind(data.get("mark", FrameKind.CHUNKS))
         return Frame(
             uid=str(data["uid"]),
             rid=str(data["rid"]),
@@ -151,7 +151,7 @@ def decode(value: bytes | None) -> Frame:
             ended=bool(data.get("ended")),
             queue=str(data.get("queue", "")),
             present=bool(data.get("present")),
-            terminal=_terminal(data) if kind is Kind.TERMINAL else None,
+            terminal=_terminal(data) if kind is FrameKind.TERMINAL else None,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a frame: {error}") from None

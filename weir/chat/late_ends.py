@@ -7,7 +7,7 @@ attempts) stays unknown.
 
 from weir import topics
 from weir.chat.decoding import decode
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.frames import Terminal
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.states import superseded
@@ -21,7 +21,7 @@ from weir.log.log import LogClient, partition_of
 LATE_S = 60.0  # after its end, a request's event counts as lost
 
 
-def is_late(row: Json | None, ended: Ended, now: float, table_expiry_s: float) -> bool:
+def is_late(row: Json | None, ended: EndedRequest, now: float, table_expiry_s: float) -> bool:
     """Whether a request ended a while ago and its row does not show that end."""
     age_s = now - ended.ended_at
     if not LATE_S <= age_s < table_expiry_s or superseded(row, ended.rid):
@@ -30,7 +30,7 @@ def is_late(row: Json | None, ended: Ended, now: float, table_expiry_s: float) -
 
 
 async def tell(
-    log: LogClient, events: Events, uid: str, ended: Ended, row: Json | None, *, worker: str, redactor: Redactor
+    log: LogClient, events: Events, uid: str, ended: EndedRequest, row: Json | None, *, worker: str, redactor: Redactor
 ) -> None:
     """Publish the end of a request as the log holds it; where the log has lost it, without the terminal's content.
 
@@ -70,7 +70,7 @@ async def tell(
     await events.publish(data, ended.tenant, event_id=event_id)
 
 
-async def _terminal(log: LogClient, uid: str, ended: Ended) -> tuple[Terminal | None, int]:
+async def _terminal(log: LogClient, uid: str, ended: EndedRequest) -> tuple[Terminal | None, int]:
     """Return a request's terminal, and the number of chunks before it."""
     at = partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
     records = await log.read(at, ended.last, limit=1)

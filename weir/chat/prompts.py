@@ -51,7 +51,7 @@ def user_key(tenant: str, user: str) -> str:
     return f"{tenant}:{user}"
 
 
-class Prompts:
+class PromptEvents:
     """Publishes fingerprints of prompts, without making a request wait for it."""
 
     def __init__(self, events: Events, settings: Settings) -> None:

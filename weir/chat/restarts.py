@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.log.log import Partition
 from weir.log.tails import Tails
 
@@ -78,7 +78,7 @@ class Restarts:
                 for record in records:
                     if _MARK in (record.value or b""):
                         frame = decode(record)
-                        if frame is not None and frame.kind is Kind.RESTART:
+                        if frame is not None and frame.kind is FrameKind.RESTART:
                             known.marks.append(_Mark(record.offset, frame.rid, frame.after))
                 known.upto = records[-1].offset + 1
                 await asyncio.sleep(0)
@@ -106,7 +106,7 @@ class Restarts:
 
 def _as_of(frame: Frame, offset: int) -> Answer:
     """Return an answer whose last counting record is this frame: enough to tell which frames count next."""
-    seq, closed = frame.seq + len(frame.chunks), frame.kind is Kind.HANDOFF
+    seq, closed = frame.seq + len(frame.chunks), frame.kind is FrameKind.HANDOFF
     return Answer(rid=frame.rid, attempt=frame.attempt, attempts=1, last=offset, next_seq=seq, closed=closed)
 
 

@@ -23,7 +23,7 @@ _SQL_ARGUMENT: Final = re.compile(r'"\s*(?:select|with|insert|update|delete|merg
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class ThinkingEvents:
     """Makes the events of traces."""
 
     endpoint: str  # the URL of the LLM, without credentials

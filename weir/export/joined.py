@@ -13,7 +13,7 @@ from weir.chat.collecting import Awaited, Awaiting
 from weir.chat.completion import Completion
 from weir.chat.requests import ChatRequest
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import PAGE
+from weir.ranges.offset_ranges import PAGE
 from weir.timing import CLOCKS_APART_S, in_turns
 from weir.topics import CHAT_CHUNKS
 

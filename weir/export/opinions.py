@@ -15,8 +15,8 @@ from weir.export.tally import Skip
 from weir.feedback import rules
 from weir.feedback.scores import Said, score_of, source_of
 from weir.log.log import LogClient, Partition, Record
+from weir.ranges.offset_ranges import OffsetRange, each, since
 from weir.ranges.progress import Step
-from weir.ranges.spans import Span, each, since
 from weir.settings import Settings
 from weir.topics import AI_FEEDBACK
 
@@ -51,7 +51,7 @@ class Opinions:
         self._of: dict[tuple[str, str], Opinion] = {}
         self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be in the log twice
 
-    async def spans(self, since_s: float) -> list[Span]:
+    async def spans(self, since_s: float) -> list[OffsetRange]:
         """The spans of the topic with feedback that was given since a time.
 
         Raises:
@@ -60,7 +60,7 @@ class Opinions:
         count = self._log.partitions(AI_FEEDBACK.name)
         return [await since(self._log, Partition(AI_FEEDBACK.name, number), since_s) for number in range(count)]
 
-    async def read(self, spans: list[Span], step: Step) -> None:
+    async def read(self, spans: list[OffsetRange], step: Step) -> None:
         """Read the feedback in some spans.
 
         Raises:

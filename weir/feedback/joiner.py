@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict
 
 from weir import envelope, topics
-from weir.chat.dead_lettering import bury
+from weir.chat.dead_lettering import dead_letter
 from weir.chat.ends import Ends
 from weir.chat.lifecycle import TERMINAL, Happening
 from weir.chat.states import RequestRows, superseded
@@ -25,11 +25,11 @@ from weir.events.base import derived_id
 from weir.events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.events.signals import SignalRecorded
 from weir.feedback import distance, joining, pieces, rules
+from weir.feedback.keyed_executor import KeyedExecutor
 from weir.feedback.ownership import still_ours
 from weir.feedback.pieces import Piece
 from weir.feedback.rows import FeedbackRows
 from weir.feedback.rules import ID_MAX, Count
-from weir.feedback.turns import Turns
 from weir.log.log import Delivered, Partition, header_pairs, partition_of
 from weir.log.retrying import until_written
 from weir.worker import Worker
@@ -60,7 +60,7 @@ class Joiner:
         self._worker = worker
         self._requests, self._ends, self._rows = requests, ends, rows
         self._counts = counts
-        self._turns = Turns(AT_ONCE)
+        self._turns = KeyedExecutor(AT_ONCE)
 
     async def drain(self, seconds: float) -> None:
         """Finish what waits for the log."""
@@ -73,7 +73,7 @@ class Joiner:
         try:
             told = envelope.decode(event.message.value)
         except MalformedRecordError as error:
-            await self._bury(event, str(error))
+            await self._dead_letter(event, str(error))
             return
         await self._turns.begin(str(told.data.get("uid")), lambda: self._settle(event, told))
 
@@ -81,11 +81,11 @@ class Joiner:
         try:
             await self._process(event, told)
         except (MalformedRecordError, InvalidRequestError) as error:
-            await self._bury(event, str(error))
+            await self._dead_letter(event, str(error))
         except Exception:
             # A record that makes it raise would do so for ever, and hold its partition back.
             logger.exception("ai-feedback-events %d at %d", event.message.partition, event.message.offset)
-            await self._bury(event, "a defect in taking it")
+            await self._dead_letter(event, "a defect in taking it")
         else:
             event.ack()
 
@@ -263,9 +263,9 @@ class Joiner:
 
     # --
 
-    async def _bury(self, event: Delivered, reason: str) -> None:
+    async def _dead_letter(self, event: Delivered, reason: str) -> None:
         self._counts[Count.DEAD] += 1
-        await bury(self._worker, event, reason)
+        await dead_letter(self._worker, event, reason)
 
 
 async def _piece(event: Delivered, told: Event, data: FeedbackSubmitted) -> Piece:

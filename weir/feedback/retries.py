@@ -24,7 +24,7 @@ class Prompt:
     fingerprint: str  # 64 bits in hex
 
 
-class Step(NamedTuple):
+class RetryStep(NamedTuple):
     """What one more prompt means."""
 
     kept: list[Prompt]
@@ -42,7 +42,7 @@ def row_of(kept: list[Prompt]) -> Json:
     return {"prompts": [asdict(prompt) for prompt in kept]}
 
 
-def asked(known: list[Prompt], new: Prompt, *, window_s: float) -> Step:
+def asked(known: list[Prompt], new: Prompt, *, window_s: float) -> RetryStep:
     """Take one more prompt of the same user.
 
     Records of two doors may come in another order than they were accepted in: the earlier one of a pair is what was
@@ -50,15 +50,15 @@ def asked(known: list[Prompt], new: Prompt, *, window_s: float) -> Step:
     its own uid is the same request.
     """
     if any(prompt.uid == new.uid for prompt in known):
-        return Step(known, None, None)
+        return RetryStep(known, None, None)
     alike = [p for p in known if abs(p.at - new.at) <= window_s and _alike(p, new)]
     kept = sorted([*known, new], key=lambda prompt: prompt.at)
     kept = [prompt for prompt in kept if kept[-1].at - prompt.at <= window_s][-KEPT:]
     if not alike:
-        return Step(kept, None, None)
+        return RetryStep(kept, None, None)
     nearest = min(alike, key=lambda prompt: abs(prompt.at - new.at))
     earlier, later = sorted((nearest, new), key=lambda prompt: prompt.at)
-    return Step(kept, earlier.uid, later.uid)
+    return RetryStep(kept, earlier.uid, later.uid)
 
 
 def last_at(row: Json) -> float:
@@ -70,7 +70,7 @@ def _alike(one: Prompt, other: Prompt) -> bool:
     return nearly_same(int(one.fingerprint, 16), int(other.fingerprint, 16))
 
 
-def after(known: list[Prompt], told: Event, *, window_s: float) -> Step:
+def after(known: list[Prompt], told: Event, *, window_s: float) -> RetryStep:
     """What an event means to the prompts that are known of its user.
 
     Raises:
@@ -78,6 +78,6 @@ def after(known: list[Prompt], told: Event, *, window_s: float) -> Step:
     """
     if told.event_type == PromptsForgotten.EVENT_TYPE:
         before = seconds(data_of(told, PromptsForgotten).before)
-        return Step([prompt for prompt in known if prompt.at >= before], None, None)
+        return RetryStep([prompt for prompt in known if prompt.at >= before], None, None)
     data = data_of(told, PromptAsked)
     return asked(known, Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint), window_s=window_s)

@@ -20,7 +20,7 @@ from weir.worker import Worker
 logger = logging.getLogger(__name__)
 
 
-class Watch:
+class RetryWatch:
     """Takes the prompts of the users whose partitions this worker owns.
 
     Args:

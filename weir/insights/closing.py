@@ -12,12 +12,12 @@ from weir.envelope import Json
 from weir.events.insights import InsightCleared, InsightRaised, InsightType
 from weir.insights import wording
 from weir.insights.counts import Counts
+from weir.insights.durations import Durations
 from weir.insights.event_ids import EventIds
-from weir.insights.judging import Breach, Closed, Limits, Verdict, judge, silent
+from weir.insights.judging import Breach, Closed, InsightLimits, Verdict, judge, silent
 from weir.insights.rows import Rows
 from weir.insights.schedule import Schedule
-from weir.insights.spans import Spans
-from weir.insights.values import Judged, ModelRow, Span, WindowRow
+from weir.insights.values import JudgedWindow, ModelRow, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
 
 OVER_KEPT: Final = 20  # insights of a model that are over and still shown
@@ -29,7 +29,7 @@ Insight = InsightRaised | InsightCleared
 class Closing:
     """A window or a silence that is due, with the insights to publish before it is written down."""
 
-    span: Span  # the window; or the last of the silent windows
+    span: WindowKey  # the window; or the last of the silent windows
     row: WindowRow | None  # None if there was no record
     insights: tuple[Insight, ...] = ()
     judged: bool = False  # whether it was judged before: only the rest is to be written
@@ -55,8 +55,8 @@ class Closings:
         ids: EventIds,
         watermark: Watermark,
         *,
-        spans: Spans,
-        limits: Limits,
+        spans: Durations,
+        limits: InsightLimits,
         counts: Counts,
     ) -> None:
         self._rows, self._schedule, self._ids, self._watermark = rows, schedule, ids, watermark
@@ -74,7 +74,7 @@ class Closings:
         if at_ms is None or at_ms > self._watermark.ms:
             return None
         if span is None:
-            span = Span(name, at_ms - self._spans.size_ms, at_ms)
+            span = WindowKey(name, at_ms - self._spans.size_ms, at_ms)
             verdicts = silent(model.wrong, self._spans.quiet)
             return Closing(span, None, tuple(_told(name, verdict, model, span, detected_ms) for verdict in verdicts))
         row = self._rows.window(span) or WindowRow()
@@ -98,7 +98,7 @@ class Closings:
             self._write_closed(span, row, kept=any(one.start_ms == span.start_ms for one in model.kept))
         self._schedule.refresh(span.name)
 
-    def _write_judged(self, span: Span, row: WindowRow | None, model: ModelRow, told: tuple[Insight, ...]) -> None:
+    def _write_judged(self, span: WindowKey, row: WindowRow | None, model: ModelRow, told: tuple[Insight, ...]) -> None:
         wrong, over = set(model.active), self._rows.over(span.name)
         for data in told:
             kind = data.insight_type.value
@@ -114,13 +114,13 @@ class Closings:
         if row is not None:
             self._counts.closed += 1
             model.judged_until_ms = max(model.judged_until_ms, span.end_ms)
-            model.kept.append(Judged(span.start_ms, span.end_ms, sorted(wrong | set(model.active))))
+            model.kept.append(JudgedWindow(span.start_ms, span.end_ms, sorted(wrong | set(model.active))))
             for old in model.kept[: -self._spans.kept]:
-                self._rows.drop_window(Span(span.name, old.start_ms, old.end_ms))
+                self._rows.drop_window(WindowKey(span.name, old.start_ms, old.end_ms))
             model.kept = model.kept[-self._spans.kept :]
         self._rows.put_model(span.name, model)
 
-    def _write_closed(self, span: Span, row: WindowRow, *, kept: bool) -> None:
+    def _write_closed(self, span: WindowKey, row: WindowRow, *, kept: bool) -> None:
         self._ids.drop(span, row)
         row.closed = True
         if kept:
@@ -132,19 +132,19 @@ class Closings:
     def _before(self, name: str, model: ModelRow) -> list[Closed]:
         before = []
         for one in model.kept:
-            row = self._rows.window(Span(name, one.start_ms, one.end_ms))
+            row = self._rows.window(WindowKey(name, one.start_ms, one.end_ms))
             if row is not None:
                 kinds = frozenset(map(InsightType, one.breached))
                 before.append(Closed(start_ms=one.start_ms, end_ms=one.end_ms, window=row.window, breached=kinds))
         return before
 
 
-def _closed(span: Span, row: WindowRow, model: ModelRow) -> Closed:
+def _closed(span: WindowKey, row: WindowRow, model: ModelRow) -> Closed:
     breached = frozenset(model.wrong)
     return Closed(start_ms=span.start_ms, end_ms=span.end_ms, window=row.window, breached=breached)
 
 
-def _told(name: str, verdict: Verdict, model: ModelRow, span: Span, detected_ms: int) -> Insight:
+def _told(name: str, verdict: Verdict, model: ModelRow, span: WindowKey, detected_ms: int) -> Insight:
     if verdict.raised:
         return wording.raised(name, verdict, span.start_ms, span.end_ms, detected_ms)
     since = InsightRaised.model_validate(model.active[verdict.kind])

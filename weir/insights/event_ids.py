@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from weir.insights.rows import Rows
-from weir.insights.values import Span, WindowRow
+from weir.insights.values import WindowKey, WindowRow
 
 HASH_BYTES: Final = 8  # among a million ids of a window, two share a hash once in 37 million windows
 PAGE: Final = 64  # ids in a window's own row: half a kilobyte
@@ -20,14 +20,14 @@ class EventIds:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._by_span: dict[Span, set[bytes]] = {}
+        self._by_span: dict[WindowKey, set[bytes]] = {}
 
-    def known(self, event_id: str, spans: Iterable[Span]) -> bool:
+    def known(self, event_id: str, spans: Iterable[WindowKey]) -> bool:
         """Whether an event is in one of these windows, from whichever offset."""
         known = _hash(event_id)
         return any(known in self._of(span, None) for span in spans)
 
-    def add(self, event_id: str, span: Span, row: WindowRow) -> None:
+    def add(self, event_id: str, span: WindowKey, row: WindowRow) -> None:
         """Add the id of an event to a window, whose row the caller writes next."""
         ids = self._of(span, row)
         if len(row.ids) >= PAGE * HASH_BYTES:
@@ -37,14 +37,14 @@ class EventIds:
         row.ids += added
         ids.add(added)
 
-    def drop(self, span: Span, row: WindowRow) -> None:
+    def drop(self, span: WindowKey, row: WindowRow) -> None:
         """Drop the ids of a closed window; the caller writes its row next, or removes it."""
         for page in range(row.pages):
             self._rows.drop_ids(span, page)
         row.ids, row.pages = b"", 0
         self._by_span.pop(span, None)
 
-    def _of(self, span: Span, row: WindowRow | None) -> set[bytes]:
+    def _of(self, span: WindowKey, row: WindowRow | None) -> set[bytes]:
         """The ids in a window; read from its rows once."""
         found = self._by_span.get(span)
         if found is None:

@@ -8,11 +8,11 @@ from weir.envelope import MalformedRecordError
 from weir.insights import partition
 from weir.insights.closing import Closing, Insight
 from weir.insights.counts import Counts
-from weir.insights.judging import Limits
+from weir.insights.durations import Durations
+from weir.insights.judging import InsightLimits
 from weir.insights.reading import Measured, Ticked
 from weir.insights.rows import Rows
 from weir.insights.shard import Shard
-from weir.insights.spans import Spans
 from weir.log.log import Record
 
 Table = MutableMapping[bytes, bytes]
@@ -24,8 +24,8 @@ Tell = Callable[[Closing], Awaitable[tuple[Insight, ...]]]
 class Judging:
     """The settings for folding and judging windows."""
 
-    spans: Spans
-    limits: Limits
+    spans: Durations
+    limits: InsightLimits
 
 
 class Folding:

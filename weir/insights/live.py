@@ -7,7 +7,7 @@ from typing import cast
 
 from weir import topics
 from weir.insights.swapping import GivenAwayError
-from weir.insights.watching import Watching
+from weir.insights.watching import WindowKeeper
 from weir.log.log import Delivered, record_of
 from weir.worker import Worker
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class LiveWindows:
     """Takes events of agent-metrics-events and ai-learning-signals, one after the other."""
 
-    def __init__(self, worker: Worker, watching: Watching) -> None:
+    def __init__(self, worker: Worker, watching: WindowKeeper) -> None:
         self._worker, self._watching = worker, watching
 
     async def take(self, event: Delivered) -> None:

@@ -9,7 +9,7 @@ from weir.events.metrics import QualityRebuilt
 from weir.insights.partition import partition_of
 from weir.insights.rows import name_of, partition_key
 from weir.log.log import LogClient, Partition
-from weir.ranges.spans import Span, each
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.timing import in_turns
 
 RUN: Final = "run"  # the header with the run of a row: several runs may write at the same time
@@ -45,7 +45,7 @@ async def load(log: LogClient, number: int, event: QualityRebuilt) -> dict[bytes
         LogError: the log cannot be read.
     """
     found: dict[bytes, bytes] = {}
-    span = Span(Partition(topics.CHAT_REBUILDS.name, number), event.first, event.end)
+    span = OffsetRange(Partition(topics.CHAT_REBUILDS.name, number), event.first, event.end)
     async for record in each(log, span):
         if (RUN, event.run.encode()) in record.headers and record.key and record.value is not None:
             found[record.key] = record.value

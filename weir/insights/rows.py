@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from weir.envelope import Json, dumps
-from weir.insights.values import ModelRow, PartitionRow, RebuiltRow, Seen, Span, WindowRow, newest_and_closed
+from weir.insights.values import ModelRow, PartitionRow, RebuiltRow, Seen, WindowKey, WindowRow, newest_and_closed
 
 T = TypeVar("T")
 
@@ -52,27 +52,27 @@ class Rows:
 
     # -- windows
 
-    def window(self, span: Span) -> WindowRow | None:
+    def window(self, span: WindowKey) -> WindowRow | None:
         """A window, if there is one."""
         return self._read(_key("window", span.path), WindowRow.decode)
 
-    def put_window(self, span: Span, row: WindowRow) -> None:
+    def put_window(self, span: WindowKey, row: WindowRow) -> None:
         """Write a window."""
         self._table[_key("window", span.path)] = row.encode()
 
-    def drop_window(self, span: Span) -> None:
+    def drop_window(self, span: WindowKey) -> None:
         """Remove a window."""
         self._table.pop(_key("window", span.path), None)
 
-    def ids(self, span: Span, page: int) -> bytes:
+    def ids(self, span: WindowKey, page: int) -> bytes:
         """A page of hashes of event ids."""
         return self._table.get(_key("ids", f"{page}/{span.path}")) or b""
 
-    def put_ids(self, span: Span, page: int, ids: bytes) -> None:
+    def put_ids(self, span: WindowKey, page: int, ids: bytes) -> None:
         """Write a page."""
         self._table[_key("ids", f"{page}/{span.path}")] = ids
 
-    def drop_ids(self, span: Span, page: int) -> None:
+    def drop_ids(self, span: WindowKey, page: int) -> None:
         """Remove a page."""
         self._table.pop(_key("ids", f"{page}/{span.path}"), None)
 
@@ -149,7 +149,7 @@ class Rows:
                 elif (seen := self._read(key, newest_and_closed, value)) is not None:
                     yield span.name, Seen(span, *seen)
 
-    def windows(self) -> Iterator[tuple[Span, dict[str, int], bool]]:
+    def windows(self) -> Iterator[tuple[WindowKey, dict[str, int], bool]]:
         """Each window's span, its newest event times, and whether it is closed; also of other workers' partitions."""
         for key, value in self.raw():
             if not key.startswith(b"window/"):
@@ -176,9 +176,9 @@ def _key(kind: str, path: str) -> bytes:
     return f"{kind}/{path}".encode()
 
 
-def _span(key: bytes) -> Span:
+def _span(key: bytes) -> WindowKey:
     _, start, end, name = key.decode().split("/", 3)
-    return Span(name, int(start), int(end))
+    return WindowKey(name, int(start), int(end))
 
 
 def _text(value: bytes) -> str:

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from weir.insights.durations import Durations
 from weir.insights.reading import time_ms
 from weir.insights.rows import Rows
-from weir.insights.spans import Spans
-from weir.insights.values import ModelRow, Span
+from weir.insights.values import ModelRow, WindowKey
 
 
 class Schedule:
@@ -19,9 +19,9 @@ class Schedule:
         names: all names that have rows.
     """
 
-    def __init__(self, rows: Rows, spans: Spans, windows: Iterable[Span], names: Iterable[str]) -> None:
+    def __init__(self, rows: Rows, spans: Durations, windows: Iterable[WindowKey], names: Iterable[str]) -> None:
         self._rows, self._spans = rows, spans
-        self._open: defaultdict[str, set[Span]] = defaultdict(set)
+        self._open: defaultdict[str, set[WindowKey]] = defaultdict(set)
         for span in windows:
             self._open[span.name].add(span)
         self._pressing: dict[str, int] = {}  # when a window of a name closes, or a breach of it ends
@@ -29,17 +29,17 @@ class Schedule:
         for name in names:
             self.refresh(name)
 
-    def windows(self, name: str) -> Iterable[Span]:
+    def windows(self, name: str) -> Iterable[WindowKey]:
         """The open windows of a name."""
         return self._open.get(name, ())
 
-    def opened(self, span: Span) -> None:
+    def opened(self, span: WindowKey) -> None:
         """Note that a record was folded into a window."""
         if span not in self._open[span.name]:
             self._open[span.name].add(span)
             self.refresh(span.name)
 
-    def closed(self, span: Span) -> None:
+    def closed(self, span: WindowKey) -> None:
         """Note that a window is closed; the caller refreshes its name when all rows are written."""
         self._open[span.name].discard(span)
 
@@ -51,7 +51,7 @@ class Schedule:
         """The last time by then at which a window closes or a breach ends; None if there is none."""
         return max((at_ms for at_ms in self._pressing.values() if at_ms <= by_ms), default=None)
 
-    def next(self, name: str, model: ModelRow) -> tuple[int | None, Span | None]:
+    def next(self, name: str, model: ModelRow) -> tuple[int | None, WindowKey | None]:
         """When the next window closes, and which; no window if breaches end because no request came."""
         span = min(self._open.get(name, ()), key=_order, default=None)
         if model.active:
@@ -75,7 +75,7 @@ class Schedule:
         model = self._rows.model(name)
         if model is not None and model.kept:
             for one in model.kept:
-                self._rows.drop_window(Span(name, one.start_ms, one.end_ms))
+                self._rows.drop_window(WindowKey(name, one.start_ms, one.end_ms))
             model.kept = []
             self._rows.put_model(name, model)
         self.refresh(name)
@@ -93,5 +93,5 @@ class Schedule:
         return max([at_ms, *(end_ms + self._spans.expiry_ms for end_ms in ends_ms)])
 
 
-def _order(span: Span) -> tuple[int, int]:
+def _order(span: WindowKey) -> tuple[int, int]:
     return span.end_ms, span.start_ms

@@ -23,13 +23,13 @@ from collections.abc import Mapping, Sequence
 from weir.events.metrics import MetricsRecorded
 from weir.insights.closing import Closing, Closings, Insight
 from weir.insights.counts import Counts
+from weir.insights.durations import Durations
 from weir.insights.event_ids import EventIds
-from weir.insights.judging import Limits
-from weir.insights.reading import Measured, Source, Ticked
+from weir.insights.judging import InsightLimits
+from weir.insights.reading import Measured, RecordSource, Ticked
 from weir.insights.rows import Rows
 from weir.insights.schedule import Schedule
-from weir.insights.spans import Spans
-from weir.insights.values import ModelRow, Seen, Span, WindowRow
+from weir.insights.values import ModelRow, Seen, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
 
 
@@ -42,8 +42,8 @@ class Shard:
         number: int,
         own: Mapping[str, Sequence[Seen]],
         *,
-        spans: Spans,
-        limits: Limits,
+        spans: Durations,
+        limits: InsightLimits,
         counts: Counts,
     ) -> None:
         """Read the rows.
@@ -63,7 +63,7 @@ class Shard:
         windows = [seen for known in own.values() for seen in known]
         for seen in windows:
             for source, at_ms in seen.newest.items():
-                self._watermark.advance(Source(source), at_ms)
+                self._watermark.advance(RecordSource(source), at_ms)
         self._noted = True  # whether the partition's row is up to date
         self._ids = EventIds(rows)
         self._schedule = Schedule(rows, spans, (seen.span for seen in windows if not seen.closed), own)
@@ -77,7 +77,7 @@ class Shard:
         return bool(self._rebuilt.swapping)
 
     @property
-    def newest(self) -> Mapping[Source, int]:
+    def newest(self) -> Mapping[RecordSource, int]:
         """The newest event time of each source from which a record came."""
         return self._watermark.newest
 
@@ -86,17 +86,17 @@ class Shard:
         """The watermark: windows that end by then are closed."""
         return self._watermark.ms
 
-    def behind(self, now_ms: int) -> list[Source]:
+    def behind(self, now_ms: int) -> list[RecordSource]:
         """Sources without new records, which delay windows that are due by the clock."""
         last_ms = self._schedule.pressing_ms(now_ms - self._spans.lateness_ms)
         if last_ms is None:
             return []
         # work that a crash has left is due: any record will do
-        return self._watermark.before(last_ms) or [Source.METRICS]
+        return self._watermark.before(last_ms) or [RecordSource.METRICS]
 
     # -- folding
 
-    def fold(self, source: Source, offset: int, logged_ms: int, seen: Measured | Ticked) -> None:
+    def fold(self, source: RecordSource, offset: int, logged_ms: int, seen: Measured | Ticked) -> None:
         """Add one record.
 
         Args:
@@ -118,9 +118,9 @@ class Shard:
         else:
             self._measure(source, offset, logged_ms, seen)
 
-    def _measure(self, source: Source, offset: int, logged_ms: int, seen: Measured) -> None:
+    def _measure(self, source: RecordSource, offset: int, logged_ms: int, seen: Measured) -> None:
         start_ms = seen.at_ms - seen.at_ms % self._spans.size_ms
-        span = Span(seen.name, start_ms, start_ms + self._spans.size_ms)
+        span = WindowKey(seen.name, start_ms, start_ms + self._spans.size_ms)
         row = self._rows.window(span)
         if row is not None and offset <= row.offsets.get(source, -1):
             self._counts.redelivered += 1
@@ -135,7 +135,7 @@ class Shard:
         else:
             self._add(span, row or WindowRow(), source, offset, seen)
 
-    def _add(self, span: Span, row: WindowRow, source: Source, offset: int, seen: Measured) -> None:
+    def _add(self, span: WindowKey, row: WindowRow, source: RecordSource, offset: int, seen: Measured) -> None:
         if isinstance(seen.data, MetricsRecorded):
             row.window.add_request(seen.data)
         else:
@@ -149,7 +149,7 @@ class Shard:
         self._counts.folded[source] += 1
 
     def _count_apart(
-        self, name: str, source: Source, offset: int, logged_ms: int, *, late: int = 0, ahead: int = 0
+        self, name: str, source: RecordSource, offset: int, logged_ms: int, *, late: int = 0, ahead: int = 0
     ) -> None:
         row = self._rows.model(name) or ModelRow()
         if offset <= row.offsets.get(source, -1):

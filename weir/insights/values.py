@@ -11,10 +11,10 @@ import orjson
 
 from weir.envelope import Json, dumps
 from weir.events.insights import InsightType
-from weir.insights.window import Window
+from weir.insights.window import WindowFigures
 
 
-class Span(NamedTuple):
+class WindowKey(NamedTuple):
     """The place of a window: its tenant and model, start and end."""
 
     name: str
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 class Seen(NamedTuple):
     """The state of a window without its figures."""
 
-    span: Span
+    span: WindowKey
     newest: dict[str, int]  # event times, by source
     closed: bool
 
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 class WindowRow:
     """One window, open or closed."""
 
-    window: Window = field(default_factory=Window)
+    window: WindowFigures = field(default_factory=WindowFigures)
     offsets: dict[str, int] = field(default_factory=dict)  # of the last record that was folded, by source
     newest: dict[str, int] = field(default_factory=dict)  # newest event time of all folded records, by source
     ids: bytes = b""  # hashes of the last event ids; those before them are in pages
@@ -55,11 +55,11 @@ class WindowRow:
     def decode(cls, value: bytes) -> "WindowRow":
         """The row that ``encode`` was called on."""
         flat, offsets, newest, ids, pages, closed = orjson.loads(value)
-        window, folded = Window.from_flat(flat), base64.b64decode(ids)
+        window, folded = WindowFigures.from_flat(flat), base64.b64decode(ids)
         return cls(window, _numbers(offsets), _numbers(newest), folded, _number(pages), bool(closed))
 
 
-class Judged(NamedTuple):
+class JudgedWindow(NamedTuple):
     """A window that was judged, with its breaches."""
 
     start_ms: int
@@ -72,7 +72,7 @@ class ModelRow:
     """The row of one model of one tenant."""
 
     judged_until_ms: int = 0  # windows that end by then are judged
-    kept: list[Judged] = field(default_factory=list)  # oldest first; a missing row was empty
+    kept: list[JudgedWindow] = field(default_factory=list)  # oldest first; a missing row was empty
     active: dict[str, Json] = field(default_factory=dict)  # the insights that were raised and not cleared, by type
     late: int = 0  # records for a window that was closed
     ahead: int = 0  # records from too far in the future
@@ -89,7 +89,7 @@ class ModelRow:
     def decode(cls, value: bytes) -> "ModelRow":
         """The row that ``encode`` was called on."""
         judged_until_ms, kept, active, late, ahead, offsets, heard_ms = orjson.loads(value)
-        judged = [Judged(_number(start), _number(end), list(breached)) for start, end, breached in kept]
+        judged = [JudgedWindow(_number(start), _number(end), list(breached)) for start, end, breached in kept]
         wrong = {InsightType(kind).value: dict(insight) for kind, insight in active.items()}
         counts = _number(late), _number(ahead)
         return cls(_number(judged_until_ms), judged, wrong, *counts, _numbers(offsets), _number(heard_ms))

@@ -53,7 +53,7 @@ _BOM = b"\xef\xbb\xbf"
 _BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
-class Reading:
+class ChunkReading:
     """The chunks of one answer.
 
     Args:

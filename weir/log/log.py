@@ -75,7 +75,7 @@ class Bounds(NamedTuple):
     end: int  # the offset that the next record will get; on Kafka, where the oldest open transaction begins, if earlier
 
 
-class Place(NamedTuple):
+class LogOffset(NamedTuple):
     """An offset, and the log that it belongs to."""
 
     offset: int

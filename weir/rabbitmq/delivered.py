@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.reading.identifying import origin
 from weir.chat.reading.stored import marks
 from weir.envelope import new_id
@@ -54,7 +54,7 @@ class Delivered:
             with suppress(ApiError):  # a conflict: it has an end of its own
                 _, first = await self._origin(order, at)
         made = await marks(
-            self._tails, at, order.uid, position=first, kind=Kind.DELIVERED, topic_id=order.chunks_topic_id
+            self._tails, at, order.uid, position=first, kind=FrameKind.DELIVERED, topic_id=order.chunks_topic_id
         )
         same = (order.queue, order.fingerprint)
         return any(
@@ -81,7 +81,7 @@ class Delivered:
         mark = Frame(
             uid=order.uid,
             rid=order.submission,
-            kind=Kind.DELIVERED,
+            kind=FrameKind.DELIVERED,
             submission=order.submission,
             queue=order.queue,
             fingerprint=order.fingerprint,

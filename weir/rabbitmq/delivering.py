@@ -16,9 +16,9 @@ from weir.errors import AnswerGoneError, ApiError
 from weir.log.log import LogClient, LogError, LogReplacedError, LogUnavailableError, Partition, RecordTooLargeError
 from weir.log.tails import Tails
 from weir.rabbitmq import contract
-from weir.rabbitmq.contract import Place
+from weir.rabbitmq.contract import DeliveryProgress
 from weir.rabbitmq.delivered import Delivered
-from weir.rabbitmq.lane import LaneLostError, RefusedError
+from weir.rabbitmq.lane import LaneLostError, PublishRefusedError
 from weir.rabbitmq.link import LINK_ERRORS
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import Outlet
@@ -77,7 +77,7 @@ class Delivering:
                 return await self._deliver(order, at, out, on_end)
             except LaneLostError as error:
                 logger.debug("delivery of %s: the lane is lost (%s)", order.uid, error)
-            except (RefusedError, RecordTooLargeError) as error:
+            except (PublishRefusedError, RecordTooLargeError) as error:
                 await out.lane.forget(order.submission)
                 raise UndeliverableError(str(error)) from None
             except LogError as error:
@@ -112,7 +112,7 @@ class Delivering:
     # -- telling
 
     async def _tell(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
-        place = out.lane.place(order.submission) or Place()
+        place = out.lane.place(order.submission) or DeliveryProgress()
         if place.ended:
             return on_end()
         await _reach(order, out)

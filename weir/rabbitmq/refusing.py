@@ -68,8 +68,8 @@ class Refusing:
         if queues is None:
             raise ConnectionError("RabbitMQ is away for sending")
         await self._tell(message, body, error, queues)
-        await self._bury_in_log(message, str(error))
-        await self._bury(message, error, queues)
+        await self._write_dead_letter(message, str(error))
+        await self._dead_letter(message, error, queues)
 
     async def _tell(self, message: Incoming, body: object, error: ApiError, queues: Queues) -> None:
         """Tell the sender, if that is possible: one who is gone is no reason to keep the message."""
@@ -85,7 +85,7 @@ class Refusing:
         except LINK_ERRORS as failure:
             logger.warning("%s cannot be told: %s: %s", reply.queue, type(failure).__name__, failure)
 
-    async def _bury_in_log(self, message: Incoming, reason: str) -> None:
+    async def _write_dead_letter(self, message: Incoming, reason: str) -> None:
         key = (message.message_id or "").encode()
         at = partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
         headers = [(name, str(value).encode()) for name, value in message.headers.items()]
@@ -93,7 +93,7 @@ class Refusing:
 
         async def bury() -> None:
             async with asyncio.timeout(self._settings.accept_timeout_s):
-                await dead_letters.bury(
+                await dead_letters.write(
                     self._log,
                     record,
                     reason=reason,
@@ -111,7 +111,7 @@ class Refusing:
         except (LogError, TimeoutError) as error:
             raise ConnectionError("the log is away") from error
 
-    async def _bury(self, message: Incoming, error: ApiError, queues: Queues) -> None:
+    async def _dead_letter(self, message: Incoming, error: ApiError, queues: Queues) -> None:
         name = f"{self._settings.rabbitmq_queue}.dead"
         reasons = {
             "x-weir-reason": str(error)[:REASON_MAX],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from weir.chat.frames import Terminal
 from weir.envelope import Json
 from weir.rabbitmq import contract
-from weir.rabbitmq.contract import Place
+from weir.rabbitmq.contract import DeliveryProgress
 from weir.rabbitmq.lane import Lane
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.text import Ahead
@@ -33,7 +33,7 @@ class Way:
 
     order: Order
     lane: Lane
-    place: Place
+    place: DeliveryProgress
     _pending: bytearray = field(default_factory=bytearray)
     _flights: set["asyncio.Task[None]"] = field(default_factory=set)
     _landing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,7 +76,7 @@ class Way:
 
     def _launch(self, body: bytes, headers: Json, *, ended: bool) -> None:
         old = self.place
-        self.place = Place(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), ended)
+        self.place = DeliveryProgress(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), ended)
         message = contract.answer(
             body,
             headers,

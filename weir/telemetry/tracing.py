@@ -29,7 +29,7 @@ ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 Value = str | int | float | bool
 
 
-class Kind(Enum):
+class SpanKind(Enum):
     """The kind of a door, in OpenTelemetry's words."""
 
     SERVER = "server"  # a client waits for the answer
@@ -49,7 +49,7 @@ class Span:
         """Mark the span as failed. The type is one of few: no message, for it may quote a user's text."""
 
 
-class Call(Span):
+class CallSpan(Span):
     """The part of a trace that is a call of the LLM."""
 
     def chunk(self, chunk: Json) -> None:
@@ -60,17 +60,17 @@ class Recorder:
     """Opens spans. This class records none."""
 
     @contextmanager
-    def door(self, name: str, kind: Kind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
+    def door(self, name: str, kind: SpanKind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
         """Open a span while a door handles a request."""
         del name, kind, attributes
         yield Span(str(parse(given) or mint()))
 
     @contextmanager
-    def call(self, given: str | None, body: Json, attributes: Mapping[str, Value]) -> Iterator[Call]:
+    def call(self, given: str | None, body: Json, attributes: Mapping[str, Value]) -> Iterator[CallSpan]:
         """Open a span while the LLM is called."""
         del body, attributes
         place = parse(given)
-        yield Call(None if place is None else str(place))
+        yield CallSpan(None if place is None else str(place))
 
     def shutdown(self) -> None:
         """Send the remaining spans; blocks for as long as that takes."""
@@ -138,7 +138,7 @@ class Tracing:
             given: the client's traceparent, if any.
         """
         attributes: dict[str, Value] = {"http.request.method": method, "http.route": route, "url.path": route}
-        with self._recorder.door(f"{method} {route}", Kind.SERVER, given, attributes) as span:
+        with self._recorder.door(f"{method} {route}", SpanKind.SERVER, given, attributes) as span:
             yield span
 
     @contextmanager
@@ -155,11 +155,11 @@ class Tracing:
             "messaging.operation.type": "process",
             "messaging.destination.name": queue,
         }
-        with self._recorder.door(f"process {queue}", Kind.CONSUMER, given, attributes) as span:
+        with self._recorder.door(f"process {queue}", SpanKind.CONSUMER, given, attributes) as span:
             yield span
 
     @contextmanager
-    def call(self, given: str | None, body: Json, mark: str) -> Iterator[Call]:
+    def call(self, given: str | None, body: Json, mark: str) -> Iterator[CallSpan]:
         """Open a span while the LLM is called; the call sends the LLM its place in the trace.
 
         Args:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.weir.chat.helpers import DONE, FAILED, chunk
 from web.sse import PIECE_BYTES
-from web.streams import Teller
+from web.streams import SseWriter
 from weir.chat.frames import Terminal
 from weir.chat.reading.delivery import Delivery
 from weir.envelope import Json
@@ -33,9 +33,9 @@ class Client:
         return [line.removeprefix("id: ") for line in self.data.decode().splitlines() if line.startswith("id: ")]
 
 
-def teller(client: Client, *, include_usage: bool = False, told: bool = False) -> Teller:
+def teller(client: Client, *, include_usage: bool = False, told: bool = False) -> SseWriter:
     # the part of EventStream that it needs
-    return Teller(client, "req-1", include_usage=include_usage, told=told)  # type: ignore[arg-type]
+    return SseWriter(client, "req-1", include_usage=include_usage, told=told)  # type: ignore[arg-type]
 
 
 def delivery(

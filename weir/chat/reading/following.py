@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 from weir.chat.fold import Answer
 from weir.chat.reading.delivery import IDLE, Delivery, news_of
 from weir.chat.reading.identifying import identify
-from weir.chat.reading.pages import PAGE_RECORDS, Pages
+from weir.chat.reading.pages import PAGE_RECORDS, ReaderPages
 from weir.chat.restarts import restarts_of
 from weir.errors import AnswerGoneError, ApiError
 from weir.log.log import Partition, Record
@@ -89,7 +89,7 @@ async def follow(
     """
     quiet_since, upto = time.monotonic(), tail.feed.position
     end = (await tails.client.bounds(tail.at)).end if ended else 0
-    with closing(Pages(tails, tail)) as pages:
+    with closing(ReaderPages(tails, tail)) as pages:
         if not tail.caught_up:
             records = records + await pages.more(idle_s)
         # What a restart took back before this reader came is not delivered.

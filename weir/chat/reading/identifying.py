@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from weir.chat.decoding import decode
-from weir.chat.frames import ANYBODY, CLAIMS, Kind
+from weir.chat.frames import ANYBODY, CLAIMS, FrameKind
 from weir.chat.reading.pages import next_of
 from weir.errors import InvalidRequestError
 from weir.log.log import LogUnavailableError, Partition, Record
@@ -40,12 +40,12 @@ async def identify(tail: Tail, submission: str, idle_s: float, *, own: bool) -> 
             # an attempt of an earlier submission: then a mark is to come that names it
             begun = begun or bool(frame.attempt)
             first = frame.rid == submission or (frame.rid == ANYBODY and not begun)
-            if first and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
+            if first and (frame.kind in CLAIMS or frame.kind is FrameKind.TERMINAL):
                 yield Identified(submission, record.offset, records[place:], ended=False)
                 return
-            if frame.submission != submission or frame.kind not in {Kind.ATTACH, Kind.CONFLICT}:
+            if frame.submission != submission or frame.kind not in {FrameKind.ATTACH, FrameKind.CONFLICT}:
                 continue
-            if frame.kind is Kind.ATTACH or not own:
+            if frame.kind is FrameKind.ATTACH or not own:
                 yield Identified(frame.rid, frame.first, [], ended=frame.ended)
                 return
             raise InvalidRequestError(

@@ -16,7 +16,7 @@ FRAME_BYTES, CHUNK_BYTES = 300, 300  # estimated size of a record, and of a chun
 COPIES = 3  # copies of a large page: as the log holds it, decoded, and as it is sent
 
 
-class Pages:
+class ReaderPages:
     """Reads an answer a page at a time, so that a reader holds one page at most.
 
     The page is released when the next one is asked for. So a client that does not read costs a position in the log, and

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from weir.chat.collecting import Chunks, Collected
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.reading.pages import PAGE_RECORDS
 from weir.envelope import Json
@@ -38,7 +38,7 @@ async def stored(
 
 
 async def marks(
-    tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind, topic_id: str = ""
+    tails: Tails, at: Partition, uid: str, *, position: int, kind: FrameKind, topic_id: str = ""
 ) -> list[tuple[int, Frame]]:
     """Return the marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 

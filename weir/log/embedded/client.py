@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from weir.log.embedded.file import LogFile
 from weir.log.embedded.schema import Synchronous
-from weir.log.embedded.watches import Watch
+from weir.log.embedded.watches import GrowthWatch
 from weir.log.embedded.writer import OVERHEAD_BYTES
 from weir.log.log import (
     Bounds,
@@ -197,7 +197,7 @@ class _Feed:
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Handle | None = None
         self._stopped = False
-        self._watch: Watch = file.watch([at], self._pump)
+        self._watch: GrowthWatch = file.watch([at], self._pump)
         self._next = self._loop.call_soon(self._pump)
 
     def stop(self) -> None:

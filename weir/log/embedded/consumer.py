@@ -12,7 +12,7 @@ from mode import Service
 
 from weir.log.embedded.file import LogFile
 from weir.log.embedded.upkeep import Upkeep
-from weir.log.embedded.watches import Watch
+from weir.log.embedded.watches import GrowthWatch
 from weir.log.embedded.worker_lock import WorkerLock
 from weir.log.log import LogError, Partition, Record
 from weir.log.settlement import Settlement
@@ -38,7 +38,7 @@ class Consumer(Settlement):
         self._assigned: set[TP] = set()
         self._positions: dict[TP, int] = {}
         self._wake = asyncio.Event()  # there may be something to fetch
-        self._watch: Watch | None = None
+        self._watch: GrowthWatch | None = None
         self._worker_lock: WorkerLock | None = None
         self._rebalance = asyncio.Lock()
 

@@ -42,8 +42,8 @@ from weir.log.embedded.doorbell import Doorbell
 from weir.log.embedded.queries import Queries, create_topics, dump_headers, store_commits
 from weir.log.embedded.recent import Recent
 from weir.log.embedded.schema import Synchronous, check_pages, connect
-from weir.log.embedded.watches import Watch, Watches
-from weir.log.embedded.writer import OVERHEAD_BYTES, Append, Run, Writer
+from weir.log.embedded.watches import GrowthWatch, Watches
+from weir.log.embedded.writer import OVERHEAD_BYTES, Append, Writer, WriterCall
 from weir.log.log import (
     Bounds,
     Headers,
@@ -251,7 +251,7 @@ class LogFile:
     def _run(self, function: Callable[[sqlite3.Connection], T], known: int | None) -> "asyncio.Future[T]":
         mailbox = self._writer.mailbox()
         future: asyncio.Future[T] = mailbox.loop.create_future()
-        self._writer.put(Run(mailbox, future, OVERHEAD_BYTES, function, known))
+        self._writer.put(WriterCall(mailbox, future, OVERHEAD_BYTES, function, known))
         return future
 
     # -- offsets of consumer groups
@@ -313,12 +313,12 @@ class LogFile:
 
     # -- waking
 
-    def watch(self, partitions: Iterable[Partition], on_growth: Callable[[], None]) -> Watch:
+    def watch(self, partitions: Iterable[Partition], on_growth: Callable[[], None]) -> GrowthWatch:
         """Call ``on_growth`` in the running event loop soon after any of the partitions grows, until `unwatch`.
 
         Several transactions may be one call. Earlier records are not reported: read them first, or after this.
         """
-        watch = Watch(on_growth)
+        watch = GrowthWatch(on_growth)
         ids = [self.id(at) for at in partitions]
         self._bell.listen(self._on_ring)
         with self._lock:
@@ -326,7 +326,7 @@ class LogFile:
         self.refresh()  # records that other processes wrote before the bell was there
         return watch
 
-    def unwatch(self, watch: Watch) -> None:
+    def unwatch(self, watch: GrowthWatch) -> None:
         """Stop calling."""
         with self._lock:
             self._watches.discard(watch)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from weir.log.embedded.writer import call_in
 
 
-class Watch:
+class GrowthWatch:
     """The callback of one watcher of partitions, and its event loop."""
 
     def __init__(self, on_growth: Callable[[], None]) -> None:
@@ -20,14 +20,14 @@ class Watches:
     """The watches of one log file, by the numbers of their partitions. The caller holds the file's lock."""
 
     def __init__(self) -> None:
-        self._by_id: defaultdict[int, set[Watch]] = defaultdict(set)
+        self._by_id: defaultdict[int, set[GrowthWatch]] = defaultdict(set)
 
-    def add(self, ids: Iterable[int], watch: Watch) -> None:
+    def add(self, ids: Iterable[int], watch: GrowthWatch) -> None:
         """Call ``watch`` from now on when any of the partitions grows."""
         for id_ in ids:
             self._by_id[id_].add(watch)
 
-    def discard(self, watch: Watch) -> None:
+    def discard(self, watch: GrowthWatch) -> None:
         """Call ``watch`` no more, even if a call is on its way."""
         watch.on_growth = _nothing
         for watches in self._by_id.values():
@@ -41,7 +41,7 @@ class Watches:
                 call_in(watch.loop, _call, watch)
 
 
-def _call(watch: Watch) -> None:
+def _call(watch: GrowthWatch) -> None:
     watch.called = False
     watch.on_growth()
 

@@ -37,7 +37,7 @@ from weir.log.kafka.batches import check_codecs
 from weir.log.kafka.errors import log_error
 from weir.log.kafka.feed import Feeds
 from weir.log.kafka.fetches import Asker, Page
-from weir.log.kafka.groups import Group, groups_reading
+from weir.log.kafka.groups import ConsumerGroup, groups_reading
 from weir.log.kafka.logins import watch
 from weir.log.kafka.reasons import reach, try_broker
 from weir.log.kafka.record_limits import RecordLimits
@@ -179,7 +179,7 @@ class KafkaLog:
         self._counts |= {topic.name: topic.partitions for topic in topics}
         return kept
 
-    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[ConsumerGroup]:
         """The consumer groups with a member that is subscribed to a topic, without the group ``besides``.
 
         Raises:
@@ -187,7 +187,7 @@ class KafkaLog:
             LogUnavailableError: the brokers do not answer in time.
         """
 
-        async def look() -> list[Group]:
+        async def look() -> list[ConsumerGroup]:
             async with self._admin() as admin:
                 return await groups_reading(admin, self._prefix + topic, besides)
 

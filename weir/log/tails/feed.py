@@ -5,15 +5,15 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from weir.log.log import LogReplacedError, Partition, Place, Record
+from weir.log.log import LogOffset, LogReplacedError, Partition, Record
 from weir.log.tails.index import Index
 from weir.log.tails.limits import TailLimits
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 from weir.log.tails.ring import Ring
 from weir.log.tails.scan import Scan, Waiter
 
 
-class Reader(Waiter, Protocol):
+class FeedReader(Waiter, Protocol):
     """A feed's view of its readers."""
 
     @property
@@ -42,7 +42,12 @@ class Feed:
     """
 
     def __init__(
-        self, at: Partition, place: Place, limits: TailLimits, pages: Pages, on_replaced: "Callable[[Feed], None]"
+        self,
+        at: Partition,
+        place: LogOffset,
+        limits: TailLimits,
+        pages: LogPages,
+        on_replaced: "Callable[[Feed], None]",
     ) -> None:
         self.at = at
         self.position = place.offset  # the next record delivered has this offset or a higher one
@@ -51,18 +56,18 @@ class Feed:
         self.ring = Ring(place.offset, limits)  # all records from its start to position
         self.index = Index(place.offset, limits)
         self.scan = Scan(at, self.index, pages, limits.page_records)
-        self.readers: set[Reader] = set()  # open readers, live or behind
+        self.readers: set[FeedReader] = set()  # open readers, live or behind
         self.idle_since = asyncio.get_running_loop().time()  # when it last had a reader, or was asked for
         self._on_replaced = on_replaced
-        self._by_key: dict[bytes | None, set[Reader]] = {}  # live readers of one key
-        self._of_all: set[Reader] = set()  # live readers of every key
+        self._by_key: dict[bytes | None, set[FeedReader]] = {}  # live readers of one key
+        self._of_all: set[FeedReader] = set()  # live readers of every key
         self._moved: asyncio.Future[None] | None = None
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: FeedReader) -> None:
         """Note a reader as open; no record is pushed to it before `add`."""
         self.readers.add(reader)
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: FeedReader) -> None:
         """Note a reader as closed."""
         self.drop(reader)
         self.readers.discard(reader)
@@ -87,7 +92,7 @@ class Feed:
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take new records in offset order. Given to ``LogClient.follow``; neither waits nor raises."""
-        touched: set[Reader] = set()
+        touched: set[FeedReader] = set()
         for record in records:
             if record.offset < self.position:
                 continue  # a broker that comes back may repeat; each record goes out once
@@ -101,12 +106,12 @@ class Feed:
             reader.wake()
         self._wake()
 
-    def add(self, reader: Reader) -> None:
+    def add(self, reader: FeedReader) -> None:
         """Push records to a reader from now on."""
         readers = self._of_all if reader.key is None else self._by_key.setdefault(reader.key, set())
         readers.add(reader)
 
-    def drop(self, reader: Reader) -> None:
+    def drop(self, reader: FeedReader) -> None:
         """Push no more records to a reader."""
         if reader.key is None:
             self._of_all.discard(reader)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from weir.log.log import Bounds, LogClient, LogUnavailableError, Partition, Record
 
 
-class Pages:
+class LogPages:
     """Reads older records from a log.
 
     Args:

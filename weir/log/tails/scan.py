@@ -5,7 +5,7 @@ from typing import Protocol
 
 from weir.log.log import Partition, Record
 from weir.log.tails.index import Index
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 
 _WINDOW_PAGES = 64  # a scan's step over a hole grows up to so many pages
 
@@ -29,7 +29,7 @@ class Scan:
     fails all waiting readers at once: each of them would only wait for the same broker again.
     """
 
-    def __init__(self, at: Partition, index: Index, pages: Pages, page_records: int) -> None:
+    def __init__(self, at: Partition, index: Index, pages: LogPages, page_records: int) -> None:
         self._at = at
         self._index = index
         self._pages = pages

@@ -32,7 +32,7 @@ from typing import Self
 from weir.log.log import LogReplacedError, Partition, Record
 from weir.log.tails.feed import Feed
 from weir.log.tails.limits import TailLimits, size_bytes
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 from weir.timing import Alarm
 
 
@@ -62,7 +62,7 @@ class Tail:
         topic_id: str,
         page_records: int | None,
         limits: TailLimits,
-        pages: Pages,
+        pages: LogPages,
         follow: Callable[[Partition], Awaitable[Feed]],
     ) -> None:
         self.at = at

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 
-from weir.log.log import LogClient, LogError, Partition, Place
+from weir.log.log import LogClient, LogError, LogOffset, Partition
 from weir.log.memory import Memory
 from weir.log.tails.feed import Feed
 from weir.log.tails.limits import TailLimits
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 from weir.log.tails.tail import Tail
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Tails:
         self.limits = limits or TailLimits()
         self._feeds: dict[Partition, Feed] = {}
         self._locks: dict[Partition, asyncio.Lock] = {}  # one entry per partition of the topics read
-        self._pages = Pages(client, self.limits.reads)
+        self._pages = LogPages(client, self.limits.reads)
         self.turns = asyncio.Semaphore(self.limits.turns)
         self.memory = Memory(self.limits.memory_bytes)
         self._sweeper: asyncio.Task[None] | None = None
@@ -83,13 +83,13 @@ class Tails:
             follow=self._feed,
         )
 
-    async def end(self, at: Partition) -> Place:
+    async def end(self, at: Partition) -> LogOffset:
         """The next offset that the live feed will deliver: the log's end, or a little less.
 
         It makes no broker call if the partition is followed already; else the partition is followed from now on.
         """
         feed = await self._feed(at)
-        return Place(feed.position, feed.topic_id)
+        return LogOffset(feed.position, feed.topic_id)
 
     # -- feeds
 
@@ -105,7 +105,7 @@ class Tails:
             # In this order: an older id with a newer end refuses right positions, and never accepts wrong ones.
             topic_id = await self.client.topic_id(at.topic)
             end = (await self.client.bounds(at)).end
-            feed = Feed(at, Place(end, topic_id), self.limits, self._pages, self._replaced)
+            feed = Feed(at, LogOffset(end, topic_id), self.limits, self._pages, self._replaced)
             await self.client.follow(at, end, feed.deliver, feed.replace)
             if not feed.replaced:
                 self._feeds[at] = feed

@@ -60,7 +60,7 @@ class Outcomes:
 
         Raises:
             UnfinishedError: no request has ended for too long.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log cannot be read.
         """
         left = iter(sent)

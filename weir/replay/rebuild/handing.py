@@ -16,13 +16,13 @@ from weir.events.publishing import Events
 from weir.feedback import pieces
 from weir.feedback.pieces import Piece
 from weir.insights import rebuilt_rows
-from weir.insights.reading import Source, time_ms
+from weir.insights.reading import RecordSource, time_ms
 from weir.insights.rows import Rows
 from weir.insights.values import RebuiltRow, WindowRow
 from weir.log.log import LogClient, Record
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UnfinishedError
-from weir.replay.rebuild.planning import Plan
+from weir.replay.rebuild.planning import RebuildPlan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run, Runs
@@ -33,7 +33,7 @@ AT_ONCE: Final = 200  # events on their way to the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tables:
+class Changelogs:
     """The changelogs of the live tables."""
 
     quality: str
@@ -53,7 +53,7 @@ class Handing:
     """
 
     def __init__(
-        self, log: LogClient, events: Events, tables: Tables, runs: Runs, *, tenant: str, patience_s: float
+        self, log: LogClient, events: Events, tables: Changelogs, runs: Runs, *, tenant: str, patience_s: float
     ) -> None:
         self._log, self._events, self._tables, self._runs = log, events, tables, runs
         self._tenant, self._patience_s = tenant, patience_s
@@ -68,7 +68,7 @@ class Handing:
         """
         return _rebuilt(await self._read(self._tables.quality, number), number).run == run.id
 
-    async def windows(self, run: Run, plan: Plan, found: Rebuilt, formula: str) -> int:
+    async def windows(self, run: Run, plan: RebuildPlan, found: Rebuilt, formula: str) -> int:
         """Give a partition's rows to its owner, which takes them when it reads the event; returns the event's offset.
 
         Raises:
@@ -95,7 +95,7 @@ class Handing:
 
         Raises:
             UnfinishedError: there was no change for too long, or the owner has skipped the event.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log cannot be read.
         """
         changes = Changes(self._log, self._tables.quality, number)
@@ -134,7 +134,7 @@ class Handing:
 
         Raises:
             UnfinishedError: there was no change for too long.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log is away.
         """
         changes = await self._read(self._tables.feedback, number)
@@ -229,5 +229,5 @@ def _folded_behind(record: Record, offset: int) -> bool:
     if record.key is None or record.value is None or not record.key.startswith(b"window/"):
         return False
     with suppress(ValueError, TypeError, AttributeError):  # it is not a row of a window
-        return WindowRow.decode(record.value).offsets.get(Source.METRICS, -1) > offset
+        return WindowRow.decode(record.value).offsets.get(RecordSource.METRICS, -1) > offset
     return False

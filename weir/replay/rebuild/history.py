@@ -7,7 +7,7 @@ from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights.closing import Insight
 from weir.insights.reading import time_ms
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import each, onward
+from weir.ranges.offset_ranges import each, onward
 
 TYPES: dict[str, type[Insight]] = {model.EVENT_TYPE: model for model in (InsightRaised, InsightCleared)}
 

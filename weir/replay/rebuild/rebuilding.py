@@ -12,11 +12,11 @@ from weir.insights.wording import event_id, withdrawn
 from weir.log.log import LogClient
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.ranges.progress import UNSEEN, Step
-from weir.ranges.spans import Span, each
 from weir.replay.rebuild import seeding
 from weir.replay.rebuild.history import History
-from weir.replay.rebuild.planning import Plan
+from weir.replay.rebuild.planning import RebuildPlan
 from weir.replay.rebuild.rescoring import Counted, Formula
 
 
@@ -52,7 +52,7 @@ class Rebuilding:
         self._log, self._changelog, self._formula = log, changelog, formula
         self._judging, self._history = judging, history
 
-    async def partition(self, plan: Plan, number: int, step: Step = UNSEEN) -> Rebuilt:
+    async def partition(self, plan: RebuildPlan, number: int, step: Step = UNSEEN) -> Rebuilt:
         """Rebuild a partition up to the ends that the plan names.
 
         Args:
@@ -105,7 +105,7 @@ class Rebuilding:
                     found.withdrawn[event_id(end)] = (tenant, end)
 
 
-async def read_feedback(log: LogClient, spans: Sequence[Span], formula: Formula, step: Step = UNSEEN) -> None:
+async def read_feedback(log: LogClient, spans: Sequence[OffsetRange], formula: Formula, step: Step = UNSEEN) -> None:
     """Read feedback into a formula.
 
     Raises:

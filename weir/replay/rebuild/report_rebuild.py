@@ -10,7 +10,7 @@ from weir.replay.rebuild.rescoring import Counted
 
 
 @dataclass(slots=True, kw_only=True)
-class Report:
+class RebuildReport:
     """The report of a run, or of a dry run."""
 
     run: str | None  # None: the run wrote nothing

@@ -11,7 +11,7 @@ from weir.insights import partition
 from weir.insights.closing import Closing, Insight
 from weir.insights.reading import time_ms
 from weir.insights.rows import Rows, name_of
-from weir.insights.values import ModelRow, PartitionRow, Span
+from weir.insights.values import ModelRow, PartitionRow, WindowKey
 
 
 def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes, bytes]:
@@ -37,7 +37,7 @@ def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
     model, over = now.model(name) or ModelRow(), now.over(name)
     kept = [one for one in model.kept if one.end_ms <= since_ms]
     for one in kept:
-        span = Span(name, one.start_ms, one.end_ms)
+        span = WindowKey(name, one.start_ms, one.end_ms)
         if (row := now.window(span)) is not None:
             then.put_window(span, row)
     raised = [*model.active.values(), *(one["raised"] for one in over if _start_ms(one) >= since_ms)]

@@ -11,17 +11,17 @@ from weir.chat.notes import Notes, Part
 from weir.chat.requests import ChatRequest
 from weir.llm.prices import Prices
 from weir.log.log import Record
-from weir.replay.report.comparison import Outcome
+from weir.replay.report.comparison import AnswerOutcome
 
 REPEATED: Final = "repeated"  # status of a submission that got the answer of an earlier one
 TEXT_MAX: Final = 32_768  # characters of an answer that are kept for comparison: some 8,000 tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedReplay:
     """The result of a request, with the answer."""
 
-    outcome: Outcome
+    outcome: AnswerOutcome
     said: bytes = b""  # zlib
 
     @property
@@ -38,7 +38,7 @@ class Answered:
         ended: called once for each request that has ended.
     """
 
-    def __init__(self, prices: Prices, ended: Callable[[ChatRequest, Ended], None]) -> None:
+    def __init__(self, prices: Prices, ended: Callable[[ChatRequest, EndedReplay], None]) -> None:
         self._prices, self._ended = prices, ended
         self._awaiting = Awaiting(lambda _: Notes())
 
@@ -68,21 +68,21 @@ class Answered:
             for known in self._awaiting.take(record):
                 self._ended(known.request, self._result(known))
 
-    def left(self) -> Iterable[tuple[ChatRequest, Ended]]:
+    def left(self) -> Iterable[tuple[ChatRequest, EndedReplay]]:
         """The requests that have not ended, each with its answer so far."""
         for known in self._awaiting:
             begun = known.answer.attempts > 0
-            outcome = Outcome(
+            outcome = AnswerOutcome(
                 model=str(known.request.body.get("model")),
                 status="running" if begun else "unknown",
                 attempts=known.answer.attempts,
             )
-            yield known.request, Ended(outcome)
+            yield known.request, EndedReplay(outcome)
 
-    def _result(self, known: Awaited[Notes]) -> Ended:
+    def _result(self, known: Awaited[Notes]) -> EndedReplay:
         terminal = known.answer.terminal
         if terminal is None:  # another submission has the answer
-            return Ended(Outcome(model=str(known.request.body.get("model")), status=REPEATED))
+            return EndedReplay(AnswerOutcome(model=str(known.request.body.get("model")), status=REPEATED))
         account = Account(
             request=known.request,
             answer=known.answer,
@@ -92,7 +92,7 @@ class Answered:
             prices=self._prices,
         )
         text = said(known.said)
-        outcome = Outcome(
+        outcome = AnswerOutcome(
             model=account.model,
             status=account.status.value,
             finish_reason=terminal.finish_reason,
@@ -105,7 +105,7 @@ class Answered:
             cost_usd=account.cost_usd,
             chars=len(text),
         )
-        return Ended(outcome, zlib.compress(text[:TEXT_MAX].encode("utf-8", "replace"), 1))
+        return EndedReplay(outcome, zlib.compress(text[:TEXT_MAX].encode("utf-8", "replace"), 1))
 
 
 def said(notes: Notes) -> str:

@@ -26,9 +26,9 @@ from weir.events.publishing import Events
 from weir.llm.prices import Prices
 from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of
 from weir.log.retrying import until_answered
-from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.replay.report.comparison import Compared, Outcome
-from weir.replay.requests.answered import Answered, Ended
+from weir.ranges.errors import CancelledRunError, GoneError, UnfinishedError
+from weir.replay.report.comparison import AnswerOutcome, Compared
+from weir.replay.requests.answered import Answered, EndedReplay
 from weir.replay.requests.following import Following
 from weir.replay.requests.pairs import compare, told, told_id
 from weir.replay.requests.plans import plan_from
@@ -49,7 +49,7 @@ class Follower(Protocol):
         """Take the pair of a request that has ended."""
 
 
-class Asking:
+class RequestReplay:
     """Carries out one run; several processes may do so.
 
     Args:
@@ -95,7 +95,7 @@ class Asking:
 
         Raises:
             UnfinishedError: no request has ended for ``patience_s``.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log refuses.
         """
         self.compared = {one.uid: one for one in known}
@@ -169,7 +169,7 @@ class Asking:
             request = await self._again(original)
         except GoneError:
             self._answered.forget(uid)
-            unknown = Ended(Outcome(model=str(original.request.body.get("model")), status="unknown"))
+            unknown = EndedReplay(AnswerOutcome(model=str(original.request.body.get("model")), status="unknown"))
             self._tell(compare(uid, original, unknown, texts=False))
             return
         self._is_sent(uid, request)
@@ -222,7 +222,7 @@ class Asking:
 
         Raises:
             UnfinishedError: none has ended for too long.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
         """
         self._news.clear()
         self._check_withdrawn()
@@ -254,9 +254,9 @@ class Asking:
 
     def _check_withdrawn(self) -> None:
         if self._withdrawn.is_set():
-            raise WithdrawnError(f"run {self._run.id} was cancelled")
+            raise CancelledRunError(f"run {self._run.id} was cancelled")
 
-    def _end(self, request: ChatRequest, ended: Ended) -> None:
+    def _end(self, request: ChatRequest, ended: EndedReplay) -> None:
         """Take an end; its request may be of another process, with a record that has not been read yet."""
         self._sent.add(request.uid)
         self._tell(compare(request.uid, self._originals[request.uid], ended, texts=self._plan.texts))

@@ -8,7 +8,7 @@ from weir.chat.requests import ChatRequest
 from weir.envelope import MalformedRecordError
 from weir.events.replays import ReplayEnded
 from weir.log.log import Deliver, LogClient, Partition, Record, partition_of
-from weir.ranges.spans import each, onward, since
+from weir.ranges.offset_ranges import each, onward, since
 from weir.replay.runs import Run, started_s
 
 

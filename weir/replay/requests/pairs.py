@@ -4,12 +4,12 @@ from weir.events.base import derived_id
 from weir.events.replays import ReplayCompared
 from weir.replay.report.comparison import Compared
 from weir.replay.report.likeness import likeness
-from weir.replay.requests.answered import Ended
+from weir.replay.requests.answered import EndedReplay
 from weir.replay.requests.selecting import Original
 from weir.replay.runs import Run
 
 
-def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compared:
+def compare(uid: str, original: Original, ended: EndedReplay, *, texts: bool) -> Compared:
     """Compare an original and its replay."""
     before = original.ended
     if before is None:
@@ -28,7 +28,7 @@ def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compa
     )
 
 
-def _similarity(before: Ended, after: Ended) -> float | None:
+def _similarity(before: EndedReplay, after: EndedReplay) -> float | None:
     """The similarity of two complete answers; an empty one is unlike one with text."""
     left, right = before.text, after.text
     whole = {before.outcome.status, after.outcome.status} == {"completed"}

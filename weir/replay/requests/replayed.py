@@ -11,7 +11,7 @@ from weir.chat.requests import ChatRequest, OnDisconnect
 from weir.envelope import Json
 from weir.events.base import derived_id
 from weir.events.ingress import Ingress
-from weir.replay.requests.plans import Plan
+from weir.replay.requests.plans import ReplayPlan
 from weir.replay.runs import Run
 from weir.telemetry.traceparent import mint
 
@@ -23,7 +23,7 @@ def replay_uid(run_id: str, original: ChatRequest) -> str:
 
 
 def again(
-    original: ChatRequest, body: Json, *, run: Run, plan: Plan, chunks_from: int, accepted_at: str = ""
+    original: ChatRequest, body: Json, *, run: Run, plan: ReplayPlan, chunks_from: int, accepted_at: str = ""
 ) -> ChatRequest:
     """A request as a run sends it again: no client waits for it, so it may be restarted, and may take its time."""
     asked = body if plan.model is None else {**body, "model": plan.model}

@@ -15,7 +15,7 @@ from weir.answering.rules import Rules
 from weir.answering.slots import Slot, Slots
 from weir.chat import frames
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.requests import ChatRequest, fingerprint
 from weir.envelope import Json
@@ -119,7 +119,7 @@ class Stage:
             offset = self.log.put(AT, REQUEST.key, frames.encode(record, event_id="e", tenant="acme"))
         return offset
 
-    def written(self, kind: Kind) -> list[Frame]:
+    def written(self, kind: FrameKind) -> list[Frame]:
         return [frame for frame in self.log.frames(AT) if frame.kind is kind]
 
 

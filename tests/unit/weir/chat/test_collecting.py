@@ -25,13 +25,13 @@ from tests.unit.weir.chat.helpers import (
 from weir.chat import frames
 from weir.chat.collecting import Awaited, Awaiting, Chunks, Collected
 from weir.chat.completion import Completion
-from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 from weir.chat.notes import Notes
 from weir.chat.requests import ChatRequest, fingerprint
 from weir.events.ingress import Ingress
 from weir.log.log import Record
 
-CANCELLED = frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED))
+CANCELLED = frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED))
 
 
 def request_of(uid: str = UID, event_id: str = RID) -> ChatRequest:
@@ -108,8 +108,8 @@ def awaiting_one(start: int = 0) -> Awaiting[Chunks]:
         ([CANCELLED], Status.CANCELLED, []),
         ([begin("a"), b"no frame", None, says("a", 0, "x"), CANCELLED], Status.CANCELLED, ["x"]),
         ([begin("a"), says("a", 5, "far"), ends("a")], Status.COMPLETED, []),
-        ([frame(Kind.ATTACH, rid="evt-0", submission=RID, first=0)], None, []),
-        ([frame(Kind.CONFLICT, rid="evt-0", submission=RID)], None, []),
+        ([frame(FrameKind.ATTACH, rid="evt-0", submission=RID, first=0)], None, []),
+        ([frame(FrameKind.CONFLICT, rid="evt-0", submission=RID)], None, []),
     ],
 )
 def test_a_submission_leaves_with_its_end(
@@ -131,8 +131,8 @@ def test_a_submission_leaves_with_its_end(
         [],
         [begin("a"), says("a", 0, "x")],
         [replace(ends("a"), rid="evt-2")],  # of another submission
-        [frame(Kind.ATTACH, rid=RID, submission="evt-2", first=0)],  # another one has our answer
-        [frame(Kind.CONFLICT, rid=RID, submission="evt-2")],
+        [frame(FrameKind.ATTACH, rid=RID, submission="evt-2", first=0)],  # another one has our answer
+        [frame(FrameKind.CONFLICT, rid=RID, submission="evt-2")],
         [begin("a"), says("a", 9, "far")],
     ],
 )
@@ -231,6 +231,6 @@ def _script(dice: random.Random) -> list[Frame]:
             found.append(restart(attempt, after=-9) if anew else takeover(attempt, after=-9))
             seq = 0 if anew else seq
         else:
-            found.append(frame(Kind.CHUNKS, attempt, seq=seq, chunks=[chunk(f"{seq},")]))
+            found.append(frame(FrameKind.CHUNKS, attempt, seq=seq, chunks=[chunk(f"{seq},")]))
             seq += 1
     return [*found, ends(attempt, dice.choice([DONE, FAILED]))] if dice.random() < 0.8 else found

@@ -9,7 +9,7 @@ from tests.defaults import SETTINGS
 from tests.unit.weir.chat.helpers import begin, ends, frame, restart, says
 from tests.unit.weir.export.helpers import CHUNKS, ask, counted, say, whole
 from tests.unit.weir.log.memory_log import MemoryLog
-from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 from weir.chat.requests import ChatRequest
 from weir.export import joined as module
 from weir.export.joined import Joined, Joining
@@ -80,7 +80,7 @@ async def test_an_answer_without_an_end_comes_last() -> None:
     ask(log, "a")
     ask(log, "b")
     say(log, "a", begin("x"), says("x", 0, "half"))
-    say(log, "b", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    say(log, "b", frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
     assert [(one.request.uid, end_of(one)) for one in await joined(log)] == [("b", Status.CANCELLED), ("a", None)]
 
 
@@ -92,10 +92,10 @@ async def test_a_gap_ends_it() -> None:
     assert one.answer.gap
 
 
-@pytest.mark.parametrize("kind", [Kind.ATTACH, Kind.CONFLICT])
-async def test_a_submission_whose_answer_is_anothers_is_known_by_its_mark(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FrameKind.ATTACH, FrameKind.CONFLICT])
+async def test_a_submission_whose_answer_is_anothers_is_known_by_its_mark(kind: FrameKind) -> None:
     log = MemoryLog()
-    say(log, "a", Frame(uid="a", rid="evt-first", kind=Kind.BEGIN, attempt="x"))
+    say(log, "a", Frame(uid="a", rid="evt-first", kind=FrameKind.BEGIN, attempt="x"))
     ask(log, "a", event_id="evt-second")
     say(log, "a", Frame(uid="a", rid="evt-first", kind=kind, submission="evt-second", first=0))
     (one,) = await joined(log)
@@ -217,7 +217,7 @@ async def test_an_end_without_a_rid_ends_all_submissions_of_its_uid() -> None:
     log = MemoryLog()
     ask(log, "a")
     ask(log, "a", event_id="evt-a2", redriven=({},))
-    say(log, "a", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    say(log, "a", frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
     requests = Submissions(log, Where(), Tally(), UNSEEN, settings=SETTINGS, redriven=True).of(whole(log))
     found = await counted(Joining(log, 0, requests).all())
     assert [(one.request.event_id, end_of(one)) for one in found] == [

@@ -14,7 +14,7 @@ from weir.chat.prompts import PromptAsked, PromptsForgotten
 from weir.chat.similarity import fingerprint
 from weir.envelope import Event, utc_iso
 from weir.feedback import retries
-from weir.feedback.retry_watch import Watch
+from weir.feedback.retry_watch import RetryWatch
 from weir.feedback.rules import Count
 from weir.log.partitioner import partition_for
 
@@ -42,7 +42,7 @@ class Stage:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.counts, self.rows = Counter[Count](), workers.prompts_in_memory()
-        self.watch = Watch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
+        self.watch = RetryWatch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
 
     async def take(self, *events: Any) -> list[Event]:
         """The feedback that there is after these."""

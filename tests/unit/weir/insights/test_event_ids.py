@@ -2,9 +2,9 @@
 
 from weir.insights.event_ids import HASH_BYTES, PAGE, EventIds
 from weir.insights.rows import Rows
-from weir.insights.values import Span, WindowRow
+from weir.insights.values import WindowKey, WindowRow
 
-ONE, OTHER = Span("acme:m", 0, 1000), Span("acme:m", 1000, 2000)
+ONE, OTHER = WindowKey("acme:m", 0, 1000), WindowKey("acme:m", 1000, 2000)
 
 
 def test_an_event_is_known_in_the_windows_that_are_asked_for_also_after_a_restart() -> None:

@@ -3,14 +3,14 @@
 from tests.unit.weir.insights.helpers import SPANS
 from weir.insights.rows import Rows
 from weir.insights.schedule import Schedule
-from weir.insights.values import Judged, ModelRow, Span
+from weir.insights.values import JudgedWindow, ModelRow, WindowKey
 
 NAME = "acme:m"
 SIZE_MS = SPANS.size_ms
 
 
-def window(number: int, name: str = NAME) -> Span:
-    return Span(name, number * SIZE_MS, (number + 1) * SIZE_MS)
+def window(number: int, name: str = NAME) -> WindowKey:
+    return WindowKey(name, number * SIZE_MS, (number + 1) * SIZE_MS)
 
 
 def test_the_oldest_open_window_of_a_name_is_due_at_its_end() -> None:
@@ -42,7 +42,7 @@ def test_a_model_without_requests_loses_its_windows_and_then_its_row() -> None:
     table: dict[bytes, bytes] = {}
     rows = Rows(table)
     kept = window(0)
-    rows.put_model(NAME, ModelRow(judged_until_ms=kept.end_ms, kept=[Judged(kept.start_ms, kept.end_ms, [])]))
+    rows.put_model(NAME, ModelRow(judged_until_ms=kept.end_ms, kept=[JudgedWindow(kept.start_ms, kept.end_ms, [])]))
     schedule = Schedule(rows, SPANS, [], [NAME])
     forgotten_ms = kept.end_ms + SPANS.kept * SIZE_MS
     assert (schedule.due(forgotten_ms - 1), schedule.due(forgotten_ms)) == ([], [NAME])

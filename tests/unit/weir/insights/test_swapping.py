@@ -16,7 +16,7 @@ from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
 from weir.insights.rows import Rows, partition_key
 from weir.insights.swapping import GivenAwayError
-from weir.insights.values import PartitionRow, Span, WindowRow
+from weir.insights.values import PartitionRow, WindowKey, WindowRow
 from weir.log import retrying
 from weir.log.log import LogUnavailableError, Partition
 
@@ -79,13 +79,13 @@ async def test_rows_that_are_not_the_partitions_count_as_gone(whose: str) -> Non
     rows: dict[bytes, bytes] = {partition_key(0): PartitionRow().encode()}
     if whose == "another partition's":
         forged = Rows(rows)
-        forged.put_window(Span(name, 0, 1000), WindowRow())
+        forged.put_window(WindowKey(name, 0, 1000), WindowRow())
     elif whose == "nobody's":
         rows[partition_key(1)] = PartitionRow().encode()
     else:
         mine = next(name for name in Rows(world.owner.table).names() if partition.partition_of(name) == 0)
         rows = {}
-        Rows(rows).put_window(Span(mine, 0, 1000), WindowRow())
+        Rows(rows).put_window(WindowKey(mine, 0, 1000), WindowRow())
     written = await rebuilt_rows.write(world.log, 0, RUN, rows)
     given = {"first": written.first, "end": written.end, "count": written.rows}
     world.append(publishing.encode(told(world, 0, **given), "default"), 0)
@@ -245,7 +245,7 @@ async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at(monk
     monkeypatch.setattr(timing, "TURN_S", 0.0)
     rows, turns = Rows({}), 0
     for number in range(100):
-        rows.put_window(Span(f"acme:m{number}", 0, 1000), WindowRow())
+        rows.put_window(WindowKey(f"acme:m{number}", 0, 1000), WindowRow())
     looking = asyncio.ensure_future(partition.raw(rows, 0))
     while not looking.done():
         turns += 1

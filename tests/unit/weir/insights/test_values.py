@@ -2,10 +2,10 @@
 
 import pytest
 
-from weir.insights.values import Judged, ModelRow, PartitionRow, RebuiltRow, WindowRow, newest_and_closed
+from weir.insights.values import JudgedWindow, ModelRow, PartitionRow, RebuiltRow, WindowRow, newest_and_closed
 
 MODEL = ModelRow(
-    judged_until_ms=5, kept=[Judged(1, 2, ["latency"])], active={"cost": {"previous": None}}, late=1, heard_ms=9
+    judged_until_ms=5, kept=[JudgedWindow(1, 2, ["latency"])], active={"cost": {"previous": None}}, late=1, heard_ms=9
 )
 WINDOW = WindowRow(offsets={"metrics": 4}, newest={"signals": 7}, ids=b"\x00\xff", pages=2, closed=True)
 REBUILT = RebuiltRow(run="r", at=3, folded={"metrics": 8}, swapping="s", passed=2, why="w")

@@ -18,7 +18,7 @@ from weir.events.publishing import Events
 from weir.insights import watching as module
 from weir.insights.rows import Rows
 from weir.insights.swapping import GivenAwayError
-from weir.insights.watching import Watching
+from weir.insights.watching import WindowKeeper
 from weir.log import retrying
 from weir.log.log import LogError, LogRefusedError, Partition, Record
 from weir.log.partitioner import partition_for
@@ -40,8 +40,8 @@ class Stage:
         self.offsets: Counter[str] = Counter()
         self.watching = self.restart()
 
-    def restart(self) -> Watching:
-        self.watching = Watching(
+    def restart(self) -> WindowKeeper:
+        self.watching = WindowKeeper(
             log=self.log,
             events=Events(self.log),
             rows=Rows(self.table),

@@ -1,10 +1,10 @@
 """How far the event time of a partition has come."""
 
-from weir.insights.reading import Source
+from weir.insights.reading import RecordSource
 from weir.insights.values import PartitionRow
 from weir.insights.watermark import Watermark
 
-METRICS, SIGNALS = Source.METRICS, Source.SIGNALS
+METRICS, SIGNALS = RecordSource.METRICS, RecordSource.SIGNALS
 
 
 def test_the_older_of_the_two_sources_counts_less_the_lateness() -> None:
@@ -19,7 +19,7 @@ def test_the_older_of_the_two_sources_counts_less_the_lateness() -> None:
 
 def test_it_goes_on_from_its_row_and_never_back() -> None:
     first = Watermark(PartitionRow(), 0)
-    for source in Source:
+    for source in RecordSource:
         first.advance(source, 7000)
     row = first.row()
     assert (row.newest, row.closed_ms, first.closed_ms) == ({"metrics": 7000, "signals": 7000}, 7000, 7000)

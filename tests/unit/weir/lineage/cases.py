@@ -17,7 +17,7 @@ from weir.lineage.model import (
     JoinKind,
     Query,
     SetOperation,
-    Source,
+    SourceTable,
     StatementKind,
     Transformation,
     Unnest,
@@ -29,7 +29,7 @@ from weir.lineage.model import (
 class Case:
     name: str
     sql: str
-    sources: list[Source]
+    sources: list[SourceTable]
     does: list[Transformation] = field(default_factory=list)
     gives: list[str] = field(default_factory=list)
     dialect: str = "trino"
@@ -67,8 +67,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.replace("~", " ") for name in text.split())
 
 
-def table(name: str, read: str = "", *, where: str = "", on: str = "") -> Source:
-    return Source(
+def table(name: str, read: str = "", *, where: str = "", on: str = "") -> SourceTable:
+    return SourceTable(
         table=name,
         columns_read=_names(read),
         filter_columns=_names(where),

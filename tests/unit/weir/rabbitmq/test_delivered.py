@@ -11,9 +11,9 @@ from tests.unit.weir.log.memory_log import MemoryLog, tails_of
 from tests.unit.weir.rabbitmq.test_way import ORDER as SENT
 from weir import topics
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.log.log import Partition
-from weir.rabbitmq.contract import Place
+from weir.rabbitmq.contract import DeliveryProgress
 from weir.rabbitmq.delivered import Delivered
 from weir.rabbitmq.lane import Lane
 from weir.rabbitmq.orders import Order
@@ -28,8 +28,8 @@ class FakeLane:
     def __init__(self, *known: str) -> None:
         self._known = known
 
-    def place(self, submission: str) -> Place | None:
-        return Place() if submission in self._known else None
+    def place(self, submission: str) -> DeliveryProgress | None:
+        return DeliveryProgress() if submission in self._known else None
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_an_order_that_may_be_a_double_is_done_by_the_other_one_to_the_sam
 ) -> None:
     write(log, begin("a"), says("a", 0, "x"), ends("a"))
     await delivered.mark(ORDER, AT)
-    write(log, frame(Kind.ATTACH, submission="evt-2", first=0))
+    write(log, frame(FrameKind.ATTACH, submission="evt-2", first=0))
     second = replace(ORDER, submission="evt-2", chunks_from=4, again=True)
     assert await is_done(delivered, second)
     assert not await is_done(delivered, second, "evt-2")  # its own messages are on their way already
@@ -77,8 +77,8 @@ async def test_an_order_that_may_be_a_double_is_done_by_the_other_one_to_the_sam
 async def test_an_order_of_a_request_from_the_dead_letters_is_void_where_another_was_answered(
     log: MemoryLog, delivered: Delivered
 ) -> None:
-    write(log, begin("a"), ends("a"), frame(Kind.ATTACH, submission="evt-9", first=0))
+    write(log, begin("a"), ends("a"), frame(FrameKind.ATTACH, submission="evt-9", first=0))
     assert not await is_done(delivered, replace(ORDER, redriven=True))
     assert await is_done(delivered, replace(ORDER, submission="evt-9", redriven=True))
-    write(log, frame(Kind.CONFLICT, submission="evt-8", first=0))
+    write(log, frame(FrameKind.CONFLICT, submission="evt-8", first=0))
     assert await is_done(delivered, replace(ORDER, submission="evt-8", redriven=True))

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from weir.rabbitmq.contract import Place
+from weir.rabbitmq.contract import DeliveryProgress
 from weir.rabbitmq.lane import Lane, LaneLostError
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.way import FLIGHTS_MAX, Way
@@ -38,7 +38,7 @@ class LostLane:
 
 async def test_a_lane_that_is_lost_with_many_messages_under_way_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     lane = LostLane()
-    way = Way(ORDER, cast("Lane", lane), Place())
+    way = Way(ORDER, cast("Lane", lane), DeliveryProgress())
     for n in range(FLIGHTS_MAX):
         await way.say(b"%d" % n)
     await asyncio.sleep(0)

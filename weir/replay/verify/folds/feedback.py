@@ -17,11 +17,11 @@ from weir.feedback.rules import ID_MAX
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
 from weir.replay.verify.folds.base import before
-from weir.replay.verify.folds.requests import Requests
+from weir.replay.verify.folds.requests import RequestsFold
 from weir.settings import Settings
 
 
-class Feedback:
+class FeedbackFold:
     """One partition of the table.
 
     Args:
@@ -37,7 +37,7 @@ class Feedback:
 
     def __init__(self, oldest_s: float, settings: Settings, partitions: int) -> None:
         self._oldest_s, self._settings, self._partitions = oldest_s, settings, partitions
-        self._requests = Requests(oldest_s)
+        self._requests = RequestsFold(oldest_s)
         self._known: dict[bytes, Json] = {}
 
     async def take(self, record: Record) -> None:

@@ -15,7 +15,7 @@ from weir.log.partitioner import partition_for
 from weir.replay.verify.folds.base import before
 
 
-class Prompts:
+class PromptsFold:
     """One partition of the table.
 
     Args:

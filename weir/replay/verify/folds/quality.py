@@ -11,14 +11,14 @@ from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
 from weir.insights.values import ModelRow, WindowRow
-from weir.insights.window import Window
+from weir.insights.window import WindowFigures
 from weir.log.log import Record
 from weir.replay.rebuild import seeding
 
-NAMES = tuple(each.name for each in fields(Window))
+NAMES = tuple(each.name for each in fields(WindowFigures))
 
 
-class Quality:
+class QualityFold:
     """One partition of the table."""
 
     ASIDE: ClassVar[Mapping[str, str]] = {

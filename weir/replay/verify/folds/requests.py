@@ -14,7 +14,7 @@ from weir.log.log import Record
 from weir.replay.verify.folds.base import before
 
 
-class Requests:
+class RequestsFold:
     """One partition of the table.
 
     Args:

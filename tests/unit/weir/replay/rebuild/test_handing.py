@@ -13,7 +13,7 @@ from weir.insights import rebuilt_rows
 from weir.insights.rows import Rows
 from weir.insights.values import WindowRow
 from weir.log.log import Partition
-from weir.ranges.errors import UnfinishedError, WithdrawnError
+from weir.ranges.errors import CancelledRunError, UnfinishedError
 from weir.ranges.when import Edge, Time
 from weir.replay.rebuild import handing
 from weir.replay.rebuild.feedback_run import FeedbackRun
@@ -206,7 +206,7 @@ async def test_a_run_that_was_cancelled_does_nothing_and_stays_cancelled(monkeyp
     use(monkeypatch, BAD)
     run, command = await begun(world, emit=True), world.command()
     await command._runs.end(run, {}, status="cancelled")
-    with pytest.raises(WithdrawnError, match="was cancelled"):
+    with pytest.raises(CancelledRunError, match="was cancelled"):
         await world.beside(command.do(*await command.find(run.id)))
     assert (world.owner.state(), world.signals(), world.scorer.worth()) == (before, signals, worth)
     assert await status(command, run) == "cancelled"
@@ -233,7 +233,7 @@ async def test_a_run_that_is_cancelled_meanwhile_stops_there(where: str, monkeyp
         while len(world.log.records[at]) == before:
             await asyncio.sleep(0)
         await cancel()
-        with pytest.raises(WithdrawnError):
+        with pytest.raises(CancelledRunError):
             await asyncio.wait_for(task, 10)
     else:
         name, last = ("windows_taken", 2) if where == "before the feedback table" else ("feedback", 5)
@@ -246,7 +246,7 @@ async def test_a_run_that_is_cancelled_meanwhile_stops_there(where: str, monkeyp
             return found
 
         monkeypatch.setattr(command._handing, name, then)
-        with pytest.raises(WithdrawnError):
+        with pytest.raises(CancelledRunError):
             await world.beside(command.do(*await command.find(run.id)))
         told = [records for at, records in world.log.records.items() if at.topic == topics.AI_FEEDBACK.name]
         rescored = [one for records in told for one in records if b"feedback.rescored" in (one.value or b"")]

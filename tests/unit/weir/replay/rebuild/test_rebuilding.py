@@ -21,7 +21,7 @@ from weir import topics
 from weir.envelope import Json
 from weir.events.feedback import FeedbackType
 from weir.insights.rows import Rows
-from weir.insights.values import Span
+from weir.insights.values import WindowKey
 from weir.log.log import Partition
 from weir.ranges.errors import UnfinishedError, UsageError
 from weir.ranges.when import Edge, Time
@@ -284,7 +284,7 @@ async def test_rows_that_are_gone_leave_the_windows_as_they_are(
     assert "the rebuilt rows are gone" in caplog.text
 
 
-def windows(owner: Owner) -> dict[Span, list[int | list[int]]]:
+def windows(owner: Owner) -> dict[WindowKey, list[int | list[int]]]:
     """The figures of closed windows."""
     rows = Rows(owner.table)
     return {span: row.window.flat() for span, _, closed in rows.windows() if closed and (row := rows.window(span))}
@@ -295,6 +295,6 @@ def without_apart(state: Json) -> Json:
     return {name: row[:3] + row[5:] if len(row) == 6 else row for name, row in state.items()}
 
 
-def open_windows(owner: Owner) -> dict[Span, list[int | list[int]]]:
+def open_windows(owner: Owner) -> dict[WindowKey, list[int | list[int]]]:
     rows = Rows(owner.table)
     return {span: row.window.flat() for span, _, closed in rows.windows() if not closed and (row := rows.window(span))}

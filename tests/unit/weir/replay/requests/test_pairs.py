@@ -6,21 +6,21 @@ import pytest
 
 from tests.unit.weir.answering.helpers import REQUEST
 from weir.log.log import Partition
-from weir.replay.report.comparison import Outcome
-from weir.replay.requests.answered import Ended
+from weir.replay.report.comparison import AnswerOutcome
+from weir.replay.requests.answered import EndedReplay
 from weir.replay.requests.pairs import compare, told, told_id
-from weir.replay.requests.selecting import Original, Place
-from weir.replay.runs import Kind, Run
+from weir.replay.requests.selecting import Original, RequestPlace
+from weir.replay.runs import Run, RunKind
 
-RUN = Run(id="20260131T120000Z-00000001", kind=Kind.REQUESTS)
-
-
-def ended(text: str, status: str = "completed") -> Ended:
-    return Ended(Outcome(model="m", status=status), zlib.compress(text.encode()) if text else b"")
+RUN = Run(id="20260131T120000Z-00000001", kind=RunKind.REQUESTS)
 
 
-def original(before: Ended | None) -> Original:
-    return Original(Place(0.0, Partition("t", 0), 1), REQUEST, before)
+def ended(text: str, status: str = "completed") -> EndedReplay:
+    return EndedReplay(AnswerOutcome(model="m", status=status), zlib.compress(text.encode()) if text else b"")
+
+
+def original(before: EndedReplay | None) -> Original:
+    return Original(RequestPlace(0.0, Partition("t", 0), 1), REQUEST, before)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,9 @@ def original(before: Ended | None) -> Original:
         (ended("whole"), ended("whole", "cancelled"), None, True),
     ],
 )
-def test_only_whole_answers_are_alike(before: Ended, after: Ended, similarity: float | None, identical: bool) -> None:
+def test_only_whole_answers_are_alike(
+    before: EndedReplay, after: EndedReplay, similarity: float | None, identical: bool
+) -> None:
     pair = compare("rpl-1", original(before), after, texts=False)
     assert (pair.similarity, pair.identical) == (similarity, identical)
     assert (pair.uid, pair.replay_of, pair.tenant) == ("rpl-1", REQUEST.uid, REQUEST.tenant)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from tests.unit.weir.answering.helpers import BODY, REQUEST
 from weir.chat.requests import OnDisconnect
 from weir.events.ingress import Ingress
-from weir.replay.requests.plans import Plan
+from weir.replay.requests.plans import ReplayPlan
 from weir.replay.requests.replayed import again, replay_uid
-from weir.replay.runs import Kind, Run
+from weir.replay.runs import Run, RunKind
 
-RUN = Run(id="20260131T120000Z-00000001", kind=Kind.REQUESTS)
-PLAN = Plan(since="earliest")
+RUN = Run(id="20260131T120000Z-00000001", kind=RunKind.REQUESTS)
+PLAN = ReplayPlan(since="earliest")
 
 
 def test_the_same_request_is_made_each_time_and_another_one_for_another_run_or_submission() -> None:
@@ -30,5 +30,5 @@ def test_no_client_waits_for_its_answer() -> None:
 
 
 def test_a_plan_may_name_another_model() -> None:
-    plan = Plan(since="earliest", model="other")
+    plan = ReplayPlan(since="earliest", model="other")
     assert again(REQUEST, BODY, run=RUN, plan=plan, chunks_from=0).body == {**BODY, "model": "other"}

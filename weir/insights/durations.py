@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spans:
+class Durations:
     """Lengths of time in milliseconds, and counts of windows. The settings have the reasons."""
 
     size_ms: int

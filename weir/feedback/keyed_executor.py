@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 WAITING_MAX = 10_000  # pieces of work of who does not wait; the log must be away for long to have so many
 
 
-class Turns:
+class KeyedExecutor:
     """Runs work in tasks, so that what waits for the log holds up nothing but its own key."""
 
     def __init__(self, at_once: int) -> None:
