@@ -1,4 +1,4 @@
-"""Ends a request that its client does not want any more, from any worker: a terminal in the log that needs no attempt.
+"""Cancels a request of any worker at its client's wish: by a terminal record in the log, which needs no attempt.
 
 The HTTP door and the RabbitMQ door call the same `Cancelling.cancel`.
 """
@@ -21,14 +21,14 @@ from weir.worker import Worker
 
 
 class Cancelled(NamedTuple):
-    """How a request ended that was to be cancelled, which may be otherwise."""
+    """How a request that was to be cancelled ended: it may have ended otherwise before."""
 
     uid: str
     tenant: str
     status: str
 
     def as_json(self) -> Json:
-        """As the HTTP door tells it."""
+        """Return it as the HTTP door answers it."""
         return {"id": f"chatcmpl-{self.uid}", "object": "chat.completion.state", "status": self.status}
 
 
@@ -36,7 +36,7 @@ class Cancelling:
     """Cancels requests of any worker.
 
     Args:
-        worker: this one.
+        worker: this worker.
         lookup: finds the rows of requests.
     """
 
@@ -47,9 +47,9 @@ class Cancelling:
         """Cancel a request, unless it has ended already.
 
         Raises:
-            NotFoundError: no worker knows it.
-            UnavailableError: its owner is away.
-            LogError: it may or may not be cancelled.
+            NotFoundError: no worker knows the request.
+            UnavailableError: the worker that owns the request is away.
+            LogError: the request may or may not be cancelled.
         """
         row = await self._lookup.fresh(uid)
         status = str(row["state"])
@@ -80,21 +80,21 @@ async def write_cancelled(
     timeout_s: float,
     status: Status = Status.CANCELLED,
 ) -> Answer:
-    """Cancel a request, unless it has ended already, and read back how it ended: whoever comes first counts.
+    """Cancel a request, unless it has ended already, and read back how it ended: the first terminal in the log counts.
 
     Args:
-        log: where it stands.
-        tails: how it is read.
+        log: the log client.
+        tails: the tails to read the answer with.
         at: the partition of chat-chunks.
-        uid: the request.
-        rid: its identity; ANYBODY where it is not known which submission of its uid came first.
-        tenant: whose it is.
-        position: nothing about it is older.
-        timeout_s: how long the log may take.
+        uid: the request's uid.
+        rid: the request's rid; ANYBODY where it is not known which submission of the uid came first.
+        tenant: the request's tenant.
+        position: an offset; no record about the request is older.
+        timeout_s: the time that the log may take.
         status: cancelled or expired.
 
     Raises:
-        LogError: it may or may not be cancelled.
+        LogError: the request may or may not be cancelled.
     """
     answer = Answer(rid=rid)
     try:
@@ -126,7 +126,7 @@ def _folded(answer: Answer, records: list[Record]) -> Answer:
 
 
 def _known(answer: Answer, frame: Frame) -> Answer:
-    """Who speaks for a uid is its first submission: then that is known, and what is said counts from there on."""
+    """Take the rid of the first attempt seen as the request's, if the rid is ANYBODY; frames count from there on."""
     if answer.rid != ANYBODY or not frame.attempt or answer.terminal is not None:
         return answer
     last = frame.after if frame.kind in CLAIMS else answer.last

@@ -1,7 +1,7 @@
-"""Answers folded from the records of chat-chunks, with what they say: of one request, or of many in one pass.
+"""Folds answers from the records of chat-chunks and collects their content: of one request, or of many in one pass.
 
-An answer that is said again from its start takes back what it said before. So what is collected of it (its text and
-tool calls, one object, its chunks) is dropped at each restart that counts, and collected anew.
+A restarted answer takes back its content so far. So what is collected of it (its text and tool calls, one object, its
+chunks) is dropped at each restart that counts, and collected again.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ _OF_ANOTHER: Final = frozenset({FrameKind.ATTACH, FrameKind.CONFLICT})
 
 
 class Said(Protocol):
-    """What is collected of an answer: `weir.chat.notes.Notes`, `weir.chat.completion.Completion`, `Chunks`."""
+    """A collection of an answer's content: `weir.chat.notes.Notes`, `weir.chat.completion.Completion`, `Chunks`."""
 
     def add(self, chunk: Json, /) -> object:
-        """Take the next chunk that counts."""
+        """Add the next chunk that counts."""
 
 
 S = TypeVar("S", bound=Said)
@@ -33,16 +33,16 @@ class Chunks(list[Json]):
     """All chunks of an answer that count."""
 
     def add(self, chunk: Json, /) -> None:
-        """Take the next one."""
+        """Add the next chunk."""
         self.append(chunk)
 
 
 class Collected(Generic[S]):
-    """One answer.
+    """One answer and its collected content.
 
     Args:
-        rid: identity of the request.
-        make: makes an empty collection of what the answer says.
+        rid: the request's rid.
+        make: makes an empty collection.
     """
 
     __slots__ = ("_make", "answer", "said")
@@ -53,7 +53,7 @@ class Collected(Generic[S]):
         self._make = make
 
     def take(self, offset: int, frame: Frame) -> Folded:
-        """Fold the frame of a record, and collect the chunks of it that count."""
+        """Fold the frame of a record, and collect those of its chunks that count."""
         folded = fold(self.answer, offset, frame)
         if folded.answer.restarts > self.answer.restarts:
             self.said = self._make()
@@ -64,13 +64,13 @@ class Collected(Generic[S]):
 
 
 class Awaited(Collected[S]):
-    """The answer to one submission of a request.
+    """The answer that one submission of a request waits for.
 
     Attributes:
-        request: the submission; only its identity is used here.
-        start: no record of its answer is older.
-        repeated: whether another submission of its uid has the answer, and this one has none of its own.
-        ended_at: time of the record with the answer's end, in seconds since the epoch; 0 before it.
+        request: the submission; only its ids are used here.
+        start: an offset; no record of the answer is older.
+        repeated: whether the answer belongs to another submission of the uid, and this one gets none of its own.
+        ended_at: time of the record with the answer's end, in seconds since the epoch; 0 before the end.
     """
 
     __slots__ = ("ended_at", "repeated", "request", "start")
@@ -87,23 +87,23 @@ class Awaited(Collected[S]):
 
 
 class Awaiting(Generic[S]):
-    """The requests whose answers are collected in one pass over chat-chunks. Each leaves with its end.
+    """The submissions whose answers are collected in one pass over chat-chunks. Each leaves with its end.
 
     Args:
-        make: makes an empty collection of what the answer to a request says.
+        make: makes an empty collection for the answer to a request.
     """
 
     def __init__(self, make: Callable[[ChatRequest], S]) -> None:
         self._make = make
-        self._of: dict[bytes, dict[str, Awaited[S]]] = {}  # by key: submissions of its uid, by their event id
+        self._of: dict[bytes, dict[str, Awaited[S]]] = {}  # by key: the submissions of its uid, by their event id
         self._count = 0
 
     def __len__(self) -> int:
-        """The number of submissions that wait."""
+        """Return the number of waiting submissions."""
         return self._count
 
     def __iter__(self) -> Iterator[Awaited[S]]:
-        """The submissions that wait, with their answers so far."""
+        """Iterate over the waiting submissions with their answers so far."""
         return (awaited for submissions in self._of.values() for awaited in submissions.values())
 
     def watch(self, request: ChatRequest, start: int) -> Awaited[S]:
@@ -115,11 +115,11 @@ class Awaiting(Generic[S]):
         return awaited
 
     def of(self, key: bytes) -> list[Awaited[S]]:
-        """The submissions of a uid that wait."""
+        """Return the waiting submissions of a uid."""
         return list(self._of.get(key, {}).values())
 
     def forget(self, awaited: Awaited[S]) -> None:
-        """Wait no longer for the end of a submission."""
+        """Stop waiting for the end of a submission."""
         key, event_id = awaited.request.key, awaited.answer.rid
         submissions = self._of.get(key, {})
         if submissions.get(event_id) is awaited:
@@ -129,7 +129,7 @@ class Awaiting(Generic[S]):
                 del self._of[key]
 
     def take(self, record: Record) -> list[Awaited[S]]:
-        """Fold the next record of any partition, in the order of each partition; returns the answers that it ends."""
+        """Fold the next record of any partition, in each partition's order; return the answers that it ends."""
         submissions = self._of.get(record.key or b"")
         waiting = [one for one in submissions.values() if record.offset >= one.start] if submissions else ()
         frame = decode(record) if waiting else None

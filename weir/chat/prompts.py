@@ -1,6 +1,6 @@
-"""chat-prompts: which user asked when, and a fingerprint of what; so that who asks again is noticed.
+"""chat-prompts: when each user asked, with a fingerprint of the prompt, so that a user's retries are noticed.
 
-Requests lie in partitions by their uid, so those of one user are brought together here. A prompt itself never is.
+Requests lie in partitions by their uid, so those of one user are brought together here. The prompt itself is not kept.
 """
 
 from typing import ClassVar
@@ -34,12 +34,12 @@ class PromptAsked(_OfUser):
     EVENT_TYPE: ClassVar[str] = "prompt.asked"
 
     uid: str
-    at: str = Field(description="When a door took it; ISO 8601, UTC.")
+    at: str = Field(description="When a door accepted the request; ISO 8601, UTC.")
     fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="A simhash of the last user text, in hex.")
 
 
 class PromptsForgotten(_OfUser):
-    """What the user asked before a time does not matter any more."""
+    """The user's prompts before a time do not matter any more."""
 
     EVENT_TYPE: ClassVar[str] = "prompts.forgotten"
 
@@ -47,37 +47,37 @@ class PromptsForgotten(_OfUser):
 
 
 def user_key(tenant: str, user: str) -> str:
-    """The key of a user's records and rows. A tenant has no colon in its name."""
+    """Return the key of a user's records and rows. A tenant has no colon in its name."""
     return f"{tenant}:{user}"
 
 
 class PromptEvents:
-    """Tells what was asked, without making a request wait for it."""
+    """Publishes fingerprints of prompts, without making a request wait for it."""
 
     def __init__(self, events: Events, settings: Settings) -> None:
         self._events = events
         self._wanted = settings.retry_window_s > 0
 
     def emit(self, request: ChatRequest) -> None:
-        """Tell of a request, if its user is known and there is enough of a prompt to tell it from others."""
+        """Publish a request's fingerprint, if its user is known and the prompt is long enough to differ from others."""
         if not self._wanted or not request.username:
             return
         fingerprint = similarity.fingerprint(last_user_text(request.body))
         if fingerprint is not None:
-            told = PromptAsked(
+            asked = PromptAsked(
                 user=request.username,
                 uid=request.uid,
                 at=request.accepted_at,
                 fingerprint=f"{fingerprint:016x}",
             )
-            self._events.emit(told, request.tenant)
+            self._events.emit(asked, request.tenant)
 
 
-def key_of(told: Event) -> str:
-    """Whose prompts an event is about.
+def key_of(event: Event) -> str:
+    """Return the key of the user of an event.
 
     Raises:
-        MalformedRecordError: it is no such event.
+        MalformedRecordError: it is not such an event.
     """
-    model = PromptsForgotten if told.event_type == PromptsForgotten.EVENT_TYPE else PromptAsked
-    return user_key(told.tenant_id, data_of(told, model).user)
+    model = PromptsForgotten if event.event_type == PromptsForgotten.EVENT_TYPE else PromptAsked
+    return user_key(event.tenant_id, data_of(event, model).user)

@@ -1,4 +1,4 @@
-"""Keeps the requests and terminals tables: folds trace events into rows, and lets go of rows that have expired."""
+"""Keeps the requests and terminals tables: folds trace events into rows, and removes rows that have expired."""
 
 import logging
 import time
@@ -25,10 +25,10 @@ class TableUpkeep:
     """The tables of one worker.
 
     Args:
-        worker: which.
+        worker: the worker.
         requests: the requests table.
         ends: the terminals table.
-        redactor: of the errors of ends that are told late.
+        redactor: redacts the errors of ends that are published late.
     """
 
     def __init__(self, worker: Worker, *, requests: RequestRows, ends: Ends, redactor: Redactor) -> None:
@@ -36,17 +36,17 @@ class TableUpkeep:
         self._redactor = redactor
 
     def take(self, event: Delivered) -> Event | None:
-        """Fold one record of agent-trace-events; the event that it holds, or None if it was passed over."""
+        """Fold one record of agent-trace-events; return its event, or None if the record was skipped."""
         try:
-            told = envelope.decode(event.message.value)
-            self.fold(told)
+            trace = envelope.decode(event.message.value)
+            self.fold(trace)
         except MalformedRecordError as error:
             logger.warning("agent-trace-events %d at %d: %s", event.message.partition, event.message.offset, error)
         except Exception:
-            # An agent that raises stops its partition, and nothing that decides depends on this row.
+            # An agent that raises stops its partition, and no decision depends on this row.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
         else:
-            return told
+            return trace
         return None
 
     def fold(self, event: Event) -> None:
@@ -70,12 +70,12 @@ class TableUpkeep:
             self._ends.forget(uid)
 
     async def sweep(self) -> None:
-        """Ask, through the log, for expired rows to be removed: a table may be changed under an event only."""
+        """Ask, through the log, for the removal of expired rows: a table may be changed under an event only."""
         own, now, log = self._worker.own_partitions(), time.time(), self._worker.log
         try:
             await self._tell_late_ends(own, now)
         except LogError as error:
-            logger.warning("ends that were not told wait for the next sweep: %s", error)
+            logger.warning("ends that were not published wait for the next sweep: %s", error)
             return
         async for uid, rid, tenant, since in in_turns(self.finished()):  # 100,000 rows are a quarter of a second
             key = uid.encode()
@@ -100,7 +100,7 @@ class TableUpkeep:
                 await late_ends.tell(log, worker.events, uid, ended, row, worker=worker.name, redactor=self._redactor)
 
     def finished(self) -> Iterator[tuple[str, str | None, str, object]]:
-        """(uid, rid, tenant, when it ended or else was accepted) of the rows of both tables."""
+        """Iterate over the rows of both tables: (uid, rid, tenant, time of its end or else of its acceptance)."""
         for uid, row in self._requests.items():
             yield uid, row.get("rid"), str(row["tenant"]), row.get("ended_at") or row.get("accepted_at")
         for uid, ended in self._ends.items():
@@ -108,6 +108,6 @@ class TableUpkeep:
 
 
 def expired(since: object, now: float, after_s: float) -> bool:
-    """Whether a time (ISO 8601, or seconds since the epoch) is longer than ``after_s`` ago; nonsense is."""
+    """Whether a time (ISO 8601, or seconds since the epoch) is longer than ``after_s`` ago; an invalid time is."""
     then = since if isinstance(since, float) else seconds_of(str(since))
     return then is None or now - then > after_s

@@ -1,4 +1,4 @@
-"""What the log holds about a request already, from a position to the log's end."""
+"""Reads what the log holds about a request already, from a position to the log's end."""
 
 from collections.abc import AsyncGenerator
 
@@ -17,10 +17,10 @@ from weir.timing import Turn
 async def stored(
     tails: Tails, at: Partition, uid: str, *, position: int, topic_id: str = ""
 ) -> AsyncGenerator[Record, None]:
-    """The records about a request from ``position`` to the log's end, page by page, with turns for others between.
+    """Yield the records about a request from ``position`` to the log's end, page by page, with turns for other tasks.
 
     Raises:
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         LogError: the log cannot be read.
     """
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
@@ -31,7 +31,7 @@ async def stored(
                 if turn.over():
                     await turn.end()
                 yield record
-        # What the live feed has not seen, or all of it while the feed is stuck.
+        # The records that the live feed has not read; all of them while the feed is stuck.
         for record in await tail.look() if tail.position < end else ():
             if record.offset < end:
                 yield record
@@ -40,10 +40,10 @@ async def stored(
 async def marks(
     tails: Tails, at: Partition, uid: str, *, position: int, kind: FrameKind, topic_id: str = ""
 ) -> list[tuple[int, Frame]]:
-    """Marks of a kind about a request, from ``position`` to the log's end, each with its offset.
+    """Return the marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 
     Raises:
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         LogError: the log cannot be read.
     """
     needle, found = b'"%b"' % kind.encode(), list[tuple[int, Frame]]()
@@ -57,7 +57,7 @@ async def marks(
 async def recounted(
     tails: Tails, at: Partition, uid: str, *, position: int, rid: str, upto: int
 ) -> tuple[Answer, list[Json]]:
-    """An answer as it stands in the log, from ``position`` up to the record at ``upto``, with its chunks that count.
+    """Return an answer as the log holds it, from ``position`` up to the record at ``upto``, with its chunks that count.
 
     Raises:
         LogError: the log cannot be read.
@@ -71,7 +71,7 @@ async def recounted(
 
 
 async def noted(tails: Tails, at: Partition, uid: str, *, position: int, rid: str) -> Notes:
-    """Notes of what counts of an answer so far, from ``position`` on. Its chunks are not held: it may be long.
+    """Return notes of an answer's counting chunks, from ``position`` on. The chunks are not held: it may be long.
 
     Raises:
         LogError: the log cannot be read.
