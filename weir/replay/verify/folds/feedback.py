@@ -1,9 +1,7 @@
 """Rebuilds the feedback table, from ai-feedback-events and the ends of requests."""
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
-
-import orjson
+from typing import ClassVar
 
 from weir import envelope, topics
 from weir.envelope import Event, Json, MalformedRecordError, utc_iso
@@ -15,12 +13,12 @@ from weir.feedback.pieces import Piece
 from weir.feedback.rules import Count
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-from weir.replay.verify.folds.base import before
+from weir.replay.verify.folds.base import Rows, before
 from weir.replay.verify.folds.requests import RequestsFold
 from weir.settings import Settings
 
 
-class FeedbackFold:
+class FeedbackFold(Rows):
     """One partition of the table.
 
     Args:
@@ -37,7 +35,7 @@ class FeedbackFold:
     def __init__(self, oldest_s: float, settings: Settings, partitions: int) -> None:
         self._oldest_s, self._settings, self._partitions = oldest_s, settings, partitions
         self._requests = RequestsFold(oldest_s)
-        self._known: dict[bytes, Json] = {}
+        super().__init__()
 
     async def take(self, record: Record) -> None:
         """Take a record of feedback, or of a trace event."""
@@ -55,12 +53,12 @@ class FeedbackFold:
         return partition_for(uid.encode(), self._partitions) == record.partition
 
     def _take(self, record: Record, told: Event, uid: str) -> None:
-        row = self._known.get(uid.encode())
+        row = self.known.get(uid.encode())
         if told.event_type == FeedbackExpired.EVENT_TYPE:
             self._join(uid)
-            self._put(uid, folding.expire(self._known.get(uid.encode()), data_of(told, FeedbackExpired)))
+            self._set(uid, folding.expire(self.known.get(uid.encode()), data_of(told, FeedbackExpired)))
         elif told.event_type == FeedbackRescored.EVENT_TYPE:
-            self._put(uid, folding.rescore(row, data_of(told, FeedbackRescored)))
+            self._set(uid, folding.rescore(row, data_of(told, FeedbackRescored)))
         else:
             self._keep(record, told, data_of(told, FeedbackSubmitted))
 
@@ -76,36 +74,19 @@ class FeedbackFold:
             edit_distance=joining.edit_distance(data),
         )
         key = data.uid.encode()
-        kept = folding.keep(self._known.get(key), piece, self._requests.row(key), self._settings)
+        kept = folding.keep(self.known.get(key), piece, self._requests.row(key), self._settings)
         if kept.counts_as is Count.RECEIVED:
-            self._put(data.uid, kept.pieces)
-        self._join(data.uid)
+            self._set(data.uid, kept.pieces)
+            self._join(data.uid)
 
     def _join(self, uid: str) -> None:
-        request, row = self._requests.row(uid.encode()), self._known.get(uid.encode())
+        request, row = self._requests.row(uid.encode()), self.known.get(uid.encode())
         signals = folding.due(row, request)
         if request is not None and signals is not None:
-            self._put(uid, folding.join(row, signals, request, "").pieces)
+            self._set(uid, folding.join(row, signals, request, "").pieces)
 
-    def _put(self, uid: str, kept: list[Piece]) -> None:
-        row = pieces.row_of(uid, kept)
-        if row is None:
-            self._known.pop(uid.encode(), None)
-        else:
-            self._known[uid.encode()] = row
-
-    def rows(self) -> dict[bytes, Json]:
-        """The rows."""
-        return self._known
-
-    def row(self, key: bytes) -> Json | None:
-        """One row."""
-        return self._known.get(key)
-
-    def read(self, key: bytes, value: bytes) -> Json:
-        """A live row."""
-        del key
-        return cast("Json", orjson.loads(value))
+    def _set(self, uid: str, kept: list[Piece]) -> None:
+        self._put(uid.encode(), pieces.row_of(uid, kept))
 
     def whole(self, key: bytes, live: Json) -> bool:
         """Whether the log still has its pieces, and the beginning of its request."""
