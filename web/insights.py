@@ -16,10 +16,10 @@ from weir.envelope import Json, utc_iso
 from weir.errors import InvalidRequestError
 from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
+from weir.insights.partition import partition_of
 from weir.insights.reading import RecordSource
 from weir.insights.rows import Rows
 from weir.insights.values import ModelRow, WindowKey
-from weir.log.partitioner import partition_for
 from weir.timing import in_turns
 from weir.worker import Worker
 
@@ -56,7 +56,7 @@ class InsightsView:
         return json_response({**body, "quality": models[:limit]})
 
     def _own(self, name: str) -> bool:
-        return _partition(name) in self._worker.own_partitions(topics.AGENT_METRICS)
+        return partition_of(name) in self._worker.own_partitions(topics.AGENT_METRICS)
 
     def _names(self, wanted: dict[str, str]) -> Iterator[str]:
         return (name for name in self._rows.names() if self._own(name) and _has(_whose(name), wanted))
@@ -67,16 +67,16 @@ class InsightsView:
         async for span, times, _ in in_turns(self._rows.windows()):
             if self._own(span.name):
                 places[span.name].append(span)
-                _advance(newest[_partition(span.name)], times)
+                _advance(newest[partition_of(span.name)], times)
         names = sorted({*places, *self._names(wanted)})
         chosen = [name for name in names if _has(_whose(name), wanted)][:limit]
-        return [self._model(name, sorted(places[name]), newest[_partition(name)]) async for name in in_turns(chosen)]
+        return [self._model(name, sorted(places[name]), newest[partition_of(name)]) async for name in in_turns(chosen)]
 
     def _model(self, name: str, places: list[WindowKey], newest: dict[str, int]) -> Json:
         model = self._rows.model(name) or ModelRow()
         return {
             **_whose(name),
-            "watermark": self._watermark(_partition(name), newest),
+            "watermark": self._watermark(partition_of(name), newest),
             "late": model.late,
             "ahead": model.ahead,
             "active": sorted(model.active),
@@ -111,10 +111,6 @@ class InsightsView:
 def _advance(newest: dict[str, int], times: dict[str, int]) -> None:
     for source, at_ms in times.items():
         newest[source] = max(at_ms, newest.get(source, at_ms))
-
-
-def _partition(name: str) -> int:
-    return partition_for(name.encode(), topics.AGENT_METRICS.partitions)
 
 
 def _whose(name: str) -> Json:

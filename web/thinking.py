@@ -18,7 +18,7 @@ from weir.chat.reading.stored import noted
 from weir.chat.requests import chunks_of
 from weir.chat.states import first_known
 from weir.chat.thinking import ThinkingEvents
-from weir.envelope import Event, Json, MalformedRecordError, seconds_of
+from weir.envelope import Event, Json, seconds_of
 from weir.errors import UnavailableError
 from weir.events.thinking import ThinkingApiCall, ThinkingCompleted, ThinkingStarted, ThinkingStep
 from weir.log.log import partition_of
@@ -120,7 +120,7 @@ class ThinkingView:
         for _ in range(RECORDS_MAX // PAGE):
             records = await log.read(at, position, limit=PAGE)
             for record in records:
-                event = _event(record.value) if record.key == key else None
+                event = envelope.event_in(record.value) if record.key == key else None
                 if event is not None:
                     found.setdefault(event.event_id, event)
             if not records or any(event.event_type == ThinkingCompleted.EVENT_TYPE for event in found.values()):
@@ -143,10 +143,3 @@ def folded(events: list[Event]) -> Json | None:
             trace |= event.data
     trace["steps"].sort(key=lambda step: step.get("index", 0))
     return {"trace_id": events[0].data.get("trace_id"), **trace}
-
-
-def _event(value: bytes | None) -> Event | None:
-    try:
-        return envelope.decode(value)
-    except MalformedRecordError:
-        return None

@@ -96,6 +96,14 @@ def encode(event_id: str, event_type: str, tenant_id: str, data: Mapping[str, An
     )
 
 
+def event_in(value: bytes | None) -> Event | None:
+    """The event in a record; None for a record that is no event, which must not stop a reader."""
+    try:
+        return decode(value)
+    except MalformedRecordError:
+        return None
+
+
 def decode(value: bytes | None) -> Event:
     """Read an event.
 

@@ -3,7 +3,7 @@
 import base64
 
 from weir import envelope, limits, topics
-from weir.envelope import Json, MalformedRecordError, new_id
+from weir.envelope import Json, new_id
 from weir.events.base import derived_id
 from weir.log.kafka.batches import UnreadableBatch
 from weir.log.log import LogClient, Record, RecordTooLargeError
@@ -94,7 +94,5 @@ async def write_unreadable(log: LogClient, batch: UnreadableBatch, *, tenant: st
 
 def tenant_of(value: bytes | None) -> str | None:
     """Return the tenant that a record names; None if the record is not an event."""
-    try:
-        return envelope.decode(value).tenant_id
-    except MalformedRecordError:
-        return None
+    event = envelope.event_in(value)
+    return None if event is None else event.tenant_id

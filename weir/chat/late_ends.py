@@ -16,7 +16,7 @@ from weir.events.base import derived_id
 from weir.events.publishing import Events
 from weir.events.redaction import Redactor
 from weir.events.traces import ENDS
-from weir.log.log import LogClient, partition_of
+from weir.log.log import LogClient, partition_of, record_at
 
 LATE_S = 60.0  # after its end, a request's event counts as lost
 
@@ -73,6 +73,6 @@ async def tell(
 async def _terminal(log: LogClient, uid: str, ended: EndedRequest) -> tuple[Terminal | None, int]:
     """Return a request's terminal, and the number of chunks before it."""
     at = partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
-    records = await log.read(at, ended.last, limit=1)
-    frame = decode(records[0]) if records and records[0].offset == ended.last else None
+    record = await record_at(log, at, ended.last)
+    frame = None if record is None else decode(record)
     return (frame.terminal, frame.seq) if frame is not None and frame.uid == uid else (None, 0)

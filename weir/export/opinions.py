@@ -14,7 +14,7 @@ from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.export.tally import Skip
 from weir.feedback import rules
 from weir.feedback.scores import Said, score_of, source_of
-from weir.log.log import LogClient, Partition, Record
+from weir.log.log import LogClient, Partition, Record, record_at
 from weir.ranges.offset_ranges import OffsetRange, each, since
 from weir.ranges.progress import Step
 from weir.settings import Settings
@@ -98,10 +98,8 @@ class Opinions:
         Raises:
             LogError: the log cannot be read.
         """
-        found = await self._log.read(correction.at, correction.offset, limit=1)
-        if not found or found[0].offset != correction.offset:
-            return None
-        event = _submitted(found[0].value)
+        record = await record_at(self._log, correction.at, correction.offset)
+        event = None if record is None else _submitted(record.value)
         return None if event is None else data_of(event, FeedbackSubmitted).corrected
 
 
@@ -121,11 +119,8 @@ def verdict(opinion: Opinion, *, min_score: float, unrated: bool) -> Skip | None
 
 
 def _submitted(value: bytes | None) -> Event | None:
-    try:
-        event = envelope.decode(value)
-    except MalformedRecordError:
-        return None
-    return event if event.event_type == FeedbackSubmitted.EVENT_TYPE else None
+    event = envelope.event_in(value)
+    return event if event is not None and event.event_type == FeedbackSubmitted.EVENT_TYPE else None
 
 
 def _checked(event: Event, settings: Settings) -> FeedbackSubmitted | None:

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import asdict
 
 from weir import envelope, topics
 from weir.chat.dead_lettering import dead_letter
@@ -17,18 +16,18 @@ from weir.chat.ends import Ends
 from weir.chat.lifecycle import TERMINAL, Happening
 from weir.chat.states import RequestRows, superseded
 from weir.chat.validation import check_uid
-from weir.envelope import Event, Json, MalformedRecordError, dumps, utc_iso
+from weir.envelope import Event, Json, MalformedRecordError, utc_iso
 from weir.errors import InvalidRequestError
 from weir.events import catalogue
 from weir.events.base import derived_id
 from weir.events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.events.signals import SignalRecorded
-from weir.feedback import distance, joining, pieces, rules
+from weir.feedback import distance, folding, joining, pieces
 from weir.feedback.keyed_executor import KeyedExecutor
 from weir.feedback.ownership import still_ours
 from weir.feedback.pieces import Piece
 from weir.feedback.rows import FeedbackRows
-from weir.feedback.rules import ID_MAX, Count
+from weir.feedback.rules import Count
 from weir.log.log import Delivered, Partition, header_pairs, partition_of
 from weir.log.retrying import until_written
 from weir.worker import Worker
@@ -116,54 +115,30 @@ class Joiner:
         await until_written(lambda: self._worker.log.append(*at, key, message.value, headers))
 
     async def _submitted(self, event: Delivered, feedback: Event, data: FeedbackSubmitted) -> None:
-        rules.check(data, self._worker.settings)
-        if max(len(feedback.event_id), len(feedback.tenant_id)) > ID_MAX:
-            raise MalformedRecordError(f"`event_id` or `tenant_id` is longer than {ID_MAX} characters")
+        folding.check(feedback, data, self._worker.settings)
         piece = await _piece(event, feedback, data)
-        request = self._requests.get(data.uid)
-        if request is not None and request["tenant"] != piece.tenant:
-            self._counts[Count.FOREIGN] += 1
-        elif request is not None and request.get("replay") is not None:
-            raise InvalidRequestError("`data.uid`: this answer is a replay's, which takes no feedback")
-        elif await still_ours(self._worker, event):
-            self._keep(data.uid, piece)
-            await self._join_ended(event, data.uid, self._requests.get(data.uid))
-
-    def _keep(self, uid: str, piece: Piece) -> None:
-        """Put a piece into its row, unless the row has it."""
-        known = pieces.pieces(self._rows.get(uid))
-        if any(one.feedback_id == piece.feedback_id for one in known):
-            self._counts[Count.DUPLICATE] += 1
+        if not await still_ours(self._worker, event):
             return
-        size_bytes = sum(len(dumps(asdict(one))) for one in known)
-        if len(known) >= self._worker.settings.feedback_per_request_max or size_bytes > self._rows.max_bytes // 2:
-            raise InvalidRequestError(f"there are {len(known)} pieces of feedback on this request already")
-        self._counts[Count.RECEIVED] += 1
-        self._put(uid, [*known, piece])
+        uid = data.uid
+        kept = folding.keep(self._rows.get(uid), piece, self._requests.get(uid), self._worker.settings)
+        self._counts[kept.counts_as] += 1
+        if kept.counts_as is Count.RECEIVED:
+            self._put(uid, kept.pieces)
+        if kept.counts_as is not Count.FOREIGN:
+            await self._join(event, uid, self._requests.get(uid))
 
-    async def _join_ended(self, event: Delivered, uid: str, request: Json | None) -> bool:
-        """Join the waiting pieces of a request, if it has ended. Return whether its row is still this worker's."""
-        if request is None or request["state"] not in TERMINAL or request.get("replay") is not None:
-            return True
-        return await self._join(event, uid, request)
-
-    async def _join(self, event: Delivered, uid: str, request: Json) -> bool:
+    async def _join(self, event: Delivered, uid: str, request: Json | None) -> bool:
         """Publish the signals of an ended request's waiting pieces. Return whether its row is still this worker's."""
-        tenant = str(request["tenant"])
-        if not (found := pieces.waiting(self._rows.get(uid))):
+        signals = folding.due(self._rows.get(uid), request)
+        if request is None or signals is None:
             return True
-        signals = [(piece, joining.signal_of(piece, request)) for piece in found if piece.tenant == tenant]
         await asyncio.gather(*(self._tell(piece, signal) for piece, signal in signals))
         if not await still_ours(self._worker, event):
             return False
-        now = utc_iso()
-        signalled = {piece.feedback_id: joining.kept(piece, signal, now) for piece, signal in signals}
-        kept = pieces.joined(self._rows.get(uid), signalled, request.get("session_id"))
-        # A piece that waited before the request was known may be another tenant's, and does not belong here.
-        own = [piece for piece in kept if piece.tenant == tenant]
-        self._counts[Count.FOREIGN] += len(kept) - len(own)
-        self._counts[Count.JOINED] += len(signalled)
-        self._put(uid, own)
+        joined = folding.join(self._rows.get(uid), signals, request, utc_iso())
+        self._counts[Count.FOREIGN] += joined.foreign
+        self._counts[Count.JOINED] += joined.joined
+        self._put(uid, joined.pieces)
         return True
 
     async def _tell(self, piece: Piece, signal: SignalRecorded) -> None:
@@ -172,19 +147,17 @@ class Joiner:
         await until_written(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
 
     async def _expire(self, event: Delivered, uid: str, data: FeedbackExpired) -> None:
-        limits = {"waiting_before": data.waiting_before, "known_before": data.known_before}
         # The event of a request's end may have been lost with its worker; the terminals table has the end.
-        if not await self._join_ended(event, uid, self._request(uid)) or not await still_ours(self._worker, event):
+        if not await self._join(event, uid, self._request(uid)) or not await still_ours(self._worker, event):
             return
         row = self._rows.get(uid)
-        left = pieces.expired(row, **limits)
+        left = folding.expire(row, data)
         self._counts[Count.EXPIRED] += _expired(left) - _expired(pieces.pieces(row))
         self._put(uid, left)
 
     async def _rescored(self, event: Delivered, uid: str, data: FeedbackRescored) -> None:
         if self._rows.get(uid) is not None and await still_ours(self._worker, event):
-            numbers = {feedback_id: one.model_dump() for feedback_id, one in data.signals.items()}
-            self._put(uid, pieces.rescored(self._rows.get(uid), numbers))
+            self._put(uid, folding.rescore(self._rows.get(uid), data))
 
     # -- requests
 

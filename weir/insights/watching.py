@@ -30,8 +30,7 @@ from weir.insights.rows import Rows
 from weir.insights.shard import Shard
 from weir.insights.swapping import GivenAwayError, Swapping, SwapRequest, Tell
 from weir.insights.wording import event_id
-from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, Record
-from weir.log.partitioner import partition_for
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Record, partition_of
 from weir.log.retrying import until_answered
 from weir.ranges.offset_ranges import each, since
 
@@ -244,7 +243,7 @@ class WindowKeeper:
             LogError: the log cannot be read.
         """
         topic, key = topics.AI_INSIGHTS.name, insight.tenant.encode()
-        at = Partition(topic, partition_for(key, self._log.partitions(topic)))
+        at = partition_of(self._log, topic, key)
         span = await since(self._log, at, (end_ms - self._spans.ahead_ms) / 1000)
         async with aclosing(each(self._log, span)) as records:
             async for record in records:

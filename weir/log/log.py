@@ -269,6 +269,16 @@ def partition_of(log: LogClient, topic: str, key: bytes) -> Partition:
     return Partition(topic, partition_for(key, log.partitions(topic)))
 
 
+async def record_at(log: LogClient, at: Partition, offset: int) -> Record | None:
+    """The record at an offset; None if there is none, any more or yet.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found = await log.read(at, offset, limit=1)
+    return found[0] if found and found[0].offset == offset else None
+
+
 def value_max_bytes(log: LogClient, topic: str, key: bytes) -> int:
     """The largest value that a topic takes under a key, without headers."""
     return log.record_max_bytes(topic) - len(key) - RECORD_OVERHEAD_BYTES

@@ -217,7 +217,7 @@ class Runs:
         count = self._log.partitions(topic)
         for number in range(count) if key is None else [partition_for(key, count)]:
             async for record in each(self._log, await since(self._log, Partition(topic, number), since_s)):
-                if key in {None, record.key} and (event := _event(record.value)) is not None:
+                if key in {None, record.key} and (event := envelope.event_in(record.value)) is not None:
                     yield event
 
 
@@ -229,13 +229,6 @@ def check_wanted(run: Run) -> None:
     """
     if run.ended is not None and run.ended.status == "cancelled":
         raise CancelledRunError(f"run {run.id} was cancelled")
-
-
-def _event(value: bytes | None) -> Event | None:
-    try:
-        return envelope.decode(value)
-    except MalformedRecordError:  # not an event of Weir
-        return None
 
 
 def _data_of(event: Event, model: type[Data]) -> Data | None:

@@ -11,7 +11,7 @@ from weir.chat.reading.following import follow
 from weir.chat.reading.identifying import identify
 from weir.chat.reading.pages import PAGE_RECORDS
 from weir.errors import AnswerGoneError, InvalidRequestError
-from weir.log.log import LogClient, Partition
+from weir.log.log import LogClient, Partition, record_at
 from weir.log.tails import Tails
 
 
@@ -106,12 +106,12 @@ async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
 
 
 async def _frame_at(log: LogClient, at: Partition, offset: int) -> Frame | None:
-    records = await log.read(at, offset, limit=1)
+    record = await record_at(log, at, offset)
     bounds = await log.bounds(at)
     # behind the end: the offset is from a log that was there before this one
     if not bounds.start <= offset < bounds.end:
         raise AnswerGoneError("The log does not keep this part of the answer any more.")
-    return decode(records[0]) if records and records[0].offset == offset else None
+    return None if record is None else decode(record)
 
 
 def _no_such_event() -> InvalidRequestError:

@@ -1,7 +1,6 @@
 """Hands rebuilt rows to the owners of the live tables, through the log, and waits until the owners have taken them."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from weir.insights import rebuilt_rows
 from weir.insights.reading import RecordSource, time_ms
 from weir.insights.rows import Rows
 from weir.insights.values import RebuiltRow, WindowRow
+from weir.log.batching import in_batches
 from weir.log.log import LogClient, Record
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UnfinishedError
@@ -26,9 +26,9 @@ from weir.replay.rebuild.planning import RebuildPlan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run, Runs
+from weir.replay.waiting import Waiting
 
 LOOK_S: Final = 0.2  # between two reads of a changelog
-WANTED_S: Final = 2.0  # between two checks whether the run was cancelled
 AT_ONCE: Final = 200  # events on their way to the log
 
 
@@ -142,9 +142,7 @@ class Handing:
         if not wrong:
             return 0
         events = [self._rescored(run, changes.rows[key], formula) for key in sorted(wrong)]
-        for place in range(0, len(events), AT_ONCE):
-            part = events[place : place + AT_ONCE]
-            await asyncio.gather(*(self._events.publish(data, tenant) for data, tenant in part))
+        await in_batches((self._events.publish(data, tenant) for data, tenant in events), AT_ONCE)
         left = set(wrong)
 
         def seen(record: Record) -> None:
@@ -179,20 +177,14 @@ class Handing:
         seen: Callable[[Record], None],
     ) -> None:
         """Wait until ``done``, as long as the number that ``heard`` returns keeps changing."""
-        asked_at = heard_at = time.monotonic()
-        last = heard()
+        waiting, last = Waiting(self._patience_s, lambda: self._runs.still_wanted(run)), heard()
+        why = f"{what}: its worker is away, or far behind. --resume {run.id} goes on when it is back"
         while not done():
             await changes.read(seen)
-            now = time.monotonic()
             if (found := heard()) != last:
-                last, heard_at = found, now
-            elif now - heard_at > self._patience_s:
-                raise UnfinishedError(
-                    f"{what}: its worker is away, or far behind. --resume {run.id} goes on when it is back"
-                )
-            if now - asked_at >= WANTED_S:
-                await self._runs.still_wanted(run)
-                asked_at = now
+                last = found
+                waiting.heard()
+            await waiting.check(lambda: why)
             await asyncio.sleep(LOOK_S)
 
 

@@ -24,7 +24,7 @@ from weir.chat.traces import Traces
 from weir.envelope import Json, utc_iso
 from weir.events.publishing import Events
 from weir.llm.prices import Prices
-from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of, record_at
 from weir.log.retrying import until_answered
 from weir.ranges.errors import CancelledRunError, GoneError, UnfinishedError
 from weir.replay.report.comparison import AnswerOutcome, Compared
@@ -198,10 +198,10 @@ class RequestReplay:
             GoneError: retention has removed it since the run was started.
         """
         place = original.place
-        found = await self._log.read(place.at, place.offset, limit=1)
-        if not found or found[0].offset != place.offset:
+        record = await record_at(self._log, place.at, place.offset)
+        if record is None:
             raise GoneError(f"topic {place.at.topic}: offset {place.offset} of {place.at.partition} is gone")
-        return request_in(found[0], self._settings).body
+        return request_in(record, self._settings).body
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call until the log answers, within ``patience_s``: making it twice does no harm."""

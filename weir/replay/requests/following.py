@@ -84,10 +84,7 @@ class Following:
 
     def _hear_of_run(self, found: Sequence[Record]) -> None:
         for record in found:
-            try:
-                event = envelope.decode(record.value)
-            except MalformedRecordError:
-                continue
-            ours = record.key == self._run.id.encode() and event.event_type == ReplayEnded.EVENT_TYPE
-            if ours and event.data.get("status") == "cancelled":
+            event = envelope.event_in(record.value) if record.key == self._run.id.encode() else None
+            ended = event is not None and event.event_type == ReplayEnded.EVENT_TYPE
+            if event is not None and ended and event.data.get("status") == "cancelled":
                 self._on_cancelled()

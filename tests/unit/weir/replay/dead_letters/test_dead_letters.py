@@ -39,7 +39,8 @@ from weir.log.log import LogRefusedError, LogUnavailableError, Partition
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import CancelledRunError, NothingError, UnfinishedError, UsageError
 from weir.ranges.when import Edge
-from weir.replay.dead_letters import dead_letters, outcomes
+from weir.replay import waiting
+from weir.replay.dead_letters import dead_letters
 from weir.replay.dead_letters.choosing import CUT, Wanted
 from weir.replay.dead_letters.dead_letters import Pace, Redriving
 from weir.replay.dead_letters.letters_report import as_text
@@ -358,7 +359,7 @@ async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
 async def test_who_cancels_a_run_that_waits_stops_that(
     worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "ASK_S", 0.05)
+    monkeypatch.setattr(waiting, "WANTED_S", 0.05)
     await dead_letter_of_request(log, a_request(1))
     log.now = time.time()
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")

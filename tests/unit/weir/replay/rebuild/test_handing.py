@@ -15,7 +15,7 @@ from weir.insights.values import WindowRow
 from weir.log.log import Partition
 from weir.ranges.errors import CancelledRunError, UnfinishedError
 from weir.ranges.when import Edge, Time
-from weir.replay.rebuild import handing
+from weir.replay import waiting
 from weir.replay.rebuild.feedback_run import FeedbackRun
 from weir.replay.runs import Run
 
@@ -23,7 +23,7 @@ from weir.replay.runs import Run
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr(handing, "WANTED_S", 0.0)
+    monkeypatch.setattr(waiting, "WANTED_S", 0.0)
 
 
 async def begun(world: World, *, emit: bool = False) -> Run:
