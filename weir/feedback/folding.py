@@ -73,7 +73,7 @@ def keep(row: Json | None, piece: Piece, request: Json | None, settings: Setting
 def due(row: Json | None, request: Json | None) -> list[tuple[Piece, SignalRecorded]] | None:
     """Return the waiting pieces that the end of a request joins, each with its signal.
 
-    None if the request has not ended, or no piece waits for it. An empty list if all waiting pieces are another tenant's.
+    None if the request has not ended, or no piece waits for it. An empty list if all waiting ones are another tenant's.
     """
     if request is None or request["state"] not in TERMINAL or is_replay(request) or not (found := pieces.waiting(row)):
         return None
