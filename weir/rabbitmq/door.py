@@ -47,7 +47,7 @@ class RabbitDoor:
 
         Args:
             worker: the worker.
-            door: takes requests in.
+            door: accepts requests.
             cancel: cancels a request, by its uid.
             audit: records cancels and refusals.
             in_flight: the number of requests being answered on this worker.

@@ -205,7 +205,7 @@ async def test_feedback_whose_record_has_no_time_is_a_dead_letter_that_says_so(s
     event = submitted()
     event.message.timestamp = timestamp
     await stage.take(event)
-    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is no time in milliseconds"]
+    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is not a time in milliseconds"]
     assert event.acks == 1
 
 
