@@ -1,4 +1,4 @@
-"""What a worker holds outside Faust: the log client, its tails, the LLM. It starts first and stops last."""
+"""The parts of a worker outside Faust: the log client, its tails, the LLM. They start first and stop last."""
 
 import asyncio
 import gc
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 GARBAGE_OBJECTS: Final = 50_000  # new objects between two searches for reference cycles
 EVENTS_S: Final = 5.0  # for the last events to get into the log
-CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; then the last again
+CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; the last one repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What is held."""
+    """The parts outside Faust."""
 
     log: LogClient
     tails: Tails
@@ -42,7 +42,7 @@ class Held:
 
 
 class Outside(Service):
-    """Starts and stops it."""
+    """Starts and stops the parts outside Faust."""
 
     def __init__(self, app: "Weir", held: Held, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -69,16 +69,16 @@ class Outside(Service):
             self._app.give_up(error)
 
     def _tell_limits(self) -> None:
-        """Warn of topics that take less than a whole request, or one large chunk of an answer."""
+        """Warn of topics with a record limit below a whole request, or below one large chunk of an answer."""
         for topic in (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name):
             if (limit := self._held.log.record_max_bytes(topic)) < self._settings.request_max_bytes:
                 self.log.warning(
-                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: what is larger "
-                    "is refused", topic, limit, self._settings.request_max_bytes,
+                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: larger ones "
+                    "are refused", topic, limit, self._settings.request_max_bytes,
                 )  # fmt: skip
 
     async def _make_topics(self) -> None:
-        """Weir's, and on Kafka those that Faust needs, too: it would make them in a way that a lost broker ends."""
+        """Create Weir's topics, and on Kafka Faust's too: Faust's own creation fails when a broker is lost."""
         app, log = self._app, self._held.log
         changelogs = list(app.changelogs())
         own = [
@@ -91,7 +91,7 @@ class Outside(Service):
         app.made = frozenset(self._settings.topic_prefix + spec.name for spec in own)
 
     async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
-        """Brokers and workers are often started together, and brokers restart: what is not there yet is waited for."""
+        """Wait for a broker that is away: brokers and workers are often started together, and brokers restart."""
         await retry(
             doing,
             LogUnavailableError,
@@ -102,7 +102,7 @@ class Outside(Service):
         )
 
     async def on_shutdown(self) -> None:
-        """Let go of the log and the LLM."""
+        """Close the log and the LLM client."""
         held = self._held
         await held.events.drain(EVENTS_S)
         await self._app.close()
