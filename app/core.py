@@ -6,7 +6,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -64,7 +64,7 @@ class Weir(faust.App):
         self.version = read_version(os.environ)
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
         self._held = held
-        self.made: frozenset[str] = frozenset()  # topics that Faust needs and that exist already
+        self._existing: frozenset[str] = frozenset()  # topics that Faust needs and that exist already
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.group, **faust_settings(settings, worker=FaustWorker, modules=MODULES))
@@ -82,6 +82,10 @@ class Weir(faust.App):
         for table in self.tables.values():
             topic = cast("faust.Table[bytes, bytes]", table).changelog_topic
             yield self.own_name(topic.get_topic_name()), int(topic.partitions or 0)
+
+    def topics_exist(self, names: Collection[str]) -> None:
+        """Take the names of topics that Faust needs and must not create, as the brokers know them."""
+        self._existing = frozenset(names)
 
     def source(self, topic: Topic, *more: Topic) -> Any:
         """Return a Faust topic that delivers raw bytes: a record that cannot be decoded must not stop the stream.
@@ -125,7 +129,10 @@ class Weir(faust.App):
         if not self.settings.on_kafka:
             return super()._new_transport()
         return Transport(
-            self.conf.broker_consumer, self, unreadable=self._dead_letter_unreadable, is_made=lambda it: it in self.made
+            self.conf.broker_consumer,
+            self,
+            unreadable=self._dead_letter_unreadable,
+            is_made=lambda topic: topic in self._existing,
         )
 
     async def _dead_letter_unreadable(self, batch: UnreadableBatch) -> None:

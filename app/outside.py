@@ -4,14 +4,14 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from mode import Service
 
 from app import startup
-from app.membership import Neighbours, PartitionWatch
+from app.membership import Member, Neighbours, PartitionWatch
 from weir import topics
 from weir.events.publishing import Events
 from weir.llm.upstream import Upstream
@@ -21,9 +21,6 @@ from weir.telemetry.tracing import tracing
 from weir.telemetry.worker_metrics import Metrics
 from weir.timing import endless, retry
 
-if TYPE_CHECKING:
-    from app.core import Weir
-
 GARBAGE_OBJECTS: Final = 50_000  # new objects between two searches for reference cycles
 EVENTS_S: Final = 5.0  # for the last events to get into the log
 CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; the last one repeats
@@ -31,7 +28,7 @@ CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """The parts outside Faust."""
+    """The parts of a worker that need no Faust, and connect to something outside."""
 
     log: LogClient
     tails: Tails
@@ -41,10 +38,33 @@ class Held:
     neighbours: Neighbours
 
 
-class Outside(Service):
-    """Starts and stops the parts outside Faust."""
+class Application(Member, Protocol):
+    """The application, as far as the parts outside Faust need it."""
 
-    def __init__(self, app: "Weir", held: Held, **kwargs: Any) -> None:
+    @property
+    def worker_name(self) -> str:
+        """``host:port``, as other workers reach this one."""
+
+    def own_name(self, topic: str) -> str:
+        """Return a topic's name without the prefix, from its name on the brokers."""
+
+    def changelogs(self) -> Iterator[tuple[str, int]]:
+        """Iterate over the changelogs of the tables: name and number of partitions."""
+
+    def topics_exist(self, names: Collection[str]) -> None:
+        """Take the names of topics that Faust needs and must not create, as the brokers know them."""
+
+    def give_up(self, reason: LogError) -> None:
+        """Stop, and end with an error."""
+
+    async def close(self) -> None:
+        """Close what was registered. Never raises."""
+
+
+class Outside(Service):
+    """Starts and stops the parts in `Held`."""
+
+    def __init__(self, app: Application, held: Held, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._app, self._held, self._settings = app, held, app.settings
 
@@ -78,7 +98,7 @@ class Outside(Service):
                 )  # fmt: skip
 
     async def _make_topics(self) -> None:
-        """Create Weir's topics, and on Kafka Faust's too: Faust's own creation fails when a broker is lost."""
+        """Create Weir's topics, and on Kafka Faust's as well: Faust's own way does not survive the loss of a broker."""
         app, log = self._app, self._held.log
         changelogs = list(app.changelogs())
         own = [
@@ -88,7 +108,7 @@ class Outside(Service):
         kept = await startup.make_topics(log, self._settings, own if self._settings.on_kafka else ())
         startup.check_retention(kept, self._settings)
         startup.check_partitions(log, changelogs, self._settings)
-        app.made = frozenset(self._settings.topic_prefix + spec.name for spec in own)
+        app.topics_exist([self._settings.topic_prefix + spec.name for spec in own])
 
     async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
         """Wait for a broker that is away: brokers and workers are often started together, and brokers restart."""

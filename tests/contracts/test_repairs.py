@@ -675,7 +675,7 @@ async def test_the_owner_of_a_table_key_is_the_owner_of_the_records_with_that_ke
 
 @pytest.mark.kafka
 async def test_faust_does_not_create_a_topic_that_is_only_sent_to(kafka: Kafka) -> None:
-    """So all topics are created at start, by the log client (`app.core.Outside`)."""
+    """So all topics are created at start, by the log client (`app.outside.Outside`)."""
     spec = TopicSpec(name=f"{kafka.name}-out", partitions=2)
     worker = Worker(kafka)
     worker.app.topic(spec.name, partitions=2, internal=True)

@@ -22,8 +22,9 @@ from weir.chat.frames import FrameKind
 from weir.llm.errors import UpstreamUnavailableError
 from weir.llm.upstream import TRACEPARENT
 from weir.telemetry.otel import OneLine, OpenTelemetry
+from weir.telemetry.spans import Recorder
 from weir.telemetry.traceparent import parse
-from weir.telemetry.tracing import Recorder, Tracing, asked, tracing
+from weir.telemetry.tracing import Tracing, asked, tracing
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
