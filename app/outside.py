@@ -1,4 +1,4 @@
-"""What a worker holds outside Faust: the log client, its tails, the LLM. It starts first and stops last."""
+"""The parts of a worker outside Faust: the log client, its tails, the LLM. They start first and stop last."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ from weir.timing import endless, retry
 
 GARBAGE_OBJECTS: Final = 50_000  # new objects between two searches for reference cycles
 EVENTS_S: Final = 5.0  # for the last events to get into the log
-CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; then the last again
+CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; the last one repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +39,17 @@ class Held:
 
 
 class Application(Member, Protocol):
-    """The application, as much of it as what it starts first must know."""
+    """The application, as far as the parts outside Faust need it."""
 
     @property
     def worker_name(self) -> str:
         """``host:port``, as other workers reach this one."""
 
     def own_name(self, topic: str) -> str:
-        """A topic's name as Weir knows it, of its name on the brokers."""
+        """Return a topic's name without the prefix, from its name on the brokers."""
 
     def changelogs(self) -> Iterator[tuple[str, int]]:
-        """Name and number of partitions of the changelog of each table."""
+        """Iterate over the changelogs of the tables: name and number of partitions."""
 
     def topics_exist(self, names: Collection[str]) -> None:
         """Take the names of topics that Faust needs and must not create, as the brokers know them."""
@@ -58,7 +58,7 @@ class Application(Member, Protocol):
         """Stop, and end with an error."""
 
     async def close(self) -> None:
-        """Let go of what was registered. Never raises."""
+        """Close what was registered. Never raises."""
 
 
 class Outside(Service):
@@ -89,12 +89,12 @@ class Outside(Service):
             self._app.give_up(error)
 
     def _tell_limits(self) -> None:
-        """Warn of topics that take less than a whole request, or one large chunk of an answer."""
+        """Warn of topics with a record limit below a whole request, or below one large chunk of an answer."""
         for topic in (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name):
             if (limit := self._held.log.record_max_bytes(topic)) < self._settings.request_max_bytes:
                 self.log.warning(
-                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: what is larger "
-                    "is refused", topic, limit, self._settings.request_max_bytes,
+                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: larger ones "
+                    "are refused", topic, limit, self._settings.request_max_bytes,
                 )  # fmt: skip
 
     async def _make_topics(self) -> None:
@@ -111,7 +111,7 @@ class Outside(Service):
         app.topics_exist([self._settings.topic_prefix + spec.name for spec in own])
 
     async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
-        """Wait for what is not there yet: brokers and workers are often started together, and brokers restart."""
+        """Wait for a broker that is away: brokers and workers are often started together, and brokers restart."""
         await retry(
             doing,
             LogUnavailableError,
@@ -122,7 +122,7 @@ class Outside(Service):
         )
 
     async def on_shutdown(self) -> None:
-        """Let go of the log and the LLM."""
+        """Close the log and the LLM client."""
         held = self._held
         await held.events.drain(EVENTS_S)
         await self._app.close()

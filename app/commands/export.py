@@ -1,4 +1,4 @@
-"""``faust -A app export TOPIC``: a topic, or a part of it, as a file for other programs. docs/export.md tells how."""
+"""``faust -A app export TOPIC``: writes a topic, or a part of it, as a file for other programs: see docs/export.md."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ MIN_SCORE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """As they were given."""
+    """The options, as they were given."""
 
     topic: str
     since: str
@@ -84,7 +84,7 @@ async def _export(options: Options) -> None:
     async with connected(parts.worker, create=False):
         kept_s = retention_of(options.topic, parts.worker.settings)
         found = await offset_ranges.resolve(parts.worker.log, options.topic, since, until, now=now, kept_s=kept_s)
-        # Before it happens: a kill does not hide it.
+        # Before the export: so a kill does not hide it.
         await audit(parts.worker, options.topic, EXPORT, tenant=where.tenant)
         asked = ExportOptions(
             format=options.format,
@@ -119,7 +119,7 @@ async def _written(log: LogClient, asked: ExportOptions, output: Output) -> Tall
 
 
 async def _beginning(log: LogClient, found: list[OffsetRange]) -> float:
-    """When the first of some records was written, in seconds since the epoch."""
+    """Return when the first of some records was written, in seconds since the epoch."""
     first = [record for span in found for record in await log.read(span.at, span.start, limit=1)]
     return min((record.timestamp for record in first), default=0.0)
 

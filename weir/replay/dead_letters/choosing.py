@@ -26,7 +26,7 @@ ELSEWHERE: Final = "it came from RabbitMQ, or from no topic whose records can be
 CUT: Final = "the letter does not hold its record whole, and the log does not have it, or cannot read it"
 """Reasons why a letter is not sent again."""
 
-NOTHING: Final = "no dead letter in this range is meant"
+NOTHING: Final = "no dead letter in this range matches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -481,7 +481,7 @@ async def test_an_attempt_that_was_handed_off_is_not_waited_for() -> None:
         assert told(one) == "Hello"
 
 
-# -- a request that nobody wants any more
+# -- a request whose client does not want the answer any more
 
 
 async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
@@ -494,7 +494,7 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
 
 
 async def test_a_request_whose_beginning_the_log_does_not_keep_is_not_begun() -> None:
-    """Somebody may have answered it already."""
+    """Another worker may have answered it already."""
     log = MemoryLog()
     for _ in range(3):
         log.put(AT, b"another", b"x")

@@ -51,7 +51,7 @@ def landed(error: Exception | None = None) -> "asyncio.Future[int]":
 
 
 class FakeAnswering:
-    """Follows somebody else's attempt for ever, or until it is told that an attempt is needed."""
+    """Follows another worker's attempt for ever, or until the test says that an attempt is needed."""
 
     def __init__(self, *, begins: bool) -> None:
         self.begins = begins

@@ -122,7 +122,7 @@ def test_a_submission_leaves_with_its_end(
     assert text_of(one.said) == said
     assert one.ended_at == 100.0 + len(log) - 1
     assert (len(awaiting), list(awaiting)) == (0, [])
-    assert over(awaiting, *log) == []  # nobody waits any more
+    assert over(awaiting, *log) == []  # no submission waits any more
 
 
 @pytest.mark.parametrize(

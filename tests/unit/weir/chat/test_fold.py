@@ -223,7 +223,7 @@ def test_a_terminal_after_chunks_that_never_arrived_is_a_gap() -> None:
     assert reader.answer.gap
 
 
-# -- the end of an attempt that is none of the request, and of a request that nobody wants
+# -- the end by an attempt that does not count, and the end of a request that its client has given up
 
 
 CANCELLED = Terminal(status=Status.CANCELLED)

@@ -62,7 +62,7 @@ class World:
 
     def step(self) -> None:
         if self.dice.random() < 0.002:
-            self.log.append(frame(FrameKind.TERMINAL, terminal=CANCELLED))  # somebody does not want the answer any more
+            self.log.append(frame(FrameKind.TERMINAL, terminal=CANCELLED))  # a client does not want the answer any more
         if self.late and self.dice.random() < 0.2:
             self.log.append(self.late.pop(self.dice.randrange(len(self.late))))
         worker = self.dice.choice(self.workers)

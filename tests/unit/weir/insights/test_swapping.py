@@ -71,7 +71,7 @@ async def test_an_event_that_cannot_be_is_passed_over_and_holds_up_nothing(wrong
     assert world.owner.state() == (await world.scratch()).state()
 
 
-@pytest.mark.parametrize("whose", ["another partition's", "nobody's", "no partition's row"])
+@pytest.mark.parametrize("whose", ["another partition's", "another partition's own row", "no partition's row"])
 async def test_rows_that_are_not_the_partitions_count_as_gone(whose: str) -> None:
     world = await busy(2)
     before = world.owner.state()
@@ -80,7 +80,7 @@ async def test_rows_that_are_not_the_partitions_count_as_gone(whose: str) -> Non
     if whose == "another partition's":
         forged = QualityRows(rows)
         forged.put_window(WindowKey(name, 0, 1000), WindowRow())
-    elif whose == "nobody's":
+    elif whose == "another partition's own row":
         rows[partition_key(1)] = PartitionRow().encode()
     else:
         mine = next(name for name in QualityRows(world.owner.table).names() if partition.partition_of(name) == 0)

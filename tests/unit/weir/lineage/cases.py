@@ -1,6 +1,6 @@
 """How the expected results are written down.
 
-A column of a table is ``table.column``, or ``?.column`` where nobody knows of which. An output is
+A column of a table is ``table.column``, or ``?.column`` where its table is not known. An output is
 ``name = kind(column, …)``, without a name ``_ = …``. In sources and transformations names are separated by spaces, and
 a ``~`` is a space in a name.
 """

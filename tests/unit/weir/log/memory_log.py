@@ -48,7 +48,7 @@ class MemoryLog:
     # -- for tests
 
     def put(self, at: Partition, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
-        """A record of somebody else."""
+        """Put a record of another writer into the log."""
         log = self.records.setdefault(at, [])
         record = Record(at.topic, at.partition, len(log), self.now, key, value, tuple(headers))
         log.append(record)

@@ -1,4 +1,4 @@
-"""A command gives up when nothing happens, and when nobody wants its result any more."""
+"""A command gives up when nothing happens, and when its run is over elsewhere."""
 
 import pytest
 

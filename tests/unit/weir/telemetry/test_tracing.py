@@ -28,7 +28,7 @@ from weir.telemetry.tracing import Tracing, asked, tracing
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
-SECRET = "the prompt, which is nobody's business"
+SECRET = "the prompt, which is secret"
 START = {"worker": "w:1", "upstream_url": "http://127.0.0.1:9/v1"}
 
 

@@ -28,7 +28,7 @@ async def tails(log: MemoryLog) -> AsyncIterator[Tails]:
 
 
 def fill(log: MemoryLog, count: int) -> None:
-    """Records of others, written before anybody follows."""
+    """Records of other keys, written before a tail follows."""
     log.auto = False
     for _ in range(count):
         log.write(b"other")

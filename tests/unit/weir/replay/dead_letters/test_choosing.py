@@ -129,7 +129,7 @@ async def test_what_cannot_be_sent_again_is_skipped_and_says_why(log: MemoryLog)
     await put_dead_letter(log, b"poison", topic="chat_incoming", offset=-1)
     await put_dead_letter(log, b"frames", topic="chat-chunks")
     await put_dead_letter(log, b"x" * 100, value_max_bytes=50)
-    log.put(Partition(LETTERS, 0), b"k", b"somebody else's")
+    log.put(Partition(LETTERS, 0), b"k", b"another writer's")
     log.put(Partition(LETTERS, 0), b"k", envelope.encode("e", "chat.dead_letter", "t", {"reason": "r", "headers": 5}))
     choice = await chosen(log)
     assert (choice.chosen, choice.skipped) == ([], {REPLAY: 1, ELSEWHERE: 2, CUT: 1, NONE: 2})
@@ -145,13 +145,13 @@ async def test_a_letter_that_was_cut_is_about_the_record_that_the_log_still_has(
 
 async def test_where_nothing_is_meant_that_is_an_error(log: MemoryLog) -> None:
     await put_dead_letter(log, b"no JSON")
-    with pytest.raises(NothingError, match="no dead letter in this range is meant"):
+    with pytest.raises(NothingError, match="no dead letter in this range matches"):
         await chosen(log, topic="chat-deliveries")
 
 
 async def test_a_record_that_is_no_letter_is_not_meant(log: MemoryLog) -> None:
     await put_dead_letter(log, b"no JSON")
-    log.put(Partition(LETTERS, 0), b"k", b"somebody else's")
+    log.put(Partition(LETTERS, 0), b"k", b"another writer's")
     for look in (choose, look_for_one):
         with pytest.raises(NothingError):
             await look(log, spans_of(log), Wanted(topic="chat-deliveries"))

@@ -407,7 +407,7 @@ async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_i
         await redriving(worker).carry_out(run, LEAVE)
     ended = (await Runs(log, worker.events, tenant="default").find(run.id)).ended
     assert ended is not None
-    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range is meant"})
+    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range matches"})
 
 
 async def test_more_letters_than_can_be_held_are_too_many(

@@ -60,7 +60,7 @@ Formula = Mapping[FeedbackType, float]
 
 
 def use(patch: pytest.MonkeyPatch, formula: Formula) -> None:
-    """Another formula, for whoever scores from now on."""
+    """Another formula, for all scores from now on."""
     for kind, score in formula.items():
         patch.setitem(scores.SCORES, kind, always(score))
     patch.setitem(scores.WEIGHTS, FeedbackSource.IMPLICIT, 0.9)

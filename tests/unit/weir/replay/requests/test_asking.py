@@ -1,4 +1,4 @@
-"""A run asks each request once, whatever happens to whoever runs it."""
+"""A run asks each request once, whatever happens to its process."""
 
 import asyncio
 import random
