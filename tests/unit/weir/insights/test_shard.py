@@ -14,7 +14,7 @@ from weir.insights.counts import Counts
 from weir.insights.durations import Durations
 from weir.insights.event_ids import PAGE
 from weir.insights.reading import RecordSource
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.shard import Shard
 from weir.insights.values import ModelRow, Seen, WindowKey
 
@@ -28,7 +28,7 @@ class Partition:
     def __init__(self, spans: Durations = SPANS) -> None:
         self.spans = spans
         self.table: dict[bytes, bytes] = {}
-        self.rows = Rows(self.table)
+        self.rows = QualityRows(self.table)
         self.counts = Counts()
         self.ends: Counter[RecordSource] = Counter()
         self.told: list[Insight] = []
@@ -343,7 +343,7 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
 
     partition = Partition(replace(SPANS, ahead_ms=1_000_000))
     partition.table = Recorded()
-    partition.rows = Rows(partition.table)
+    partition.rows = QualityRows(partition.table)
     partition.restart()
     position, written = 0, {0: 0}  # how much was written before each record
     while position < len(log):
@@ -365,7 +365,7 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
 def test_a_crash_between_what_is_over_and_what_is_not_wrong_any_more_shows_it_once() -> None:
     partition = Partition()
     partition.table = Recorded()
-    partition.rows = Rows(partition.table)
+    partition.rows = QualityRows(partition.table)
     partition.restart()
     partition.put(*bad(1), *good(11), tick(23))
     partition.put(tick(23, "signals"), offset=40)

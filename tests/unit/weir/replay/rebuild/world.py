@@ -27,7 +27,7 @@ from weir.feedback import joining, pieces, scores
 from weir.insights.folding import Judging
 from weir.insights.partition import partition_of
 from weir.insights.reading import SOURCES
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.watching import WindowKeeper
 from weir.log.log import Partition, Record
 from weir.log.partitioner import partition_for
@@ -103,8 +103,8 @@ class Table(dict[bytes, bytes]):
                     super().__setitem__(record.key, record.value)
 
 
-class HookedRows(Rows):
-    """Rows of a table that a test may have fail while rebuilt rows are put in their place."""
+class HookedRows(QualityRows):
+    """Rows of the quality table that a test may have fail while rebuilt rows are put in their place."""
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
@@ -167,7 +167,7 @@ class Owner:
 
 
 def state_of(table: dict[bytes, bytes]) -> Json:
-    rows, found = Rows(table), dict[str, Any]()
+    rows, found = QualityRows(table), dict[str, Any]()
     for span, newest, closed in rows.windows():
         row = rows.window(span)
         assert row is not None
