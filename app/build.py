@@ -41,7 +41,7 @@ from weir.feedback.rows import FeedbackRows, feedback_rows
 from weir.feedback.rules import Count
 from weir.insights.configured import limits, spans
 from weir.insights.live import LiveWindows
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.watching import WindowKeeper
 from weir.lineage.process import SqlProcess
 from weir.llm.calls import Allowance, Timeouts
@@ -66,7 +66,7 @@ class Tables:
     requests: RequestRows
     feedback: FeedbackRows
     prompts: PromptRows
-    quality: Rows
+    quality: QualityRows
     changelogs: Mapping[str, str]  # topic by table, as the log client names it
     unreadable: tuple[UnreadableRows, ...]  # of each table
 
@@ -175,7 +175,7 @@ def _tables(app: Weir, settings: Settings) -> Tables:
         requests=of_requests,
         feedback=of_feedback,
         prompts=of_prompts,
-        quality=Rows(declared["quality"], unreadable_windows),
+        quality=QualityRows(declared["quality"], unreadable_windows),
         changelogs={name: app.own_name(table.changelog_topic.get_topic_name()) for name, table in declared.items()},
         unreadable=(*(rows.unreadable for rows in typed), unreadable_windows),
     )

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Iterable
 
 from weir import topics
-from weir.log.log import Kept, LogClient, LogRefusedError, OtherPartitionsError, TopicSpec
+from weir.log.log import LogClient, LogRefusedError, OtherPartitionsError, Retentions, TopicSpec
 from weir.settings import DAY, Settings
 from weir.topics import Topic
 
 logger = logging.getLogger(__name__)
 
 
-async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSpec] = ()) -> Kept:
+async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSpec] = ()) -> Retentions:
     """Create the topics that are missing, and check the others.
 
     Args:
@@ -75,7 +75,7 @@ def check_partitions(log: LogClient, expected: Iterable[tuple[str, int]], settin
             raise _other_partitions(OtherPartitionsError(name, found, count), settings)
 
 
-def check_retention(kept: Kept, settings: Settings) -> None:
+def check_retention(kept: Retentions, settings: Settings) -> None:
     """Log which topics keep their records for another time than the settings ask for; Kafka's operators decide.
 
     Raises:

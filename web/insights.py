@@ -18,7 +18,7 @@ from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
 from weir.insights.partition import partition_of
 from weir.insights.reading import RecordSource
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import ModelRow, WindowKey
 from weir.timing import in_turns
 from weir.worker import Worker
@@ -31,7 +31,7 @@ _WHOSE: Final = ("tenant", "model")
 class InsightsView:
     """The views of insights on one worker."""
 
-    def __init__(self, worker: Worker, everywhere: Everywhere, rows: Rows) -> None:
+    def __init__(self, worker: Worker, everywhere: Everywhere, rows: QualityRows) -> None:
         self._worker, self._rows = worker, rows
         self._spans = spans(worker.settings)
         self._everywhere = everywhere

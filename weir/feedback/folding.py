@@ -19,7 +19,7 @@ from weir.settings import Settings
 from weir.table_rows import row_max_bytes
 
 
-class Kept(NamedTuple):
+class KeptPieces(NamedTuple):
     """The pieces of a row after one more was submitted, and how that one is counted."""
 
     pieces: list[Piece]
@@ -45,7 +45,7 @@ def check(event: Event, data: FeedbackSubmitted, settings: Settings) -> None:
         raise MalformedRecordError(f"`event_id` or `tenant_id` is longer than {ID_MAX} characters")
 
 
-def keep(row: Json | None, piece: Piece, request: Json | None, settings: Settings) -> Kept:
+def keep(row: Json | None, piece: Piece, request: Json | None, settings: Settings) -> KeptPieces:
     """Add a piece of feedback, unless the row has it, or it is about another tenant's request.
 
     Args:
@@ -59,15 +59,15 @@ def keep(row: Json | None, piece: Piece, request: Json | None, settings: Setting
     """
     known = pieces.pieces(row)
     if request is not None and request["tenant"] != piece.tenant:
-        return Kept(known, Count.FOREIGN)
+        return KeptPieces(known, Count.FOREIGN)
     if is_replay(request):
         raise InvalidRequestError("`data.uid`: this answer is a replay's, which takes no feedback")
     if any(one.feedback_id == piece.feedback_id for one in known):
-        return Kept(known, Count.DUPLICATE)
+        return KeptPieces(known, Count.DUPLICATE)
     size_bytes = sum(len(dumps(asdict(one))) for one in known)
     if len(known) >= settings.feedback_per_request_max or size_bytes > row_max_bytes(settings) // 2:
         raise InvalidRequestError(f"there are {len(known)} pieces of feedback on this request already")
-    return Kept([*known, piece], Count.RECEIVED)
+    return KeptPieces([*known, piece], Count.RECEIVED)
 
 
 def due(row: Json | None, request: Json | None) -> list[tuple[Piece, SignalRecorded]] | None:

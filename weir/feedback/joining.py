@@ -12,7 +12,7 @@ from weir.events.metrics import QualityMeasured
 from weir.events.signals import SignalRecorded
 from weir.feedback import distance
 from weir.feedback.pieces import Piece
-from weir.feedback.scores import WEIGHTS, Said, score_of
+from weir.feedback.scores import WEIGHTS, ScoreFacts, score_of
 
 UNKNOWN_MODEL = "unknown"  # of a request of which only the end is known
 
@@ -36,7 +36,7 @@ class Worth(NamedTuple):
 
 def worth_of(piece: Piece) -> Worth:
     """Return a piece's score and weight by the formula of ``weir.feedback.scores``."""
-    said = Said(piece.feedback_type, piece.feedback_source, piece.rating, piece.edit_distance)
+    said = ScoreFacts(piece.feedback_type, piece.feedback_source, piece.rating, piece.edit_distance)
     return Worth(score_of(said), WEIGHTS[piece.feedback_source])
 
 

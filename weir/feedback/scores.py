@@ -14,7 +14,7 @@ from weir.events.feedback import FeedbackSource, FeedbackType
 FINGERPRINT_BYTES: Final = 16  # of a formula
 
 
-class Said(NamedTuple):
+class ScoreFacts(NamedTuple):
     """The facts that a score depends on."""
 
     feedback_type: FeedbackType
@@ -23,7 +23,7 @@ class Said(NamedTuple):
     edit_distance: float | None = None  # 0 to 1
 
 
-SCORES: Final[dict[FeedbackType, Callable[[Said], float]]] = {
+SCORES: Final[dict[FeedbackType, Callable[[ScoreFacts], float]]] = {
     # USER_RATING, -1 to 1: the user was asked for a judgement, and gave one.
     FeedbackType.THUMBS_UP: lambda _: 1.0,
     FeedbackType.THUMBS_DOWN: lambda _: -1.0,
@@ -48,7 +48,7 @@ WEIGHTS: Final[dict[FeedbackSource, float]] = {
 IMPLICIT: Final = frozenset({FeedbackType.IMPLICIT_ACCEPT, FeedbackType.IMPLICIT_REJECT})
 
 
-def score_of(said: Said) -> float:
+def score_of(said: ScoreFacts) -> float:
     """Return the score, from -1 to 1. A correction of unknown edit distance counts as one that changed everything."""
     return SCORES[said.feedback_type](said)
 
@@ -67,6 +67,6 @@ def fingerprint(*more: object) -> str:
         more: further values; their ``repr`` must show all that decides.
     """
     said = itertools.product(FeedbackType, FeedbackSource, (None, 1, 2, 3, 4, 5), (None, 0.0, 0.3, 1.0))
-    worth = [score_of(Said(*one)) for one in said]
+    worth = [score_of(ScoreFacts(*one)) for one in said]
     formula = repr((worth, sorted(WEIGHTS.items()), more))
     return hashlib.blake2b(formula.encode(), digest_size=FINGERPRINT_BYTES).hexdigest()

@@ -15,7 +15,7 @@ from weir.insights.counts import Counts
 from weir.insights.durations import Durations
 from weir.insights.event_ids import EventIds
 from weir.insights.judging import Breach, Closed, InsightLimits, Verdict, judge, silent
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.schedule import Schedule
 from weir.insights.values import JudgedWindow, ModelRow, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
@@ -50,7 +50,7 @@ class Closings:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: QualityRows,
         schedule: Schedule,
         ids: EventIds,
         watermark: Watermark,

@@ -27,7 +27,7 @@ from weir.insights.durations import Durations
 from weir.insights.event_ids import EventIds
 from weir.insights.judging import InsightLimits
 from weir.insights.reading import Measured, RecordSource, Ticked
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.schedule import Schedule
 from weir.insights.values import ModelRow, Seen, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
@@ -38,7 +38,7 @@ class Shard:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: QualityRows,
         number: int,
         own: Mapping[str, Sequence[Seen]],
         *,

@@ -21,7 +21,7 @@ from weir.insights import partition, rebuilt_rows
 from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import RecordSource
-from weir.insights.rows import Rows, partition_key
+from weir.insights.rows import QualityRows, partition_key
 from weir.insights.values import RebuiltRow
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
@@ -58,7 +58,9 @@ class Swapping:
         written: waits until the table changes so far are in the log; raises LogError.
     """
 
-    def __init__(self, log: LogClient, rows: Rows, judging: Judging, written: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, log: LogClient, rows: QualityRows, judging: Judging, written: Callable[[], Awaitable[None]]
+    ) -> None:
         self._log, self._rows, self._judging, self._written = log, rows, judging, written
 
     def has(self, asked: SwapRequest) -> bool:

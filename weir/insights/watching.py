@@ -26,7 +26,7 @@ from weir.insights.durations import Durations
 from weir.insights.folding import Judging
 from weir.insights.judging import InsightLimits
 from weir.insights.reading import SOURCES, RecordSource
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.shard import Shard
 from weir.insights.swapping import GivenAwayError, Swapping, SwapRequest, Tell
 from weir.insights.wording import event_id
@@ -72,7 +72,7 @@ class WindowKeeper:
         *,
         log: LogClient,
         events: Events,
-        rows: Rows,
+        rows: QualityRows,
         spans: Durations,
         limits: InsightLimits,
         tenant: str,

@@ -24,7 +24,7 @@ class QueueGoneError(ConnectionError):
     """The queue of requests was removed, or its channel closed; a new session makes both again."""
 
 
-class Consumer:
+class QueueConsumer:
     """Consumes the queue of requests, for one worker.
 
     Args:

@@ -14,7 +14,7 @@ from weir.rabbitmq.lane import Lane
 from weir.rabbitmq.orders import Order
 
 
-class Delivered:
+class DeliveredMarks:
     """Reads and writes the marks of deliveries.
 
     Args:

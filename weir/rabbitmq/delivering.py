@@ -17,7 +17,7 @@ from weir.log.log import LogClient, LogError, LogReplacedError, LogUnavailableEr
 from weir.log.tails import Tails
 from weir.rabbitmq import contract
 from weir.rabbitmq.contract import DeliveryProgress
-from weir.rabbitmq.delivered import Delivered
+from weir.rabbitmq.delivered import DeliveredMarks
 from weir.rabbitmq.lane import LaneLostError, PublishRefusedError
 from weir.rabbitmq.link import LINK_ERRORS
 from weir.rabbitmq.orders import Order
@@ -48,7 +48,7 @@ class Delivering:
     """Makes deliveries, many at once."""
 
     def __init__(self, *, log: LogClient, tails: Tails, settings: Settings) -> None:
-        self._delivered = Delivered(log, tails)
+        self._delivered = DeliveredMarks(log, tails)
         self._tails = tails
         self._settings = settings
 

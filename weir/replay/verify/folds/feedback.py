@@ -13,12 +13,12 @@ from weir.feedback.pieces import Piece
 from weir.feedback.rules import Count
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-from weir.replay.verify.folds.base import Rows, before
+from weir.replay.verify.folds.base import JsonRows, before
 from weir.replay.verify.folds.requests import RequestsFold
 from weir.settings import Settings
 
 
-class FeedbackFold(Rows):
+class FeedbackFold(JsonRows):
     """One partition of the table.
 
     Args:

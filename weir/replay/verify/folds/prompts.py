@@ -10,10 +10,10 @@ from weir.feedback import retries
 from weir.feedback.retries import after
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-from weir.replay.verify.folds.base import Rows, before
+from weir.replay.verify.folds.base import JsonRows, before
 
 
-class PromptsFold(Rows):
+class PromptsFold(JsonRows):
     """One partition of the table.
 
     Args:

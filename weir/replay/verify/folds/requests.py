@@ -9,10 +9,10 @@ from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, MalformedRecordError
 from weir.limits import UID_CHARS
 from weir.log.log import Record
-from weir.replay.verify.folds.base import Rows, before
+from weir.replay.verify.folds.base import JsonRows, before
 
 
-class RequestsFold(Rows):
+class RequestsFold(JsonRows):
     """One partition of the table.
 
     Args:
