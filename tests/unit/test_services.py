@@ -1,4 +1,4 @@
-"""The provider of real brokers, tested without one: what it keeps, what it reports, and what it leaves behind."""
+"""The provider of real brokers, tested without one: kept services, reports, and leftovers."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ class Fake(services.Broker):
 
 
 class NothingToStop(ExitStack):
-    """A stack that does not want anything."""
+    """A stack without services."""
 
     def push(self, exit: object) -> NoReturn:  # noqa: A002 - ExitStack names it
         raise AssertionError(exit)

@@ -1,4 +1,4 @@
-"""Whatever a handler does, an error leaves in OpenAI's shape."""
+"""Any error of a handler is sent in OpenAI's shape."""
 
 import asyncio
 import logging

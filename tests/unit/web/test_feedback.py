@@ -1,4 +1,4 @@
-"""The feedback endpoints, with other workers and a log that do as a test says."""
+"""The feedback endpoints, with other workers and a log that a test controls."""
 
 import asyncio
 from collections.abc import Iterable

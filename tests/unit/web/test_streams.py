@@ -14,7 +14,7 @@ from weir.llm.sse import SseDecoder
 
 
 class Client:
-    """Takes what a stream would send."""
+    """Collects the bytes of a stream."""
 
     def __init__(self) -> None:
         self.data = b""

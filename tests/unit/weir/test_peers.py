@@ -1,4 +1,4 @@
-"""Who owns a key, as far as this worker knows."""
+"""The owner of a key, as far as this worker knows."""
 
 import pytest
 from yarl import URL
@@ -15,7 +15,7 @@ HERE, THERE = "http://here:8080", "http://there:8081"
 
 
 class Router:
-    """Who has which partitions; the producer of this worker, which knows only what it has written to, is not asked."""
+    """The owners of partitions; this worker's producer, which knows only topics that it wrote to, is not asked."""
 
     def __init__(self, shared: dict[str, dict[str, list[int]]]) -> None:
         self._shared = shared

@@ -158,7 +158,7 @@ class Clock:
 
 
 class Others:
-    """Counts the turns that the event loop gives to others."""
+    """Counts the turns that the event loop gives to other tasks."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -238,11 +238,11 @@ async def test_a_turn_begins_anew_when_it_is_ended(monkeypatch: pytest.MonkeyPat
 
 
 class AwayError(Exception):
-    """May pass."""
+    """An error that may pass."""
 
 
 class RefusedError(AwayError):
-    """Is final."""
+    """A final error."""
 
 
 class Tries:

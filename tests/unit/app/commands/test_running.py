@@ -1,4 +1,4 @@
-"""What is around a command: the log, what is told before it is done, and how it ends."""
+"""The frame of a command: the log, the audit event before the act, and the end."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Look, mark, read back, call: on a log in memory, with the real tails and a model of our own."""
+"""Look, mark, read back, call: on a log in memory, with the real tails and a fake model."""
 
 import asyncio
 import logging
@@ -292,7 +292,7 @@ async def test_a_mark_that_another_worker_has_replaced_meanwhile_is_not_called_f
 
 
 def once(error: LogError, kind: FrameKind) -> MemoryLog:
-    """A log that fails at the first frame of a kind."""
+    """A log that fails once, at the first frame of a kind."""
     log, failed = MemoryLog(), list[bytes | None]()
 
     def fail(at: Partition, value: bytes | None) -> LogError | None:
@@ -310,7 +310,7 @@ def once(error: LogError, kind: FrameKind) -> MemoryLog:
 async def test_after_a_failed_append_the_log_is_looked_at_again(
     kind: FrameKind, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once: who knows that its own attempt is over need not wait for the lease."""
+    """At once: a worker that knows that its own attempt is over need not wait for the lease."""
     log = once(AWAY, kind)
     async with stage(words("x", "y"), words("B", "C"), log=log, lease_s=LONG_LEASE_S) as one:
         answer = await one.answer()
@@ -342,7 +342,7 @@ async def test_a_frame_that_failed_while_the_model_paused_leaves_no_gap() -> Non
 
 
 async def test_a_terminal_that_landed_though_its_append_failed_ends_the_request() -> None:
-    """An ambiguous produce: what counts is what is read."""
+    """An ambiguous produce: the record that is read counts."""
     log = MemoryLog()
 
     def fail_but_land(at: Partition, value: bytes | None) -> LogError | None:
@@ -553,7 +553,7 @@ async def test_a_request_that_is_answered_while_the_log_is_replaced_expires() ->
 
 
 async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
-    """The topic was created anew, and the feed has not noticed it yet."""
+    """The topic was recreated, and the feed has not noticed it yet."""
     log = MemoryLog()
 
     def replaced(at: Partition, value: bytes | None) -> None:
@@ -572,7 +572,7 @@ async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
 
 
 async def test_marks_that_never_count_are_few_and_come_to_an_end() -> None:
-    """By a defect only: then the request ends, and not the log's space."""
+    """Only a defect makes so many: then the request ends, and not the log's space."""
     log, theirs = MemoryLog(), [-1]  # where the last mark of another worker is closed
 
     def faster(_: Partition, value: bytes | None) -> None:

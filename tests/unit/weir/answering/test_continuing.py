@@ -1,4 +1,4 @@
-"""What a new attempt does with what earlier ones have said."""
+"""The plans of a new attempt after earlier output."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace

@@ -11,7 +11,7 @@ from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A log, and what every reader must make of it."""
+    """A log, and the answer that every reader must fold from it."""
 
     log: list[Frame]
     said: str = ""

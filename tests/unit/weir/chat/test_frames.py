@@ -1,4 +1,4 @@
-"""Frames as bytes: what is written is what is read, and what is no frame says so."""
+"""Frames as bytes: what is written is what is read, and a record that is not a frame is an error."""
 
 from datetime import UTC, datetime, timedelta
 

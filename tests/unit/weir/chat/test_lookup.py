@@ -1,4 +1,4 @@
-"""What a worker shows of its own rows: one state, that of its events, and where an answer stands that has ended."""
+"""A worker's view of its own rows: one state, that of their events, and the place of an ended answer in the log."""
 
 import pytest
 

@@ -108,7 +108,7 @@ def test_what_is_no_request_says_what_is_wrong(value: bytes | None, names: str) 
 
 
 def test_a_topic_id_that_is_null_is_not_known() -> None:
-    """Else the request would expire, as one of another log."""
+    """Otherwise the request would expire, as one of another log."""
     assert requests.decode(data(chunks_topic_id=None)).chunks_topic_id == ""
 
 

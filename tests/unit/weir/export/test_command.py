@@ -1,4 +1,4 @@
-"""What is asked wrongly is refused before anything is read."""
+"""Wrong options are refused before any record is read."""
 
 import re
 import time
@@ -55,7 +55,7 @@ async def test_what_cannot_be_is_named(given: dict[str, Any], message: str) -> N
 
 
 class Reading(MemoryLog):
-    """Knows which records were there when those of a topic were read."""
+    """Notes which records were there when those of a topic were read."""
 
     def __init__(self) -> None:
         super().__init__()

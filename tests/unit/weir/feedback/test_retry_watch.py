@@ -45,7 +45,7 @@ class Stage:
         self.watch = RetryWatch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
 
     async def take(self, *events: Any) -> list[Event]:
-        """The feedback that there is after these."""
+        """Return the feedback after these prompts."""
         for event in events:
             await self.watch.take(event)
             assert event.acks == 1

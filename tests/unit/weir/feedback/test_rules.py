@@ -1,4 +1,4 @@
-"""What feedback must look like, for each of the seven kinds."""
+"""Valid and invalid feedback, for each of the seven kinds."""
 
 from typing import Any
 

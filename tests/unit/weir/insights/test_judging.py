@@ -39,7 +39,7 @@ class History:
         return verdicts
 
     def story(self, *windows: Sequence[Event]) -> list[str]:
-        """What each window changes: + raised, - cleared, . nothing."""
+        """Return the changes of each window: + raised, - cleared, . nothing."""
         told = []
         for window in windows:
             verdicts = self.add(window)

@@ -1,4 +1,4 @@
-"""The owner's side of a rebuild: what it takes, what it passes over, and what becomes of it when something fails."""
+"""The owner's side of a rebuild: requests that it takes, requests that it skips, and failures."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ async def busy(seed: int, steps: int = 300) -> World:
 
 
 def told(world: World, number: int, **wrong: Any) -> QualityRebuilt:
-    """An event that is right, but for what is wrong with it."""
+    """Return a valid event, but for the wrong fields."""
     ends = {name: len(world.log.records[Partition(name, number)]) for name in (METRICS, SIGNALS)}
     fields = {"run": RUN, "first": 0, "end": 0, "count": 1, "metrics": ends[METRICS], "signals": ends[SIGNALS]}
     more = {"after": -1, "formula": fingerprint(JUDGING), "emit": False}
@@ -216,7 +216,7 @@ async def test_a_partition_may_be_given_away_at_any_time_of_a_swap(monkeypatch: 
 
 
 async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How often it was, and how often while rows were being put in."""
+    """Return how often the partition was given away, and how often while rows were being put in."""
     dice = random.Random(seed)
     world = await busy(seed)
     use(monkeypatch, BAD)

@@ -1,4 +1,4 @@
-"""Where SQL is found in an answer, where it is not, and what is taken for SQL."""
+"""Places of SQL in an answer, places without SQL, and texts that are taken for SQL."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What the log shows, and what it must never show."""
+"""The log lines that are shown, and the texts that must never be in them."""
 
 import logging
 from collections.abc import Iterator

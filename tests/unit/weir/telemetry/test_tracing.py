@@ -38,7 +38,7 @@ def lost() -> UpstreamUnavailableError:
 
 @pytest.fixture
 def recorded() -> Iterator[InMemorySpanExporter]:
-    """What is recorded in this process."""
+    """Return the spans recorded in this process."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -243,7 +243,7 @@ def _request(body: dict[str, Any]) -> requests.ChatRequest:
 
 
 class FakeCollector(SpanExporter):
-    """Takes spans, or not."""
+    """Takes spans, or refuses them."""
 
     def __init__(self) -> None:
         self.answer: SpanExportResult | Exception = SpanExportResult.SUCCESS

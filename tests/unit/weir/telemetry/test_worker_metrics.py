@@ -1,4 +1,4 @@
-"""What is counted, under which names and labels, and what is told of it."""
+"""The metrics of a worker: their names, labels and values."""
 
 import asyncio
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ async def test_only_so_many_models_have_a_label_of_their_own() -> None:
 
 
 async def test_a_model_without_an_answer_gets_no_label() -> None:
-    """A client may ask for anything, and would use them up."""
+    """A client may ask for any model, and would use up the labels."""
     one = Metrics(models_max=3, models=["default"])
     for n in range(10):
         one.ended(model=f"nonsense-{n}", status="failed", error_code="model_not_found", error_type="upstream_error")

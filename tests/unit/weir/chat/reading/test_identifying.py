@@ -1,4 +1,4 @@
-"""Whose answer a submission gets, and where it starts."""
+"""The answer that a submission gets, and the offset where it starts."""
 
 import asyncio
 

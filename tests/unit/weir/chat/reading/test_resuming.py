@@ -1,4 +1,4 @@
-"""What a reader is told that comes back with its last chunk."""
+"""The deliveries to a reader that comes back with its last chunk."""
 
 import asyncio
 from collections.abc import AsyncGenerator

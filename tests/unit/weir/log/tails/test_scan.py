@@ -1,4 +1,4 @@
-"""Readers of one key find their places in the index: what others have written costs them nothing."""
+"""Readers of one key find their places in the index: records of other keys cost them nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator

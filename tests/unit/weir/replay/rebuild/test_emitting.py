@@ -18,7 +18,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last(world: World) -> dict[str, tuple[float, float]]:
-    """What who reads the signals takes each piece of feedback for."""
+    """Return the value of each piece of feedback for a reader of the signals."""
     told = [one.data for one in world.signals() if one.event_type == "signal.recorded"]
     return {one["feedback_id"]: (one["score"], one["weight"]) for one in told}
 

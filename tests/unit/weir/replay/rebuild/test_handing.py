@@ -1,4 +1,4 @@
-"""The command's side of a rebuild: which runs are done, when it gives up, and when it is called off."""
+"""The command's side of a rebuild: which runs are done, when it gives up, and when it is cancelled."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def begun(world: World, *, emit: bool = False) -> Run:
-    """A run that was written down, and killed before it did anything."""
+    """A run that was written to the log, and killed before it did anything."""
     command = world.command()
     return await command.begin(await command.plan(Edge.EARLIEST, emit=emit, now=world.log.now), by="cli")
 

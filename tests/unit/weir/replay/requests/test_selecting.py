@@ -1,4 +1,4 @@
-"""Which requests a run replays."""
+"""The requests that a run replays."""
 
 from typing import Any
 
@@ -107,7 +107,7 @@ async def test_replays_second_submissions_and_what_is_no_request_are_passed_over
 
 
 async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one(log: MemoryLog) -> None:
-    """A client that is told what is wrong sends it again, under the same uid and perhaps without a model."""
+    """A client that gets the error sends the request again, under the same uid and perhaps without a model."""
     at, messages = place(topics.CHAT_REQUESTS.name, "a"), [{"role": "user", "content": "hi"}]
     for event_id, body in (("evt-refused", {"messages": "hi"}), ("evt-a", {"messages": messages})):
         log.put(at, b"a", envelope.encode(event_id, requests.EVENT_TYPE, "acme", {"uid": "a", "body": body}))
