@@ -10,7 +10,7 @@ import pytest
 
 from tests.compatibility.client_retries import SHEET, RetryCase
 from tests.compatibility.upstream import Pause, ScriptedUpstream, chunk, said, whole
-from tests.e2e.conftest import e2e_kafka, kafka_env
+from tests.e2e.conftest import STEADY, e2e_kafka, kafka_env
 from tests.e2e.workers import Worker, get_json
 from weir.envelope import Json
 

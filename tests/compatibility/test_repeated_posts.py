@@ -10,7 +10,7 @@ import pytest
 
 from tests.compatibility.repeated_posts import SHEET, WORDS, RepeatCase
 from tests.compatibility.upstream import DONE, Pause, ScriptedUpstream, chunk, event, head
-from tests.e2e.conftest import e2e_kafka, kafka_env
+from tests.e2e.conftest import STEADY, e2e_kafka, kafka_env
 from tests.e2e.workers import Worker
 from weir.envelope import Json
 

@@ -44,7 +44,7 @@ def kafka_env(kafka: KafkaBroker) -> dict[str, str]:
     }
 
 
-STEADY = {"KAFKA_SESSION_TIMEOUT_S": "30"}  # of a worker that no test kills: however busy the machine, it keeps its place
+STEADY = {"KAFKA_SESSION_TIMEOUT_S": "30"}  # of a worker that no test kills: it keeps its place on a busy machine
 
 
 @pytest.fixture
