@@ -1,7 +1,7 @@
 """The one place where the parts of a worker are made and joined. Nothing is set on a part afterwards.
 
-The order is that of the imports: a part gets what it calls when it is made, and what calls it comes later. Where a
-part must call what is made after it, it gets a function, typed, and the line that hands it in is here.
+The order is that of the imports: a part is made after the parts that it calls. Where a part must call one that is made
+later, it gets a typed function, and the line that hands the function in is here.
 """
 
 from collections import Counter
@@ -18,32 +18,31 @@ from weir.answering.answering import Answering
 from weir.answering.calling import CallRules
 from weir.answering.continuing import Continuation
 from weir.answering.in_flight import Work
-from weir.answering.lineage import Provenance
+from weir.answering.lineage import LineageEvents
 from weir.answering.reporting import Reporting
 from weir.answering.rules import Rules
 from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelling
 from weir.chat.ends import Ends, ends
-from weir.chat.frames import Kind
 from weir.chat.lookup import Lookup
+from weir.chat.prompts import PromptEvents
 from weir.chat.request_writer import RequestWriter
 from weir.chat.states import RequestRows, request_rows
 from weir.chat.table_upkeep import TableUpkeep
-from weir.chat.thinking import Teller
+from weir.chat.thinking import ThinkingEvents
 from weir.chat.traces import Traces
 from weir.events.publishing import Events
 from weir.events.redaction import Redactor, without_credentials
 from weir.feedback.joiner import Joiner
 from weir.feedback.prompt_rows import PromptRows, prompt_rows
-from weir.feedback.prompts import Prompts
-from weir.feedback.retry_watch import Watch
+from weir.feedback.retry_watch import RetryWatch
 from weir.feedback.rows import FeedbackRows, feedback_rows
 from weir.feedback.rules import Count
 from weir.insights.configured import limits, spans
 from weir.insights.live import LiveWindows
-from weir.insights.rows import Rows
-from weir.insights.watching import Watching
+from weir.insights.rows import QualityRows
+from weir.insights.watching import WindowKeeper
 from weir.lineage.process import SqlProcess
 from weir.llm.calls import Allowance, Timeouts
 from weir.llm.prices import load_prices
@@ -52,7 +51,7 @@ from weir.log.tails import TailLimits, Tails
 from weir.peers import Owners
 from weir.rabbitmq.door import RabbitDoor
 from weir.settings import OFF, Settings
-from weir.table_rows import Unreadable, row_max_bytes
+from weir.table_rows import UnreadableRows, row_max_bytes
 from weir.telemetry.observed import Observed
 from weir.telemetry.worker_metrics import Metrics
 from weir.topics import AGENT_METRICS
@@ -61,26 +60,26 @@ from weir.worker import Worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """The rows of each changelog table, and where the changes stand."""
+    """The rows of each changelog table, and where the changes are written."""
 
     terminals: Ends
     requests: RequestRows
     feedback: FeedbackRows
     prompts: PromptRows
-    quality: Rows
+    quality: QualityRows
     changelogs: Mapping[str, str]  # topic by table, as the log client names it
-    unreadable: tuple[Unreadable, ...]  # of each table
+    unreadable: tuple[UnreadableRows, ...]  # of each table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What agents, views and commands call."""
+    """The parts that agents, views and commands call."""
 
     worker: Worker
     tables: Tables
     upstream: Upstream
     audit: Audit
-    teller: Teller
+    thinking_events: ThinkingEvents
     owners: Owners
     lookup: Lookup
     cancelling: Cancelling
@@ -88,14 +87,14 @@ class Parts:
     door: Door
     upkeep: TableUpkeep
     joiner: Joiner
-    retry_watch: Watch
+    retry_watch: RetryWatch
     windows: LiveWindows
     rabbitmq: RabbitDoor | None
     gauges: Gauges
 
     @property
     def health(self) -> Mapping[str, Callable[[], str]]:
-        """What GET /ping says of what is connected, by its name."""
+        """What GET /ping reports of each connection, by its name."""
         return {} if self.rabbitmq is None else {"rabbitmq": self.rabbitmq.state}
 
 
@@ -103,7 +102,7 @@ def build(settings: Settings) -> tuple[Weir, Parts]:
     """Make the application and its parts. Connects to nothing; Faust starts it.
 
     Raises:
-        SettingsError: the settings ask for what is not there.
+        SettingsError: the settings ask for something that is not installed or does not exist.
     """
     held = _held(settings)
     app = Weir(settings, held)
@@ -115,7 +114,7 @@ def build(settings: Settings) -> tuple[Weir, Parts]:
         events=held.events,
         metrics=held.metrics,
         prices=load_prices(settings.prices_file),
-        membership=app,
+        membership=app.membership,
     )
     return app, _parts(app, worker, held.upstream)
 
@@ -152,7 +151,7 @@ def _upstream(settings: Settings, metrics: Metrics) -> Upstream:
         ),
         retries=settings.upstream_retries,
         on_retry=metrics.retried,
-        connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
+        connections=settings.max_in_flight + 8,  # answers, and a few requests for the model list
     )
 
 
@@ -169,14 +168,14 @@ def _tables(app: Weir, settings: Settings) -> Tables:
     of_requests = request_rows(declared["requests"], max_bytes)
     of_feedback = feedback_rows(declared["feedback"], max_bytes)
     of_prompts = prompt_rows(declared["prompts"], max_bytes)
-    unreadable_windows = Unreadable("quality")
+    unreadable_windows = UnreadableRows("quality")
     typed = (of_ends, of_requests, of_feedback, of_prompts)
     return Tables(
         terminals=of_ends,
         requests=of_requests,
         feedback=of_feedback,
         prompts=of_prompts,
-        quality=Rows(declared["quality"], unreadable_windows),
+        quality=QualityRows(declared["quality"], unreadable_windows),
         changelogs={name: app.own_name(table.changelog_topic.get_topic_name()) for name, table in declared.items()},
         unreadable=(*(rows.unreadable for rows in typed), unreadable_windows),
     )
@@ -185,7 +184,7 @@ def _tables(app: Weir, settings: Settings) -> Tables:
 def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
     settings, tables = worker.settings, _tables(app, worker.settings)
     traces, audit = Traces(worker.events, worker=worker.name), Audit(worker.events, settings.default_tenant)
-    teller = Teller(
+    thinking_events = ThinkingEvents(
         endpoint=without_credentials(settings.openai_url),
         redactor=Redactor(settings.event_text_max_chars, settings.redacted),
     )
@@ -195,9 +194,12 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
     # Answering
     sql = SqlProcess(settings.lineage_dialect)
-    lineage = Provenance(worker.events, sql, redactor=teller.redactor)
+    lineage = LineageEvents(worker.events, sql, redactor=thinking_events.redactor)
     reporting = Reporting(
-        worker, traces=traces, teller=teller, lineage=None if settings.lineage_dialect == OFF else lineage
+        worker,
+        traces=traces,
+        thinking_events=thinking_events,
+        lineage=None if settings.lineage_dialect == OFF else lineage,
     )
     writer = RequestWriter(worker.log, worker.tails, value_max_bytes=settings.record_value_max_bytes)
     work = Work(
@@ -212,7 +214,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
     )
 
     def partitions_for_new() -> set[int]:
-        """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""
+        """Where new requests should go: to partitions of this worker, or anywhere while it has no free slot."""
         return worker.own_partitions() if work.in_flight < settings.max_in_flight else set()
 
     door = Door(
@@ -225,13 +227,13 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
         metrics=worker.metrics,
         own_partitions=partitions_for_new,
         begin=work.begin,
-        on_accepted=Prompts(worker.events, settings).emit,
+        prompts=PromptEvents(worker.events, settings),
     )
 
-    # What follows from answers
+    # The parts that process answers
     counts: Counter[Count] = Counter()
     joiner = Joiner(worker, requests=tables.requests, ends=tables.terminals, rows=tables.feedback, counts=counts)
-    watching = Watching(
+    watching = WindowKeeper(
         log=worker.log,
         events=worker.events,
         rows=tables.quality,
@@ -255,7 +257,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
     drains = [work.drain, joiner.drain]
     if rabbitmq is not None:
-        drains += [rabbitmq.intake.drain, rabbitmq.couriers.drain]
+        drains += [rabbitmq.consumer.drain, rabbitmq.dispatcher.drain]
     for drain in drains:
         app.on_drain(drain)
     for close in (sql.close, owners.close, gauges.close):
@@ -265,7 +267,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
         tables=tables,
         upstream=upstream,
         audit=audit,
-        teller=teller,
+        thinking_events=thinking_events,
         owners=owners,
         lookup=lookup,
         cancelling=cancelling,
@@ -275,11 +277,10 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
             worker,
             requests=tables.requests,
             ends=tables.terminals,
-            redactor=teller.redactor,
-            on_end=joiner.ended,
+            redactor=thinking_events.redactor,
         ),
         joiner=joiner,
-        retry_watch=Watch(worker, rows=tables.prompts, counts=counts),
+        retry_watch=RetryWatch(worker, rows=tables.prompts, counts=counts),
         windows=LiveWindows(worker, watching),
         rabbitmq=rabbitmq,
         gauges=gauges,
@@ -287,12 +288,12 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
 
 
 def _answering(worker: Worker, upstream: Upstream) -> Answering:
-    settings, metrics = worker.settings, worker.metrics
+    settings = worker.settings
     return Answering(
-        log=worker.log,
-        tails=worker.tails,
+        worker,
         model=upstream,
-        # An embedded log has one worker, and its lock is ours: an attempt of another process is one of a dead process.
+        # An embedded log has one worker, and this one holds its lock: an attempt of another process is one of a dead
+        # process.
         rules=Rules(
             lease_s=settings.lease_s,
             attempts_max=settings.attempts_max,
@@ -309,6 +310,4 @@ def _answering(worker: Worker, upstream: Upstream) -> Answering:
                 ),
             ),
         ),
-        stopping=lambda: worker.draining,
-        on_handoff=lambda request: metrics.attempted(Kind.HANDOFF, replay=request.replay is not None),
     )

@@ -22,9 +22,9 @@ from app.engine import log_client
 from bench.recovery import old_uid
 from weir import envelope, topics
 from weir.chat import frames, requests
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.ends import ends as ends_in
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.chat.lifecycle import Happening
 from weir.chat.requests import ChatRequest
 from weir.chat.states import apply, request_rows
@@ -174,7 +174,7 @@ class Past:
         for number, frame in enumerate(_answer(request, attempt)):
             event_id = f"{attempt}.{number}" if number else attempt
             self._landing.append(*at, key, frames.encode(frame, event_id=event_id, tenant=request.tenant))
-        ended = Ended(
+        ended = EndedRequest(
             rid=request.event_id,
             fingerprint=request.fingerprint,
             tenant=request.tenant,
@@ -199,9 +199,9 @@ def _answer(request: ChatRequest, attempt: str) -> Iterator[Frame]:
     chunks: list[Json] = [{**head, "model": "bench", "choices": [choice]} for choice in choices]
     end = Terminal(status=Status.COMPLETED, finish_reason="stop", usage=USAGE, timings=TIMINGS)
     named: dict[str, Any] = {"uid": request.uid, "rid": request.event_id, "attempt": attempt}
-    yield Frame(**named, kind=Kind.BEGIN, after=-1, fingerprint=request.fingerprint)
-    yield Frame(**named, kind=Kind.CHUNKS, chunks=chunks)
-    yield Frame(**named, kind=Kind.TERMINAL, seq=len(chunks), terminal=end)
+    yield Frame(**named, kind=FrameKind.BEGIN, after=-1, fingerprint=request.fingerprint)
+    yield Frame(**named, kind=FrameKind.CHUNKS, chunks=chunks)
+    yield Frame(**named, kind=FrameKind.TERMINAL, seq=len(chunks), terminal=end)
 
 
 async def commit(log: LogClient, ends: dict[Partition, int]) -> None:

@@ -1,4 +1,4 @@
-"""GET /insights and GET /quality: what is wrong, and the windows of figures behind it, from any worker."""
+"""GET /insights and GET /quality: insights, and the windows of figures behind them, from any worker."""
 
 import heapq
 from collections import defaultdict
@@ -16,9 +16,10 @@ from weir.envelope import Json, utc_iso
 from weir.errors import InvalidRequestError
 from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
-from weir.insights.reading import Source
-from weir.insights.rows import ModelRow, Rows, Span
-from weir.log.partitioner import partition_for
+from weir.insights.partition import partition_of
+from weir.insights.reading import RecordSource
+from weir.insights.rows import QualityRows
+from weir.insights.values import ModelRow, WindowKey
 from weir.timing import in_turns
 from weir.worker import Worker
 
@@ -28,15 +29,15 @@ _WHOSE: Final = ("tenant", "model")
 
 
 class InsightsView:
-    """The views of one worker."""
+    """The views of insights on one worker."""
 
-    def __init__(self, worker: Worker, everywhere: Everywhere, rows: Rows) -> None:
+    def __init__(self, worker: Worker, everywhere: Everywhere, rows: QualityRows) -> None:
         self._worker, self._rows = worker, rows
         self._spans = spans(worker.settings)
         self._everywhere = everywhere
 
     async def insights(self, http: web.Request) -> web.Response:
-        """What is wrong and what was, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
+        """Answer with all insights, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
         limit, wanted = _limit(http), _wanted(http, (*_WHOSE, *_CHOICES))
         found = []
         async for name in in_turns(self._names(wanted)):
@@ -46,7 +47,7 @@ class InsightsView:
         return json_response({**body, "insights": _newest(limit, body["insights"])})
 
     async def quality(self, http: web.Request) -> web.Response:
-        """The windows of each tenant and model, by ``?tenant=`` and ``?model=``; at most ``?limit=`` models."""
+        """Answer with windows by tenant and model, by ``?tenant=`` and ``?model=``; ``?limit=`` models at most."""
         limit, wanted = _limit(http), _wanted(http, _WHOSE)
         found = await self._models(wanted, limit)
         params = [*wanted.items(), ("limit", str(limit))]
@@ -55,27 +56,27 @@ class InsightsView:
         return json_response({**body, "quality": models[:limit]})
 
     def _own(self, name: str) -> bool:
-        return _partition(name) in self._worker.own_partitions(topics.AGENT_METRICS)
+        return partition_of(name) in self._worker.own_partitions(topics.AGENT_METRICS)
 
     def _names(self, wanted: dict[str, str]) -> Iterator[str]:
         return (name for name in self._rows.names() if self._own(name) and _has(_whose(name), wanted))
 
     async def _models(self, wanted: dict[str, str], limit: int) -> list[Json]:
-        places: defaultdict[str, list[Span]] = defaultdict(list)
+        places: defaultdict[str, list[WindowKey]] = defaultdict(list)
         newest: defaultdict[int, dict[str, int]] = defaultdict(dict)
         async for span, times, _ in in_turns(self._rows.windows()):
             if self._own(span.name):
                 places[span.name].append(span)
-                _advance(newest[_partition(span.name)], times)
+                _advance(newest[partition_of(span.name)], times)
         names = sorted({*places, *self._names(wanted)})
         chosen = [name for name in names if _has(_whose(name), wanted)][:limit]
-        return [self._model(name, sorted(places[name]), newest[_partition(name)]) async for name in in_turns(chosen)]
+        return [self._model(name, sorted(places[name]), newest[partition_of(name)]) async for name in in_turns(chosen)]
 
-    def _model(self, name: str, places: list[Span], newest: dict[str, int]) -> Json:
+    def _model(self, name: str, places: list[WindowKey], newest: dict[str, int]) -> Json:
         model = self._rows.model(name) or ModelRow()
         return {
             **_whose(name),
-            "watermark": self._watermark(_partition(name), newest),
+            "watermark": self._watermark(partition_of(name), newest),
             "late": model.late,
             "ahead": model.ahead,
             "active": sorted(model.active),
@@ -83,10 +84,10 @@ class InsightsView:
         }
 
     def _watermark(self, partition: int, newest: dict[str, int]) -> str | None:
-        """As the shard of the partition has it; None before both topics have told a time."""
+        """Return the watermark of the partition's shard; None before both topics have had a record."""
         row = self._rows.partition(partition)
         _advance(newest, row.newest)
-        behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(Source) else 0
+        behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(RecordSource) else 0
         watermark_ms = max(row.closed_ms, behind_ms)
         return utc_iso(watermark_ms / 1000) if watermark_ms else None
 
@@ -95,9 +96,9 @@ class InsightsView:
         for one in (*model.active.values(), *self._rows.over(name)):
             yield {**_whose(name), "type": one["insight_type"], **one}
 
-    def _window(self, span: Span) -> Json | None:
+    def _window(self, span: WindowKey) -> Json | None:
         row = self._rows.window(span)
-        if row is None:  # dropped meanwhile
+        if row is None:  # the window was dropped meanwhile
             return None
         return {
             "start": utc_iso(span.start_ms / 1000),
@@ -110,10 +111,6 @@ class InsightsView:
 def _advance(newest: dict[str, int], times: dict[str, int]) -> None:
     for source, at_ms in times.items():
         newest[source] = max(at_ms, newest.get(source, at_ms))
-
-
-def _partition(name: str) -> int:
-    return partition_for(name.encode(), topics.AGENT_METRICS.partitions)
 
 
 def _whose(name: str) -> Json:
@@ -130,7 +127,7 @@ def _has(one: Json, wanted: dict[str, str]) -> bool:
 
 
 def _wanted(http: web.Request, names: tuple[str, ...]) -> dict[str, str]:
-    """The filters of a request. The tenant may be told by the header that requests have it in."""
+    """Return the filters of a request. The tenant may also be named by the header that requests have it in."""
     wanted = {name: http.query[name] for name in names if name in http.query}
     if (tenant := named_tenant(http)) is not None:
         wanted["tenant"] = tenant

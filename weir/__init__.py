@@ -1,1 +1,1 @@
-"""Durable LLM streams: what Weir does, by capability. `app` builds the worker from it."""
+"""Durable LLM streams: the library, by capability. `app` builds the worker from it."""

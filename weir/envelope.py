@@ -12,7 +12,7 @@ import orjson
 SOURCE = "weir"
 
 Json = dict[str, Any]
-"""A parsed JSON object. Its values are whatever the other side sent, so they are looked at before they are used."""
+"""A parsed JSON object. Its values may be anything that the other side sent, so check them before use."""
 
 
 TIMES_S = (-62_000_000_000.0, 253_000_000_000.0)
@@ -23,14 +23,14 @@ REASON_CHARS = 500
 
 
 class MalformedRecordError(ValueError):
-    """A record is not an event of ours: not JSON, or without the fields of the envelope."""
+    """A record is not an event of Weir: not JSON, or without the fields of the envelope."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason[:REASON_CHARS])
 
 
 class Event(NamedTuple):
-    """One event as it stands in a topic."""
+    """One event of a topic."""
 
     event_id: str
     event_type: str  # dotted, lower case: subject.verb
@@ -55,7 +55,7 @@ def is_time(seconds: float | None) -> bool:
 
 
 def seconds_of(time_: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time, UTC where it names no zone; None for what is none."""
+    """Seconds since the epoch of an ISO 8601 time, UTC if it names no zone; None for any other text."""
     try:
         found = datetime.fromisoformat(time_)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
@@ -69,21 +69,21 @@ def _utc_second(second: int) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh id such as ``evt-3f2a…``."""
+    """A new id such as ``evt-3f2a…``."""
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
 def dumps(value: Any) -> bytes:
-    """A value as JSON, in as many bytes as it has: what orjson returns keeps 4 KiB at least, for as long as it lives.
+    """A value as JSON, in a copy of its own size: orjson's result keeps 4 KiB at least, for as long as it lives.
 
     Raises:
-        TypeError: it cannot be written.
+        TypeError: the value cannot be written.
     """
     return bytes(memoryview(orjson.dumps(value)))
 
 
 def encode(event_id: str, event_type: str, tenant_id: str, data: Mapping[str, Any]) -> bytes:
-    """An event of now, as JSON bytes."""
+    """An event with the present time, as JSON bytes."""
     return dumps(
         {
             "event_id": event_id,
@@ -96,11 +96,19 @@ def encode(event_id: str, event_type: str, tenant_id: str, data: Mapping[str, An
     )
 
 
+def event_in(value: bytes | None) -> Event | None:
+    """The event in a record; None for a record that is no event, which must not stop a reader."""
+    try:
+        return decode(value)
+    except MalformedRecordError:
+        return None
+
+
 def decode(value: bytes | None) -> Event:
     """Read an event.
 
     Raises:
-        MalformedRecordError: the bytes are not such an event; the message says what is missing.
+        MalformedRecordError: the bytes are not such an event; the message names the missing field.
     """
     try:
         fields = orjson.loads(value or b"")

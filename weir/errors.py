@@ -1,6 +1,6 @@
 """The errors of Weir.
 
-Those that a client sees have OpenAI's shape, ``{"error": {message, type, param, code}}``, and an HTTP status.
+Errors for clients have OpenAI's shape, ``{"error": {message, type, param, code}}``, and an HTTP status.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class SettingsError(Exception):
 
 
 class ApiError(Exception):
-    """A request that cannot be served. Whether trying again helps is the status: 4xx no, 503 and 504 yes."""
+    """A request that cannot be served. The status says whether to try again: 4xx no, 503 and 504 yes."""
 
     def __init__(
         self,
@@ -33,20 +33,20 @@ class ApiError(Exception):
         members: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        message = cut(message, MESSAGE_CHARS)  # it may quote what a client sent
+        message = cut(message, MESSAGE_CHARS)  # it may quote a client's text
         super().__init__(message)
         self.status = status
-        self.headers = dict(headers or {})  # of HTTP: when to ask again, and whether
+        self.headers = dict(headers or {})  # HTTP headers: when to ask again, and whether
         self.error: Json = {"message": message, "type": kind, "param": param, "code": code, **(members or {})}
 
     @property
     def body(self) -> Json:
-        """The JSON body of the answer."""
+        """The JSON body of the error response."""
         return {"error": self.error}
 
     @property
     def late_body(self) -> Json:
-        """The body of an error event: a stream has sent its HTTP headers, so the time to ask again stands in it."""
+        """The body of an error event: a stream has sent its HTTP headers, so the body has the time to ask again."""
         times = {name.replace("-", "_"): value for name, value in self.headers.items() if name in RETRY_TIMES}
         return {"error": self.error | times}
 
@@ -59,7 +59,7 @@ class InvalidRequestError(ApiError):
 
 
 class NotFoundError(InvalidRequestError):
-    """Nothing is known under that name."""
+    """There is no object of that name."""
 
     def __init__(self, message: str, *, code: str = "not_found") -> None:
         super().__init__(message, code=code, status=404)
@@ -73,7 +73,7 @@ class AnswerGoneError(InvalidRequestError):
 
 
 class UnavailableError(ApiError):
-    """The service cannot do it now; the same call may succeed later."""
+    """The service cannot do this now; the same call may succeed later."""
 
     def __init__(self, message: str, *, code: str = "service_unavailable", status: int = 503) -> None:
         headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
@@ -81,7 +81,7 @@ class UnavailableError(ApiError):
 
 
 class InDoubtError(UnavailableError):
-    """A request may be in the log, or not. Sent again under its uid, it is answered once."""
+    """A request may be in the log, or not. If it is sent again under its uid, it is answered once."""
 
     def __init__(self, message: str, *, uid: str) -> None:
         super().__init__(message, code="log_unavailable")
@@ -91,8 +91,8 @@ class InDoubtError(UnavailableError):
 def from_terminal(error: Json) -> ApiError:
     """The error that a terminal frame carries.
 
-    That is an OpenAI error object with all members that the LLM gave it, plus the HTTP ``status`` and the HTTP
-    ``headers`` that belong to it. Where the LLM's own object had members of these names, they have a prefix there.
+    It is an OpenAI error object with all members that the LLM sent, plus the HTTP ``status`` and the HTTP ``headers``
+    that belong to it. If the LLM's own object had members of these names, they have a prefix there.
     """
     fields = dict(error)
     status, headers = fields.pop("status", None), fields.pop("headers", None)
@@ -112,7 +112,7 @@ def from_terminal(error: Json) -> ApiError:
 
 
 def _headers(given: object) -> dict[str, str]:
-    """Headers out of a record, which a producer may have written: known ones, each on one line."""
+    """Headers from a record, which a client may have written: known ones, each on one line."""
     fields = given if isinstance(given, dict) else {}
     return {
         name: fields[name]

@@ -1,8 +1,8 @@
-"""How much of what others wrote is kept where it is not the answer itself: in errors, events, rows and dead letters.
+"""Limits on text of others outside the answer itself: in errors, events, rows and dead letters.
 
 An LLM, a client or a producer may put megabytes into any field. The answer and the request are kept whole; of the rest
-only so much is copied on. Values are cut where they enter (`UpstreamError`, ``weir.chat.requests.decode``, the terminal
-of ``weir.chat.frames``), and `fitted` makes smaller what is still too large for a record.
+only a limited part is kept. Values are cut where they enter (`UpstreamError`, ``weir.chat.requests.decode``, the
+terminal of ``weir.chat.frames``), and `fitted` makes a value smaller that is still too large for a record.
 """
 
 from typing import Any, Final
@@ -20,7 +20,7 @@ MESSAGE_CHARS: Final = 2000  # of an error's message: enough to act on, too litt
 ERROR_BYTES: Final = 16_384  # of an error object as JSON, with members that OpenAI does not have
 OBJECT_BYTES: Final = 8192  # of a usage or timings object as JSON
 _INT_BITS: Final = 63  # of the largest integer that orjson writes
-_FIRST: Final = ("message", "type", "param", "code", "status")  # what an error keeps before its other members
+_FIRST: Final = ("message", "type", "param", "code", "status")  # the members that an error keeps first
 _STEPS: Final = ((8192, 1000, 16), (1024, 200, 8), (256, 50, 4), (64, 20, 2))
 """Steps of `fitted`: characters of a string, items of a list or object, levels of nesting."""
 
@@ -31,7 +31,7 @@ def cut(text: str, chars: int = NAME_CHARS) -> str:
 
 
 def name(value: Any) -> str | None:
-    """A name as a short string, whatever its writer sent; None stays None."""
+    """A name as a short string, of any value; None stays None."""
     if value is None:
         return None
     return cut(value) if isinstance(value, str) else cut(_text(value))
@@ -51,15 +51,15 @@ def error_object(error: Json) -> Json:
 
 
 def small_object(value: Any) -> Json | None:
-    """A usage or timings object that fits into a record; None for what is no object."""
+    """A usage or timings object that fits into a record; None for any other value."""
     return fitted(value, OBJECT_BYTES) if isinstance(value, dict) else None
 
 
 def fitted(value: Json, max_bytes: int) -> Json:
     """An object that takes at most ``max_bytes`` as JSON.
 
-    One that fits is returned as it is. Of any other the strings are cut, then lists and objects keep their first items,
-    then what is nested deepest is left out: in four steps, each smaller than the last, until it fits.
+    An object that fits is returned unchanged. In any other, strings are cut, then lists and objects keep their first
+    items, then the deepest levels are left out: in four steps, each smaller than the last, until it fits.
     """
     if fits(value, max_bytes):
         return value

@@ -1,6 +1,6 @@
-"""The other workers: which of them owns a key, and what it answers when it is asked over HTTP.
+"""The other workers: finds the owner of a key, and asks it over HTTP.
 
-A table's rows are with the owner of their partition, but any worker must answer.
+The owner of a partition has the rows of its keys, but any worker must answer.
 """
 
 import asyncio
@@ -15,15 +15,13 @@ from weir.envelope import Json
 from weir.errors import UnavailableError
 from weir.log.partitioner import partition_for
 
-FORWARDED = (
-    "X-Weir-Forwarded"  # set on such questions, so that two workers that disagree do not ask each other for ever
-)
+FORWARDED = "X-Weir-Forwarded"  # set on such requests, so that two workers that disagree do not ask each other for ever
 ASK_TIMEOUT_S = 5.0
 CONNECTIONS = 32  # to other workers
 
 
 class Assignments(Protocol):
-    """Which worker owns which partitions, by its URL: Faust's router."""
+    """The partitions of each worker, by its URL: Faust's router."""
 
     def table_metadata(self, table: str) -> Mapping[Any, Mapping[str, Iterable[int]]]:
         """The partitions of one table, by worker and topic."""
@@ -33,12 +31,12 @@ class Assignments(Protocol):
 
 
 class Owners:
-    """Where the rows of the other workers are.
+    """Finds the workers that own keys, and asks them.
 
     Args:
-        assignments: which worker owns what.
+        assignments: the partitions of each worker.
         own: this worker's URL.
-        partitions: of the tables that are keyed by uid.
+        partitions: the number of partitions of the tables that are keyed by uid.
     """
 
     def __init__(self, assignments: Assignments, *, own: str, partitions: int) -> None:
@@ -56,15 +54,15 @@ class Owners:
         """The worker that owns a key; None if it is this one.
 
         Raises:
-            UnavailableError: nobody owns it at the moment: the group is giving out its partitions.
+            UnavailableError: no worker owns it at the moment: the group is reassigning its partitions.
         """
-        # Faust's router.key_store asks its producer for the partition, which knows only the topics it has written to.
+        # Faust's router.key_store asks its producer for the partition, which knows only topics it has written to.
         partition = partition_for(key, self._partitions)
         for url, shared in self._assignments.table_metadata(table).items():
             if any(partition in partitions for partitions in shared.values()):
                 owner = URL(str(url)).origin()
                 return None if owner == self.own else owner
-        raise _nobody()
+        raise _no_worker()
 
     def all(self) -> set[URL]:
         """The workers that own partitions."""
@@ -79,7 +77,7 @@ class Owners:
     async def ask(
         self, worker: URL, path: str, params: Iterable[tuple[str, str]] = (), *, method: str = "GET"
     ) -> tuple[int, Json]:
-        """Ask another worker for a path: its status and JSON body.
+        """Ask another worker for a path; returns the status and JSON body.
 
         Raises:
             UnavailableError: it does not answer in time.
@@ -98,5 +96,5 @@ class Owners:
             ) from error
 
 
-def _nobody() -> UnavailableError:
+def _no_worker() -> UnavailableError:
     return UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")

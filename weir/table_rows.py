@@ -1,12 +1,13 @@
-"""Typed rows over the bytes of a changelog table, with the last line of defence on both sides.
+"""Typed rows over the bytes of a changelog table, with a last check on both sides.
 
-Keys and values of Weir's tables are bytes: what Faust's own codecs cannot decode would stop a recovery for ever.
+Keys and values of Weir's tables are bytes: a value that Faust's own codecs cannot decode would stop a recovery for
+ever.
 
 A row that its changelog refuses would stop the worker, now and at each start. The content of rows is cut where it
 enters (``weir.limits``), and so are the rows themselves (`weir.chat.states.apply`), so no row comes near the limit. A
 row that does, by a defect, is logged and not written.
 
-A record of a changelog that is no row (another program wrote it, or a defect) counts as missing: one record must not
+A record of a changelog that is malformed (another program wrote it, or a defect) counts as missing: one record must not
 stop a worker, nor take a view of thousands of rows with it.
 """
 
@@ -26,15 +27,15 @@ Decode = Callable[[str, bytes], T]
 
 
 def row_max_bytes(settings: Settings) -> int:
-    """Of key and value: brokers take 1,048,588 bytes for a record, unless they are told otherwise.
+    """The most bytes of key and value: brokers take 1,048,588 bytes for a record by default.
 
     A changelog that Weir creates takes KAFKA_MAX_MESSAGE_BYTES.
     """
     return min(1_000_000, settings.record_value_max_bytes)
 
 
-class Unreadable:
-    """Counts the rows of one table that cannot be read, and logs each once."""
+class UnreadableRows:
+    """Counts the malformed rows of one table, and logs each once."""
 
     def __init__(self, table: str) -> None:
         self.table = table
@@ -49,18 +50,18 @@ class Unreadable:
             self._logged.clear()
         self._logged.add(key)
         self.count += 1
-        logger.error("the row %.60r of the table %s is passed over: %s", key, self.table, type(error).__name__)
+        logger.error("the row %.60r of the table %s is skipped: %s", key, self.table, type(error).__name__)
 
 
 class TableRows(Generic[T]):
     """The rows of one table, of the partitions that this worker owns (and of those it stands by for).
 
     Args:
-        name: of the table.
+        name: the table's name.
         table: the table, or any mapping of bytes.
-        encode: the value of a row.
-        decode: the row of a key and a value.
-        max_bytes: of key and value together.
+        encode: encodes a row to its value.
+        decode: decodes a row from a key and a value.
+        max_bytes: the most bytes of key and value together.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class TableRows(Generic[T]):
     ) -> None:
         self._table, self._encode, self._decode = table, encode, decode
         self.max_bytes = max_bytes
-        self.unreadable = Unreadable(name)
+        self.unreadable = UnreadableRows(name)
 
     def get(self, key: str) -> T | None:
         """A row, if there is one and it can be read."""
@@ -98,7 +99,7 @@ class TableRows(Generic[T]):
         self._table.pop(key.encode(), None)
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Key and row of all that can be read, in no order."""
+        """Key and row of all readable rows, in no order."""
         for key, value in list(self._table.items()):
             row = self._read(key, value)
             if row is not None:

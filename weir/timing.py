@@ -4,8 +4,8 @@
 wait is over long before its limit, one timer that looks from time to time is enough: starting and ending a wait is an
 assignment.
 
-A computation over many rows or records must not hold up the tokens of other requests. What bounds a turn is time, and
-not a number of items: 1,000 rows of one table are 3 ms, and five dead letters may be as long. A look at the clock costs
+A computation over many rows or records must not delay the tokens of other requests. A turn is bounded by time, and not
+by a number of items: 1,000 rows of one table are 3 ms, and five dead letters may be as long. A look at the clock costs
 40 ns an item, where the item itself costs microseconds.
 """
 
@@ -22,14 +22,14 @@ __all__ = ["CLOCKS_APART_S", "Alarm", "Failure", "Patience", "Turn", "endless", 
 T = TypeVar("T")
 
 CLOCKS_APART_S: Final = 120.0
-"""How far apart the clocks of clients, workers and brokers may be, as far as we allow for it.
+"""How far apart the clocks of clients, workers and brokers may be.
 
-What one of them dates is looked for in the log from so much earlier on. Too much costs the reading of two minutes of
-records; too little loses what is looked for. So it is longer than a clock that is kept by NTP is ever off, and than one
-that a person has set by hand.
+A record with a time from one of these clocks is searched in the log from so much earlier on. Too much costs the reading
+of two minutes of records; too little misses the record. So it is longer than the error of any clock that is kept by
+NTP, or set by hand.
 """
 
-TURN_S: Final = 0.001  # of the event loop; ending a turn costs 5 µs, so a shorter one would begin to cost something
+TURN_S: Final = 0.001  # of the event loop; ending a turn costs 5 µs, so a shorter one would have a noticeable cost
 
 
 class Alarm:
@@ -61,7 +61,7 @@ class Alarm:
         self._deadline = None
 
     def close(self) -> None:
-        """Do not ring, and let go of the timer."""
+        """Do not ring, and stop the timer."""
         self._deadline = None
         if self._handle is not None:
             self._handle.cancel()
@@ -102,7 +102,7 @@ class Patience:
         self._alarm = Alarm(self._ring)
         self._task: asyncio.Task[object] | None = None
         self._late = False
-        self._asked_before = 0  # cancellations that others had asked for when ours came
+        self._asked_before = 0  # cancellations of the task that were asked for before the timer's
 
     def until(self, deadline: float) -> Self:
         """Bound the wait that follows; ``deadline`` is loop time."""
@@ -110,7 +110,7 @@ class Patience:
         return self
 
     def close(self) -> None:
-        """Let go of the timer."""
+        """Stop the timer."""
         self._alarm.close()
 
     def __enter__(self) -> Self:
@@ -125,7 +125,7 @@ class Patience:
         if not self._late:
             return
         self._late = False
-        # Our own cancellation, unless somebody else asked as well: theirs goes on.
+        # The timer's own cancellation ends here; another task's cancellation goes on.
         alone = self._task is not None and self._task.uncancel() <= self._asked_before
         if alone and exc_type is asyncio.CancelledError:
             raise TimeoutError from exc
@@ -138,7 +138,7 @@ class Patience:
 
 
 class Turn:
-    """The turn of the event loop that a long computation is having, for loops over more than one iterable.
+    """The present turn of the event loop in a long computation, for loops over more than one iterable.
 
     In use::
 
@@ -160,13 +160,13 @@ class Turn:
         return monotonic() >= self._until
 
     async def end(self) -> None:
-        """Let everything else that is ready run, then begin the next turn."""
+        """Let all other ready tasks run, then begin the next turn."""
         await asyncio.sleep(0)
         self._until = monotonic() + TURN_S
 
 
 async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items, with turns of the event loop for others between them."""
+    """The items, with turns of the event loop for other tasks between them."""
     until = monotonic() + TURN_S
     for item in items:
         if monotonic() >= until:  # `Turn`, without its calls: half the price
@@ -176,7 +176,7 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
 
 
 class Failure(NamedTuple):
-    """One try of several that has failed."""
+    """A failed try that is followed by another one."""
 
     error: Exception
     failures: int  # so far, this one included
@@ -196,16 +196,16 @@ async def retry(
     tell: Callable[[Failure], object] = lambda _: None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> T:
-    """The result of a call that is made until it succeeds.
+    """Make a call until it succeeds, and return its result.
 
     Args:
-        call: made again and again, never twice at a time.
-        errors: after which another try may succeed; any other error ends the retries.
-        pauses_s: before the second try, the third, and so on; the last error is raised when they are used up.
+        call: the call, never made twice at a time.
+        errors: errors after which another try may succeed; any other error ends the retries.
+        pauses_s: the pause before the second try, the third, and so on; the last error is raised when they are used up.
         but: errors that end the retries, although they are among ``errors``.
         limit_s: no try begins later; the last pause is cut so that one begins then.
-        tell: receives each failure that is followed by another try.
-        sleep: how a pause is made.
+        tell: called with each failure that is followed by another try.
+        sleep: makes a pause.
 
     Raises:
         Exception: the error of the last try, unchanged.
@@ -225,5 +225,5 @@ async def retry(
 
 
 def endless(pauses_s: Sequence[float]) -> Iterator[float]:
-    """Pauses for `retry`, of which the last one repeats."""
+    """Pauses for `retry`, the last of which repeats."""
     return chain(pauses_s, repeat(pauses_s[-1]))

@@ -1,4 +1,4 @@
-"""Which Weir this is: its version, the commit that it is made from, and the versions of what it runs on.
+"""The version of Weir: its release, its commit, and the versions of Python, Faust and aiokafka.
 
 The commit is that of the checkout in which this file lies. An image holds no checkout: its build puts the commit into
 the environment as `WEIR_COMMIT` (Dockerfile). Asking git takes a process, so a worker does it once, before its event
@@ -23,17 +23,17 @@ DESCRIBE: Final = ("--no-optional-locks", "describe", "--always", "--abbrev=40",
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """What ``GET /version``, ``faust -A app version`` and the metric ``weir_build_info`` say."""
+    """The content of ``GET /version``, ``faust -A app version`` and the metric ``weir_build_info``."""
 
     version: str
     commit: str
-    """All 40 digits, and ``-dirty`` where the code was changed after it; or ``unknown``."""
+    """All 40 digits, with ``-dirty`` if the code was changed after it; or ``unknown``."""
     python: str
     faust_streaming: str
     aiokafka: str
 
     def as_json(self) -> dict[str, str]:
-        """All fields, and whose version it is."""
+        """All fields, and the name of the program."""
         return {"name": "weir", **asdict(self)}
 
     def labels(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def read_version(environ: Mapping[str, str], checkout: Path = CHECKOUT) -> Versi
     """The version of the code that runs. Never raises: a worker without git works as well.
 
     Args:
-        environ: of this process.
+        environ: the environment of this process.
         checkout: the folder in which git is asked, if it is a checkout of its own.
     """
     return Version(
@@ -73,10 +73,10 @@ def _installed(package: str) -> str:
 
 def _commit(environ: Mapping[str, str], checkout: Path) -> str | None:
     git = shutil.which("git", path=environ.get("PATH"))
-    # Without the second condition, an installation in a folder of another project's checkout would say its commit.
+    # Without the second condition, an installation within another project's checkout would report its commit.
     if git is None or not (checkout / ".git").exists():
         return None
-    # In a hook of git, variables name the repository and the index that the hook is about.
+    # Within a git hook, variables name the hook's repository and index.
     own = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
     try:
         asked = subprocess.run(  # noqa: S603 -- git and our own words

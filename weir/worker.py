@@ -1,7 +1,7 @@
-"""What a worker lends its parts: the log and its tails, events, metrics, settings, and its place among the workers.
+"""The parts of a worker that its components share: the log and its tails, events, metrics, settings, its membership.
 
-A part gets this record when it is made, and never the application: so calls run the way imports run. `app.build` makes
-it.
+A component gets this record when it is made, and never the application: so calls run the way imports run. `app.build`
+makes it.
 """
 
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ from weir.topics import CHAT_REQUESTS, Topic
 
 
 class Membership(Protocol):
-    """The worker's place in its consumer group, as it is at this moment."""
+    """The worker's membership in its consumer group, at this moment."""
 
     @property
     def rebalancing(self) -> bool:
-        """Whether the group is giving out its partitions."""
+        """Whether the group is reassigning its partitions."""
 
     @property
     def settled(self) -> bool:
-        """Whether it is known which partitions are this worker's: it has started, and the group is at rest."""
+        """Whether the partitions of this worker are known: it has started, and the group is at rest."""
 
     @property
     def generation(self) -> int:
-        """Of the consumer group: another one after each rebalance."""
+        """The generation of the consumer group: another one after each rebalance."""
 
     @property
     def draining(self) -> bool:
-        """Whether the worker stops: it finishes what is in flight and takes nothing new."""
+        """Whether the worker stops: it finishes the requests in flight and takes no new ones."""
 
-    def own_partitions(self, of: Topic = CHAT_REQUESTS) -> set[int]:
-        """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
+    def own_partitions(self, topic: str) -> set[int]:
+        """Partitions of a topic that this worker owns now; none during a rebalance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """One worker, or one command beside the workers, as its parts see it."""
+    """One worker, or one command beside the workers, as its components see it."""
 
     name: str  # host:port, as other workers reach it
     settings: Settings
@@ -54,14 +54,14 @@ class Worker:
 
     @property
     def draining(self) -> bool:
-        """Whether the worker stops: it finishes what is in flight and takes nothing new."""
+        """Whether the worker stops: it finishes the requests in flight and takes no new ones."""
         return self.membership.draining
 
     @property
     def rebalancing(self) -> bool:
-        """Whether the group is giving out its partitions."""
+        """Whether the group is reassigning its partitions."""
         return self.membership.rebalancing
 
     def own_partitions(self, of: Topic = CHAT_REQUESTS) -> set[int]:
-        """Partitions of a topic that this worker owns now; none while the workers are sharing them out."""
-        return self.membership.own_partitions(of)
+        """Partitions of a topic that this worker owns now; none during a rebalance."""
+        return self.membership.own_partitions(of.name)

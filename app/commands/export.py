@@ -1,4 +1,4 @@
-"""``faust -A app export TOPIC``: a topic, or a part of it, as a file for other programs. docs/export.md tells how."""
+"""``faust -A app export TOPIC``: writes a topic, or a part of it, as a file for other programs: see docs/export.md."""
 
 import asyncio
 import re
@@ -12,7 +12,6 @@ import click
 from faust.cli.base import cli
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import EXPORT
 from weir.export import parquet
@@ -20,11 +19,12 @@ from weir.export.opinions import Opinions
 from weir.export.output import Output
 from weir.export.tally import Tally
 from weir.export.where import Where
-from weir.export.writing import Asked, Export, Format
+from weir.export.writing import Export, ExportOptions, Format
 from weir.log.log import LogClient
-from weir.ranges import spans, when
+from weir.ranges import offset_ranges, when
+from weir.ranges.bar import Progress
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span
+from weir.ranges.offset_ranges import OffsetRange
 from weir.topics import CHAT_REQUESTS, retention_of
 
 STDOUT = "-"
@@ -33,7 +33,7 @@ MIN_SCORE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """As they were given."""
+    """The options, as they were given."""
 
     topic: str
     since: str
@@ -83,10 +83,10 @@ async def _export(options: Options) -> None:
     output = Output(_path(options), force=options.force)
     async with connected(parts.worker, create=False):
         kept_s = retention_of(options.topic, parts.worker.settings)
-        found = await spans.resolve(parts.worker.log, options.topic, since, until, now=now, kept_s=kept_s)
-        # Before it happens: a kill does not hide it.
+        found = await offset_ranges.resolve(parts.worker.log, options.topic, since, until, now=now, kept_s=kept_s)
+        # Before the export: so a kill does not hide it.
         await audit(parts.worker, options.topic, EXPORT, tenant=where.tenant)
-        asked = Asked(
+        asked = ExportOptions(
             format=options.format,
             spans=found,
             where=where,
@@ -105,21 +105,21 @@ async def _export(options: Options) -> None:
         say(f"{options.topic}: {tally.written} records, {output.size} bytes, in {place}{tally.left_out()}")
 
 
-async def _written(log: LogClient, asked: Asked, output: Output) -> Tally:
+async def _written(log: LogClient, asked: ExportOptions, output: Output) -> Tally:
     export, opinions = Export(log, asked, output, parts.worker.settings), Opinions(log, parts.worker.settings)
     if asked.format is Format.FINETUNE:
         said = await opinions.spans(await _beginning(log, asked.spans))
-        with Progress("feedback", spans.size(said)) as progress:
+        with Progress("feedback", offset_ranges.size(said)) as progress:
             await opinions.read(said, progress)
-    with Progress("records", spans.size(asked.spans)) as progress:
+    with Progress("records", offset_ranges.size(asked.spans)) as progress:
         await export.write(opinions, progress)
     if not export.tally.written:
         raise NothingError(f"nothing to export{export.tally.left_out()}")
     return export.tally
 
 
-async def _beginning(log: LogClient, found: list[Span]) -> float:
-    """When the first of some records was written, in seconds since the epoch."""
+async def _beginning(log: LogClient, found: list[OffsetRange]) -> float:
+    """Return when the first of some records was written, in seconds since the epoch."""
     first = [record for span in found for record in await log.read(span.at, span.start, limit=1)]
     return min((record.timestamp for record in first), default=0.0)
 

@@ -1,4 +1,4 @@
-"""``faust -A app replay feedback``: the formula of the signals was wrong: rebuild. docs/rebuild.md tells how."""
+"""``faust -A app replay feedback``: rebuilds signals and windows by today's formula: see docs/rebuild.md."""
 
 import sys
 import time
@@ -8,24 +8,24 @@ import click
 import orjson
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import audit, connected, run, say
 from weir.chat.audit import REPLAY
 from weir.envelope import Json
+from weir.ranges.bar import Progress
 from weir.ranges.errors import UsageError
 from weir.ranges.when import parse
 from weir.replay.rebuild.feedback_run import FeedbackRun
-from weir.replay.rebuild.report_rebuild import Report
+from weir.replay.rebuild.report_rebuild import RebuildReport
 
 PATIENCE_S = 60.0
 
 
 @replay.command(name="feedback")
 @click.option("--from", "since", help="Rebuild what was given since: a time, an age such as -2h, or earliest.")
-@click.option("--emit", is_flag=True, help="Tell the signals and insights that are different, marked with the run.")
+@click.option("--emit", is_flag=True, help="Publish the signals and insights that are different, marked with the run.")
 @click.option("--dry-run", is_flag=True, help="Report what would change, and write nothing at all.")
-@click.option("--resume", "run_id", help="Go on with a run that was stopped.")
+@click.option("--resume", "run_id", help="Continue a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
     "--patience",
@@ -56,7 +56,7 @@ async def _main(
     sys.stdout.write(_dumps(report.as_json()) if as_json else report.as_text())
 
 
-async def _from(work: FeedbackRun, since: str, *, emit: bool, dry_run: bool) -> Report:
+async def _from(work: FeedbackRun, since: str, *, emit: bool, dry_run: bool) -> RebuildReport:
     now = time.time()
     planned = await work.plan(parse(since, now=now, option="--from"), emit=emit, now=now)
     if dry_run:

@@ -1,4 +1,4 @@
-"""``faust -A app replay table NAME --verify``: is a table what its topics say? docs/rebuild.md tells how."""
+"""``faust -A app replay table NAME --verify``: compares a table with its topics: see docs/rebuild.md."""
 
 import sys
 
@@ -6,9 +6,9 @@ import click
 import orjson
 
 from app import parts
-from app.commands.progress import Progress
 from app.commands.replay import replay
 from app.commands.running import connected, run
+from weir.ranges.bar import Progress
 from weir.ranges.errors import DifferentError, UsageError
 from weir.replay.verify.verifiable import Verifiable
 from weir.replay.verify.verifying import Verified, verify

@@ -10,7 +10,7 @@ from tests.chaos.plan import Options
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the bench; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     seconds = parser.add_mutually_exclusive_group()
     seconds.add_argument("--seconds", type=float, default=Options.seconds, help="how long (%(default)g)")

@@ -1,4 +1,4 @@
-"""What must be true afterwards: the promises P1 to P4, from the clients' side and from the log."""
+"""The checks after a run: the promises P1 to P4, from the clients' side and from the log."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -15,10 +15,10 @@ from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, Told, read_accepted, read_answers
 from tests.fleet.views import Views
 from weir import topics
-from weir.chat.frames import Kind, Status
+from weir.chat.frames import FrameKind, Status
 from weir.log.kafka.client import KafkaLog
 
-AFTERMATH_S = 1.0  # before and after Kafka's absence: what was being written then may be in doubt
+AFTERMATH_S = 1.0  # before and after Kafka's absence: records that were being written then may be in doubt
 SETTLED = (topics.CHAT_REQUESTS, topics.CHAT_DELIVERIES, topics.AGENT_TRACES)
 
 Request = Accepted[Watched]
@@ -65,7 +65,7 @@ def _kept(told: Told) -> str | None:
 
 
 def _ends(seen: Watched) -> Collection[Status]:
-    """How a request may have ended."""
+    """The ends that a request may have."""
     ends = {Status.COMPLETED}
     if seen.ask.may_be_cancelled:
         ends.add(Status.CANCELLED)
@@ -74,11 +74,11 @@ def _ends(seen: Watched) -> Collection[Status]:
     return ends
 
 
-# -- what was done, and what clients saw
+# -- faults, and what clients saw
 
 
 def _events(run: Run) -> Check:
-    """A worker that dies with nothing in its hands proves nothing."""
+    """A worker that dies without an LLM call in flight proves nothing."""
     names = Counter(str(e.name) for e in run.events)
     notes = [f"{e.at_s:6.1f} s  {e.in_flight:4} in flight  {e.name}: {e.note}" for e in run.events]
     value = f"{counted(names)}; {run.held} LLM calls were in the hands of those that it hit"
@@ -93,13 +93,13 @@ def _answered(seen: list[Watched]) -> Check:
 
 
 def _busy(run: Run) -> list[Check]:
-    """What they went through, and connections that were cut by nothing that the run has done.
+    """The clients' interruptions, and connections that were cut without a fault of the run.
 
-    A client that has lost its patience says nothing of the worker: the machine may be busy with starting others.
+    A client that has lost its patience proves nothing about the worker: the machine may be busy with starting others.
     """
     seen = run.clients.seen
     cut = [
-        f"{one.uid} ({one.ask.door}): {each.reason} from {each.member.name if each.member else 'nobody'} at {each.at}"
+        f"{one.uid} ({one.ask.door}): {each.reason} from {each.member.name if each.member else 'a broker'} at {each.at}"
         for one in seen
         for each in one.interruptions
         if each.cut and not each.excused and not _in_outage(run, each.at, each.at)
@@ -115,7 +115,7 @@ def _busy(run: Run) -> list[Check]:
     ]
 
 
-# -- whether that is what stands in the log
+# -- readers beside the log
 
 
 def _told(accepted: list[Request]) -> list[Check]:
@@ -169,7 +169,7 @@ def _wrong_whole(one: Request, whole: Whole) -> Iterator[str]:
 
 
 def _cancelled(accepted: list[Request]) -> Check:
-    """Who cancelled was told how it ended. Nobody was cancelled whose reader came back in time."""
+    """A client that cancelled got the end. No request was cancelled whose reader came back in time."""
     problems, told = [], Counter[str]()
     for one in accepted:
         seen, status = one.seen, one.told.status
@@ -209,7 +209,7 @@ def _wrong_letters(told: Told, answer: list[Letter]) -> Iterator[str]:
         yield f"messages {numbers} in its queue, the last one done: {last.done}"
     if last.status != ("failed" if status is None else status) or (status is Status.EXPIRED) != (last.code == EXPIRED):
         yield f"the last message says {last.status}, {last.code}, the log {status}"
-    # What is not streamed and did not come to its end has no text.
+    # An answer that is not streamed and did not complete has no text.
     if text != told.text and not (len(answer) == 1 and status is Status.EXPIRED):
         yield f"its queue says {text!r}, the log {told.text!r}"
 
@@ -218,12 +218,12 @@ def _wrong_letters(told: Told, answer: list[Letter]) -> Iterator[str]:
 
 
 def _in_outage(run: Run, began: float, ended: float) -> bool:
-    """Whether Kafka was away then: produces may be in doubt."""
+    """Whether Kafka was away then: records may be in doubt."""
     return any(outage.meets(began, ended, margin_s=AFTERMATH_S) for outage in run.outages)
 
 
 def _causes(run: Run, prompt: str) -> list[str | None]:
-    """Why each call for a prompt was made: what kept the worker of an earlier one from ending it, or else nothing."""
+    """The cause of each call for a prompt: the fault that kept an earlier call from ending, or None."""
     called = [(at, member) for member in run.fleet.members for at in member.began.get(prompt, ())]
     open_, causes = list[tuple[float, Member]](), list[str | None]()
     for at, member in sorted(called, key=lambda call: call[0]):
@@ -236,7 +236,7 @@ def _causes(run: Run, prompt: str) -> list[str | None]:
 
 
 def _given_up(run: Run, call: tuple[float, Member], before: float) -> str | None:
-    """Why a call was given up before some time; None if nothing has happened to it."""
+    """The fault by which a call was given up before some time; None if there was none."""
     began, member = call
     cause = member.gave_up(began, before, lease_s=LEASE_S)
     if cause is not None:
@@ -245,7 +245,7 @@ def _given_up(run: Run, call: tuple[float, Member], before: float) -> str | None
 
 
 def _calls(run: Run, accepted: list[Request]) -> list[Check]:
-    """One call for each request, and one more for each worker that had it in its hands and died, stopped or hung."""
+    """One call for each request, and one more for each worker that died, stopped or hung during its call."""
     calls: Counter[str] = Counter()
     for member in run.fleet.members:
         calls += member.calls
@@ -260,11 +260,13 @@ def _calls(run: Run, accepted: list[Request]) -> list[Check]:
         attempts = sum(one.told.answer.attempts for one in mine)
         if without or calls[prompt] > attempts:
             problems.append(f"{mine[0].uid}: {callers(run.fleet, prompt)}, {attempts} attempts in the log")
-    problems += [f"called for {prompt!r}, which nobody asked" for prompt in calls.keys() - of_clients.keys()]
+    problems += [f"called for {prompt!r}, which no client asked" for prompt in calls.keys() - of_clients.keys()]
     marks = Counter[str]()
     for one in accepted:
-        marks.update({str(kind): one.told.frames[kind] for kind in (Kind.TAKEOVER, Kind.HANDOFF, Kind.RESTART)})
-    problems += [f"{one.uid}: said again from its start" for one in accepted if one.told.frames[Kind.RESTART]]
+        marks.update(
+            {str(kind): one.told.frames[kind] for kind in (FrameKind.TAKEOVER, FrameKind.HANDOFF, FrameKind.RESTART)}
+        )
+    problems += [f"{one.uid}: said again from its start" for one in accepted if one.told.frames[FrameKind.RESTART]]
     return [
         Check(name="LLM calls", value=f"{calls.total()} for {len(accepted)} requests"),
         Check(name="takeovers", value=counted(marks)),

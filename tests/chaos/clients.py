@@ -1,4 +1,4 @@
-"""What clients do: they ask, lose their connection, go on with another worker, and want every token once."""
+"""The clients: they ask, lose their connection, go on with another worker, and want every token once."""
 
 import asyncio
 import itertools
@@ -81,7 +81,7 @@ class Clients:
                 group.create_task(self._client(seen))
 
     async def _client(self, seen: Watched) -> None:
-        """The asker, and all who come to its request."""
+        """Run the client of a request, and all others that use it."""
         doing = [self._doors[seen.ask.door](seen), *(self._other(seen, other) for other in seen.ask.others)]
         if seen.ask.cancel_s is not None:
             doing.append(self._cancel(seen, seen.ask.cancel_s))
@@ -94,16 +94,16 @@ class Clients:
 
     @staticmethod
     async def _told(seen: Watched, doing: Awaitable[None]) -> None:
-        """What goes wrong is one line in the table, and the others go on."""
+        """Note a failure as one line in the table; the other clients go on."""
         try:
             await doing
         except WrongAnswerError as error:
             seen.problem = seen.problem or str(error)
-        except Exception as error:  # noqa: BLE001 -- as it says
+        except Exception as error:  # noqa: BLE001 - noted as above
             seen.problem = seen.problem or f"the client failed: {error!r}"
 
     async def _surely(self, seen: Watched, do: Callable[[Member], Awaitable[T]]) -> T:
-        """Do it with one worker after the other, until one can."""
+        """Do it with one worker after the other, until one answers."""
         member: Member | None = None
         for tries in itertools.count():
             try:
@@ -129,7 +129,7 @@ class Clients:
         return reading
 
     async def _read(self, seen: Watched, reading: Reading, *, posts: bool, leaves: tuple[Leave, ...] = ()) -> None:
-        """Read to the end, with however many workers that takes, and hang up when it is time to."""
+        """Read to the end, with as many workers as that takes, and hang up when the plan says so."""
         member: Member | None = None
         waiting, tries, before = list(leaves), 0, 0
 
@@ -156,7 +156,7 @@ class Clients:
                 await asyncio.sleep(leave.away_s)
 
     def _asks_again(self, seen: Watched) -> bool:
-        """One who has a name for a request may send it again, or ask for its stream. Without one, it asks anew."""
+        """Whether a client sends its request again, or asks for its stream. Without a name for it, it asks anew."""
         return not seen.known.is_set() or (seen.ask.named and self._chance.random() < 0.5)
 
     async def _by_stream(self, seen: Watched) -> None:
@@ -166,7 +166,7 @@ class Clients:
 
     async def _by_whole(self, seen: Watched) -> None:
         if seen.uid is not None:
-            seen.known.set()  # others may come before the answer does
+            seen.known.set()  # other clients may come before the answer does
         seen.wholes.append(await self._surely(seen, lambda member: self._http.whole(member, seen)))
 
     # -- Kafka
@@ -198,7 +198,7 @@ class Clients:
     async def _by_rabbitmq(self, seen: Watched) -> None:
         ask = seen.ask
         box = seen.mailbox = await self._mailboxes.open(ask.name)
-        # The property `expiration` would let RabbitMQ drop what waits for too long, without a word to its client.
+        # The property `expiration` would let RabbitMQ drop a message that waits for too long, without an answer.
         body = {**ask.body, **ask.extra, "uid": ask.name, "stream": ask.streams, "username": "chaos"}
         while True:
             seen.sent += 1
@@ -208,18 +208,18 @@ class Clients:
         seen.known.set()
         await box.complete.wait()
 
-    # -- others who come to a request
+    # -- other clients of a request
 
     async def _other(self, seen: Watched, other: Other) -> None:
         await asyncio.sleep(other.after_s)
         if other.way is not Way.AGAIN:
             await seen.known.wait()
             if seen.uid is None:
-                return  # refused before anybody told its name
+                return  # refused before its name was known
         await self._ways[other.way](seen)
 
     async def _again(self, seen: Watched) -> None:
-        """The same request once more, from somebody who knows nothing of the first one."""
+        """Send the same request once more, as a client that knows nothing of the first one."""
         if seen.ask.door is Door.WHOLE:
             await self._by_whole(seen)
         else:
@@ -229,7 +229,7 @@ class Clients:
         await self._read(seen, self._reading(seen), posts=False)
 
     async def _from_middle(self, seen: Watched) -> None:
-        """From where the first reader is now."""
+        """Read from the first reader's present position on."""
         if not seen.readings or seen.readings[0].done:
             return await self._from_start(seen)
         reading = seen.readings[0].going_on()

@@ -1,4 +1,4 @@
-"""What clients do over HTTP, one connection at a time."""
+"""The clients' HTTP calls, one connection at a time."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -10,15 +10,15 @@ import orjson
 
 from tests.chaos.plan import Manner
 from tests.chaos.seen import Watched, Whole
-from tests.fleet.fleet import Fleet, Member, NobodyServesError
+from tests.fleet.fleet import Fleet, Member, NoWorkerServesError
 from tests.fleet.seen import AskAgainError, WrongAnswerError
 from tests.fleet.stream import Reading, read_into
 
 EXPIRED = "deadline_exceeded"
 CONFLICTS = {409: "uid_conflict", 422: "idempotency_key_reused"}
-AGAIN = frozenset({404, 503, 504})  # what is not known (yet), or not to be had now
+AGAIN = frozenset({404, 503, 504})  # not known (yet), or not available now
 CONNECT_S = 5.0
-QUESTION_S = 20.0  # for what is answered at once, if at all
+QUESTION_S = 20.0  # for requests that are answered at once, if at all
 
 
 class Http:
@@ -33,11 +33,11 @@ class Http:
         """A worker to ask.
 
         Raises:
-            AskAgainError: there is none.
+            AskAgainError: no worker serves.
         """
         try:
             return self._fleet.pick(self._chance, not_again=not_again)
-        except NobodyServesError as error:
+        except NoWorkerServesError as error:
             raise AskAgainError(str(error)) from None
 
     # -- streams
@@ -61,7 +61,7 @@ class Http:
         headers = {"Last-Event-ID": reading.last_id} if reading.last_id else {}
         url = f"{member.worker.url}/v1/chat/completions/{seen.uid}/stream"
         async with self._talking(), self._session.get(url, headers=headers, timeout=_timeout(seen.ask)) as answer:
-            if answer.status == 204:  # there is nothing behind it
+            if answer.status == 204:  # the stream has no further event
                 reading.done = True
                 return
             await self._read(answer, seen, reading, enough)
@@ -88,17 +88,17 @@ class Http:
         """Send a request, and wait for its answer.
 
         Raises:
-            AskAgainError, WrongAnswerError: there is none, or a wrong one.
+            AskAgainError, WrongAnswerError: there is no answer, or a wrong one.
         """
         async with self._post(member, seen.ask, seen.ask.body, stream=False) as answer:
             seen.sent += 1
             return await self._whole(answer, seen)
 
     async def stored(self, member: Member, seen: Watched) -> Whole:
-        """The stored answer.
+        """Fetch the stored answer.
 
         Raises:
-            AskAgainError, WrongAnswerError: there is none (yet), or a wrong one.
+            AskAgainError, WrongAnswerError: there is no answer (yet), or a wrong one.
         """
         url = f"{member.worker.url}/v1/chat/completions/{seen.uid}"
         async with self._talking(), self._session.get(url, timeout=_quick()) as answer:
@@ -118,13 +118,13 @@ class Http:
         choice = body["choices"][0]
         return Whole(text=choice["message"].get("content") or "", finish=choice["finish_reason"])
 
-    # -- besides
+    # -- other calls
 
     async def cancel(self, member: Member, seen: Watched) -> str:
-        """Cancel a request; how it ended.
+        """Cancel a request; returns how it ended.
 
         Raises:
-            AskAgainError, WrongAnswerError: it may not be cancelled.
+            AskAgainError, WrongAnswerError: the request cannot be cancelled.
         """
         url = f"{member.worker.url}/v1/chat/completions/{seen.uid}/cancel"
         async with self._talking(), self._session.post(url, timeout=_quick()) as answer:
@@ -133,10 +133,10 @@ class Http:
             return str(orjson.loads(await answer.read())["status"])
 
     async def conflict(self, member: Member, seen: Watched) -> None:
-        """Send something else under the name of a request.
+        """Send another body under the name of a request.
 
         Raises:
-            AskAgainError, WrongAnswerError: it is not refused (yet).
+            AskAgainError, WrongAnswerError: the request is not refused (yet).
         """
         async with self._post(member, seen.ask, {**seen.ask.body, "temperature": 0.5}, stream=False) as answer:
             body = await answer.read()
@@ -162,7 +162,7 @@ class Http:
 
     @asynccontextmanager
     async def _talking(self) -> AsyncIterator[None]:
-        """A worker that dies, hangs or is away: ask another one."""
+        """Turn the errors of a worker that dies, hangs or is away into AskAgainError."""
         try:
             yield
         except TimeoutError as error:
@@ -173,11 +173,11 @@ class Http:
 
 
 async def _error(answer: aiohttp.ClientResponse, ask: Manner) -> dict[str, Any]:
-    """How a request ended that could not be answered.
+    """The end of a request that could not be answered.
 
     Raises:
-        AskAgainError: that is not its end.
-        WrongAnswerError: it must not come.
+        AskAgainError: the error is not its end.
+        WrongAnswerError: the error must not come.
     """
     body = await answer.read()
     error: dict[str, Any] = orjson.loads(body)["error"]

@@ -1,8 +1,9 @@
-"""Clients of RabbitMQ, as those of the queue worker are: they name their request, and read its response queue.
+"""Clients of RabbitMQ, like those of the queue worker: they name their request, and read its response queue.
 
-They acknowledge nothing and know nothing of repetitions: what comes is the answer. All of them share one connection.
-Before RabbitMQ stops they stop reading for a moment. What a broker has handed to a consumer that acknowledges nothing
-and has not written to its socket yet is lost with it, and that is not what this bench is about.
+They acknowledge nothing and do not check for repetitions: the messages are the answer. All of them share one
+connection. Before RabbitMQ stops they stop reading for a moment. Messages that a broker has handed to a consumer
+without acknowledgements, and has not written to its socket yet, are lost with it, and that is not the subject of this
+bench.
 """
 
 import asyncio
@@ -41,11 +42,11 @@ class Mailbox:
 
     queue: str
     letters: list[Letter] = field(default_factory=list)
-    complete: asyncio.Event = field(default_factory=asyncio.Event)  # one answer is
+    complete: asyncio.Event = field(default_factory=asyncio.Event)  # set when one answer is complete
     tag: str | None = None
 
     def put(self, message: AbstractIncomingMessage) -> None:
-        """A message comes."""
+        """Take a message."""
         headers: dict[str, Any] = dict(message.headers)
         error = headers.get("error")
         letter = Letter(
@@ -60,7 +61,7 @@ class Mailbox:
             self.complete.set()
 
     def answers(self) -> Iterator[list[Letter]]:
-        """The answers in it, one behind the other; the last one may lack its end."""
+        """The answers in the queue, one behind the other; the last one may lack its end."""
         answer: list[Letter] = []
         for letter in self.letters:
             answer.append(letter)
@@ -78,9 +79,9 @@ class Mailboxes:
         self._url = url
         self._boxes: list[Mailbox] = []
         self._channel: AbstractChannel | None = None
-        self._there = asyncio.Event()  # a connection, and all boxes read
+        self._there = asyncio.Event()  # set while there is a connection, and all boxes are read
         self._keeping: asyncio.Task[None] | None = None
-        self._turning = asyncio.Lock()  # boxes are opened, or closed
+        self._turning = asyncio.Lock()  # held while boxes are opened, or closed
 
     async def start(self) -> None:
         """Connect, now and whenever the connection is lost."""
@@ -88,7 +89,7 @@ class Mailboxes:
         await self._there.wait()
 
     async def stop(self) -> None:
-        """Let go."""
+        """Close the connection."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -107,7 +108,7 @@ class Mailboxes:
             await asyncio.sleep(PAUSE_S)
 
     async def send(self, body: dict[str, Any]) -> bool:
-        """Publish a request. Whether RabbitMQ has confirmed it."""
+        """Publish a request. Returns whether RabbitMQ has confirmed it."""
         await self._there.wait()
         message = Message(orjson.dumps(body), delivery_mode=DeliveryMode.PERSISTENT)
         try:
@@ -120,7 +121,7 @@ class Mailboxes:
         return True
 
     async def quiet(self) -> None:
-        """Read no more over this connection: RabbitMQ is about to close it."""
+        """Stop reading this connection: RabbitMQ is about to close it."""
         async with self._turning:
             self._there.clear()
             for box in self._boxes:

@@ -1,4 +1,4 @@
-"""Who asks what, when, through which door and in which manner. All of it follows from one seed."""
+"""The requests, with their times, doors and manners. All of it follows from one seed."""
 
 import random
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from typing import Any
 
 from tests.fleet.asks import Ask, Door
 
-PER_SECOND = 3.0  # requests, if nobody says how many
+PER_SECOND = 3.0  # requests, unless the options say how many
 DELAY_MS = (50.0, 150.0)  # between two tokens
-PONDERS = 0.15  # share of calls that say nothing for the first half of their time: only heartbeats show their life
+PONDERS = 0.15  # share of calls without a token for the first half of their time: only heartbeats show that they live
 SHARES = {Door.STREAM: 500, Door.WHOLE: 60, Door.RABBITMQ: 100, Door.KAFKA: 60}
 
 # Of HTTP requests.
-NAMELESS = 0.3  # leave it to the worker to name them; of JSON requests none, for who repeats one needs its name
+NAMELESS = 0.3  # the worker names them; never JSON requests, for a client needs the name to repeat one
 KEYED = 0.2  # bring an Idempotency-Key instead of a uid
 
 # Of all requests.
 CANCELLED = 0.08
 BOUNDED = 0.06  # have a deadline
 SHARED = 0.25  # have more readers
-CONFLICTED = 0.03  # somebody else comes with the same name and another body
+CONFLICTED = 0.03  # another client sends another body with the same name
 
 # Of streams by HTTP.
 LEAVES = 0.25  # hang up and come back
-LEAVES_FOR_GOOD = 0.03  # and want it to be cancelled then
+LEAVES_FOR_GOOD = 0.03  # and want the request cancelled then
 ON_DISCONNECT_CANCEL = 0.1
 
 PATIENCE_S = ((5.0, 8.0), (30.0, 60.0))  # silence after which a client takes its worker for dead: most, and some
@@ -50,12 +50,12 @@ class Options:
 
     @property
     def count(self) -> int:
-        """Requests."""
+        """The number of requests."""
         return self.requests or round(self.seconds * PER_SECOND)
 
 
 class Way(StrEnum):
-    """How one more comes to a request that has its reader."""
+    """How another client uses a request that has its reader."""
 
     AGAIN = "sends it again"
     START = "reads from the start"
@@ -65,7 +65,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Other:
-    """One more who comes."""
+    """Another client of a request."""
 
     way: Way
     after_s: float  # since the request was asked
@@ -75,18 +75,18 @@ class Other:
 class Leave:
     """A client hangs up."""
 
-    events: int  # when it has got so many
+    events: int  # when it has received so many
     away_s: float | None  # None: for good
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manner(Ask):
-    """One request, and what its client does."""
+    """One request, with the behaviour of its client."""
 
     keyed: bool = False  # its name is an Idempotency-Key
     streams: bool = True  # tokens as they come
     deadline_s: float | None = None
-    cancel_s: float | None = None  # so long after it was asked
+    cancel_s: float | None = None  # cancelled so long after it was asked
     on_disconnect: str | None = None
     patience_s: float = 60.0
     leaves: tuple[Leave, ...] = ()
@@ -100,12 +100,12 @@ class Manner(Ask):
 
     @property
     def leaves_for_good(self) -> bool:
-        """Whether it does not come back."""
+        """Whether the client does not come back."""
         return any(leave.away_s is None for leave in self.leaves)
 
     @property
     def may_be_cancelled(self) -> bool:
-        """Whether anything in its manner leads to that."""
+        """Whether its behaviour can lead to a cancel."""
         return self.cancel_s is not None or self.on_disconnect is not None or not self.named
 
 
@@ -156,7 +156,7 @@ def _patience_s(door: Door, chance: random.Random) -> float:
 
 
 def _leaves(tokens: int, chance: random.Random) -> tuple[tuple[Leave, ...], str | None]:
-    """When a client hangs up, and what it wants to become of its request then."""
+    """When a client hangs up, and its on_disconnect."""
     if chance.random() < LEAVES_FOR_GOOD:
         return (Leave(events=chance.randint(1, tokens), away_s=None),), "cancel"
     cancel = "cancel" if chance.random() < ON_DISCONNECT_CANCEL else None
@@ -170,8 +170,8 @@ def _others(door: Door, call_s: float, chance: random.Random, *, named: bool) ->
     ways: list[Way] = []
     if chance.random() < SHARED:
         ways += chance.choices([Way.START, Way.MIDDLE, *([Way.AGAIN] * 2 if named else [])], k=chance.randint(1, 3))
-    # Of the others it is not known when the log has them, and the first of two bodies counts.
+    # For the others the time of their record is not known, and the first of two bodies counts.
     if named and door in {Door.STREAM, Door.KAFKA} and chance.random() < CONFLICTED:
         ways.append(Way.CONFLICT)
-    # Those who send it again come within the same instant, or late.
+    # Clients that send it again come within the same instant, or late.
     return tuple(Other(way=way, after_s=chance.choice([0.0, chance.uniform(0.0, 1.3 * call_s)])) for way in ways)

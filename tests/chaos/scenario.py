@@ -27,8 +27,8 @@ from tests.services.rabbitmq import RabbitBroker
 PROGRESS_S = 5.0
 LOOK_S = 0.1
 BACK_S = (0.2, 3.0)  # before a killed worker is started again
-AWAY_S = (0.0, 5.0)  # for which a broker stays away, besides its restart
-HANGS_S = (1.0, 4.0)  # for which a paused worker hangs, besides its lease and its session
+AWAY_S = (0.0, 5.0)  # how long a broker stays away, besides its restart
+HANGS_S = (1.0, 4.0)  # how long a paused worker hangs, besides its lease and its session
 
 GROUP = "chaos"
 LEASE_S = 3.0
@@ -39,13 +39,13 @@ WORKER_ENV = {
     "KAFKA_REPLICATION_FACTOR": "1",
     "KAFKA_SESSION_TIMEOUT_S": f"{SESSION_S:g}",
     "LEASE_S": f"{LEASE_S:g}",
-    # Shorter than most answers: a stop hands over what it has in its hands.
+    # Shorter than most answers: a stop hands its calls over.
     "DRAIN_S": "2",
     "OPENAI_CONTINUATION": "prefill",
-    # With one worker left, and that one killed and stopped again and again, an answer of 20 s needs more than usual.
+    # With one worker left, which is killed and stopped again and again, an answer of 20 s needs more than usual.
     "ATTEMPTS_MAX": "50",
     "DISCONNECT_GRACE_S": f"{GRACE_S:g}",
-    # A client takes a silent worker for dead soon, so one that lives says so sooner.
+    # A client soon takes a silent worker for dead, so a worker sends heartbeats sooner.
     "SSE_HEARTBEAT_S": "2",
     # A worker that starts while Kafka restarts waits for it.
     "KAFKA_START_WAIT_S": "60",
@@ -54,7 +54,7 @@ WORKER_ENV = {
 
 @dataclass(kw_only=True)
 class Run:
-    """One run: what was done, and with what."""
+    """One run, with its faults."""
 
     options: Options
     kafka: KafkaBroker
@@ -65,17 +65,17 @@ class Run:
     session: aiohttp.ClientSession
     events: list[Event] = field(default_factory=list)
     outages: list[Span] = field(default_factory=list)  # of Kafka
-    held: int = 0  # LLM calls in the hands of workers that were killed, stopped or paused
+    held: int = 0  # LLM calls in flight on workers that were killed, stopped or paused
     load_s: float = 0.0  # from the first request to the last answer
     _start: float = 0.0
 
     @property
     def logs(self) -> list[Path]:
-        """Of the brokers."""
+        """The log files of the brokers."""
         return [self.kafka.log, self.rabbitmq.log]
 
     async def go(self) -> None:
-        """All of it; returns when every client has its answer."""
+        """Run it; returns when every client has its answer."""
         options = self.options
         asks, faults = plan(options), schedule(options)
         say(f"seed {options.seed}: {len(asks)} requests and {len(faults)} faults within {options.seconds:g} s")
@@ -118,7 +118,7 @@ class Run:
         return event
 
     async def _victim(self, fault: Fault, chance: random.Random) -> tuple[Member, Event]:
-        """One of those who serve; waited for, if there is none."""
+        """One of the workers that serve; waits for one, if there is none."""
         while True:
             while not self.fleet.up:
                 await asyncio.sleep(LOOK_S)
@@ -198,7 +198,7 @@ class Run:
 async def prepared(options: Options, folder: Path) -> AsyncIterator[Run]:
     """Brokers, a fleet without workers, and clients without requests; all of it gone at the end."""
     async with AsyncExitStack() as stack:
-        # What the clients' own libraries say of brokers that go away, and the LLMs' server of workers that do.
+        # Log lines of the clients' libraries about brokers that go away, and of the LLMs' server about workers that do.
         for name in ("aiokafka", "aio_pika", "aiormq", "aiohttp.server"):
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)

@@ -1,4 +1,4 @@
-"""Which fault comes when: a list that follows from the seed. Whom it hits is drawn of those who serve at that time."""
+"""The faults with their times: a list that follows from the seed. The worker to hit is drawn when the fault comes."""
 
 import random
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ UP, DOWN = (0.06, 0.2), (0.75, 0.9)  # when workers join and leave, as shares of
 
 
 class Kind(StrEnum):
-    """What is done."""
+    """The kind of fault."""
 
     KILL = "kill -9, and start again"
     RESTART = "SIGTERM, and start again"
@@ -26,11 +26,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One of them."""
+    """One fault."""
 
     at_s: float
     kind: Kind
-    seed: int  # of what is drawn when it comes
+    seed: int  # for random choices when it comes
 
 
 def schedule(options: Options) -> list[Fault]:
@@ -52,7 +52,7 @@ def schedule(options: Options) -> list[Fault]:
 def _times(every_s: float, seconds: float, chance: random.Random) -> list[float]:
     if not every_s:
         return []
-    first_s = min(FIRST_S + every_s / 2, seconds / 2)  # the rare ones come in a short run, too
+    first_s = min(FIRST_S + every_s / 2, seconds / 2)  # rare faults come in a short run, too
     count = max(1, int((seconds - first_s) / every_s))
     jitter_s = JITTER * min(every_s, seconds / 2)
     return [first_s + every_s * n + chance.uniform(-jitter_s, jitter_s) for n in range(count)]

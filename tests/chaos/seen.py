@@ -1,4 +1,4 @@
-"""What one client of the fault bench did and saw, with all who read along."""
+"""What one client of the fault bench did and saw, with all other readers of its request."""
 
 import asyncio
 import time
@@ -21,25 +21,26 @@ class Whole:
 
 @dataclass(kw_only=True)
 class Watched(Seen[Manner]):
-    """One request."""
+    """One request with its readers."""
 
-    known: asyncio.Event = field(default_factory=asyncio.Event)  # a worker or a broker has said that it has it
-    readings: list[Reading] = field(default_factory=list)  # of streams; the first one is the asker's
+    # set when a worker or a broker has confirmed the request
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    readings: list[Reading] = field(default_factory=list)  # of streams; the first one is the asking client's
     wholes: list[Whole] = field(default_factory=list)
     mailbox: Mailbox | None = None
-    sent: int = 0  # so often
-    cancelled: str | None = None  # what the one who cancelled it was told
+    sent: int = 0  # how often it was sent
+    cancelled: str | None = None  # the end that the cancelling client got
     conflicts: int = 0  # refusals of another body under its name
-    resumed: int = 0  # readings that went on over another connection
+    resumed: int = 0  # readings that were continued over another connection
     left: int = 0  # times that a client hung up on purpose
-    absent_s: float = 0.0  # the longest time for which no worker served its asker
+    absent_s: float = 0.0  # the longest time without a worker for the asking client
     _gone_at: float | None = None
 
     def comes(self) -> None:
-        """A worker serves it."""
+        """Note that a worker serves it."""
         if self._gone_at is not None:
             self.absent_s = max(self.absent_s, time.monotonic() - self._gone_at)
 
     def goes(self) -> None:
-        """Not any more."""
+        """Note that no worker serves it any more."""
         self._gone_at = time.monotonic()

@@ -13,7 +13,7 @@ from tests.contracts.engines import Kafka, Worker
 from tests.contracts.logs import Collected, OnKafka, read_all, until, values
 from tests.services.kafka import KafkaBroker
 from tests.services.segments import damage_batch
-from weir.log.kafka.batches import Unreadable
+from weir.log.kafka.batches import UnreadableBatch
 from weir.log.kafka.driver import Transport
 from weir.log.log import Partition
 
@@ -80,10 +80,10 @@ async def test_a_worker_gets_what_is_readable_and_stays_alive(
     kafka: Kafka, e2e_kafka: KafkaBroker, case: BatchCase
 ) -> None:
     at = await written(kafka, e2e_kafka, case)
-    taken: list[Unreadable] = []
+    taken: list[UnreadableBatch] = []
     delivered: list[int] = []
 
-    async def take(batch: Unreadable) -> None:
+    async def take(batch: UnreadableBatch) -> None:
         taken.append(batch)
         delivered.append(len(worker.events))
 

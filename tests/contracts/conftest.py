@@ -1,4 +1,4 @@
-"""The log of each transport in turn; what both can do is tested on both."""
+"""The log of each broker in turn: promises of both are tested on both."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from weir.log.tails import Tails
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    """The log."""
+    """The log of one broker."""
     log: Log
     if request.param == "embedded":
         log = OnFile(tmp_path / "log.db")
@@ -24,19 +24,19 @@ async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[L
 
 @pytest.fixture
 async def client(log: Log) -> LogClient:
-    """A client of it."""
+    """A started client of the log."""
     return await log.client()
 
 
 @pytest.fixture
 async def at(client: LogClient) -> Partition:
-    """A partition of a new topic with six."""
+    """One partition of a new topic with six."""
     return await new_topic(client)
 
 
 @pytest.fixture
 async def tails(client: LogClient) -> AsyncIterator[Tails]:
-    """Tails over the client, with limits as shipped."""
+    """Tails over the client, with the default limits."""
     tails = Tails(client)
     await tails.start()
     yield tails

@@ -1,8 +1,8 @@
-"""Whole Faust workers on either broker: what `test_engine.py` and `test_repairs.py` are written with.
+"""Whole Faust workers on either broker, for `test_engine.py` and `test_repairs.py`.
 
-A `Stage` is one broker set up for one test: a consumer group, its topics, and a log client to write and to look. A
-`Worker` is a Faust app in this process, and ``python -m tests.contracts.engines`` is one in a process of its own,
-which can be killed.
+A `Stage` is one broker set up for one test: a consumer group, its topics, and a log client to write and to read. A
+`Worker` is a Faust app in this process, and ``python -m tests.contracts.engines`` is one in a process of its own, which
+can be killed.
 """
 
 import asyncio
@@ -40,17 +40,17 @@ LIMIT_S = 30.0
 
 
 class Worker:
-    """A Faust worker in this process: one agent, which settles only what it is told to, and one table.
+    """A Faust worker in this process: one agent, which settles only the events that the test names, and one table.
 
     Args:
-        stage: where.
-        folder: what it keeps on disk; each worker of a group needs one of its own.
+        stage: the broker and its topics.
+        folder: the folder for its files; each worker of a group needs one of its own.
         writes: the agent writes every event's value into the table, under its key.
         acks: the agent acknowledges every event, after its gate.
-        automatic: the stream acknowledges, as Faust's own do; ours never do.
-        types: of the table's keys and values.
-        transport: makes another driver than the one of the stage, of a broker for an app.
-        settings: of the app, over those of our engine.
+        automatic: the stream acknowledges, as Faust's own do; Weir's never do.
+        types: the types of the table's keys and values.
+        transport: makes another driver than the one of the stage, from a broker and an app.
+        settings: settings of the app, over those of Weir's engine.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Worker:
 
     @property
     def values(self) -> list[bytes]:
-        """What the agent got, in this order."""
+        """The values that the agent received, in this order."""
         return [event.value for event in self.events]
 
     @property
     def state(self) -> dict[bytes, bytes]:
-        """The table."""
+        """The rows of the table."""
         return {bytes(key): bytes(value) for key, value in self.table.items()}
 
     def ack(self, *values: bytes) -> None:
@@ -129,14 +129,14 @@ class Worker:
                 event.ack()
 
     async def receive(self, count: int) -> list[bytes]:
-        """The values, as soon as there are that many."""
+        """Wait for so many values, and return all."""
         await until(lambda: len(self.events) >= count, within_s=LIMIT_S)
         return self.values
 
     def wait_late(self) -> asyncio.Event:
-        """Have recovery wait for its end only after the end; set when it is about to.
+        """Make recovery wait for its end only after the end; the event is set when it is about to.
 
-        It waits after the fetcher has started, so here that takes until the tables are read.
+        It waits after the fetcher has started, so here the fetcher starts when the tables are read.
         """
         fetcher, about_to = self.app._fetcher, asyncio.Event()
         start = fetcher.maybe_start
@@ -175,11 +175,11 @@ async def _at_once(_: float) -> None:
 
 
 STOCK: dict[str, Any] = {"transport": aiokafka.Transport, "TableManager": StockTables}
-"""Arguments of `Worker` for Faust as it comes, but for settings. On Kafka."""
+"""Arguments of `Worker` for stock Faust, apart from settings. On Kafka."""
 
 
 def without(*repairs: type) -> dict[str, Any]:
-    """Arguments of `Worker` for our Kafka driver but for some repairs."""
+    """Arguments of `Worker` for Weir's Kafka driver without some repairs."""
     bases = tuple(base for base in kafka.Consumer.__bases__ if base not in repairs)
     assert len(bases) < len(kafka.Consumer.__bases__)
     return {"transport": type("Transport", (kafka.Transport,), {"Consumer": type("Consumer", bases, {})})}
@@ -210,19 +210,19 @@ class Stage(ABC):
         await asyncio.gather(*(self.log.append(self.topic, partition, key, value) for value in values))
 
     async def changes(self, partition: int) -> list[Record]:
-        """What the table's changelog holds."""
+        """The records of the table's changelog."""
         return await read_all(self.log, Partition(self.changelog, partition))
 
     @abstractmethod
     async def rebalance(self, worker: Worker) -> None:
-        """Have the only worker of the group give up its partitions and get them again."""
+        """Make the only worker of the group give up its partitions and get them again."""
 
     @abstractmethod
     async def committed(self, partition: int = 0) -> int | None:
-        """What the group has committed of the agent's topic, as the broker knows it."""
+        """The offset that the group has committed for the agent's topic, as the broker knows it."""
 
     async def commits(self, offset: int, partition: int = 0) -> None:
-        """Wait until that is committed, and no more than that."""
+        """Wait until exactly that offset is committed."""
         async with asyncio.timeout(LIMIT_S):
             while (known := await self.committed(partition)) is None or known < offset:
                 await asyncio.sleep(0.05)
@@ -230,15 +230,15 @@ class Stage(ABC):
 
     @abstractmethod
     async def make_compacting(self) -> None:
-        """Before the worker starts: have the table's changelog compacted soon."""
+        """Before the worker starts: make the table's changelog compact soon."""
 
     @abstractmethod
     async def compact(self) -> None:
-        """Give compaction an occasion, when no worker runs."""
+        """Let compaction run, while no worker runs."""
 
     @abstractmethod
     async def refuse_changes(self, worker: Worker) -> None:
-        """Have the broker refuse large records for the table's changelog."""
+        """Make the broker refuse large records for the table's changelog."""
 
     @asynccontextmanager
     async def process(self) -> AsyncIterator["Outside"]:
@@ -256,7 +256,7 @@ class Stage(ABC):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Of the broker."""
+        """The address of the broker."""
 
 
 class Embedded(Stage):
@@ -278,7 +278,7 @@ class Embedded(Stage):
         return self._log.file
 
     async def rebalance(self, worker: Worker) -> None:
-        """There is nobody to share with; a new subscription takes the same way."""
+        """Subscribe again: there is no other member, and a new subscription takes the same way."""
         consumer = worker.app.consumer
         assert isinstance(worker.app.transport, embedded.Transport)
         await consumer.subscribe({tp.topic for tp in consumer.assignment()})
@@ -287,15 +287,15 @@ class Embedded(Stage):
         return self.file.committed(self.name).get(Partition(self.topic, partition))
 
     async def make_compacting(self) -> None:
-        """Faust's changelogs are, and upkeep comes when it is called."""
+        """Do nothing: Faust's changelogs are compacted, and upkeep runs when it is called."""
 
     async def compact(self) -> None:
         await Upkeep(self.file, lag_s=0.0, tombstone_s=0.0, min_dirty=1).sweep()
-        await self._log.stop()  # and what it has in memory
+        await self._log.stop()  # with its records in memory
         await self._log.start()
 
     async def refuse_changes(self, worker: Worker) -> None:
-        """The disk is full. SQLite takes the file's present size at least."""
+        """Fill the disk. SQLite takes the file's present size at least."""
         await worker.app.transport.file.run(lambda db: db.execute("PRAGMA max_page_count=1").fetchall())
 
 
@@ -334,7 +334,7 @@ class Kafka(Stage):
         return {tuple(tp): found.offset for tp, found in offsets.items()}.get((self.topic, partition))
 
     async def topics(self) -> set[str]:
-        """All that there are."""
+        """All topics of the cluster."""
         return set(await self._admin.list_topics())
 
     async def make_compacting(self) -> None:
@@ -343,7 +343,7 @@ class Kafka(Stage):
         await self._admin.create_topics([NewTopic(self.changelog, PARTITIONS, 1, topic_configs=settings)])
 
     async def compact(self) -> None:
-        """Kafka comes by itself, about once a second."""
+        """Do nothing: Kafka compacts by itself, about once a second."""
 
     async def refuse_changes(self, worker: Worker) -> None:  # noqa: ARG002
         setting = {"max.message.bytes": "1000"}
@@ -351,7 +351,7 @@ class Kafka(Stage):
 
 
 class Outside:
-    """A worker in a process of its own: it says what its agent gets, and acknowledges what it is told to."""
+    """A worker in a process of its own: it prints the values of its agent, and acknowledges those that it is sent."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -379,10 +379,10 @@ class Outside:
 
 
 async def main(kind: str, address: str, name: str, folder: str) -> None:
-    """A worker that talks with a test."""
+    """Run a worker that talks with a test."""
     stage = {"Embedded": Embedded, "Kafka": Kafka}[kind](address, Path(folder), name)
     await stage.open()
-    # With an id of its own, a worker that comes back after a kill need not wait for the session of the dead one.
+    # With an id of its own, a worker that is started again after a kill need not wait for the dead one's session.
     worker = Worker(stage, consumer_group_instance_id=name)
     async with worker.running():
         said = 0

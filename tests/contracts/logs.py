@@ -1,6 +1,6 @@
-"""Both logs as the contract suite sees them: how to open one, to make it forget, and to use it from outside.
+"""Both logs for the contract suite: opens a log, removes its records, and uses it from another process.
 
-The promises themselves are in the ``test_log*.py`` beside this, and speak of `LogClient` and `Tails` alone.
+The promises themselves are in the ``test_log*.py`` in this folder, which use only `LogClient` and `Tails`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from weir.log.embedded.upkeep import Upkeep, _prefix_deletion
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import LogClient, Partition, Record, TopicSpec
 
-OUTSIDE_S = 60.0  # another process lives no longer
+OUTSIDE_S = 60.0  # another process is ended after this
 
 PROGRAM = """
 import asyncio, sys, time
@@ -52,7 +52,7 @@ asyncio.run(main())
 
 
 def new_name() -> str:
-    """A topic of one's own on a Kafka that all tests share."""
+    """A topic name for one test, on a Kafka that all tests share."""
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
@@ -69,34 +69,34 @@ class Outside:
         self.process = process
 
     async def line(self) -> str:
-        """What it says next; empty when it has ended."""
+        """The next line that the process prints; empty when it has ended."""
         assert self.process.stdout is not None
         return (await self.process.stdout.readline()).decode().strip()
 
     def tell(self, line: object) -> None:
-        """Lets its `hear` return."""
+        """Make its `hear` return this line."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n".encode())
 
     async def rest(self) -> list[str]:
-        """All that it says until it ends, in whole lines."""
+        """All lines that it prints until it ends, whole ones only."""
         said, _ = await self.process.communicate()
         return said.decode().split("\n")[:-1]
 
 
 class Log(ABC):
-    """A real log of one transport, with its clients."""
+    """A real log of one broker, with its clients."""
 
     module: str
     client_name: str
-    operated = False  # whether operators set retention by tools of its own
+    operated = False  # whether operators set retention with tools of their own
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._clients: list[LogClient] = []
 
     async def client(self, *, max_request_size: int = 1 << 20, max_waiting_bytes: int = 64 << 20) -> LogClient:
-        """A client that is started; it is stopped with the test."""
+        """A started client; it is stopped with the test."""
         client = self.make(max_request_size, max_waiting_bytes)
         self._clients.append(client)
         await client.start()
@@ -108,7 +108,7 @@ class Log(ABC):
 
     @contextlib.asynccontextmanager
     async def outside(self, body: str) -> AsyncIterator[Outside]:
-        """Another process runs ``body``, which finds a started ``log``, and `say` and `hear` to talk with us."""
+        """Run ``body`` in another process, with a started ``log``, and `say` and `hear` to talk with the test."""
         indented = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
         program = PROGRAM.format(module=self.module, client=self.client_name, body=indented)
         command = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), sys.executable, "-c", program]
@@ -127,19 +127,19 @@ class Log(ABC):
 
     @abstractmethod
     async def settings(self, topic: str) -> tuple[float | None, bool]:
-        """Retention in seconds and whether it is compacted, as the log itself has it."""
+        """Retention in seconds and whether it is compacted, according to the log."""
 
     @abstractmethod
     async def new_table(self) -> Partition:
-        """The only partition of a new compacted topic in which all that may go goes soon."""
+        """The only partition of a new compacted topic that is cleaned soon."""
 
     @abstractmethod
     async def upkeep(self) -> None:
-        """Give retention and compaction an occasion."""
+        """Let retention and compaction run."""
 
     @abstractmethod
     async def cut(self, at: Partition, offset: int) -> None:
-        """Delete all before ``offset``, as retention does."""
+        """Delete all records before ``offset``, as retention does."""
 
 
 class OnFile(Log):
@@ -219,7 +219,7 @@ class OnKafka(Log):
         return Partition(name, 0)
 
     async def upkeep(self) -> None:
-        """Kafka comes by itself, about once a second."""
+        """Do nothing: Kafka does it by itself, about once a second."""
 
     async def cut(self, at: Partition, offset: int) -> None:
         async with self.admin() as admin:
@@ -234,7 +234,7 @@ async def new_topic(client: LogClient, partitions: int = 6, retention_s: float |
 
 
 class Collected:
-    """What a feed delivered, by partition."""
+    """The records that a feed delivered, by partition."""
 
     def __init__(self) -> None:
         self.records: defaultdict[int, list[Record]] = defaultdict(list)

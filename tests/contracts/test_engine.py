@@ -1,4 +1,4 @@
-"""What the engine promises on either broker: Faust with our drivers, in whole workers."""
+"""The engine's promises on either broker: Faust with Weir's drivers, in whole workers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from tests.contracts.logs import until
 from weir.log.partitioner import partition_for
 
 pytestmark = [
-    # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about our code.
+    # Warnings of Faust 0.15.3 and its dependencies on Python 3.11; none is about Weir's code.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]
@@ -29,7 +29,7 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await stage.close()
 
 
-# -- what an agent gets
+# -- records of an agent
 
 
 async def test_the_records_of_a_key_come_in_the_order_in_which_they_were_written(stage: Stage) -> None:
@@ -68,7 +68,7 @@ async def test_a_worker_whose_streams_are_full_goes_on_when_they_drain(stage: St
         await stage.commits(1000)
 
 
-# -- what is committed
+# -- commits
 
 
 async def test_after_a_crash_exactly_everything_from_the_lowest_unacknowledged_on_comes_again(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Which consumer groups read a topic, as the brokers tell it."""
+"""Finds the consumer groups that read a topic, from the brokers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 
 from tests.contracts.logs import OnKafka, new_name
 from weir.log.kafka.client import KafkaLog
-from weir.log.kafka.groups import Group
+from weir.log.kafka.groups import ConsumerGroup
 from weir.log.log import TopicSpec
 
 pytestmark = pytest.mark.kafka
@@ -53,8 +53,8 @@ async def test_all_groups_that_read_it_are_told_with_all_that_they_read(log: Kaf
         consumer(kafka_bootstrap, f"{group}-c", f"g.{other}"),
     ):
         assert sorted(await log.groups_reading(one)) == [
-            Group(f"{group}-a", frozenset({f"g.{one}"})),
-            Group(f"{group}-b", frozenset({f"g.{one}", f"g.{other}"})),
+            ConsumerGroup(f"{group}-a", frozenset({f"g.{one}"})),
+            ConsumerGroup(f"{group}-b", frozenset({f"g.{one}", f"g.{other}"})),
         ]
         assert {found.id for found in await log.groups_reading(other)} == {f"{group}-b", f"{group}-c"}
 

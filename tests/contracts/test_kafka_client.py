@@ -1,6 +1,6 @@
-"""What is Kafka's own in its log client: batches, transactions, long polls, brokers that go and come back.
+"""Promises of the Kafka log client alone: batches, transactions, long polls, brokers that go away and come back.
 
-What both logs promise is in the ``test_log*.py`` beside this.
+The promises of both logs are in the ``test_log*.py`` in this folder.
 """
 
 import asyncio
@@ -46,10 +46,10 @@ async def client(kafka_bootstrap: str) -> AsyncIterator[KafkaLog]:
     await client.stop()
 
 
-async def test_what_its_caller_gave_up_before_it_left_is_not_written_and_disturbs_nobody(
+async def test_an_append_that_is_cancelled_before_it_is_sent_is_not_written_and_disturbs_no_other(
     client: KafkaLog, at: Partition
 ) -> None:
-    """A request that was refused with "not in time" must not be answered later all the same."""
+    """A request that was refused with "not in time" must not be answered later."""
     first, second, third = (asyncio.ensure_future(client.append(*at, None, b"%d" % n)) for n in range(3))
     second.cancel()
     assert (await first, await third) == (0, 1)
@@ -57,7 +57,7 @@ async def test_what_its_caller_gave_up_before_it_left_is_not_written_and_disturb
 
 
 async def limited(kafka_bootstrap: str, max_message_bytes: int) -> Partition:
-    """The only partition of a topic whose records must not be larger."""
+    """The only partition of a topic with a limit on the size of records."""
     name = new_name()
     settings = {"max.message.bytes": str(max_message_bytes)}
     async with OnKafka(kafka_bootstrap).admin() as admin:
@@ -85,7 +85,7 @@ async def test_no_batch_is_larger_than_its_topic_takes(client: KafkaLog, kafka_b
 async def test_a_record_that_the_broker_refuses_for_its_size_costs_only_itself(
     client: KafkaLog, at: Partition, kafka_bootstrap: str
 ) -> None:
-    """The limit is not known, as where it was lowered meanwhile. aiokafka leaves a gap in its sequence numbers then."""
+    """The limit is not known, because it was lowered meanwhile. aiokafka leaves a gap in its sequence numbers then."""
     small = await limited(kafka_bootstrap, 1000)
     sizes = [1, 700, 5000, 700, 1, 5000, 700]
     results = await asyncio.gather(
@@ -101,7 +101,7 @@ async def test_a_record_that_the_broker_refuses_for_its_size_costs_only_itself(
 async def test_more_copies_than_brokers_wait_for_more_brokers(client: KafkaLog, at: Partition) -> None:
     with pytest.raises(LogUnavailableError, match=r"1 broker\(s\), but replication 3"):
         await client.create_topics([TopicSpec(name=new_name(), partitions=1)], replication=3)
-    await client.create_topics([TopicSpec(name=at.topic, partitions=6)], replication=3)  # it is there already
+    await client.create_topics([TopicSpec(name=at.topic, partitions=6)], replication=3)  # the topic exists already
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def transactional(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]
 
 
 async def test_only_what_is_committed_is_read(client: KafkaLog, at: Partition, transactional: AIOKafkaProducer) -> None:
-    """A marker takes an offset that holds no record; the last one stands at the log's end."""
+    """A marker takes an offset without a record; the last marker is at the log's end."""
     collected = Collected()
     await client.follow(at, 0, collected)
     for committed in (True, False):
@@ -185,7 +185,7 @@ async def test_a_topic_has_another_id_after_it_was_created_anew(
 
 
 async def recreate(client: KafkaLog, at: Partition, bootstrap: str) -> None:
-    """Delete a topic, and create it anew."""
+    """Delete a topic, and create it again."""
     async with OnKafka(bootstrap).admin() as admin:
         await admin.delete_topics([at.topic])
         async with asyncio.timeout(30):
@@ -209,7 +209,7 @@ async def leads(client: KafkaLog, at: Partition) -> bool:
 async def test_readers_of_a_topic_that_is_created_anew_get_an_error(
     client: KafkaLog, at: Partition, kafka_bootstrap: str, written_anew: int
 ) -> None:
-    """Not silence for ever, nor records of one log as those of another."""
+    """Neither silence for ever, nor records of one log as those of another."""
     tails = Tails(client)
     await tails.start()
     async with tails.open(at, 0, b"k") as reader, tails.open(at, 0) as idle:
@@ -253,7 +253,7 @@ async def test_a_new_feed_does_not_wait_for_the_long_poll(client: KafkaLog, at: 
         offset = await client.append(at.topic, partition, None, b"v")
         await collected.reach(Partition(at.topic, partition), offset)
         delays.append(time.perf_counter() - written)
-    assert sorted(delays)[3] < POLL_S / 3, delays  # a busy machine may hold up some
+    assert sorted(delays)[3] < POLL_S / 3, delays  # a busy machine may delay some
 
 
 def some_keys() -> Iterator[bytes]:
@@ -373,7 +373,7 @@ async def test_appends_fail_in_time_while_kafka_is_away_and_work_again_later(own
             except LogUnavailableError:
                 await asyncio.sleep(0.2)
     found = values(await read_all(client, Partition(name, 0)))
-    assert found == [b"before", b"after"]  # what was given up was not written later
+    assert found == [b"before", b"after"]  # the abandoned append was not written later
     await client.stop()
 
 
@@ -394,7 +394,7 @@ async def test_reads_that_a_quota_holds_back_come_late_and_are_no_refusals(own_k
         while position < 40:
             try:
                 page = await client.read(at, position, limit=4)
-            except LogUnavailableError:  # not within its time
+            except LogUnavailableError:  # not within its time limit
                 continue
             assert offsets(page) == list(range(position, position + len(page)))
             position += len(page)
@@ -404,7 +404,7 @@ async def test_reads_that_a_quota_holds_back_come_late_and_are_no_refusals(own_k
 
 
 class Rows:
-    """A table, as far as it is read back."""
+    """A table that holds the rows read back so far."""
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
@@ -417,7 +417,7 @@ class Rows:
 async def test_a_changelog_is_read_back_to_the_marker_of_a_transaction(
     client: KafkaLog, transactional: AIOKafkaProducer, committed: bool
 ) -> None:
-    """A worker that waited for a record there would never be ready."""
+    """A worker that waited for a record at the marker's offset would never be ready."""
     at = await changelog(client)
     await transactional.begin_transaction()
     await transactional.send_and_wait(at.topic, b"{}", key=b"other", partition=at.partition)
@@ -425,7 +425,7 @@ async def test_a_changelog_is_read_back_to_the_marker_of_a_transaction(
     assert await read_back(client, Rows(), TP(*at), after=-1, last=hidden) == hidden - 1
     await (transactional.commit_transaction() if committed else transactional.abort_transaction())
     async with asyncio.timeout(10):
-        while (await client.bounds(at)).end < 3:  # the broker writes the marker in its own time
+        while (await client.bounds(at)).end < 3:  # the broker writes the marker a moment later
             await asyncio.sleep(0.02)
     rows = Rows()
     assert await read_back(client, rows, TP(*at), after=-1, last=2) == 2
@@ -444,7 +444,7 @@ async def test_a_changelog_is_read_back_to_a_batch_that_is_damaged(own_kafka: Ka
 
 
 async def changelog(client: KafkaLog) -> Partition:
-    """With one row."""
+    """A changelog with one row."""
     at = Partition(new_name(), 0)
     await client.create_topics([TopicSpec(name=at.topic, partitions=1, compacted=True)], replication=1)
     await client.append(*at, b"first", b"{}")

@@ -1,4 +1,4 @@
-"""What only the Kafka driver has: how it is found, and how it is told where Kafka is."""
+"""Promises of the Kafka driver alone: it is found by its scheme, and takes a bootstrap list."""
 
 import faust
 import pytest

@@ -1,4 +1,4 @@
-"""A Kafka that wants to know who comes: each way in is good for all that a worker does, and a refusal says why."""
+"""A secured Kafka: each protocol works for everything that a worker does, and a refusal says why."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ USERS = {"weir": secrets.token_urlsafe(12), "guest": secrets.token_urlsafe(12)}
 WRONG = secrets.token_urlsafe(12)
 
 pytestmark = [
-    # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about our code.
+    # Warnings of Faust 0.15.3 and its dependencies on Python 3.11; none is about Weir's code.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]
@@ -70,12 +70,12 @@ def security(
     return KafkaSecurity(**options | more)
 
 
-# -- the ways in
+# -- the protocols
 
 
 @pytest.fixture(autouse=True)
 async def goodbyes() -> AsyncIterator[None]:
-    """TLS says goodbye to the other side before a connection is closed: the loop must not end before that."""
+    """Keep the loop until TLS connections have said goodbye to the other side, which they do before they close."""
     yield
     await asyncio.sleep(GOODBYE_S)
 
@@ -104,7 +104,7 @@ async def test_each_way_in_is_good_for_all_that_a_worker_does(
 
 STRANGER = {"tls_certfile": "stranger.pem", "tls_keyfile": "stranger.key"}
 REFUSALS: dict[str, tuple[Listener, Listener, dict[str, Any], str]] = {
-    # where, as what, with what, and what is said
+    # listener, client's protocol, changed settings, expected message
     "a wrong password": (SASL_TLS, SASL_TLS, {"sasl_password": WRONG}, "KAFKA_SASL_USERNAME=weir.*KAFKA_SASL_PASSWORD"),
     "a wrong password, sent as it is": (
         SASL,
@@ -165,7 +165,7 @@ async def test_a_refusal_is_one_line_that_names_the_setting(
     assert address(secured, where) in str(raised.value)
     assert "\n" not in str(raised.value)
     lines = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
-    assert {*lines} <= {"Sending username and password in the clear"}  # the rest is told by whoever catches this
+    assert {*lines} <= {"Sending username and password in the clear"}  # the caller that catches the error logs the rest
     shown = "".join(traceback.format_exception(raised.value)) + caplog.text + repr(wrong) + repr(log)
     assert not [secret for secret in (WRONG, *USERS.values()) if secret in shown]
 
@@ -207,7 +207,7 @@ async def test_of_several_servers_one_is_enough_and_a_refusal_says_more_than_sil
         await log.start()
 
 
-# -- what a user may not do
+# -- missing rights
 
 
 @pytest.mark.kafka
@@ -248,7 +248,7 @@ async def test_a_user_without_rights_is_told_what_is_missing_and_goes_on_when_it
 
 
 class Clock:
-    """The time of the gates."""
+    """The clock of the gates."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -261,7 +261,7 @@ class Clock:
 async def test_logins_that_fail_later_are_tried_and_told_rarely_and_work_again(
     secured: KafkaBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten clients that try all the time are one login every few seconds for the broker, and one line in ten."""
+    """Ten clients that retry all the time make one login every few seconds at the broker, and one line in ten."""
     clock, at = Clock(), secured.address(SASL_TLS)
     monkeypatch.setattr(logins, "time", clock)
     options = security(secured, SASL_TLS, user="guest").client_options()
@@ -284,12 +284,12 @@ async def test_logins_that_fail_later_are_tried_and_told_rarely_and_work_again(
     assert not logins.refused()
 
     let_in = False
-    await clients()  # these came together, before anybody knew
+    await clients()  # these came together, before the first refusal
     tries.clear()
     start = clock.now
     while clock.now < start + 40:
         clock.now += 0.25
-        assert all(isinstance(error, logins.RefusedError) for error in await clients())
+        assert all(isinstance(error, logins.LoginRefusedError) for error in await clients())
         assert logins.refused()
     gaps = [later - earlier for earlier, later in pairwise([start, *tries])]
     assert gaps[:3] == [1, 2, 4]
@@ -373,7 +373,7 @@ def test_a_file_that_is_not_what_it_should_be_is_named(tmp_path: Path) -> None:
             _ = KafkaSecurity(security_protocol="SSL", **files).ssl_context  # type: ignore[arg-type]
 
 
-def test_a_key_with_a_passphrase_is_an_error_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+def test_a_key_with_a_passphrase_is_an_error_and_the_terminal_is_not_asked_for_it(tmp_path: Path) -> None:
     make_authority(tmp_path, "one")
     locked = tmp_path / "locked.key"
     lock = ["openssl", "pkcs8", "-topk8", "-in", str(tmp_path / "one.key"), "-out", str(locked)]

@@ -1,4 +1,4 @@
-"""What a log client promises on either transport: what is appended is there, in order, whole, and for everybody."""
+"""Promises of a log client on either broker: appended records are in the log, in order, whole, and for every client."""
 
 import asyncio
 import random
@@ -43,7 +43,7 @@ async def test_each_append_is_given_its_own_offset(client: LogClient, at: Partit
     assert await client.bounds(at) == (0, 3000)
 
 
-async def test_call_order_is_offset_order_in_each_partition_whoever_calls(client: LogClient, at: Partition) -> None:
+async def test_call_order_is_offset_order_in_each_partition_from_any_task(client: LogClient, at: Partition) -> None:
     called: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
 
     async def write(name: int) -> None:
@@ -93,7 +93,7 @@ async def test_two_clients_that_append_at_once_lose_and_reorder_nothing(
 
 
 async def test_giving_an_append_up_disturbs_no_other(client: LogClient, at: Partition) -> None:
-    """The one that was given up may be in the log or not."""
+    """An abandoned append may be in the log or not."""
     first, second, third = (asyncio.ensure_future(client.append(*at, None, b"%d" % n)) for n in range(3))
     second.cancel()
     assert await first == 0

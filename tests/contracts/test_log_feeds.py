@@ -1,4 +1,4 @@
-"""What ``follow`` promises on either transport: each record from a position on, once, in order, until ``unfollow``."""
+"""Promises of ``follow`` on either broker: each record from a position on, once, in order, until ``unfollow``."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ async def test_a_feed_delivers_what_was_there_and_what_comes_until_it_is_stopped
     assert values(collected.records[at.partition])[-1500:] == [b"%d" % number for number in range(1500)]
 
     await client.unfollow(at)
-    await client.unfollow(at)  # there is none any more
+    await client.unfollow(at)  # the feed has ended already
     unheard = await client.append(*at, None, b"unheard")
     again = Collected()
     await client.follow(at, unheard + 1, again)
@@ -45,7 +45,7 @@ async def test_a_feed_can_be_stopped_by_its_follower(client: LogClient, at: Part
     known = len(delivered)
     assert delivered == list(range(known))
     await client.append(*at, None, b"unheard")
-    other = Collected()  # when it has heard, the first one would have, too
+    other = Collected()  # when this one has records, the first one would have them, too
     await client.follow(at, 2000, other)
     await other.reach(at, 2000)
     assert len(delivered) == known
@@ -69,7 +69,7 @@ async def test_a_feed_has_one_follower_in_a_client_and_one_in_each_other(
 async def test_a_feed_may_begin_outside_the_log(
     log: Log, client: LogClient, at: Partition, position: int, first: int
 ) -> None:
-    """Before the start it is the start; behind the end, what is written below it is not wanted."""
+    """A position before the start is the start; records below a position behind the end are not delivered."""
     await append_many(client, at, 10)
     await log.cut(at, 4)
     collected = Collected()
@@ -97,7 +97,7 @@ async def test_following_more_partitions_under_way_loses_nothing(client: LogClie
         assert collected.offsets(Partition(at.topic, partition)) == list(range(300))
 
 
-async def test_a_follower_that_raises_is_heard_of_and_costs_nobody_anything(
+async def test_a_follower_that_raises_is_logged_and_costs_no_other_follower_a_record(
     client: LogClient, at: Partition, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = Partition(at.topic, 0)

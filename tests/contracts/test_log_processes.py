@@ -1,4 +1,4 @@
-"""Several processes on one log, of either transport: they see each other's records at once, and survive each other."""
+"""Several processes on one log, of either broker: they see each other's records at once, and survive each other."""
 
 import asyncio
 import os
@@ -114,7 +114,7 @@ async def test_processes_that_start_together_create_each_topic_once(log: Log, cl
 
 
 async def test_a_killed_process_loses_nothing_that_it_acknowledged(log: Log, client: LogClient) -> None:
-    """And what is in the log is what it appended, in its order, without holes; others write on."""
+    """The log holds its appends in order, without holes; other processes write on."""
     for _ in range(2):
         at = await new_topic(client, 1)
         async with log.outside(WRITES_FOR_EVER) as other:
@@ -133,7 +133,7 @@ async def test_a_killed_process_loses_nothing_that_it_acknowledged(log: Log, cli
 async def test_two_processes_hear_each_other_promptly_and_get_all_in_one_order(
     log: Log, client: LogClient, tails: Tails, at: Partition
 ) -> None:
-    """What a command line does beside a worker. A poll of a second would take the 40 rounds 80 seconds."""
+    """A command runs like this beside a worker. With a poll of a second the 40 rounds would take 80 seconds."""
     rounds, count = 40, 400
     answers, both = Collected(), Partition(at.topic, 2)
     await client.follow(Partition(at.topic, 1), 0, answers)

@@ -1,4 +1,4 @@
-"""Tails on either transport: each record exactly once and in order, for thousands of readers, over every seam."""
+"""Tails on either broker: each record exactly once and in order, for thousands of readers, in all their states."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ SMALL = TailLimits(ring_records=50, queue_records=20, page_records=30)  # every 
 
 
 async def take(tail: Tail, last: int) -> list[int]:
-    """The offsets that it gives, until it has given ``last``."""
+    """The offsets that a tail gives, until it has given ``last``."""
     taken: list[int] = []
     while not taken or taken[-1] < last:
         records = await tail.next(timeout=20)
@@ -44,7 +44,7 @@ async def test_a_tail_begins_where_it_is_told_and_goes_on_live(
 async def test_a_position_that_the_log_has_not_reached_is_refused(
     client: LogClient, tails: Tails, at: Partition, position: int
 ) -> None:
-    """Its reader would hear nothing, not even what it writes itself."""
+    """A reader at that position would get no record, not even its own."""
     await append_many(client, at, 100)
     for key in (None, b"k"):
         with pytest.raises(LogReplacedError, match="ends at 100"):
@@ -104,7 +104,7 @@ async def test_a_tail_that_is_opened_while_others_write_gets_each_record_once(
     await tails.stop()
 
 
-async def test_a_look_misses_nothing_that_was_acknowledged_to_anyone(
+async def test_a_look_misses_no_record_that_was_acknowledged_to_any_client(
     log: Log, client: LogClient, tails: Tails, at: Partition
 ) -> None:
     other = await log.client()

@@ -1,4 +1,4 @@
-"""Topics are made once, as their spec says, by whoever comes first, and are never changed afterwards."""
+"""Topics are created once, as their spec says, by the first client that comes, and are never changed afterwards."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ async def test_clients_that_start_together_create_a_topic_once(log: Log) -> None
 
 
 async def test_a_topic_that_another_client_created_later_can_be_used(log: Log, client: LogClient) -> None:
-    """Whichever call comes first; `partitions` cannot wait, so on Kafka it may know only afterwards."""
+    """Any call may come first; `partitions` cannot wait, so on Kafka it may know the topic only after another call."""
     ways: list[Callable[[Partition], Awaitable[object]]] = [
         client.bounds,
         lambda at: client.append(*at, None, b"v"),

@@ -1,4 +1,4 @@
-"""Retention and compaction on either transport, while others write and read: offsets get holes, and nobody minds."""
+"""Retention and compaction on either broker, while clients write and read: offsets get holes, and readers go on."""
 
 import asyncio
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ class Table:
             await asyncio.sleep(0.005)
 
     async def read(self, tails: Tails, key: bytes | None = None, pause_s: float = 0.0) -> list[Record]:
-        """What a tail from the start gets until the writing has stopped."""
+        """The records that a tail from the start gets until the writing has stopped."""
         got: list[Record] = []
         async with tails.open(self.at, 0, key) as tail:
             while not self.stopping.is_set():
@@ -120,11 +120,11 @@ class Table:
 
     @property
     def content(self) -> dict[bytes | None, bytes | None]:
-        """What it says now: the newest value of each key that is not deleted."""
+        """The present content: the newest value of each key that is not deleted."""
         return {key: value for key, value in dict(self.written).items() if value is not None}
 
 
-async def test_compaction_beside_writers_and_readers_makes_holes_that_nobody_falls_into(
+async def test_compaction_beside_writers_and_readers_makes_holes_that_no_reader_notices(
     log: Log, client: LogClient
 ) -> None:
     at = await log.new_table()
@@ -146,7 +146,7 @@ async def test_compaction_beside_writers_and_readers_makes_holes_that_nobody_fal
         await asyncio.sleep(0.3)
         table.stopping.set()
         await writer
-        acknowledged = len(table.written) - 10  # what is not looked for may have come after a reader's last look
+        acknowledged = len(table.written) - 10  # later records may have come after a reader's last look
         await asyncio.gather(*(reader for _, reader in readers))
         last = await table.append(b"last", None)
         await collected.reach(at, last)
@@ -155,7 +155,7 @@ async def test_compaction_beside_writers_and_readers_makes_holes_that_nobody_fal
             await asyncio.sleep(0.3)
     await tails.stop()
     await log.close()
-    client = await log.client()  # one that remembers nothing
+    client = await log.client()  # a new client has no records in memory
     remaining = await read_all(client, at)
     assert_complete(collected.records[0], remaining, table)
     for key, reader in readers:
@@ -171,7 +171,7 @@ async def test_compaction_beside_writers_and_readers_makes_holes_that_nobody_fal
 
 
 def assert_complete(got: Sequence[Record], remaining: Sequence[Record], table: Table) -> None:
-    """Each remaining record once and in order, and beside them only such as were there when they were read."""
+    """Each remaining record once and in order; other records only if they were in the log when they were read."""
     assert offsets(got) == sorted(set(offsets(got)))
     assert {record.offset for record in remaining} <= {record.offset for record in got}
     assert [(record.key, record.value) for record in got] == [table.written[record.offset] for record in got]

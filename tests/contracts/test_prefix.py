@@ -1,4 +1,4 @@
-"""Installations with prefixes of their own share a cluster: each knows its topics without the prefix."""
+"""Installations with prefixes of their own share a cluster: each sees its topics without the prefix."""
 
 from collections.abc import AsyncIterator
 from functools import partial
@@ -26,7 +26,7 @@ async def logs(kafka_bootstrap: str) -> AsyncIterator[dict[str, KafkaLog]]:
 
 
 async def create(logs: dict[str, KafkaLog], partitions: int = 2) -> str:
-    """One topic of each, of the same name."""
+    """Create a topic of the same name in each installation."""
     name = f"chat-{new_name()}"
     for log in logs.values():
         spec = TopicSpec(name=name, partitions=partitions, retention_s=3600.0)

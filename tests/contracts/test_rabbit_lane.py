@@ -1,4 +1,4 @@
-"""A lane on a real RabbitMQ: one sender for a partition, and a place of each delivery that is exact, whatever died."""
+"""A lane on a real RabbitMQ: one sender for a partition, and exact places of deliveries, whichever side dies."""
 
 import asyncio
 import zlib
@@ -13,8 +13,8 @@ from yarl import URL
 
 from weir.envelope import new_id
 from weir.rabbitmq import contract
-from weir.rabbitmq.contract import Place
-from weir.rabbitmq.lane import Lane, LaneLostError, LaneTakenError, RefusedError
+from weir.rabbitmq.contract import DeliveryProgress
+from weir.rabbitmq.lane import Lane, LaneLostError, LaneTakenError, PublishRefusedError
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -26,7 +26,7 @@ Connect = Callable[[], Awaitable[AbstractConnection]]
 
 @pytest.fixture
 async def connect(rabbitmq_url: str) -> AsyncIterator[Connect]:
-    """Makes connections."""
+    """Opens connections."""
     made: list[AbstractConnection] = []
 
     async def connect() -> AbstractConnection:
@@ -61,23 +61,23 @@ def lane_on(connection: AbstractConnection, receipts: str, *, timeout_s: float =
 
 
 class Writer:
-    """Says words to a queue over whatever lane it is given."""
+    """Sends words to a queue over any lane."""
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
         self.submission = new_id("evt-")
-        self.place = Place()
+        self.place = DeliveryProgress()
 
     async def say(self, lane: Lane, *, end: bool = False) -> None:
         body = b"" if end else b"word %d " % self.place.seq
         old, headers = self.place, contract.said("u", self.place.seq)
-        self.place = Place(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), end)
+        self.place = DeliveryProgress(old.seq + 1, old.position + len(body), zlib.crc32(body, old.crc), end)
         message_id = contract.message_id(self.submission, self.place)
         await lane.send(contract.answer(body, headers, message_id=message_id, correlation_id=None), self.queue)
 
 
 class Cable:
-    """A way to RabbitMQ that can be cut, anywhere within a message."""
+    """A connection to RabbitMQ that can be cut at any point, also within a message."""
 
     def __init__(self, url: str) -> None:
         self._far = URL(url)
@@ -117,7 +117,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def read(connection: AbstractConnection, queue: str) -> list[int]:
-    """Numbers of the messages in a queue; takes them out."""
+    """Take all messages out of a queue; returns their numbers."""
     async with await connection.channel() as channel:
         there = await channel.get_queue(queue)
         found = []
@@ -127,7 +127,7 @@ async def read(connection: AbstractConnection, queue: str) -> list[int]:
 
 
 async def opened(connection: AbstractConnection, receipts: str) -> Lane:
-    """A lane, as soon as there is one."""
+    """Open a lane, as soon as that is possible."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             lane = lane_on(connection, receipts)
@@ -146,7 +146,7 @@ async def test_places_are_exact_after_connections_died_in_the_middle_of_publishi
         async with Cable(rabbitmq_url) as cable:
             connection = await aio_pika.connect(cable.url)
             lane = await opened(connection, receipts)
-            writer.place = lane.place(writer.submission) or Place()
+            writer.place = lane.place(writer.submission) or DeliveryProgress()
             flights = [asyncio.ensure_future(writer.say(lane)) for _ in range(200)]
             if deaths:  # the first time, nothing may have got through
                 await asyncio.wait(flights, return_when=asyncio.FIRST_COMPLETED)
@@ -176,7 +176,7 @@ async def test_a_second_lane_is_refused_and_gets_it_after_its_challenge(
         await second.open()
     await second.close()
     async with asyncio.timeout(WITHIN_S):
-        await first.lost  # it was asked to let go
+        await first.lost  # it was asked to close
     await first.close()
     async with await opened(second_on, receipts) as third:
         assert third.place(writer.submission) == writer.place
@@ -195,7 +195,7 @@ async def test_a_lane_that_is_lost_sends_nothing_more(connect: Connect, receipts
 async def test_what_waits_for_its_turn_is_not_sent_after_the_lane_is_closed(
     connect: Connect, receipts: str, queue: str
 ) -> None:
-    """aiormq would write it on a channel that is closed, or on the next one with its number."""
+    """aiormq would write it on a closed channel, or on the next one with its number."""
     connection, writer = await connect(), Writer(queue)
     lane = await opened(connection, receipts)
     flights = [asyncio.ensure_future(writer.say(lane)) for _ in range(500)]
@@ -230,14 +230,14 @@ async def test_a_lane_whose_closing_is_cancelled_is_closed_all_the_same(
 async def test_a_message_that_waits_for_too_long_takes_those_behind_it_along(
     connect: Connect, receipts: str, queue: str
 ) -> None:
-    """Else a later message would be in, and its receipt would tell of text that nobody has."""
+    """Otherwise a later message would be in the queue, and its receipt would count text that no client has."""
     connection, writer = await connect(), Writer(queue)
     lane = lane_on(connection, receipts, timeout_s=0.5)
     await lane.open()
     await writer.say(lane)
     channel: Any = lane._channel
     flights = []
-    async with (await channel.get_underlay_channel()).lock:  # what a RabbitMQ that reads no more leads to
+    async with (await channel.get_underlay_channel()).lock:  # as with a RabbitMQ that does not read any more
         for _ in range(5):
             flights.append(asyncio.ensure_future(writer.say(lane)))
             await asyncio.sleep(0.1)
@@ -273,7 +273,7 @@ async def test_the_queue_of_receipts_does_not_grow(connect: Connect, receipts: s
                 await asyncio.gather(*(writer.say(lane) for _ in range(10)))
             await writer.say(lane, end=True)
             await lane.forget(writer.submission)
-    async with await looker.channel() as channel:  # closed, what was not let go of is in the queue again
+    async with await looker.channel() as channel:  # its close returns unacknowledged messages to the queue
         left = (await channel.declare_queue(receipts, passive=True)).declaration_result.message_count
     assert left == 0
 
@@ -285,7 +285,7 @@ async def test_a_full_queue_refuses_and_the_lane_goes_on(connect: Connect, recei
         async with await opened(connection, receipts) as lane:
             refused = Writer(full)
             await refused.say(lane)
-            with pytest.raises(RefusedError):
+            with pytest.raises(PublishRefusedError):
                 await refused.say(lane)
             await lane.forget(refused.submission)
             await writer.say(lane)

@@ -1,4 +1,4 @@
-"""The connection to a real RabbitMQ: which errors mean that it is lost, and which are defects."""
+"""The connection to a real RabbitMQ: which errors count as a lost connection, and which as defects."""
 
 import asyncio
 import logging

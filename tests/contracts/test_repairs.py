@@ -1,6 +1,6 @@
-"""What each repair of Faust is for: the same steps with our driver, with our driver but for the repair, and with Faust.
+"""Shows the need for each repair of Faust: the same steps with Weir's driver, without the repair, and with stock Faust.
 
-A test whose steps hurt nobody without the repair would keep a repair alive that nobody needs. The list, with Faust's
+A test whose steps do no harm without the repair would keep a repair alive that is not needed. The list, with Faust's
 issues, is ``docs/repairs.md``.
 """
 
@@ -36,7 +36,7 @@ from weir.log.log import Partition, Record, TopicSpec
 from weir.log.partitioner import partition_for
 
 pytestmark = [
-    # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about our code.
+    # Warnings of Faust 0.15.3 and its dependencies on Python 3.11; none is about Weir's code.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]
@@ -45,11 +45,12 @@ OURS: dict[str, Any] = {}
 STOCK_TABLES: dict[str, Any] = {"TableManager": StockTables}
 LONG_S = 0.8  # half of the longest wait that Faust gives a fetch
 RARELY: dict[str, Any] = {"broker_commit_interval": 60.0}  # so that only the test commits
-NEVER_S = 2.0  # what has not happened by then is taken to happen never; where it does, a tenth of that is enough
+# an event that has not happened by then is taken never to happen; where it does, a tenth of that is enough
+NEVER_S = 2.0
 
 
 def with_and_without(*repair: type) -> pytest.MarkDecorator:
-    """Run with our driver (``ours``), with it but for the repair, and with Faust's own."""
+    """Run with Weir's driver (``ours``), with it but without the repair, and with stock Faust."""
     cases = [
         pytest.param(OURS, True, id="ours"),
         pytest.param(without(*repair), False, id="without"),
@@ -59,14 +60,14 @@ def with_and_without(*repair: type) -> pytest.MarkDecorator:
 
 
 def ours_and_stock(stock: dict[str, Any]) -> pytest.MarkDecorator:
-    """Run with ours, and with what Faust has instead."""
+    """Run with Weir's driver, and with stock Faust."""
     cases = [pytest.param(OURS, True, id="ours"), pytest.param(stock, False, id="stock")]
     return pytest.mark.parametrize(("driver", "repaired"), cases)
 
 
 @pytest.fixture
 async def file(tmp_path: Path) -> AsyncIterator[Embedded]:
-    """The embedded log, where a repair is the same on both."""
+    """The embedded log, for repairs that both brokers share."""
     stage = Embedded(str(tmp_path / "log.db"), tmp_path)
     await stage.open()
     yield stage
@@ -82,13 +83,13 @@ async def kafka(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Kafka]:
 
 
 async def happens(event: asyncio.Event, *, expected: bool) -> bool:
-    """Whether it does; what is expected gets the time that a busy machine may take."""
+    """Whether the event is set; an expected one gets the time that a busy machine may take."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), LIMIT_S if expected else NEVER_S)
     return event.is_set()
 
 
-# -- what is read
+# -- reading
 
 
 @pytest.mark.kafka
@@ -115,7 +116,7 @@ async def test_a_batch_that_cannot_be_read_does_not_end_the_worker(
     await stage.close()
 
 
-# -- what is committed
+# -- commits
 
 
 @pytest.mark.kafka
@@ -206,7 +207,7 @@ async def test_an_event_whose_agent_was_cancelled_is_not_acknowledged(
 async def test_no_offset_is_committed_before_the_table_change_that_it_stands_for(
     kafka: Kafka, driver: dict[str, Any], *, repaired: bool
 ) -> None:
-    """Kafka takes no changes for longer than Faust waits: a worker that died now would have lost one for good."""
+    """Kafka takes no changes for longer than Faust waits: a worker that died now would lose one for good."""
     async with Worker(kafka, writes=True, **RARELY, **driver).running() as worker:
         producer = worker.app.producer
         send, free = producer.send, asyncio.Event()
@@ -264,7 +265,7 @@ async def test_what_was_delivered_before_a_seek_comes_again_though_nothing_is_co
         await worker.receive(1)
 
         async def late() -> None:
-            await delivered(worker, 7)  # Faust has lost them even before
+            await delivered(worker, 7)  # Faust has lost them before that
             await seek()
 
         consumer.perform_seek = late
@@ -293,20 +294,20 @@ async def test_nothing_is_delivered_between_a_seek_and_the_clearing_of_the_queue
 
 
 async def delivered(worker: Worker, offset: int, *, within_s: float = 3.0) -> None:
-    """Wait until a message is in the queue of the agent, or not."""
+    """Wait until a message is in the queue of the agent, or until the time is over."""
     with suppress(TimeoutError):
         await until(lambda: offset in worker.app.consumer._read_offset.values(), within_s=within_s)
 
 
 async def rebalance(kafka: Kafka, worker: Worker) -> None:
-    """A whole one."""
+    """Make a whole rebalance."""
     generation = worker.app.consumer_generation_id
     await kafka.rebalance(worker)
     await worker.rebalanced(generation)
 
 
 async def seen(kafka: Kafka, worker: Worker) -> set[bytes]:
-    """What the agent got in the end; the last message is not lost on anybody."""
+    """The values that the agent received in the end; the last message always arrives."""
     worker.gate.set()
     await kafka.write(b"8")
     await until(lambda: b"8" in worker.values, within_s=LIMIT_S)
@@ -338,7 +339,7 @@ async def test_a_seek_that_a_rebalance_overtakes_begins_anew(
         assert worker.app.crashed is not repaired
 
 
-# -- what is subscribed to
+# -- subscriptions
 
 
 @pytest.mark.kafka
@@ -428,7 +429,7 @@ class _SlowRebalance:
 async def test_a_record_does_not_wait_for_idle_partitions(
     kafka: Kafka, driver: dict[str, Any], *, repaired: bool
 ) -> None:
-    """Records wait to be handed over for a moment, as behind a busy event loop; another one comes right after."""
+    """Records wait a moment to be handed over, as behind a busy event loop; another record comes right after."""
     async with Worker(kafka, acks=True, **driver).running() as worker:
         consumer = worker.app.consumer
         busy = asyncio.Event()
@@ -443,7 +444,7 @@ async def test_a_record_does_not_wait_for_idle_partitions(
         while len(waited_s) < 3 and max(waited_s, default=0.0) < LONG_S:
             busy.clear()
             known = len(worker.events)
-            await kafka.write(b"first")  # goes to the fetch that is under way
+            await kafka.write(b"first")  # taken by the fetch that is under way
             await worker.receive(known + 1)
             await kafka.write(b"second")  # fetched, and not handed over
             await asyncio.sleep(0.4)
@@ -524,7 +525,7 @@ async def test_a_step_of_table_recovery_that_takes_too_long_is_not_its_end(
 async def test_a_table_that_takes_longer_to_read_than_a_request_may_take_is_read_all_the_same(
     file: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read back in pages, here of one change each; the limit of other steps is not for this one."""
+    """The table is read in pages, here of one change each, and the limit of other steps does not apply."""
     monkeypatch.setattr(changelogs, "PAGE", 1)
     async with Worker(file, writes=True, acks=True).running():
         await file.write(*numbers(0, 8))
@@ -548,7 +549,7 @@ async def test_a_table_that_takes_longer_to_read_than_a_request_may_take_is_read
 async def test_a_table_recovery_ends_where_its_partitions_are_revoked(
     file: Embedded, driver: dict[str, Any], *, repaired: bool
 ) -> None:
-    """Faust's goes on, lets messages flow in the middle of the rebalance, and says that the worker is ready."""
+    """Faust's recovery goes on, lets messages flow in the middle of the rebalance, and reports the worker as ready."""
     worker = Worker(file, **driver)
     consumer = worker.app.consumer
     asked, answer = asyncio.Event(), asyncio.Event()
@@ -576,7 +577,7 @@ async def test_a_table_recovery_ends_where_its_partitions_are_revoked(
 async def test_a_table_recovery_that_gets_no_records_begins_anew(
     file: Embedded, driver: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, repaired: bool
 ) -> None:
-    """Here because the flow was stopped behind its back, once."""
+    """Here the records stop because the flow was stopped once."""
     monkeypatch.setattr(recovery, "STALLED_S", 0.5)
     async with Worker(file, writes=True, acks=True).running():
         await file.write(b"v")
@@ -674,7 +675,7 @@ async def test_the_owner_of_a_table_key_is_the_owner_of_the_records_with_that_ke
 
 @pytest.mark.kafka
 async def test_faust_does_not_create_a_topic_that_is_only_sent_to(kafka: Kafka) -> None:
-    """So all topics are created at start, by the log client (`app.core.Outside`)."""
+    """So all topics are created at start, by the log client (`app.outside.Outside`)."""
     spec = TopicSpec(name=f"{kafka.name}-out", partitions=2)
     worker = Worker(kafka)
     worker.app.topic(spec.name, partitions=2, internal=True)

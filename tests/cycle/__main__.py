@@ -11,7 +11,7 @@ from tests.fleet.happenings import say
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the cycle; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cycle", description=__doc__)
     parser.add_argument("--requests", type=int, default=Options.requests, help="how many (default: %(default)s)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What must be true afterwards."""
+"""The checks after a run."""
 
 from collections import Counter
 
@@ -11,10 +11,10 @@ from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, read_accepted, read_answers
 from tests.fleet.views import Views
 from weir import topics
-from weir.chat.frames import Kind, Status
+from weir.chat.frames import FrameKind, Status
 from weir.log.kafka.client import KafkaLog
 
-AFTERMATH_S = 1.0  # before and after Kafka's absence: what was being written then may be in doubt
+AFTERMATH_S = 1.0  # before and after Kafka's absence: records that were being written then may be in doubt
 
 Request = Accepted[Seen[Ask]]
 
@@ -57,7 +57,7 @@ async def check(run: Run) -> tuple[list[Check], str]:
 
 
 def _events(run: Run) -> Check:
-    """A worker that dies with nothing in its hands proves nothing."""
+    """A worker that dies without an LLM call in flight proves nothing."""
     least = int(run.options.density / 2)
     events = [f"{e.at_s:5.1f} s  {e.in_flight:4} in flight  {e.name}: {e.note}" for e in run.events]
     problems = [event for event, e in zip(events, run.events, strict=True) if e.in_flight < least]
@@ -73,7 +73,7 @@ def _answered(seen: list[Seen[Ask]]) -> Check:
 
 
 def _interruptions(run: Run, accepted: list[Request]) -> list[Check]:
-    """Clients that had to ask again: because a worker died or was told to stop, or Kafka was away."""
+    """Clients that had to ask again: because a worker died or was stopped, or Kafka was away."""
     reasons: Counter[str] = Counter()
     cut, problems, accepted_of = 0, list[str](), by_client(accepted)
     for seen in run.clients.seen:
@@ -91,12 +91,12 @@ def _interruptions(run: Run, accepted: list[Request]) -> list[Check]:
     ]
 
 
-# -- what stands in the log
+# -- the log
 
 
 def _conflicts(accepted: list[Request]) -> list[str]:
-    """Nobody here sends another body under the same uid."""
-    return [f"{one.uid}: a conflict mark" for one in accepted if one.told.frames[Kind.CONFLICT]]
+    """No client of this cycle sends another body under the same uid."""
+    return [f"{one.uid}: a conflict mark" for one in accepted if one.told.frames[FrameKind.CONFLICT]]
 
 
 # -- how often the LLM was called
@@ -116,7 +116,7 @@ def _hit_by_outage(run: Run, one: Request) -> bool:
 
 
 def _calls(run: Run, accepted: list[Request]) -> list[Check]:
-    """One call for each accepted request, but for what a dead worker held or Kafka's absence put in doubt."""
+    """One call for each accepted request, except calls of a dead worker, or in doubt because of Kafka's absence."""
     calls: Counter[str] = Counter()
     for member in run.fleet.members:
         calls += member.calls
@@ -133,7 +133,9 @@ def _calls(run: Run, accepted: list[Request]) -> list[Check]:
         excused = extra > 0 and (extra <= by_dead or in_outage)
         if (extra and not excused) or calls[prompt] > attempts:
             problems.append(f"{mine[0].uid}: {callers(run.fleet, prompt)}, {attempts} attempts in the log")
-    problems += [f"called for {prompt!r}, which nobody asked" for prompt in calls.keys() - by_client(accepted).keys()]
+    problems += [
+        f"called for {prompt!r}, which no client asked" for prompt in calls.keys() - by_client(accepted).keys()
+    ]
     by_worker = Counter({member.name: member.calls.total() for member in run.fleet.members})
     return [
         Check(name="LLM calls", value=f"{calls.total()}, by worker: {counted(by_worker)}"),

@@ -1,7 +1,7 @@
-"""What clients do: ask a worker; if it dies or says 503, ask another one again with the same uid.
+"""The clients: each asks a worker; if that dies or answers 503, it asks another one again with the same uid.
 
-A client that brought no uid learns the worker's from the head of the answer. One that has not got so far does not know
-whether it was accepted; it asks anew, and what was accepted must come to its end all the same, without a reader.
+A client that brought no uid learns the worker's from the head of the answer. Before that it does not know whether the
+request was accepted; it asks anew, and an accepted request must come to its end all the same, without a reader.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Clients:
             seen.problem = f"no answer within {GIVE_UP_S:g} s"
         except WrongAnswerError as error:
             seen.problem = str(error)
-        except Exception as error:  # noqa: BLE001 -- one line in the table, and the others go on
+        except Exception as error:  # noqa: BLE001 - one line in the table, and the other clients go on
             seen.problem = f"the client failed: {error!r}"
         seen.done_at = time.time()
 

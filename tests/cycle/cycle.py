@@ -7,5 +7,5 @@ from tests.fleet.verdict import judged
 
 
 async def cycle(options: Options, *, keep: bool = False) -> list[str]:
-    """Run it; what does not hold."""
+    """Run the cycle; returns the checks that fail."""
     return await judged("cycle", options.seed, lambda folder: prepared(options, folder), check, keep=keep)

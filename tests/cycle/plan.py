@@ -1,14 +1,14 @@
-"""Who asks what, when and through which door. All of it follows from one seed."""
+"""The requests, with their times and doors. All of it follows from one seed."""
 
 import random
 from dataclasses import dataclass
 
 from tests.fleet.asks import Ask, Door
 
-CALL_S = (1.0, 15.0)  # an LLM call's length
+CALL_S = (1.0, 15.0)  # length of an LLM call
 TOKENS = (12, 40)  # of an answer
 NAMELESS = 0.3  # share of HTTP requests that leave it to the worker to name them; others bring a uid
-PONDERS = 0.2  # share of calls that say nothing for the first half of their time: only heartbeats show their life
+PONDERS = 0.2  # share of calls without a token for the first half of their time: only heartbeats show that they live
 
 
 SHARES = {Door.STREAM: 55, Door.WHOLE: 30, Door.KAFKA: 15}
@@ -19,9 +19,9 @@ class Options:
     """One run."""
 
     requests: int = 1500
-    duration_s: float = 60.0  # over which they come in
+    duration_s: float = 60.0  # in which they come in
     seed: int = 0
-    away_s: float = 0.0  # for which Kafka stays away longer than its restart takes
+    away_s: float = 0.0  # how much longer than its restart Kafka stays away
 
     @property
     def density(self) -> float:

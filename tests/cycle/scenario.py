@@ -1,4 +1,4 @@
-"""What happens, from top to bottom."""
+"""The events of a run, from top to bottom."""
 
 import asyncio
 import contextlib
@@ -29,19 +29,19 @@ GROUP = "cycle"
 WORKER_ENV = {
     "KAFKA_CONSUMER_GROUP": GROUP,
     "KAFKA_REPLICATION_FACTOR": "1",
-    # A killed worker's partitions are given away after this.
+    # A killed worker's partitions are reassigned after this.
     "KAFKA_SESSION_TIMEOUT_S": "6",
-    # The default, said here because it must be: longer than Kafka's restart (4 to 8 s), in which every attempt is
-    # silent and none is dead; and short enough to see takeovers within the run.
+    # The default, set here because the cycle depends on it: longer than Kafka's restart (4 to 8 s), in which every
+    # attempt is silent and none is dead; and short enough to see takeovers within the run.
     "LEASE_S": "10",
-    # Longer than any call: a stop that is in order leaves nothing half said.
+    # Longer than any call: an orderly stop leaves no answer unfinished.
     "DRAIN_S": "20",
 }
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run: what was done, and with what."""
+    """One run, with its events."""
 
     options: Options
     broker: KafkaBroker
@@ -56,11 +56,11 @@ class Run:
 
     @property
     def logs(self) -> list[Path]:
-        """Of the brokers."""
+        """The log files of the brokers."""
         return [self.broker.log]
 
     async def go(self) -> None:
-        """The whole scenario; returns when every client has its answer."""
+        """Run the whole scenario; returns when every client has its answer."""
         chance = random.Random(f"events of {self.options.seed}")
         asks = plan(self.options)
         say(f"seed {self.options.seed}: {len(asks)} requests within {self.options.duration_s:g} s")
@@ -112,7 +112,7 @@ class Run:
         event.note = f"{member.name} serves after {up_s:.1f} s, owns partitions after {owns_s:.1f} s"
 
     async def _kill(self, chance: random.Random) -> None:
-        """One of the two with the most LLM calls: a third that has joined just now may have nothing to lose yet."""
+        """Kill one of the two with the most LLM calls: a third that has just joined may have none yet."""
         event = self._event("kill -9")
         calls = {member: await self.fleet.calls_open(member) for member in self.fleet.up}
         member = chance.choice(sorted(calls, key=lambda member: calls[member])[-2:])
@@ -156,7 +156,7 @@ class Run:
 async def prepared(options: Options, folder: Path) -> AsyncIterator[Run]:
     """A Kafka, a fleet without workers, and clients without requests; all of it gone at the end."""
     async with AsyncExitStack() as stack:
-        aiokafka = logging.getLogger("aiokafka")  # the producer among the clients; Kafka goes away on it
+        aiokafka = logging.getLogger("aiokafka")  # the clients' producer logs a Kafka that goes away
         stack.callback(aiokafka.setLevel, aiokafka.level)
         aiokafka.setLevel(logging.CRITICAL)
         broker = stack.enter_context(contextlib.closing(KafkaBroker()))

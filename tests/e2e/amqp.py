@@ -31,7 +31,7 @@ DIRECT = "amq.rabbitmq.reply-to"  # RabbitMQ's own: answers to a consumer withou
 
 
 def new_name(what: str) -> str:
-    """A name of one's own on a RabbitMQ that all tests share."""
+    """A name for one test, on a RabbitMQ that all tests share."""
     return f"{what}-{uuid.uuid4().hex[:8]}"
 
 
@@ -51,7 +51,7 @@ class Answer:
         return dict(self.messages[-1].headers)
 
     def check(self, uid: str) -> Self:
-        """What is true of every answer: its uid, numbers without a gap, one end, and that at the end."""
+        """Check an answer: its uid, numbers without a gap, one end, which is the last message."""
         headers = [message.headers for message in self.messages]
         assert [h["seq"] for h in headers] == list(range(len(headers)))
         assert [h["done"] for h in headers] == [False] * (len(headers) - 1) + [True]
@@ -75,7 +75,7 @@ class Client:
             yield cls(connection, await connection.channel(on_return_raises=True), queue)
 
     async def send(self, body: Any, *, to: str | None = None, **properties: Any) -> None:
-        """Publish a request and wait until RabbitMQ has it. Bytes go as they are, anything else as JSON."""
+        """Publish a request and wait until RabbitMQ has it. Bytes are sent unchanged, any other body as JSON."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         await self.channel.default_exchange.publish(Message(raw, **properties), to or self.queue)
 
@@ -86,7 +86,7 @@ class Client:
                 await asyncio.sleep(0.05)
 
     async def count(self, queue: str) -> int | None:
-        """Messages that are ready in a queue; None if there is none. One that is another's alone has 0."""
+        """Messages that are ready in a queue; None if there is none. An exclusive queue of another connection has 0."""
         channel = await self.connection.channel()
         try:
             declared = await channel.declare_queue(queue, passive=True)
@@ -111,13 +111,13 @@ class Client:
             raise AssertionError(f"{queue} holds {found} messages, not {wanted}") from None
 
     async def answer(self, queue: str, within_s: float = WITHIN_S) -> Answer:
-        """Read a queue up to the message that says that it is the last."""
+        """Read a queue up to the message that is marked as the last."""
         await self.there(queue, within_s)
         async with reading(await self.channel.get_queue(queue, ensure=False)) as inbox:
             return await inbox.answer(within_s)
 
     async def buried(self, mark: str) -> AbstractIncomingMessage:
-        """The message with ``mark`` in its body among the dead ones; takes those before it out, too."""
+        """The message with ``mark`` in its body from the dead queue; removes the messages before it, too."""
         dead = f"{self.queue}.dead"
         await self.there(dead)
         async with reading(await self.channel.get_queue(dead, ensure=False)) as inbox:
@@ -127,7 +127,7 @@ class Client:
 
 
 class Inbox(Generic[T]):
-    """What a consumer got and nobody has looked at yet."""
+    """Messages that a consumer received and the test has not taken yet."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[T] = asyncio.Queue()
@@ -160,7 +160,7 @@ async def reading(queue: AbstractQueue) -> AsyncIterator[Answers]:
     await queue.cancel(tag)
 
 
-# -- with pika, which names no message and refuses no name of a queue
+# -- with pika, which sets no message id and refuses no name of a queue
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Said:
 
 
 def asked_with_pika(desk: "Desk", body: dict[str, Any], answers: str, **properties: Any) -> list[Said]:
-    """Ask, and read the answer: from a queue of the client's own where it gives ``reply_to``. Blocks."""
+    """Ask, and read the answer: from a queue of the client's own if it gives ``reply_to``. Blocks."""
     with pika.BlockingConnection(pika.URLParameters(desk.url)) as connection:
         channel = connection.channel()
         if answers != DIRECT:
@@ -246,7 +246,7 @@ async def until_connected(worker: Worker) -> Worker:
 
 
 async def until_rabbitmq_is(worker: Worker, state: str, within_s: float = WITHIN_S) -> None:
-    """Wait for what GET /ping says."""
+    """Wait for a state of RabbitMQ in GET /ping."""
     ping: dict[str, object] = {}
     try:
         async with asyncio.timeout(within_s):
@@ -261,7 +261,7 @@ async def until_rabbitmq_is(worker: Worker, state: str, within_s: float = WITHIN
 
 
 async def values(worker: Worker, topic: str) -> list[dict[str, Any]]:
-    """All events of a topic, read past the worker."""
+    """All events of a topic, read from the log itself."""
     kafka = worker.env.get("KAFKA_BOOTSTRAP_SERVERS")
     raw = await _from_kafka(kafka, topic) if kafka else _from_file(worker.folder / "data" / "weir.db", topic)
     return [orjson.loads(value) for value in raw]

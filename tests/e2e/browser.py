@@ -15,7 +15,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find_browser() -> str:
-    """The browser's path; without one the test fails, for nothing else shows what a browser does."""
+    """The browser's path; without one the test fails, because only a browser shows what a browser does."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     assert found is not None, "no browser; `make system` installs one"
     return found
@@ -29,7 +29,7 @@ class Page:
         self._calls = 0
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One call of the protocol; what it returns."""
+        """Make one call of the protocol; returns its result."""
         self._calls += 1
         await self._socket.send_json({"id": self._calls, "method": method, "params": params})
         while True:

@@ -1,4 +1,4 @@
-"""Commands beside the workers, started as people start them: ``faust -A app …``."""
+"""Commands beside the workers, started as users start them: ``faust -A app …``."""
 
 import asyncio
 import subprocess
@@ -24,21 +24,21 @@ class Done:
 
     @property
     def json(self) -> Json:
-        """Its report, if it made one."""
+        """The report of the command, if it made one."""
         assert self.code in {0, 6}, self.err
         found: Json = orjson.loads(self.out)
         return found
 
 
 def launched(worker: Worker, *arguments: str, cwd: Path = ROOT, **env: str) -> "subprocess.Popen[str]":
-    """A command with the settings of a worker, on its log."""
+    """Start a command with the settings of a worker, on its log."""
     command, pipe = [str(FAUST), "-A", worker.app, *arguments], subprocess.PIPE
     environment = {"PYTHONPATH": str(ROOT), **worker.environment, **env}
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 async def ended(command: "subprocess.Popen[str]") -> Done:
-    """A command at its end; it does not outlive the test."""
+    """Wait for a command's end; it does not outlive the test."""
     try:
         out, err = await asyncio.to_thread(command.communicate, timeout=WITHIN_S)
     finally:
@@ -48,12 +48,12 @@ async def ended(command: "subprocess.Popen[str]") -> Done:
 
 
 async def faust(worker: Worker, *arguments: str, cwd: Path = ROOT, **env: str) -> Done:
-    """Run a command to its end, whatever that is."""
+    """Run a command to its end, with whatever exit code."""
     return await ended(launched(worker, *arguments, cwd=cwd, **env))
 
 
 async def ran(worker: Worker, *arguments: str, code: int = 0) -> str:
-    """What a command wrote to stdout, or where it was to fail, to stderr."""
+    """The output of a command: stdout, or if it was to fail, stderr."""
     done = await faust(worker, *arguments)
     assert done.code == code, done
     return done.err if code else done.out
@@ -65,7 +65,7 @@ async def reported(worker: Worker, *arguments: str) -> dict[str, Any]:
 
 
 async def run_of(command: "subprocess.Popen[str]") -> str:
-    """The id of the run that a command has begun: it says so before it does anything."""
+    """The id of the run that a command has begun, which it prints first."""
     assert command.stderr is not None
     async with asyncio.timeout(WITHIN_S):
         while not (line := await asyncio.to_thread(command.stderr.readline)).startswith("weir: run "):

@@ -1,4 +1,4 @@
-"""Workers on both brokers, and an upstream whose every token is known beforehand."""
+"""Workers on both brokers, and an upstream whose tokens are known beforehand."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path

@@ -10,13 +10,13 @@ SCORES: Final = {FeedbackType.THUMBS_UP: 0.25, FeedbackType.THUMBS_DOWN: -0.125,
 WEIGHT: Final = 0.875  # of what is implicit
 
 
-def always(score: float) -> Callable[[scores.Said], float]:
-    """The same, whatever was said."""
+def always(score: float) -> Callable[[scores.ScoreFacts], float]:
+    """A score that is the same for any feedback."""
     return lambda _: score
 
 
 def use() -> None:
-    """Score by it from now on."""
+    """Score with this formula from now on."""
     for kind, score in SCORES.items():
         scores.SCORES[kind] = always(score)
     scores.WEIGHTS[FeedbackSource.IMPLICIT] = WEIGHT

@@ -1,4 +1,4 @@
-"""What ``faust -A tests.e2e.other_formula worker`` runs: Weir that scores as ``formula_b`` says."""
+"""The app of ``faust -A tests.e2e.other_formula worker``: Weir with the formula of ``formula_b``."""
 
 from app import app
 from tests.e2e import formula_b

@@ -1,4 +1,4 @@
-"""Clients of the RabbitMQ door on four connections, which note every message as it comes, and remove nothing."""
+"""Clients of the RabbitMQ door on four connections, which note every message as it comes, and remove none."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from weir.settings import Settings
 CONNECTIONS = 4
 PREFIX = "response_"
 EXPIRES: dict[str, Any] = {"x-expires": int(Settings().response_queue_expires_s * 1000)}
-QUIET_S = 3.0  # after the last end: what would come twice comes now
+QUIET_S = 3.0  # after the last end: repeated messages would come now
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Got:
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    """One request, and what came for it."""
+    """One request, with the messages that came for it."""
 
     uid: str
     body: dict[str, Any]
     live: bool  # consumed from the start, as the seed's example does; else its queue is read at the end
-    removed: bool = False  # its queue was, with some of the answer in it: the rest has to come all the same
+    removed: bool = False  # its queue was removed, with part of the answer in it: the rest must come all the same
     got: list[Got] = field(default_factory=list)
 
     @property
@@ -65,7 +65,7 @@ class Ask:
         return [seq for seq, count in Counter(one.seq for one in self.got).items() if count > 1]
 
     def problem(self, *, repetitions: bool = False) -> str | None:
-        """What is wrong with the answer, in one line; ``repetitions`` of the same message may be forgiven."""
+        """The problem of the answer, in one line; ``repetitions`` of the same message may be allowed."""
         got = self.got
         if repetitions:
             got = list({one.seq: one for one in self.got}.values())
@@ -145,26 +145,26 @@ class RabbitClients:
         self._may_send.set()
 
     async def leave(self) -> None:
-        """Disconnect with nothing on its way: what a client does not have confirmed, it may have sent twice itself."""
+        """Disconnect with no message on its way: a client may send a message twice that was not confirmed."""
         self._may_send.clear()
         while self._sending:
             await asyncio.sleep(0.01)
         for line in self._lines:
             for queue, tag in line.consuming.values():
-                await queue.cancel(tag)  # what was sent before its confirmation has arrived before it
+                await queue.cancel(tag)  # messages sent before its confirmation have arrived before it
             await line.connection.close()
         self._lines.clear()
 
     # -- queues
 
     async def settle(self, *, but: Ask | None = None) -> None:
-        """Have RabbitMQ keep the queues of all answers, even if it is killed at once; remove one that has got some.
+        """Make RabbitMQ keep the queues of all answers, even if it is killed at once; remove one with some messages.
 
-        RabbitMQ on Mnesia (seen: 3.10.8, Erlang 25) may forget the queue that was declared last, with what it has
-        confirmed in it. It answers when Mnesia's log is on disk: "an attempt to minimise the risk of data loss", says
-        its `mnesia_sync.erl`. But that the declaration is committed is logged by a process of its own (a cast, in
-        `mnesia_recover:log_decision`), so perhaps later; and then it stays in the cache of `disk_log_1` until somebody
-        declares something else, or for 2 s. A declaration that the log does not call committed is undone at the start.
+        RabbitMQ on Mnesia (seen: 3.10.8, Erlang 25) may forget the queue that was declared last, with the messages that
+        it has confirmed in it. It answers when Mnesia's log is on disk: "an attempt to minimise the risk of data loss",
+        says its `mnesia_sync.erl`. But that the declaration is committed is logged by a process of its own (a cast, in
+        `mnesia_recover:log_decision`), so perhaps later; and then it stays in the cache of `disk_log_1` until the next
+        declaration, or for 2 s. A declaration that the log does not call committed is undone at the start.
         """
         await asyncio.gather(*(self._declare(ask) for ask in self.sent if not ask.removed))  # if Weir has not yet
         channel = self._lines[0].taking
@@ -174,7 +174,7 @@ class RabbitClients:
                     await asyncio.sleep(0.02)
             await channel.queue_delete(but.queue)
             but.removed = True
-        # Something else: each of the two waits until all that was logged before it is on disk.
+        # Each of the two declarations waits until the log before it is on disk.
         await channel.declare_queue("settled", durable=True)
         await channel.queue_delete("settled")
 
@@ -188,7 +188,7 @@ class RabbitClients:
 
     @contextlib.asynccontextmanager
     async def loading(self, count: int, seconds: float) -> AsyncIterator[None]:
-        """Send ``count`` requests within so many seconds, and on at that rate until what happens meanwhile is over."""
+        """Send ``count`` requests within so many seconds, and continue at that rate until the block ends."""
         over = asyncio.Event()
 
         async def send() -> None:
@@ -241,12 +241,12 @@ class RabbitClients:
 
     @property
     def under_way(self) -> int:
-        """Answers of which some is there, and not the end; of those that are consumed from the start."""
+        """Answers that have begun and not ended, among those consumed from the start."""
         return sum(bool(ask.got) and not ask.ended for ask in self.sent)
 
     @property
     def open(self) -> int:
-        """Those that have not ended, as far as one can know."""
+        """Answers that have not ended, as far as the test can know."""
         return sum(not ask.ended for ask in self.sent if ask.live)
 
     async def until(self, *, under_way: int, within_s: float = 60) -> None:
@@ -256,7 +256,7 @@ class RabbitClients:
                 await asyncio.sleep(0.02)
 
     async def finish(self, *, within_s: float = 90, repetitions: bool = False) -> None:
-        """Read all queues to their ends, and a while longer; fails unless every answer is as it should be."""
+        """Read all queues to their ends, and a while longer; fails unless every answer is as expected."""
         for ask in self.sent:
             if not ask.live:
                 ask.live = True

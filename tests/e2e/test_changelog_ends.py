@@ -1,4 +1,4 @@
-"""A changelog that ends with what no reader is given, the marker of a transaction: a worker starts all the same."""
+"""A changelog that ends with the marker of a transaction, which no reader gets: a worker starts all the same."""
 
 from aiokafka import AIOKafkaProducer
 

@@ -31,7 +31,7 @@ def answer(text: str, takes_s: float = TAKES_S) -> Script:
 
 
 async def asked(worker: Worker, model: str) -> str:
-    """What the stock client gets, with its stock two retries."""
+    """The answer that the stock client gets, with its two retries."""
     async with AsyncOpenAI(base_url=f"{worker.url}/v1", api_key="x", timeout=TIMEOUT_S) as client:
         completion = await client.chat.completions.create(model=model, messages=MESSAGES)
     return completion.choices[0].message.content or ""

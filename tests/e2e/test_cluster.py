@@ -1,6 +1,6 @@
-"""Three brokers, of which one is down, hangs or comes back: workers start all the same, or wait and say for what.
+"""Three brokers, of which one is down, hangs or comes back: workers start all the same, or wait and say why.
 
-The tests share a cluster, which each finds whole.
+The tests share a cluster, which is whole at the start of each.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ WITHIN_S = 90.0
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """With the topics that a first worker has created."""
+    """A cluster with the topics that a first worker has created."""
     with KafkaCluster() as cluster:
         first = Worker(env=env_of(cluster), folder=tmp_path_factory.mktemp("first"))
         try:
@@ -66,7 +66,7 @@ async def admin_of(cluster: KafkaCluster) -> AIOKafkaAdminClient:
 
 
 async def until_whole(cluster: KafkaCluster, broker: KafkaBroker) -> None:
-    """Wait until a broker knows that all are up."""
+    """Wait until a broker knows that all brokers are up."""
     port = int(broker.bootstrap.rpartition(":")[2])
     async with asyncio.timeout(WITHIN_S):
         while await asyncio.to_thread(broker_count, port, 10.0) < len(cluster.brokers):
@@ -89,7 +89,7 @@ async def says(worker: Worker, text: str) -> None:
 
 
 async def is_served(worker: Worker, text: str) -> None:
-    """A request is answered, if not at once (503), and nothing was told by a traceback."""
+    """A request is answered, if not at once (503), and the log has no traceback."""
     body = body_of("demo:tokens=5", text, uid=text.replace(" ", "-"))
     async with asyncio.timeout(WITHIN_S):
         while True:
@@ -139,7 +139,7 @@ async def test_what_was_written_is_on_two_brokers(cluster: KafkaCluster, make_wo
 async def test_a_worker_starts_right_after_the_death_of_a_broker(
     cluster: KafkaCluster, make_worker: Start, number: int
 ) -> None:
-    """Its leader, its controller, its coordinator: for seconds, clients are sent to what is not there."""
+    """Its leader, its controller, its coordinator: for seconds, clients are sent to a broker that is gone."""
     await asyncio.to_thread(cluster.brokers[number].kill)
     worker = await make_worker(env_of(cluster)).start()
     await is_served(worker, f"without {number}")

@@ -1,4 +1,4 @@
-"""``faust -A app compact`` on the log of a real worker: not beside one, and what it leaves is the same log, smaller."""
+"""``faust -A app compact`` on the log of a real worker: refused beside the worker; the log keeps its content."""
 
 import asyncio
 import subprocess

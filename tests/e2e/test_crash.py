@@ -18,7 +18,7 @@ GOES_ON = "tokens=240,delay_ms=400"  # longer than any story takes; `hurry` ends
 
 
 def own_uid(n: int, name: str) -> dict[str, str]:
-    """Every other client brings a uid. The others get one made up, and their requests are begun ahead of the topic."""
+    """A uid for every other client. The others get one from the worker, and their requests begin ahead of the topic."""
     return {"uid": f"{name}-{n}"} if n % 2 else {}
 
 
@@ -27,7 +27,7 @@ def uid_of(into: Received) -> str:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait for what other tasks of this test bring about."""
+    """Wait for the effects of other tasks of this test."""
     async with asyncio.timeout(60):
         while True:
             if true():

@@ -1,4 +1,4 @@
-"""What a worker tells of its work, on both brokers: read out of the topics, against the published schemas."""
+"""The events that a worker publishes about its work, on both brokers: read from the topics, checked by the schemas."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ class Told:
 
 
 async def everything(log: LogClient) -> list[Told]:
-    """All events of the topics, each against its schema, its key and its headers."""
+    """All events of the topics, each checked against its schema, its key and its headers."""
     told = []
     for spec in TOLD:
         for number in range(log.partitions(spec.name)):
@@ -69,7 +69,7 @@ async def everything(log: LogClient) -> list[Told]:
 
 
 def check(one: Told) -> None:
-    """One event is what docs/schemas says."""
+    """Check one event against docs/schemas."""
     model = catalogue.BY_NAME[one.event.event_type]
     Draft202012Validator(catalogue.schema(model)).validate(orjson.loads(one.record.value or b""))
     headers = dict(one.record.headers)
@@ -88,7 +88,7 @@ async def reading(worker: Worker) -> AsyncIterator[LogClient]:
 
 
 async def told_of(worker: Worker, uid: str, event_types: set[str]) -> list[Told]:
-    """What is told of a request, once all of it is there."""
+    """The events about a request, once all of them are in the log."""
     async with reading(worker) as log, asyncio.timeout(20):
         while True:
             told = [one for one in await everything(log) if one.about == uid]
@@ -147,7 +147,7 @@ async def test_thinking_can_be_watched_while_it_lasts(broker: dict[str, str], ma
 async def test_after_kill_9_each_answer_is_told_and_nothing_has_two_ids(
     broker: dict[str, str], make_worker: Start
 ) -> None:
-    """Killed where answers have just ended, so that some are settled, and not told, or told, and not committed."""
+    """Killed when answers have just ended: some are settled and not published, others published and not committed."""
     worker = await make_worker(broker).start()
     bodies = [body_of("demo:tokens=20,delay_ms=10", f"told {n}", **own_uid(n, "told")) for n in range(120)]
     received = [Received() for _ in bodies]
@@ -175,7 +175,8 @@ async def test_after_kill_9_each_answer_is_told_and_nothing_has_two_ids(
     ids = {(one.about, one.event.event_type): one.event.event_id for one in told}
     for one in told:
         if one.event.event_type in about_ends - {"thinking.step", "thinking.api_call"}:
-            assert one.event.event_id == ids[one.about, one.event.event_type]  # told twice, perhaps, but not as two
+            # published twice, perhaps, but with the same id
+            assert one.event.event_id == ids[one.about, one.event.event_type]
 
 
 async def test_who_did_what_is_told_and_never_the_content(broker: dict[str, str], make_worker: Start) -> None:

@@ -1,4 +1,4 @@
-"""``faust -A app export`` beside a real worker: every format says what was asked, answered and thought of it."""
+"""``faust -A app export`` beside a real worker: every format holds the requests, the answers and the feedback."""
 
 import asyncio
 import os
@@ -31,14 +31,14 @@ from weir.settings import load_settings
 from weir.topics import AUDIT
 
 PLAIN = 16
-LARGE = 20_000  # records of the topic that nobody waits to be written
+LARGE = 20_000  # records of the topic whose writing the test does not await
 WITHIN_S = 60.0
 NO_ANSWER: dict[str, Any] = {}
 
 
 @dataclass
 class Asked:
-    """One request as its client sent it, and what came back."""
+    """One request as its client sent it, and the answer."""
 
     uid: str
     body: dict[str, Any]
@@ -59,7 +59,7 @@ async def export(worker: Worker, *args: str, cwd: Path, **env: str) -> Done:
 
 
 async def exported(worker: Worker, path: Path, *args: str) -> str:
-    """Its last line, of one that went well."""
+    """The last line of an export that succeeded."""
     done = await export(worker, *args, "--output", str(path), cwd=path.parent)
     assert done.code == 0, done.err
     return done.err.splitlines()[-1]
@@ -91,7 +91,7 @@ async def ask(worker: Worker, asked: Asked, *, stream: bool) -> None:
 
 
 async def conversation(worker: Worker, name: str) -> dict[str, Asked]:
-    """About thirty requests of all kinds, answered; by what is special of each."""
+    """About thirty answered requests of all kinds, by their kind."""
     tools = [tool for tool in TOOLS if isinstance(tool, dict) and tool["type"] == "function"]
     asked = {f"plain-{n}": body_of("demo:tokens=12", f"{name} {n}: ä\n\u2028", temperature=0) for n in range(PLAIN)}
     asked |= {f"thinking-{n}": body_of("demo-thinking", f"{name} thinking {n}") for n in range(4)}
@@ -110,7 +110,7 @@ async def conversation(worker: Worker, name: str) -> dict[str, Asked]:
 
 
 async def judge(worker: Worker, asked: Mapping[str, Asked]) -> None:
-    """Feedback of all kinds; see ``examples``."""
+    """Give feedback of all kinds; see ``examples``."""
     up = {"feedback_type": "thumbs_up"}
     given: list[tuple[str, dict[str, Any]]] = [
         *((kind, up) for kind in ("plain-0", "thinking-0", "tags-1", "tools-0", "cut-0", "refused-0")),
@@ -175,9 +175,9 @@ async def test_every_format_says_what_was_asked_and_answered(
     assert len(asked) == 30
     assert [kind for kind, one in asked.items() if one.message is NO_ANSWER] == ["refused-0", "refused-1"]
     until = ("--to", utc_iso())
-    await judge(worker, asked)  # after --to, and before now: it counts
+    await judge(worker, asked)  # given after --to, and before now: it counts
 
-    # lines, of requests and of a changelog, which is no topic of ours and has tombstones
+    # lines, of requests and of a changelog, which is not one of Weir's topics and has tombstones
     said = await exported(worker, tmp_path / "all.jsonl", "chat-requests", *since, *until)
     size = (tmp_path / "all.jsonl").stat().st_size
     assert said == f"weir: chat-requests: 30 records, {size} bytes, in {tmp_path / 'all.jsonl'}"
@@ -213,7 +213,7 @@ async def test_every_format_says_what_was_asked_and_answered(
         assert [row[name] for name in ("event_id", "event_type", "tenant_id", "source")] == [*event[:3], event.source]
         assert orjson.loads(row["data"]) == event.data
 
-    # what can be asked again
+    # requests that can be asked again
     path = tmp_path / "again.jsonl"
     await exported(worker, path, "chat-requests", *since, "--format", "openai-batch", "--model", "gpt-new")
     assert in_order(lines(path)) == in_order(
@@ -230,7 +230,7 @@ async def test_every_format_says_what_was_asked_and_answered(
     few = await export(worker, "chat-requests", *since, "--format", "openai-batch", cwd=tmp_path)
     assert (few.code, "ask for several models" in few.err) == (2, True)
 
-    # what can be learned from
+    # examples for fine-tuning
     tuned = ("chat-requests", *since, *until, "--format", "openai-finetune")
     said = await exported(worker, tmp_path / "good.jsonl", *tuned)
     assert in_order(lines(tmp_path / "good.jsonl")) == in_order(examples(asked))
@@ -246,7 +246,7 @@ async def test_every_format_says_what_was_asked_and_answered(
         [*examples(asked), *(asked[kind].example for kind in more)]
     )
 
-    # it is told who took it; and without a worker it is the same
+    # the event names the user; and without a worker the export is the same
     audits = [event["data"] for event in await values(worker, "audit-events")]
     exports = [one for one in audits if one["action"] == "topic.export" and one["resource_id"] == "chat-chunks"]
     assert exports[-1]["actor_id"] == pwd.getpwuid(os.getuid()).pw_name

@@ -1,4 +1,4 @@
-"""Faust's own commands on this application: what they tell, and one line where they cannot."""
+"""Faust's own commands on this application: their output, and one line where they fail."""
 
 import os
 import subprocess

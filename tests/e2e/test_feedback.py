@@ -1,4 +1,4 @@
-"""Feedback from both doors becomes one signal each, whenever it comes and whoever dies."""
+"""Feedback from both doors becomes one signal each, whenever it comes and whichever worker dies."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ from weir.log.partitioner import partition_for
 
 REQUESTS = 12  # more than partitions: both workers own some
 JOIN_S = 8.0
-WITHIN_S = 40.0  # for what must come, on a slow machine
+WITHIN_S = 40.0  # for results on a slow machine
 
 KINDS: list[tuple[str, dict[str, Any], float]] = [  # path, body, score
     ("/v1/feedback", {"feedback_type": "thumbs_up"}, 1),
@@ -51,7 +51,7 @@ async def ask(worker: Worker, uid: str, prompt: str, model: str = "demo:tokens=3
 
 
 async def shown(worker: Worker, uid: str, true: Callable[[Any], bool]) -> Any:
-    """GET /v1/feedback/{uid}, as soon as it says what is waited for."""
+    """GET /v1/feedback/{uid}, as soon as it meets a condition."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             found = await get_json(f"{worker.url}/v1/feedback/chatcmpl-{uid}", within_s=WITHIN_S)
@@ -69,7 +69,7 @@ def sources(found: Any) -> list[str]:
 
 
 async def write(worker: Worker, uid: str, value: bytes, *, away: int = 0) -> None:
-    """What somebody else writes to ai-feedback-events, so many partitions away from where it belongs."""
+    """Write a record to ai-feedback-events as another program would, so many partitions away from its own."""
     async with log_of(worker) as log:
         topic, key = topics.AI_FEEDBACK.name, uid.encode()
         partition = (partition_for(key, log.partitions(topic)) + away) % log.partitions(topic)
@@ -82,7 +82,7 @@ def submitted(event_id: str, uid: str, **data: Any) -> bytes:
 
 
 async def signals(worker: Worker, uids: set[str]) -> Counter[str]:
-    """How often the log has a signal for each feedback on some requests; each stands under one id."""
+    """The number of signals for each feedback on some requests; each feedback has one signal id."""
     found = [event for event in await values(worker, "ai-learning-signals") if event["data"]["uid"] in uids]
     ids = {(event["event_id"], event["data"]["feedback_id"]) for event in found}
     assert len(ids) == len({feedback for _, feedback in ids})
@@ -94,8 +94,8 @@ async def test_all_that_can_be_said_of_an_answer_becomes_a_signal_once(
 ) -> None:
     worker = await make_worker(broker, FEEDBACK_JOIN_S=str(JOIN_S)).start()
     name = f"say-{time.time_ns()}"
-    done, slow, left, nobody = (f"{name}-{which}" for which in ("done", "slow", "left", "nobody"))
-    await give(worker, "/v1/feedback", {"response_id": nobody, "feedback_type": "thumbs_up"})
+    done, slow, left, unknown = (f"{name}-{which}" for which in ("done", "slow", "left", "unknown"))
+    await give(worker, "/v1/feedback", {"response_id": unknown, "feedback_type": "thumbs_up"})
 
     # before the end, and of a request that is not even known yet
     await give(worker, "/v1/feedback", {"response_id": slow, "feedback_type": "thumbs_up", "user_id": "eve"})
@@ -105,7 +105,7 @@ async def test_all_that_can_be_said_of_an_answer_becomes_a_signal_once(
     await begun(worker, body_of("demo:tokens=500,delay_ms=20", "left", uid=left), events=2)
     assert await cancelled(worker, left) == "cancelled"
 
-    # all seven kinds after it, one of them twice, and by Kafka, where another partitioner puts it
+    # all seven kinds after it, one of them twice, and by Kafka, into the partition of another partitioner
     knight = "Tell me a short story about a brave knight."
     more: dict[str, Any] = {"username": f"ada-{name}", "metadata": {"session_id": name}}
     await ask(worker, done, knight, **more)
@@ -126,7 +126,7 @@ async def test_all_that_can_be_said_of_an_answer_becomes_a_signal_once(
     await write(worker, done, submitted(f"{name}-bad", done, feedback_type="applause"))
     await write(worker, done, f"{name}: no JSON".encode())
 
-    # who asks again was not content
+    # a user who asks again was not content
     await ask(worker, f"{name}-again", f"Please: {knight}", **more)
     ids[derived_id("retry", "default", done)] = -0.3
 
@@ -152,9 +152,9 @@ async def test_all_that_can_be_said_of_an_answer_becomes_a_signal_once(
     assert "not JSON" in reasons[f"{name}: no JSON".encode()]
     assert sum("`data.feedback_type`" in reason for value, reason in reasons.items() if name.encode() in value) == 1
 
-    # what nobody ever asked is given up
-    await shown(worker, nobody, lambda found: states(found) == {"expired": 1})
-    assert await signals(worker, {nobody}) == {}
+    # feedback on an unknown request is given up
+    await shown(worker, unknown, lambda found: states(found) == {"expired": 1})
+    assert await signals(worker, {unknown}) == {}
 
 
 async def test_feedback_waits_for_the_end_of_its_request_though_their_worker_dies(

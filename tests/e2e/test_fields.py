@@ -84,7 +84,7 @@ WHOLE: dict[str, Any] = {
     **dict.fromkeys(FOR_THE_LLM),
 }
 
-# What Weir itself reads of a chat request, and the types of JSON that it takes there; null is the same as left out.
+# The fields of a chat request that Weir itself reads, with their JSON types; null is the same as left out.
 OWN: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "stream": (bool,),
@@ -138,7 +138,7 @@ class Post(NamedTuple):
 
 
 def places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The way to every field in a body, and to every item."""
+    """The path of every field in a body, and of every item."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, child in inner:
         yield (*at, name)
@@ -182,7 +182,7 @@ async def worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Work
 
 
 async def sent(worker: Worker, all_posts: Iterable[Post]) -> list[tuple[Post, int, dict[str, Any]]]:
-    """The status and the error of each; its X-Request-ID is checked here."""
+    """The status and the error of each post; its X-Request-ID is checked here."""
     waiting, found = iter(all_posts), list[tuple[Post, int, dict[str, Any]]]()
 
     async def client(session: aiohttp.ClientSession) -> None:
@@ -200,7 +200,7 @@ async def sent(worker: Worker, all_posts: Iterable[Post]) -> list[tuple[Post, in
 
 
 def about(param: str | None, field: str) -> bool:
-    """Whether an error names a field, what it is in, or what is in it."""
+    """Whether an error names a field, its parent, or a field in it."""
     return param is not None and (param.startswith(field) or field.startswith(param))
 
 
@@ -234,7 +234,7 @@ async def test_every_field_of_feedback_takes_every_type_or_says_that_it_does_not
         if status == 400:
             root = post.field.removeprefix("data.").partition(".")[0].partition("[")[0]
             names = {root, root.removesuffix("_sql"), {"event_id": "feedback_id"}.get(root, root), "data"}
-            # A type that is another one makes its fields wrong.
+            # Feedback of another type has other fields, so these are wrong.
             assert error["param"] in names or post.field == "feedback_type", told
     check_log(worker)
 

@@ -1,4 +1,4 @@
-"""Clients that ask and do not read: they cost little memory, and the others notice little of them.
+"""Clients that ask and do not read: they cost little memory, and other clients notice little of them.
 
 The bounds are wide, for a loaded machine; `bench.idle_readers` measures, and docs/streams.md has the figures.
 """
@@ -19,11 +19,11 @@ from tests.unit.demo.helpers import body_of
 
 READERS = 150
 TOKENS = 20_000
-GROWTH_MAX = 150 << 20  # of the worker's memory: it was 20 MB for each of them
+GROWTH_MAX = 150 << 20  # of the worker's memory: it was 20 MB for each such client
 PING_MAX_S = 5.0
 FIRST_TOKEN_MAX_S = 10.0
 WITHIN_S = 120.0
-SETTLED_S = 3.0  # nothing grows any more
+SETTLED_S = 3.0  # memory does not grow any more
 
 
 def rss_bytes(worker: Worker) -> int:
@@ -63,7 +63,7 @@ async def ask(worker: Worker, body: dict[str, object]) -> None:
 
 
 async def others_are_served(worker: Worker) -> None:
-    """GET /ping, and the first token of a new request."""
+    """Check GET /ping, and the first token of a new request."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(WITHIN_S)) as session:
         began = time.monotonic()
         async with session.get(f"{worker.url}/ping") as answer:
@@ -77,7 +77,7 @@ async def others_are_served(worker: Worker) -> None:
 
 
 async def grows_little(worker: Worker, requests: list[bytes], also: Callable[[], Awaitable[None]]) -> None:
-    """While clients have sent requests that they do not read the answers to."""
+    """Check the worker while clients have sent requests whose answers they do not read."""
     before = rss_bytes(worker)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(idle(worker, request)) for request in requests]
@@ -108,7 +108,7 @@ async def test_readers_of_live_streams_that_do_not_read_cost_little(broker: dict
 async def test_whole_answers_and_frames_that_are_not_read_have_a_bound_for_all_of_them(
     broker: dict[str, str], make_worker: Start
 ) -> None:
-    """Each has 10 MB: forty of them do not fit, and are refused or wait."""
+    """Each answer has 10 MB: forty of them do not fit, and are refused or wait."""
     with ScriptedUpstream() as upstream:
         upstream.play("large", said(*(chunk({"content": "x" * 500_000}) for _ in range(20)), chunk({}, "stop")))
         upstream.play("demo", said(chunk({"content": "hi"}), chunk({}, "stop")))
@@ -119,7 +119,8 @@ async def test_whole_answers_and_frames_that_are_not_read_have_a_bound_for_all_o
         paths = ("/v1/chat/completions/large", "/v1/chat/completions/large/stream", "/requests/large?frames=true")
         requests = [get(path) for path in paths for _ in range(20)]
         await grows_little(worker, requests, lambda: others_are_served(worker))
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(WITHIN_S)) as session:  # and all is free again
+        # and the memory is free again
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(WITHIN_S)) as session:
             async with asyncio.timeout(WITHIN_S):
                 while True:
                     async with session.get(f"{worker.url}/v1/chat/completions/large") as answer:

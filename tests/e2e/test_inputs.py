@@ -1,4 +1,4 @@
-"""Whatever a client sends is right or gets a clear error with its field named, and the worker goes on."""
+"""Any input of a client is accepted or gets a clear error with its field named, and the worker goes on."""
 
 import io
 from typing import Any

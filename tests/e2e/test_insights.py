@@ -1,4 +1,4 @@
-"""Insights from real workers on both brokers: exactly one for what turned bad, whatever is killed on the way.
+"""Insights from real workers on both brokers: exactly one for the model that turns bad, whichever process is killed.
 
 Records are written beside the workers, with event times ten minutes and more ahead of the clock: so the clock closes no
 window, and how fast this machine is makes no difference.
@@ -32,7 +32,7 @@ from weir.log.partitioner import partition_for
 from weir.peers import FORWARDED
 
 SETTINGS = {"INSIGHT_WINDOW_S": "2", "INSIGHT_LATENESS_S": "1", "INSIGHT_AHEAD_S": "86400"}
-KILLED = {"KAFKA_SESSION_TIMEOUT_S": "1.5"}  # for so long a worker that starts again waits for the one that was killed
+KILLED = {"KAFKA_SESSION_TIMEOUT_S": "1.5"}  # a restarted worker waits for the killed one's session for so long
 SIZE_S, LATENESS_S = 2.0, 1.0
 MODELS = ("fine", "turns", "steady", "calm:7b", "org/quiet")
 WINDOWS, EACH = 10, 40  # of each model 40 requests in each of 10 windows: 2,000
@@ -47,18 +47,18 @@ Figures = dict[tuple[str, int], tuple[int, int, float]]
 
 
 class Written(NamedTuple):
-    """An event that is to be written, and when it was."""
+    """An event that is to be written, with its time."""
 
     at_s: float
     event: Outgoing
 
 
 class Story:
-    """Two thousand requests and what was said of them, for a tenant of its own, later than all stories before it."""
+    """Two thousand requests with feedback, for a tenant of its own, later than all stories before it."""
 
     def __init__(self, seed: int) -> None:
         number = next(_stories)
-        # One whose models are in all partitions.
+        # A tenant whose models are in all partitions.
         tenants = (f"story-{number}-{more}" for more in itertools.count())
         self.tenant = next(one for one in tenants if {_partition(one, model) for model in MODELS} == set(PARTITIONS))
         self.start_s = (time.time() + 600 * number) // 60 * 60.0
@@ -66,7 +66,7 @@ class Story:
         self._dice = random.Random(seed)
         events = [event for model in MODELS for window in range(WINDOWS) for event in self._window(model, window)]
         events += self._dice.sample(events, len(events) // 10)  # written again, as after a crash
-        # Each may come up to a lateness after younger ones.
+        # An event may come up to a lateness after younger ones.
         events.sort(key=lambda written: written.at_s + self._dice.uniform(0, LATENESS_S * 0.9))
         self.events = [written.event for written in events]
 
@@ -110,25 +110,25 @@ class Story:
         await asyncio.gather(*(_append(log, event) for event in part))
 
     async def end(self, log: LogClient) -> None:
-        """Say in each partition that nothing older comes."""
+        """Write to each partition that no older event comes."""
         at = utc_iso(self.start_s + WINDOWS * SIZE_S + LATENESS_S)
         ticks = [publishing.encode(tick, self.tenant) for tick in (MetricsTick(at=at), SignalsTick(at=at))]
         await asyncio.gather(*(_append(log, tick, partition) for tick in ticks for partition in PARTITIONS))
 
     async def figures(self, worker: Worker, *, status: str = "closed") -> Figures:
-        """What a worker says of its windows."""
+        """The windows that a worker shows."""
         shown: Any = await get_json(f"{worker.url}/quality?tenant={self.tenant}", within_s=WITHIN_S)
         return _figures(self, shown["quality"], status)
 
     async def closed(self, worker: Worker) -> Any:
-        """All that a worker says, when all windows are closed."""
+        """The whole view of a worker, when all windows are closed."""
         async with asyncio.timeout(WITHIN_S):
             while len(await self.figures(worker)) < len(self.expected):
                 await asyncio.sleep(0.1)
         return await get_json(f"{worker.url}/quality?tenant={self.tenant}")
 
     async def told(self, log: LogClient) -> list[envelope.Event]:
-        """What stands in ai-insights about this tenant."""
+        """The events of ai-insights about this tenant."""
         topic, key = topics.AI_INSIGHTS.name, self.tenant.encode()
         records = await _all(log, Partition(topic, partition_for(key, topics.AI_INSIGHTS.partitions)))
         return [envelope.decode(record.value) for record in records if record.key == key]
@@ -167,7 +167,7 @@ def _figures(story: Story, models: list[Any], status: str = "closed") -> Figures
 
 @asynccontextmanager
 async def log_beside(worker: Worker) -> AsyncIterator[LogClient]:
-    """The worker's log, which it has made the topics of."""
+    """The worker's log, once the worker has made its topics."""
     async with log_of(worker) as log:
         yield log
 
@@ -276,7 +276,7 @@ async def test_two_workers_share_the_models_and_what_one_leaves_the_other_goes_o
 
 
 async def shared(first: Worker, second: Worker, story: Story) -> list[set[int]]:
-    """The partitions that each of two workers has rows of, when both have some and they have all."""
+    """The partitions of which each of two workers has rows, when both have some and together all."""
     async with asyncio.timeout(WITHIN_S), aiohttp.ClientSession() as session:
         while True:
             shares: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Several installations on one Kafka: each has its own topics, and one that would take another's does not start."""
+"""Several installations on one Kafka: each has its own topics, and one that would use another's does not start."""
 
 import asyncio
 import re
@@ -39,7 +39,7 @@ async def says(worker: Worker, text: str, *, within_s: float = 60.0) -> None:
 
 
 async def answered(worker: Worker, prompt: str) -> str:
-    """Ask, and wait for the answer and its row; the uid."""
+    """Ask, and wait for the answer and its row; returns the uid."""
     body = body_of("demo:tokens=5", prompt)
     received = await streamed(worker.client(), body)
     assert "".join(received.deltas("content")) == expected_content(body)
@@ -93,7 +93,7 @@ async def test_workers_of_another_group_do_not_start_while_there_are_any_and_ana
         assert "KAFKA_TOPIC_PREFIX" in line
         await answered(first, "still there")
         assert await first.stop() == 0
-        await other.start()  # the first one's group has only offsets now, and the analytics answer nothing
+        await other.start()  # the first one's group has only offsets now, and the analytics group answers no request
         await answered(other, "of the other")
     finally:
         await analytics.stop()

@@ -1,4 +1,4 @@
-"""Kafka goes away and comes back: streams wait and go on, and nobody is asked twice."""
+"""Kafka goes away and comes back: streams wait and go on, and no prompt is sent to the LLM twice."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ async def test_streams_wait_for_a_broker_that_restarts_and_go_on(
     ]
     await until(lambda: all(len(into.chunks) > 5 for into in received))
     await asyncio.to_thread(own_kafka.restart)
-    assert not any(stream.done() for stream in streams)  # it was away in the middle
+    assert not any(stream.done() for stream in streams)  # the restart came in the middle
     await asyncio.gather(*streams)
     for body, into in zip(bodies, received, strict=True):
         assert "".join(into.deltas("content")) == expected_content(body)

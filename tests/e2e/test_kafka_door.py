@@ -1,4 +1,4 @@
-"""Kafka's own clients as they are: kcat's partitions, transactions, and an operator who creates a topic anew."""
+"""Stock clients of Kafka: kcat's partitions, transactions, and an operator who recreates a topic."""
 
 import asyncio
 import subprocess
@@ -97,7 +97,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
     await producer.abort_transaction()
     await producer.begin_transaction()
     await send("committed")
-    await asyncio.sleep(1)  # it is open, so nothing of it may begin
+    await asyncio.sleep(1)  # the transaction is open, so no request of it may begin
     assert not {"aborted", "committed"} & (await called(upstream)).keys()
     await producer.commit_transaction()
     for place in range(CHAT_PARTITIONS):
@@ -106,7 +106,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
     await send("aborted")
     await producer.abort_transaction()
     await producer.stop()
-    await until_settled(worker)  # though what was aborted stands at the end of each partition
+    await until_settled(worker)  # although aborted records are at the end of each partition
     times = await called(upstream)
     assert ("aborted" in times, times["committed"]) == (False, CHAT_PARTITIONS)
     assert (await worker.stop()) == 0
@@ -116,7 +116,7 @@ async def test_a_request_of_a_transaction_is_answered_once_it_is_committed_and_n
 
 
 async def recreate(bootstrap: str, topic: str) -> None:
-    """What an operator does to empty it."""
+    """Empty a topic as an operator does."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -134,7 +134,7 @@ async def recreate(bootstrap: str, topic: str) -> None:
 async def test_when_chat_chunks_is_created_anew_what_ran_ends_and_what_comes_is_answered(
     own_kafka: KafkaBroker, make_worker: Start, upstream: str
 ) -> None:
-    """No client waits for ever, nothing is asked twice, and the new log holds no marks but those that count."""
+    """No client waits for ever, no prompt is sent twice, and the new log holds only marks that count."""
     worker = await make_worker(kafka_env(own_kafka)).start()
     before = body_of("demo:tokens=20", "before", uid="before")
     whole = Read()

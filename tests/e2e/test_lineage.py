@@ -1,4 +1,4 @@
-"""The SQL in an answer, and what is none, from a worker to query-lineage-events."""
+"""The SQL in an answer, and text that only looks like SQL, from a worker to query-lineage-events."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
 
 
 async def answer(http: web.Request) -> web.StreamResponse:
-    """An LLM that says what the model's name asks for, in small pieces."""
+    """An LLM whose answer is chosen by the model's name, in small pieces."""
     name = (await http.json())["model"]
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(http)
@@ -88,7 +88,7 @@ async def test_the_sql_in_an_answer_is_told_and_what_is_none_is_not(
         )
     async with asyncio.timeout(30):
         for uid in uids.values():
-            while (await ended(worker, uid)).get("latency_ms") is None:  # told last: what there is of it has come
+            while (await ended(worker, uid)).get("latency_ms") is None:  # published last: the other events have come
                 await asyncio.sleep(0.1)
     events = await told(worker, *uids.values())
     assert len(events) == 3
@@ -122,13 +122,13 @@ async def test_the_parser_ends_with_its_worker(make_worker: Start, sql_llm: str)
 
 
 def children(pid: int) -> list[int]:
-    """Processes that it has started."""
+    """The processes that a process has started."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in listed.read_text().split()]
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs, and is no zombie."""
+    """Whether a process runs, and is not a zombie."""
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""GET /metrics of real workers says what was done, on both brokers, and Prometheus' own tool has nothing against it."""
+"""GET /metrics of real workers shows their work, on both brokers, and Prometheus' own tool accepts it."""
 
 import asyncio
 import re
@@ -43,13 +43,13 @@ def one(samples: Samples, name: str, **labels: str) -> float:
 
 
 def lag(samples: Samples, topic: str) -> dict[str, float]:
-    """By partition."""
+    """The lag by partition."""
     labelled = {tuple(sorted(labels)): value for labels, value in samples.get("ai_kafka_consumer_lag", {}).items()}
     return {at[0][1]: value for at, value in labelled.items() if at[1] == ("topic", topic)}
 
 
 async def seen(look: Callable[[], Awaitable[Any]], *, within_s: float = 20.0) -> None:
-    """Look until it is as it should be: commits come once a second."""
+    """Look until the result is as expected: commits come once a second."""
     async with asyncio.timeout(within_s):
         while not await look():
             await asyncio.sleep(0.2)
@@ -135,7 +135,7 @@ async def test_an_accepted_request_that_fails_is_not_refused(make_worker: Start)
 
 
 async def test_what_waits_is_lag_and_what_is_being_done_is_told(broker: dict[str, str], make_worker: Start) -> None:
-    """One answer at a time: the others are in the log, and nowhere else."""
+    """One answer at a time: the other requests are in the log, and nowhere else."""
     worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
     bodies = [body_of("demo:tokens=12,delay_ms=100", f"wait {n}", uid=f"wait-{n}") for n in range(3)]
     received = [Received() for _ in bodies]

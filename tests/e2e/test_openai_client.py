@@ -1,4 +1,4 @@
-"""The stock openai client is the judge: it must not notice the difference to the upstream itself."""
+"""The stock openai client is the judge: it must not notice a difference from the upstream itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -106,7 +106,7 @@ async def test_errors_are_the_ones_the_upstream_would_raise(workers: list[Worker
 
 
 async def final_status(url: str) -> int:
-    """The status of a GET, once the tables have heard of the request."""
+    """The status of a GET, once the tables have the request."""
     async with asyncio.timeout(15), aiohttp.ClientSession() as session:
         while True:
             async with session.get(url) as answer:
@@ -116,7 +116,7 @@ async def final_status(url: str) -> int:
 
 
 async def test_a_failed_request_fails_again_when_it_is_fetched(workers: list[Worker]) -> None:
-    """At once, too, while the tables still learn of it: never half an answer as a whole one."""
+    """Also at once, while the tables are behind: never half an answer as a whole one."""
     for n, (model, status) in enumerate([("demo-refuse", 400), ("demo-cutoff", 502), ("demo-error", 500)] * 5):
         body = body_of(model, uid=f"failed-{workers[0].port}-{n}")
         with pytest.raises(openai.APIStatusError):
@@ -125,7 +125,7 @@ async def test_a_failed_request_fails_again_when_it_is_fetched(workers: list[Wor
 
 
 async def test_a_client_that_leaves_does_not_end_the_answer(workers: list[Worker]) -> None:
-    """Its stream was accepted, so it ends in the log; another worker tells how."""
+    """Its stream was accepted, so it ends in the log; another worker shows how."""
     body = body_of("demo:tokens=20,delay_ms=20", uid=f"left-{workers[0].port}")
     stream = await workers[0].client().chat.completions.create(model="", messages=[], stream=True, extra_body=body)
     async with stream:
@@ -145,7 +145,7 @@ async def test_the_same_uid_is_answered_once_and_another_body_is_a_conflict(
     counted: Any = await calls(upstream)
     assert counted["by_key"][f"once {workers[0].port}"] == 1
     whole = await workers[0].client().chat.completions.create(model="", messages=[], extra_body=body)
-    assert whole.choices[0].message.content == expected_content(body)  # how it is read is not what is asked
+    assert whole.choices[0].message.content == expected_content(body)  # how it is read is no part of the request
     with pytest.raises(openai.ConflictError):
         await streamed(workers[0].client(), {**body, "temperature": 0.5})
 

@@ -1,4 +1,4 @@
-"""What producers put into the topics of a real Kafka that is much larger than it should be: no worker stops.
+"""Records in the topics of a real Kafka that are much larger than they should be: no worker stops.
 
 Rows have to fit into their changelogs, which take 1 MB; the topics of requests and events take 8 MB.
 """
@@ -17,7 +17,7 @@ from tests.services.kafka import KafkaBroker
 from tests.unit.demo.helpers import body_of
 from weir import envelope, topics
 from weir.chat import frames, requests
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.envelope import Json
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import Partition
@@ -43,7 +43,7 @@ async def log_of(kafka: KafkaBroker) -> AsyncIterator[KafkaLog]:
 
 
 def ended(uid: str, **more: object) -> bytes:
-    """A trace event as an older version wrote it: nothing in it is cut."""
+    """A trace event as an older version wrote it, with no field cut."""
     data: Json = {
         "uid": uid,
         "trace_id": uid,
@@ -70,7 +70,7 @@ async def answers(worker: Worker, text: str) -> None:
 async def test_a_worker_whose_topics_hold_a_row_that_does_not_fit_starts_and_answers(
     e2e_kafka: KafkaBroker, make_worker: Start
 ) -> None:
-    """It would stop at that event, and at each start again."""
+    """A worker would otherwise stop at that event, and at each start again."""
     worker = await make_worker(kafka_env(e2e_kafka)).start()
     async with log_of(e2e_kafka) as log:
         await put(log, topics.AGENT_TRACES, "poisoned", ended("poisoned", username=LONG, session_id=LONG))
@@ -118,9 +118,9 @@ async def test_an_answer_whose_stored_end_is_too_large_is_served_and_told(
     uid = "large-end"
     worker = await make_worker(kafka_env(e2e_kafka)).start()
     end = Terminal(status=Status.FAILED, error={"message": "no", "type": "t", "code": "c", "status": 400})
-    begin = Frame(uid=uid, rid="evt-1", kind=Kind.BEGIN, attempt="att-1", fingerprint="f")
+    begin = Frame(uid=uid, rid="evt-1", kind=FrameKind.BEGIN, attempt="att-1", fingerprint="f")
     value = frames.encode(
-        Frame(uid=uid, rid="evt-1", kind=Kind.TERMINAL, attempt="att-1", terminal=end), event_id="e", tenant="acme"
+        Frame(uid=uid, rid="evt-1", kind=FrameKind.TERMINAL, attempt="att-1", terminal=end), event_id="e", tenant="acme"
     )
     large = value.replace(b'":"t"', b'":"%b"' % LONG.encode()).replace(b'":"c"', b'":"%b"' % LONG.encode())
     async with log_of(e2e_kafka) as log:

@@ -1,6 +1,6 @@
 """2,000 requests with feedback whose true quality is known; one model turns bad in the middle, and recovers.
 
-The whole way: doors, chat agent, figures, feedback before and after the answer, signals, windows, insights.
+All parts: doors, chat agent, figures, feedback before and after the answer, signals, windows, insights.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ AT_ONCE = 60  # users; on a busy machine they come more slowly, and feedback is 
 MODELS = tuple(f"demo:tokens={count}" for count in (2, 3, 4, 5))
 BAD = MODELS[2]
 BAD_FROM, BAD_UNTIL = 600, 1500  # by the number of the request
-GOOD_CHANCE, BAD_CHANCE = 0.88, 0.08  # that who says something is content
+GOOD_CHANCE, BAD_CHANCE = 0.88, 0.08  # the share of feedback that is content
 WINDOW_S, LATENESS_S = 6.0, 4.0
 SIGNALS_MIN = 12  # of a window that is judged
 BADLY, WELL = -0.4, 0.4  # the mean score of a window
@@ -40,7 +40,7 @@ ENV = {
     "INSIGHT_WINDOW_S": f"{WINDOW_S:g}",
     "INSIGHT_LATENESS_S": f"{LATENESS_S:g}",
     "INSIGHT_SIGNALS_MIN": f"{SIGNALS_MIN}",
-    # What else there is to be seen depends on how busy this machine is: how many signals a window has, too.
+    # Other insights depend on how busy this machine is, and so does the number of signals in a window.
     "INSIGHT_QUALITY_DROP": "0.8",
     "INSIGHT_LATENCY_P95_MAX_MS": "600000",
     "INSIGHT_LATENCY_FLOOR_MS": "600000",
@@ -51,13 +51,13 @@ ENV = {
 
 @dataclass
 class Play:
-    """Users who ask, and say what they think of the answers."""
+    """Users who ask, and give feedback on the answers."""
 
     url: Callable[[], str]
     session: aiohttp.ClientSession
     chance: random.Random
     given: Counter[str] = field(default_factory=Counter)  # pieces of feedback by model
-    turned: asyncio.Event = field(default_factory=asyncio.Event)  # the first word of the bad time is being given
+    turned: asyncio.Event = field(default_factory=asyncio.Event)  # the first feedback of the bad time is being given
 
     async def run(self) -> None:
         turns = asyncio.Semaphore(AT_ONCE)
@@ -92,7 +92,7 @@ class Play:
         return {"response_id": f"chatcmpl-{uid}", "feedback_id": f"f-{uid}", **self.chance.choice(kinds)}
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
-        """Until it is taken: what is sent again has the same name, so it counts once."""
+        """Send until it is accepted: a repeated submission has the same name, so it counts once."""
         for _ in range(TRIES):
             try:
                 async with asyncio.timeout(20), self.session.post(self.url() + path, json=body) as answer:
@@ -111,7 +111,7 @@ def is_bad(number: int) -> bool:
 
 
 async def insights(worker: Worker) -> list[Event]:
-    """What stands in ai-insights."""
+    """The events of ai-insights."""
     found = []
     async with log_of(worker) as log:
         for number in range(topics.AI_INSIGHTS.partitions):
@@ -130,7 +130,7 @@ async def cleared(worker: Worker) -> list[Event]:
 
 
 def check(found: list[Event], signals: list[SignalRecorded]) -> None:
-    """One insight, about that model, as soon as a window shows it; and its end."""
+    """Check for one insight, about that model, as soon as a window shows it; and its end."""
     told = [(event.event_type, event.data["insight_type"], event.data["model"]) for event in found]
     assert told == [("insight.raised", "quality_drop", BAD), ("insight.cleared", "quality_drop", BAD)]
     raised, end = found[0].data, found[1].data
@@ -142,7 +142,7 @@ def check(found: list[Event], signals: list[SignalRecorded]) -> None:
         for is_after in (False, True)
     )
     assert max(before) < bad[0], scores
-    # The first window that is bad is told at the latest; one that is bad in part may be. So it is with the end.
+    # An insight comes for the first window that is bad; one that is bad in part may have it. So it is with the end.
     assert max(before) < (seconds_of(raised["window_end"]) or 0) <= bad[0], scores
     assert bad[-1] < (seconds_of(end["window_end"]) or 0) <= after[:2][-1], scores
     assert raised["value"] < end["value"]

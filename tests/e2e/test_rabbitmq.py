@@ -1,4 +1,4 @@
-"""The queue worker's contract, with real clients: what they send, what they get, and that the LLM is asked once."""
+"""The queue worker's contract, with real clients: their requests, their answers, and one LLM call for each."""
 
 import asyncio
 import re
@@ -19,10 +19,10 @@ from tests.unit.demo.helpers import TOOLS, body_of, calls, streamed
 pytestmark = pytest.mark.rabbitmq
 
 ASKED = "Erzähl mir von 👩‍👩‍👧 und 水"  # on one line: the example prints line by line
-README = Path(__file__).with_name("queue_worker_readme.txt")  # no .md: the formatter would make it ours
+README = Path(__file__).with_name("queue_worker_readme.txt")  # no .md: the formatter would reformat it
 
 
-# -- clients as people have them
+# -- stock clients
 
 
 def seeds_example(desk: Desk, body: dict[str, Any]) -> str:
@@ -41,7 +41,7 @@ def seeds_example(desk: Desk, body: dict[str, Any]) -> str:
 
 
 async def run_example(desk: Desk, body: dict[str, Any]) -> list[str]:
-    """What it prints as responses, up to the empty one at the end, or the first one where all comes at once."""
+    """The responses that the example prints, up to the empty one, or the first if the answer is one message."""
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", "-c", seeds_example(desk, body)),
         stdin=asyncio.subprocess.PIPE,
@@ -56,7 +56,7 @@ async def run_example(desk: Desk, body: dict[str, Any]) -> list[str]:
             sent = (await program.stdout.readline()).decode()
             (uid,) = re.findall(r"'uid': '([^']+)'", sent)
             async with desk.client() as client:
-                await client.there(f"response_{uid}", within_s=2)  # the moment that a person takes
+                await client.there(f"response_{uid}", within_s=2)  # as long as a person takes
             program.stdin.write(b"\n")
             while not printed.endswith("Response: \n" if body["stream"] else expected_content(body) + "\n"):
                 printed += (await program.stdout.readline()).decode()
@@ -90,7 +90,7 @@ async def test_a_node_client_prints_the_answer(desk: Desk) -> None:
         await asyncio.to_thread(installed().run, desk.url, desk.queue, refused)
 
 
-# -- what is in the messages
+# -- the messages
 
 
 async def test_a_stream_ends_with_an_empty_body_and_all_that_is_known_of_it(desk: Desk) -> None:
@@ -265,9 +265,9 @@ async def test_the_same_uid_twice_asks_the_llm_once(desk: Desk) -> None:
         await client.send(body)
         assert (await client.answer(f"response_{uid}")).check(uid).text == expected_content(body)
         await until_delivered(desk, uid)
-        await client.send(body, correlation_id="later")  # when all is over, it is told again, out of the log
+        await client.send(body, correlation_id="later")  # after the end, the answer is delivered again, from the log
         again = await client.answer(f"response_{uid}")
-        if again.messages[0].correlation_id is None:  # the second one was answered apart
+        if again.messages[0].correlation_id is None:  # the second one was answered separately
             again = await client.answer(f"response_{uid}")
         assert again.check(uid).text == expected_content(body)
         assert {message.correlation_id for message in again.messages} == {"later"}
@@ -377,7 +377,7 @@ async def test_an_answer_that_breaks_keeps_what_was_said_and_tells_why(desk: Des
 
 
 def assert_failed(answer: Answer, status: int) -> None:
-    """One empty message that tells why."""
+    """One empty message with the reason."""
     assert [message.body for message in answer.messages] == [b""]
     assert (answer.last["status"], answer.last["error"]["status"]) == ("failed", status)
 
@@ -387,7 +387,7 @@ def seconds(iso: str) -> float:
 
 
 async def until_delivered(desk: Desk, uid: str) -> None:
-    """Wait until the log says that an answer is out."""
+    """Wait until the log has the delivered mark of an answer."""
     async with asyncio.timeout(30):
         while not any(
             event["event_type"] == "chat.delivered" and event["data"]["uid"] == uid
@@ -397,7 +397,7 @@ async def until_delivered(desk: Desk, uid: str) -> None:
 
 
 async def row_of(desk: Desk, uid: str) -> dict[str, object]:
-    """GET /requests/{uid}, once the table has heard of its acceptance."""
+    """GET /requests/{uid}, once the table has its acceptance."""
     async with asyncio.timeout(15):
         while (row := await get_json(f"{desk.worker.url}/requests/{uid}")).get("ingress") is None:
             await asyncio.sleep(0.05)
@@ -427,17 +427,17 @@ async def test_a_message_cancels_an_earlier_request_wherever_that_came_from(desk
         answer.check(uid)
         assert (answer.last["status"], answer.last["finish_reason"]) == ("cancelled", "cancelled")
         streamed_ = await by_http
-        assert "".join(streamed_.deltas("content")) == answer.text  # everybody's ends at the same token
+        assert "".join(streamed_.deltas("content")) == answer.text  # all readers' text ends at the same token
         assert expected_content(body).startswith(answer.text)
         assert len(answer.text) < len(expected_content(body))
 
 
 async def test_a_message_that_cancels_nothing_is_told_so(desk: Desk) -> None:
-    uid = new_name("nobody")
+    uid = new_name("unknown")
     async with desk.client() as client:
         own = await client.channel.declare_queue(exclusive=True)
         await client.send({"uid": uid, "cancel": True}, reply_to=own.name)
         answer = await client.answer(own.name)
         assert (answer.last["status"], answer.last["error"]["status"]) == ("failed", 404)
         await client.buried(uid)
-        assert await client.count(f"response_{uid}") is None  # an answer may be on its way to that one
+        assert await client.count(f"response_{uid}") is None  # an answer to that queue may be on its way

@@ -1,4 +1,4 @@
-"""RabbitMQ away, back, elsewhere, behind TLS, or off: HTTP goes on, and so does everything else, by itself."""
+"""RabbitMQ away, back, elsewhere, behind TLS, or off: HTTP goes on, and RabbitMQ's requests go on without help."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ async def is_served_by_http(worker: Worker) -> None:
 
 
 def told(worker: Worker) -> list[str]:
-    """What an operator reads about RabbitMQ at LOG_LEVEL info, but for the good news."""
+    """The log lines about RabbitMQ at LOG_LEVEL info, except good news."""
     lines = worker.log.read_text().splitlines()
     return [line for line in lines if re.search(r"WARN|ERROR|Traceback|rror:", line)]
 
@@ -56,9 +56,7 @@ async def test_one_that_is_absent_at_the_start_is_served_as_soon_as_it_appears(
     await asyncio.to_thread(rabbit.start)
     await until_rabbitmq_is(worker, "connected")
     await is_served(rabbit.url, "chat_incoming")
-    assert len(told(worker)) == 2, told(
-        worker
-    )  # that it is away, for each of the two connections, however long that was
+    assert len(told(worker)) == 2, told(worker)  # one line for each of the two connections, however long it was away
 
 
 async def test_answers_go_on_after_a_restart_each_token_once(
@@ -71,7 +69,7 @@ async def test_answers_go_on_after_a_restart_each_token_once(
     async with Client.connected(rabbit.url, "chat_incoming") as client:
         for body in bodies:
             await client.send(body)
-        for uid in uids:  # each has begun
+        for uid in uids:  # each answer has begun
             await client.there(f"response_{uid}")
             async with asyncio.timeout(20):
                 while (await client.count(f"response_{uid}") or 0) < 5:
@@ -108,9 +106,9 @@ async def test_without_an_address_it_is_off(make_worker: Start, rabbitmq_url: st
 
 
 async def test_a_second_host_is_asked_where_the_first_does_not_answer(make_worker: Start, rabbitmq_url: str) -> None:
-    (nobody,) = free_ports(1)
+    (closed,) = free_ports(1)
     queue = new_name("hosts")
-    urls = f"amqp://guest:guest@127.0.0.1:{nobody}/, {rabbitmq_url}"
+    urls = f"amqp://guest:guest@127.0.0.1:{closed}/, {rabbitmq_url}"
     await until_connected(make_worker({"RABBITMQ_URL": urls, "RABBITMQ_QUEUE": queue}))
     await is_served(rabbitmq_url, queue)
 
@@ -157,7 +155,7 @@ async def test_a_wrong_password_is_told_once_and_not_shown(make_worker: Start, r
 
 
 async def until_told(worker: Worker, word: str) -> None:
-    """Wait until both connections have said why there is none."""
+    """Wait until both connections have logged why there is none."""
     async with asyncio.timeout(20):
         while sum(word in line for line in told(worker)) < 2:
             await asyncio.sleep(0.1)

@@ -1,7 +1,7 @@
-"""Nothing is lost and nothing comes twice in a response queue, whatever dies in between (promises P1 to P3).
+"""No message is lost and none comes twice in a response queue, whichever process dies (promises P1 to P3).
 
-Looked at from the clients' side, and without removing anything: the text of each queue, in the order of arrival, is
-the expected text, its messages are numbered without a gap, and nothing follows the last one.
+Seen from the clients' side, and without removing a message: the text of each queue, in the order of arrival, is the
+expected text, its messages are numbered without a gap, and no message follows the last one.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.e2e.workers import Worker
 from tests.services.kafka import KafkaBroker
 from tests.services.rabbitmq import RabbitBroker
 from tests.unit.demo.helpers import hurry
-from weir.rabbitmq.delivering import FLIGHTS_MAX
+from weir.rabbitmq.way import FLIGHTS_MAX
 from weir.settings import Settings
 
 MODELS = ("demo:tokens=30,delay_ms=50", "demo:tokens=60,delay_ms=50", "demo:tokens=80,delay_ms=60")
@@ -42,7 +42,7 @@ def env(e2e_kafka: KafkaBroker, rabbit: RabbitBroker) -> dict[str, str]:
 
 
 class Story:
-    """What is done to the system, told with its time."""
+    """The faults done to the system, with their times."""
 
     def __init__(self, clients: RabbitClients) -> None:
         self._clients = clients
@@ -171,7 +171,7 @@ async def test_one_worker_on_the_embedded_log_is_killed_again_and_again(
 async def test_a_frozen_worker_that_comes_back_sends_nothing_again(
     env: dict[str, str], make_worker: Start, rabbit: RabbitBroker, upstream: str, frozen_s: float
 ) -> None:
-    """Kafka gives its partitions away after 3 s; RabbitMQ finds it dead after two heartbeats of 10 s."""
+    """Kafka revokes its partitions after 3 s; RabbitMQ finds it dead after two heartbeats of 10 s."""
     workers = await started(make_worker, env, 2)
     clients = RabbitClients(rabbit.url, asks(f"frozen{frozen_s}", (f"demo:{GOES_ON}",), live=1, whole=0))
     await clients.connect()
@@ -222,13 +222,13 @@ async def test_workers_join_while_answers_are_delivered(
 async def test_kill_9_of_rabbitmq_repeats_only_what_was_not_confirmed(
     env: dict[str, str], make_worker: Start, rabbit: RabbitBroker, upstream: str
 ) -> None:
-    """The limit of it: RabbitMQ's own crash may keep a message that it has not confirmed, and forget its receipt.
+    """A limit: RabbitMQ's own crash may keep a message that it has not confirmed, and forget its receipt.
 
     It may also be the other way round, which would be a loss: with eight messages of an answer on their way at a time
     it was 12 of 17,500 messages in 8 crashes, with one it was not seen in 1,300 answers.
 
-    It may also forget a queue, with all that it has confirmed in it. Which one is chance, and `settle` prevents that;
-    one is removed instead: the rest of its answer comes all the same, and nothing of the others is missing.
+    It may also forget a queue, with all messages that it has confirmed in it, by chance, and `settle` prevents that;
+    one queue is removed instead: the rest of its answer comes all the same, and no message of the others is missing.
     """
     await started(make_worker, env, 2)
     clients = RabbitClients(rabbit.url, asks("power", LONGER, live=0))
@@ -237,7 +237,7 @@ async def test_kill_9_of_rabbitmq_repeats_only_what_was_not_confirmed(
     await clients.load(60, seconds=2)
     await asyncio.sleep(1.5)
     await story.kill_rabbit(rabbit, removing=next(ask for ask in reversed(clients.sent) if ask.body["stream"]))
-    await asyncio.sleep(6)  # the workers look for it once in 5 s
+    await asyncio.sleep(6)  # the workers ask for the queue once in 5 s
     await story.kill_rabbit(rabbit)
     await hurry(upstream)
     await clients.finish(repetitions=True)

@@ -1,4 +1,4 @@
-"""What is no request goes to the dead queue as it came, and into the log; it holds nothing up and never comes again."""
+"""Messages that are no requests go to the dead queue unchanged, and into the log; they block and repeat nothing."""
 
 import base64
 import gzip
@@ -25,16 +25,16 @@ pytestmark = pytest.mark.rabbitmq
 MIB = 2**20
 DEEP = 100_000
 FRAME_MAX = 131_072  # RabbitMQ's, as shipped
-KEPT_MAX = 4 * MIB  # bytes of what chat-dead-letters keeps: half of a record, for base64
+KEPT_MAX = 4 * MIB  # bytes of a value that chat-dead-letters keeps: half of a record, for base64
 
 
 def request(**more: Any) -> bytes:
-    """A request with something in it that is wrong."""
+    """A request with a wrong field."""
     return orjson.dumps({"model": "demo", "messages": [{"role": "user", "content": "poison"}], **more})
 
 
 def within(message: str) -> bytes:
-    """A request with this in the place of its content."""
+    """A request with this text as its content."""
     return b'{"model": "demo", "messages": [{"role": "user", "content": ' + message.encode() + b"}]}"
 
 
@@ -107,7 +107,7 @@ class Poison:
 
 
 def properties(**headers: Any) -> dict[str, bytes]:
-    """Everything that a client may set, as it goes over the wire."""
+    """All properties that a client may set, as bytes on the wire."""
     return {
         "content_type": encode.short_string("application/json"),
         "headers": encode.field_table(
@@ -122,7 +122,7 @@ def properties(**headers: Any) -> dict[str, bytes]:
 
 
 def odd_headers() -> bytes:
-    """Values that no Python type can hold as they are."""
+    """Values that no Python type can hold exactly."""
     values = {
         b"a double": b"d" + struct.pack(">d", 1e300),
         b"a float": b"f" + struct.pack(">f", 0.1),
@@ -144,7 +144,7 @@ def deep_headers() -> bytes:
 
 
 def filling_a_frame() -> dict[str, bytes]:
-    """Headers that leave no place for any more."""
+    """Headers that leave no room for another one."""
     mode = {"delivery_mode": b"\x01"}
     room = FRAME_MAX - 20 - len(join({**properties(large=""), **mode}))
     return {**properties(large="h" * room), **mode}
@@ -195,7 +195,7 @@ async def send(client: Client, poison: Poison) -> None:
     await channel.basic_publish(poison.body, routing_key=client.queue, properties=given, mandatory=True)
 
 
-# -- where they end
+# -- the dead queue
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Dead:
         return dict(entries(self.properties["headers"]))
 
     def is_what_became_of(self, poison: Poison) -> bool:
-        """Whether this is that, to the byte."""
+        """Whether this message is the dead one of a poison, to the byte."""
         if self.body != poison.body:
             return False
         own = {name: value for name, value in self.headers.items() if not name.startswith(b"x-weir-")}
@@ -225,12 +225,12 @@ class Dead:
         )
 
     def text(self, name: str) -> str:
-        """A header of ours."""
+        """A header that Weir added."""
         return self.headers[name.encode()][5:].decode()
 
 
 async def dead_letters(client: Client, count: int) -> list[Dead]:
-    """So many messages of the dead queue, which must be all that it holds."""
+    """So many messages of the dead queue, which must be all messages in it."""
     queue = f"{client.queue}.dead"
     await client.counts(queue, count, within_s=60)
     channel, inbox = await client.channel.get_underlay_channel(), Inbox[DeliveredMessage]()
@@ -266,7 +266,7 @@ async def test_each_ends_in_the_dead_queue_as_it_came_and_holds_nothing_up(desk:
                 assert letter.text("x-weir-queue") == desk.queue
                 assert letter.text("x-weir-code")
             assert letter.properties["delivery_mode"] == b"\x02"
-            assert not {"expiration", "user_id"} & letter.properties.keys()  # it is to stay, and is ours now
+            assert not {"expiration", "user_id"} & letter.properties.keys()  # it must stay, and belongs to Weir now
 
         logged = await in_the_log(desk)
         assert Counter(data["size_bytes"] for data in logged) == Counter(len(poison.body) for poison in sent.values())
@@ -276,7 +276,7 @@ async def test_each_ends_in_the_dead_queue_as_it_came_and_holds_nothing_up(desk:
         by_key: Any = (await calls(desk.upstream))["by_key"]
         assert by_key.keys() == {f"good {n}" for n in range(len(good))}
 
-        # RabbitMQ takes back what a worker has not acknowledged.
+        # RabbitMQ takes back messages that a worker has not acknowledged.
         assert await desk.worker.stop() == 0
         assert await client.count(desk.queue) == 0
         await until_connected(desk.worker)
@@ -288,7 +288,7 @@ async def test_each_ends_in_the_dead_queue_as_it_came_and_holds_nothing_up(desk:
 
 
 async def test_a_sender_who_is_gone_holds_up_nothing(desk: Desk) -> None:
-    """The queue was there a moment ago, so nobody asks whether it still is."""
+    """The queue existed a moment ago, so it is not looked for again."""
     async with desk.client() as client:
         mine = await client.channel.declare_queue(new_name("mine"), durable=True)
         for there in (True, False):

@@ -1,4 +1,4 @@
-"""What the settings of the RabbitMQ door change, and what it finds there already."""
+"""The settings of the RabbitMQ door, and queues that exist before it starts."""
 
 import asyncio
 from collections.abc import Iterator
@@ -48,17 +48,17 @@ async def test_thinking_may_come_inline(other: Desk, model: str, stream: bool) -
     assert text == f"<think>\n{expected_thinking(body)}\n</think>\n\n{expected_answer(body)}"
 
 
-async def test_a_response_queue_that_nobody_uses_is_removed(other: Desk) -> None:
+async def test_a_response_queue_that_no_client_uses_is_removed(other: Desk) -> None:
     uid = new_name("unused")
     queue = f"Antworten für {uid}"
     async with other.client() as client:
         await client.send(body_of("demo:tokens=5", uid=uid))
-        with pytest.raises(PublishError):  # to look for it, by declaring it, would be a use
+        with pytest.raises(PublishError):  # declaring it, to look for it, would be a use
             await publish_while_there(client, queue)
 
 
 async def publish_while_there(client: Client, queue: str) -> None:
-    """Ends with PublishError when a queue that was there is gone."""
+    """Publish until the queue is gone, which raises PublishError."""
     seen = False
     async with asyncio.timeout(EXPIRES_S * 5):
         while True:
@@ -76,7 +76,7 @@ async def test_a_reply_to_queue_that_comes_late_is_served(other: Desk) -> None:
     body = body_of("demo:tokens=5", stream=True)
     async with other.client() as client:
         await client.send(body, reply_to=mine)
-        await asyncio.sleep(2)  # that it is asked for meanwhile, nobody can see
+        await asyncio.sleep(2)  # the worker's questions for it meanwhile cannot be observed
         queue = await client.channel.declare_queue(mine, exclusive=True)
         async with reading(queue) as inbox:
             assert (await inbox.answer()).text == expected_content(body)

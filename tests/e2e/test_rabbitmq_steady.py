@@ -1,6 +1,6 @@
-"""10,000 requests over RabbitMQ leave nothing behind: no connection, no channel, no receipt, no memory to speak of.
+"""10,000 requests over RabbitMQ leave no connection, no channel, no receipt, and no memory worth mention.
 
-RabbitMQ itself is asked what there is, while several hundred requests are in flight. The clients are the benchmark's,
+RabbitMQ itself is asked for its objects, while several hundred requests are in flight. The clients are the benchmark's,
 which check every answer.
 """
 
@@ -27,18 +27,18 @@ pytestmark = pytest.mark.rabbitmq
 
 REQUESTS, CLIENTS, TOKENS = 10_000, 300, 2
 LOOKS = (100, 2_500, 5_000, 7_500, REQUESTS)  # answers after which we look
-WITHIN_S = 1200.0  # a minute or so; the rest is for machines that have other things to do
+WITHIN_S = 1200.0  # it takes a minute or so; the rest is for busy machines
 STUCK_S = 60.0  # without any answer
 EMPTY_WITHIN_S = 15.0
 POLL_S = 0.05
 
-# What stays of a request by design: a row in each of two tables, its place in an index, its records in the rings of
+# A request keeps by design: a row in each of two tables, its place in an index, its records in the rings of
 # recent ones, which fill up; 5 KiB, measured. A task or a channel that stays costs more than the rest of this.
 KEPT_MAX_BYTES = 10 * 1024
 
 
 class Clients(QueueLoad):
-    """The benchmark's clients, for so many requests instead of so long."""
+    """The benchmark's clients, for a number of requests instead of a time."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -73,7 +73,7 @@ class Clients(QueueLoad):
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """The worker from outside."""
+    """Measurements of the worker from outside."""
 
     connections: set[str]
     channels: set[str]  # "connection (number)"
@@ -82,12 +82,12 @@ class Look:
 
 @dataclass(kw_only=True)
 class Story:
-    """What was seen of the requests."""
+    """Measurements over all requests."""
 
     looks: list[Look] = field(default_factory=list)
     answers: int = 0
     errors: list[str] = field(default_factory=list)
-    queues: dict[str, int] = field(default_factory=dict)  # what is left in them in the end
+    queues: dict[str, int] = field(default_factory=dict)  # messages left in them in the end
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def look(rabbit: RabbitBroker, pid: int) -> Look:
 
 
 def settled(rabbit: RabbitBroker) -> dict[str, int]:
-    """What is left in the queues; the last receipt of a delivery goes a moment after its answer."""
+    """Messages left in the queues; the last receipt of a delivery goes a moment after its answer."""
     deadline = time.monotonic() + EMPTY_WITHIN_S
     while True:
         left = {row["name"]: row["messages"] for row in rabbit.ask("queues", "name", "messages")}

@@ -1,4 +1,4 @@
-"""Workers that scored by a wrong formula, and then windows as if the right one had been there from the start."""
+"""Workers that scored by a wrong formula: afterwards the windows are as if the right one had been there always."""
 
 import asyncio
 import random
@@ -22,16 +22,16 @@ from weir import envelope, topics
 from weir.envelope import Event
 from weir.events.feedback import FeedbackType
 from weir.events.signals import SignalRecorded
+from weir.insights.closing import Closing, Insight
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
-from weir.insights.rows import Rows
-from weir.insights.rows import Span as Place
-from weir.insights.shard import Closing, Insight
+from weir.insights.rows import QualityRows
+from weir.insights.values import WindowKey
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span
+from weir.ranges.offset_ranges import OffsetRange
 from weir.settings import load_settings
 
 ENV = {
@@ -56,7 +56,7 @@ SETTLED_S = 60.0
 
 
 class Load:
-    """Users who ask and say something of the answer, for as long as it lasts, whatever the worker does."""
+    """Users who ask and give feedback, for as long as it lasts, whatever the worker does."""
 
     def __init__(self, worker: Worker, seed: int, *, users: bool = False) -> None:
         self.given: dict[str, FeedbackType] = {}  # by uid
@@ -115,9 +115,9 @@ async def events(log: LogClient, topic: str) -> list[Event]:
     return found
 
 
-async def scratch(log: LogClient, kinds: dict[str, FeedbackType]) -> dict[Place, Any]:
+async def scratch(log: LogClient, kinds: dict[str, FeedbackType]) -> dict[WindowKey, Any]:
     """Closed windows of a run over both topics from their starts, with today's numbers."""
-    settings, found = load_settings(ENV), dict[Place, Any]()
+    settings, found = load_settings(ENV), dict[WindowKey, Any]()
 
     async def tell(closing: Closing) -> tuple[Insight, ...]:
         return closing.insights
@@ -137,15 +137,15 @@ async def scratch(log: LogClient, kinds: dict[str, FeedbackType]) -> dict[Place,
         table: dict[bytes, bytes] = {}
         judging = Judging(spans=spans(settings), limits=limits(settings))
         windows = await Folding.of(table, number, judging, tell=tell)
-        ends = [Span(at, 0, (await log.bounds(at)).end) for at in (Partition(topic, number) for topic in INPUTS)]
+        ends = [OffsetRange(at, 0, (await log.bounds(at)).end) for at in (Partition(topic, number) for topic in INPUTS)]
         async for record in merged(log, ends):
             await windows.take(record, change)
         found |= figures(table)
     return found
 
 
-async def live(log: LogClient) -> dict[Place, Any]:
-    found = dict[Place, Any]()
+async def live(log: LogClient) -> dict[WindowKey, Any]:
+    found = dict[WindowKey, Any]()
     for number in PARTITIONS:
         changes = Changes(log, QUALITY, number)
         await changes.read()
@@ -153,9 +153,9 @@ async def live(log: LogClient) -> dict[Place, Any]:
     return found
 
 
-def figures(table: dict[bytes, bytes]) -> dict[Place, Any]:
-    """Windows, open and closed; and which of them were wrong."""
-    rows, found = Rows(table), dict[Place, Any]()
+def figures(table: dict[bytes, bytes]) -> dict[WindowKey, Any]:
+    """Windows, open and closed; and which of them had breaches."""
+    rows, found = QualityRows(table), dict[WindowKey, Any]()
     for span, _, closed in rows.windows():
         row = rows.window(span)
         assert row is not None
@@ -163,13 +163,13 @@ def figures(table: dict[bytes, bytes]) -> dict[Place, Any]:
     for name in rows.names():
         model = rows.model(name)
         for one in model.kept if model else ():
-            place = Place(name, one.start_ms, one.end_ms)
+            place = WindowKey(name, one.start_ms, one.end_ms)
             found[place] = (*found[place], [kind for kind in one.breached if kind == "quality_drop"])
     return found
 
 
 async def check(worker: Worker, log: LogClient, load: Load) -> None:
-    """Every piece has today's numbers, and every window is as it would be from scratch."""
+    """Check that every piece has today's numbers, and every window is as from scratch."""
     for uid, kind in load.given.items():
         found = await shown(worker, uid, lambda found: states(found)["joined"] >= 1)
         assert [(one["score"], one["weight"]) for one in found["signals"]] == [KINDS[kind]], uid
@@ -222,14 +222,15 @@ async def test_a_wrong_formula_is_undone_beside_the_load_as_if_it_had_never_been
 
 
 TABLES = ("terminals", "requests", "feedback", "prompts", "quality")
-CHANGED = {"terminals": "last", "requests": "model", "feedback": "pieces", "prompts": "prompts"}  # by the tamperer
+# the fields that the tamperer changes
+CHANGED = {"terminals": "last", "requests": "model", "feedback": "pieces", "prompts": "prompts"}
 
 
 async def test_tables_are_what_their_topics_say_and_what_is_not_is_found(
     broker: dict[str, str], make_worker: Start
 ) -> None:
     worker = make_worker(broker, **{**ENV, "RETRY_WINDOW_S": "120"})
-    worker.app = OTHER  # what the test before has left on this Kafka is scored by it
+    worker.app = OTHER  # the earlier test's records on this Kafka are scored by it
     await worker.start()
     load = Load(worker, 2, users=True)
     async with load.going_on():
@@ -255,7 +256,7 @@ async def test_tables_are_what_their_topics_say_and_what_is_not_is_found(
 
 
 async def tamper(log: LogClient, name: str) -> str:
-    """Write a wrong value into a row; its key."""
+    """Write a wrong value into a row; returns its key."""
     for number in range(CHAT_PARTITIONS):
         changelog = f"weir-{name}-changelog"
         changes = Changes(log, changelog, number)

@@ -1,4 +1,4 @@
-"""The LLM was down for an hour: what failed meanwhile is sent again, each once, and is answered under its old name."""
+"""The LLM was down for an hour: failed requests are sent again, each once, and are answered under their old names."""
 
 import asyncio
 import subprocess
@@ -60,7 +60,7 @@ async def text_of(worker: Worker, uid: str) -> str:
 
 
 class Log:
-    """The log past the worker."""
+    """The log, read without the worker."""
 
     def __init__(self, worker: Worker) -> None:
         fields = {name.lower(): value for name, value in worker.env.items()}
@@ -75,7 +75,7 @@ class Log:
 
 
 async def ends_of(worker: Worker) -> dict[str, list[int]]:
-    """Where every topic ends, but for those where workers write by the clock."""
+    """The ends of all topics, except those to which workers write by the clock."""
     async with Log(worker) as log:
         return {
             spec.name: [(await log.bounds(Partition(spec.name, n))).end for n in range(log.partitions(spec.name))]
@@ -85,7 +85,7 @@ async def ends_of(worker: Worker) -> dict[str, list[int]]:
 
 
 async def failed_letters(worker: Worker, uids: set[str]) -> list[dict[str, Any]]:
-    """The letters about these, once there are as many."""
+    """The letters about these uids, once there is one for each."""
     async with asyncio.timeout(60):
         while True:
             found = [one for one in await values(worker, "chat-dead-letters") if one["data"].get("uid") in uids]
@@ -95,7 +95,7 @@ async def failed_letters(worker: Worker, uids: set[str]) -> list[dict[str, Any]]
 
 
 async def all_is_told(worker: Worker, uids: set[str]) -> None:
-    """Wait until workers have told the ends of these, which they do last."""
+    """Wait until workers have published the ends of these requests, which they do last."""
     async with asyncio.timeout(60):
         while True:
             traces = await values(worker, "agent-trace-events")
@@ -105,7 +105,7 @@ async def all_is_told(worker: Worker, uids: set[str]) -> None:
 
 
 async def killed_in_the_middle(worker: Worker, run: "subprocess.Popen[str]", enough: int) -> str:
-    """kill -9 when so many are sent; the run's id."""
+    """kill -9 when so many letters are sent; returns the run's id."""
     run_id = await run_of(run)
     async with asyncio.timeout(60):
         while sum("redriven" in one["data"] for one in await values(worker, "chat-requests")) < enough:
@@ -221,7 +221,7 @@ async def test_a_worker_that_dies_while_it_answers_anew_leaves_that_to_the_next_
         assert (await calls(outage.url))["by_key"] == {f"ask {uid}": 2}  # one before the crash, one after
 
 
-async def test_workers_that_come_while_it_is_answered_anew_follow_and_call_nobody(
+async def test_workers_that_join_while_it_is_answered_again_follow_and_call_no_llm(
     e2e_kafka: KafkaBroker, make_worker: Start
 ) -> None:
     outage, since = Outage(), utc_iso()
@@ -238,7 +238,7 @@ async def test_workers_that_come_while_it_is_answered_anew_follow_and_call_nobod
         async with asyncio.timeout(60):
             while int(str((await calls(outage.url))["open"])) < len(bodies):
                 await asyncio.sleep(0.05)
-        await second.start()  # partitions move: it gets records again, old ones and new ones
+        await second.start()  # partitions move: it gets old and new records again
         done = await ended(run)
         assert done.code == 0, done.err
         assert orjson.loads(done.out)["requests"]["ends"] == {"completed": len(bodies)}
@@ -268,7 +268,7 @@ async def test_what_is_malformed_comes_back_once_and_is_a_letter_again_with_its_
 
 
 async def letters_with(worker: Worker, header: str, count: int) -> list[dict[str, Any]]:
-    """So many letters of records with a header."""
+    """So many letters whose records have a header."""
     async with asyncio.timeout(60):
         while True:
             letters = [one["data"] for one in await values(worker, "chat-dead-letters")]

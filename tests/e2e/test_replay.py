@@ -1,4 +1,4 @@
-"""Replays on both brokers: each request once, whatever is killed, and nothing of it leaves."""
+"""Replays on both brokers: each request once, whichever process is killed, and without an effect outside the run."""
 
 import asyncio
 import re
@@ -50,7 +50,7 @@ def question(n: int, tenant: str) -> dict[str, Any]:
 
 
 async def recorded(workers: list[Worker], count: int, tenant: str) -> None:
-    """Ask so many questions, as clients do; those of a test have a tenant, for its topics are not its own."""
+    """Ask so many questions, as clients do; each test has a tenant, because it shares the topics."""
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(session: aiohttp.ClientSession, n: int) -> None:
@@ -96,7 +96,7 @@ def run_id(text: str) -> str:
 
 
 def pairs(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of a report, without what each run has of its own: names, and what the clock said of the replay."""
+    """The pairs of a report, without what differs between runs: names, and the replay's times."""
     of_the_run = {*OF_THE_CLOCK, "attempts"}  # a killed worker's requests have one more
     return [
         {**pair, "uid": "", "replay": {name: value for name, value in pair["replay"].items() if name not in of_the_run}}
@@ -105,7 +105,7 @@ def pairs(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_no_clock(report: dict[str, Any]) -> dict[str, Any]:
-    """What two runs must agree on, in total."""
+    """The totals on which two runs must agree."""
     totals = {
         side: {name: value for name, value in report[side].items() if name not in OF_THE_CLOCK}
         for side in ("original", "replay")
@@ -153,7 +153,7 @@ async def test_5000_requests_are_replayed_once_each_though_the_command_and_a_wor
     calls = await called(upstream)
     times = Counter(calls[question] - before[question] for question in questions)
     assert set(times) <= {1, 2}
-    assert times[2] <= IN_FLIGHT  # what the killed worker held
+    assert times[2] <= IN_FLIGHT  # requests in flight on the killed worker
     made = orjson.loads((await faust(workers[0], "replay", "report", run, "--json")).out)
     assert pairs(made) == pairs(expected)
     assert of_no_clock(made) == of_no_clock(expected)
@@ -165,7 +165,7 @@ async def _at_least(log: LogClient, run: str, count: int) -> bool:
     return await compared(log, run) >= count
 
 
-# -- nothing leaves
+# -- no effect outside
 
 
 def is_tick(record: Record) -> bool:
@@ -176,7 +176,7 @@ def is_tick(record: Record) -> bool:
 
 
 def tenant_of(record: Record) -> str | None:
-    """Whose it is: windows of other tests close meanwhile."""
+    """The tenant of a record: windows of other tests close meanwhile."""
     try:
         return envelope.decode(record.value).tenant_id
     except MalformedRecordError:
@@ -184,7 +184,7 @@ def tenant_of(record: Record) -> str | None:
 
 
 async def live_counters(worker: Worker) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """All that is counted of clients."""
+    """All counters of clients' requests."""
     async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as answer:
         families = text_string_to_metric_families(await answer.text())
         samples = [sample for family in families for sample in family.samples]
@@ -236,7 +236,7 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
         assert done.code == 0, done.err
         report = orjson.loads(done.out)
         assert report["compared"] == 140
-        assert report["similarity"]["identical"] == 138  # the same model says the same; two were refused
+        assert report["similarity"]["identical"] == 138  # the same model gives the same answer; two were refused
         await until(lambda: _quiet(log))
 
         assert await waiting() == queues
@@ -245,7 +245,8 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
         assert figures(await get_json(f"{worker.url}/quality?tenant={tenant}")) == quality
         for spec in OUTWARD:
             new = [record for record in await read_all(log, spec.name) if _place(record) not in seen[spec.name]]
-            assert [record for record in new if tenant_of(record) == tenant] == [], spec.name  # ticks are nobody's
+            # ticks belong to no tenant
+            assert [record for record in new if tenant_of(record) == tenant] == [], spec.name
         measured = await read_all(log, topics.AGENT_METRICS.name)
         marked = [record for record in measured if ("replay", report["run"]["run_id"].encode()) in record.headers]
         assert len(marked) == 140
@@ -259,7 +260,7 @@ async def test_the_originals_are_untouched_and_nothing_leaves(
 
 
 async def _quiet(log: LogClient) -> bool:
-    """Whether nothing has been written for a moment, but for ticks."""
+    """Whether no record was written for a moment, except ticks."""
 
     async def seen() -> int:
         records = [record for spec in topics.TOPICS for record in await read_all(log, spec.name)]
@@ -275,7 +276,7 @@ def _place(record: Record) -> tuple[int, int]:
 
 
 def figures(quality: Any) -> dict[str, Any]:
-    """What each window says, whether it is open or has closed meanwhile."""
+    """The figures of each window, whether it is open or has closed meanwhile."""
     return {
         f"{model['model']} {window['start']}": {key: value for key, value in window.items() if key != "status"}
         for model in quality["quality"]
@@ -283,7 +284,7 @@ def figures(quality: Any) -> dict[str, Any]:
     }
 
 
-# -- what cannot be
+# -- errors
 
 
 @pytest.fixture
@@ -293,7 +294,7 @@ async def served(broker: dict[str, str], make_worker: Start) -> Worker:
 
 @pytest.fixture
 async def tenant(served: Worker) -> str:
-    """Who has asked five questions."""
+    """A tenant that has asked five questions."""
     tenant = new_name("few")
     await recorded([served], 5, tenant)
     return tenant
@@ -313,7 +314,7 @@ async def test_what_cannot_be_replayed_is_told_in_one_line_with_its_exit_code(se
         ("--from", "0:1,77:3"): (2, "no partition 77"),
         ("--resume", "20260101T000000Z-00000000"): (2, "there is no run"),
         ("--from", "latest"): (3, "no record in this range"),
-        ("--from", "earliest", "--where", "tenant=nobody"): (3, "--where"),
+        ("--from", "earliest", "--where", "tenant=unknown"): (3, "--where"),
     }
     for options, (code, told) in wrong.items():
         done = await replayed(served, *options)
@@ -336,7 +337,7 @@ async def test_a_dry_run_writes_nothing(served: Worker, tenant: str) -> None:
 
 
 def _is_by_clock(topic: str, record: Record) -> bool:
-    """Whether the worker has written a record because time has passed: a tick, or what it says of a closed window."""
+    """Whether a worker has written a record because time has passed: a tick, or an event of a closed window."""
     return is_tick(record) or topic == topics.AI_INSIGHTS.name
 
 
@@ -375,7 +376,7 @@ async def asked(worker: Worker, method: str, path: str, body: object = None, **h
 
 
 async def over(worker: Worker, run: str) -> Any:
-    """A run, when it has ended."""
+    """A run, once it has ended."""
     async with asyncio.timeout(60):
         while True:
             status, body = await asked(worker, "GET", f"/replays/{run}?requests=true")
@@ -468,7 +469,7 @@ async def test_a_worker_carries_out_so_many_runs_and_they_end_with_it(
     await worker.start()
     _, told = await asked(worker, "GET", f"/replays/{run}")
     assert told["status"] == "unfinished"
-    async with asyncio.timeout(20):  # its process hears that the worker is gone
+    async with asyncio.timeout(20):  # its process notices that the worker is gone
         while await asyncio.to_thread(_is_carried_out, run):
             await asyncio.sleep(0.2)
 
@@ -487,7 +488,7 @@ def _readable(path: Path) -> bool:
 
 
 async def test_dead_letters_are_sent_again_over_http(served: Worker, tenant: str) -> None:
-    """One of the five was refused, and is again."""
+    """One of the five was refused, and is refused again."""
     letters = {"kind": "dead-letters", "from": "earliest", "where": {"tenant": tenant}}
     status, begun = await asked(served, "POST", "/replays", letters)
     assert (status, begun["kind"]) == (202, "dead-letters"), begun

@@ -1,4 +1,4 @@
-"""GET /requests/{uid} and GET /requests show one state: a row that shows an end shows all about that end, at once."""
+"""GET /requests/{uid} and GET /requests show one state: a row with an end shows all fields of that end, at once."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ BODIES: dict[str, dict[str, object]] = {
 
 
 def whole(row: Json) -> bool:
-    """Whether a row tells all about its end."""
+    """Whether a row has all fields of its end."""
     told = {"ended_at", "finish_reason", "chunks", "error", "latency_ms", "first", "last", "timings", "usage"}
     return told <= row.keys() and row["ended_at"] is not None and row["latency_ms"] is not None
 
@@ -77,7 +77,7 @@ async def _until_running(session: aiohttp.ClientSession, worker: Worker, uid: st
 
 
 async def _watched(session: aiohttp.ClientSession, worker: Worker, uid: str) -> list[Json]:
-    """All that a row and its place in the list show, until both show an end."""
+    """All states of a row and of its entry in the list, until both show an end."""
     seen: list[Json] = []
     async with asyncio.timeout(WITHIN_S):
         while True:

@@ -14,7 +14,7 @@ from tests.unit.demo.helpers import body_of, streamed
 
 
 class Run(Worker):
-    """What `make run` starts."""
+    """The processes that `make run` starts."""
 
     def launch(self) -> None:
         env = {
@@ -25,7 +25,7 @@ class Run(Worker):
             "RESTAPI_HOST": "127.0.0.1",
             "WEIR_DATA_DIR": str(self.folder / "data"),
         }
-        # As `python -m demo.run`, but for the place where it looks for an LLM: there may be one on this machine.
+        # As `python -m demo.run`, except for the place where it looks for an LLM: there may be one on this machine.
         start = "from demo.run import main; main(local_llm_url='http://127.0.0.1:1/v1')"
         self.process = launch([sys.executable, "-c", start], env=env, log=self.log)
 

@@ -1,4 +1,4 @@
-"""The main job on a Kafka that encrypts, wants a login, and lets our user do only what docs/security.md asks for."""
+"""The main job on a Kafka that encrypts, wants a login, and gives the user only the rights of docs/security.md."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.e2e.amqp import demo_model
 from tests.e2e.conftest import Start, kafka_env
 from tests.e2e.test_crash import GOES_ON, until
 
-# The whole of it, on the workers of this module.
+# All tests of that module, on the workers of this one.
 from tests.e2e.test_openai_client import (  # noqa: F401 -- pytest finds them here
     test_a_client_that_leaves_does_not_end_the_answer,
     test_a_failed_request_fails_again_when_it_is_fetched,
@@ -38,7 +38,7 @@ from tests.services.kafka import KafkaBroker, Listener
 from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed
 
 LISTENER = Listener(protocol="SASL_SSL")
-SHORT = Listener(protocol="SASL_SSL", login_s=3.0)  # as managed Kafkas have it, with longer times
+SHORT = Listener(protocol="SASL_SSL", login_s=3.0)  # as managed Kafkas have it, where the time is longer
 PASSWORD, WRONG, OPERATORS = (secrets.token_urlsafe(12) for _ in range(3))
 DAY_MS = 86_400_000
 SEED_TOPICS = {
@@ -68,7 +68,7 @@ def env(kafka: KafkaBroker, listener: Listener = LISTENER) -> dict[str, str]:
 
 
 def documented_acls() -> list[list[str]]:
-    """The arguments of the kafka-acls commands in docs/security.md, but for where Kafka is and who the user is."""
+    """The arguments of the kafka-acls commands in docs/security.md, without the addresses and the user."""
     page = (ROOT / "docs" / "security.md").read_text().replace("\\\n", " ")
     commands = [shlex.split(line) for line in page.splitlines() if line.startswith("kafka-acls ")]
     begin = ["kafka-acls", "--bootstrap-server", "$KAFKA", "--command-config", "admin.properties"]
@@ -211,7 +211,7 @@ def lines_since(log: Path, start: str, end: str) -> list[str]:
 async def test_a_password_that_is_changed_under_a_worker_costs_time_and_nothing_else(
     make_worker: Start, tmp_path: Path
 ) -> None:
-    """Its logins last three seconds, so it is soon outside; with the right password it goes on where it was."""
+    """Its logins last three seconds, so it is soon refused; with the right password it goes on where it was."""
     with KafkaBroker(listeners=[SHORT], users={"weir": PASSWORD}) as own, demo_model(tmp_path / "demo.log") as llm:
         worker = await make_worker(env(own, SHORT), OPENAI_URL=llm, SSE_HEARTBEAT_S="2").start()
         bodies = [body_of(f"demo:{GOES_ON}", f"changed {n}", uid=f"changed-{n}") for n in range(10)]

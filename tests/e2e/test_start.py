@@ -14,7 +14,7 @@ from tests.unit.demo.helpers import body_of
 
 
 async def refusal(worker: Worker) -> str:
-    """The last line that a worker says which does not start."""
+    """The last line of a worker that does not start."""
     worker.launch()
     assert worker.process is not None
     code = await asyncio.to_thread(worker.process.wait, 60)
@@ -67,7 +67,7 @@ async def test_a_kafka_that_is_not_there_is_waited_for_and_then_named(make_worke
 async def test_fewer_brokers_than_copies_asked_for_are_waited_for_and_told_clearly(
     make_worker: Start, own_kafka: KafkaBroker, *, some_exist: bool
 ) -> None:
-    """Also where all of Weir's own topics exist, and only those of the engine are missing."""
+    """Also where all of Weir's own topics exist, and only the engine's are missing."""
     env = {**kafka_env(own_kafka), "KAFKA_START_WAIT_S": "1"}
     if some_exist:
         first = await make_worker(env, KAFKA_CONSUMER_GROUP="another").start()

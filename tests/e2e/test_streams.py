@@ -32,7 +32,7 @@ STREAMS = 40
 
 @dataclass
 class Read:
-    """What one reader has."""
+    """The events that one reader has received."""
 
     status: int = 0
     ids: list[str] = field(default_factory=list)
@@ -78,7 +78,7 @@ async def read(response: aiohttp.ClientResponse, into: Read, *, events: int = 1 
 
 
 async def begun(worker: Worker, body: dict[str, Any], events: int) -> tuple[Read, str]:
-    """Ask, read some events, and hang up; what was read, and the uid."""
+    """Ask, read some events, and hang up; returns the events and the uid."""
     into = Read()
     async with asked(worker, body) as response:
         await read(response, into, events=events)
@@ -106,7 +106,7 @@ async def cancelled(worker: Worker, uid: str) -> str:
 
 @asynccontextmanager
 async def log_of(worker: Worker) -> AsyncIterator[LogClient]:
-    """A worker's log, in another process's hands while the worker runs."""
+    """A client for a worker's log, in this process while the worker runs."""
     log = log_client(load_settings({**worker.env, "WEIR_DATA_DIR": str(worker.folder / "data")}))
     await log.start()
     try:
@@ -116,7 +116,7 @@ async def log_of(worker: Worker) -> AsyncIterator[LogClient]:
 
 
 async def called(upstream: str) -> dict[str, int]:
-    """How often the model was asked, by question."""
+    """How often the model was called, by prompt."""
     by_key: Any = (await calls(upstream))["by_key"]
     return dict(by_key)
 
@@ -157,9 +157,9 @@ async def test_an_event_of_another_stream_is_refused(broker: dict[str, str], mak
         refused = await resumed(worker, uid_, after)
         assert refused.status == 400, (uid_, after)
         assert refused.errors[0]["error"]["param"] == "Last-Event-ID"
-    behind = await resumed(worker, uid, f"{one.ids[0][0]}-{10**12}-0")  # of a log that was there before this one
+    behind = await resumed(worker, uid, f"{one.ids[0][0]}-{10**12}-0")  # of an earlier log
     assert (behind.status, behind.errors[0]["error"]["code"]) == (410, "gone")
-    assert (await resumed(worker, "nobody")).status == 404
+    assert (await resumed(worker, "unknown")).status == 404
 
 
 async def test_several_readers_of_one_stream_get_the_same(broker: dict[str, str], make_worker: Start) -> None:
@@ -195,13 +195,13 @@ async def test_a_stream_is_resumed_from_the_other_worker_while_its_own_is_killed
         assert into.text + rest.text == expected_content(body)  # no token twice, none missing
     by_key = await called(upstream)
     repeated = [by_key[f"kill {n}"] for n in range(STREAMS)]
-    assert set(repeated) == {1, 2}  # what the dead worker held was gone on with
+    assert set(repeated) == {1, 2}  # answers of the dead worker were continued
 
 
 async def test_a_live_stream_goes_on_when_its_worker_stops_before_the_end(
     e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
 ) -> None:
-    """A handoff: nobody waits for the lease."""
+    """A handoff: the next worker does not wait for the lease."""
     env = {**kafka_env(e2e_kafka), "LEASE_S": "60", "DRAIN_S": "0.5", "OPENAI_CONTINUATION": "prefill"}
     first, second = make_worker(env), make_worker(env)
     first.launch()
@@ -259,7 +259,7 @@ async def test_a_paused_worker_cannot_spoil_what_was_taken_over(
 # -- cancel
 
 
-async def test_a_cancelled_answer_ends_at_the_same_token_for_everybody(
+async def test_a_cancelled_answer_ends_at_the_same_token_for_all_readers(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker).start()
@@ -280,7 +280,7 @@ async def test_a_cancelled_answer_ends_at_the_same_token_for_everybody(
     assert expected_content(body).startswith(texts[0][0]) != (texts[0][0] == "")
     row = await ended(worker, uid)
     assert row["state"] == "cancelled"
-    assert await cancelled(worker, uid) == "cancelled"  # again: the same
+    assert await cancelled(worker, uid) == "cancelled"  # a second cancel has the same result
 
 
 async def test_a_request_is_cancelled_before_it_begins(
@@ -302,12 +302,12 @@ async def test_a_request_is_cancelled_before_it_begins(
 async def test_a_request_is_cancelled_though_a_later_submission_is_all_that_is_known_of_it(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
-    """A worker that dies may take its word of the first submission with it; the client has sent it again meanwhile."""
+    """A worker that dies may take its event of the first submission with it; the client has sent it again meanwhile."""
     worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
     _, busy = await begun(worker, body_of("demo:tokens=500,delay_ms=20", "busy"), events=1)
     uid = f"twice-{time.time_ns()}"
     body = body_of("demo", uid)
-    await produced(worker, uid, body)  # of which no door tells
+    await produced(worker, uid, body)  # no door reports it
     again = asyncio.create_task(begun(worker, {**body, "uid": uid}, events=1 << 30))
     async with asyncio.timeout(5):
         assert await cancelled(worker, uid) == "cancelled"
@@ -337,7 +337,7 @@ async def test_a_stream_is_read_from_its_start_though_a_later_submission_is_all_
 
 
 async def produced(worker: Worker, uid: str, body: dict[str, Any]) -> None:
-    """A request that comes by the log's own door."""
+    """A request that comes by the Kafka door."""
     request = {"event_id": f"evt-{uid}", "event_type": "chat.requested", "tenant_id": "default"}
     async with log_of(worker) as log:
         partition = partition_for(uid.encode(), CHAT_PARTITIONS)
@@ -352,7 +352,7 @@ async def test_what_has_ended_cannot_be_cancelled(broker: dict[str, str], make_w
     assert await cancelled(worker, uid) == "completed"
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{worker.url}/v1/chat/completions/nobody/cancel") as response,
+        session.post(f"{worker.url}/v1/chat/completions/unknown/cancel") as response,
     ):
         assert response.status == 404
 
@@ -449,7 +449,7 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model(
         assert (await response.json())["error"]["param"] == "deadline_s"
 
 
-# -- what failed for good
+# -- final failures
 
 
 async def letters(worker: Worker) -> list[dict[str, Any]]:

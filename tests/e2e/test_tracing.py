@@ -1,4 +1,4 @@
-"""One request is one trace, whoever answers it: with a collector, two workers and kill -9; and without any of that."""
+"""One request is one trace, whichever workers answer it: with a collector, two workers and kill -9; and without."""
 
 import asyncio
 from collections import defaultdict
@@ -25,14 +25,14 @@ from weir.log.log import LogClient, Partition, Record
 from weir.telemetry.traceparent import TraceParent, parse
 
 REQUESTS = 12
-SECRET = "what nobody but the model is to know"
+SECRET = "for the model alone"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A span as the collector got it."""
+    """A span as the collector received it."""
 
     name: str
     trace_id: str
@@ -44,7 +44,7 @@ class Seen:
 
 @dataclass
 class Observer:
-    """A collector of spans, and an LLM that notes under which span it is asked."""
+    """A collector of spans, and an LLM that notes the span of each call."""
 
     collector: str = ""
     llm: str = ""
@@ -75,7 +75,7 @@ class Observer:
 
 
 def values(attributes: Any) -> dict[str, Any]:
-    """Attributes of the protocol, of which each has one value of its type."""
+    """Attributes of the protocol, each with one value of its type."""
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
 
 
@@ -127,7 +127,7 @@ async def test_a_request_is_one_trace_over_two_workers_and_a_kill(e2e_kafka: Kaf
             body = body_of(model, f"{SECRET} {n}", uid=f"trace-{n}")
             assert await asked(second, body, f"00-{trace_of(n)}-{'ab' * 8}-01") == 200
 
-        # Asked at one worker, generated on both of them.
+        # Asked of one worker, generated on both.
         quick = range(REQUESTS)
         await asyncio.gather(*(ask(n, "demo") for n in quick))
         await until(lambda: all(seen.of(trace_of(n), "chat") and seen.of(trace_of(n), "POST") for n in quick))
@@ -173,7 +173,7 @@ async def records(log: LogClient, topic: str) -> list[Record]:
 
 
 async def test_without_a_collector_all_that_is_told_of_a_request_is_of_one_trace(make_worker: Start) -> None:
-    """Of the client's, if it brings one; what is no traceparent is not even an error."""
+    """The client's trace, if it brings one; an invalid traceparent is not even an error."""
     async with observing() as seen:
         worker = await make_worker({}, OPENAI_URL=f"{seen.llm}/v1").start()
         given = {"a": f"00-{trace_of(1)}-{'ab' * 8}-01", "b": "nonsense", "c": None}

@@ -1,4 +1,4 @@
-"""Two workers on one Kafka: what one began the other ends, and joining interrupts nothing (promises P1-P3)."""
+"""Two workers on one Kafka: one ends what the other began, and joining interrupts no stream (promises P1-P3)."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ STREAMS = 60
 
 
 async def owners(worker: Worker) -> int:
-    """How many workers own partitions, as this one knows it."""
+    """The number of workers that own partitions, as this worker knows it."""
     listed: Any = await get_json(f"{worker.url}/requests")
     return len(listed["workers"])
 
@@ -90,7 +90,7 @@ async def taken_over(first: Worker, second: Worker, upstream: str) -> None:
         stored: Any = await get_json(f"{second.url}/v1/chat/completions/{uid_of(into)}")
         assert stored["choices"][0]["message"]["content"] == expected_content(body)
         text = "".join(into.deltas("content"))
-        if isinstance(result, Exception):  # its generator died: told as an error, and nothing told twice
+        if isinstance(result, Exception):  # its generator died: reported as an error, and not published twice
             assert "said again" in str(result)
             assert expected_content(body).startswith(text)
         else:
@@ -98,13 +98,13 @@ async def taken_over(first: Worker, second: Worker, upstream: str) -> None:
     by_key: Any = (await calls(upstream))["by_key"]
     repeated = sum(by_key[f"kill {n}"] > 1 for n in range(STREAMS))
     assert repeated == sum(isinstance(result, Exception) for result in results)
-    assert 0 < repeated < STREAMS  # only what the dead worker held was called twice
+    assert 0 < repeated < STREAMS  # only prompts of the dead worker were called twice
 
 
 async def test_a_worker_that_stops_leaves_new_requests_to_the_others_while_it_finishes_its_own(
     e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
 ) -> None:
-    """A rolling restart: nothing waits for the drain, nothing is interrupted, nothing is called twice."""
+    """A rolling restart: no request waits for the drain, none is interrupted, none is called twice."""
     env = {**kafka_env(e2e_kafka), "DRAIN_S": "90"}
     first, second = make_worker(env), make_worker(env)
     first.launch()

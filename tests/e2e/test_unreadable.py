@@ -1,4 +1,4 @@
-"""A broker that compresses all by zstd, and whose disk has damaged a request: the others are answered."""
+"""A broker that compresses all records by zstd, and whose disk has damaged a request: the others are answered."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Real workers, started as people start them (`faust -A app worker`), and what a test does to them."""
+"""Real workers, started as users start them (`faust -A app worker`), and the faults that tests do to them."""
 
 import asyncio
 import os
@@ -47,20 +47,20 @@ class Worker:
         return self._client
 
     async def close(self) -> None:
-        """What the test leaves behind."""
+        """Close the client that the test leaves behind."""
         await self.disconnect()
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
     async def disconnect(self) -> None:
-        """Close the client: it belongs to the event loop of one test, where the worker outlives the test."""
+        """Close the client: it belongs to the event loop of one test, while the worker outlives the test."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of its process, and of commands that are run beside it."""
+        """The environment of its process, and of commands that run beside it."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", ""),
@@ -118,7 +118,7 @@ class Worker:
         return await asyncio.to_thread(self.process.wait, DOWN_WITHIN_S)
 
     def tell_tasks(self) -> None:
-        """SIGUSR1: where each of its tasks stands, into its log."""
+        """SIGUSR1: log the stack of each of its tasks."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
 

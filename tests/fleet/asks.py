@@ -1,4 +1,4 @@
-"""What a client asks, and through which door."""
+"""The requests of clients, with their doors."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from demo.text import expected_content
 
 
 class Door(StrEnum):
-    """How a request comes in."""
+    """The door through which a request comes in."""
 
     STREAM = "HTTP stream"
     WHOLE = "HTTP JSON"
@@ -34,5 +34,5 @@ class Ask:
 
     @cached_property
     def expected(self) -> str:
-        """The text that it must get."""
+        """The text of the expected answer."""
         return expected_content(self.body)

@@ -1,4 +1,4 @@
-"""What must be true afterwards, whatever was done."""
+"""The checks after a run, whatever its faults."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from tests.fleet.fleet import Fleet
 from tests.fleet.table import Check, counted
 from tests.fleet.told import Accepted, SeenT, Told, read_all
 from weir import topics
-from weir.chat.frames import CLAIMS, Kind, Status
+from weir.chat.frames import CLAIMS, FrameKind, Status
 from weir.envelope import utc_iso
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import Partition
@@ -22,7 +22,7 @@ COMMITTED_WITHIN_S = 30.0
 
 
 def by_client(accepted: list[Accepted[SeenT]]) -> dict[str, list[Accepted[SeenT]]]:
-    """What was accepted of each client, by its prompt: more than one where it had no name for it."""
+    """The accepted requests of each client, by its prompt: more than one if it had no name for them."""
     found = defaultdict[str, list[Accepted[SeenT]]](list)
     for one in accepted:
         found[one.seen.ask.prompt].append(one)
@@ -30,13 +30,13 @@ def by_client(accepted: list[Accepted[SeenT]]) -> dict[str, list[Accepted[SeenT]
 
 
 def callers(fleet: Fleet, prompt: str) -> str:
-    """Who called the LLM for what."""
+    """The workers that called the LLM for a prompt."""
     calls = {member.name: member.calls[prompt] for member in fleet.members}
-    return "called by " + (", ".join(f"{name} {count} times" for name, count in calls.items() if count) or "nobody")
+    return "called by " + (", ".join(f"{name} {count} times" for name, count in calls.items() if count) or "no worker")
 
 
 def story(fleet: Fleet, one: Accepted[SeenT]) -> str:
-    """All that is known of a request, for whoever looks for a defect."""
+    """All facts about a request, for finding a defect."""
     seen, ask = one.seen, one.seen.ask
     who = callers(fleet, ask.prompt)
     lines = [f"{one.uid} ({ask.name}, {ask.door}, {ask.body['model']}): {who}; {seen.problem or 'well'}"]
@@ -48,30 +48,30 @@ def story(fleet: Fleet, one: Accepted[SeenT]) -> str:
 
 
 def lost(seen: list[SeenT], accepted: list[Accepted[SeenT]]) -> Check:
-    """What a client holds a name for is accepted, and what is accepted is answered, even if nobody waits for it."""
+    """A request whose name a client has is accepted, and an accepted one is answered, even without a reader."""
     answered = {one.uid for one in accepted if one.told.status}
     prompts = {one.seen.ask.prompt for one in accepted if one.told.status}
     missing = [one.uid for one in seen if one.uid is not None and one.uid not in answered]
     missing += [one.ask.name for one in seen if one.uid is None and one.ask.prompt not in prompts]
     missing += [one.uid for one in accepted if one.uid not in answered]
     unread = len(accepted) - len({one.seen.ask.prompt for one in accepted})
-    value = f"{len(missing)} of {len(accepted)} accepted, {unread} of which nobody reads any more"
+    value = f"{len(missing)} of {len(accepted)} accepted, {unread} of which no client reads any more"
     return Check(name="lost", value=value, problems=missing)
 
 
 def in_log(
     accepted: list[Accepted[SeenT]], problems: list[str], ends: Callable[[SeenT], Collection[Status]]
 ) -> list[Check]:
-    """What stands there about each request.
+    """The frames of each request in the log.
 
     Args:
-        accepted: all of them.
-        problems: found while reading.
-        ends: how a request may have ended.
+        accepted: all accepted requests.
+        problems: problems found while reading.
+        ends: the ends that a request may have.
     """
     found: Counter[str] = Counter()
     texts = []
-    frames: Counter[Kind] = Counter()
+    frames: Counter[FrameKind] = Counter()
     for one in accepted:
         frames.update(one.told.frames)
         found[str(one.told.status)] += 1
@@ -88,7 +88,7 @@ def in_log(
 
 
 def _unsound(here: Told, ends: Collection[Status]) -> list[str]:
-    """What is wrong with one request's frames."""
+    """The problems of one request's frames."""
     problems = list(here.problems)
     if here.status not in ends:
         problems.append(f"its end is {here.status}")
@@ -98,13 +98,13 @@ def _unsound(here: Told, ends: Collection[Status]) -> list[str]:
 
 
 def _is_right(one: Accepted[SeenT]) -> bool:
-    """The whole text, or, of an answer that did not complete, its beginning."""
+    """Whether it has the whole text, or, for an answer that did not complete, its beginning."""
     told, expected = one.told, str(one.seen.ask.expected)
     return told.text == expected if told.status is Status.COMPLETED else expected.startswith(told.text)
 
 
 async def committed(log: KafkaLog, bootstrap: str, group: str, topic: Topic) -> Check:
-    """Commits follow settling: in the end there is nothing left to do, in no partition."""
+    """Commits follow settling: in the end every partition is committed to its end."""
     deadline = asyncio.get_running_loop().time() + COMMITTED_WITHIN_S
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -127,11 +127,11 @@ async def committed(log: KafkaLog, bootstrap: str, group: str, topic: Topic) -> 
 
 
 async def dead_letters(log: KafkaLog, wanted: Collection[str]) -> Check:
-    """What failed for good or expired is there, and nothing else."""
+    """Requests that failed for good or expired are dead letters, and no other record is."""
     found: Counter[str] = Counter()
     async for record in read_all(log, topics.CHAT_DEAD_LETTERS):
         data = orjson.loads(record.value or b"{}")["data"]
         found[str(data.get("uid") or f"{data.get('reason')} at {data.get('topic')} {data.get('offset')}")] += 1
-    problems = [f"nobody expects {uid}" for uid in found.keys() - set(wanted)]
+    problems = [f"{uid} is unexpected" for uid in found.keys() - set(wanted)]
     problems += [f"{uid} is missing" for uid in set(wanted) - found.keys()]
     return Check(name="dead letters", value=f"{found.total()}, of {len(wanted)} requests", problems=problems)

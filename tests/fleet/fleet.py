@@ -21,20 +21,20 @@ from tests.services.process import free_ports
 OWNS_WITHIN_S = 90.0
 STOPS_WITHIN_S = 40.0  # twice the longest drain time, which is the cycle's
 TELLS_WITHIN_S = 3.0
-HEARS_S = 1.0  # until a busy worker has heard a SIGTERM: it still begins calls, and hands them off
+HEARS_S = 1.0  # until a busy worker has handled a SIGTERM: it still begins calls, and hands them off
 
 
-class NobodyServesError(Exception):
-    """There is no worker to be asked."""
+class NoWorkerServesError(Exception):
+    """There is no worker to ask."""
 
 
 class State(StrEnum):
-    """Where a worker stands."""
+    """The state of a worker."""
 
     STARTING = "starting"
     UP = "up"
     PAUSED = "paused"
-    DIED = "died"  # by itself: a defect
+    DIED = "died"  # ended by itself: a defect
     KILLED = "killed"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -64,11 +64,11 @@ class Member:
 
     @property
     def gone(self) -> bool:
-        """Whether a lost connection to it is no wonder."""
+        """Whether a lost connection to it is expected."""
         return self.state in {State.KILLED, State.STOPPING, State.STOPPED, State.STUCK}
 
     def gave_up(self, began: float, before: float, *, lease_s: float) -> str | None:
-        """What kept it, before some time, from ending a call that it had begun: killed, stopped or paused."""
+        """The fault that kept a worker from ending a call before some time: killed, stopped or paused."""
         if began < self.killed_at < before:
             return "killed"
         if began < self.stopping_at + HEARS_S and self.stopping_at < before:
@@ -95,31 +95,31 @@ class Fleet:
         return ", ".join([*told, f"{len(self.members) - len(here)} gone"])
 
     def look(self) -> None:
-        """Notice who has died."""
+        """Notice workers that have died."""
         for member in self.members:
             if member.state is State.UP and not member.alive:
                 member.state = State.DIED
 
     @property
     def up(self) -> list[Member]:
-        """Those that serve."""
+        """The workers that serve."""
         self.look()
         return [member for member in self.members if member.state is State.UP]
 
     def pick(self, chance: random.Random, *, not_again: Member | None = None) -> Member:
-        """One that a client would ask: nobody has told it yet who is stopping or hangs.
+        """A worker that a client would ask: clients do not know yet that a worker is stopping or hangs.
 
         Raises:
-            NobodyServesError: none is there.
+            NoWorkerServesError: no worker serves.
         """
         self.look()
         able = [member for member in self.members if member.state in {State.UP, State.STOPPING, State.PAUSED}]
         if not able:
-            raise NobodyServesError("nobody serves")
+            raise NoWorkerServesError("no worker serves")
         return chance.choice([member for member in able if member is not not_again] or able)
 
     async def join(self, *, port: int | None = None) -> Member:
-        """Start one more, or one again on the port that it had; returns when it serves."""
+        """Start one more worker, or one again on its former port; returns when it serves."""
         llm = await self._stack.enter_async_context(serving())
         env = {**self._env, "OPENAI_URL": llm}
         worker = Worker(env=env, folder=self._folder, port=port or free_ports(1)[0])
@@ -137,7 +137,7 @@ class Fleet:
                 await asyncio.sleep(0.2)
 
     async def calls_open(self, member: Member) -> int:
-        """LLM calls that it has under way."""
+        """LLM calls that a worker has under way."""
         return int((await self._calls(member))["open"])
 
     def kill(self, member: Member) -> None:
@@ -174,13 +174,13 @@ class Fleet:
         member.state = State.STUCK
 
     async def count_calls(self) -> None:
-        """Ask every LLM what it was asked."""
+        """Ask every LLM for its calls."""
         for member in self.members:
             told = await self._calls(member)
             member.calls, member.began = Counter(told["by_key"]), dict(told["began"])
 
     async def _owners(self, member: Member) -> list[str]:
-        """Who owns partitions, as this one knows it."""
+        """The workers that own partitions, as this worker knows it."""
         return list((await self._get(f"{member.worker.url}/requests?limit=1")).get("workers", ()))
 
     async def _calls(self, member: Member) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What was done to the system, and when."""
+"""The faults done to the system, with their times."""
 
 import math
 import sys
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(kw_only=True)
 class Event:
-    """Something that was done."""
+    """One fault, or another event of a run."""
 
     name: str
     at_s: float  # since the load began
@@ -17,17 +17,17 @@ class Event:
 
 @dataclass(kw_only=True)
 class Span:
-    """From when to when, in seconds since the epoch."""
+    """A time span, in seconds since the epoch."""
 
     began: float = math.inf
     ended: float = math.inf
 
     def meets(self, began: float, ended: float, *, margin_s: float = 0.0) -> bool:
-        """Whether anything of it lies within another one."""
+        """Whether it overlaps another time span."""
         return began < self.ended + margin_s and ended > self.began - margin_s
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

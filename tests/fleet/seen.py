@@ -1,4 +1,4 @@
-"""What one client did and saw, and what a worker may tell it."""
+"""What one client did and saw, and the errors that a worker may answer."""
 
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -16,11 +16,11 @@ class AskAgainError(Exception):
 
     def __init__(self, reason: str, *, cut: bool = False) -> None:
         super().__init__(reason)
-        self.cut = cut  # a worker had taken the request, and gave no answer, or half of one
+        self.cut = cut  # a worker had taken the request, and gave no answer, or part of one
 
 
 class WrongAnswerError(Exception):
-    """What no client must ever see."""
+    """An answer that no client must ever get."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class Interruption:
     at: float  # seconds since the epoch
     member: Member | None  # None: a broker itself
     reason: str
-    cut: bool  # a worker had taken the request, and gave no answer, or half of one
-    excused: bool  # the worker was dead, or told to stop
+    cut: bool  # a worker had taken the request, and gave no answer, or part of one
+    excused: bool  # the worker was dead, or was being stopped
 
 
 @dataclass(kw_only=True)
@@ -47,7 +47,7 @@ class Seen(Generic[AskT]):
 
 
 def refused(status: int, body: bytes) -> Exception:
-    """503 and 504 say: ask again. Nothing else may come."""
+    """503 and 504 ask the client to try again. No other status may come."""
     if status not in {503, 504}:
         return WrongAnswerError(f"HTTP {status}: {body[:300]!r}")
     return AskAgainError(f"{status} {orjson.loads(body)['error']['code']}")

@@ -13,10 +13,10 @@ AGAIN = frozenset({"log_unavailable", "worker_stopping"})
 
 
 class Reading:
-    """What one reader has got.
+    """The events that one reader has received.
 
-    An event counts when it is whole, with its empty line, as a browser's EventSource has it: of one that is cut behind
-    its id nothing is known.
+    An event counts when it is whole, with its empty line, as for a browser's EventSource: one that is cut behind its id
+    is ignored.
     """
 
     def __init__(self, expected: str, *, again: frozenset[str] = AGAIN, ends: frozenset[str] = frozenset()) -> None:
@@ -40,7 +40,7 @@ class Reading:
 
         Raises:
             AskAgainError: another worker can go on.
-            WrongAnswerError: this must not come.
+            WrongAnswerError: this line must not come.
         """
         if line.startswith(b"id: "):
             self._id = line[4:].decode()
@@ -52,7 +52,7 @@ class Reading:
                 self._event(event_id, data)
 
     def cut(self) -> None:
-        """The connection is lost."""
+        """Note that the connection is lost."""
         self._id = self._data = None
 
     def _event(self, event_id: str | None, data: bytes) -> None:
@@ -87,19 +87,19 @@ class Reading:
                 self.finish.append(choice["finish_reason"])
 
     def going_on(self) -> "Reading":
-        """Another reader, who begins behind the last event of this one."""
+        """Another reader, which begins behind the last event of this one."""
         other = Reading(self._expected, again=self._again, ends=self._ends)
         other.uid, other.text, other.last_id, other.finish = self.uid, self.text, self.last_id, [*self.finish]
         other.place = self.place
         return other
 
     def check_prefix(self) -> None:
-        """However it ended: what came is how the text begins."""
+        """Check that the text so far is a beginning of the expected one, however the stream ended."""
         if not self._expected.startswith(self.text):
             raise WrongAnswerError(f"streamed {self.text!r}, which is no beginning of {self._expected!r}")
 
     def check_whole(self) -> None:
-        """It ended, and has all of the text."""
+        """Check that the stream has ended, with the whole text."""
         if self.text != self._expected or self.finish != ["stop"]:
             raise WrongAnswerError(f"streamed only {self.text!r}, finish reasons {self.finish}, error {self.error}")
 

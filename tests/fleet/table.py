@@ -9,23 +9,23 @@ SHOWN = 6  # problems or notes of one check; all problems are in the folder of a
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One row: what, how many, and what is wrong with it."""
+    """One row: a name, a value, and the problems."""
 
     name: str
     value: object
-    problems: Sequence[str] | None = None  # none found: it holds; None: a number for people
+    problems: Sequence[str] | None = None  # an empty list: the check holds; None: a number for information
     notes: Sequence[str] = field(default=())  # worth a look, and no failure
 
     @property
     def verdict(self) -> str:
-        """One word."""
+        """The verdict in one word."""
         if self.problems is None:
             return ""
         return "FAILS" if self.problems else "holds"
 
 
 def counted(counter: Counter[str]) -> str:
-    """As in ``3 this, 1 that``."""
+    """The counts as ``3 this, 1 that``."""
     return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none"
 
 

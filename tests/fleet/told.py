@@ -1,7 +1,7 @@
-"""What the log says in the end: which requests were accepted, and what became of each.
+"""Reads the log after a run: the accepted requests, and the end of each.
 
-Accepted is what stands in chat-requests, whether its client knows or not. What became of it is folded from chat-chunks
-as every reader does it.
+A request is accepted if it is in chat-requests, whether its client knows or not. Its end is folded from chat-chunks as
+every reader does it.
 """
 
 import math
@@ -17,7 +17,7 @@ from weir.chat import requests
 from weir.chat.completion import Completion
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import ANYBODY, ASIDE, Frame, Kind, Status
+from weir.chat.frames import ANYBODY, ASIDE, Frame, FrameKind, Status
 from weir.envelope import utc_iso
 from weir.log.kafka.client import KafkaLog
 from weir.log.log import Partition, Record
@@ -27,26 +27,26 @@ from weir.topics import Topic
 
 @dataclass(kw_only=True)
 class Told:
-    """One uid."""
+    """The frames of one uid."""
 
     answer: Answer
     completion: Completion
-    ended_at: float = math.inf  # when the counting one was written, in seconds since the epoch
-    frames: Counter[Kind] = field(default_factory=Counter)
-    repeated: int = 0  # tokens that were written and do not count, or were taken back: said twice
+    ended_at: float = math.inf  # when the counting terminal was written, in seconds since the epoch
+    frames: Counter[FrameKind] = field(default_factory=Counter)
+    repeated: int = 0  # tokens that do not count, or were taken back: generated twice
     problems: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)  # a line for each mark, and for each row of chunks
-    _row: tuple[str, bool] | None = None  # whose chunks the last line tells of, and whether they count
+    _row: tuple[str, bool] | None = None  # the chunks of the last line: their attempt, and whether they count
 
     @property
     def status(self) -> Status | None:
-        """How it ended."""
+        """The end of the request."""
         return self.answer.terminal.status if self.answer.terminal else None
 
     @property
     def spoke(self) -> bool:
-        """Whether anything but a begin mark was written."""
-        return self.frames.keys() != {Kind.BEGIN}
+        """Whether any frame but a begin mark was written."""
+        return self.frames.keys() != {FrameKind.BEGIN}
 
     @property
     def text(self) -> str:
@@ -72,15 +72,15 @@ class Told:
         if not folded.counts:
             return
         self.answer = folded.answer
-        if frame.kind is Kind.RESTART:
+        if frame.kind is FrameKind.RESTART:
             self.completion = Completion(frame.uid)
-        elif frame.kind is Kind.TERMINAL:
+        elif frame.kind is FrameKind.TERMINAL:
             self.ended_at = record.timestamp
         for chunk in folded.chunks:
             self.completion.add(chunk)
 
     def _tell(self, record: Record, frame: Frame, *, counts: bool) -> None:
-        row = (frame.attempt, counts) if frame.kind is Kind.CHUNKS else None
+        row = (frame.attempt, counts) if frame.kind is FrameKind.CHUNKS else None
         if row is not None and row == self._row:
             self.story[-1] = self.story[-1].partition(" to ")[0] + f" to seq {frame.seq} at {utc_iso(record.timestamp)}"
             return
@@ -94,7 +94,7 @@ SeenT = TypeVar("SeenT", bound=Seen[Any])
 
 @dataclass(kw_only=True)
 class Accepted(Generic[SeenT]):
-    """A request that stands in chat-requests."""
+    """A request that is in chat-requests."""
 
     uid: str
     seen: SeenT  # the client that asked for it
@@ -110,7 +110,9 @@ async def read_accepted(log: KafkaLog, all_seen: list[SeenT]) -> tuple[list[Acce
         request = requests.decode(record.value)
         seen = asked.get(request.body["messages"][0]["content"])
         if seen is None or record.key != request.key:
-            strangers.append(f"chat-requests {record.partition} at {record.offset}: nobody asked for {request.uid!r}")
+            strangers.append(
+                f"chat-requests {record.partition} at {record.offset}: no client asked for {request.uid!r}"
+            )
         elif request.uid not in accepted:
             told = Told(answer=Answer(rid=request.event_id), completion=Completion(request.uid))
             accepted[request.uid] = Accepted(uid=request.uid, seen=seen, told=told)
@@ -118,7 +120,7 @@ async def read_accepted(log: KafkaLog, all_seen: list[SeenT]) -> tuple[list[Acce
 
 
 async def read_answers(log: KafkaLog, accepted: list[Accepted[SeenT]]) -> list[str]:
-    """Fold what was said about each; returns what was said about others."""
+    """Fold the frames of each request; returns problems with frames of other uids."""
     told = {one.uid: one.told for one in accepted}
     others: dict[str, Told] = {}
     async for record in read_all(log, topics.CHAT_CHUNKS):

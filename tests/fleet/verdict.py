@@ -12,16 +12,16 @@ from tests.fleet.table import Check, failures, rendered
 
 
 class Run(Protocol):
-    """What a bench does."""
+    """The load and the faults of a bench."""
 
     load_s: float  # from the first request to the last answer
 
     async def go(self) -> None:
-        """All of it; returns when every client has its answer."""
+        """Run it; returns when every client has its answer."""
 
     @property
     def logs(self) -> list[Path]:
-        """Of the brokers."""
+        """The log files of the brokers."""
 
 
 RunT = TypeVar("RunT", bound=Run)
@@ -35,15 +35,15 @@ async def judged(
     *,
     keep: bool,
 ) -> list[str]:
-    """Run it, print the table, and tell what does not hold.
+    """Run a bench, print the table, and return the checks that fail.
 
-    The folder with the logs and the story of each request is kept if something does not, or to ``keep`` it.
+    The folder with the logs and the story of each request is kept if a check fails, or to ``keep`` it.
 
     Args:
-        name: of the bench.
-        seed: of the run.
-        prepared: makes everything that it needs, with a folder for the workers' logs.
-        check: the table, and the story of each request.
+        name: the name of the bench.
+        seed: the seed of the run.
+        prepared: makes everything that the run needs, with a folder for the workers' logs.
+        check: returns the table, and the story of each request.
         keep: whether the folder stays.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"weir-{name}-"))

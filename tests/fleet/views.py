@@ -1,4 +1,4 @@
-"""What the workers say in the end: their views of each request, and their logs."""
+"""The workers' views of each request after a run, and their logs."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from weir.envelope import Json
 
 SETTLED_WITHIN_S = 60.0  # tables follow the log
 AT_ONCE = 20  # questions
-FINAL = frozenset({"deadline_exceeded"})  # errors that are how a request ended
+FINAL = frozenset({"deadline_exceeded"})  # errors that are the end of a request
 STALLED = re.compile("table recovery (got no record for|starts anew)")  # what weir/log/recovery.py pushes out of
 
 
@@ -27,11 +27,11 @@ class Views:
         self._session = session
 
     async def rows(self, uids: Iterable[str]) -> dict[str, Json]:
-        """GET /requests/{uid} of each, as soon as it says that the request has ended."""
+        """GET /requests/{uid} of each, as soon as it shows that the request has ended."""
         return await self._each(uids, "/requests/{}", lambda row: row.get("state") in set(Status))
 
     async def stored(self, uids: Iterable[str]) -> dict[str, Json]:
-        """GET /v1/chat/completions/{uid} of each, as soon as it gives an answer, or an error that stays."""
+        """GET /v1/chat/completions/{uid} of each, as soon as it gives an answer, or a final error."""
         return await self._each(uids, "/v1/chat/completions/{}", _answers)
 
     async def _each(self, uids: Iterable[str], path: str, good: Callable[[Json], bool]) -> dict[str, Json]:
@@ -44,7 +44,7 @@ class Views:
         return dict(await asyncio.gather(*map(in_turn, uids)))
 
     async def _ask(self, path: str, good: Callable[[Json], bool]) -> Json:
-        """Ask any worker until the answer is good; for so long."""
+        """Ask any worker until the answer is good, within a time limit."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SETTLED_WITHIN_S
         while True:
@@ -65,26 +65,26 @@ def _answers(body: Json) -> bool:
 
 
 def states(rows: dict[str, Json], wanted: dict[str, str]) -> Check:
-    """Whether the rows say what the log says."""
+    """Compare the rows with the log."""
     found = Counter(str(row.get("state")) for row in rows.values())
     problems = [f"{uid}: {row}" for uid, row in rows.items() if row.get("state") != wanted[uid]]
     return Check(name="GET /requests/{uid}", value=counted(found), problems=problems)
 
 
 def texts(stored: dict[str, Json], wanted: dict[str, str | None]) -> Check:
-    """Whether stored answers are what they should be: a text, or, for None, an error."""
+    """Compare stored answers with the expected ones: a text, or, for None, an error."""
     problems = [f"{uid}: {body}" for uid, body in stored.items() if text_of(body) != wanted[uid]]
     value = f"{len(stored) - len(problems)} as expected"
     return Check(name="GET /v1/chat/completions/{uid}", value=value, problems=problems)
 
 
 def text_of(body: Json) -> str | None:
-    """The text of a chat.completion; None if it is none."""
+    """The text of a chat.completion; None for any other body."""
     return str(body["choices"][0]["message"].get("content") or "") if body.get("choices") else None
 
 
 def logs(fleet: Fleet) -> list[Check]:
-    """What the workers wrote to their logs."""
+    """The errors in the workers' logs."""
     tracebacks, stalls, errors = [], [], Counter[str]()
     for log in sorted({member.worker.log for member in fleet.members}):
         for line in log.read_text(errors="replace").splitlines():
@@ -106,7 +106,7 @@ def logs(fleet: Fleet) -> list[Check]:
 
 
 def exits(fleet: Fleet) -> Check:
-    """How the workers ended that were told to, and who ended unasked."""
+    """The exit codes of stopped workers, and workers that ended by themselves."""
     codes = {member.name: member.exit_code for member in fleet.members if member.exit_code is not None}
     problems = [f"{name} ended with {code}" for name, code in codes.items() if code]
     problems += [

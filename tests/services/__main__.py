@@ -3,10 +3,10 @@
     python -m tests.services -- COMMAND ARGS…   runs COMMAND with their addresses in its environment
     python -m tests.services                    prints the addresses and waits to be interrupted
 
-The addresses are `WEIR_TEST_KAFKA` (bootstrap servers) and `WEIR_TEST_RABBITMQ` (an AMQP URL). One that is already in
-the environment is used as it is, and what is behind it is never stopped. What was started here is always stopped:
-when COMMAND ends, on SIGINT, SIGTERM and SIGHUP, and, by the kernel, when this process itself is killed (only its
-temporary folders remain then).
+The addresses are `WEIR_TEST_KAFKA` (bootstrap servers) and `WEIR_TEST_RABBITMQ` (an AMQP URL). An address that is
+already in the environment is used, and its service is never stopped. Services started here are always stopped: when
+COMMAND ends, on SIGINT, SIGTERM and SIGHUP, and, by the kernel, when this process itself is killed (only its temporary
+folders remain then).
 """
 
 import contextlib
@@ -33,7 +33,7 @@ COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 
 
 class Interrupted(BaseException):
-    """A signal asked us to end."""
+    """A signal asks this process to end."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -41,7 +41,7 @@ class Interrupted(BaseException):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code of the command, or 128 + signal number as shells do."""
+    """Run the program; returns the exit code of the command, or 128 + signal number as shells do."""
     if arguments and (arguments[0] != "--" or len(arguments) == 1):
         sys.stderr.write(f"{__doc__}\n")
         return 2
@@ -60,14 +60,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def interrupt(signum: int, _frame: FrameType | None) -> None:
-    """End in order, once: a second Ctrl-C must not interrupt the cleaning up."""
+    """End in order, once: a second Ctrl-C must not interrupt the clean-up."""
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(signum)
 
 
 def provide(environment: Mapping[str, str], stack: ExitStack) -> dict[str, str]:
-    """The address of each service by variable; `stack` stops what had to be started."""
+    """The address of each service by variable; `stack` stops the services that were started."""
     addresses = {name: environment[name] for name in VARIABLES if environment.get(name)}
     for name, address in addresses.items():
         say(f"{name} is set, using {address.rpartition('@')[2]} as it is")
@@ -86,7 +86,7 @@ def provide(environment: Mapping[str, str], stack: ExitStack) -> dict[str, str]:
 
 
 def start_all(brokers: Sequence[Broker]) -> None:
-    """Start them side by side; when one fails, or we are interrupted, none stays."""
+    """Start brokers side by side; if one fails, or a signal comes, all are stopped."""
     with ThreadPoolExecutor(max_workers=max(1, len(brokers))) as pool:
         try:
             for started in as_completed([pool.submit(broker.start) for broker in brokers]):
@@ -99,7 +99,7 @@ def start_all(brokers: Sequence[Broker]) -> None:
 
 
 def run(command: Sequence[str], addresses: Mapping[str, str]) -> int:
-    """Run `command` in our own terminal session, so that it can ask and be asked (pdb, Ctrl-C)."""
+    """Run `command` in the same terminal session, so that it can ask and be asked (pdb, Ctrl-C)."""
     process = launch(command, env={**os.environ, **addresses}, own_session=False)
     try:
         code = process.wait()
@@ -115,7 +115,7 @@ def run(command: Sequence[str], addresses: Mapping[str, str]) -> int:
 
 
 def wait(addresses: Mapping[str, str]) -> int:
-    """Print the addresses for a shell's eval and wait for a signal, which ends us by `Interrupted`."""
+    """Print the addresses for a shell's eval and wait for a signal, which raises `Interrupted`."""
     for name, address in addresses.items():
         sys.stdout.write(f"export {name}={address}\n")
     sys.stdout.flush()
@@ -124,7 +124,7 @@ def wait(addresses: Mapping[str, str]) -> int:
 
 
 def compose_works() -> bool:
-    """Whether Docker Compose and a running engine are here, and we have something to compose."""
+    """Whether Docker Compose and a running engine are here, and there is a file to compose."""
     if not COMPOSE_FILE.exists() or shutil.which("docker") is None:
         return False
     checks = (["docker", "compose", "version"], ["docker", "info"])

@@ -1,4 +1,4 @@
-"""A certificate authority of one test, and certificates of it for loopback, by the openssl program."""
+"""Makes a certificate authority for one test, and certificates for loopback, with the openssl program."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"
 
 
 def make_certificates(folder: Path) -> None:
-    """Write ca.pem, server.pem and server.key. Nobody but a client that is given ca.pem trusts the server."""
+    """Write ca.pem, server.pem and server.key. Only a client with ca.pem trusts the server."""
     make_authority(folder, "ca")
     make_certificate(folder, "server", subject="/CN=localhost", names="IP:127.0.0.1,DNS:localhost")
 
@@ -26,10 +26,10 @@ def make_certificate(folder: Path, name: str, *, subject: str, names: str | None
     """Write a certificate that ca.pem vouches for, and its key.
 
     Args:
-        folder: with ca.pem and ca.key.
-        name: of the files.
-        subject: whom it is for.
-        names: under which a server is reached.
+        folder: the folder with ca.pem and ca.key.
+        name: the name of the files.
+        subject: the subject of the certificate.
+        names: the names of the server.
     """
     extensions = ["-addext", f"subjectAltName={names}"] if names else []
     _make(folder, name, ["-subj", subject, *extensions, "-CA", "ca.pem", "-CAkey", "ca.key"])

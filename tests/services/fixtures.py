@@ -22,13 +22,13 @@ def address_from(variable: str) -> str:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> str:
-    """Bootstrap servers of the Kafka that all tests share: use topic and group names of your own."""
+    """Bootstrap servers of the Kafka that all tests share: a test uses topic and group names of its own."""
     return address_from(KAFKA_VARIABLE)
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> str:
-    """The AMQP URL of the RabbitMQ that all tests share: use queue names of your own."""
+    """The AMQP URL of the RabbitMQ that all tests share: a test uses queue names of its own."""
     return address_from(RABBITMQ_VARIABLE)
 
 

@@ -65,22 +65,22 @@ SETTINGS_FOR_TESTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """A way into a `KafkaBroker` that is secured."""
+    """A secured listener of a `KafkaBroker`."""
 
     protocol: str  # SSL, SASL_PLAINTEXT or SASL_SSL
-    mechanisms: Sequence[str] = MECHANISMS  # to log in, where it is with SASL
-    client_certificates: bool = False  # whoever has none is turned away
+    mechanisms: Sequence[str] = MECHANISMS  # for logging in, if its protocol is SASL
+    client_certificates: bool = False  # clients without a certificate are refused
     login_s: float | None = None  # a login lasts so long; then the broker cuts the connection
 
     @property
     def tls(self) -> bool:
-        """Whether it encrypts."""
+        """Whether the listener encrypts."""
         return self.protocol.endswith("SSL")
 
 
 @dataclass(frozen=True)
 class Membership:
-    """Which broker of a cluster this is."""
+    """The place of a broker in a cluster."""
 
     node: int
     cluster_id: str
@@ -92,10 +92,10 @@ class KafkaBroker(Broker):
 
     Args:
         settings: Broker settings over those for tests.
-        listeners: Further ones; `address` tells where.
+        listeners: Further listeners; `address` returns their addresses.
         users: Passwords by user name, for all mechanisms.
-        membership: Of a broker of a `KafkaCluster`; None is a cluster of one.
-        trusted: With it, a user may do only what an ACL allows; these, and whoever does not log in, may do all.
+        membership: The place in a `KafkaCluster`; None is a cluster of one.
+        trusted: With it, a user may do only what an ACL allows; these users, and clients without a login, may do all.
     """
 
     name = "kafka"
@@ -121,7 +121,7 @@ class KafkaBroker(Broker):
         self._jars = ""
 
     def address(self, listener: Listener) -> str:
-        """Where a listener is."""
+        """The address of a listener."""
         return f"127.0.0.1:{self._secured[listener]}"
 
     def partition(self, topic: str, number: int) -> Path:
@@ -130,17 +130,17 @@ class KafkaBroker(Broker):
 
     @property
     def ca_file(self) -> Path:
-        """Vouches for the broker where it encrypts."""
+        """The certificate authority that vouches for the broker, if it encrypts."""
         return self.folder / "ca.pem"
 
     @property
     def client_files(self) -> tuple[Path, Path]:
-        """Certificate and key of a client that is let in where one must have them."""
+        """Certificate and key of a client, for listeners that require one."""
         return self.folder / "client.pem", self.folder / "client.key"
 
     def tool(self, program: str, *arguments: str) -> str:
-        """What one of Kafka's own programs says. Costs two seconds."""
-        # It tells what it does by logging, too, if asked to; here only what it prints counts.
+        """The output of one of Kafka's own programs. Costs two seconds."""
+        # Its log lines are ignored.
         command = [java(), *JVM_OPTIONS[:-1], "-Dlog4j2.level=OFF", "-cp", f"{self._jars}/*", program, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TOOL_TIMEOUT_S)
         if done.returncode:
@@ -148,18 +148,18 @@ class KafkaBroker(Broker):
         return done.stdout
 
     def set_password(self, user: str, password: str, mechanism: str = SCRAM[1]) -> None:
-        """Another password, from now on. Connections that exist stay."""
+        """Change a password. Existing connections stay."""
         change = f"{mechanism}=[password={password}]"
         alter = ["--alter", "--entity-type", "users", "--entity-name", user, "--add-config", change]
         self.tool("kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap, *alter)
 
     def allow(self, user: str, *arguments: str) -> None:
-        """An ACL, in the words of kafka-acls."""
+        """Add an ACL, with the arguments of kafka-acls."""
         allow = ["--add", "--allow-principal", f"User:{user}", *arguments]
         self.tool("org.apache.kafka.tools.AclCommand", "--bootstrap-server", self.bootstrap, *allow)
 
     def client_properties(self, listener: Listener, user: str, mechanism: str = SCRAM[1]) -> Path:
-        """A file with which Kafka's own programs get in by a listener (``--command-config``)."""
+        """A file with which Kafka's own programs log in at a listener (``--command-config``)."""
         module = f"{MODULES}.plain.PlainLoginModule" if mechanism == "PLAIN" else f"{MODULES}.scram.ScramLoginModule"
         properties = {
             "security.protocol": listener.protocol,
@@ -266,14 +266,14 @@ class KafkaBroker(Broker):
             try:
                 jars.rename(target)
             except OSError:
-                # A run beside us was faster; what it put there is as good as ours.
+                # another run was faster; its folder is as good
                 if not target.is_dir():
                     raise
         return target
 
 
 class KafkaCluster:
-    """Several brokers, each a controller as well: what is said of one of them holds of any."""
+    """Several brokers, each a controller as well: the answer of one is the answer of any."""
 
     def __init__(self, size: int = 3) -> None:
         controllers = dict(enumerate(free_ports(size), start=1))
@@ -284,11 +284,11 @@ class KafkaCluster:
 
     @property
     def bootstrap(self) -> str:
-        """The addresses of all."""
+        """The addresses of all brokers."""
         return ",".join(broker.bootstrap for broker in self.brokers)
 
     def start(self) -> None:
-        """Start those that do not run, side by side: a majority of the controllers must meet."""
+        """Start the brokers that do not run, side by side: a majority of the controllers must meet."""
         with ThreadPoolExecutor(max_workers=len(self.brokers)) as pool:
             for started in [pool.submit(broker.start) for broker in self.brokers]:
                 started.result()
@@ -305,7 +305,7 @@ class KafkaCluster:
         self.close()
 
     def close(self) -> None:
-        """End all for good."""
+        """End all brokers for good."""
         for broker in self.brokers:
             broker.close()
 
@@ -316,7 +316,7 @@ def _new_cluster_id() -> str:
 
 
 def _name(listener: Listener) -> str:
-    """What the broker calls it: no two of the same."""
+    """The broker's name for a listener: no two are the same."""
     extras = [
         ("FEW", listener.mechanisms != MECHANISMS),
         ("MUTUAL", listener.client_certificates),
@@ -326,7 +326,7 @@ def _name(listener: Listener) -> str:
 
 
 def java() -> str:
-    """The Java to run Kafka with; it says itself, in the log, when it is too old."""
+    """The Java to run Kafka with; its log says when it is too old."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     if found is None:

@@ -1,8 +1,8 @@
-"""Child processes that die with us, and what every broker for tests has in common.
+"""Child processes that die with this one, and the base class of all brokers for tests.
 
-How it works: each child is started through `tether.py`, so the kernel kills it when we die. The kernel takes "parent"
-to mean the *thread* that forked, not the process: a child started from a short-lived thread would be killed when that
-thread ends. Therefore one thread, which lives as long as the interpreter, starts all children.
+How it works: each child is started through `tether.py`, so the kernel kills it when its parent dies. The kernel takes
+"parent" to mean the *thread* that forked, not the process: a child started from a short-lived thread would be killed
+when that thread ends. Therefore one thread, which lives as long as the interpreter, starts all children.
 """
 
 import contextlib
@@ -48,9 +48,9 @@ def launch(
     log: Path | None = None,
     own_session: bool = True,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` so that it dies with us.
+    """Start `command` so that it dies with this process.
 
-    A session of its own keeps a Ctrl-C in the terminal away from it: who started it also stops it, in order.
+    A session of its own keeps a Ctrl-C in the terminal away from it: this process also stops it, in order.
     """
     # -I -S: without site-packages and PYTHON* variables it starts in 15 ms and cannot be led astray.
     tethered = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *command]
@@ -72,7 +72,7 @@ def launch(
 
 
 def end(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """SIGTERM, and SIGKILL when the grace is over."""
+    """Send SIGTERM, and SIGKILL when the grace period is over."""
     process.terminate()
     try:
         process.wait(grace_s)
@@ -82,7 +82,7 @@ def end(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nothing listens on, below the range from which the kernel takes outgoing ones.
+    """Loopback ports without a listener, below the range from which the kernel takes outgoing ones.
 
     A port from that range could be taken by any client while a broker restarts; worse, a client that keeps trying to
     reach its broker there may be given the very same port for its own end, and so be connected to itself.
@@ -130,7 +130,7 @@ class Broker(ABC):
     stop_grace_s = 15.0
 
     def __init__(self) -> None:
-        # It sweeps up at interpreter exit, too, when nobody has called close().
+        # It cleans up at interpreter exit, too, if close() was not called.
         self._temporary = tempfile.TemporaryDirectory(prefix=f"weir-{self.name}-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
         self.log = self.folder / f"{self.name}.log"
@@ -150,7 +150,7 @@ class Broker(ABC):
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether a client is served; an open port is not enough."""
+        """Whether the broker serves clients; an open port is not enough."""
 
     @property
     def running(self) -> bool:
@@ -158,7 +158,7 @@ class Broker(ABC):
         return bool(self._processes) and all(process.poll() is None for process in self._processes)
 
     def start(self) -> Self:
-        """Start it, unless it runs, and wait until it answers."""
+        """Start the broker, unless it runs, and wait until it answers."""
         if self.running:
             return self
         try:
@@ -176,33 +176,33 @@ class Broker(ABC):
         return self
 
     def stop(self) -> None:
-        """Shut it down in order (SIGTERM); `start` brings it back with its data."""
+        """Shut the broker down in order (SIGTERM); `start` brings it back with its data."""
         for process in reversed(self._take_processes()):
             end(process, self.stop_grace_s)
 
     def kill(self) -> None:
-        """SIGKILL, as if the machine had failed; `start` brings it back with its data."""
+        """Send SIGKILL, as if the machine had failed; `start` brings it back with its data."""
         for process in reversed(self._take_processes()):
             process.kill()
             process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it hangs, and keeps its connections."""
+        """Send SIGSTOP: the broker hangs, and keeps its connections."""
         for process in self._processes:
             process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         for process in self._processes:
             process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
-        """Stop it in order and start it again, same data, same ports."""
+        """Stop the broker in order and start it again, with the same data and ports."""
         self.stop()
         self.start()
 
     def close(self) -> None:
-        """End it for good. Its data goes too, so an orderly shutdown would only cost seconds."""
+        """End the broker for good. Its data goes too, so an orderly shutdown would only cost seconds."""
         with self._lock:
             self._closed = True
         self.kill()
@@ -226,7 +226,7 @@ class Broker(ABC):
         return processes
 
     def _launch(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        # Under the lock: a close() from another thread finds either no process to come, or this one.
+        # Under the lock: a close() from another thread either prevents this process, or finds it.
         with self._lock:
             if self._closed:
                 raise ServiceError(f"{self.name} was closed")

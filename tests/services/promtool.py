@@ -1,6 +1,6 @@
-"""Prometheus' own checker. Debian has it in the package prometheus, which would start a daemon when it is installed.
+"""Prometheus' own checker. Debian has it in the package prometheus, which would start a daemon when installed.
 
-So only the one program is taken out of the package, into the cache where the jars of Kafka are.
+So only that program is taken from the package, into the cache with Kafka's jars.
 """
 
 import os
@@ -29,13 +29,13 @@ def promtool() -> str:
         say("downloading promtool (about 20 MB, once) …")
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="downloading-", dir=cache) as folder:
-            # Only a complete one gets the name, by one rename; a run beside us may have been faster.
+            # Only a complete folder gets the name, by one rename; another run may have been faster.
             _extracted(_package(Path(folder)), Path(folder)).rename(target)
     return str(target)
 
 
 def check(arguments: Sequence[str], text: bytes = b"") -> str:
-    """What ``promtool check …`` says of a text or of files; empty if it has nothing to say against it."""
+    """The complaints of ``promtool check …`` about a text or files; empty if it has none."""
     command = [promtool(), "check", *arguments]
     done = subprocess.run(command, input=text, capture_output=True, check=False, timeout=60)
     told = (done.stdout + done.stderr).decode()
@@ -43,7 +43,7 @@ def check(arguments: Sequence[str], text: bytes = b"") -> str:
 
 
 def _package(folder: Path) -> Path:
-    """Debian's package. With lists of our own where the machine has none: they need no root."""
+    """Debian's package. Without package lists on the machine, it uses lists of its own, which need no root."""
     lists = folder / "lists"
     (lists / "partial").mkdir(parents=True)
     own = ["-o", f"Dir::State::lists={lists}", "-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]

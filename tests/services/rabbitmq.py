@@ -1,4 +1,4 @@
-"""A real RabbitMQ: Debian's, as our own child process, without the system's service or its files."""
+"""A real RabbitMQ: Debian's, as a child process, without the system's service or its files."""
 
 import json
 import os
@@ -38,11 +38,11 @@ ssl_options.verify = verify_none
 class RabbitBroker(Broker):
     """A private RabbitMQ, and the port mapper (epmd) that it needs.
 
-    Left to itself, RabbitMQ would start an epmd on a fixed port that outlives it. A foreground epmd of our own, on a
-    port of its own, ends with us and is not in the way of anybody else's.
+    Left to itself, RabbitMQ would start an epmd on a fixed port that outlives it. A foreground epmd, on a port of its
+    own, ends with this process and disturbs no other program.
 
     Args:
-        tls: there is a second listener, `tls_url`, whose certificate only `ca_file` vouches for.
+        tls: whether there is a second listener, `tls_url`, with a certificate that only `ca_file` vouches for.
     """
 
     name = "rabbitmq"
@@ -104,7 +104,7 @@ class RabbitBroker(Broker):
         self._launch([self._script], environment)
 
     def ask(self, what: str, *columns: str) -> list[dict[str, Any]]:
-        """What `rabbitmqctl list_{what}` tells. Costs half a second of a core, and nothing while nobody asks."""
+        """The rows of `rabbitmqctl list_{what}`. A call costs half a second of a core."""
         control = Path(self._script).with_name("rabbitmqctl")
         command = [str(control), "--quiet", "--formatter", "json", f"list_{what}", *columns]
         try:
@@ -137,6 +137,6 @@ def find_rabbitmq() -> str | None:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens."""
+    """Whether a port has a listener."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,4 +1,4 @@
-"""Damages what lies on a broker's disk, under the broker, as a disk does."""
+"""Damages a broker's files while it runs, as a disk does."""
 
 import struct
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 from aiokafka.record.util import calc_crc32c
 
-# Where fields stand in a batch of Kafka's format 2 (https://kafka.apache.org/documentation/#recordbatch).
+# Offsets of fields in a batch of Kafka's format 2 (https://kafka.apache.org/documentation/#recordbatch).
 LENGTH: Final = 8
 CHECKSUM: Final = 17
 ATTRIBUTES: Final = 21
@@ -17,11 +17,11 @@ RECORDS: Final = 61
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """Bits that flip in a batch."""
+    """Bits to flip in a batch."""
 
     at: int  # the first byte, counted from the batch's start; from its end if negative
     bits: bytes  # which bits of it, and of those that follow
-    checksum_fits: bool = False  # the checksum is made anew: only decoding can find the damage
+    checksum_fits: bool = False  # whether the checksum is made to fit: then only decoding can find the damage
 
 
 def damage_batch(partition: Path, number: int, damage: Damage) -> None:
@@ -39,7 +39,7 @@ def damage_batch(partition: Path, number: int, damage: Damage) -> None:
 
 
 def _ends(data: bytearray) -> list[int]:
-    """Where each batch ends; zeros follow the last one."""
+    """The end of each batch; zeros follow the last one."""
     ends, end = [], 0
     while end + LENGTH + 4 <= len(data) and (length := struct.unpack_from(">i", data, end + LENGTH)[0]):
         end += LENGTH + 4 + length

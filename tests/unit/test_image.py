@@ -38,7 +38,7 @@ def test_workers_wait_for_a_broker_that_has_a_health_check() -> None:
             assert found[needed]["healthcheck"]["test"]
 
 
-def test_the_image_holds_every_package_and_runs_as_nobody_special() -> None:
+def test_the_image_holds_every_package_and_runs_as_an_ordinary_user() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     assert "COPY . ." in lines
     nothing, *copied, never = [

@@ -86,7 +86,7 @@ def run_provider(*arguments: str) -> subprocess.Popen[str]:
 
 
 def exists(pid: int) -> bool:
-    """Whether the process still runs; one that nobody has buried yet does not."""
+    """Whether the process still runs; a zombie does not."""
     listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return listed.stdout.strip() != "" and not listed.stdout.startswith("Z")
 

@@ -1,14 +1,14 @@
-"""What was decided about a request, in the words of agent-decision-events. Pure."""
+"""Makes the events about decisions (agent-decision-events). Pure."""
 
 from typing import Final
 
-from weir.answering.continuing import Plan
+from weir.answering.continuing import ContinuationPlan
 from weir.chat.account import ROUTE, decision_id
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.chat.requests import ChatRequest
 from weir.events.decisions import Candidate, DecisionMade, DecisionType
 
-# What can be done with an answer that somebody left, each with why it was, and why the others were not.
+# The ways to end an answer that another attempt left, each with the reason for it and against the others.
 _FINISH, _CALL, _CONTINUE, _RESTART, _FAIL = "finish", "call", "continue", "restart", "fail"
 _CHOSEN: Final = {
     _FINISH: "the answer is whole, only its end is missing",
@@ -26,17 +26,17 @@ _REJECTED: Final = {
 }
 
 
-def decision(request: ChatRequest, attempt: str, does: Plan, *, again: bool, worker: str) -> DecisionMade:
-    """The decision that led to an attempt.
+def decision(request: ChatRequest, attempt: str, does: ContinuationPlan, *, again: bool, worker: str) -> DecisionMade:
+    """Return the event of the decision that led to an attempt.
 
     Args:
-        request: what it is about.
+        request: the request.
         attempt: the LLM call that follows.
-        does: what was planned.
-        again: this worker's own call before it broke off.
-        worker: host:port of who decides.
+        does: the plan.
+        again: whether this worker's own call broke off before.
+        worker: host:port of the worker that decides.
     """
-    if does.kind is Kind.BEGIN:
+    if does.kind is FrameKind.BEGIN:
         model = str(request.body.get("model"))
         chosen = f"{ROUTE}:{model}"
         kind, reason = DecisionType.ROUTING, "the only route"
@@ -59,8 +59,8 @@ def decision(request: ChatRequest, attempt: str, does: Plan, *, again: bool, wor
     )
 
 
-def _choice(does: Plan) -> str:
-    if does.kind is Kind.RESTART:
+def _choice(does: ContinuationPlan) -> str:
+    if does.kind is FrameKind.RESTART:
         return _RESTART
     if does.error is not None:
         return _FAIL

@@ -1,12 +1,12 @@
-"""The marks by which a worker asks for a request, and the attempt that one of them stands for. No I/O."""
+"""The marks by which a worker claims a request, and the attempt that one of them stands for. No I/O."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from weir.answering.continuing import Plan
+from weir.answering.continuing import ContinuationPlan
 from weir.chat import frames
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.requests import ChatRequest
 
@@ -22,27 +22,27 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One LLM call for a request, or what stands for it."""
+    """One LLM call for a request, or an attempt that needs none."""
 
     id: str
-    does: Plan
-    notes: Notes = field(default_factory=Notes)  # of what it says, while it says it
+    does: ContinuationPlan
+    notes: Notes = field(default_factory=Notes)  # of its output, while it is generated
 
 
 class Marks:
     """The marks that this worker has made for one request."""
 
     def __init__(self) -> None:
-        self._unused: dict[str, Plan] = {}
+        self._unused: dict[str, ContinuationPlan] = {}
         self.used: set[str] = set()
-        self.void = 0  # how many were read back and do not count
+        self.void = 0  # number of marks that were read back and do not count
 
-    def add(self, attempt: str, does: Plan) -> None:
+    def add(self, attempt: str, does: ContinuationPlan) -> None:
         """Note a mark that is about to be appended."""
         self._unused[attempt] = does
 
     def use(self, known: Answer) -> Attempt | None:
-        """Take the attempt that may speak now, if this worker marked it and has not called the LLM for it yet.
+        """Take the current attempt, if this worker marked it and has not called the LLM for it yet.
 
         The log may have been too slow to show the mark in time. No other worker calls for it, so a second mark would
         only count as one more of the request's attempts.
@@ -54,8 +54,8 @@ class Marks:
         return Attempt(known.attempt, does)
 
 
-def encode_mark(request: ChatRequest, known: Answer, attempt: str, kind: Kind) -> bytes:
-    """The mark of a new attempt, as a record of chat-chunks. It counts only if ``known`` is all that there is."""
+def encode_mark(request: ChatRequest, known: Answer, attempt: str, kind: FrameKind) -> bytes:
+    """Encode the mark of a new attempt as a record of chat-chunks. It counts only if ``known`` is all that there is."""
     mark = Frame(
         uid=request.uid,
         rid=known.rid,

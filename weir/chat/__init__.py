@@ -1,1 +1,1 @@
-"""A chat request, from what every door checks to its end: records, frames, reading, states."""
+"""A chat request, from the check at the door to the terminal record: records, frames, reading, states."""

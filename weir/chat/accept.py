@@ -1,10 +1,10 @@
-"""accept(): the one door. HTTP and RabbitMQ call it; what it returns is in the log.
+"""The common entry of the HTTP and RabbitMQ doors: a request that `Door.accept` returns is in the log.
 
-What Kafka's clients write to chat-requests themselves is checked by the same function (`weir.chat.checking`) before it
-is begun, see `weir.chat.kafka_door`.
+What Kafka's clients write to chat-requests themselves is checked by the same function (`weir.chat.checking`) before its
+answer is begun, see `weir.chat.kafka_door`.
 
-It checks a request, gives it a uid, a tenant and a time, and publishes it to chat-requests. When it returns, the
-request is durable and will end in exactly one terminal state.
+`Door.accept` checks a request, gives it a uid, a tenant and a time, and publishes it to chat-requests. When it returns,
+the request is durable and will end in exactly one terminal state.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from weir.chat import requests
 from weir.chat.audit import SUBMIT, Audit, Caller
 from weir.chat.checking import Checked, check
 from weir.chat.lifecycle import Happening
+from weir.chat.prompts import PromptEvents
 from weir.chat.request_writer import RequestWriter, too_large
 from weir.chat.requests import ChatRequest, chunks_of
 from weir.chat.thinking import prompt_chars
@@ -29,8 +30,8 @@ from weir.events.ingress import Ingress
 from weir.log.log import (
     LogClient,
     LogError,
+    LogOffset,
     LogRefusedError,
-    Place,
     RecordTooLargeError,
 )
 from weir.log.tails import Tails
@@ -38,14 +39,15 @@ from weir.settings import Settings
 from weir.telemetry.traceparent import mint
 from weir.telemetry.worker_metrics import Metrics
 
-_MINT_TRIES = 64  # uuids drawn to hit a partition of ours; with one of six, missing 64 times is one in 100,000
+# uuids drawn to hit a partition of this worker; with one partition of six, 64 misses happen once in 100,000 requests
+_MINT_TRIES = 64
 
 
 def parse(raw: bytes) -> Any:
-    """A request body's JSON.
+    """Parse the JSON of a request body.
 
     Raises:
-        InvalidRequestError: it is not JSON; the message says where it breaks.
+        InvalidRequestError: the body is not JSON; the message says where it breaks.
     """
     try:
         return orjson.loads(raw)
@@ -54,7 +56,7 @@ def parse(raw: bytes) -> Any:
 
 
 class Door:
-    """Takes requests in for one worker."""
+    """Accepts requests for one worker."""
 
     def __init__(
         self,
@@ -68,21 +70,21 @@ class Door:
         metrics: Metrics,
         own_partitions: Callable[[], Collection[int]],
         begin: Callable[[ChatRequest, int, "asyncio.Future[int]"], None],
-        on_accepted: Callable[[ChatRequest], None] = lambda _: None,
+        prompts: PromptEvents | None = None,
     ) -> None:
         """Make the door.
 
         Args:
-            log: tells the partition of a request.
-            tails: tell where an answer will begin.
-            writer: writes what is accepted.
-            traces: is told of what is accepted.
-            audit: the same.
-            settings: by which requests are checked.
-            metrics: counts what is accepted.
-            own_partitions: where new requests should go; none for anywhere.
-            begin: is told of a request that no client can have sent before, while it is on its way to the log.
-            on_accepted: is told of each request that the log has.
+            log: the log client; it knows the partition of a request.
+            tails: the tails; they know where an answer will begin.
+            writer: writes accepted requests to chat-requests.
+            traces: gets the trace events of accepted requests.
+            audit: gets the audit events of accepted requests.
+            settings: the settings by which requests are checked.
+            metrics: counts accepted requests.
+            own_partitions: returns the partitions of this worker, where new requests should go; empty: any partition.
+            begin: called with a request that cannot have been sent before, while it is still being written to the log.
+            prompts: gets what each user asked; None: retries of users are not detected.
         """
         self._log = log
         self._tails = tails
@@ -93,7 +95,7 @@ class Door:
         self._metrics = metrics
         self._own_partitions = own_partitions
         self._begin = begin
-        self._on_accepted = on_accepted
+        self._prompts = prompts
 
     async def accept(
         self,
@@ -108,24 +110,25 @@ class Door:
         traceparent: str | None = None,
         think_tags: str | None = None,
     ) -> ChatRequest:
-        """Check, name and publish one request.
+        """Check one request, give it a uid and publish it.
 
         Args:
-            body: the parsed JSON of the client.
-            ingress: the door it came through.
-            tenant: who it belongs to; the default tenant if None.
-            priority: a higher one is more urgent.
-            deadline: ISO 8601, UTC; after it, nobody wants the answer. Else the body's ``deadline_s`` counts from now.
+            body: the client's parsed JSON.
+            ingress: the door that the request came through.
+            tenant: the tenant of the request; the default tenant if None.
+            priority: the priority; a higher number is more urgent.
+            deadline: the time (ISO 8601, UTC) after which the client does not want the answer; if None, the body's
+                ``deadline_s`` counts from now.
             idempotency_key: names the request within its tenant, instead of a ``uid``.
-            caller: who asks, as far as the door knows.
-            traceparent: the door's place in a trace (W3C); None begins one that nobody records.
-            think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
+            caller: the client, as far as the door knows it.
+            traceparent: the door's position in a trace (W3C); None begins a trace that is not recorded.
+            think_tags: how ``<think>`` tags in the answer are handled; THINK_TAGS if None.
 
         Raises:
             InvalidRequestError: the request is wrong; nothing was published.
-            ApiError: the log refuses it for good.
-            InDoubtError: the log did not confirm it in time. It may have been taken all the same, so a client
-                that sends it again should send the same uid.
+            ApiError: the log refuses the request for good.
+            InDoubtError: the log did not confirm the request in time. It may have been written all the same, so a
+                client that sends it again should send the same uid.
         """
         asked = check(
             body,
@@ -174,12 +177,13 @@ class Door:
             resource_id=uid,
             traceparent=request.traceparent,
         )
-        self._on_accepted(request)
+        if self._prompts is not None:
+            self._prompts.emit(request)
         self._metrics.accepted(ingress)
         return request
 
     def identity(self, body: Any, *, tenant: str | None, think_tags: str | None) -> tuple[str, str, str]:
-        """The tenant, the fingerprint and the ``think_tags`` that `accept` would give to a request.
+        """Return the tenant, the fingerprint and the ``think_tags`` that `accept` would give to a request.
 
         Raises:
             InvalidRequestError: the request is wrong.
@@ -195,7 +199,7 @@ class Door:
         return asked.tenant, asked.fingerprint, asked.think_tags
 
     def mint_uid(self) -> str:
-        """A uid whose partition this worker owns, so that accepting, generating and serving stay in one process."""
+        """Make a uid whose partition this worker owns, so accepting, generating and serving stay in one process."""
         own = self._own_partitions()
         uid = requests.mint_uid()
         for _ in range(_MINT_TRIES):
@@ -205,7 +209,7 @@ class Door:
         return uid
 
 
-def _request(asked: Checked, uid: str, ingress: Ingress, end: Place) -> ChatRequest:
+def _request(asked: Checked, uid: str, ingress: Ingress, end: LogOffset) -> ChatRequest:
     return ChatRequest(
         uid=uid,
         event_id=new_id("evt"),

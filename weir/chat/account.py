@@ -1,4 +1,4 @@
-"""The account of a request that has ended: the figures that all events about its end share. Pure."""
+"""The account of an ended request: the figures that all events about its end share. Pure."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,82 +17,82 @@ from weir.events.redaction import NOTHING, Redactor
 from weir.limits import cut, small_object
 from weir.llm.prices import Prices, Tokens, tokens_of
 
-ROUTE = "default"  # the one LLM of OPENAI_URL
+ROUTE = "default"  # the name of the only LLM, the one at OPENAI_URL
 
 
 def decision_id(attempt: str) -> str:
-    """The id of the decision that led to an attempt."""
+    """Return the id of the decision that led to an attempt."""
     return f"dec-{attempt.removeprefix('att-')}"
 
 
 @dataclass(kw_only=True)
 class Account:
-    """What is known of a request at its end."""
+    """The facts about a request at its end."""
 
     request: ChatRequest
     answer: Answer
     terminal: Terminal
-    notes: Notes  # of what counts of the answer
+    notes: Notes  # of the chunks that count
     ended_at: float  # seconds since the epoch
     prices: Prices = field(default_factory=lambda: Prices({}))
-    redactor: Redactor = NOTHING  # of what others wrote, in events
+    redactor: Redactor = NOTHING  # redacts what clients and LLMs wrote, in events
 
     @property
     def status(self) -> Status:
-        """How it ended."""
+        """How the request ended."""
         return self.terminal.status
 
     @property
     def happening(self) -> Happening:
-        """Its end, as a step of its life."""
+        """The request's end as a step of its lifecycle."""
         return Happening(f"request.{self.status}")
 
     @property
     def model(self) -> str:
-        """The model that was asked for."""
+        """The model that the client asked for."""
         return cut(str(self.request.body.get("model")))
 
     @property
     def error_code(self) -> str | None:
-        """OpenAI's code of the error that it ended with."""
+        """The code, in OpenAI's terms, of the error that the request ended with."""
         error = self.terminal.error
         return None if error is None else str(error.get("code") or error.get("type") or "unknown")
 
     @property
     def error_type(self) -> str | None:
-        """And its type."""
+        """The type, in OpenAI's terms, of the error that the request ended with."""
         return None if self.terminal.error is None else str(self.terminal.error.get("type"))
 
     @cached_property
     def error(self) -> Json | None:
-        """The error that it ended with; LLMs quote in it what they were asked, so that is cut."""
+        """The error that the request ended with, cut: LLMs quote the prompt in their errors."""
         error = self.terminal.error
         return error and self.redactor.error({**error, "message": str(error.get("message"))})
 
     @property
     def usage(self) -> Json | None:
-        """As the LLM counted."""
+        """The usage that the LLM reported."""
         return self.terminal.usage or small_object(self.answer.usage)
 
     @cached_property
     def tokens(self) -> Tokens:
-        """Counted by the LLM."""
+        """The token counts that the LLM reported."""
         return tokens_of(self.usage)
 
     @cached_property
     def cost_usd(self) -> float | None:
-        """By the price table."""
+        """The cost by the price table."""
         return self.prices.cost_usd(self.model, self.tokens)
 
     @cached_property
     def latency_ms(self) -> float | None:
-        """From the door to the end."""
+        """The time from the door to the end."""
         accepted = seconds_of(self.request.accepted_at)
         return None if accepted is None else _ms(self.ended_at - accepted)
 
     @property
     def queue_ms(self) -> float | None:
-        """From the door to the last LLM call."""
+        """The time from the door to the last LLM call."""
         total = self.terminal.timings.get("total_ms")
         if self.latency_ms is None or not isinstance(total, int | float):
             return None
@@ -100,13 +100,13 @@ class Account:
 
     @property
     def ttft_ms(self) -> float | None:
-        """From the last LLM call to its first token."""
+        """The time from the last LLM call to its first token."""
         first = self.terminal.timings.get("first_chunk_ms")
         return first if isinstance(first, int | float) else None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Output tokens by the time from the first token to the end, of an answer from one call."""
+        """Output tokens per second from the first token to the end, for an answer from one call."""
         total = self.terminal.timings.get("total_ms")
         if self.ttft_ms is None or not isinstance(total, int | float) or not self.tokens.output:
             return None
@@ -114,13 +114,13 @@ class Account:
         return round(self.tokens.output / seconds, 3) if seconds > 0 and self.answer.attempts == 1 else None
 
     def event_id(self, *what: object) -> str:
-        """The id of an event about this request: the same whoever tells it, and however often."""
+        """Return the id of an event about this request: the same from every worker and at every repetition."""
         return derived_id(self.answer.rid, *what)
 
     # -- events
 
     def trace(self) -> dict[str, Any]:
-        """Details of its last trace event."""
+        """The details of the request's last trace event."""
         terminal, answer = self.terminal, self.answer
         return {
             "action": self.status,
@@ -144,7 +144,7 @@ class Account:
         }
 
     def metrics(self) -> MetricsRecorded:
-        """Its figures."""
+        """The request's figures as an event."""
         return MetricsRecorded(
             model=self.model,
             uid=self.request.uid,
@@ -166,7 +166,7 @@ class Account:
         )
 
     def outcome(self) -> DecisionOutcome | None:
-        """What came of the last decision; None where nothing was decided."""
+        """The outcome of the last decision; None where there was no decision."""
         if not self.answer.attempt:
             return None
         return DecisionOutcome(

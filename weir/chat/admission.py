@@ -1,4 +1,4 @@
-"""Lets records of chat-requests in: each is a request in its uid's partition, or is settled here."""
+"""Admits records of chat-requests: each is a request in its uid's partition, or is settled here."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,7 +6,7 @@ from typing import Any
 
 from weir.chat import dead_letters
 from weir.chat.audit import Audit, Caller
-from weir.chat.dead_lettering import bury, mourn
+from weir.chat.dead_lettering import dead_letter, write_dead_letter
 from weir.chat.kafka_door import is_moved, request_in
 from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ChatRequest
@@ -17,7 +17,7 @@ from weir.log.log import Delivered, Headers, LogRefusedError, LogReplacedError, 
 from weir.log.retrying import until_answered
 from weir.worker import Worker
 
-MOVES_MAX = 64  # requests on their way to their partitions; then the next record waits
+MOVES_MAX = 64  # requests being moved to their partitions at the same time; the next record waits
 
 Own = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -26,9 +26,9 @@ class Admission:
     """Admits the records that come to one worker.
 
     Args:
-        worker: which.
+        worker: the worker.
         writer: writes requests into the partitions of their uids.
-        audit: is told of what is refused.
+        audit: gets the audit events of refused requests.
         own: starts a task that the worker waits for before it stops.
     """
 
@@ -38,12 +38,12 @@ class Admission:
         self._moves = asyncio.Semaphore(MOVES_MAX)
 
     async def admit(self, event: Delivered) -> ChatRequest | None:
-        """The request of an event; None if the event is settled without: it is a dead letter, or moves."""
+        """Return the request of a record; None if the record is settled here, as a dead letter or by a move."""
         record = record_of(event.message)
         try:
             request = request_in(record, self._worker.settings)
         except MalformedRecordError as error:
-            await bury(self._worker, event, str(error))
+            await dead_letter(self._worker, event, str(error))
             return None
         except InvalidRequestError as error:
             await self._refuse(event, error)
@@ -55,17 +55,17 @@ class Admission:
         return None
 
     async def _move(self, event: Delivered, request: ChatRequest, headers: Headers) -> None:
-        """Put a request into the partition of its uid.
+        """Write a request into the partition of its uid.
 
         Not every client has the partitioner of Kafka's Java client: librdkafka's default is another one. In a wrong
-        partition two workers would answer one uid, and the readers would look for its answer where none is.
+        partition two workers would answer one uid, and readers would look for its answer in a partition that has none.
         """
         try:
             await until_answered(lambda: self._writer.move(request, headers))
         except InvalidRequestError as error:
             await self._refuse(event, error)
         except (LogRefusedError, LogReplacedError) as error:
-            await bury(self._worker, event, str(error))
+            await dead_letter(self._worker, event, str(error))
         else:
             self._worker.metrics.moved()
             event.ack()
@@ -73,9 +73,9 @@ class Admission:
             self._moves.release()
 
     async def _refuse(self, event: Delivered, error: InvalidRequestError) -> None:
-        """Make a dead letter of a request that a door would have refused: no client waits here for the error."""
+        """Write a dead letter for a request that a door would have refused: no client waits here for the error."""
         tenant = dead_letters.tenant_of(event.message.value)
         self._worker.metrics.refused(Ingress.KAFKA, error_code=error.error["code"], error_type=error.error["type"])
         self._audit.refused(Caller(ingress=Ingress.KAFKA), error, tenant=tenant)
-        await mourn(self._worker, event, str(error), details={"error": error.error})
+        await write_dead_letter(self._worker, event, str(error), details={"error": error.error})
         event.ack()

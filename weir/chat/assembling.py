@@ -1,8 +1,8 @@
-"""One JSON object from the frames of an answer, without holding the event loop, and once for all its readers.
+"""Joins the frames of an answer to one JSON object, once for all its readers and without blocking the event loop.
 
-A long answer has a hundred thousand chunks. They are taken in turns of a few milliseconds, and what comes of them is
-joined and encoded on a thread, in slices: orjson lets no other thread run until it returns. The last reader that leaves
-cancels it. What was put together is kept for the next reader, as far as there is room.
+A long answer has a hundred thousand chunks. They are added for a few milliseconds at a time, and the result is joined
+and encoded on a thread, in slices: orjson lets no other thread run until it returns. When the last reader leaves, the
+work is cancelled. A finished object is kept for the next reader, as far as there is room.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ from weir.chat.reading.delivery import Delivery
 from weir.errors import from_terminal
 from weir.timing import Turn
 
-KEPT_S: Final = 600.0  # at most: how long an answer can be had is up to the log's retention
-BESIDE_SIZE: Final = 262_144  # characters, about; an answer with more is encoded on a thread: a millisecond and more
+KEPT_S: Final = 600.0  # at most: the log's retention decides how long an answer can be read
+# characters, about; a larger answer takes a millisecond or more to encode, so that happens on a thread
+BESIDE_SIZE: Final = 262_144
 
 
 async def assembled(news: AsyncGenerator[Delivery, None], uid: str) -> bytes:
-    """The whole answer as a chat.completion object, in JSON.
+    """Return the whole answer as a chat.completion object, in JSON.
 
     Raises:
-        ApiError: what the request ended with, if it did not complete.
+        ApiError: the error that the request ended with, if it did not complete.
         LogError: the log cannot be read.
     """
     completion, turn = Completion(uid), Turn()
@@ -52,21 +53,21 @@ class _Making:
 
 
 class Assembled:
-    """Answers that were put together, those that were asked for last; and those that are being put together."""
+    """The answers that were asked for last, put together, and those that are being put together now."""
 
     def __init__(self, max_bytes: int, max_age_s: float = KEPT_S) -> None:
-        """``max_bytes`` of JSON are kept, each answer for ``max_age_s`` since it was made."""
+        """Keep ``max_bytes`` of JSON at most, each answer for ``max_age_s`` since it was made."""
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
-        self._kept: OrderedDict[object, tuple[bytes, float]] = OrderedDict()  # with the time at which each was made
+        self._kept: OrderedDict[object, tuple[bytes, float]] = OrderedDict()  # each with the time at which it was made
         self._kept_bytes = 0
         self._making: dict[object, _Making] = {}
 
     async def get(self, key: object, make: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The answer of that name, made by ``make`` unless it is there, or another reader waits for it already.
+        """Return the answer of ``key``: kept, being made for another reader, or made now by ``make``.
 
         Raises:
-            Exception: what ``make`` raises, which is not kept.
+            Exception: any error of ``make``; it is not kept.
         """
         kept = self._of_late(key)
         if kept is not None:
@@ -81,7 +82,7 @@ class Assembled:
         finally:
             making.readers -= 1
             if not making.readers and not making.task.done():
-                self._forget(key, making.task)  # the next reader begins anew
+                self._forget(key, making.task)  # the next reader starts from the beginning
                 making.task.cancel()
 
     async def _make(self, key: object, make: Callable[[], Awaitable[bytes]]) -> bytes:
@@ -97,7 +98,7 @@ class Assembled:
             del self._making[key]
 
     def _of_late(self, key: object) -> bytes | None:
-        """An answer that is kept; one that is too old goes."""
+        """Return an answer that is kept; remove it if it is too old."""
         body, made_at = self._kept.get(key, (None, 0.0))
         if body is None:
             return None
@@ -122,6 +123,6 @@ class Assembled:
 
 
 def _seen(task: "asyncio.Task[bytes]") -> None:
-    """Asyncio complains of an exception that no reader has waited for."""
+    """Mark the exception as retrieved: asyncio logs an exception that no reader has waited for."""
     if not task.cancelled():
         task.exception()

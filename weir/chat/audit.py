@@ -1,4 +1,4 @@
-"""audit-events: who did what, and never the content."""
+"""audit-events: which client did what, and never the content of requests and answers."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -10,11 +10,11 @@ from weir.events.audit import ActorType, AuditRecorded, AuditType
 from weir.events.ingress import Ingress
 from weir.events.publishing import Events
 
-AGENT_MAX_CHARS: Final = 200  # of a client's name for itself
+AGENT_MAX_CHARS: Final = 200  # of a client's User-Agent
 
 
 class Action(NamedTuple):
-    """Something that can be done."""
+    """A kind of act that is recorded."""
 
     name: str
     kind: AuditType
@@ -35,7 +35,7 @@ EXPORT: Final = Action("topic.export", AuditType.DATA_ACCESS, "topic")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who called, as far as the door knows."""
+    """The client, as far as the door knows it."""
 
     ingress: Ingress
     ip_address: str | None = None
@@ -45,11 +45,11 @@ class Caller:
 
 
 class Audit:
-    """Records what is done on one worker.
+    """Records acts on one worker.
 
     Args:
-        events: how it is told.
-        default_tenant: of what names none.
+        events: publishes the audit events.
+        default_tenant: the tenant of acts that name none.
     """
 
     def __init__(self, events: Events, default_tenant: str) -> None:
@@ -69,18 +69,18 @@ class Audit:
         event_id: str | None = None,
         traceparent: str | None = None,
     ) -> None:
-        """Tell that somebody did something, or was refused. Never raises and never waits.
+        """Record that a client did something, or was refused. Never raises and never waits.
 
         Args:
-            action: what.
-            caller: through which door, from where.
-            tenant: in whose name.
-            actor: who, as the client said.
-            service: whether a program of the system did it for somebody.
-            resource_id: to what.
+            action: the act.
+            caller: the client and its door.
+            tenant: the tenant of the client.
+            actor: the user, as the client named it.
+            service: whether a program of the system did it for the user.
+            resource_id: the object of the act.
             status: HTTP status of the answer, where there is one already.
-            error_code: of what was refused.
-            event_id: the same for the same thing told again.
+            error_code: the code of the refusal.
+            event_id: the event's id: the same each time the same act is recorded.
             traceparent: W3C trace context.
         """
         actor = limits.name(actor)  # a Kafka client may have written anything
@@ -90,23 +90,23 @@ class Audit:
         self._events.emit(data, tenant, event_id=event_id, traceparent=traceparent)
 
     def refused(self, caller: Caller, error: ApiError, *, tenant: str | None) -> None:
-        """Tell that a request was refused; a tenant that is none counts as not named."""
+        """Record that a request was refused; an invalid tenant name counts as none."""
         named = tenant if tenant is not None and TENANT.fullmatch(tenant) else None
         code = str(error.error.get("code") or error.error.get("type"))
         self.record(SUBMIT, caller, tenant=named or self._default_tenant, error_code=code)
 
     async def publish(self, action: Action, caller: Caller, *, tenant: str, actor: str, resource_id: str) -> None:
-        """Tell that somebody is about to do something, and wait until that is in the log.
+        """Record that a client is about to do something, and wait until the record is in the log.
 
         Args:
-            action: what.
-            caller: through which door, from where.
-            tenant: in whose name.
-            actor: who.
-            resource_id: to what.
+            action: the act.
+            caller: the client and its door.
+            tenant: the tenant of the client.
+            actor: the user.
+            resource_id: the object of the act.
 
         Raises:
-            LogError: it may or may not be in the log.
+            LogError: the event may or may not be in the log.
         """
         await self._events.publish(_recorded(action, caller, actor, resource_id=resource_id), tenant)
 

@@ -1,4 +1,4 @@
-"""Ends a request that its client does not want any more, from any worker: a terminal in the log that needs no attempt.
+"""Cancels a request of any worker at its client's wish: by a terminal record in the log, which needs no attempt.
 
 The HTTP door and the RabbitMQ door call the same `Cancelling.cancel`.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from weir.chat import frames
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import ANYBODY, CLAIMS, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, CLAIMS, Frame, FrameKind, Status, Terminal
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.lookup import Lookup
 from weir.chat.requests import chunks_of
@@ -21,14 +21,14 @@ from weir.worker import Worker
 
 
 class Cancelled(NamedTuple):
-    """How a request ended that was to be cancelled, which may be otherwise."""
+    """How a request that was to be cancelled ended: it may have ended otherwise before."""
 
     uid: str
     tenant: str
     status: str
 
     def as_json(self) -> Json:
-        """As the HTTP door tells it."""
+        """Return it as the HTTP door answers it."""
         return {"id": f"chatcmpl-{self.uid}", "object": "chat.completion.state", "status": self.status}
 
 
@@ -36,7 +36,7 @@ class Cancelling:
     """Cancels requests of any worker.
 
     Args:
-        worker: this one.
+        worker: this worker.
         lookup: finds the rows of requests.
     """
 
@@ -47,14 +47,14 @@ class Cancelling:
         """Cancel a request, unless it has ended already.
 
         Raises:
-            NotFoundError: no worker knows it.
-            UnavailableError: its owner is away.
-            LogError: it may or may not be cancelled.
+            NotFoundError: no worker knows the request.
+            UnavailableError: the worker that owns the request is away.
+            LogError: the request may or may not be cancelled.
         """
         row = await self._lookup.fresh(uid)
         status = str(row["state"])
         if status not in TERMINAL:
-            answer = await withdraw(
+            answer = await write_cancelled(
                 self._worker.log,
                 self._worker.tails,
                 chunks_of(self._worker.log, uid),
@@ -68,7 +68,7 @@ class Cancelling:
         return Cancelled(uid, str(row["tenant"]), status)
 
 
-async def withdraw(
+async def write_cancelled(
     log: LogClient,
     tails: Tails,
     at: Partition,
@@ -80,21 +80,21 @@ async def withdraw(
     timeout_s: float,
     status: Status = Status.CANCELLED,
 ) -> Answer:
-    """Cancel a request, unless it has ended already, and read back how it ended: whoever comes first counts.
+    """Cancel a request, unless it has ended already, and read back how it ended: the first terminal in the log counts.
 
     Args:
-        log: where it stands.
-        tails: how it is read.
+        log: the log client.
+        tails: the tails to read the answer with.
         at: the partition of chat-chunks.
-        uid: the request.
-        rid: its identity; ANYBODY where it is not known which submission of its uid came first.
-        tenant: whose it is.
-        position: nothing about it is older.
-        timeout_s: how long the log may take.
+        uid: the request's uid.
+        rid: the request's rid; ANYBODY where it is not known which submission of the uid came first.
+        tenant: the request's tenant.
+        position: an offset; no record about the request is older.
+        timeout_s: the time that the log may take.
         status: cancelled or expired.
 
     Raises:
-        LogError: it may or may not be cancelled.
+        LogError: the request may or may not be cancelled.
     """
     answer = Answer(rid=rid)
     try:
@@ -105,7 +105,7 @@ async def withdraw(
             answer = _folded(answer, await tail.look())
             if answer.terminal is None:
                 terminal = Terminal(status=status, finish_reason=status)
-                end = Frame(uid=uid, rid=answer.rid, kind=Kind.TERMINAL, terminal=terminal)
+                end = Frame(uid=uid, rid=answer.rid, kind=FrameKind.TERMINAL, terminal=terminal)
                 value = frames.encode(end, event_id=new_id("evt"), tenant=tenant)
                 await log.append(at.topic, at.partition, uid.encode(), value)
             while answer.terminal is None and not tail.closed:
@@ -126,7 +126,7 @@ def _folded(answer: Answer, records: list[Record]) -> Answer:
 
 
 def _known(answer: Answer, frame: Frame) -> Answer:
-    """Who speaks for a uid is its first submission: then that is known, and what is said counts from there on."""
+    """Take the rid of the first attempt seen as the request's, if the rid is ANYBODY; frames count from there on."""
     if answer.rid != ANYBODY or not frame.attempt or answer.terminal is not None:
         return answer
     last = frame.after if frame.kind in CLAIMS else answer.last

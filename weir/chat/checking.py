@@ -1,4 +1,4 @@
-"""What every door asks of a request before it takes it: HTTP, RabbitMQ, and the chat agent of Kafka's clients."""
+"""The checks of a request at every door: HTTP, RabbitMQ, and the chat agent for Kafka's clients."""
 
 import hashlib
 import re
@@ -22,11 +22,11 @@ IDEMPOTENCY_KEY_MAX = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a client asks, as it may be taken."""
+    """A request that passed the checks."""
 
-    named: str | None  # the client's own name for it: a uid
+    named: str | None  # the client's own name for the request: a uid
     tenant: str
-    body: Json  # what the LLM gets
+    body: Json  # the body for the LLM
     fingerprint: str
     stream: bool
     username: str | None
@@ -46,20 +46,20 @@ def check(
     deadline: str | None = None,
     think_tags: str | None = None,
 ) -> Checked:
-    """Check a request. The same for all doors, so that a uid means the same request at each.
+    """Check a request. All doors check alike, so a uid means the same request at each of them.
 
     Args:
-        body: the parsed JSON of the client.
-        settings: of this installation.
+        body: the client's parsed JSON.
+        settings: the settings of this installation.
         ingress: the door.
-        asked_at_s: when, in seconds since the epoch.
-        tenant: the tenant it belongs to; the default tenant if None.
+        asked_at_s: the time of the request, in seconds since the epoch.
+        tenant: the tenant of the request; the default tenant if None.
         idempotency_key: names the request within its tenant, instead of a ``uid``.
-        deadline: ISO 8601, UTC; else the body's ``deadline_s`` counts from ``asked_at_s``.
-        think_tags: what becomes of ``<think>`` tags in the answer; THINK_TAGS if None.
+        deadline: ISO 8601, UTC; if None, the body's ``deadline_s`` counts from ``asked_at_s``.
+        think_tags: how ``<think>`` tags in the answer are handled; THINK_TAGS if None.
 
     Raises:
-        InvalidRequestError: the first thing that is wrong, with its field.
+        InvalidRequestError: the first mistake in the request; the error names its field.
     """
     checked = check_body(body)
     tenant = tenant_of(tenant, settings, param="tenant_id" if ingress is Ingress.KAFKA else "X-Tenant-ID")
@@ -82,10 +82,10 @@ def check(
 
 
 def tenant_of(given: str | None, settings: Settings, *, param: str = "X-Tenant-ID") -> str:
-    """The tenant that a client names, by the header or field ``param``, or else the default one.
+    """Return the tenant that a client names by the header or field ``param``, or else the default one.
 
     Raises:
-        InvalidRequestError: it is no name for a tenant.
+        InvalidRequestError: it is not a valid name of a tenant.
     """
     if given is not None and not TENANT.fullmatch(given):
         raise InvalidRequestError(
@@ -104,7 +104,7 @@ def _deadline(deadline_s: float, settings: Settings, asked_at_s: float) -> str:
 
 
 def brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
-    """The uid that a client brings, by its own name or by an idempotency key."""
+    """Return the uid that a client gives, by its own name for the request or by an idempotency key."""
     uid: str | None = body.get("uid")
     if key is None:
         return uid
@@ -118,7 +118,7 @@ def brought_uid(body: Json, tenant: str, key: str | None) -> str | None:
 
 
 def think_tags_of(given: str | None) -> ThinkTags | None:
-    """The choice that a client makes in a header."""
+    """Return the choice that a client makes in the Think-Tags header."""
     if given is None:
         return None
     try:
@@ -130,15 +130,15 @@ def think_tags_of(given: str | None) -> ThinkTags | None:
 
 
 def is_findable(named: str | None, ingress: Ingress) -> bool:
-    """Whether a client that has left can find its answer: by its own name for it, which is none that a door minted."""
+    """Whether a client that has left can find its answer: over HTTP only by a uid of its own, one that no door made."""
     return ingress is not Ingress.HTTP or (named is not None and not requests.is_minted(named))
 
 
 def fingerprint_of(upstream_body: Json) -> str:
-    """The fingerprint of what the LLM is asked.
+    """Return the fingerprint of the body for the LLM.
 
     Raises:
-        InvalidRequestError: it is nested deeper than can be written.
+        InvalidRequestError: the body is nested deeper than orjson can write.
     """
     try:
         return requests.fingerprint(upstream_body)

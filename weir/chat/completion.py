@@ -1,8 +1,8 @@
-"""From the chunks of a stream to one chat.completion object, as if the upstream had not been asked to stream.
+"""Merges the chunks of a stream into one chat.completion object, as the upstream would have sent it without streaming.
 
 Chunks are shaped first (`weir.llm.deltas.shape`): frames of former versions are in the log as their servers sent them.
-Then what belongs together is collected, and joined when the result is asked for, so that a long answer costs its length
-and not the square of it. A chunk is never changed: a frame that was decoded once is read by many.
+Then the pieces of each field are collected, and joined when the result is asked for, so that a long answer costs time
+by its length and not by the square of it. A chunk is never changed: a frame that was decoded once has many readers.
 """
 
 import hashlib
@@ -16,16 +16,16 @@ from weir.llm.deltas.shape import Shape
 
 _TEXTS: Final = frozenset({"content", "reasoning_content", "reasoning", "refusal", "transcript", *TEXTS})
 _OF_CALLS: Final = frozenset({"name", "arguments", "input"})
-"""Fields that are text, so that their pieces are joined; of any other field one value counts."""
+"""Text fields: their pieces are joined. Of any other field one value counts."""
 
-_NAMES: Final = frozenset({"id", "type", "role"})  # of these, the first value that means something stays
-_FIRST: Final = frozenset({"model", "created"})  # and of these, at the top of the object
+_NAMES: Final = frozenset({"id", "type", "role"})  # the first value that is not empty stays
+_FIRST: Final = frozenset({"model", "created"})  # fields at the top of the object whose first value stays
 _OURS: Final = frozenset({"id", "object", "choices"})
 _CHUNK_CHARS: Final = 16
-_ITEM_CHARS: Final = 100  # of an item of a list, about: logprobs of a token
+_ITEM_CHARS: Final = 100  # estimated size of a list item: the logprobs of a token
 SLICE: Final = 1024  # pieces of a text that are encoded at once
 _CALLS: Final = frozenset({"function", "custom", "function_call"})
-_UNNUMBERED: Final = frozenset({"tool_calls"})  # OpenAI gives no index where it does not stream
+_UNNUMBERED: Final = frozenset({"tool_calls"})  # OpenAI gives no index in them without streaming
 
 
 class _Joined(list[str]):
@@ -33,20 +33,20 @@ class _Joined(list[str]):
 
 
 class _Fields(dict[str, object]):
-    """An object that grows."""
+    """An object under construction."""
 
 
 class _Items:
-    """A list that grows."""
+    """A list under construction."""
 
     def __init__(self) -> None:
         self.items: list[object] = []
         self.places: dict[int, _Fields] = {}
-        self.unnumbered = False  # its first item has no index
+        self.unnumbered = False  # whether its first item has no index
 
 
 def _add(fields: _Fields, given: Json, texts: frozenset[str] = _TEXTS) -> int:
-    """Add pieces of an object to it; returns how many characters of text."""
+    """Add pieces to an object; return the number of characters of text that were added."""
     chars = 0
     for name, value in given.items():
         if value is None:
@@ -74,7 +74,7 @@ def _add(fields: _Fields, given: Json, texts: frozenset[str] = _TEXTS) -> int:
 
 
 def _extend(items: _Items, given: list[Any]) -> int:
-    """Add a list to one: objects with an index are merged with those that have the same."""
+    """Add a list to another: objects with an index are merged with those that have the same index."""
     chars = 0
     for item in given:
         index = item.get("index") if isinstance(item, dict) else None
@@ -93,7 +93,7 @@ def _extend(items: _Items, given: list[Any]) -> int:
 
 
 def _built(value: object, *, unnumbered: bool = False, encoding: bool = False) -> Any:
-    """A value that has grown, as JSON has it; if it is to be encoded, long texts are encoded here, slice by slice."""
+    """Return a collected value as plain JSON; with ``encoding``, long texts in it are encoded, slice by slice."""
     match value:
         case _Joined():
             return _encoded(value) if encoding and len(value) > SLICE else "".join(value)
@@ -110,13 +110,13 @@ def _built(value: object, *, unnumbered: bool = False, encoding: bool = False) -
 
 
 def _encoded(pieces: _Joined) -> orjson.Fragment:
-    """A text as JSON."""
+    """Encode a text as JSON."""
     slices = ("".join(pieces[at : at + SLICE]) for at in range(0, len(pieces), SLICE))
     return orjson.Fragment(b"".join((b'"', *(orjson.dumps(text)[1:-1] for text in slices), b'"')))
 
 
 def shape_of(uid: str) -> Shape:
-    """For the chunks of a stored answer: a tool call without an id gets the same one from each reader."""
+    """Return a shape for the chunks of a stored answer: a tool call without an id gets the same id for each reader."""
 
     def mint(index: int, place: int) -> str:
         return f"call_{hashlib.sha256(f'{uid} {index} {place}'.encode()).hexdigest()[:24]}"
@@ -131,10 +131,10 @@ class Completion:
         self._top: Json = {"id": f"chatcmpl-{uid}", "object": "chat.completion"}
         self._choices: dict[int, _Fields] = {}
         self._shape = shape_of(uid)
-        self.size = 0  # what it costs to encode it: characters of text, and as many for each chunk as that costs
+        self.size = 0  # the cost of encoding it: characters of text, plus a number of characters for each chunk
 
     def add(self, chunk: Json) -> None:
-        """Take one chunk object into the answer."""
+        """Add one chunk object to the answer."""
         chunk = self._shape.chunk(chunk)
         self.size += _CHUNK_CHARS
         for key, value in chunk.items():
@@ -154,14 +154,14 @@ class Completion:
             if key == "logprobs":
                 self.size += _add(choice, {key: value})
             elif key not in {"index", "delta"} and value is not None:
-                choice[key] = value  # finish_reason, or a verdict that is repeated (Azure's content filter)
+                choice[key] = value  # finish_reason, or a result that is repeated (Azure's content filter)
 
     def result(self) -> Json:
-        """The chat.completion object; its choices in order of their index."""
+        """Return the chat.completion object; its choices are in order of their index."""
         return self._result(encoding=False)
 
     def encoded(self) -> bytes:
-        """The same as JSON. May run on a thread, if nothing is added meanwhile."""
+        """Return the chat.completion object as JSON. May run on a thread if no chunk is added meanwhile."""
         return orjson.dumps(self._result(encoding=True))
 
     def _result(self, *, encoding: bool) -> Json:
@@ -170,12 +170,12 @@ class Completion:
 
 
 def _counts(key: str, value: Any, old: Any) -> bool:
-    """Whether a value at the top of a chunk counts beside the one before it."""
+    """Whether a value at the top of a chunk replaces the earlier one."""
     return not old or (value != "" and key not in _FIRST)
 
 
 def _finished(message: Json) -> Json:
-    """As OpenAI answers without streaming: the role is there, and empty text beside calls is null."""
+    """Finish a message as OpenAI sends it without streaming: with its role, and null for empty text beside calls."""
     message = {**message, "role": message.get("role") or "assistant"}
     if not (message.get("tool_calls") or message.get("function_call")):
         return message

@@ -1,4 +1,4 @@
-"""What agents do with a record that they cannot process: it goes to the dead letters, and blocks nothing."""
+"""Sends records that an agent cannot process to the dead letters, so that they do not block its partition."""
 
 import logging
 
@@ -11,13 +11,13 @@ from weir.worker import Worker
 logger = logging.getLogger(__name__)
 
 
-async def bury(worker: Worker, event: Delivered, reason: str) -> None:
-    """Put an event's record among the dead letters, and acknowledge it."""
-    await mourn(worker, event, reason)
+async def dead_letter(worker: Worker, event: Delivered, reason: str) -> None:
+    """Write an event's record to the dead letters, and acknowledge the event."""
+    await write_dead_letter(worker, event, reason)
     event.ack()
 
 
-async def mourn(
+async def write_dead_letter(
     worker: Worker,
     event: Delivered,
     reason: str,
@@ -26,15 +26,15 @@ async def mourn(
     tenant: str | None = None,
     details: Json | None = None,
 ) -> None:
-    """Put an event's record among the dead letters.
+    """Write an event's record to the dead letters.
 
     Args:
-        worker: with a log that is open.
-        event: its record.
+        worker: the worker; its log is open.
+        event: the event of the record.
         reason: one line for a person.
-        told: what stands in the log in the place of the reason.
-        tenant: whose it is; None: the record's own, or the default one where that says nothing.
-        details: what else is known.
+        told: the text for Weir's log lines, if the reason is not to be logged.
+        tenant: the record's tenant; None: the one that the record names, or else the default tenant.
+        details: further facts.
     """
     record = record_of(event.message, worker.settings.topic_prefix)
     logger.warning(
@@ -42,7 +42,7 @@ async def mourn(
     )
     settings = worker.settings
     await until_written(
-        lambda: dead_letters.bury(
+        lambda: dead_letters.write(
             worker.log,
             record,
             reason=reason,

@@ -1,24 +1,24 @@
-"""chat-dead-letters: what could not be processed, with its reason, so that it blocks nothing and is not lost."""
+"""chat-dead-letters: the records that could not be processed, each with the reason: they block nothing and are kept."""
 
 import base64
 
 from weir import envelope, limits, topics
-from weir.envelope import Json, MalformedRecordError, new_id
+from weir.envelope import Json, new_id
 from weir.events.base import derived_id
-from weir.log.kafka.batches import Unreadable
+from weir.log.kafka.batches import UnreadableBatch
 from weir.log.log import LogClient, Record, RecordTooLargeError
 from weir.log.partitioner import partition_for
 
 EVENT_TYPE = "chat.dead_letter"
 
-# What is kept of a key and of headers, which may be anything as well.
+# Limits of the key and the headers of a dead letter, which may be of any size as well.
 KEY_BYTES = 1024
 HEADERS = 32
 HEADER_CHARS = 1024
-DETAILS_BYTES = 65_536  # of what else is known, as JSON
+DETAILS_BYTES = 65_536  # of further facts, as JSON
 
 
-async def bury(
+async def write(
     log: LogClient,
     record: Record,
     *,
@@ -27,21 +27,21 @@ async def bury(
     value_max_bytes: int,
     details: Json | None = None,
 ) -> None:
-    """Write a record, as it was, to the dead letters, and wait until it is there.
+    """Write a copy of a record to the dead letters, and wait until it is in the log.
 
     Args:
-        log: where to write.
-        record: what could not be processed; its bytes are kept as base64, for they may be anything.
+        log: the log client.
+        record: the record that could not be processed; its bytes are kept as base64, as they may be anything.
         reason: one line for a person.
-        tenant: whose it is, as far as that is known.
-        value_max_bytes: a larger value is left out, for base64 would not fit into a record; where it came from is told.
-        details: what else is known: ``uid``, ``attempts``, ``error``.
+        tenant: the record's tenant, as far as it is known.
+        value_max_bytes: a larger value is left out, as its base64 would not fit into a record; its origin is named.
+        details: further facts: ``uid``, ``attempts``, ``error``.
 
-    What is left out, in this order, until the letter fits into a record: members of ``details`` (`limits.fitted`), and
-    the value, which stays where it came from.
+    Until the letter fits into a record, these are left out, in this order: members of ``details`` (`limits.fitted`),
+    and the value, which stays in its own topic.
 
     Raises:
-        LogError: it may not be there; do not acknowledge the record.
+        LogError: the letter may not be in the log; do not acknowledge the record.
     """
     value_bytes = record.value or b""
     kept = len(value_bytes) <= min(value_max_bytes, log.record_max_bytes(topics.CHAT_DEAD_LETTERS.name) // 2)
@@ -61,20 +61,20 @@ async def bury(
     at = topics.CHAT_DEAD_LETTERS.name, partition_for(key, topics.CHAT_DEAD_LETTERS.partitions)
     try:
         await log.append(*at, key[:KEY_BYTES], envelope.encode(event_id, EVENT_TYPE, limits.cut(tenant), data))
-    except RecordTooLargeError:  # the topic takes less than our settings say
+    except RecordTooLargeError:  # the topic takes less than the settings say
         if not kept:
             raise
         bare = envelope.encode(event_id, EVENT_TYPE, limits.cut(tenant), {**data, "value": None})
         await log.append(*at, key[:KEY_BYTES], bare)
 
 
-async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> None:
-    """Write down that records were passed over because they cannot be read; the log itself keeps what is left of them.
+async def write_unreadable(log: LogClient, batch: UnreadableBatch, *, tenant: str) -> None:
+    """Write a dead letter about unreadable records that were skipped; the log keeps what is left of them.
 
-    The same batch has the same event id, whichever worker meets it.
+    The letter about a batch has the same event id from every worker.
 
     Raises:
-        LogError: it may not be there.
+        LogError: the letter may not be in the log.
     """
     event_id = derived_id("unreadable", *batch.at, batch.first)
     data = {
@@ -93,8 +93,6 @@ async def bury_unreadable(log: LogClient, batch: Unreadable, *, tenant: str) -> 
 
 
 def tenant_of(value: bytes | None) -> str | None:
-    """Whose a record is, as it says itself; None of one that is no event."""
-    try:
-        return envelope.decode(value).tenant_id
-    except MalformedRecordError:
-        return None
+    """Return the tenant that a record names; None if the record is not an event."""
+    event = envelope.event_in(value)
+    return None if event is None else event.tenant_id

@@ -1,7 +1,7 @@
-"""Frames out of records: each record is decoded once for the readers that are at it, within a bound.
+"""Decodes frames from records, each record once for all readers that reach it soon, within a bound.
 
 The generator of an answer and its readers come to the same record, mostly within one turn of the event loop; and a
-thousand readers of one answer are at the same records.
+thousand readers of one answer come to the same records.
 """
 
 from collections import OrderedDict
@@ -13,12 +13,12 @@ from weir.envelope import MalformedRecordError
 from weir.log.log import Record
 
 SHARED_FRAMES = 256  # decoded frames kept for the next reader of the same record
-SHARED_MAX_BYTES = 65_536  # of such a frame; a larger one is kept beside them
-LARGE_BYTES = 16 << 20  # of all larger frames that are kept, as they stand in the log
+SHARED_MAX_BYTES = 65_536  # of such a frame; larger frames are kept apart
+LARGE_BYTES = 16 << 20  # of all larger frames that are kept, by their size in the log
 
 
 def decode(record: Record) -> Frame | None:
-    """The frame in a record; None for a record that is no frame, which must not stop a reader."""
+    """Return the frame in a record; None for a record that is not a frame, which must not stop a reader."""
     value = record.value
     if value is None:
         return None
@@ -36,7 +36,7 @@ _decode_once = lru_cache(maxsize=SHARED_FRAMES)(_decode)
 
 
 class _Large:
-    """The large frames that were read last, up to so many bytes."""
+    """The large frames that were read last, up to a number of bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

@@ -1,46 +1,46 @@
-"""The one function that reads an answer out of the log, used by everyone who decides or delivers.
+"""The one function that reads an answer out of the log; every decision and every delivery uses it.
 
 Several workers may write for one request: a worker that was paused, one that lost its partition, one that took over.
-Nobody locks. Instead every reader folds the request's frames in log order with the same rules, so all of them agree on
-which frames count (DESIGN section 5):
+There are no locks. Instead every reader folds the request's frames in log order with the same rules, so all of them
+agree on which frames count (DESIGN section 5):
 
 * A begin, takeover or restart mark counts only if its ``after`` is still the offset of the last counting record when
-  it lands. So of two marks that were decided on the same knowledge, the first wins, for everyone.
+  the mark lands. So of two marks that were decided on the same knowledge, the first wins, for every reader.
 * Only a counting mark ends the attempt before it; frames of any other attempt are ignored.
 * Within an attempt a chunk below the expected ``seq`` is a repetition and dropped; one above it is a gap, which is a
   bug: it is flagged, and the stream fails rather than hides it.
 * A handoff closes its attempt: its later records do not count.
-* The first terminal that counts is final. A cancelled or expired one may come from anybody, others only from the
-  current attempt. Who does not know yet which submission of the uid came first leaves that open.
+* The first terminal that counts is final. A cancelled or expired one counts from any writer, others only from the
+  current attempt. A writer that does not know which submission of the uid came first leaves the rid open (ANYBODY).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, WITHDRAWN, Frame, Kind, Terminal
+from weir.chat.frames import ANYBODY, ASIDE, CLAIMS, ENDED_WITHOUT_ATTEMPT, Frame, FrameKind, Terminal
 from weir.envelope import Json
 from weir.llm.choices import WEIR_FINISH
 from weir.llm.chunks import finish_reasons
 
 
 class Answer(NamedTuple):
-    """What is known of one request (``rid``) after folding its frames up to some offset."""
+    """The state of one request (``rid``) after folding its frames up to some offset."""
 
     rid: str
-    attempt: str = ""  # the one that may speak now
+    attempt: str = ""  # the current attempt, whose frames count
     attempts: int = 0  # counting marks so far
     first: int = -1  # offset of the first counting mark
     last: int = -1  # offset of the last counting record
-    next_seq: int = 0  # number that the next chunk must have
+    next_seq: int = 0  # the number that the next chunk must have
     restarts: int = 0
     gap: bool = False
-    closed: bool = False  # the attempt is over without a terminal
+    closed: bool = False  # whether the attempt is over without a terminal
     terminal: Terminal | None = None
     finish_reasons: Mapping[int, str] = MappingProxyType({})  # by choice
-    weir_finish: str | None = None  # who gave choice 0 its finish reason, if the model did not
-    usage: Json | None = None  # the last one that the upstream told
-    ended_at: float | None = None  # when the terminal was written, if the reader knows: seconds since the epoch
+    weir_finish: str | None = None  # what set choice 0's finish reason, if the model did not
+    usage: Json | None = None  # the last usage that the upstream sent
+    ended_at: float | None = None  # time of the terminal in seconds since the epoch, if the reader knows it
 
 
 class Folded(NamedTuple):
@@ -48,20 +48,22 @@ class Folded(NamedTuple):
 
     answer: Answer
     counts: bool
-    chunks: Sequence[Json] = ()  # new ones only
+    chunks: Sequence[Json] = ()  # new chunks only
     first_seq: int = 0  # number of chunks[0]
-    skipped: int = 0  # chunks of the frame before chunks[0] that were repetitions
+    skipped: int = 0  # repeated chunks of the frame before chunks[0]
 
 
 def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
-    """Fold one frame, read at ``offset``, into what is known. Pure; frames of other requests change nothing."""
-    withdrawn = not frame.attempt and frame.terminal is not None and frame.terminal.status in WITHDRAWN
-    ours = frame.rid == answer.rid or (withdrawn and frame.rid == ANYBODY)
+    """Fold one frame, read at ``offset``, into the state. Pure; frames of other requests change nothing."""
+    without_attempt = (
+        not frame.attempt and frame.terminal is not None and frame.terminal.status in ENDED_WITHOUT_ATTEMPT
+    )
+    ours = frame.rid == answer.rid or (without_attempt and frame.rid == ANYBODY)
     if not ours or answer.terminal is not None or frame.kind in ASIDE:
         return Folded(answer, counts=False)
     if frame.kind in CLAIMS:
         return _mark(answer, offset, frame)
-    if withdrawn:
+    if without_attempt:
         first = offset if answer.first < 0 else answer.first
         return Folded(answer._replace(first=first, last=offset, terminal=frame.terminal), counts=True)
     if frame.attempt != answer.attempt or not answer.attempt or answer.closed:
@@ -70,18 +72,18 @@ def fold(answer: Answer, offset: int, frame: Frame) -> Folded:
 
 
 def _of_attempt(answer: Answer, offset: int, frame: Frame) -> Folded:
-    if frame.kind is Kind.CHUNKS:
+    if frame.kind is FrameKind.CHUNKS:
         return _chunks(answer, offset, frame)
-    if frame.kind is Kind.HANDOFF:
+    if frame.kind is FrameKind.HANDOFF:
         return Folded(answer._replace(last=offset, closed=True), counts=True)
-    lost = frame.kind is Kind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
+    lost = frame.kind is FrameKind.TERMINAL and frame.seq > answer.next_seq  # chunks that never arrived
     return Folded(answer._replace(last=offset, terminal=frame.terminal, gap=answer.gap or lost), counts=True)
 
 
 def _mark(answer: Answer, offset: int, frame: Frame) -> Folded:
     if frame.after != answer.last:
         return Folded(answer, counts=False)
-    restart = frame.kind is Kind.RESTART
+    restart = frame.kind is FrameKind.RESTART
     marked = answer._replace(
         attempt=frame.attempt,
         attempts=answer.attempts + 1,
@@ -103,18 +105,18 @@ def _chunks(answer: Answer, offset: int, frame: Frame) -> Folded:
     if frame.seq > answer.next_seq:
         return Folded(answer._replace(last=offset, gap=True), counts=True)
     reasons = finish_reasons(new)
-    told = answer._replace(
+    extended = answer._replace(
         last=offset,
         next_seq=answer.next_seq + len(new),
         finish_reasons={**answer.finish_reasons, **reasons} if reasons else answer.finish_reasons,
         weir_finish=(weir_finish(new) or answer.weir_finish) if reasons else answer.weir_finish,
         usage=next((chunk["usage"] for chunk in reversed(new) if chunk.get("usage")), answer.usage),
     )
-    return Folded(told, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
+    return Folded(extended, counts=True, chunks=new, first_seq=answer.next_seq, skipped=min(skipped, len(frame.chunks)))
 
 
 def weir_finish(chunks: Iterable[Json]) -> str | None:
-    """What ended choice 0 in these chunks, where the model did not; None where it did, or it has not ended."""
+    """Return what ended choice 0 in these chunks, if it was not the model; None if it was, or if it has not ended."""
     for chunk in chunks:
         for choice in chunk.get("choices") or ():
             if not choice.get("index") and choice.get(WEIR_FINISH):

@@ -1,21 +1,21 @@
 """Frames: the records of chat-chunks.
 
-One record is one frame. Token frames carry OpenAI chunk objects; marks say who generates, that it is alive, where a
-second submission of the same uid finds the answer, and how the request ended.
+One record is one frame. Token frames carry OpenAI chunk objects; marks name the worker that generates, show that it is
+alive, tell a second submission of the same uid where the answer is, and record how the request ended.
 
     begin      a first attempt asks for the request           compare-and-set on ``after``
     takeover   a later attempt goes on where the answer stands compare-and-set on ``after``
     restart    a later attempt says the answer again           compare-and-set on ``after``
     chunks     tokens; ``seq`` numbers the first of them
-    heartbeat  the attempt is alive though it says nothing
-    handoff    the attempt is over, and its worker is leaving: somebody else may go on at once
+    heartbeat  the attempt is alive though it writes no tokens
+    handoff    the attempt is over, and its worker is leaving: another worker may go on at once
     attach     submission ``submission`` has the same body: its answer starts at offset ``first`` or later, and was over
                before it if ``ended``
     conflict   submission ``submission`` has another body under the same uid
     delivered  submission ``submission`` has its whole answer in ``queue`` of RabbitMQ
     reader     the reader ``submission`` is there now, or not any more (``present``)
-    terminal   how the request ended; the first that counts is final. Of an attempt, or, where nobody wants the answer
-               any more (cancelled, expired), of anybody
+    terminal   how the request ended; the first that counts is final. From its attempt; a cancelled or expired one,
+               where the client does not want the answer any more, from any writer
 """
 
 from dataclasses import dataclass, field
@@ -26,8 +26,8 @@ from weir import envelope, limits
 from weir.envelope import Json, MalformedRecordError
 
 
-class Kind(StrEnum):
-    """What a frame is."""
+class FrameKind(StrEnum):
+    """The kind of a frame."""
 
     BEGIN = "begin"
     TAKEOVER = "takeover"
@@ -42,11 +42,11 @@ class Kind(StrEnum):
     TERMINAL = "terminal"
 
 
-CLAIMS = frozenset({Kind.BEGIN, Kind.TAKEOVER, Kind.RESTART})
-"""Marks by which an attempt asks for a request."""
+CLAIMS = frozenset({FrameKind.BEGIN, FrameKind.TAKEOVER, FrameKind.RESTART})
+"""Marks by which an attempt claims a request."""
 
-ASIDE = frozenset({Kind.ATTACH, Kind.CONFLICT, Kind.DELIVERED, Kind.READER})
-"""Marks about a submission or a reader, which change nothing about the answer."""
+ASIDE = frozenset({FrameKind.ATTACH, FrameKind.CONFLICT, FrameKind.DELIVERED, FrameKind.READER})
+"""Marks about a submission or a reader; they change nothing about the answer."""
 
 
 class Status(StrEnum):
@@ -62,10 +62,10 @@ class Status(StrEnum):
 ``inferred``, or the name of the setting that stopped the answer."""
 
 ANYBODY = ""
-"""The rid of an end that anybody may write, by somebody who does not know which submission of the uid came first."""
+"""The rid of a cancelled or expired end whose writer does not know which submission of the uid came first."""
 
-WITHDRAWN = frozenset({Status.CANCELLED, Status.EXPIRED})
-"""Ends that anybody may write: they need no attempt."""
+ENDED_WITHOUT_ATTEMPT = frozenset({Status.CANCELLED, Status.EXPIRED})
+"""Ends that any writer may write: they need no attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Terminal:
 
     status: Status
     finish_reason: str | None = None  # of choice 0
-    weir_finish: str | None = None  # what set that, if the model did not: `inferred`, or the name of a limit
+    weir_finish: str | None = None  # what set finish_reason, if the model did not: `inferred`, or the name of a limit
     usage: Json | None = None  # OpenAI's usage object, as the upstream counted
     error: Json | None = None  # OpenAI's error object plus `status`, the HTTP status it would have had
     timings: Json = field(default_factory=dict)  # milliseconds since the attempt began, by name
@@ -85,25 +85,26 @@ class Frame:
     """One record of chat-chunks, decoded."""
 
     uid: str
-    rid: str  # the event id of the first accepted record of this uid; ANYBODY in the place of what is not known
-    kind: Kind
-    attempt: str = ""  # one LLM call; "" for marks that belong to none
+    rid: str  # the event id of the first accepted record of this uid; ANYBODY if the writer does not know it
+    kind: FrameKind
+    attempt: str = ""  # one LLM call; "" for marks that belong to no attempt
     seq: int = 0  # number of the frame's first chunk within the answer
     chunks: list[Json] = field(default_factory=list)
     after: int = -1  # begin, takeover, restart: offset of the last counting record that the writer had folded
-    fingerprint: str = ""  # begin, delivered: of the request's body
-    submission: str = ""  # attach, conflict, delivered: the event id of its record; reader: whose name it is
-    first: int = -1  # attach: nothing about the answer is older than this offset
+    fingerprint: str = ""  # begin, delivered: the fingerprint of the request's body
+    # attach, conflict, delivered: the event id of the submission's record; reader: the reader's name
+    submission: str = ""
+    first: int = -1  # attach: no record about the answer is older than this offset
     ended: bool = False  # attach: the answer was over
-    queue: str = ""  # delivered: where
-    present: bool = False  # reader: whether it is there
+    queue: str = ""  # delivered: the queue
+    present: bool = False  # reader: whether the reader is there
     terminal: Terminal | None = None
 
 
 def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
-    """A frame as an event of now; empty fields are left out."""
+    """Encode a frame as an event of now; empty fields are left out."""
     data: Json = {"uid": frame.uid, "rid": frame.rid, "mark": frame.kind}
-    if frame.kind is Kind.CHUNKS:
+    if frame.kind is FrameKind.CHUNKS:
         data = {"uid": frame.uid, "rid": frame.rid, "attempt": frame.attempt, "seq": frame.seq}
         data["chunks"] = frame.chunks
     elif frame.attempt:
@@ -117,10 +118,10 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
         data["first"] = frame.first
         if frame.ended:
             data["ended"] = True
-    if frame.kind is Kind.DELIVERED:
+    if frame.kind is FrameKind.DELIVERED:
         data["queue"] = frame.queue
         data["fingerprint"] = frame.fingerprint
-    if frame.kind is Kind.READER:
+    if frame.kind is FrameKind.READER:
         data["present"] = frame.present
     if frame.terminal is not None:
         data |= _terminal_fields(frame.terminal)
@@ -128,14 +129,14 @@ def encode(frame: Frame, *, event_id: str, tenant: str) -> bytes:
 
 
 def decode(value: bytes | None) -> Frame:
-    """Read a frame.
+    """Decode a frame.
 
     Raises:
-        MalformedRecordError: the record is no frame.
+        MalformedRecordError: the record is not a frame.
     """
     data = envelope.decode(value).data
     try:
-        kind = Kind(data.get("mark", Kind.CHUNKS))
+        kind = FrameKind(data.get("mark", FrameKind.CHUNKS))
         return Frame(
             uid=str(data["uid"]),
             rid=str(data["rid"]),
@@ -150,7 +151,7 @@ def decode(value: bytes | None) -> Frame:
             ended=bool(data.get("ended")),
             queue=str(data.get("queue", "")),
             present=bool(data.get("present")),
-            terminal=_terminal(data) if kind is Kind.TERMINAL else None,
+            terminal=_terminal(data) if kind is FrameKind.TERMINAL else None,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecordError(f"not a frame: {error}") from None
@@ -163,7 +164,7 @@ def _chunks(chunks: Any) -> list[Json]:
 
 
 def _terminal_fields(terminal: Terminal) -> dict[str, Any]:
-    """A terminal as a record holds it: cut, so that it always fits into one."""
+    """Return a terminal as a record holds it: cut, so that it always fits into one."""
     return {
         "status": terminal.status,
         "finish_reason": limits.name(terminal.finish_reason),

@@ -1,13 +1,13 @@
-"""Tells the ends that were lost: a worker that dies, or a log that is away for long, may lose the event of an end.
+"""Publishes the events of ends that were lost: when a worker dies, or when the log is away for long.
 
-The terminals table knows that a request has ended, and its row still runs. Then the end is read out of the log and told
-again, as the event that was lost: so its row, and all lists, show it. What only the lost event knew (cost, attempts)
-stays unknown.
+The terminals table shows that a request has ended, and its row still runs. Then the end is read from the log and its
+event is published again, so that the request's row, and all lists, show the end. What only the lost event knew (cost,
+attempts) stays unknown.
 """
 
 from weir import topics
 from weir.chat.decoding import decode
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.frames import Terminal
 from weir.chat.lifecycle import TERMINAL
 from weir.chat.states import superseded
@@ -16,13 +16,13 @@ from weir.events.base import derived_id
 from weir.events.publishing import Events
 from weir.events.redaction import Redactor
 from weir.events.traces import ENDS
-from weir.log.log import LogClient, partition_of
+from weir.log.log import LogClient, partition_of, record_at
 
-LATE_S = 60.0  # after its end, the word of it counts as lost
+LATE_S = 60.0  # after its end, a request's event counts as lost
 
 
-def is_late(row: Json | None, ended: Ended, now: float, table_expiry_s: float) -> bool:
-    """Whether a request has ended a while ago and its row does not show that end."""
+def is_late(row: Json | None, ended: EndedRequest, now: float, table_expiry_s: float) -> bool:
+    """Whether a request ended a while ago and its row does not show that end."""
     age_s = now - ended.ended_at
     if not LATE_S <= age_s < table_expiry_s or superseded(row, ended.rid):
         return False
@@ -30,18 +30,18 @@ def is_late(row: Json | None, ended: Ended, now: float, table_expiry_s: float) -
 
 
 async def tell(
-    log: LogClient, events: Events, uid: str, ended: Ended, row: Json | None, *, worker: str, redactor: Redactor
+    log: LogClient, events: Events, uid: str, ended: EndedRequest, row: Json | None, *, worker: str, redactor: Redactor
 ) -> None:
-    """Tell the end of a request, out of the log; where the log has lost it, without what it said.
+    """Publish the end of a request as the log holds it; where the log has lost it, without the terminal's content.
 
     Args:
-        log: where the terminal stands.
-        events: where it is told.
-        uid: the request.
-        ended: how it ended.
-        row: what its row shows; None where it has none.
-        worker: host:port of the worker that tells it.
-        redactor: of the error, which may quote the request.
+        log: the log with the terminal.
+        events: publishes the event.
+        uid: the request's uid.
+        ended: how the request ended.
+        row: the request's row; None where it has none.
+        worker: host:port of this worker.
+        redactor: redacts the error, which may quote the request.
 
     Raises:
         LogError: the log cannot be read or written.
@@ -70,9 +70,9 @@ async def tell(
     await events.publish(data, ended.tenant, event_id=event_id)
 
 
-async def _terminal(log: LogClient, uid: str, ended: Ended) -> tuple[Terminal | None, int]:
-    """A request's terminal, and how many chunks came before it."""
+async def _terminal(log: LogClient, uid: str, ended: EndedRequest) -> tuple[Terminal | None, int]:
+    """Return a request's terminal, and the number of chunks before it."""
     at = partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
-    records = await log.read(at, ended.last, limit=1)
-    frame = decode(records[0]) if records and records[0].offset == ended.last else None
+    record = await record_at(log, at, ended.last)
+    frame = None if record is None else decode(record)
     return (frame.terminal, frame.seq) if frame is not None and frame.uid == uid else (None, 0)

@@ -1,12 +1,12 @@
-"""The life of a request, as a table of legal transitions. The diagram in docs/ is made from it."""
+"""The lifecycle of a request, as a table of legal transitions. The diagram in docs/ is made from it."""
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a request stands. The last four are terminal: of them, only what failed or expired can begin anew."""
+    """The state of a request. The last four are terminal: of them, only failed and expired can begin again."""
 
-    UNKNOWN = "unknown"  # nothing heard of it yet
+    UNKNOWN = "unknown"  # no event about it yet
     ACCEPTED = "accepted"
     RUNNING = "running"
     COMPLETED = "completed"
@@ -16,15 +16,15 @@ class State(StrEnum):
 
 
 class Happening(StrEnum):
-    """What can happen to a request: the ``event_type`` of an agent-trace event."""
+    """A step in the life of a request: the ``event_type`` of an agent-trace event."""
 
-    ACCEPTED = "request.accepted"  # a door put it into the topic
+    ACCEPTED = "request.accepted"  # a door wrote it to the topic
     ATTEMPTED = "attempt.started"  # an LLM call for it begins
     COMPLETED = "request.completed"
     FAILED = "request.failed"
     CANCELLED = "request.cancelled"
     EXPIRED = "request.expired"
-    REDRIVEN = "request.redriven"  # it came back from the dead letters, and is answered anew
+    REDRIVEN = "request.redriven"  # it came back from the dead letters, and is answered again
     FORGOTTEN = "request.forgotten"  # past the tables' expiry: no step, its row is removed
 
 
@@ -37,7 +37,7 @@ _ENDS = {
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.UNKNOWN, Happening.ACCEPTED): State.ACCEPTED,
-    # Door and agent are different producers, so the agent's word may come first.
+    # Door and agent are different producers, so the agent's event may come first.
     (State.UNKNOWN, Happening.ATTEMPTED): State.RUNNING,
     (State.RUNNING, Happening.ACCEPTED): State.RUNNING,
     (State.ACCEPTED, Happening.ATTEMPTED): State.RUNNING,
@@ -46,7 +46,7 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     **{(state, end): after for end, after in _ENDS.items() for state in (State.UNKNOWN, State.ACCEPTED, State.RUNNING)},
     (State.FAILED, Happening.REDRIVEN): State.ACCEPTED,
     (State.EXPIRED, Happening.REDRIVEN): State.ACCEPTED,
-    # The word of its end may come later, or never; its row may be gone.
+    # The event of its end may come later, or never; its row may be gone.
     (State.UNKNOWN, Happening.REDRIVEN): State.ACCEPTED,
     (State.ACCEPTED, Happening.REDRIVEN): State.ACCEPTED,
     (State.RUNNING, Happening.REDRIVEN): State.ACCEPTED,
@@ -56,5 +56,5 @@ TERMINAL = frozenset(_ENDS.values())
 
 
 def transition(state: State, happening: Happening) -> State | None:
-    """The state after ``happening``, or None where that is no legal transition: then nothing changes."""
+    """Return the state after ``happening``, or None where that is not a legal transition: then nothing changes."""
     return TRANSITIONS.get((state, happening))

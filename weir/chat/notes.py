@@ -1,6 +1,6 @@
-"""What an answer says, noted while it is said: thoughts, text and tool calls, in the order in which they came.
+"""Takes notes of an answer while it is generated: thoughts, text and tool calls, in the order in which they came.
 
-One chunk costs well under a microsecond more than counting it: strings are kept, nothing is joined before the end.
+One chunk costs well under a microsecond more than counting it: strings are kept, and joined only at the end.
 """
 
 import math
@@ -12,14 +12,14 @@ from typing import Any, Final
 from weir.envelope import Json
 from weir.limits import cut
 
-CHARS_MAX: Final = 1_000_000  # of one answer; what comes after is counted only
-PASSAGES_MAX: Final = 128  # of one answer; then they are not told apart any more
-FUNCTION_CALL: Final = -1  # in the place of an index: a message has one, as OpenAI had them before tool calls
+CHARS_MAX: Final = 1_000_000  # of one answer; later characters are only counted
+PASSAGES_MAX: Final = 128  # of one answer; later passages are not kept apart any more
+FUNCTION_CALL: Final = -1  # in the place of an index: a message has one at most, as OpenAI had them before tool calls
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 
 
 class Part(Enum):
-    """What a passage is."""
+    """The kind of a passage."""
 
     THOUGHT = "thought"
     TEXT = "text"
@@ -31,15 +31,15 @@ class Passage:
     """A run of tokens of one kind."""
 
     part: Part
-    tool: str | None = None  # the function that is called
+    tool: str | None = None  # the name of the called function
     pieces: list[str] = field(default_factory=list)
     chars: int = 0
-    probability: float = 0.0  # sum over its tokens, where the LLM tells it
-    tokens: int = 0  # whose probability is known
+    probability: float = 0.0  # sum over its tokens, where the LLM sends it
+    tokens: int = 0  # tokens whose probability is known
 
     @property
     def text(self) -> str:
-        """All that was kept of it: of a tool call, its arguments."""
+        """The text that was kept of it: of a tool call, its arguments."""
         return "".join(self.pieces)
 
     @property
@@ -49,11 +49,11 @@ class Passage:
 
 
 class Notes:
-    """Of the first choice of one answer."""
+    """Notes of the first choice of one answer."""
 
     def __init__(self, chunks: Sequence[Json] = ()) -> None:
         self.passages: list[Passage] = []
-        self.model: str | None = None  # as the LLM names itself
+        self.model: str | None = None  # the model's name as the LLM sends it
         self._calls: dict[int, Passage] = {}
         self._kept = 0
         for chunk in chunks:
@@ -61,11 +61,11 @@ class Notes:
 
     @property
     def tools(self) -> list[str]:
-        """Names of the functions that are called, each once."""
+        """The names of the called functions, each once."""
         return list(dict.fromkeys(each.tool for each in self.passages if each.tool))
 
     def add(self, chunk: Json) -> None:
-        """Take the next chunk object. Whatever it holds, this raises nothing."""
+        """Add the next chunk object. Never raises, whatever the chunk holds."""
         if self.model is None and isinstance(chunk.get("model"), str):
             self.model = cut(chunk["model"]) or None
         for choice in chunk.get("choices") or ():
@@ -87,7 +87,7 @@ class Notes:
                 self._call([{"index": FUNCTION_CALL, "function": called}])
 
     def _run(self, part: Part) -> Passage:
-        """The passage that goes on, or a new one."""
+        """Return the passage that goes on, or a new one."""
         if self.passages and self.passages[-1].part is part:
             return self.passages[-1]
         if len(self.passages) < PASSAGES_MAX:
@@ -115,13 +115,13 @@ class Notes:
                 passage = self._calls[call.get("index", 0)] = Passage(Part.TOOL)
                 self.passages.append(passage)
             name = function.get("name")
-            if isinstance(name, str) and name and name != passage.tool:  # some servers say it in pieces
+            if isinstance(name, str) and name and name != passage.tool:  # some servers send the name in pieces
                 passage.tool = cut((passage.tool or "") + name)
             self._say(passage, function.get("arguments"))
 
 
 def _weigh(passage: Passage, logprobs: Any) -> None:
-    """Add up how probable tokens were, as OpenAI's ``logprobs.content`` tells it."""
+    """Add up the probabilities of tokens in OpenAI's ``logprobs.content``."""
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     for token in tokens if isinstance(tokens, list) else ():
         logprob = token.get("logprob") if isinstance(token, dict) else None

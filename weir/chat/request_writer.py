@@ -15,9 +15,9 @@ class RequestWriter:
     """Writes the requests of one worker.
 
     Args:
-        log: where they are written.
-        tails: tell where an answer will begin.
-        value_max_bytes: of a record's value, where the log itself takes more.
+        log: the log client.
+        tails: the tails; they know where an answer will begin.
+        value_max_bytes: the limit of a record's value, where the log itself takes more.
     """
 
     def __init__(self, log: LogClient, tails: Tails, *, value_max_bytes: int) -> None:
@@ -26,10 +26,10 @@ class RequestWriter:
     def begin(
         self, request: ChatRequest, partition: int, headers: Headers = requests.ACCEPTED
     ) -> "asyncio.Future[int]":
-        """Begin to write a request into its partition; its offset, once the log has it.
+        """Begin to write a request into its partition; the future gives its offset, once the log has it.
 
         Raises:
-            InvalidRequestError: it does not fit into a record.
+            InvalidRequestError: the request does not fit into a record.
         """
         value = self._encode(request)
         return asyncio.ensure_future(
@@ -39,11 +39,12 @@ class RequestWriter:
     async def move(self, request: ChatRequest, headers: Headers) -> None:
         """Write a request that a Kafka client put into another partition than its uid's, with its headers.
 
-        The record is read twice if this worker dies before the one that was moved is settled; both have one event id.
+        The original is read again if this worker dies before the moved record is settled; both records have one event
+        id.
 
         Raises:
-            InvalidRequestError: it does not fit into a record with what Weir adds.
-            LogError: it may or may not be in the log.
+            InvalidRequestError: the request does not fit into a record with what Weir adds.
+            LogError: the record may or may not be in the log.
         """
         at = chunks_of(self._log, request.uid)
         end = await self._tails.end(at)
@@ -65,7 +66,7 @@ class RequestWriter:
 
 
 def too_large(reason: object) -> InvalidRequestError:
-    """The error of a request that does not fit into one record."""
+    """Return the error of a request that does not fit into one record."""
     return InvalidRequestError(
         f"The request does not fit into one record: {reason}.", code="request_too_large", status=413
     )

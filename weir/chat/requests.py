@@ -17,32 +17,32 @@ from weir.telemetry import traceparent
 
 EVENT_TYPE = "chat.requested"
 
-# Weir's own fields in a client's body; the LLM never sees them.
+# Weir's own fields in a client's body; the LLM never gets them.
 OWN_FIELDS = frozenset({"uid", "username", "on_disconnect", "deadline_s", "cancel"})
 
 THINK_TAGS_HEADER = "X-Think-Tags"
-"""Of an HTTP request or a RabbitMQ message: what becomes of ``<think>`` tags in its answer."""
+"""Header of an HTTP request or a RabbitMQ message: how ``<think>`` tags in its answer are handled."""
 
-# How the client wants to read the answer, which is not what the LLM is asked.
+# How the client wants to read the answer, which is not sent to the LLM.
 READING_FIELDS = frozenset({"stream", "stream_options"})
 
 _MINTED = re.compile(r"req-[0-9a-f]{32}")
 
 ACCEPTED: Headers = (("weir-accepted", b"1"),)
-"""Headers of a record whose request was checked by the door that wrote it, or sent again by Weir."""
+"""Headers of a record whose request was checked by the door that wrote it, or was sent again by Weir."""
 
-OFFSET_MAX = 2**63 - 1  # of Kafka; no JSON that is written here has a larger number
+OFFSET_MAX = 2**63 - 1  # of Kafka; JSON that Weir writes has no larger number
 
 
 class OnDisconnect(StrEnum):
-    """What becomes of a request when its last reader has left."""
+    """What happens to a request when its last reader has left."""
 
-    AUTO = "auto"  # one of the others, by whether its client can find the answer again; no record has it
+    AUTO = "auto"  # one of the others, by whether its client can find the answer again; never in a record
     CONTINUE = "continue"
     CANCEL = "cancel"  # after a time of grace
 
     def resolved(self, *, findable: bool) -> "OnDisconnect":
-        """The value that a record keeps. ``findable``: the client has a name for its request, or no connection."""
+        """Return the value for the record. ``findable``: the client has a name for its request, or no connection."""
         if self is not OnDisconnect.AUTO:
             return self
         return OnDisconnect.CONTINUE if findable else OnDisconnect.CANCEL
@@ -53,33 +53,34 @@ class ChatRequest:
     """One submission of a request."""
 
     uid: str
-    event_id: str  # of this submission; the first one's is the request's ``rid``
+    event_id: str  # of this submission; the event id of the first submission is the request's ``rid``
     tenant: str
     ingress: Ingress
     accepted_at: str  # ISO 8601, UTC
-    body: Json  # what the LLM gets
-    fingerprint: str  # of the body: two submissions of one uid must agree on it
-    stream: bool  # the client wants tokens as they come
+    body: Json  # the body for the LLM
+    fingerprint: str  # of the body: two submissions of one uid must have the same
+    stream: bool  # whether the client wants tokens as they come
     username: str | None = None
-    chunks_from: int = 0  # end of its chat-chunks partition before it was published: nothing about it is older
-    chunks_topic_id: str = ""  # of the chat-chunks that this is an offset of; empty: not known
+    chunks_from: int = 0  # end of its chat-chunks partition before it was published: no record about it is older
+    chunks_topic_id: str = ""  # the topic id of the chat-chunks that chunks_from is an offset of; empty: not known
     priority: int = 0  # a higher one is more urgent
     deadline: str | None = None  # ISO 8601, UTC: after it, the client does not want the answer
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
-    think_tags: ThinkTags | None = None  # what becomes of <think> tags; None: as the worker that asks has it
-    traceparent: str | None = None  # W3C Trace Context: what all that is done for it is part of
-    replay: str | None = None  # the run that asks it again: no client waits for the answer, and nothing of it leaves
+    # how <think> tags are handled; None: by the setting of the worker that calls the LLM
+    think_tags: ThinkTags | None = None
+    traceparent: str | None = None  # W3C Trace Context: its trace has all spans about the request
+    replay: str | None = None  # the run that sends it again: no client waits for the answer, and none of it leaves Weir
     replay_of: str | None = None  # the uid of its original
     redriven: tuple[Json, ...] = ()  # how it came back from the dead letters, newest last: run, letter, at, reason, rid
 
     @property
     def key(self) -> bytes:
-        """The record's key, in all topics around this request."""
+        """The key of the record, in all topics about this request."""
         return self.uid.encode()
 
     @property
     def replaces(self) -> str | None:
-        """Of one that came back from the dead letters: the submission whose end its own is to replace."""
+        """The submission whose end this one's replaces, if this one came back from the dead letters."""
         rid = self.redriven[-1].get("rid") if self.redriven else None
         return rid if isinstance(rid, str) else None
 
@@ -97,35 +98,35 @@ class ChatRequest:
 
 
 def mint_uid() -> str:
-    """A uid for a request that its client has not named."""
+    """Make a uid for a request that its client has not named."""
     return new_id("req")
 
 
 def is_minted(uid: str) -> bool:
-    """Whether a uid was made by a door. A client that brings it sends such a request again, or repeats its uid."""
+    """Whether a door made the uid. A client that gives such a uid sends a request again, or repeats its uid."""
     return _MINTED.fullmatch(uid) is not None
 
 
 def chunks_of(log: LogClient, uid: str) -> Partition:
-    """The partition of chat-chunks where the answer to a request stands."""
+    """Return the partition of chat-chunks with the answer to a request."""
     return partition_of(log, topics.CHAT_CHUNKS.name, uid.encode())
 
 
 def fingerprint(body: Json) -> str:
-    """A digest of what the LLM is asked: not of the order of fields, nor of how the client wants to read the answer."""
+    """Return a digest of the body for the LLM, whatever the order of its fields and the way that the client reads."""
     asked = {key: value for key, value in body.items() if key not in READING_FIELDS}
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 def upstream_body(body: Json, default_model: str) -> Json:
-    """The client's body without Weir's own fields, with a model."""
+    """Return the client's body without Weir's own fields, with a model."""
     rest = {key: value for key, value in body.items() if key not in OWN_FIELDS}
     rest["model"] = body.get("model") or default_model
     return rest
 
 
 def encode(request: ChatRequest) -> bytes:
-    """The request as an event."""
+    """Encode the request as an event."""
     data: dict[str, Any] = {
         "uid": request.uid,
         "ingress": request.ingress,
@@ -157,24 +158,24 @@ def encode(request: ChatRequest) -> bytes:
 
 
 def is_accepted(headers: Headers) -> bool:
-    """Whether a record of chat-requests says that its request was checked before it was written."""
+    """Whether the headers of a record of chat-requests say that its request was checked before it was written."""
     return ACCEPTED[0] in headers
 
 
 def decode(value: bytes | None) -> ChatRequest:
-    """Read a request.
+    """Decode a request.
 
     Raises:
-        MalformedRecordError: the record is no request; the message names what is missing.
+        MalformedRecordError: the record is not a request; the message names what is missing.
     """
     return read(envelope.decode(value))
 
 
 def read(event: Event) -> ChatRequest:
-    """The request of an event.
+    """Return the request of an event.
 
     Raises:
-        MalformedRecordError: it is none; the message names what is missing.
+        MalformedRecordError: the event is not a request; the message names what is missing.
     """
     data = event.data
     if event.event_type != EVENT_TYPE:
@@ -183,7 +184,7 @@ def read(event: Event) -> ChatRequest:
         raise MalformedRecordError("`data.body` is not an object")
     if data.get("ingress") == Ingress.CLI:
         raise MalformedRecordError("`data.ingress` is cli, and no request comes through a command")
-    place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, who may write anything
+    place = traceparent.parse(data.get("traceparent"))  # of a Kafka client, which may write anything
     try:
         request = ChatRequest(
             uid=str(_given(data, "uid")),
@@ -219,13 +220,13 @@ def _given(data: Json, name: str) -> Any:
 
 
 def _without_own_fields(body: Json) -> Json:
-    """A Kafka client may leave Weir's own fields in the body, and the body of a record may be sent to any LLM."""
+    """Remove Weir's own fields: a Kafka client may leave them in the body, and a record's body may go to any LLM."""
     own = OWN_FIELDS & body.keys()
     return {name: value for name, value in body.items() if name not in own} if own else body
 
 
 def _check_sizes(request: ChatRequest) -> None:
-    """A Kafka client may write a megabyte into any field, and most of them get into marks, events and rows."""
+    """Check the sizes of fields: a Kafka client may write a megabyte into any; most go into marks, events and rows."""
     model = request.body.get("model")
     for field, value, chars in (
         ("event_id", request.event_id, limits.NAME_CHARS),
@@ -245,14 +246,14 @@ def _check_sizes(request: ChatRequest) -> None:
 
 
 def offset_in(data: Json, name: str, default: int | None = None) -> int:
-    """An offset of Kafka in a record's data, which any client may have written; 0 for a negative one, as for none.
+    """Return an offset in a record's data, which any client may have written; 0 for a negative one.
 
     Raises:
-        ValueError: it is no offset.
+        ValueError: it is not an offset.
     """
     offset = data.get(name, default)
     if not isinstance(offset, int) or isinstance(offset, bool) or offset > OFFSET_MAX:
-        raise ValueError(f"`data.{name}` is {str(offset)[:40]!r}, which is no offset")
+        raise ValueError(f"`data.{name}` is {str(offset)[:40]!r}, not an offset")
     return max(0, offset)
 
 

@@ -1,9 +1,9 @@
-"""Where an answer was said again from its start: found once for all its readers, without holding the answer.
+"""Finds where an answer was restarted, once for all its readers and without holding the answer.
 
-A reader that comes after a restart must not get what was said before it. So a reader of a long answer has to know of
-the last restart before it begins, and reads page by page. A restart mark is found by its bytes; whether it counts is
-folded from the record that its writer took for the last counting one (``after``), as a resumed reader folds, so none of
-the answer is decoded for it.
+A reader that comes after a restart must not get the chunks before it. So a reader of a long answer has to know the last
+restart before it begins, and reads page by page. A restart mark is found by its bytes; whether it counts is folded from
+the record that its writer took for the last counting one (``after``), as a resumed reader folds, so the rest of the
+answer is not decoded for it.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 
 from weir.chat.decoding import decode
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.log.log import Partition
 from weir.log.tails import Tails
 
-KNOWN_MAX = 1024  # answers whose marks are remembered: those with readers
+KNOWN_MAX = 1024  # answers with readers whose marks are remembered
 READERS_MAX = 2  # answers that are searched at the same time
 _MARK = b'"restart"'  # of the frame's ``mark``; in a text of the answer its quotes are escaped
 
@@ -27,12 +27,12 @@ class _Mark:
     offset: int
     rid: str
     after: int
-    counts: bool | None = None  # None: not looked at
+    counts: bool | None = None  # None: not checked yet
 
 
 @dataclass(slots=True)
 class _Searched:
-    """What is known of one uid: its restart marks between two offsets."""
+    """The restart marks of one uid between two offsets."""
 
     start: int
     upto: int
@@ -41,7 +41,7 @@ class _Searched:
 
 
 class Restarts:
-    """The restarts in what one worker reads."""
+    """The restarts in the answers that one worker reads."""
 
     def __init__(self, tails: Tails) -> None:
         self._tails = tails
@@ -49,7 +49,7 @@ class Restarts:
         self._searching = asyncio.Semaphore(READERS_MAX)
 
     async def last(self, at: Partition, key: bytes, rid: str, *, position: int, upto: int) -> int:
-        """Offset of the last restart that counts, of a request, from ``position`` on and below ``upto``; -1 for none.
+        """Return the offset of the last restart that counts, from ``position`` on and below ``upto``; -1: none.
 
         Raises:
             LogError: the log cannot be read.
@@ -78,14 +78,14 @@ class Restarts:
                 for record in records:
                     if _MARK in (record.value or b""):
                         frame = decode(record)
-                        if frame is not None and frame.kind is Kind.RESTART:
+                        if frame is not None and frame.kind is FrameKind.RESTART:
                             known.marks.append(_Mark(record.offset, frame.rid, frame.after))
                 known.upto = records[-1].offset + 1
                 await asyncio.sleep(0)
             known.upto = max(known.upto, upto)
 
     async def _counts(self, at: Partition, key: bytes, mark: _Mark) -> bool:
-        """Fold from the record that the mark's writer took for the last one that counts, up to the mark."""
+        """Whether a mark counts: fold from the record that its writer took for the last counting one to the mark."""
         answer: Answer | None = None if mark.after >= 0 else Answer(rid=mark.rid)
         async with self._tails.open(at, max(mark.after, 0), key=key) as tail:
             while tail.position <= mark.offset and (records := await tail.page()):
@@ -105,8 +105,8 @@ class Restarts:
 
 
 def _as_of(frame: Frame, offset: int) -> Answer:
-    """What is known of an answer whose last counting record is this frame: enough to tell which frames count next."""
-    seq, closed = frame.seq + len(frame.chunks), frame.kind is Kind.HANDOFF
+    """Return an answer whose last counting record is this frame: enough to tell which frames count next."""
+    seq, closed = frame.seq + len(frame.chunks), frame.kind is FrameKind.HANDOFF
     return Answer(rid=frame.rid, attempt=frame.attempt, attempts=1, last=offset, next_seq=seq, closed=closed)
 
 
@@ -114,7 +114,7 @@ _OF_TAILS: "WeakKeyDictionary[Tails, Restarts]" = WeakKeyDictionary()
 
 
 def restarts_of(tails: Tails) -> Restarts:
-    """The one object for all readers of these tails."""
+    """Return the one object for all readers of these tails."""
     found = _OF_TAILS.get(tails)
     if found is None:
         found = _OF_TAILS[tails] = Restarts(tails)

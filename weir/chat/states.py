@@ -1,7 +1,7 @@
-"""Where each request stands, for people: the rows of the requests table, folded from agent-trace-events.
+"""The rows of the requests table, folded from agent-trace-events: the state of each request, for people.
 
-No decision about an answer reads them. Feedback waits until a row shows the end of its request, and asks the terminals
-table at last.
+No decision about an answer reads them. Feedback waits until a row shows the end of its request, and finally asks the
+terminals table.
 """
 
 from collections.abc import MutableMapping
@@ -14,21 +14,21 @@ from weir.chat.lifecycle import TERMINAL, Happening, State, transition
 from weir.envelope import Event, Json, dumps
 from weir.table_rows import TableRows
 
-ATTEMPTS_SHOWN = 20  # of one request; the log has them all
+ATTEMPTS_SHOWN = 20  # of one request; the log has all of them
 HISTORY_SHOWN = 10  # earlier ends of one that came back from the dead letters
 
 _CONSTANT = ("rid", "model", "username", "session_id", "ingress", "stream", "accepted_at")
 _OF_REPLAY = ("replay", "replay_of")
 _OF_END = ("timings", "latency_ms", "usage", "cost_usd", "chunks", "finish_reason", "error", "first", "last")
-_OF_FIRST = ("rid", "chunks_from")  # which submission of the uid came first, only the chat agent knows
+_OF_FIRST = ("rid", "chunks_from")  # only the chat agent knows which submission of the uid came first
 
 
 RequestRows = TableRows[Json]
-"""By uid."""
+"""The requests, by uid."""
 
 
 def request_rows(table: MutableMapping[bytes, bytes], max_bytes: int) -> RequestRows:
-    """The rows of a table of requests."""
+    """Return the rows of a table of requests."""
     return TableRows("requests", table, encode=dumps, decode=_decode, max_bytes=max_bytes)
 
 
@@ -42,7 +42,7 @@ def _decode(uid: str, value: bytes) -> Json:
 
 
 def first_known(row: Json) -> bool:
-    """Whether the row's ``rid`` is the request's, and not just one of the submissions of its uid."""
+    """Whether the row's ``rid`` is the request's, and not just that of one submission of its uid."""
     return bool(row["attempts"]) or has_ended(row)
 
 
@@ -52,21 +52,21 @@ def has_ended(row: Json) -> bool:
 
 
 def start_of(row: Json) -> int:
-    """An offset of chat-chunks that nothing about the request is older than."""
+    """Return an offset of chat-chunks; no record about the request is older."""
     known = [row[name] for name in ("first", "chunks_from") if row.get(name) is not None]
     return int(known[0]) if known else 0
 
 
 def superseded(row: Json | None, rid: object) -> bool:
-    """Whether a request has come back from the dead letters since that submission of it ended."""
+    """Whether a request has come back from the dead letters since the submission ``rid`` of it ended."""
     return row is not None and any(life["rid"] == rid for life in row.get("history", ()))
 
 
 def apply(row: Json | None, event: Event) -> Json | None:
-    """The row after one trace event; None where the event is no legal step from where the row stands.
+    """Return the row after one trace event; None where the event is not a legal step from the row's state.
 
-    Pure. The steps are those of ``weir.chat.lifecycle``; timings are ISO 8601 times and milliseconds. What an event
-    holds is cut, so that a row takes 300 kB at most, with events of any writer: a row has to fit into a record of its
+    Pure. The steps are those of ``weir.chat.lifecycle``; timings are ISO 8601 times and milliseconds. Values of the
+    event are cut, so that a row takes 300 kB at most, with events of any writer: a row has to fit into a record of its
     changelog.
     """
     event = event._replace(data={name: _cut(name, value) for name, value in event.data.items()})
@@ -80,7 +80,7 @@ def apply(row: Json | None, event: Event) -> Json | None:
     new: Json = {"uid": data.get("uid"), "tenant": limits.cut(event.tenant_id), "state": State.UNKNOWN, "attempts": []}
     row = dict(row or new)
     after = transition(State(row["state"]), happening)
-    if after is None or (happening is Happening.REDRIVEN and row.get("rid") == data.get("rid")):  # told again
+    if after is None or (happening is Happening.REDRIVEN and row.get("rid") == data.get("rid")):  # the same event again
         return None
     if happening is Happening.REDRIVEN:
         row = _anew(row, data)
@@ -110,7 +110,7 @@ def _cut(name: str, value: Any) -> Any:
 
 
 def _answered(row: Json, happening: Happening, event: Event) -> Json:
-    """The row after a call of the LLM began, or after its end."""
+    """Return the row after a call of the LLM began or ended."""
     data = event.data
     if happening is Happening.ATTEMPTED:
         attempt = {name: data.get(name) for name in ("attempt", "worker", "mark", "said")}
@@ -123,16 +123,16 @@ def _answered(row: Json, happening: Happening, event: Event) -> Json:
 
 
 def _anew(row: Json, data: Json) -> Json:
-    """The row of a request that is answered anew: what it told of its end is history.
+    """Return the row of a request that is answered again: the figures of its earlier end become history.
 
-    After a crash the word of that end may not have come: then its worker's word counts, by the table of ends.
+    After a crash the event of that end may be missing: then the end in the worker's table of ends counts.
     """
     error = row.get("error") or {}
-    told = row["state"] in TERMINAL
+    shown = row["state"] in TERMINAL
     life = {
         "rid": row["rid"] if first_known(row) else data.get("replaces"),
-        "state": row["state"] if told else data.get("replaced_status") or row["state"],
-        "ended_at": row.get("ended_at") if told else data.get("replaced_ended_at"),
+        "state": row["state"] if shown else data.get("replaced_status") or row["state"],
+        "ended_at": row.get("ended_at") if shown else data.get("replaced_ended_at"),
         "error": error.get("code") or error.get("type"),
         "attempts": len(row["attempts"]),
     }

@@ -1,8 +1,8 @@
-"""Keeps the requests and terminals tables: folds trace events into rows, and lets go of rows that have expired."""
+"""Keeps the requests and terminals tables: folds trace events into rows, and removes rows that have expired."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from weir import envelope, topics
 from weir.chat import late_ends
@@ -20,39 +20,34 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S = 300.0  # rows live for days; a few minutes more do not matter
 
-OnEnd = Callable[[Delivered, Event], bool]
-"""Is given each event after its row is written; whether it acknowledges the event itself, later."""
-
 
 class TableUpkeep:
     """The tables of one worker.
 
     Args:
-        worker: which.
+        worker: the worker.
         requests: the requests table.
         ends: the terminals table.
-        redactor: of the errors of ends that are told late.
-        on_end: feedback may wait for the end of a request.
+        redactor: redacts the errors of ends that are published late.
     """
 
-    def __init__(self, worker: Worker, *, requests: RequestRows, ends: Ends, redactor: Redactor, on_end: OnEnd) -> None:
+    def __init__(self, worker: Worker, *, requests: RequestRows, ends: Ends, redactor: Redactor) -> None:
         self._worker, self._requests, self._ends = worker, requests, ends
-        self._redactor, self._on_end = redactor, on_end
+        self._redactor = redactor
 
-    def take(self, event: Delivered) -> None:
-        """Take one event of agent-trace-events, and have it acknowledged."""
-        settled_later = False
+    def take(self, event: Delivered) -> Event | None:
+        """Fold one record of agent-trace-events; return its event, or None if the record was skipped."""
         try:
-            told = envelope.decode(event.message.value)
-            self.fold(told)
-            settled_later = self._on_end(event, told)
+            trace = envelope.decode(event.message.value)
+            self.fold(trace)
         except MalformedRecordError as error:
             logger.warning("agent-trace-events %d at %d: %s", event.message.partition, event.message.offset, error)
         except Exception:
-            # An agent that raises stops its partition, and nothing that decides depends on this row.
+            # An agent that raises stops its partition, and no decision depends on this row.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
-        if not settled_later:
-            event.ack()
+        else:
+            return trace
+        return None
 
     def fold(self, event: Event) -> None:
         """Fold one trace event into its row."""
@@ -75,12 +70,12 @@ class TableUpkeep:
             self._ends.forget(uid)
 
     async def sweep(self) -> None:
-        """Ask, through the log, for expired rows to be removed: a table may be changed under an event only."""
+        """Ask, through the log, for the removal of expired rows: a table may be changed under an event only."""
         own, now, log = self._worker.own_partitions(), time.time(), self._worker.log
         try:
             await self._tell_late_ends(own, now)
         except LogError as error:
-            logger.warning("ends that were not told wait for the next sweep: %s", error)
+            logger.warning("ends that were not published wait for the next sweep: %s", error)
             return
         async for uid, rid, tenant, since in in_turns(self.finished()):  # 100,000 rows are a quarter of a second
             key = uid.encode()
@@ -105,7 +100,7 @@ class TableUpkeep:
                 await late_ends.tell(log, worker.events, uid, ended, row, worker=worker.name, redactor=self._redactor)
 
     def finished(self) -> Iterator[tuple[str, str | None, str, object]]:
-        """(uid, rid, tenant, when it ended or else was accepted) of the rows of both tables."""
+        """Iterate over the rows of both tables: (uid, rid, tenant, time of its end or else of its acceptance)."""
         for uid, row in self._requests.items():
             yield uid, row.get("rid"), str(row["tenant"]), row.get("ended_at") or row.get("accepted_at")
         for uid, ended in self._ends.items():
@@ -113,6 +108,6 @@ class TableUpkeep:
 
 
 def expired(since: object, now: float, after_s: float) -> bool:
-    """Whether a time (ISO 8601, or seconds since the epoch) is longer than ``after_s`` ago; nonsense is."""
+    """Whether a time (ISO 8601, or seconds since the epoch) is longer than ``after_s`` ago; an invalid time is."""
     then = since if isinstance(since, float) else seconds_of(str(since))
     return then is None or now - then > after_s

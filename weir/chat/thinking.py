@@ -1,4 +1,4 @@
-"""How an answer came about, as a trace of steps: from the notes of the answer, wherever they come from. Pure.
+"""Makes the trace of an answer, as steps, from the notes of the answer. Pure.
 
 The events of agent-thinking-events and GET /thinking are made by the same functions, so they cannot differ.
 """
@@ -23,14 +23,14 @@ _SQL_ARGUMENT: Final = re.compile(r'"\s*(?:select|with|insert|update|delete|merg
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
-    """How traces are told here."""
+class ThinkingEvents:
+    """Makes the events of traces."""
 
-    endpoint: str  # of the LLM, without credentials
+    endpoint: str  # the URL of the LLM, without credentials
     redactor: Redactor
 
     def started(self, request: ChatRequest) -> ThinkingStarted:
-        """The beginning of a trace."""
+        """Return the event of a trace's beginning."""
         return ThinkingStarted(
             trace_id=request.uid,
             session_id=request.session_id,
@@ -40,7 +40,7 @@ class Teller:
         )
 
     def steps(self, uid: str, notes: Notes) -> Iterator[ThinkingStep]:
-        """What was thought, called and said, in order."""
+        """Iterate over the thoughts, calls and texts of an answer, in order."""
         for index, passage in enumerate(notes.passages):
             text = passage.text
             yield ThinkingStep(
@@ -55,7 +55,7 @@ class Teller:
             )
 
     def api_call(self, account: Account) -> ThinkingApiCall | None:
-        """The call that ended the answer; None where the LLM was not called."""
+        """Return the event of the call that ended the answer; None where the LLM was not called."""
         if not account.answer.attempt:
             return None
         total = account.terminal.timings.get("total_ms")
@@ -72,7 +72,7 @@ class Teller:
         )
 
     def completed(self, account: Account, steps: list[ThinkingStep]) -> ThinkingCompleted:
-        """The end of a trace, with its sums."""
+        """Return the event of a trace's end, with its sums."""
         confidences = [step.confidence for step in steps if step.confidence is not None]
         return ThinkingCompleted(
             trace_id=account.request.uid,
@@ -93,7 +93,7 @@ class Teller:
         )
 
     def ended(self, account: Account) -> Iterator[tuple[str, EventData]]:
-        """All that is told at a trace's end, each with the id of its event; made one by one."""
+        """Iterate over all events of a trace's end, each with its id; they are made one by one."""
         steps: list[ThinkingStep] = []
         for step in self.steps(account.request.uid, account.notes):
             steps.append(step)
@@ -106,7 +106,7 @@ class Teller:
 
 
 def last_user_text(body: Json) -> str:
-    """The text of the last message of the user; "" if there is none."""
+    """Return the text of the last message of the user; "" if there is none."""
     messages = body.get("messages")
     for message in reversed(messages if isinstance(messages, list) else []):
         if isinstance(message, dict) and message.get("role") == "user":
@@ -115,7 +115,7 @@ def last_user_text(body: Json) -> str:
 
 
 def prompt_chars(body: Json) -> int:
-    """Length of the text of all messages, in characters."""
+    """Return the length of the text of all messages, in characters."""
     messages = body.get("messages")
     return sum(
         len(text_of(message.get("content")))
@@ -125,7 +125,7 @@ def prompt_chars(body: Json) -> int:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a string, or OpenAI's list of parts."""
+    """Return the text of a message's content: a string, or OpenAI's list of parts."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else ()

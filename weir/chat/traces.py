@@ -1,4 +1,4 @@
-"""agent-trace-events: what happens to a request, with timings. Folded into the requests table for people to look at."""
+"""agent-trace-events: the steps of a request, with timings. They are folded into the requests table, for people."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ class Traces:
     def emit(
         self, request: ChatRequest, happening: Happening, details: dict[str, Any], *, event_id: str | None = None
     ) -> None:
-        """Tell what happened to a request. Never raises and never waits.
+        """Emit the event of a request's step. Never raises and never waits.
 
         Args:
-            request: what it happened to.
-            happening: what.
+            request: the request.
+            happening: the step.
             details: the other fields of its model in ``weir.events.traces``.
-            event_id: the same for the same thing told again.
+            event_id: the event's id: the same each time the same step is emitted.
         """
         data = self._data(request, happening, details)
         self._events.emit(
@@ -36,16 +36,16 @@ class Traces:
     async def publish(
         self, request: ChatRequest, happening: Happening, details: dict[str, Any], *, event_id: str
     ) -> None:
-        """The same, and wait until it is in the log.
+        """Publish the event of a request's step, and wait until it is in the log.
 
         Raises:
-            LogError: it may or may not be there.
+            LogError: the event may or may not be in the log.
         """
         data = self._data(request, happening, details)
         await self._events.publish(data, request.tenant, event_id=event_id, traceparent=request.traceparent)
 
     def _data(self, request: ChatRequest, happening: Happening, details: dict[str, Any]) -> EventData:
-        # Not validated: all of it is ours, but for what the LLM sent, which is told as it is.
+        # Not validated: Weir itself made all of it, but for what the LLM sent, which is passed on unchanged.
         return catalogue.BY_NAME[happening].model_construct(
             trace_id=request.uid,
             uid=request.uid,

@@ -1,7 +1,7 @@
-"""What a chat request must look like.
+"""Checks the form of a chat request.
 
-Only what Weir itself relies on, and what is wrong for every model, is checked; everything else a client sends goes to
-the LLM unchanged, which knows its own options best.
+The checks cover what Weir itself relies on, and what is wrong for every model; everything else goes to the LLM
+unchanged, as the LLM knows its own options best.
 
 The reference is OpenAI's "Create chat completion". Every error names the field by its path: ``messages[2].content``.
 """
@@ -20,7 +20,7 @@ CHOICES_MAX = 128  # OpenAI's own limit of n
 DEADLINE_MAX_S = 7 * 86400.0  # as long as chat-chunks keeps an answer
 NAME_MAX = NAME_CHARS  # of a model's or user's name
 
-# An assistant that has said one of these may have no content. The last three are what reasoning is called by servers.
+# An assistant that has one of these may have no content. The last three are servers' names for reasoning.
 _INSTEAD_OF_CONTENT = (
     "tool_calls",
     "function_call",
@@ -32,7 +32,7 @@ _INSTEAD_OF_CONTENT = (
 )
 
 # A uid is a Kafka key, part of a queue's name and of a URL's path: letters, digits and marks that all three take.
-# As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4); "chatcmpl-" is what an answer's id puts before it.
+# As a path, "." and ".." would lead elsewhere (RFC 3986, 5.2.4); "chatcmpl-" is the prefix of an answer's id.
 _UID = re.compile(r"(?!\.{1,2}\Z|chatcmpl-)[A-Za-z0-9._:@=+~-]{1,128}")
 
 # The member that each known kind of content part must have, and its own required strings.
@@ -49,7 +49,7 @@ def check_body(body: Any) -> Json:
     """Check a parsed request body and return it.
 
     Raises:
-        InvalidRequestError: the first thing that is wrong, with its field.
+        InvalidRequestError: the first mistake in the body; the error names its field.
     """
     if not isinstance(body, dict):
         raise InvalidRequestError(f"The body must be a JSON object, not {_name(body)}.")
@@ -71,7 +71,7 @@ def check_body(body: Any) -> Json:
 
 
 def check_uid(uid: Any) -> None:
-    """A client's own name for its request: 1-128 letters, digits and ``. _ : @ = + ~ -``, with a few exceptions."""
+    """Check a client's name for its request: 1-128 letters, digits and ``. _ : @ = + ~ -``, with a few exceptions."""
     if uid is not None and not (isinstance(uid, str) and _UID.fullmatch(uid)):
         raise InvalidRequestError(
             "'uid' must be a string of 1 to 128 letters, digits and . _ : @ = + ~ - "
@@ -81,9 +81,10 @@ def check_uid(uid: Any) -> None:
 
 
 def _check_waiting(body: Json) -> None:
-    """How long anybody waits for the answer."""
+    """Check the fields about waiting: the deadline, and what happens when the last reader leaves."""
     on_disconnect, deadline_s = body.get("on_disconnect"), body.get("deadline_s")
-    if on_disconnect is not None and on_disconnect not in list(OnDisconnect):  # a list: what is sent may not hash
+    # a list: the client's value may not be hashable
+    if on_disconnect is not None and on_disconnect not in list(OnDisconnect):
         raise InvalidRequestError(f"'on_disconnect' must be one of {', '.join(OnDisconnect)}.", param="on_disconnect")
     if deadline_s is None:
         return
@@ -202,6 +203,6 @@ def _optional(holder: Json, name: str, kind: type, path: str | None = None) -> N
 
 
 def _name(value: Any) -> str:
-    """JSON's name for a value's type."""
+    """Return JSON's name for a value's type."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

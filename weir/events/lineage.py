@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from weir.events.base import AboutRequest
-from weir.lineage.model import ColumnLineage, QueryText, Source, StatementKind, Transformation
+from weir.lineage.model import ColumnLineage, QueryText, SourceTable, StatementKind, Transformation
 
 
 class QueryLineage(AboutRequest):
@@ -20,6 +20,6 @@ class QueryLineage(AboutRequest):
     query: QueryText
     statement: StatementKind
     target: str | None = Field(None, description="The table that the query writes; null for a SELECT.")
-    sources: tuple[Source, ...]
+    sources: tuple[SourceTable, ...]
     transformations: tuple[Transformation, ...]
     column_lineage: tuple[ColumnLineage, ...]

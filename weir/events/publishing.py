@@ -15,8 +15,7 @@ from typing import NamedTuple
 from weir import envelope, limits
 from weir.envelope import new_id
 from weir.events.base import EVENT_TYPE, REPLAY, SCHEMA_VERSION, TRACEPARENT, EventData
-from weir.log.log import Headers, LogClient, LogError
-from weir.log.partitioner import partition_for
+from weir.log.log import Headers, LogClient, LogError, partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -165,8 +164,8 @@ class Events:
             await asyncio.wait(self._waiting, timeout=seconds)
 
     def _append(self, event: Outgoing) -> "asyncio.Future[int]":
-        partition = partition_for(event.key, self._log.partitions(event.topic))
-        return asyncio.ensure_future(self._log.append(event.topic, partition, event.key, event.value, event.headers))
+        at = partition_of(self._log, event.topic, event.key)
+        return asyncio.ensure_future(self._log.append(*at, event.key, event.value, event.headers))
 
     def _landed(self, topic: str, landing: "asyncio.Future[int]") -> None:
         self._waiting.discard(landing)

@@ -41,7 +41,7 @@ def example(joined: Joined, corrected: str | None) -> bytes | Skip:
         joined: the request and its answer.
         corrected: the correction of the answer by a user; it is used whatever the answer was.
     """
-    if joined.again:
+    if joined.repeated:
         return Skip.AGAIN
     said = _said(joined) if corrected is None else {"role": "assistant", "content": corrected}
     if isinstance(said, Skip):
@@ -69,7 +69,7 @@ def _said(joined: Joined) -> Json | Skip:
         return skip
     if _known(answer.finish_reasons.get(0), _CUT_OFF):
         return Skip.TRUNCATED
-    choices = joined.completion.result()["choices"]
+    choices = joined.said.result()["choices"]
     message = choices[0]["message"] if choices and choices[0]["index"] == 0 else {}
     said: Json = {"role": "assistant", "content": message.get("content")}
     calls = {name: message[name] for name in ("tool_calls", "function_call") if message.get(name)}

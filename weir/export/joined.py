@@ -6,58 +6,30 @@ the memory is bounded by the window. Only if a window is full of requests that n
 before the position that the pass has reached, is there another pass, over the rest.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple
 
-from weir.chat import frames
+from weir.chat.collecting import Awaited, Awaiting
 from weir.chat.completion import Completion
-from weir.chat.fold import Answer, fold
-from weir.chat.frames import Frame, Kind
 from weir.chat.requests import ChatRequest
-from weir.envelope import MalformedRecordError
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import PAGE
+from weir.ranges.offset_ranges import PAGE
 from weir.timing import CLOCKS_APART_S, in_turns
 from weir.topics import CHAT_CHUNKS
 
 WINDOW_REQUESTS: Final = 5000
 WINDOW_BYTES: Final = 64 << 20  # of requests in the window
 
-_ELSEWHERE: Final = frozenset({Kind.ATTACH, Kind.CONFLICT})
+Joined = Awaited[Completion]
+"""A request with the answer that the log has for it."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Joined:
-    """A request with the answer that the log has for it."""
+class _Candidate(NamedTuple):
+    """A request that has been read."""
 
-    record: Record
     request: ChatRequest
     start: int  # no record of its answer is older
-    answer: Answer
-    completion: Completion = field(init=False)
-    again: bool = False  # another submission of its uid has the answer
-
-    def __post_init__(self) -> None:
-        self.completion = Completion(self.request.uid)
-
-    @property
-    def size(self) -> int:
-        """Bytes of its request."""
-        return len(self.record.value or b"")
-
-    def take(self, offset: int, frame: Frame) -> bool:
-        """Fold a frame of its uid; returns whether no later frame can change the answer."""
-        if frame.kind in _ELSEWHERE and frame.submission == self.request.event_id:
-            self.again = True
-            return True
-        folded = fold(self.answer, offset, frame)
-        if folded.answer.restarts > self.answer.restarts:
-            self.completion = Completion(self.request.uid)
-        for chunk in folded.chunks:
-            self.completion.add(chunk)
-        self.answer = folded.answer
-        return self.answer.terminal is not None or self.answer.gap
+    size_bytes: int
 
 
 class Joining:
@@ -83,10 +55,10 @@ class Joining:
         self._log, self._requests = log, requests
         self._at = Partition(CHAT_CHUNKS.name, partition)
         self._window_requests, self._window_bytes = window_requests, window_bytes
-        self._open: dict[str, dict[str, Joined]] = {}  # by uid: its submissions, by their event id
-        self._count = 0
-        self._size_bytes = 0
-        self._late: Joined | None = None  # its answer begins behind the pass: the next pass begins with it
+        self._open = Awaiting(lambda request: Completion(request.uid))
+        self._sizes_bytes: dict[Joined, int] = {}  # of these requests
+        self._size_bytes = 0  # of all of them
+        self._late: _Candidate | None = None  # its answer begins behind the pass: the next pass begins with it
         self._exhausted = False
 
     async def all(self) -> AsyncIterator[Joined]:
@@ -100,8 +72,9 @@ class Joining:
         while self._open:
             async for joined in self._pass(end):
                 yield joined
-            for joined in list(self._waiting()):
-                self._leave(joined)
+            for joined in list(self._open):
+                self._open.forget(joined)
+                self._size_bytes -= self._sizes_bytes.pop(joined)
                 yield joined
             await self._begin()
 
@@ -113,39 +86,14 @@ class Joining:
             if not page:
                 return
             async for record in in_turns(page):
-                for joined in self._fold(record):
+                for joined in self._open.take(record):
+                    self._size_bytes -= self._sizes_bytes.pop(joined)
                     yield joined
                     await self._fill(record.offset + 1)
             position = max(page[-1].offset + 1, self._least())  # no open request needs the records in between
 
-    def _waiting(self) -> Iterator[Joined]:
-        return (joined for lives in self._open.values() for joined in lives.values())
-
     def _least(self) -> int:
-        return min((joined.start for joined in self._waiting()), default=0)
-
-    def _fold(self, record: Record) -> list[Joined]:
-        """Add a record of chat-chunks to the answers that wait for it; returns the requests whose answers it ends."""
-        lives = self._open.get(record.key.decode(errors="replace"), {}) if record.key else {}
-        waiting = [joined for joined in lives.values() if record.offset >= joined.start]
-        if not waiting:
-            return []
-        try:
-            frame = frames.decode(record.value)
-        except MalformedRecordError:
-            return []
-        over = [joined for joined in waiting if joined.take(record.offset, frame)]
-        for joined in over:
-            self._leave(joined)
-        return over
-
-    def _leave(self, joined: Joined) -> None:
-        lives = self._open[joined.request.uid]
-        del lives[joined.request.event_id]
-        if not lives:
-            del self._open[joined.request.uid]
-        self._count -= 1
-        self._size_bytes -= joined.size
+        return min((joined.start for joined in self._open), default=0)
 
     async def _begin(self) -> None:
         """Take requests for a pass that begins at the lowest start among them."""
@@ -157,23 +105,23 @@ class Joining:
     async def _fill(self, position: int) -> None:
         """Take requests into the window of a pass at a position, up to one whose answer begins before that position."""
         while self._late is None and not self._exhausted and self._has_room():
-            joined = await self._next()
-            if joined is None:
+            candidate = await self._next()
+            if candidate is None:
                 self._exhausted = True
-            elif joined.start < position:
-                self._late = joined
+            elif candidate.start < position:
+                self._late = candidate
             else:
-                self._enter(joined)
+                self._enter(candidate)
 
     def _has_room(self) -> bool:
-        return self._count < self._window_requests and self._size_bytes < self._window_bytes
+        return len(self._open) < self._window_requests and self._size_bytes < self._window_bytes
 
-    def _enter(self, joined: Joined) -> None:
-        self._open.setdefault(joined.request.uid, {})[joined.request.event_id] = joined
-        self._count += 1
-        self._size_bytes += joined.size
+    def _enter(self, candidate: _Candidate) -> None:
+        joined = self._open.watch(candidate.request, candidate.start)
+        self._sizes_bytes[joined] = candidate.size_bytes
+        self._size_bytes += candidate.size_bytes
 
-    async def _next(self) -> Joined | None:
+    async def _next(self) -> _Candidate | None:
         found = await anext(self._requests, None)
         if found is None:
             return None
@@ -181,4 +129,4 @@ class Joining:
         start = request.chunks_from
         if start <= 0:  # unknown for records that a client wrote to the topic itself: take the time instead
             start = await self._log.offset_at(self._at, record.timestamp - CLOCKS_APART_S)
-        return Joined(record=record, request=request, start=start, answer=Answer(rid=request.event_id))
+        return _Candidate(request, start, len(record.value or b""))

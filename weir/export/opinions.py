@@ -13,10 +13,10 @@ from weir.events.catalogue import data_of
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.export.tally import Skip
 from weir.feedback import rules
-from weir.feedback.scores import Said, score_of, source_of
-from weir.log.log import LogClient, Partition, Record
+from weir.feedback.scores import ScoreFacts, score_of, source_of
+from weir.log.log import LogClient, Partition, Record, record_at
+from weir.ranges.offset_ranges import OffsetRange, each, since
 from weir.ranges.progress import Step
-from weir.ranges.spans import Span, each, since
 from weir.settings import Settings
 from weir.topics import AI_FEEDBACK
 
@@ -51,7 +51,7 @@ class Opinions:
         self._of: dict[tuple[str, str], Opinion] = {}
         self._seen: set[int] = set()  # hashes of (tenant, event id), for a piece may be in the log twice
 
-    async def spans(self, since_s: float) -> list[Span]:
+    async def spans(self, since_s: float) -> list[OffsetRange]:
         """The spans of the topic with feedback that was given since a time.
 
         Raises:
@@ -60,7 +60,7 @@ class Opinions:
         count = self._log.partitions(AI_FEEDBACK.name)
         return [await since(self._log, Partition(AI_FEEDBACK.name, number), since_s) for number in range(count)]
 
-    async def read(self, spans: list[Span], step: Step) -> None:
+    async def read(self, spans: list[OffsetRange], step: Step) -> None:
         """Read the feedback in some spans.
 
         Raises:
@@ -86,7 +86,7 @@ class Opinions:
         source = source_of(data.feedback_type, data.feedback_source)
         if source is FeedbackSource.EXPLICIT:
             opinion.count += 1
-            opinion.score_sum += score_of(Said(data.feedback_type, source, data.rating, data.edit_distance))
+            opinion.score_sum += score_of(ScoreFacts(data.feedback_type, source, data.rating, data.edit_distance))
 
     def of(self, tenant: str, uid: str) -> Opinion:
         """The feedback of a tenant on the answer to its request."""
@@ -98,10 +98,8 @@ class Opinions:
         Raises:
             LogError: the log cannot be read.
         """
-        found = await self._log.read(correction.at, correction.offset, limit=1)
-        if not found or found[0].offset != correction.offset:
-            return None
-        event = _submitted(found[0].value)
+        record = await record_at(self._log, correction.at, correction.offset)
+        event = None if record is None else _submitted(record.value)
         return None if event is None else data_of(event, FeedbackSubmitted).corrected
 
 
@@ -121,11 +119,8 @@ def verdict(opinion: Opinion, *, min_score: float, unrated: bool) -> Skip | None
 
 
 def _submitted(value: bytes | None) -> Event | None:
-    try:
-        event = envelope.decode(value)
-    except MalformedRecordError:
-        return None
-    return event if event.event_type == FeedbackSubmitted.EVENT_TYPE else None
+    event = envelope.event_in(value)
+    return event if event is not None and event.event_type == FeedbackSubmitted.EVENT_TYPE else None
 
 
 def _checked(event: Event, settings: Settings) -> FeedbackSubmitted | None:

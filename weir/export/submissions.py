@@ -10,12 +10,12 @@ from weir.errors import InvalidRequestError
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.log.log import LogClient, Record
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.ranges.progress import Step
-from weir.ranges.spans import Span, each
 from weir.settings import Settings
 
 
-async def matching(log: LogClient, span: Span, where: Where, tally: Tally, step: Step) -> AsyncIterator[Record]:
+async def matching(log: LogClient, span: OffsetRange, where: Where, tally: Tally, step: Step) -> AsyncIterator[Record]:
     """The records of a span that match the conditions.
 
     Raises:
@@ -54,7 +54,7 @@ class Submissions:
         self._settings, self._redriven = settings, redriven
         self._seen: set[int] = set()  # hashes of uids and of (uid, event id), about 130 bytes for each request
 
-    async def of(self, span: Span) -> AsyncIterator[tuple[Record, ChatRequest]]:
+    async def of(self, span: OffsetRange) -> AsyncIterator[tuple[Record, ChatRequest]]:
         """The requests of a span, in the order of the log, without those of replays.
 
         Raises:

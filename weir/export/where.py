@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from weir import envelope
-from weir.envelope import Event, Json, MalformedRecordError
+from weir.envelope import Event, Json
 from weir.log.log import Record
 from weir.ranges.checks import conditions
 from weir.ranges.errors import UsageError
@@ -61,11 +61,8 @@ class Where:
             return False
         if not self._fields:
             return True
-        try:
-            event = envelope.decode(record.value)
-        except MalformedRecordError:
-            return False
-        return all(_text(field(event)) == value for field, value in self._fields)
+        event = envelope.event_in(record.value)
+        return event is not None and all(_text(field(event)) == value for field, value in self._fields)
 
 
 def _field(name: str) -> Callable[[Event], Any]:

@@ -16,8 +16,8 @@ from weir.export.submissions import Submissions, matching
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
 from weir.log.log import LogClient, Record
+from weir.ranges.offset_ranges import OffsetRange
 from weir.ranges.progress import Step
-from weir.ranges.spans import Span
 from weir.settings import Settings
 
 
@@ -42,11 +42,11 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ExportOptions:
     """The options of an export."""
 
     format: Format
-    spans: list[Span]
+    spans: list[OffsetRange]
     where: Where = field(default_factory=Where)
     limit: int | None = None  # the most records to write
     model: str | None = None  # for a batch
@@ -64,7 +64,7 @@ class Export:
         settings: the settings by which the Kafka door checks requests that clients write to chat-requests.
     """
 
-    def __init__(self, log: LogClient, asked: Asked, output: Output, settings: Settings) -> None:
+    def __init__(self, log: LogClient, asked: ExportOptions, output: Output, settings: Settings) -> None:
         self.tally = Tally()
         self._log, self._asked, self._output, self._settings = log, asked, output, settings
         self._examples_of: set[str] = set()  # uids: only one answer of each becomes an example
@@ -132,7 +132,7 @@ class Export:
                     return
 
     async def _candidates(
-        self, submissions: Submissions, span: Span, opinions: Opinions
+        self, submissions: Submissions, span: OffsetRange, opinions: Opinions
     ) -> AsyncIterator[tuple[Record, ChatRequest]]:
         """The requests whose answers may be examples, as far as their feedback decides that."""
         async for record, request in submissions.of(span):

@@ -1,13 +1,13 @@
 """Converts the settings of insights to the records that the windows use."""
 
-from weir.insights.judging import Limits
-from weir.insights.shard import Spans
+from weir.insights.durations import Durations
+from weir.insights.judging import InsightLimits
 from weir.settings import Settings
 
 
-def spans(settings: Settings) -> Spans:
+def spans(settings: Settings) -> Durations:
     """The lengths of time, from the settings."""
-    return Spans(
+    return Durations(
         size_ms=int(settings.insight_window_s * 1000),
         lateness_ms=int(settings.insight_lateness_s * 1000),
         ahead_ms=int(settings.insight_ahead_s * 1000),
@@ -17,9 +17,9 @@ def spans(settings: Settings) -> Spans:
     )
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings) -> InsightLimits:
     """The limits, from the settings."""
-    return Limits(
+    return InsightLimits(
         baseline=settings.insight_baseline_windows,
         requests_min=settings.insight_requests_min,
         signals_min=settings.insight_signals_min,

@@ -6,10 +6,13 @@ from typing import Self
 
 from weir.envelope import MalformedRecordError
 from weir.insights import partition
-from weir.insights.judging import Limits
+from weir.insights.closing import Closing, Insight
+from weir.insights.counts import Counts
+from weir.insights.durations import Durations
+from weir.insights.judging import InsightLimits
 from weir.insights.reading import Measured, Ticked
-from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
+from weir.insights.rows import QualityRows
+from weir.insights.shard import Shard
 from weir.log.log import Record
 
 Table = MutableMapping[bytes, bytes]
@@ -21,14 +24,14 @@ Tell = Callable[[Closing], Awaitable[tuple[Insight, ...]]]
 class Judging:
     """The settings for folding and judging windows."""
 
-    spans: Spans
-    limits: Limits
+    spans: Durations
+    limits: InsightLimits
 
 
 class Folding:
     """One partition of a quality table without any other writer."""
 
-    def __init__(self, rows: Rows, shard: Shard, *, tell: Tell, since_ms: int = 0) -> None:
+    def __init__(self, rows: QualityRows, shard: Shard, *, tell: Tell, since_ms: int = 0) -> None:
         self.rows, self.shard = rows, shard
         self._tell, self._since_ms = tell, since_ms
         self.malformed = 0
@@ -44,7 +47,7 @@ class Folding:
             tell: takes the insights of closed windows.
             since_ms: windows that begin before are in the table already: of their records only the time counts.
         """
-        rows = Rows(table)
+        rows = QualityRows(table)
         own = await partition.own(rows, number)
         shard = Shard(rows, number, own, spans=judging.spans, limits=judging.limits, counts=Counts())
         return cls(rows, shard, tell=tell, since_ms=since_ms)

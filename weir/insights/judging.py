@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from weir.events.insights import InsightSeverity, InsightType
-from weir.insights.window import Window
+from weir.insights.window import WindowFigures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class InsightLimits:
     """The limits, and how much data a verdict needs. The settings give units and reasons."""
 
     baseline: int  # windows before, at most, that a window is compared with
@@ -41,7 +41,7 @@ class Closed:
 
     start_ms: int
     end_ms: int
-    window: Window
+    window: WindowFigures
     breached: frozenset[InsightType] = frozenset()  # breaches in it, including those not known to be over
 
 
@@ -53,7 +53,7 @@ class Breach:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class WindowMeasure:
     """One kind of figure of a window that has enough data for it."""
 
     value: float
@@ -90,7 +90,7 @@ class Verdict:
 
 
 def judge(
-    closed: Closed, before: Sequence[Closed], active: Mapping[InsightType, Breach], limits: Limits
+    closed: Closed, before: Sequence[Closed], active: Mapping[InsightType, Breach], limits: InsightLimits
 ) -> list[Verdict]:
     """The verdicts on a window.
 
@@ -122,7 +122,7 @@ def silent(active: Iterable[InsightType], windows: int) -> list[Verdict]:
     ]
 
 
-def _wrong(kind: InsightType, measured: Measure) -> Verdict | None:
+def _wrong(kind: InsightType, measured: WindowMeasure) -> Verdict | None:
     if not any(measured.beyond(limit) for limit in measured.limits):
         return None
     critical = measured.critical is not None and measured.beyond(measured.critical)
@@ -137,7 +137,9 @@ def _wrong(kind: InsightType, measured: Measure) -> Verdict | None:
     )
 
 
-def _over(kind: InsightType, measured: Measure, before: Sequence[Closed], limits: Limits) -> Verdict | None:
+def _over(
+    kind: InsightType, measured: WindowMeasure, before: Sequence[Closed], limits: InsightLimits
+) -> Verdict | None:
     reason = ""
     if any(measured.beyond(calm) for calm in measured.calm):
         always = len(before) >= limits.normal_after and all(kind in closed.breached for closed in before)
@@ -155,9 +157,9 @@ def _over(kind: InsightType, measured: Measure, before: Sequence[Closed], limits
     )
 
 
-def _baseline(kind: InsightType, before: Sequence[Closed], windows: int) -> Window:
+def _baseline(kind: InsightType, before: Sequence[Closed], windows: int) -> WindowFigures:
     """The last windows before that had no breach of this kind, merged."""
-    together = Window()
+    together = WindowFigures()
     for closed in [one for one in before if kind not in one.breached][-windows:]:
         together.merge(closed.window)
     return together
@@ -166,17 +168,17 @@ def _baseline(kind: InsightType, before: Sequence[Closed], windows: int) -> Wind
 # -- the kinds: the usual value, and the measure of a window beside it
 
 
-def _usual_score(before: Window, limits: Limits) -> float | None:
+def _usual_score(before: WindowFigures, limits: InsightLimits) -> float | None:
     return before.score if before.signals >= limits.signals_min else None
 
 
-def _quality(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+def _quality(window: WindowFigures, previous: float | None, limits: InsightLimits) -> WindowMeasure | None:
     value = window.score
     if value is None or window.signals < limits.signals_min:
         return None
     back = (1 - limits.clear_ratio) * limits.quality_drop
     bounds = (limits.quality_min, *(() if previous is None else (previous - limits.quality_drop,)))
-    return Measure(
+    return WindowMeasure(
         value=value,
         count=window.signals,
         previous=previous,
@@ -188,11 +190,11 @@ def _quality(window: Window, previous: float | None, limits: Limits) -> Measure 
     )
 
 
-def _usual_error_rate(before: Window, limits: Limits) -> float | None:
+def _usual_error_rate(before: WindowFigures, limits: InsightLimits) -> float | None:
     return before.error_rate if before.answered >= limits.requests_min else None
 
 
-def _errors(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+def _errors(window: WindowFigures, previous: float | None, limits: InsightLimits) -> WindowMeasure | None:
     if window.error_rate is None or window.answered < limits.requests_min:
         return None
     if window.failed < limits.errors_min and window.error_rate > limits.error_rate_max:
@@ -200,11 +202,11 @@ def _errors(window: Window, previous: float | None, limits: Limits) -> Measure |
     return _more(window.error_rate, window.answered, previous, (limits.error_rate_max, None), limits)
 
 
-def _usual_latency(before: Window, limits: Limits) -> float | None:
+def _usual_latency(before: WindowFigures, limits: InsightLimits) -> float | None:
     return before.latency_p95_ms if before.latency.count >= limits.requests_min else None
 
 
-def _latency(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+def _latency(window: WindowFigures, previous: float | None, limits: InsightLimits) -> WindowMeasure | None:
     value, count = window.latency_p95_ms, window.latency.count
     if value is None or count < limits.requests_min:
         return None
@@ -212,11 +214,11 @@ def _latency(window: Window, previous: float | None, limits: Limits) -> Measure 
     return _more(value, count, previous, (limits.latency_p95_max_ms, relative), limits)
 
 
-def _usual_cost(before: Window, limits: Limits) -> float | None:
+def _usual_cost(before: WindowFigures, limits: InsightLimits) -> float | None:
     return before.cost_per_request_usd if before.priced >= limits.requests_min else None
 
 
-def _cost(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+def _cost(window: WindowFigures, previous: float | None, limits: InsightLimits) -> WindowMeasure | None:
     value = window.cost_per_request_usd
     if value is None or window.priced < limits.requests_min:
         return None
@@ -224,18 +226,18 @@ def _cost(window: Window, previous: float | None, limits: Limits) -> Measure | N
     return _more(value, window.priced, previous, (limits.cost_max_usd, relative), limits)
 
 
-def _usual_feedback(before: Window, limits: Limits) -> float | None:
+def _usual_feedback(before: WindowFigures, limits: InsightLimits) -> float | None:
     enough = before.feedback >= limits.drought_expected and before.completed >= limits.requests_min
     return before.feedback_rate if enough else None
 
 
-def _feedback(window: Window, previous: float | None, limits: Limits) -> Measure | None:
+def _feedback(window: WindowFigures, previous: float | None, limits: InsightLimits) -> WindowMeasure | None:
     value = window.feedback_rate
     if value is None or previous is None or previous * window.completed < limits.drought_expected:
         return None
     limit = previous * limits.drought_ratio
     calm = limit + (1 - limits.clear_ratio) * (previous - limit)
-    return Measure(
+    return WindowMeasure(
         value=value,
         count=window.completed,
         previous=previous,
@@ -248,11 +250,11 @@ def _feedback(window: Window, previous: float | None, limits: Limits) -> Measure
 
 
 def _more(
-    value: float, count: int, previous: float | None, either: tuple[float | None, float | None], limits: Limits
-) -> Measure:
+    value: float, count: int, previous: float | None, either: tuple[float | None, float | None], limits: InsightLimits
+) -> WindowMeasure:
     """The measure of a value that is worse the larger it is; ``either`` is the absolute limit and the relative one."""
     bounds = tuple(limit for limit in either if limit is not None)
-    return Measure(
+    return WindowMeasure(
         value=value,
         count=count,
         previous=previous,
@@ -263,8 +265,8 @@ def _more(
     )
 
 
-_Usual = Callable[[Window, Limits], float | None]
-_Measuring = Callable[[Window, float | None, Limits], Measure | None]
+_Usual = Callable[[WindowFigures, InsightLimits], float | None]
+_Measuring = Callable[[WindowFigures, float | None, InsightLimits], WindowMeasure | None]
 
 _KINDS: Final[Mapping[InsightType, tuple[_Usual, _Measuring]]] = {
     InsightType.QUALITY_DROP: (_usual_score, _quality),

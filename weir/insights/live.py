@@ -1,4 +1,4 @@
-"""The windows of the live topics: takes their records, each acknowledged when all that follows from it is written."""
+"""The windows of the live topics: takes their records, each acknowledged when all its effects are written."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from typing import cast
 
 from weir import topics
 from weir.insights.swapping import GivenAwayError
-from weir.insights.watching import Watching
+from weir.insights.watching import WindowKeeper
 from weir.log.log import Delivered, record_of
 from weir.worker import Worker
 
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 class LiveWindows:
     """Takes events of agent-metrics-events and ai-learning-signals, one after the other."""
 
-    def __init__(self, worker: Worker, watching: Watching) -> None:
+    def __init__(self, worker: Worker, watching: WindowKeeper) -> None:
         self._worker, self._watching = worker, watching
 
     async def take(self, event: Delivered) -> None:
-        """Take one event. One of a partition that was given away is left to the next owner."""
+        """Take one event. An event of a partition that was given away is left to the next owner."""
         message = event.message
         try:
             record = record_of(message, self._worker.settings.topic_prefix)
@@ -29,12 +29,12 @@ class LiveWindows:
         except GivenAwayError:
             return
         except Exception:
-            # An agent that raises stops its partitions; what is folded after this one is folded all the same.
+            # An agent that raises stops its partitions; later records are folded all the same.
             logger.exception("%s %d at %d", message.topic, message.partition, message.offset)
         event.ack()
 
     async def tick(self) -> None:
-        """Close windows of partitions where nothing comes any more."""
+        """Close windows of partitions without new records."""
         if not self._worker.draining:
             own = self._worker.own_partitions(topics.AGENT_METRICS)
             await self._watching.tick(own, self._worker.membership.generation, time.time())

@@ -17,14 +17,14 @@ MODEL_CHARS = 256
 COST_MAX_USD, TOKENS_MAX = 1e6, 10**9  # of one request; more is an error, and sums must fit into 64 bits
 
 
-class Source(StrEnum):
+class RecordSource(StrEnum):
     """The source of a record."""
 
     METRICS = "metrics"
     SIGNALS = "signals"
 
 
-SOURCES: Final = {MetricsRecorded.TOPIC: Source.METRICS, SignalRecorded.TOPIC: Source.SIGNALS}
+SOURCES: Final = {MetricsRecorded.TOPIC: RecordSource.METRICS, SignalRecorded.TOPIC: RecordSource.SIGNALS}
 """The source of each topic."""
 
 

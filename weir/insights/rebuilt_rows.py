@@ -1,6 +1,5 @@
 """Carries rebuilt rows of a partition to its owner through chat-rebuilds: only the owner writes to its table."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -8,8 +7,9 @@ from weir import topics
 from weir.events.metrics import QualityRebuilt
 from weir.insights.partition import partition_of
 from weir.insights.rows import name_of, partition_key
+from weir.log.batching import in_batches
 from weir.log.log import LogClient, Partition
-from weir.ranges.spans import Span, each
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.timing import in_turns
 
 RUN: Final = "run"  # the header with the run of a row: several runs may write at the same time
@@ -30,11 +30,8 @@ async def write(log: LogClient, number: int, run: str, rows: Mapping[bytes, byte
     Raises:
         LogError: some rows may be in the log; the next try writes all of them again.
     """
-    offsets: list[int] = []
     topic, headers, keys = topics.CHAT_REBUILDS.name, [(RUN, run.encode())], sorted(rows)
-    for place in range(0, len(keys), AT_ONCE):
-        part = keys[place : place + AT_ONCE]
-        offsets += await asyncio.gather(*(log.append(topic, number, key, rows[key], headers) for key in part))
+    offsets = await in_batches((log.append(topic, number, key, rows[key], headers) for key in keys), AT_ONCE)
     return Written(min(offsets, default=0), max(offsets, default=-1) + 1, len(keys))
 
 
@@ -45,7 +42,7 @@ async def load(log: LogClient, number: int, event: QualityRebuilt) -> dict[bytes
         LogError: the log cannot be read.
     """
     found: dict[bytes, bytes] = {}
-    span = Span(Partition(topics.CHAT_REBUILDS.name, number), event.first, event.end)
+    span = OffsetRange(Partition(topics.CHAT_REBUILDS.name, number), event.first, event.end)
     async for record in each(log, span):
         if (RUN, event.run.encode()) in record.headers and record.key and record.value is not None:
             found[record.key] = record.value

@@ -18,13 +18,14 @@ from weir.envelope import MalformedRecordError
 from weir.events.metrics import QualityRebuilt
 from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows
+from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
-from weir.insights.reading import Source
-from weir.insights.rows import RebuiltRow, Rows, partition_key
-from weir.insights.shard import Closing, Insight
+from weir.insights.reading import RecordSource
+from weir.insights.rows import QualityRows, partition_key
+from weir.insights.values import RebuiltRow
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
-from weir.ranges.spans import onward
+from weir.ranges.offset_ranges import onward
 from weir.timing import in_turns
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class GivenAwayError(Exception):
     """The partition was given away: its next owner gets the record again, and no more rows may be written."""
 
 
-class Asked(NamedTuple):
+class SwapRequest(NamedTuple):
     """A request for a swap: the partition, the offset of the event, and the event's data."""
 
     number: int
@@ -57,15 +58,17 @@ class Swapping:
         written: waits until the table changes so far are in the log; raises LogError.
     """
 
-    def __init__(self, log: LogClient, rows: Rows, judging: Judging, written: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, log: LogClient, rows: QualityRows, judging: Judging, written: Callable[[], Awaitable[None]]
+    ) -> None:
         self._log, self._rows, self._judging, self._written = log, rows, judging, written
 
-    def has(self, asked: Asked) -> bool:
+    def has(self, asked: SwapRequest) -> bool:
         """Whether the rows are those of the event or its run, or of a later one in the log; or it was skipped."""
         row = self._rows.rebuilt(asked.number)
         return asked.offset <= max(row.at, row.passed) or row.run == asked.told.run
 
-    async def swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> None:
+    async def swap(self, asked: SwapRequest, tell: Tell, still_own: Callable[[], bool]) -> None:
         """Swap the rows of a partition, or skip the event. Must run under the event.
 
         Raises:
@@ -83,7 +86,7 @@ class Swapping:
         run, number = asked.told.run, asked.number
         logger.info("run %s: the windows of partition %d are the rebuilt ones, %d rows", run, number, len(table))
 
-    def pass_over(self, asked: Asked, why: str, still_own: Callable[[], bool]) -> None:
+    def pass_over(self, asked: SwapRequest, why: str, still_own: Callable[[], bool]) -> None:
         """Leave the rows as they are, and note why. Must run under the event.
 
         Raises:
@@ -97,7 +100,7 @@ class Swapping:
         row.swapping, row.passed, row.why = "", asked.offset, why
         self._rows.put_rebuilt(number, row)
 
-    async def _check(self, asked: Asked) -> None:
+    async def _check(self, asked: SwapRequest) -> None:
         """Check offsets: otherwise a client that writes to the topic could make the worker skip all later records."""
         if asked.told.metrics > asked.offset:
             raise MalformedRecordError("`data.metrics`: an offset behind the event itself")
@@ -106,7 +109,7 @@ class Swapping:
             if offset > (await self._log.bounds(Partition(topic, asked.number))).end:
                 raise MalformedRecordError(f"an offset behind the end of {topic}")
 
-    async def _load(self, asked: Asked) -> tuple[dict[bytes, bytes] | None, str]:
+    async def _load(self, asked: SwapRequest) -> tuple[dict[bytes, bytes] | None, str]:
         """The rows to be put in, or the reason why there are none."""
         if asked.told.formula != fingerprint(self._judging):
             return None, "they were rebuilt by another formula, or other INSIGHT_* settings, than this worker's"
@@ -115,7 +118,7 @@ class Swapping:
         return await rebuilt_rows.load(self._log, asked.number, asked.told), "the rebuilt rows are gone"
 
     async def _catch_up(
-        self, asked: Asked, table: dict[bytes, bytes], tell: Tell, still_own: Callable[[], bool]
+        self, asked: SwapRequest, table: dict[bytes, bytes], tell: Tell, still_own: Callable[[], bool]
     ) -> dict[str, int]:
         """Fold the records after the cut; returns the offsets reached. Earlier insights are published on demand."""
         number, told = asked.number, asked.told
@@ -134,10 +137,10 @@ class Swapping:
             if not still_own():
                 raise GivenAwayError
             await windows.take(record)
-        return {source.value: span.end for source, span in zip(Source, spans, strict=True)}
+        return {source.value: span.end for source, span in zip(RecordSource, spans, strict=True)}
 
     async def _replace(
-        self, asked: Asked, table: dict[bytes, bytes], folded: dict[str, int], still_own: Callable[[], bool]
+        self, asked: SwapRequest, table: dict[bytes, bytes], folded: dict[str, int], still_own: Callable[[], bool]
     ) -> None:
         number, last = asked.number, partition_key(asked.number)
         live = await partition.raw(self._rows, number)

@@ -20,17 +20,19 @@ from weir.events.metrics import MetricsTick, QualityRebuilt
 from weir.events.publishing import Events, encode
 from weir.events.signals import SignalsTick
 from weir.insights import partition
+from weir.insights.closing import Closing, Insight
+from weir.insights.counts import Counts
+from weir.insights.durations import Durations
 from weir.insights.folding import Judging
-from weir.insights.judging import Limits
-from weir.insights.reading import SOURCES, Source
-from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Counts, Insight, Shard, Spans
-from weir.insights.swapping import Asked, GivenAwayError, Swapping, Tell
+from weir.insights.judging import InsightLimits
+from weir.insights.reading import SOURCES, RecordSource
+from weir.insights.rows import QualityRows
+from weir.insights.shard import Shard
+from weir.insights.swapping import GivenAwayError, Swapping, SwapRequest, Tell
 from weir.insights.wording import event_id
-from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, Record
-from weir.log.partitioner import partition_for
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Record, partition_of
 from weir.log.retrying import until_answered
-from weir.ranges.spans import each, since
+from weir.ranges.offset_ranges import each, since
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +40,13 @@ RETRY_S = 1.0  # pause before the log is tried again
 DEFECTS_MAX = 5  # tries of a swap that fails, though the log works: a partition that waits for it counts no records
 TICK_AGAIN_S = 60.0  # a tick that was not read yet waits behind a long backlog; another one would, too
 INPUTS = {source: topic for topic, source in SOURCES.items()}
-TICKS: dict[Source, Callable[[str], EventData]] = {
-    Source.METRICS: lambda at: MetricsTick(at=at),
-    Source.SIGNALS: lambda at: SignalsTick(at=at),
+TICKS: dict[RecordSource, Callable[[str], EventData]] = {
+    RecordSource.METRICS: lambda at: MetricsTick(at=at),
+    RecordSource.SIGNALS: lambda at: SignalsTick(at=at),
 }
 
 
-class Told(NamedTuple):
+class InsightEvent(NamedTuple):
     """An insight to be published: its event id, its tenant, and its data."""
 
     event_id: str
@@ -52,7 +54,7 @@ class Told(NamedTuple):
     data: Insight
 
 
-class Watching:
+class WindowKeeper:
     """The windows of one worker.
 
     Args:
@@ -70,9 +72,9 @@ class Watching:
         *,
         log: LogClient,
         events: Events,
-        rows: Rows,
-        spans: Spans,
-        limits: Limits,
+        rows: QualityRows,
+        spans: Durations,
+        limits: InsightLimits,
         tenant: str,
         written: Callable[[], Awaitable[None]],
     ) -> None:
@@ -83,7 +85,7 @@ class Watching:
         self._generation: int | None = None
         self._shards: dict[int, Shard] = {}
         self._making = asyncio.Lock()
-        self._ticked_at: dict[tuple[int, Source], float] = {}
+        self._ticked_at: dict[tuple[int, RecordSource], float] = {}
         self.ticks_written = 0
         self.counts = Counts()
 
@@ -107,7 +109,7 @@ class Watching:
             raise GivenAwayError
         try:
             if (rebuilt := _rebuilt(record)) is not None:
-                await self._swap(shard, Asked(record.partition, record.offset, rebuilt), still_own)
+                await self._swap(shard, SwapRequest(record.partition, record.offset, rebuilt), still_own)
             elif not shard.swapping:  # else the swap folds it, when its event comes again
                 self._fold(shard, record)
                 await self._close(shard, record, still_own)  # and those that a crash has left
@@ -118,7 +120,7 @@ class Watching:
             self._shards.clear()  # the shard's memory may differ from its rows now
             raise
 
-    async def _swap(self, shard: Shard, asked: Asked, still_own: Callable[[], bool]) -> None:
+    async def _swap(self, shard: Shard, asked: SwapRequest, still_own: Callable[[], bool]) -> None:
         """Replace a partition's rows by rebuilt ones; once, however often it is asked for.
 
         Raises:
@@ -148,7 +150,7 @@ class Watching:
             await asyncio.sleep(RETRY_S)
         self._shards.pop(shard.number, None)  # it remembers the replaced rows
 
-    async def _try_swap(self, asked: Asked, tell: Tell, still_own: Callable[[], bool]) -> bool:
+    async def _try_swap(self, asked: SwapRequest, tell: Tell, still_own: Callable[[], bool]) -> bool:
         """Whether the rows are swapped, or the event skipped, for good."""
         try:
             if not self._swapping.has(asked):
@@ -198,10 +200,13 @@ class Watching:
         tenant = closing.span.name.partition(":")[0]
         marked = [data.model_copy(update={"rebuilt": run}) for data in closing.insights]
         return tuple(
-            [await self._surely(Told(event_id(data), tenant, data), closing.span.end_ms, still_own) for data in marked]
+            [
+                await self._surely(InsightEvent(event_id(data), tenant, data), closing.span.end_ms, still_own)
+                for data in marked
+            ]
         )
 
-    async def _surely(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
+    async def _surely(self, insight: InsightEvent, end_ms: int, still_own: Callable[[], bool]) -> Insight:
         """Ensure that an insight is in the log, once; returns it as it is in the log, if that says the same.
 
         An insight that the log refuses (an ACL is missing) is logged by the worker: later windows must not wait for it.
@@ -213,7 +218,7 @@ class Watching:
             logger.error("an insight of %s is not in the log (%s): %s", insight.tenant, insight.data.title, error)  # noqa: TRY400 -- no defect
             return insight.data
 
-    async def _once(self, insight: Told, end_ms: int, still_own: Callable[[], bool]) -> Insight:
+    async def _once(self, insight: InsightEvent, end_ms: int, still_own: Callable[[], bool]) -> Insight:
         if not still_own():
             raise GivenAwayError
         await self._written()
@@ -228,7 +233,7 @@ class Watching:
         logger.info("%s: %s %s", insight.tenant, insight.data.title, insight.data.description)
         return insight.data
 
-    async def _find(self, insight: Told, end_ms: int) -> Insight | None:
+    async def _find(self, insight: InsightEvent, end_ms: int) -> Insight | None:
         """An insight in the log, if it is there.
 
         No record that closes a window has a time of its own more than ``ahead_ms`` after its time in the log: so the
@@ -238,7 +243,7 @@ class Watching:
             LogError: the log cannot be read.
         """
         topic, key = topics.AI_INSIGHTS.name, insight.tenant.encode()
-        at = Partition(topic, partition_for(key, self._log.partitions(topic)))
+        at = partition_of(self._log, topic, key)
         span = await since(self._log, at, (end_ms - self._spans.ahead_ms) / 1000)
         async with aclosing(each(self._log, span)) as records:
             async for record in records:
@@ -272,7 +277,7 @@ class Watching:
                 self.ticks_written += 1
 
 
-def _as(insight: Told, record: Record) -> Insight | None:
+def _as(insight: InsightEvent, record: Record) -> Insight | None:
     """The insight in a record, if it is this one; else None."""
     try:
         event = envelope.decode(record.value)

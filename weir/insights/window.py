@@ -15,7 +15,7 @@ _GIVEN = {FeedbackSource.EXPLICIT, FeedbackSource.IMPLICIT}  # by clients; the o
 
 
 @dataclass(slots=True)
-class Window:
+class WindowFigures:
     """The figures of one tenant and model in one span of time, or of several spans together."""
 
     completed: int = 0
@@ -64,7 +64,7 @@ class Window:
         self.weight_micro += round(data.weight * MICRO)
         self.score_micro += round(data.weight * data.score * MICRO)
 
-    def merge(self, other: "Window") -> None:
+    def merge(self, other: "WindowFigures") -> None:
         """Add the counts of another window."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -133,12 +133,12 @@ class Window:
         return [value.flat() if isinstance(value, Sketch) else value for value in values]
 
     @classmethod
-    def from_flat(cls, values: list[int | list[int]]) -> "Window":
+    def from_flat(cls, values: list[int | list[int]]) -> "WindowFigures":
         """The window that ``flat`` was called on. Fields of later versions are at the end, and empty."""
         return cls(*(Sketch(value) if isinstance(value, list) else value for value in values))  # type: ignore[arg-type]
 
 
-_COUNTS = tuple(each.name for each in fields(Window) if each.name not in {"latency", "ttft"})
+_COUNTS = tuple(each.name for each in fields(WindowFigures) if each.name not in {"latency", "ttft"})
 
 
 def _counted(tokens: int, requests: int) -> int | None:

@@ -6,13 +6,13 @@ from sqlglot import exp
 
 from weir.lineage import selects
 from weir.lineage.expressions import evaluate
-from weir.lineage.relations import Output, Relation, renamed
+from weir.lineage.relations import OutputColumn, Relation, renamed
 from weir.lineage.scopes import Role, Scope
 
 
-def assignments(expressions: Sequence[exp.Expr], scope: Scope) -> list[Output]:
+def assignments(expressions: Sequence[exp.Expr], scope: Scope) -> list[OutputColumn]:
     """``SET a = …, (b, c) = (…)``."""
-    made: list[Output] = []
+    made: list[OutputColumn] = []
     for assignment in expressions:
         if isinstance(assignment, exp.Star):  # UPDATE SET *
             made += scope.relations[-1].star()
@@ -21,7 +21,7 @@ def assignments(expressions: Sequence[exp.Expr], scope: Scope) -> list[Output]:
     return made
 
 
-def _assigned(left: exp.Expr, right: exp.Expr, scope: Scope) -> list[Output]:
+def _assigned(left: exp.Expr, right: exp.Expr, scope: Scope) -> list[OutputColumn]:
     columns = [column.name for column in left.expressions] if isinstance(left, exp.Tuple) else [left.name]
     if isinstance(left, exp.Tuple) and isinstance(right, exp.Query):
         given = selects.query_outputs(right, scope.inside())
@@ -29,10 +29,10 @@ def _assigned(left: exp.Expr, right: exp.Expr, scope: Scope) -> list[Output]:
             scope.reading.note(output.inputs, Role.VALUE)
         return renamed(given, columns)[: len(columns)]
     values = right.expressions if isinstance(left, exp.Tuple) and isinstance(right, exp.Tuple) else [right]
-    return [Output(name, *evaluate(value, scope)) for name, value in zip(columns, values, strict=False)]
+    return [OutputColumn(name, *evaluate(value, scope)) for name, value in zip(columns, values, strict=False)]
 
 
-def when_branch(then: exp.Expr | None, source: Relation, scope: Scope) -> list[Output]:
+def when_branch(then: exp.Expr | None, source: Relation, scope: Scope) -> list[OutputColumn]:
     """The columns that one WHEN of a MERGE writes: an UPDATE, an INSERT, or none."""
     if isinstance(then, exp.Update):
         evaluate_where(then, scope)
@@ -49,7 +49,7 @@ def when_branch(then: exp.Expr | None, source: Relation, scope: Scope) -> list[O
         evaluate(values, scope)
         return []
     pairs = zip(then.this.expressions, values.expressions, strict=False)
-    return [Output(column.name, *evaluate(value, scope)) for column, value in pairs]
+    return [OutputColumn(column.name, *evaluate(value, scope)) for column, value in pairs]
 
 
 def evaluate_where(tree: exp.Expr, scope: Scope) -> None:

@@ -9,7 +9,7 @@ from weir.lineage import selects
 from weir.lineage.assignments import assignments, evaluate_where, when_branch
 from weir.lineage.expressions import evaluate
 from weir.lineage.model import StatementKind
-from weir.lineage.relations import Output, Relation, renamed
+from weir.lineage.relations import OutputColumn, Relation, renamed
 from weir.lineage.scopes import Role, Scope
 from weir.lineage.set_operations import by_names
 from weir.lineage.tables import NoQueryError, add_join, add_source, table_name
@@ -21,11 +21,11 @@ class Change:
 
     kind: StatementKind
     target: str | None
-    outputs: Sequence[Output]
-    returned: Sequence[Output] = ()  # of RETURNING, for the query around the statement
+    outputs: Sequence[OutputColumn]
+    returned: Sequence[OutputColumn] = ()  # of RETURNING, for the query around the statement
 
 
-def outputs(tree: exp.Expr, scope: Scope) -> Sequence[Output]:
+def outputs(tree: exp.Expr, scope: Scope) -> Sequence[OutputColumn]:
     """The columns of a query's result, or of a statement's RETURNING; see ``change``."""
     return change(tree, scope).returned if isinstance(tree, exp.DML) else selects.query_outputs(tree, scope)
 
@@ -135,7 +135,7 @@ def _target(node: exp.Expr, scope: Scope) -> str | None:
     return name
 
 
-def _returned(tree: exp.Expr, scope: Scope) -> list[Output]:
+def _returned(tree: exp.Expr, scope: Scope) -> list[OutputColumn]:
     returning = tree.args.get("returning")
     return [] if returning is None else selects.projections(returning.expressions, scope)
 
@@ -147,7 +147,7 @@ def _merge(tree: exp.Merge, scope: Scope) -> Change:
     if not isinstance(tree.args.get("on"), exp.Expr):
         raise NoQueryError("no condition")
     evaluate(tree.args["on"], scope, Role.JOIN)
-    made: list[Output] = []
+    made: list[OutputColumn] = []
     for when in tree.args["whens"].expressions:
         if when.args.get("condition"):
             evaluate(when.args["condition"], scope, Role.FILTER)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from weir.lineage.dialects import AGGREGATES
-from weir.lineage.relations import NOTHING, Inputs, Kind, Output
+from weir.lineage.relations import NOTHING, Inputs, OutputColumn, RelationKind
 from weir.lineage.scopes import Role, Scope
 
 
@@ -14,7 +14,7 @@ class Value(NamedTuple):
     """The columns in a value, and how they are combined."""
 
     inputs: Inputs
-    kind: Kind
+    kind: RelationKind
 
 
 def evaluate(expression: exp.Expr, scope: Scope, role: Role = Role.VALUE) -> Value:
@@ -25,7 +25,7 @@ def evaluate(expression: exp.Expr, scope: Scope, role: Role = Role.VALUE) -> Val
     """
     inner = bare(expression)
     inputs: set[Inputs] = set()
-    kind = Kind.LITERAL
+    kind = RelationKind.LITERAL
     stack = [(inner, role)]
     while stack:
         part, why = stack.pop()
@@ -42,10 +42,10 @@ def evaluate(expression: exp.Expr, scope: Scope, role: Role = Role.VALUE) -> Val
         stack += [(child, why) for child in part.iter_expressions()]
         if isinstance(part, exp.Window) and part.alias.casefold() in scope.windows:
             stack.append((scope.windows[part.alias.casefold()], why))
-    if kind is Kind.STAR and not isinstance(inner, (exp.Column, exp.Query, exp.Star)):
-        kind = Kind.EXPRESSION
+    if kind is RelationKind.STAR and not isinstance(inner, (exp.Column, exp.Query, exp.Star)):
+        kind = RelationKind.EXPRESSION
     together = NOTHING.union(*inputs)
-    return Value(together, Kind.LITERAL if kind is Kind.EXPRESSION and not together else kind)
+    return Value(together, RelationKind.LITERAL if kind is RelationKind.EXPRESSION and not together else kind)
 
 
 def bare(expression: exp.Expr) -> exp.Expr:
@@ -65,7 +65,7 @@ def output_name(expression: exp.Expr) -> str | None:
     return inner.name if isinstance(inner, (exp.Column, exp.Identifier)) else None
 
 
-def _leaf(part: exp.Expr, scope: Scope) -> Sequence[Output]:
+def _leaf(part: exp.Expr, scope: Scope) -> Sequence[OutputColumn]:
     if isinstance(part, exp.Query):
         return scope.query(part, scope.inside())
     if isinstance(part, exp.Star):
@@ -75,19 +75,19 @@ def _leaf(part: exp.Expr, scope: Scope) -> Sequence[Output]:
     return starred(part, scope) if isinstance(part.this, exp.Star) else [scope.resolve(part)]
 
 
-def starred(column: exp.Expr, scope: Scope) -> list[Output]:
+def starred(column: exp.Expr, scope: Scope) -> list[OutputColumn]:
     """``t.*``: the columns of a relation, or the fields of a column."""
     qualifiers = [part.name for part in column.parts[:-1]] if isinstance(column, exp.Column) else []
     relation = scope.relation(qualifiers[-1]) if qualifiers else None
     if relation is not None:
         return relation.star()
-    return [scope.plain(qualifiers[0])._replace(name="*", kind=Kind.STAR)] if qualifiers else []
+    return [scope.plain(qualifiers[0])._replace(name="*", kind=RelationKind.STAR)] if qualifiers else []
 
 
-def _kind(part: exp.Expr) -> Kind:
+def _kind(part: exp.Expr) -> RelationKind:
     if isinstance(part, exp.Window):
-        return Kind.WINDOW
-    return Kind.AGGREGATION if aggregates(part) else Kind.EXPRESSION
+        return RelationKind.WINDOW
+    return RelationKind.AGGREGATION if aggregates(part) else RelationKind.EXPRESSION
 
 
 def aggregates(part: exp.Expr) -> bool:

@@ -20,7 +20,7 @@ _BEGINNING = re.compile(
 _FROM = re.compile(_BLANK + r"from\b", re.IGNORECASE | re.DOTALL)
 
 
-class Candidate(NamedTuple):
+class SqlCandidate(NamedTuple):
     """A text that may be SQL."""
 
     sql: str
@@ -28,12 +28,12 @@ class Candidate(NamedTuple):
     labelled: bool  # the answer calls it SQL: by a fence's language or an argument's name
 
 
-def candidates(text: str, tool_arguments: Iterable[str], dialect: str) -> Iterator[Candidate]:
+def candidates(text: str, tool_arguments: Iterable[str], dialect: str) -> Iterator[SqlCandidate]:
     """The texts that may be SQL, in the order of the text, then of the tool calls."""
     for language, body in _fences(text):
         named = dialect if language in DEFAULT else dialect_of(language)
         if named and (language or _may_be_sql(body, dialect)):
-            yield Candidate(body, named, labelled=bool(language))
+            yield SqlCandidate(body, named, labelled=bool(language))
     for arguments in tool_arguments:
         yield from _strings(arguments, dialect)
 
@@ -61,7 +61,7 @@ def _fences(text: str) -> Iterator[tuple[str, str]]:
         yield (words[0].casefold() if words else ""), "\n".join(content)
 
 
-def _strings(arguments: str, dialect: str) -> Iterator[Candidate]:
+def _strings(arguments: str, dialect: str) -> Iterator[SqlCandidate]:
     """Strings in the arguments of one call, at any depth. A ``dialect`` beside a string names its dialect."""
     try:
         value = orjson.loads(arguments)
@@ -71,7 +71,7 @@ def _strings(arguments: str, dialect: str) -> Iterator[Candidate]:
     while stack:
         key, value, named = stack.pop()
         if isinstance(value, str) and _may_be_sql(value, named):
-            yield Candidate(value, named, labelled=key.casefold() == "sql")
+            yield SqlCandidate(value, named, labelled=key.casefold() == "sql")
         elif isinstance(value, list):
             stack += [(key, item, named) for item in reversed(value)]
         elif isinstance(value, dict):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ParseLimits:
     """Limits on the text that is read and the lineage that is returned."""
 
     query_chars: int = 65_536  # of a fence or an argument; longer ones are not read

@@ -30,7 +30,7 @@ class QueryText(_Shape):
     truncated: bool = Field(description="Whether `sql` was cut. The rest of the event is about the whole statement.")
 
 
-class Source(_Shape):
+class SourceTable(_Shape):
     """A table that is read. Names of CTEs and subqueries are not tables."""
 
     table: str = Field(description="catalog.schema.table, as far as it was written.")
@@ -135,7 +135,7 @@ class Query(_Shape):
     query: QueryText = Field(description="The statement.")
     statement: StatementKind = Field(description="The kind of statement.")
     target: str | None = Field(description="The table that it writes; null for a SELECT.")
-    sources: tuple[Source, ...] = Field(description="The tables that it reads, sorted.")
+    sources: tuple[SourceTable, ...] = Field(description="The tables that it reads, sorted.")
     transformations: tuple[Transformation, ...] = Field(
         description="Operations on rows, inner queries first; within one: joins, aggregations, grouping, windows."
     )

@@ -4,27 +4,27 @@ from sqlglot import Token, exp
 
 from weir.lineage import changes, statements
 from weir.lineage.changes import Change
-from weir.lineage.find import Candidate
-from weir.lineage.limits import Budget, Limits, TooComplexError
-from weir.lineage.model import ColumnLineage, InputColumn, LineageKind, Query, QueryText, Source, Transformation
-from weir.lineage.relations import Kind, Output
-from weir.lineage.scopes import Reading, Scope
+from weir.lineage.find import SqlCandidate
+from weir.lineage.limits import Budget, ParseLimits, TooComplexError
+from weir.lineage.model import ColumnLineage, InputColumn, LineageKind, Query, QueryText, SourceTable, Transformation
+from weir.lineage.relations import OutputColumn, RelationKind
+from weir.lineage.scopes import Scope, StatementLineage
 from weir.lineage.tables import NoQueryError
 
 _STEPS_PER_TOKEN = 10  # one walk through a tree, several times over
 _STEPS_MORE = 100_000  # and columns that are passed on from query to query
 
-_KINDS: dict[Kind, LineageKind] = {
-    Kind.LITERAL: "literal",
-    Kind.DIRECT: "direct",
-    Kind.STAR: "star",
-    Kind.EXPRESSION: "expression",
-    Kind.AGGREGATION: "aggregation",
-    Kind.WINDOW: "window",
+_KINDS: dict[RelationKind, LineageKind] = {
+    RelationKind.LITERAL: "literal",
+    RelationKind.DIRECT: "direct",
+    RelationKind.STAR: "star",
+    RelationKind.EXPRESSION: "expression",
+    RelationKind.AGGREGATION: "aggregation",
+    RelationKind.WINDOW: "window",
 }
 
 
-def read(candidate: Candidate, tokens: list[Token], limits: Limits, budget: Budget) -> Query | None:
+def read(candidate: SqlCandidate, tokens: list[Token], limits: ParseLimits, budget: Budget) -> Query | None:
     """The lineage of a statement, given by its tokens; None if it is not one that reads or writes tables.
 
     Raises:
@@ -35,7 +35,7 @@ def read(candidate: Candidate, tokens: list[Token], limits: Limits, budget: Budg
         if tree is None or not (candidate.labelled or _surely_sql(tree)):
             return None
         budget.refill(_STEPS_PER_TOKEN * len(tokens) + _STEPS_MORE)
-        reading = Reading(candidate.dialect, budget)
+        reading = StatementLineage(candidate.dialect, budget)
         done = changes.change(tree, Scope(reading, changes.outputs))
     except NoQueryError:
         return None
@@ -55,7 +55,7 @@ def _surely_sql(tree: exp.Expr) -> bool:
     return not isinstance(tree, exp.Query) or tree.find(exp.From) is not None
 
 
-def _published(done: Change, reading: Reading, query: QueryText, limits: Limits) -> Query:
+def _published(done: Change, reading: StatementLineage, query: QueryText, limits: ParseLimits) -> Query:
     entries = sum(1 + len(output.inputs) for output in done.outputs)
     entries += sum(len(columns.read) for columns in reading.tables.values())
     entries += sum(1 + _names_in(transformation) for transformation in reading.transformations)
@@ -66,7 +66,7 @@ def _published(done: Change, reading: Reading, query: QueryText, limits: Limits)
         statement=done.kind,
         target=done.target,
         sources=tuple(
-            Source(
+            SourceTable(
                 table=table,
                 columns_read=tuple(sorted(columns.read)),
                 filter_columns=tuple(sorted(columns.filtered)),
@@ -83,7 +83,7 @@ def _names_in(transformation: Transformation) -> int:
     return sum(len(value) for _, value in transformation if isinstance(value, tuple))
 
 
-def _column(output: Output) -> ColumnLineage:
+def _column(output: OutputColumn) -> ColumnLineage:
     inputs = sorted(output.inputs, key=lambda ref: (ref.table or "", ref.column))
     return ColumnLineage(
         output=output.name,

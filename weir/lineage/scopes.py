@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from weir.lineage.limits import Budget
 from weir.lineage.model import Transformation
-from weir.lineage.relations import Inputs, Kind, Output, Relation, unknown
+from weir.lineage.relations import Inputs, OutputColumn, Relation, RelationKind, unknown
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Role(IntEnum):
     JOIN = 2
 
 
-class Reading:
+class StatementLineage:
     """The lineage of one statement, collected while its tree is walked."""
 
     def __init__(self, dialect: str, budget: Budget) -> None:
@@ -58,13 +58,13 @@ class Reading:
 class Scope:
     """The relations that one SELECT sees: its own, then those of the query around it."""
 
-    reading: Reading
-    query: Callable[[exp.Expr, "Scope"], Sequence[Output]]  # evaluates a query that sees this scope
+    reading: StatementLineage
+    query: Callable[[exp.Expr, "Scope"], Sequence[OutputColumn]]  # evaluates a query that sees this scope
     outer: "Scope | None" = None
-    ctes: Mapping[str, Sequence[Output]] = field(default_factory=dict)
+    ctes: Mapping[str, Sequence[OutputColumn]] = field(default_factory=dict)
     relations: list[Relation] = field(default_factory=list)
     merged: dict[str, Inputs] = field(default_factory=dict)  # columns merged by USING
-    aliases: dict[str, Output] = field(default_factory=dict)  # aliases of its expressions, where they may be used
+    aliases: dict[str, OutputColumn] = field(default_factory=dict)  # aliases of its expressions, where they may be used
     windows: dict[str, exp.Expr] = field(default_factory=dict)  # windows of its WINDOW clause
 
     def inside(self) -> "Scope":
@@ -82,7 +82,7 @@ class Scope:
             yield scope
             scope = scope.outer
 
-    def resolve(self, column: exp.Expr) -> Output:
+    def resolve(self, column: exp.Expr) -> OutputColumn:
         """The output that a column means. A qualifier that is no relation makes it a field of a column."""
         *qualifiers, name = (part.name for part in column.parts) if isinstance(column, exp.Column) else [column.name]
         if not qualifiers:
@@ -95,7 +95,7 @@ class Scope:
             return relation.column(qualifiers[1])
         return self.plain(qualifiers[0])
 
-    def star(self) -> list[Output]:
+    def star(self) -> list[OutputColumn]:
         """The columns that ``*`` stands for."""
         return [output for relation in self.relations if not relation.hidden for output in relation.star()]
 
@@ -119,7 +119,7 @@ class Scope:
                     return relation
         return None
 
-    def plain(self, name: str) -> Output:
+    def plain(self, name: str) -> OutputColumn:
         """The output that a column without a qualifier means."""
         for scope in self.outward():
             self.reading.budget.spend(1 + len(scope.relations))
@@ -128,7 +128,7 @@ class Scope:
                 return found
         return unknown(name)
 
-    def alias(self, name: str) -> Output | None:
+    def alias(self, name: str) -> OutputColumn | None:
         """An expression of this SELECT, if the name means it and no column: in ``upper(n) AS n`` it does not."""
         key = name.casefold()
         found = self.aliases.get(key)
@@ -137,10 +137,10 @@ class Scope:
         self.reading.budget.spend(len(self.relations))
         return None if any(relation.known(name) for relation in self.relations) else found
 
-    def _own(self, name: str) -> Output | None:
+    def _own(self, name: str) -> OutputColumn | None:
         key = name.casefold()
         if key in self.merged:
-            return Output(name, self.merged[key], Kind.DIRECT)
+            return OutputColumn(name, self.merged[key], RelationKind.DIRECT)
         alias = self.alias(name)
         if alias is not None:
             return alias

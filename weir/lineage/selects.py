@@ -11,7 +11,7 @@ from sqlglot import exp
 from weir.lineage.dialects import LATERAL_ALIASES, RECURSIVE_BY_NATURE
 from weir.lineage.expressions import bare, evaluate, output_name, starred
 from weir.lineage.functions import values
-from weir.lineage.relations import Output, renamed
+from weir.lineage.relations import OutputColumn, renamed
 from weir.lineage.scopes import Role, Scope
 from weir.lineage.set_operations import branches, by_names, operators, together
 from weir.lineage.shape import note_shape
@@ -22,7 +22,7 @@ _BEFORE_ALIASES = frozenset({"where", "prewhere", "connect"})
 _OTHERS = ("group", "order", "sort", "cluster", "distribute", "distinct")
 
 
-def query_outputs(query: exp.Expr, scope: Scope) -> list[Output]:
+def query_outputs(query: exp.Expr, scope: Scope) -> list[OutputColumn]:
     """The columns of a query's result; ``scope`` is new, and holds what the query sees of the outside.
 
     Raises:
@@ -54,13 +54,13 @@ def add_ctes(query: exp.Expr, scope: Scope) -> None:
         inner = scope.beside()
         body = cte.this
         if recursive and isinstance(body, exp.SetOperation):
-            outputs: Sequence[Output] = _recursive(body, name, columns, inner)
+            outputs: Sequence[OutputColumn] = _recursive(body, name, columns, inner)
         else:
             outputs = scope.query(body, inner)
         ctes[name] = renamed(outputs, columns)
 
 
-def _recursive(body: exp.SetOperation, name: str, columns: Sequence[str], scope: Scope) -> list[Output]:
+def _recursive(body: exp.SetOperation, name: str, columns: Sequence[str], scope: Scope) -> list[OutputColumn]:
     """The result of a recursive CTE: its other branches see the first one under the name of the CTE."""
     add_ctes(body, scope)
     first, *others = branches(body)
@@ -72,7 +72,7 @@ def _recursive(body: exp.SetOperation, name: str, columns: Sequence[str], scope:
     return outputs
 
 
-def _set_operation(query: exp.SetOperation, scope: Scope) -> list[Output]:
+def _set_operation(query: exp.SetOperation, scope: Scope) -> list[OutputColumn]:
     first, *others = branches(query)
     outputs = query_outputs(first, scope.beside())
     for branch in others:
@@ -82,7 +82,7 @@ def _set_operation(query: exp.SetOperation, scope: Scope) -> list[Output]:
     return outputs
 
 
-def _select(select: exp.Select, scope: Scope) -> list[Output]:
+def _select(select: exp.Select, scope: Scope) -> list[OutputColumn]:
     if select.args.get("match"):
         raise NoQueryError("MATCH_RECOGNIZE makes columns that are not followed")
     source = select.args.get("from_")
@@ -106,11 +106,11 @@ def _select(select: exp.Select, scope: Scope) -> list[Output]:
     return outputs
 
 
-def projections(expressions: Sequence[exp.Expr], scope: Scope) -> list[Output]:
+def projections(expressions: Sequence[exp.Expr], scope: Scope) -> list[OutputColumn]:
     """The columns of the expressions of a SELECT or a RETURNING; their aliases are visible in the scope afterwards."""
     early = scope.reading.dialect in LATERAL_ALIASES
-    outputs: list[Output] = []
-    aliases: dict[str, Output] = {}
+    outputs: list[OutputColumn] = []
+    aliases: dict[str, OutputColumn] = {}
     for projection in expressions:
         given = _projection(projection, scope)
         outputs += given
@@ -123,7 +123,7 @@ def projections(expressions: Sequence[exp.Expr], scope: Scope) -> list[Output]:
     return outputs
 
 
-def _projection(projection: exp.Expr, scope: Scope) -> list[Output]:
+def _projection(projection: exp.Expr, scope: Scope) -> list[OutputColumn]:
     inner = bare(projection)
     if isinstance(inner, exp.Star):
         return _star(inner, scope.star(), scope)
@@ -131,22 +131,22 @@ def _projection(projection: exp.Expr, scope: Scope) -> list[Output]:
         return _star(inner.this, starred(inner, scope), scope)
     value = evaluate(projection, scope)
     if isinstance(projection, exp.Aliases):
-        return [Output(alias.name, *value) for alias in projection.expressions]
-    return [Output(output_name(projection), *value)]
+        return [OutputColumn(alias.name, *value) for alias in projection.expressions]
+    return [OutputColumn(output_name(projection), *value)]
 
 
-def _star(star: exp.Expr, outputs: list[Output], scope: Scope) -> list[Output]:
+def _star(star: exp.Expr, outputs: list[OutputColumn], scope: Scope) -> list[OutputColumn]:
     """The columns of ``*`` with its EXCEPT, REPLACE and RENAME, as far as they are known."""
     for output in outputs:
         scope.reading.note(output.inputs, Role.VALUE)
     gone = {column.name.casefold() for column in star.args.get("except_") or ()}
     replaced = {part.alias.casefold(): part for part in star.args.get("replace") or ()}
     new_names = {part.this.name.casefold(): part.alias for part in star.args.get("rename") or ()}
-    found: list[Output] = []
+    found: list[OutputColumn] = []
     for output in outputs:
         key = (output.name or "").casefold()
         if key in replaced:
-            found.append(Output(output.name, *evaluate(replaced.pop(key), scope)))
+            found.append(OutputColumn(output.name, *evaluate(replaced.pop(key), scope)))
         elif key not in gone:
             found.append(output._replace(name=new_names.get(key, output.name)))
-    return found + [Output(part.alias, *evaluate(part, scope)) for part in replaced.values()]
+    return found + [OutputColumn(part.alias, *evaluate(part, scope)) for part in replaced.values()]

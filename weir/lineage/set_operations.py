@@ -6,7 +6,7 @@ from typing import Literal
 from sqlglot import exp
 
 from weir.lineage.model import SetOperation
-from weir.lineage.relations import NOTHING, Kind, Output
+from weir.lineage.relations import NOTHING, OutputColumn, RelationKind
 
 Operator = Literal["union", "intersect", "except"]
 
@@ -35,20 +35,22 @@ def _chain(query: exp.SetOperation) -> list[exp.SetOperation]:
     return found
 
 
-def together(left: Sequence[Output], right: Sequence[Output]) -> list[Output]:
+def together(left: Sequence[OutputColumn], right: Sequence[OutputColumn]) -> list[OutputColumn]:
     """Columns of both sides, matched by their place. Where a star hides the places: one side after the other."""
-    stars = [[output.kind is Kind.STAR for output in side] for side in (left, right)]
+    stars = [[output.kind is RelationKind.STAR for output in side] for side in (left, right)]
     if stars[0] != stars[1]:
         return [*left, *right]
-    return [Output(a.name, a.inputs | b.inputs, max(a.kind, b.kind)) for a, b in zip(left, right, strict=True)]
+    return [OutputColumn(a.name, a.inputs | b.inputs, max(a.kind, b.kind)) for a, b in zip(left, right, strict=True)]
 
 
-def by_names(outputs: Sequence[Output]) -> list[Output]:
+def by_names(outputs: Sequence[OutputColumn]) -> list[OutputColumn]:
     """Columns of both sides, matched by their name."""
-    found: dict[str, list[Output]] = {}
+    found: dict[str, list[OutputColumn]] = {}
     for output in outputs:
         found.setdefault((output.name or "").casefold(), []).append(output)
     return [
-        Output(same[0].name, NOTHING.union(*(output.inputs for output in same)), max(output.kind for output in same))
+        OutputColumn(
+            same[0].name, NOTHING.union(*(output.inputs for output in same)), max(output.kind for output in same)
+        )
         for same in found.values()
     ]

@@ -8,7 +8,7 @@ from sqlglot import exp
 from weir.lineage.expressions import evaluate, names
 from weir.lineage.functions import array_join, function, pivoted, unnest, values
 from weir.lineage.model import Join, JoinKind
-from weir.lineage.relations import Output, Relation, renamed, unknown
+from weir.lineage.relations import OutputColumn, Relation, renamed, unknown
 from weir.lineage.scopes import Columns, Role, Scope
 
 _KINDS: tuple[JoinKind, ...] = get_args(JoinKind)
@@ -125,7 +125,7 @@ def add_join(join: exp.Expr, scope: Scope) -> None:
         scope.reading.transformations.append(Join(kind=kind, table=table, columns=tuple(using) or names(on)))
 
 
-def _merge(name: str, left: Output, right: Relation | None, scope: Scope) -> None:
+def _merge(name: str, left: OutputColumn, right: Relation | None, scope: Scope) -> None:
     other = unknown(name) if right is None else right.column(name)
     if right is not None:
         right.merged.add(name.casefold())

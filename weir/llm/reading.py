@@ -3,6 +3,21 @@
 An answer is whole when its server says so (``[DONE]``, or the end of the body) or when every choice that was asked for
 has its finish reason; what happens to the connection after that changes nothing. The first byte of a body shows its
 protocol: servers stream under ``application/json``, and send one JSON object under ``text/event-stream``.
+
+Three layers, from the wire inwards:
+
+* *Bytes*: `_next_block` gives the next ones, or None at the end of what there will be. It counts them against the
+  answer's limit, waits as long as ``waiting.py`` permits, and remembers a broken connection instead of raising it: what
+  arrived before the break may be the whole answer.
+* *Events*: `_of_block` makes chunk objects of bytes (``sse.py`` cuts events, ``lenient.py`` reads JSON that is not
+  quite JSON, ``deltas`` brings chunks into one shape) and tells ``choices.py`` of each. It is a plain generator, since
+  it runs for each token. A server that does not stream takes another way to the same chunks (`_one_object`).
+* *The end*: `_end` decides once, when no more comes. An answer that a limit has stopped is cut, and ends with a finish
+  reason of Weir. One whose choices have all ended is whole. Of any other, the text that was held back is passed on, and
+  an error says what is missing.
+
+Nothing is passed on before the first chunk with content. Until then, a failure is one of the call: the caller may make
+the call again, or answer with a status of its own.
 """
 
 import asyncio
@@ -26,7 +41,7 @@ from weir.llm.lenient import Halves, loads, loads_halves
 from weir.llm.opening import malformed_http
 from weir.llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from weir.llm.thinking import ThinkingSplitter
-from weir.llm.waiting import AFTER_FINISH_S, Waiting
+from weir.llm.waiting import AFTER_FINISH_S, ReadDeadline
 from weir.options import ThinkTags
 from weir.timing import Patience
 
@@ -38,7 +53,7 @@ _BOM = b"\xef\xbb\xbf"
 _BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
-class Reading:
+class ChunkReading:
     """The chunks of one answer.
 
     Args:
@@ -59,7 +74,7 @@ class Reading:
         began: float,
     ) -> None:
         self._content = response.content
-        self._waiting = Waiting(timeouts, began, began + call.allowance.max_s)
+        self._waiting = ReadDeadline(timeouts, began, began + call.allowance.max_s)
         self._bytes_left, self._tokens_left = call.allowance.max_bytes, call.allowance.max_tokens
         self._choices = Choices(_wanted(asked))
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None

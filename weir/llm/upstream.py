@@ -18,7 +18,7 @@ from weir.llm.errors import AnswerTooLongError, UpstreamError, UpstreamUnavailab
 from weir.llm.lenient import loads
 from weir.llm.opening import Connections
 from weir.llm.plainer import Plainer
-from weir.llm.reading import Reading
+from weir.llm.reading import ChunkReading
 from weir.llm.retrying import Retries
 from weir.llm.sse import MAX_EVENT_BYTES
 
@@ -113,7 +113,7 @@ class Upstream:
             asking = self._connections.answer("POST", "chat/completions", until=until, body=request, headers=_headers())
             try:
                 async with asking as response:
-                    reading = Reading(response, call, self._timeouts, body, began=began)
+                    reading = ChunkReading(response, call, self._timeouts, body, began=began)
                     async with aclosing(reading.chunks()) as chunks:
                         async for chunk in chunks:
                             spoke = True

@@ -16,7 +16,7 @@ _TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka'
 RECORD_OVERHEAD_BYTES: Final = 100  # size of a record in a batch of its own, besides its key, value and headers
 
 Headers = Sequence[tuple[str, bytes]]
-Kept = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
+Retentions = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
 
 
 def header_pairs(headers: Any) -> Headers:
@@ -75,7 +75,7 @@ class Bounds(NamedTuple):
     end: int  # the offset that the next record will get; on Kafka, where the oldest open transaction begins, if earlier
 
 
-class Place(NamedTuple):
+class LogOffset(NamedTuple):
     """An offset, and the log that it belongs to."""
 
     offset: int
@@ -161,7 +161,7 @@ class LogClient(Protocol):
     async def stop(self) -> None:
         """Flush pending appends and release every resource. Never raises."""
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         """Create the missing topics, with partitions, retention and compaction.
 
         An existing topic keeps its compaction, and on Kafka its retention, which operators set there with their own
@@ -267,6 +267,16 @@ def partition_of(log: LogClient, topic: str, key: bytes) -> Partition:
         LogRefusedError: no such topic.
     """
     return Partition(topic, partition_for(key, log.partitions(topic)))
+
+
+async def record_at(log: LogClient, at: Partition, offset: int) -> Record | None:
+    """The record at an offset; None if there is none, any more or yet.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found = await log.read(at, offset, limit=1)
+    return found[0] if found and found[0].offset == offset else None
 
 
 def value_max_bytes(log: LogClient, topic: str, key: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Calls of the log that are made again while it is away: a broker restarts, a disk is full for a while."""
+"""Retries calls of the log while it is away: a broker restarts, a disk is full for a while."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -19,10 +19,10 @@ PAUSE_S = 1.0  # between two tries
 
 
 async def until_answered(call: Callable[[], Awaitable[T]], *, limit_s: float = inf) -> T:
-    """What the log answers to a call, as soon as it answers; a call whose fate is unknown is made twice.
+    """The log's answer to a call, as soon as it answers; a call with an unknown outcome is made twice.
 
     Args:
-        call: does no harm when it is made twice.
+        call: a call that does no harm when it is made twice.
         limit_s: no try begins later.
 
     Raises:
@@ -34,7 +34,7 @@ async def until_answered(call: Callable[[], Awaitable[T]], *, limit_s: float = i
 
 
 async def until_written(write: Callable[[], Awaitable[object]]) -> None:
-    """Write until the log has the record. A record that it can never take is logged, and blocks no other one."""
+    """Write until the log has the record. A record that the log can never take is logged, and blocks no other one."""
     try:
         await until_answered(write)
     except (LogRefusedError, LogReplacedError):

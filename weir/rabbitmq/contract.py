@@ -43,7 +43,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeliveryProgress:
     """How far a delivery has come: its last message tells this to the worker that continues it."""
 
     seq: int = 0  # number of the next message
@@ -119,17 +119,17 @@ def _header(message: AbstractIncomingMessage, wanted: str) -> str | None:
 # -- answers
 
 
-def message_id(submission: str, place: Place) -> str:
+def message_id(submission: str, place: DeliveryProgress) -> str:
     """The id of the message after which a delivery is at ``place``; `place_of` reads it."""
     return f"{submission}:{place.seq}:{place.position}:{place.crc:08x}{':end' if place.ended else ''}"
 
 
-def place_of(given: str | None) -> tuple[str, Place] | None:
+def place_of(given: str | None) -> tuple[str, DeliveryProgress] | None:
     """The submission and the place in a message's id; None if the id is not from Weir."""
     match (given or "").split(":"):
         case [submission, seq, position, crc, *end] if end in ([], ["end"]):
             try:
-                return submission, Place(int(seq), int(position), int(crc, 16), bool(end))
+                return submission, DeliveryProgress(int(seq), int(position), int(crc, 16), bool(end))
             except ValueError:
                 return None
     return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from weir import topics
-from weir.chat.dead_lettering import bury
+from weir.chat.dead_lettering import dead_letter
 from weir.envelope import MalformedRecordError
 from weir.log.log import Delivered, Partition
 from weir.rabbitmq import orders
@@ -24,7 +24,7 @@ GRACE_S = 2.0  # for the end of an answer to be sent, after the last answer is g
 
 
 @dataclass(slots=True, eq=False)
-class Courier:
+class Dispatch:
     """One delivery under way."""
 
     order: Order
@@ -37,14 +37,14 @@ class Courier:
         self.ended = True
 
 
-class Couriers:
+class Dispatcher:
     """Takes events of chat-deliveries, many at once.
 
     Args:
         worker: which.
         delivering: makes one delivery.
-        outlets: of RabbitMQ, by partition.
-        in_flight: how many requests are being answered on this worker.
+        outlets: the outlets to RabbitMQ, by partition.
+        in_flight: returns the number of requests being answered on this worker.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Couriers:
         self._worker, self._generating = worker, in_flight
         self._delivering = delivering
         self._outlets = outlets
-        self._under_way: dict[tuple[str, str], Courier] = {}  # by uid and queue
+        self._under_way: dict[tuple[str, str], Dispatch] = {}  # by uid and queue
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -62,13 +62,13 @@ class Couriers:
         return len(self._tasks)
 
     async def take(self, event: Delivered) -> None:
-        """Take one event. Never waits for RabbitMQ: that would hold up the requests of other doors."""
+        """Take one event. Never waits for RabbitMQ: that would block the requests of other doors."""
         if self._worker.draining:
             await asyncio.get_running_loop().create_future()  # until the stopping worker cancels this stream
         try:
             self._take(event, orders.decode(event.message.value))
         except MalformedRecordError as error:
-            await bury(self._worker, event, str(error))
+            await dead_letter(self._worker, event, str(error))
 
     def _take(self, event: Delivered, order: Order) -> None:
         key = (order.uid, order.queue)
@@ -76,13 +76,13 @@ class Couriers:
         if before is not None and _is_answered_by(before, order):
             before.events.append(event)
             return
-        courier = self._under_way[key] = Courier(order, [event])
-        courier.task = asyncio.create_task(self._run(courier, event.message.partition, before))
-        self._tasks.add(courier.task)
-        courier.task.add_done_callback(self._tasks.discard)
+        dispatch = self._under_way[key] = Dispatch(order, [event])
+        dispatch.task = asyncio.create_task(self._run(dispatch, event.message.partition, before))
+        self._tasks.add(dispatch.task)
+        dispatch.task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Continue while answers are generated here; the next owner goes on where each delivery stands.
+        """Continue while answers are generated here; the next owner continues where each delivery stands.
 
         On Kafka a worker that stops owns no partition any more, so all deliveries go to other workers at once.
         """
@@ -96,30 +96,30 @@ class Couriers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, courier: Courier, partition: int, before: Courier | None) -> None:
-        order = courier.order
+    async def _run(self, dispatch: Dispatch, partition: int, before: Dispatch | None) -> None:
+        order = dispatch.order
         try:
             if before is not None and before.task is not None:
                 await asyncio.wait({before.task})  # of another answer, for the same queue
-            reason = await self._make(courier, partition)
-            for event in courier.events:
+            reason = await self._make(dispatch, partition)
+            for event in dispatch.events:
                 if reason is None:
                     event.ack()
                 else:
-                    await bury(self._worker, event, reason)
+                    await dead_letter(self._worker, event, reason)
         except NotOwnedError:
             logger.debug("delivery of %s goes on elsewhere", order.uid)
         finally:
-            if self._under_way.get((order.uid, order.queue)) is courier:
+            if self._under_way.get((order.uid, order.queue)) is dispatch:
                 del self._under_way[order.uid, order.queue]
 
-    async def _make(self, courier: Courier, partition: int) -> str | None:
+    async def _make(self, dispatch: Dispatch, partition: int) -> str | None:
         """Make a delivery; returns the reason if it could not be made, else None."""
-        order = courier.order
+        order = dispatch.order
         at = Partition(topics.CHAT_CHUNKS.name, partition)
         for tries_left in reversed(range(TRIES)):
             try:
-                await self._delivering.deliver(order, at, lambda: self._outlets.wait(partition), courier.end)
+                await self._delivering.deliver(order, at, lambda: self._outlets.wait(partition), dispatch.end)
             except UndeliverableError as error:
                 return str(error)
             except NotOwnedError:
@@ -129,13 +129,13 @@ class Couriers:
                 await asyncio.sleep(RETRY_S)
             else:
                 return None
-        return "a defect in delivering it"
+        return "a defect in Weir while delivering the answer"
 
 
-def _is_answered_by(before: Courier, order: Order) -> bool:
+def _is_answered_by(before: Dispatch, order: Order) -> bool:
     """Whether an order needs no delivery of its own, beside one to the same queue.
 
-    It is the same order, given out again after a rebalance, or another order for the same answer, placed meanwhile: two
+    It is the same order, delivered again after a rebalance, or another order for the same answer, placed meanwhile: two
     streams of it in one queue could not be read. A client that orders after the end may have read it, and gets it
     again.
     """

@@ -7,29 +7,31 @@ from weir import topics
 from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelled
+from weir.rabbitmq.consumer import QueueConsumer
 from weir.rabbitmq.delivering import Delivering
-from weir.rabbitmq.dispatching import Couriers
+from weir.rabbitmq.dispatching import Dispatcher
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import Link
 from weir.rabbitmq.outlets import Outlets
+from weir.rabbitmq.refusing import Refusing
 from weir.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
 class RabbitDoor:
-    """Its parts; each of the two connections is kept for as long as the worker lives."""
+    """The parts of the door; each of its two connections is kept for as long as the worker lives."""
 
-    intake: Intake  # takes requests, over `incoming`
-    couriers: Couriers
-    outlets: Outlets  # where answers leave, over `outgoing`
+    consumer: QueueConsumer  # takes requests, over `incoming`
+    dispatcher: Dispatcher
+    outlets: Outlets  # send answers, over `outgoing`
     incoming: Link
     outgoing: Link
 
     def state(self) -> str:
-        """As GET /ping tells it."""
+        """The state for GET /ping."""
         if "away" in {self.incoming.state, self.outgoing.state}:
             return "away"
-        return "connected" if self.intake.taking else "waiting"
+        return "connected" if self.consumer.taking else "waiting"
 
     @classmethod
     def of(
@@ -44,11 +46,11 @@ class RabbitDoor:
         """Make the door of a worker.
 
         Args:
-            worker: which.
-            door: takes requests in.
+            worker: the worker.
+            door: accepts requests.
             cancel: cancels a request, by its uid.
-            audit: is told of what is cancelled or refused.
-            in_flight: how many requests are being answered on this worker.
+            audit: records cancels and refusals.
+            in_flight: the number of requests being answered on this worker.
         """
         settings = worker.settings
         outlets = Outlets(
@@ -56,26 +58,31 @@ class RabbitDoor:
             own=lambda: worker.own_partitions(topics.CHAT_DELIVERIES) if worker.membership.settled else None,
         )
         delivering = Delivering(log=worker.log, tails=worker.tails, settings=settings)
-        couriers = Couriers(worker, delivering, outlets, in_flight=in_flight)
+        dispatcher = Dispatcher(worker, delivering, outlets, in_flight=in_flight)
 
-        def has_room() -> bool:
-            busy = in_flight() >= settings.max_in_flight or couriers.waiting >= settings.max_in_flight * 2
-            return not worker.draining and not busy
+        def ready() -> bool:
+            busy = in_flight() >= settings.max_in_flight or dispatcher.waiting >= settings.max_in_flight * 2
+            return not worker.draining and not busy and outlets.queues is not None
 
         intake = Intake(
             door=door,
             log=worker.log,
             settings=settings,
             queues=lambda: outlets.queues,
-            metrics=worker.metrics,
             cancel=cancel,
             audit=audit,
-            has_room=has_room,
+            refusing=Refusing(
+                log=worker.log,
+                settings=settings,
+                queues=lambda: outlets.queues,
+                metrics=worker.metrics,
+                audit=audit,
+            ),
         )
         urls, timeout_s = settings.amqp_urls, settings.rabbitmq_timeout_s
         return cls(
-            intake,
-            couriers,
+            QueueConsumer(settings, take=intake.take, ready=ready),
+            dispatcher,
             outlets,
             incoming=Link("requests", urls, timeout_s=timeout_s),
             outgoing=Link("answers", urls, timeout_s=timeout_s),

@@ -33,7 +33,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, DeliveryError
 
 from weir.envelope import new_id
-from weir.rabbitmq.contract import Place, place_of
+from weir.rabbitmq.contract import DeliveryProgress, place_of
 from weir.rabbitmq.link import LINK_ERRORS, open_channel
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class LaneLostError(Exception):
     """The lane is closed; whether unconfirmed messages were sent, the next lane finds out."""
 
 
-class RefusedError(Exception):
+class PublishRefusedError(Exception):
     """RabbitMQ did not put a message into its queue: the queue is full, and configured to refuse messages then."""
 
 
@@ -70,7 +70,7 @@ class Lane:
         self._receipts = receipts
         self._timeout_s = timeout_s
         self._keep_s = keep_s
-        self._places: dict[str, Place] = {}  # by submission
+        self._places: dict[str, DeliveryProgress] = {}  # by submission
         self._last: dict[str, AbstractIncomingMessage] = {}  # the receipt of each place, as soon as it has arrived
         self._forgotten: set[str] = set()  # submissions whose last receipt is acknowledged when it arrives
         self._closing: asyncio.Future[None] | None = None
@@ -87,7 +87,7 @@ class Lane:
         """Become the worker that sends.
 
         Raises:
-            LaneTakenError: another worker holds the lane. It was asked to close it.
+            LaneTakenError: another worker holds the lane; the challenge asks it to close the lane.
             LINK_ERRORS: RabbitMQ is away.
         """
         async with asyncio.timeout(self._timeout_s):
@@ -108,7 +108,7 @@ class Lane:
         if self.lost.done():
             raise LaneTakenError
 
-    def place(self, submission: str) -> Place | None:
+    def place(self, submission: str) -> DeliveryProgress | None:
         """How far a delivery has come; None if no message of it was sent."""
         return self._places.get(submission)
 
@@ -137,7 +137,7 @@ class Lane:
                 raise LaneLostError
             publishing.result()
         except DeliveryError as error:
-            raise RefusedError(f"queue {queue!r} refuses messages") from error
+            raise PublishRefusedError(f"queue {queue!r} refuses messages") from error
         except LINK_ERRORS as error:
             await self.close()
             raise LaneLostError(type(error).__name__) from error
@@ -210,7 +210,7 @@ class Lane:
         if old is not None:
             await self._let_go(old)
 
-    def _note(self, submission: str, place: Place) -> bool:
+    def _note(self, submission: str, place: DeliveryProgress) -> bool:
         """Note a place, unless the delivery has come further. Returns whether the place was noted."""
         known = self._places.get(submission)
         if known is not None and known.seq > place.seq:

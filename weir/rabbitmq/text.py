@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from weir.chat.completion import Completion, shape_of
 from weir.envelope import Json
-from weir.rabbitmq.contract import Place
+from weir.rabbitmq.contract import DeliveryProgress
 
 THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
 REASONING = ("reasoning_content", "reasoning")  # the names that models use for it
@@ -70,11 +70,11 @@ class DivergedError(Exception):
 class Ahead:
     """Skips the part of an answer that is in the queue: of an answer generated again, or read again from its start.
 
-    That part is known by its length and checksum (`Place`), not by its text. An answer that an LLM repeats word for
-    word goes on as if nothing had happened.
+    That part is known by its length and checksum (`DeliveryProgress`), not by its text. An answer that an LLM repeats
+    word for word goes on as if nothing had happened.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: DeliveryProgress) -> None:
         self._position, self._crc = place.position, place.crc
         self._here = 0
         self._here_crc = 0

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from weir.log.log import LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import ReplayError
-from weir.ranges.spans import Span, each
+from weir.ranges.offset_ranges import OffsetRange, each
 
 
 class Changes:
@@ -30,7 +30,7 @@ class Changes:
         except LogRefusedError as error:
             raise ReplayError(f"the table has no changelog yet: {error}") from None
         count = 0
-        async for record in each(self._log, Span(self._at, self.position, end)):
+        async for record in each(self._log, OffsetRange(self._at, self.position, end)):
             self._take(record)
             seen(record)
             count += 1

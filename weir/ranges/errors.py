@@ -33,7 +33,7 @@ class UnfinishedError(ReplayError):
     EXIT_CODE = 5
 
 
-class WithdrawnError(ReplayError):
+class CancelledRunError(ReplayError):
     """The run was cancelled."""
 
     EXIT_CODE = 7

@@ -7,11 +7,11 @@ partition the log's own order stands, whatever the times of its records.
 from collections.abc import AsyncIterator, Sequence
 
 from weir.log.log import LogClient, Record
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.ranges.progress import UNSEEN, Step
-from weir.ranges.spans import Span, each
 
 
-async def merged(log: LogClient, spans: Sequence[Span], *, step: Step = UNSEEN) -> AsyncIterator[Record]:
+async def merged(log: LogClient, spans: Sequence[OffsetRange], *, step: Step = UNSEEN) -> AsyncIterator[Record]:
     """The records of some spans in one order; of records with the same time, those of the first span come first.
 
     Args:

@@ -19,8 +19,8 @@ from weir.events.publishing import Events
 from weir.events.replays import ReplayEnded, ReplayStarted
 from weir.log.log import LogClient, Partition
 from weir.log.partitioner import partition_for
-from weir.ranges.errors import UsageError, WithdrawnError
-from weir.ranges.spans import Span, each, since, span_from
+from weir.ranges.errors import CancelledRunError, UsageError
+from weir.ranges.offset_ranges import OffsetRange, each, since, span_from
 
 T = TypeVar("T")
 Data = TypeVar("Data", bound=EventData)
@@ -28,7 +28,7 @@ Data = TypeVar("Data", bound=EventData)
 _ID: Final = re.compile(RUN_ID)
 
 
-class Kind(StrEnum):
+class RunKind(StrEnum):
     """The kind of records that a run processes again."""
 
     REQUESTS = "requests"
@@ -41,9 +41,9 @@ class Run:
     """A run, as it was decided on."""
 
     id: str
-    kind: Kind
+    kind: RunKind
     parameters: Json = field(default_factory=dict)
-    spans: Sequence[Span] = ()  # the spans that it reads
+    spans: Sequence[OffsetRange] = ()  # the spans that it reads
     ends: dict[str, list[int]] = field(default_factory=dict)  # the ends of other topics when it started, by partition
     started_at: str = ""  # ISO 8601, UTC
     ended: ReplayEnded | None = None
@@ -90,7 +90,7 @@ class Runs:
         self._log, self._events, self._tenant = log, events, tenant
 
     async def begin(
-        self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = (), by: str
+        self, kind: RunKind, parameters: Json, spans: Sequence[OffsetRange], *, watched: Iterable[str] = (), by: str
     ) -> Run:
         """Begin a run: write it down.
 
@@ -117,7 +117,9 @@ class Runs:
         await self._events.publish(started, self._tenant)
         return run
 
-    async def draft(self, kind: Kind, parameters: Json, spans: Sequence[Span], *, watched: Iterable[str] = ()) -> Run:
+    async def draft(
+        self, kind: RunKind, parameters: Json, spans: Sequence[OffsetRange], *, watched: Iterable[str] = ()
+    ) -> Run:
         """Make a run without writing it down, so that it cannot be found.
 
         Raises:
@@ -153,7 +155,7 @@ class Runs:
         """Check whether a run was cancelled meanwhile.
 
         Raises:
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log cannot be read.
         """
         check_wanted(await self.find(run.id))
@@ -215,7 +217,7 @@ class Runs:
         count = self._log.partitions(topic)
         for number in range(count) if key is None else [partition_for(key, count)]:
             async for record in each(self._log, await since(self._log, Partition(topic, number), since_s)):
-                if key in {None, record.key} and (event := _event(record.value)) is not None:
+                if key in {None, record.key} and (event := envelope.event_in(record.value)) is not None:
                     yield event
 
 
@@ -223,17 +225,10 @@ def check_wanted(run: Run) -> None:
     """Check that a run was not cancelled.
 
     Raises:
-        WithdrawnError: the run was cancelled.
+        CancelledRunError: the run was cancelled.
     """
     if run.ended is not None and run.ended.status == "cancelled":
-        raise WithdrawnError(f"run {run.id} was cancelled")
-
-
-def _event(value: bytes | None) -> Event | None:
-    try:
-        return envelope.decode(value)
-    except MalformedRecordError:  # not an event of Weir
-        return None
+        raise CancelledRunError(f"run {run.id} was cancelled")
 
 
 def _data_of(event: Event, model: type[Data]) -> Data | None:
@@ -247,7 +242,7 @@ def _data_of(event: Event, model: type[Data]) -> Data | None:
 def _run(started: ReplayStarted, ended: ReplayEnded | None) -> Run:
     return Run(
         id=started.run,
-        kind=Kind(started.kind),
+        kind=RunKind(started.kind),
         parameters=started.parameters,
         spans=[span_from(fields) for fields in started.spans],
         ends=started.ends,

@@ -1,6 +1,6 @@
-"""Every setting of a worker, and how settings are read from the environment.
+"""The settings of a worker, and how they are read from the environment.
 
-``settings.py`` declares them, ``kinds.py`` says what values there are, ``loading.py`` reads and checks them.
+``settings.py`` declares them, ``kinds.py`` defines the kinds of values, ``loading.py`` reads and checks them.
 """
 
 from weir.settings.kinds import NONE, OFF

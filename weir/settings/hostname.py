@@ -1,4 +1,4 @@
-"""The name under which other workers reach this host, where the settings give none."""
+"""The name under which other workers reach this host, if the settings give none."""
 
 import socket
 

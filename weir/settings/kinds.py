@@ -1,6 +1,6 @@
-"""The kinds of values that settings take: what is allowed for each, and in what form it is kept. No I/O.
+"""The kinds of values that settings take: the allowed values of each, and the form in which they are kept. No I/O.
 
-The message of a ValueError is the part of the error line that says what is allowed.
+The message of a ValueError is the part of the error line that names the allowed values.
 """
 
 import re
@@ -23,7 +23,7 @@ def _http_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         named = parts.hostname and parts.port != 0
-    except ValueError:  # its words quote the URL, and a password with a slash is taken for the port
+    except ValueError:  # its message quotes the URL, and takes a password with a slash for the port
         named = None
     if not named:
         raise ValueError("must be a URL that names a host, and a port if it has one")
@@ -68,7 +68,8 @@ def _redact(names: str) -> str:
 
 
 def _unbroken(value: str | None) -> str | None:
-    if value and _CONTROL.search(value):  # as `kubectl create secret --from-file` takes it from a file, and echo
+    # as `kubectl create secret --from-file` reads it from a file, and echo writes it
+    if value and _CONTROL.search(value):
         raise ValueError("a value without a line break, such as a secret has that was made with one at its end")
     return value
 

@@ -1,4 +1,4 @@
-"""Settings out of the environment: each value by itself, then the rules that span several."""
+"""Reads settings from the environment: each value by itself, then the rules that span several."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value is not allowed; one line that names the variable, what was given, what is allowed.
+        SettingsError: a value is not allowed; the message is one line with the variable, the given and the allowed
+            values.
     """
     # An empty variable counts as unset: that is how compose files and shells spell "no value".
     given = {name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())}
-    if environ.get("RABBITMQ_URL") == "":  # where there is a default to be turned off
+    if environ.get("RABBITMQ_URL") == "":  # its default can be turned off
         given["rabbitmq_url"] = ""
     try:
         settings = Settings.model_validate(given)
@@ -30,7 +31,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
-    """The first wrong variable: its name, what was given (never a secret), what is allowed."""
+    """The first wrong variable: its name, the given value (never a secret), the allowed ones."""
     first = error.errors(include_url=False)[0]
     field = str(first["loc"][0])
     secret = "SecretStr" in str(Settings.model_fields[field].annotation)
@@ -40,7 +41,7 @@ def _one_line(error: ValidationError, given: Mapping[str, str]) -> str:
 
 
 def _check_together(settings: Settings) -> None:
-    """Rules that span several settings, each one line that names the variable to mend."""
+    """Check the rules that span several settings; each message is one line that names the variable to mend."""
     if settings.kafka_security_protocol.startswith("SASL"):
         for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
             if not getattr(settings, name):

@@ -3,11 +3,11 @@
 The names and defaults of the two systems that Weir replaces are kept (OPENAI_*, RABBITMQ_*, RESPONSE_QUEUE_*,
 LOG_LEVEL, KAFKA_*). The table in docs/settings.md is made from this file and checked by ``make lint``.
 
-A setting is one field. Its name in upper case is the environment variable. Its type says what values there are; types
-that are more than a number, a path or a choice stand in ``kinds.py``. Bounds are part of the field, also where no
-sensible value comes near them: a slip of the finger (a time in milliseconds, a zero too many) must stop the start, not
-show up as a stalled stream a week later. The description is what an operator reads: the unit, what the setting is
-weighed against, and what a special value (0, unset, empty) means.
+A setting is one field. Its name in upper case is the environment variable. Its type gives the kind of value; types
+other than a number, a path or a choice are in ``kinds.py``. Bounds are part of the field, also where no sensible value
+comes near them: a mistyped value (a time in milliseconds, a zero too many) must stop the start, not show up as a
+stalled stream a week later. The description is for an operator: the unit, what the setting is weighed against, and what
+a special value (0, unset, empty) means.
 
 Units are in the names: ``_s`` seconds, ``_ms`` milliseconds, ``_bytes``, ``_usd``; ``_max`` and ``_min`` are bounds, a
 plural without a unit is a count. A switch is a choice with words, not a boolean, so that a third way can be added.
@@ -15,9 +15,9 @@ plural without a unit is a count. A switch is a choice with words, not a boolean
 A field that holds a secret, or a URL that may, is a ``SecretStr``: no message, repr or dump shows it. Fields stand in
 groups: the LLM, the doors, metrics, the worker, topics, events, insights, feedback, replays, and the two brokers.
 
-What follows from several fields is a property at the end of the class, so that no part of Weir derives it a second
-time. What several fields must fulfil together is checked in ``loading.py``. Settings are frozen: a worker is restarted
-for a change.
+A value that follows from several fields is a property at the end of the class, so that no part of Weir derives it a
+second time. Rules that span several fields are checked in ``loading.py``. Settings are frozen: a change takes a restart
+of the worker.
 """
 
 from pathlib import Path
@@ -88,7 +88,7 @@ class Settings(BaseModel):
     )
     think_tags: ThinkTags = Field(
         ThinkTags.SPLIT,
-        description="What becomes of <think> tags at the start of an answer, if the request does not say so itself "
+        description="How <think> tags at the start of an answer are handled, if the request does not say so itself "
         "(X-Think-Tags): split moves the text between them to reasoning_content, keep leaves it in the text.",
     )
     answer_max_bytes: int = Field(
@@ -198,7 +198,7 @@ class Settings(BaseModel):
     )
     on_disconnect: Literal["auto", "continue", "cancel"] = Field(
         "auto",
-        description="What becomes of a request whose last reader has left, if the request does not say so itself: "
+        description="What happens to a request whose last reader has left, if the request does not say so itself: "
         "its answer continues into the log (continue), or the request is cancelled after DISCONNECT_GRACE_S "
         "(cancel). auto: a request that its client named (uid, Idempotency-Key), or that came by RabbitMQ or "
         "Kafka, continues; any other is cancelled.",
@@ -526,7 +526,7 @@ class Settings(BaseModel):
 
     @property
     def topic_prefix(self) -> str:
-        """What the names of topics have in front on the brokers; an embedded log has one installation only."""
+        """The prefix of the topics' names on the brokers; an embedded log has one installation only."""
         return self.kafka_topic_prefix if self.on_kafka else ""
 
     @property
@@ -536,17 +536,17 @@ class Settings(BaseModel):
 
     @property
     def redacted(self) -> frozenset[Redact]:
-        """What is taken out of text in events."""
+        """The forms of secrets that are removed from text in events."""
         return frozenset(Redact(name) for name in self.redact.split(",") if name != NONE)
 
     @property
     def amqp_urls(self) -> list[str]:
-        """The addresses of RabbitMQ, to be tried in turn; none where it is turned off."""
+        """The addresses of RabbitMQ, to be tried in turn; none if it is turned off."""
         return [url.strip() for url in self.rabbitmq_url.get_secret_value().split(",") if url.strip()]
 
     @property
     def record_value_max_bytes(self) -> int:
-        """The largest value of a record: what the broker takes, less the record's key and headers and the batch."""
+        """The largest value of a record: the broker's limit, less the record's key and headers and the batch."""
         return self.kafka_max_message_bytes - RECORD_OVERHEAD_BYTES
 
     @property

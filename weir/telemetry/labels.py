@@ -1,4 +1,4 @@
-"""The values of metrics' labels: each label has few, which are known beforehand or bounded. No I/O."""
+"""The values of metrics' labels: each label has few, known beforehand or bounded. No I/O."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ OTHER = "other"  # the label for all values without a label of their own
 LABEL_MAX = 100  # characters of a label that a client chose
 
 INGRESSES = frozenset({"http", "rabbitmq", "kafka"})
-LIVE, REPLAY = "live", "replay"  # traffic: of clients, or of requests that are asked again (docs/replay.md)
+LIVE, REPLAY = "live", "replay"  # traffic: of clients, or of replays (docs/replay.md)
 MARKS = frozenset({"begin", "takeover", "restart", "handoff"})
 STATUSES = frozenset({"completed", "failed", "cancelled", "expired"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -32,7 +32,7 @@ ERROR_CODES = frozenset({
 
 
 def known(value: str | None, values: frozenset[str]) -> str:
-    """The label of a value, if it is one of those that are known; else `OTHER`."""
+    """The label of a value: the value itself if it is known; else `OTHER`."""
     return value if value in values else OTHER
 
 
@@ -73,9 +73,9 @@ class TopicLabels:
     """Labels for topics: those of this code base, and the worker's own changelogs; any other is `OTHER`.
 
     Args:
-        names: of the topics of this code base.
-        changelogs: what the names of the worker's own changelog topics begin with, behind the prefix.
-        prefix: what Faust has in front of all names of topics, and the log client and the labels have not.
+        names: the topics of this code base.
+        changelogs: the beginning of the names of the worker's own changelog topics, behind the prefix.
+        prefix: Faust's prefix of all names of topics, which the log client and the labels do without.
     """
 
     def __init__(self, names: Iterable[str], changelogs: str = "", prefix: str = "") -> None:
@@ -92,6 +92,6 @@ class TopicLabels:
             bare = name.removeprefix(self._prefix) if faust_has else name
             own = self._changelogs and bare.startswith(self._changelogs) and bare.endswith("-changelog")
             label = bare if own else OTHER
-            if own:  # as many as there are tables; of the others nothing is remembered
+            if own:  # as many as there are tables; other names are not remembered
                 self._labels[name] = label
         return label

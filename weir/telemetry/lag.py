@@ -21,7 +21,7 @@ WAIT_S = 0.5  # how long a scrape waits for the answers
 FRESH_S = 0.5  # a lag that is not older is reported again
 
 
-class Group(Protocol):
+class LagConsumer(Protocol):
     """The methods of the consumer that are needed: ``weir.log.settlement.Settlement`` in a driver's consumer."""
 
     def assignment(self) -> set[TP]:
@@ -59,7 +59,7 @@ class Lag:
         self._answers = True  # whether the broker answered when it was last asked
         self.known_at = 0.0  # seconds since the epoch
 
-    async def refresh(self, group: Group) -> None:
+    async def refresh(self, group: LagConsumer) -> None:
         """Ask the broker, unless a question is under way; waits a moment for its answer. Never raises.
 
         Not to be called during a rebalance: the committed offsets of new partitions are not known before its end.
@@ -82,7 +82,7 @@ class Lag:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
-    async def _ask(self, group: Group) -> None:
+    async def _ask(self, group: LagConsumer) -> None:
         tps = [tp for tp in group.assignment() if tp.topic in self._labels]
         try:
             async with asyncio.timeout(ASK_S):
@@ -100,7 +100,7 @@ class Lag:
         self._asked_at = time.monotonic()
 
 
-async def _lag_of(group: Group, tp: TP, end: int, start: int) -> int:
+async def _lag_of(group: LagConsumer, tp: TP, end: int, start: int) -> int:
     """The number of uncommitted records; 0 if only the control records at the end of a client's transaction are left.
 
     Control records have offsets and are never delivered, so no offset behind them is committed before the next record.

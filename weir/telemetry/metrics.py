@@ -2,10 +2,10 @@
 
 The page docs/metrics.md is made from this file. Every label has few values: topics, routes, statuses and codes that
 this code base knows (others are ``other``), and models, of which METRICS_MODELS_MAX have a label of their own. There is
-no tenant, uid or user in any label: that is what agent-metrics-events are for.
+no tenant, uid or user in any label: agent-metrics-events have these.
 
 The first four names are those of the event backbone that Weir replaces. The others go by OpenTelemetry's semantic
-conventions for generative AI and by vLLM's metrics, where those have a word for it.
+conventions for generative AI and by vLLM's metrics, if those have a name for it.
 """
 
 from dataclasses import fields
@@ -18,17 +18,17 @@ from weir.version import Version
 
 # From a commit of the embedded log to KAFKA_DELIVERY_TIMEOUT_S, after which an append is in doubt.
 APPEND_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-# A request waits for nothing on an idle worker, and for the answers before it on a full one.
+# A request waits for none on an idle worker, and for the answers before it on a full one.
 QUEUE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 # OpenTelemetry's for the time to the first token, and on to UPSTREAM_FIRST_TOKEN_TIMEOUT_S: models are loaded.
 FIRST_TOKEN_S = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0)
 # OpenTelemetry's for an LLM call, each twice the one before, and on: an answer may outlive the worker that began it.
 ANSWER_S = (0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36)
-# The first is as slow as a person reads; a single stream of today's fastest hardware is in the last.
+# The first is a person's reading speed; a single stream of today's fastest hardware is in the last.
 TOKENS_PER_SECOND = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)
 # The platform's own for HTTP, and on: a stream is one request, for as long as it lasts.
 HTTP_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
-# Below 1 ms it is noise; a loop that is held for 0.1 s is felt in every stream.
+# Below 1 ms it is noise; a loop that is blocked for 0.1 s is noticed in every stream.
 LOOP_DELAY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 # -- the event backbone

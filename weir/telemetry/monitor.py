@@ -8,7 +8,7 @@ from faust.types import TP
 from weir.telemetry.worker_metrics import Metrics
 
 
-class Watching(Monitor):
+class FaustMonitor(Monitor):
     """Faust's monitor, which also counts."""
 
     def __init__(self, metrics: Metrics, **kwargs: Any) -> None:

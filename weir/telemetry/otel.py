@@ -26,8 +26,9 @@ from weir.envelope import Json
 from weir.errors import ApiError
 from weir.llm.chunks import finish_reasons
 from weir.llm.errors import UpstreamError
+from weir.telemetry import spans
+from weir.telemetry.spans import CallSpan, Recorder, Span, Value
 from weir.telemetry.traceparent import TraceParent, parse
-from weir.telemetry.tracing import Call, Kind, Recorder, Span, Value
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 NOISY_LOGGERS = ("opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk._shared_internal")
 PROVIDER = "openai"  # the protocol's name, which the conventions want where the provider is not known
 NUMBERS = {"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"}  # of a request
-KINDS = {Kind.SERVER: SpanKind.SERVER, Kind.CONSUMER: SpanKind.CONSUMER}
+KINDS = {spans.SpanKind.SERVER: SpanKind.SERVER, spans.SpanKind.CONSUMER: SpanKind.CONSUMER}
 
 
 class _Recorded:
@@ -61,12 +62,12 @@ class RecordedDoor(_Recorded, Span):
         Span.__init__(self, _traceparent(span))
 
 
-class RecordedCall(_Recorded, Call):
+class RecordedCall(_Recorded, CallSpan):
     """The span of a call of the LLM, with figures from the LLM's chunks."""
 
     def __init__(self, span: trace.Span) -> None:
         _Recorded.__init__(self, span)
-        Call.__init__(self, _traceparent(span))
+        CallSpan.__init__(self, _traceparent(span))
         self._began = time.perf_counter()
         self._first = True
         self._usage: Any = None
@@ -106,14 +107,14 @@ class OpenTelemetry(Recorder):
             self._server["server.port"] = port
 
     @contextmanager
-    def door(self, name: str, kind: Kind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
+    def door(self, name: str, kind: spans.SpanKind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
         """Open a span while a door handles a request."""
         span = self._tracer.start_span(name, _under(parse(given)), KINDS[kind], dict(attributes))
         with _ended(span):
             yield RecordedDoor(span)
 
     @contextmanager
-    def call(self, given: str | None, body: Json, attributes: Mapping[str, Value]) -> Iterator[Call]:
+    def call(self, given: str | None, body: Json, attributes: Mapping[str, Value]) -> Iterator[CallSpan]:
         """Open a span while the LLM is called."""
         model = body.get("model")
         asked = {

@@ -1,4 +1,4 @@
-"""The metrics of one worker, and the methods by which they change. ``metrics.py`` says what each of them is."""
+"""The metrics of one worker, and the methods by which they change. ``metrics.py`` defines each of them."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -31,19 +31,19 @@ NO_TOKENS: Final = Tokens()
 class Metrics:
     """The metrics of one worker, in a registry of their own. Methods never raise; times are seconds.
 
-    All of it belongs to the event loop.
+    All methods must be called on the event loop.
     """
 
     def __init__(
         self, *, models_max: int = 50, models: Iterable[str] = (), changelogs: str = "", prefix: str = ""
     ) -> None:
-        """Nothing has happened yet.
+        """Starts with all metrics at zero.
 
         Args:
             models_max: how many models have a label of their own.
-            models: those that have one in any case.
-            changelogs: what the names of the worker's own changelog topics begin with, behind the prefix.
-            prefix: what Faust has in front of all names of topics, and the log client and the labels have not.
+            models: models that have a label in any case.
+            changelogs: the beginning of the names of the worker's own changelog topics, behind the prefix.
+            prefix: Faust's prefix of all names of topics, which the log client and the labels do without.
         """
         self.registry = registry = CollectorRegistry()
         self._models = AtMost(models_max, models)
@@ -72,7 +72,7 @@ class Metrics:
         self._http_duration = metrics.HTTP_DURATION.histogram(registry)
         self._streams = metrics.STREAMS.gauge(registry)
         self._loop_delay = metrics.LOOP_DELAY.histogram(registry)
-        for ingress in ("http", "rabbitmq"):  # a rate needs a beginning
+        for ingress in ("http", "rabbitmq"):  # a rate needs a first value
             self._accepted.labels(ingress)
         for mark in MARKS:
             self._attempts.labels(mark, LIVE)
@@ -81,11 +81,11 @@ class Metrics:
         GCCollector(registry=registry)
 
     def read(self, spec: Spec, values: Callable[[], Values]) -> None:
-        """A metric whose values somebody else keeps: asked for when it is scraped, on the event loop."""
+        """Register a metric whose values are kept elsewhere: ``values`` is called at each scrape, on the event loop."""
         Scraped(spec, values, self.registry)
 
     async def rendered(self, accept: str = "") -> tuple[bytes, str]:
-        """All of them as text, and its content type; OpenMetrics if an Accept header asks for it."""
+        """All metrics as text, with the content type; OpenMetrics if an Accept header asks for it."""
         return await rendered(self.registry, accept)
 
     # -- the log
@@ -95,7 +95,7 @@ class Metrics:
         return self._topics.of(name)
 
     def appends(self, topic: str) -> Latency:
-        """Where the time of each acknowledged record of a topic is observed. To be kept: it is asked for once."""
+        """The histogram for the append times of a topic. Keep the result: it is asked for once."""
         label = self._topics.of(topic)
         found = self._appended.get(label)
         if found is None:
@@ -103,44 +103,44 @@ class Metrics:
         return found
 
     def produce_failed(self, topic: str) -> None:
-        """A record is not in the log, or not for sure."""
+        """Count a record that is not in the log, or not for certain."""
         self._produce_failures.labels(self._topics.of(topic)).inc()
 
     def consumed(self, topic: str, count: int = 1) -> None:
-        """So many records were read."""
+        """Count records that were read."""
         label = self._topics.of(topic)
         self._consumed[label] = self._consumed.get(label, 0) + count
 
     def _produced(self) -> Values:
-        """What is acknowledged has a time: both are one number."""
+        """The number of acknowledged records, which is the number of observed times."""
         counts: dict[tuple[str, ...], float] = {(topic.name,): 0 for topic in topics.TOPICS}
         return counts | {(topic,): sum(latency.counts) for topic, latency in self._appended.items()}
 
     # -- requests
 
     def accepted(self, ingress: str) -> None:
-        """A door put a request into the log."""
+        """Count a request that a door put into the log."""
         self._accepted.labels(known(ingress, INGRESSES)).inc()
 
     def moved(self) -> None:
-        """A request was put into the partition of its uid."""
+        """Count a request that was put into the partition of its uid."""
         self._moved.inc()
 
     def refused(self, ingress: str, *, error_code: str | None, error_type: str | None) -> None:
-        """A door did not."""
+        """Count a request that a door did not put into the log."""
         self._refused.labels(known(ingress, INGRESSES), error_label(error_code)).inc()
         self.erred(error_type)
 
     def erred(self, error_type: str | None) -> None:
-        """A client was told an error."""
+        """Count an error that a client got."""
         self._errors.labels(known(error_type, ERROR_TYPES)).inc()
 
     def attempted(self, mark: str, queue_s: float | None = None, *, replay: bool = False) -> None:
-        """An attempt begins (``begin``, ``takeover``, ``restart``), or is closed without an end (``handoff``).
+        """Count an attempt that begins (``begin``, ``takeover``, ``restart``), or hands its answer over (``handoff``).
 
         Args:
             mark: the kind of its mark.
-            queue_s: from the door to now, of the first attempt at a request.
+            queue_s: from the door to now, for the first attempt at a request.
             replay: whether the request is one of a replay.
         """
         self._attempts.labels(known(mark, MARKS), traffic_label(replay=replay)).inc()
@@ -148,7 +148,7 @@ class Metrics:
             self._queue_time.labels(traffic_label(replay=replay)).observe(max(0.0, queue_s))
 
     def retried(self) -> None:
-        """A call of the LLM is repeated, before its first token."""
+        """Count a repeated call of the LLM, before its first token."""
         self._retries.inc()
 
     def ended(
@@ -165,18 +165,18 @@ class Metrics:
         cost_usd: float | None = None,
         replay: bool = False,
     ) -> None:
-        """A request ended, and this worker settles it: once for each request.
+        """Count a request that ended and that this worker settles: once for each request.
 
         Args:
-            model: that was asked. It gets a label of its own with its first answer: a client may ask for anything.
+            model: the model of the request. It gets a label of its own with its first answer, as clients may name any.
             status: completed, failed, cancelled or expired.
-            error_code: OpenAI's error code, of one that has an error.
-            error_type: and its type.
-            ttft_s: from the last LLM call to its first token; None where there was none.
+            error_code: OpenAI's error code, if there is an error.
+            error_type: the error's type.
+            ttft_s: from the last LLM call to its first token; None if there was none.
             duration_s: from the door to the end.
-            tokens_per_second: of the output; None where nobody counted.
-            tokens: what the LLM counted.
-            cost_usd: None where the model has no price.
+            tokens_per_second: of the output; None if the tokens were not counted.
+            tokens: the tokens as the LLM counted them.
+            cost_usd: the cost; None if the model has no price.
             replay: whether the request is one of a replay.
         """
         traffic = traffic_label(replay=replay)
@@ -202,14 +202,14 @@ class Metrics:
     # -- HTTP
 
     def answered(self, method: str, route: str, status: int, duration_s: float) -> None:
-        """An HTTP request is over. ``route`` is its template, of which there are few."""
+        """Count an HTTP request that is over. ``route`` is its template, of which there are few."""
         method = known(method, METHODS)
         self._http_requests.labels(method, route, status).inc()
         self._http_duration.labels(method, route).observe(duration_s)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        """While a stream is being sent."""
+        """Count a stream while it is being sent."""
         with self._streams.track_inprogress():
             yield
 

@@ -1,4 +1,4 @@
-"""The Node client: what it needs comes with `npm ci`."""
+"""The Node client: `npm ci` installs its libraries."""
 
 import functools
 import shutil
@@ -16,7 +16,7 @@ RUN_WITHIN_S = 60
 
 
 class ProgramError(Exception):
-    """The program says what went wrong."""
+    """The program reports an error."""
 
 
 class Program:
@@ -26,10 +26,10 @@ class Program:
         self._folder = folder
 
     def run(self, url: str, queue: str, body: dict[str, Any]) -> str:
-        """What it prints.
+        """Run the program; returns its output.
 
         Raises:
-            ProgramError: it failed; with its words.
+            ProgramError: it failed; with its error text.
         """
         command = ["node", str(self._folder / "amqp_client.js"), url, queue, orjson.dumps(body).decode()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False)

@@ -6,7 +6,7 @@ import pytest
 
 from app import membership
 from app.membership import MARK, Neighbours, PartitionWatch
-from weir.log.kafka.groups import Group
+from weir.log.kafka.groups import ConsumerGroup
 from weir.log.log import LogRefusedError
 from weir.settings import Settings
 
@@ -20,9 +20,9 @@ class Brokers:
         self.joined: list[str] = []
         self.looks = 0
 
-    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[ConsumerGroup]:
         self.looks += 1
-        return [Group(name, frozenset({topic, name + MARK})) for name in self.joined if name != besides]
+        return [ConsumerGroup(name, frozenset({topic, name + MARK})) for name in self.joined if name != besides]
 
 
 class Worker:

@@ -11,13 +11,13 @@ from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.test_peers import Router
 from tests.unit.weir.workers import ends_in_memory, requests_in_memory, worker_of
 from web.client_retries import ClientRetries
-from web.first_tries import Asked, FirstTries
+from web.first_tries import FirstTries, RequestIdentity
 from weir.chat.lookup import Lookup
 from weir.envelope import Json
 from weir.errors import UnavailableError
 from weir.peers import Owners
 
-ASKED = Asked("acme", "f1", "split")
+ASKED = RequestIdentity("acme", "f1", "split")
 HERE, PEER = "http://w:1", "http://127.0.0.1:1"
 
 

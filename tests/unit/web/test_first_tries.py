@@ -3,9 +3,9 @@
 import pytest
 
 from web import first_tries
-from web.first_tries import Asked, FirstTries
+from web.first_tries import FirstTries, RequestIdentity
 
-ASKED, OTHER = Asked("acme", "f1"), Asked("other", "f1")
+ASKED, OTHER = RequestIdentity("acme", "f1"), RequestIdentity("other", "f1")
 KEPT_S = 120.0
 
 

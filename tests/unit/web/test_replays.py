@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.unit.weir.log.memory_log import MemoryLog
-from tests.unit.weir.replay.dead_letters.letters import bury
+from tests.unit.weir.replay.dead_letters.letters import put_dead_letter
 from tests.unit.weir.test_peers import HERE, owners
 from tests.unit.weir.workers import worker_of
 from web.everywhere import Everywhere
@@ -21,7 +21,7 @@ from weir.settings import Settings
 
 async def created(body: Json) -> None:
     log = MemoryLog()
-    await bury(log, b"no JSON")
+    await put_dead_letter(log, b"no JSON")
     worker = worker_of(log, settings=Settings(replays_max=1))
     view = ReplaysView(worker, {}, Everywhere(worker, owners({HERE: {}})))
 
@@ -43,7 +43,9 @@ async def created(body: Json) -> None:
         ({"where": {"uid=a": "b"}}, "where"),
     ],
 )
-async def test_dead_letters_that_nobody_can_mean_are_a_bad_request_that_names_the_field(body: Json, field: str) -> None:
+async def test_impossible_conditions_for_dead_letters_are_a_bad_request_that_names_the_field(
+    body: Json, field: str
+) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         await created(body)
     assert (refused.value.status, refused.value.error["param"]) == (400, field)

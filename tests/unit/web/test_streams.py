@@ -1,11 +1,11 @@
-"""From what the log says to what a client is told."""
+"""Deliveries from the log, as events for a client."""
 
 import orjson
 import pytest
 
 from tests.unit.weir.chat.helpers import DONE, FAILED, chunk
 from web.sse import PIECE_BYTES
-from web.streams import Teller
+from web.streams import SseWriter
 from weir.chat.frames import Terminal
 from weir.chat.reading.delivery import Delivery
 from weir.envelope import Json
@@ -33,9 +33,9 @@ class Client:
         return [line.removeprefix("id: ") for line in self.data.decode().splitlines() if line.startswith("id: ")]
 
 
-def teller(client: Client, *, include_usage: bool = False, told: bool = False) -> Teller:
+def teller(client: Client, *, include_usage: bool = False, resumed: bool = False) -> SseWriter:
     # the part of EventStream that it needs
-    return Teller(client, "req-1", include_usage=include_usage, told=told)  # type: ignore[arg-type]
+    return SseWriter(client, "req-1", include_usage=include_usage, resumed=resumed)  # type: ignore[arg-type]
 
 
 def delivery(
@@ -80,7 +80,7 @@ async def test_a_stream_that_has_told_something_ends_when_the_answer_is_said_aga
 
 async def test_a_stream_that_was_resumed_ends_when_the_answer_is_said_again() -> None:
     with pytest.raises(ApiError):
-        await teller(Client(), told=True).tell(delivery(restarted=True))
+        await teller(Client(), resumed=True).tell(delivery(restarted=True))
 
 
 async def test_a_stream_that_has_told_nothing_goes_on_when_the_answer_is_said_again() -> None:

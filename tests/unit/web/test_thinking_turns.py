@@ -10,7 +10,7 @@ import pytest
 
 from weir import topics
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.reading.stored import noted
 from weir.log.embedded.client import EmbeddedLog
@@ -58,11 +58,11 @@ async def longest_turn(work: Callable[[], Awaitable[object]]) -> float:
 
 @pytest.mark.parametrize("in_a_frame", [1, 16, 200])
 async def test_a_long_answer_is_read_in_turns(log: EmbeddedLog, in_a_frame: int) -> None:
-    begin = Frame(uid="u", rid="r", kind=Kind.BEGIN, attempt="a", after=-1, fingerprint="f")
+    begin = Frame(uid="u", rid="r", kind=FrameKind.BEGIN, attempt="a", after=-1, fingerprint="f")
     appends = [log.append(AT.topic, AT.partition, b"u", frames.encode(begin, event_id="e", tenant="t"))]
     word = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "some words "}}]}
     for seq in range(0, CHUNKS, in_a_frame):
-        spoken = Frame(uid="u", rid="r", kind=Kind.CHUNKS, attempt="a", seq=seq, chunks=[word] * in_a_frame)
+        spoken = Frame(uid="u", rid="r", kind=FrameKind.CHUNKS, attempt="a", seq=seq, chunks=[word] * in_a_frame)
         appends.append(log.append(AT.topic, AT.partition, b"u", frames.encode(spoken, event_id="e", tenant="t")))
     await asyncio.gather(*appends)
     tails = Tails(log)

@@ -41,6 +41,8 @@ def test_a_key_belongs_to_who_has_its_partition_of_the_changelog() -> None:
 
 
 @pytest.mark.parametrize("shared", [{}, {HERE: {}}, {HERE: {"requests-changelog": OTHERS}}])
-def test_while_nobody_has_it_the_client_is_asked_to_come_again(shared: dict[str, dict[str, list[int]]]) -> None:
+def test_while_no_worker_owns_the_partition_the_client_is_asked_to_come_again(
+    shared: dict[str, dict[str, list[int]]],
+) -> None:
     with pytest.raises(UnavailableError):
         owners(shared).of("requests", KEY)

@@ -7,7 +7,7 @@ import pytest
 from weir.chat.states import request_rows
 from weir.envelope import dumps
 from weir.settings import Settings
-from weir.table_rows import LOGGED_MAX, TableRows, Unreadable, row_max_bytes
+from weir.table_rows import LOGGED_MAX, TableRows, UnreadableRows, row_max_bytes
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_key_that_is_no_text_is_no_row() -> None:
 
 
 def test_what_was_told_is_remembered_within_a_bound(caplog: pytest.LogCaptureFixture) -> None:
-    unreadable = Unreadable("t")
+    unreadable = UnreadableRows("t")
     for number in range(LOGGED_MAX + 1):
         unreadable(b"%d" % number, ValueError())
     unreadable(b"%d" % LOGGED_MAX, ValueError())

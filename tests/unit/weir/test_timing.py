@@ -92,7 +92,7 @@ async def test_time_between_the_waits_does_not_count() -> None:
     patience.close()
 
 
-async def test_a_cancellation_by_somebody_else_goes_on() -> None:
+async def test_a_cancellation_by_another_task_goes_on() -> None:
     patience = Patience()
     began = asyncio.Event()
 

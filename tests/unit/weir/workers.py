@@ -15,7 +15,6 @@ from weir.log.tails import Tails
 from weir.settings import Settings
 from weir.table_rows import row_max_bytes
 from weir.telemetry.worker_metrics import Metrics
-from weir.topics import CHAT_REQUESTS, Topic
 from weir.worker import Worker
 
 MAX_BYTES = row_max_bytes(Settings())
@@ -31,8 +30,8 @@ class FakeMembership:
     generation: int = 1
     draining: bool = False
 
-    def own_partitions(self, of: Topic = CHAT_REQUESTS) -> set[int]:
-        del of
+    def own_partitions(self, topic: str) -> set[int]:
+        del topic
         return self.own
 
 

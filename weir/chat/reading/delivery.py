@@ -12,23 +12,23 @@ from weir.log.log import Record
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one record adds for a reader. All empty: nothing came within the time asked for."""
+    """What one record adds for a reader. All empty: nothing came within the reader's waiting time."""
 
     partition: int = -1
     offset: int = -1
     chunks: tuple[Json, ...] = ()
     first_n: int = 0  # place of chunks[0] in its frame
-    restarted: bool = False  # the answer is said again from its start
+    restarted: bool = False  # whether the answer starts again
     terminal: Terminal | None = None
-    more: bool = False  # the next delivery is there already: what is sent of both may go together
-    size_bytes: int = 0  # of its record
+    more: bool = False  # whether the next delivery is there already: the content of both may be sent together
+    size_bytes: int = 0  # of the record
 
 
 IDLE = Delivery()
 
 
 def news_of(answer: Answer, records: list[Record], partition: int, taken_back: int) -> tuple[Answer, deque[Delivery]]:
-    """What records add for a reader, up to a gap or the terminal: nothing that a restart takes back."""
+    """Return what records add for a reader, up to a gap or the terminal, without anything that a restart takes back."""
     news: deque[Delivery] = deque()
     for record in records:
         frame = decode(record)
@@ -45,7 +45,7 @@ def news_of(answer: Answer, records: list[Record], partition: int, taken_back: i
             continue
         if folded.chunks or restarted or (folded.counts and answer.terminal):
             chunks = (*folded.chunks, *_last_words(frame, record))
-            if news:  # seldom, while an answer is written: then a record comes at a time
+            if news:  # seldom, while an answer is written: then records come one at a time
                 news.append(replace(news.pop(), more=True))
             size_bytes = len(record.value or b"")
             news.append(
@@ -63,7 +63,7 @@ def news_of(answer: Answer, records: list[Record], partition: int, taken_back: i
 
 
 def _last_words(frame: Frame, record: Record) -> tuple[Json, ...]:
-    """What a reader of a cancelled answer gets as its end, in the place of the LLM's own."""
+    """Return the end that a reader of a cancelled answer gets, in the place of the LLM's own."""
     if frame.terminal is None or frame.terminal.status is not Status.CANCELLED:
         return ()
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "cancelled"}

@@ -1,4 +1,4 @@
-"""An answer in order, each chunk once, while it is written: from its start to its terminal."""
+"""Follows an answer from its start to its terminal while it is written: in order, each chunk once."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 from weir.chat.fold import Answer
 from weir.chat.reading.delivery import IDLE, Delivery, news_of
 from weir.chat.reading.identifying import identify
-from weir.chat.reading.pages import PAGE_RECORDS, Pages
+from weir.chat.reading.pages import PAGE_RECORDS, ReaderPages
 from weir.chat.restarts import restarts_of
 from weir.errors import AnswerGoneError, ApiError
 from weir.log.log import Partition, Record
@@ -34,24 +34,24 @@ async def deliveries(
     topic_id: str = "",
     ended: bool = False,
 ) -> AsyncGenerator[Delivery, None]:
-    """What a reader gets, in order and each once, until the terminal, which comes last.
+    """Yield what a reader gets, in order and each once, until the terminal, which comes last.
 
     Args:
-        tails: where to read.
+        tails: the tails to read with.
         at: the partition of chat-chunks.
-        uid: the request.
-        position: nothing about the request is older.
-        idle_s: yield ``IDLE`` after so many seconds without news.
-        rid: the request's identity, where it is known; else ``submission`` finds it.
+        uid: the request's uid.
+        position: an offset; no record about the request is older.
+        idle_s: yield ``IDLE`` after so many seconds without a delivery.
+        rid: the request's rid, where it is known; else ``submission`` finds it.
         submission: the event id of the reader's own submission, or of any.
-        own: whether it is the reader's own: with another body than the first one, it is an error.
-        topic_id: of the chat-chunks in which the position was found, where that is known.
+        own: whether it is the reader's own: if its body differs from the first submission's, that is an error.
+        topic_id: the topic id of the chat-chunks in which the position was found, where that is known.
         ended: whether the request of ``rid`` has ended, so that the log must hold its end.
 
     Raises:
         InvalidRequestError: another request has this uid (409).
         AnswerGoneError: the request has ended, and the log does not hold its end any more.
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         BrokenStreamError: chunks are missing in the log.
         LogError: the log cannot be read.
     """
@@ -70,7 +70,7 @@ async def deliveries(
             return
     if rid is None:
         return
-    # The answer was begun by an earlier submission.
+    # An earlier submission began the answer.
     async with (
         tails.open(at, position, key=uid.encode(), page_records=PAGE_RECORDS) as tail,
         aclosing(follow(tails, tail, Answer(rid=rid), [], idle_s=idle_s, ended=ended)) as news,
@@ -82,17 +82,17 @@ async def deliveries(
 async def follow(
     tails: Tails, tail: Tail, answer: Answer, records: list[Record], *, idle_s: float, ended: bool = False
 ) -> AsyncGenerator[Delivery, None]:
-    """Fold what the tail gives, after the ``records`` that it has given already.
+    """Fold the records of the tail, after those in ``records``, which it has returned already.
 
     Raises:
         AnswerGoneError: an answer that has ``ended`` has no end in the log.
     """
     quiet_since, upto = time.monotonic(), tail.feed.position
     end = (await tails.client.bounds(tail.at)).end if ended else 0
-    with closing(Pages(tails, tail)) as pages:
+    with closing(ReaderPages(tails, tail)) as pages:
         if not tail.caught_up:
             records = records + await pages.more(idle_s)
-        # What was said and then said again, before this reader came, is nothing to it.
+        # What a restart took back before this reader came is not delivered.
         taken_back = -1 if tail.caught_up else await _taken_back(tails, tail, answer, records, upto)
         while True:
             answer, news = news_of(answer, records, tail.at.partition, taken_back)
@@ -104,9 +104,9 @@ async def follow(
                 raise BrokenStreamError((tail.key or b"").decode())
             if answer.terminal is not None:
                 return
-            if ended and tail.position >= end:  # nothing more will come of it
+            if ended and tail.position >= end:  # no more records of it will come
                 raise AnswerGoneError
-            # Heartbeats of the generator are news to us, not to the reader.
+            # Heartbeats of the generator arrive here, but are not delivered to the reader.
             if time.monotonic() - quiet_since >= idle_s:
                 quiet_since = time.monotonic()
                 yield IDLE
@@ -114,7 +114,7 @@ async def follow(
 
 
 async def _taken_back(tails: Tails, tail: Tail, answer: Answer, records: list[Record], upto: int) -> int:
-    """Offset below which nothing is news: the last restart that counts, of all that was there; -1 for none."""
+    """Return the offset below which no chunk is delivered: the last counting restart of all that is there; -1: none."""
     position = records[0].offset if records else tail.position
     key = tail.key or b""
     return await restarts_of(tails).last(tail.at, key, answer.rid, position=position, upto=upto)

@@ -1,8 +1,8 @@
-"""Whose answer a submission gets, and where in the log it starts.
+"""Finds the answer that a submission gets, and where in the log it starts.
 
-A reader of a *submission* does not know yet whether it is the first of its uid. It waits for the mark that tells: a
-begin mark of its own, an attach mark that names where the answer starts, or a conflict mark. A cancellation before
-anything was begun is the end of all submissions.
+A reader of a *submission* does not know yet whether it is the first of its uid. It waits for the mark that decides: a
+begin mark of its own, an attach mark that names where the answer starts, or a conflict mark. A cancellation before the
+first attempt is the end of all submissions.
 """
 
 import time
@@ -10,26 +10,26 @@ from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from weir.chat.decoding import decode
-from weir.chat.frames import ANYBODY, CLAIMS, Kind
+from weir.chat.frames import ANYBODY, CLAIMS, FrameKind
 from weir.chat.reading.pages import next_of
 from weir.errors import InvalidRequestError
 from weir.log.log import LogUnavailableError, Partition, Record
 from weir.log.tails import Tail, Tails
 
-ORIGIN_IDLE_S = 60.0  # between two turns of a wait that ends with the first mark about a submission
+ORIGIN_IDLE_S = 60.0  # between two steps of a wait that ends with the first mark about a submission
 
 
 class Identified(NamedTuple):
-    """Whose answer a submission gets."""
+    """The answer that a submission gets."""
 
     rid: str
     position: int  # where the answer starts
-    known: list[Record]  # what of it was read
-    ended: bool  # before the submission
+    known: list[Record]  # the records of the answer that were read
+    ended: bool  # whether the answer was over before the submission
 
 
 async def identify(tail: Tail, submission: str, idle_s: float, *, own: bool) -> AsyncGenerator[Identified | None, None]:
-    """Yields None while nothing is known, then whose answer it is, and ends."""
+    """Yield None while the answer is not known, then the answer, and end."""
     begun, quiet_since = False, time.monotonic()
     while True:
         records = await next_of(tail, idle_s)
@@ -37,20 +37,21 @@ async def identify(tail: Tail, submission: str, idle_s: float, *, own: bool) -> 
             frame = decode(record)
             if frame is None:
                 continue
-            begun = begun or bool(frame.attempt)  # of an earlier submission: then a mark is to come that names it
+            # an attempt of an earlier submission: then a mark is to come that names it
+            begun = begun or bool(frame.attempt)
             first = frame.rid == submission or (frame.rid == ANYBODY and not begun)
-            if first and (frame.kind in CLAIMS or frame.kind is Kind.TERMINAL):
+            if first and (frame.kind in CLAIMS or frame.kind is FrameKind.TERMINAL):
                 yield Identified(submission, record.offset, records[place:], ended=False)
                 return
-            if frame.submission != submission or frame.kind not in {Kind.ATTACH, Kind.CONFLICT}:
+            if frame.submission != submission or frame.kind not in {FrameKind.ATTACH, FrameKind.CONFLICT}:
                 continue
-            if frame.kind is Kind.ATTACH or not own:
+            if frame.kind is FrameKind.ATTACH or not own:
                 yield Identified(frame.rid, frame.first, [], ended=frame.ended)
                 return
             raise InvalidRequestError(
                 "Another request with a different body has this uid.", param="uid", code="uid_conflict", status=409
             )
-        # What is said to an earlier submission is no news to this one.
+        # Marks about an earlier submission do not reach the reader of this one.
         if time.monotonic() - quiet_since >= idle_s:
             quiet_since = time.monotonic()
             yield None
@@ -59,13 +60,13 @@ async def identify(tail: Tail, submission: str, idle_s: float, *, own: bool) -> 
 async def origin(
     tails: Tails, at: Partition, uid: str, *, position: int, submission: str, own: bool = True, topic_id: str = ""
 ) -> tuple[str, int]:
-    """The rid of a submission's request, and the offset where its answer starts.
+    """Return the rid of a submission's request, and the offset where its answer starts.
 
-    They are an earlier submission's, if this is not the first of its uid. Waits until the log tells.
+    They are an earlier submission's, if this is not the first of its uid. Waits until the log shows it.
 
     Raises:
         InvalidRequestError: another request has this uid (409).
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         LogError: the log cannot be read.
     """
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:

@@ -1,4 +1,4 @@
-"""What readers hold of answers: one page each, and what is large within a bound for all of them together."""
+"""The pages that readers hold of answers: one each, with one bound on large pages for all readers together."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,32 +10,32 @@ from weir.log.log import LogUnavailableError, Record
 from weir.log.memory import Memory
 from weir.log.tails import Tail, Tails
 
-PAGE_RECORDS = 128  # of a reader that is behind: with a token in each record, about 64 KiB
-LARGE_PAGE_BYTES = 128 << 10  # a page beyond it is counted in the memory of all readers
-FRAME_BYTES, CHUNK_BYTES = 300, 300  # of a record beside the text of its chunks, roughly
-COPIES = 3  # of a large page: as it stands in the log, decoded, and as it is sent
+PAGE_RECORDS = 128  # of a reader that lags: with one token per record, about 64 KiB
+LARGE_PAGE_BYTES = 128 << 10  # a larger page is counted in the memory of all readers
+FRAME_BYTES, CHUNK_BYTES = 300, 300  # estimated size of a record, and of a chunk, without its text
+COPIES = 3  # copies of a large page: as the log holds it, decoded, and as it is sent
 
 
-class Pages:
-    """What a reader reads, a page at a time, so that it holds one page at most.
+class ReaderPages:
+    """Reads an answer a page at a time, so that a reader holds one page at most.
 
-    The page is gone when the next one is asked for. So a client that does not read costs a place in the log, and what
-    its connection buffers. Readers that are behind take turns; and a page that is large is taken out of the memory of
-    all readers: while there is no room for it, its reader waits, and holds none of it.
+    The page is released when the next one is asked for. So a client that does not read costs a position in the log, and
+    the buffers of its connection. Readers that lag take turns; and a large page is taken from the memory of all
+    readers: while there is no room for it, its reader waits without holding any of it.
     """
 
     def __init__(self, tails: Tails, tail: Tail) -> None:
         self._turns, self._memory, self._tail = tails.turns, tails.memory, tail
         self._held_bytes = 0
-        self._wanted_bytes = 0  # of a page that there was no room for
+        self._wanted_bytes = 0  # size of a page that there was no room for
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Release the page."""
         self._memory.give_back(self._held_bytes)
         self._held_bytes = 0
 
     async def more(self, idle_s: float) -> list[Record]:
-        """The next records; none where none came, or none could be held, within ``idle_s`` seconds.
+        """Return the next records; empty if none came, or none could be held, within ``idle_s`` seconds.
 
         Raises:
             LogError: the log cannot be read, or the tails were stopped.
@@ -55,7 +55,7 @@ class Pages:
 
     async def _page(self) -> list[Record]:
         async with self._turns:
-            await asyncio.sleep(0)  # a page of recent records costs no wait, and those of other readers come between
+            await asyncio.sleep(0)  # a page of recent records costs no wait, so other readers get their turn here
             records = await self._tail.page()
         if self._tail.closed:
             raise LogUnavailableError("the tails were stopped")
@@ -63,7 +63,7 @@ class Pages:
 
 
 async def next_of(tail: Tail, idle_s: float) -> list[Record]:
-    """The next records; a tail that was stopped gives none, at once and for ever, so that is an error."""
+    """Return the next records. A stopped tail returns none, at once and for ever: that is an error here."""
     records = await tail.next(timeout=idle_s)
     if tail.closed:
         raise LogUnavailableError("the tails were stopped")
@@ -71,10 +71,10 @@ async def next_of(tail: Tail, idle_s: float) -> list[Record]:
 
 
 async def counted(news: AsyncGenerator[Delivery, None], memory: Memory) -> AsyncGenerator[Delivery, None]:
-    """The same deliveries, for a reader that keeps all of them: what is large is taken from the memory of all readers.
+    """Yield the same deliveries, for a reader that keeps all: large ones are taken from the memory of all readers.
 
     Raises:
-        UnavailableError: there is no room for the answer; what is read of it is let go.
+        UnavailableError: there is no room for the answer; the part that was read is released.
     """
     large_bytes = held_bytes = 0
     try:

@@ -1,4 +1,4 @@
-"""The rest of an answer, for a reader that has come back with the last chunk that it has."""
+"""Reads the rest of an answer, for a reader that comes back with the last chunk that it has."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,29 +11,29 @@ from weir.chat.reading.following import follow
 from weir.chat.reading.identifying import identify
 from weir.chat.reading.pages import PAGE_RECORDS
 from weir.errors import AnswerGoneError, InvalidRequestError
-from weir.log.log import LogClient, Partition
+from weir.log.log import LogClient, Partition, record_at
 from weir.log.tails import Tails
 
 
 async def resumed(
     log: LogClient, tails: Tails, at: Partition, uid: str, *, offset: int, place: int, idle_s: float
 ) -> AsyncGenerator[Delivery, None] | None:
-    """What follows a chunk that a reader has; None if that was the end.
+    """Return what follows a chunk that a reader has; None if that was the end.
 
-    The record at ``offset`` tells whose attempt it is and which chunk comes next. A reading that started blindly
-    behind it would not know which frames count.
+    The record at ``offset`` shows its attempt and the number of the next chunk. Reading from behind it, without the
+    record, would leave open which frames count.
 
     Args:
-        log: for the one record.
-        tails: for what follows.
+        log: the log client, for the one record.
+        tails: the tails, for what follows.
         at: the partition of chat-chunks.
-        uid: the request.
-        offset: of the record that the reader's chunk was in.
-        place: of that chunk in the record.
+        uid: the request's uid.
+        offset: the offset of the record with the reader's chunk.
+        place: the place of that chunk in the record.
         idle_s: as for `deliveries`.
 
     Raises:
-        InvalidRequestError: no such record of this request (400), or the log does not keep it any more (410).
+        InvalidRequestError: there is no such record of this request (400), or the log does not keep it any more (410).
         LogError: the log cannot be read.
     """
     frame = await _frame_at(log, at, offset)
@@ -59,14 +59,14 @@ async def repeated(
     idle_s: float,
     topic_id: str = "",
 ) -> AsyncGenerator[Delivery, None]:
-    """What follows a chunk, for a client that has sent its request again: its body must be that of the first time.
+    """Yield what follows a chunk, for a client that sends its request again: its body must be that of the first time.
 
     Args:
         log: as for `resumed`.
-        tails: where to read.
+        tails: the tails to read with.
         at: the partition of chat-chunks.
-        uid: the request.
-        position: nothing about the submission is older.
+        uid: the request's uid.
+        position: an offset; no record about the submission is older.
         submission: the event id of the client's own submission.
         offset: as for `resumed`.
         place: as for `resumed`.
@@ -75,7 +75,7 @@ async def repeated(
 
     Raises:
         InvalidRequestError: another request has this uid (409), or as for `resumed`.
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         LogError: the log cannot be read.
     """
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id) as tail:
@@ -83,7 +83,7 @@ async def repeated(
             if found is None:
                 yield IDLE
     news = await resumed(log, tails, at, uid, offset=offset, place=place, idle_s=idle_s)
-    if news is None:  # the client has all, and hears again how it ended
+    if news is None:  # the client has all chunks, and gets the end again
         end = await _frame_at(log, at, offset)
         yield Delivery(at.partition, offset, first_n=place, terminal=None if end is None else end.terminal)
         return
@@ -93,10 +93,10 @@ async def repeated(
 
 
 async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
-    """Whose answer an event is a part of, by the record that it was in.
+    """Return the uid of the answer that an event belongs to, by the record of the event.
 
     Raises:
-        InvalidRequestError: it is no part of an answer (400), or the log does not keep it any more (410).
+        InvalidRequestError: it belongs to no answer (400), or the log does not keep it any more (410).
         LogError: the log cannot be read.
     """
     frame = await _frame_at(log, at, offset)
@@ -106,11 +106,12 @@ async def uid_at(log: LogClient, at: Partition, offset: int) -> str:
 
 
 async def _frame_at(log: LogClient, at: Partition, offset: int) -> Frame | None:
-    records = await log.read(at, offset, limit=1)
+    record = await record_at(log, at, offset)
     bounds = await log.bounds(at)
-    if not bounds.start <= offset < bounds.end:  # behind the end: of a log that was there before this one
+    # behind the end: the offset is from a log that was there before this one
+    if not bounds.start <= offset < bounds.end:
         raise AnswerGoneError("The log does not keep this part of the answer any more.")
-    return decode(records[0]) if records and records[0].offset == offset else None
+    return None if record is None else decode(record)
 
 
 def _no_such_event() -> InvalidRequestError:

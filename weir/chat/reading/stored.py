@@ -1,10 +1,11 @@
-"""What the log holds about a request already, from a position to the log's end."""
+"""Reads what the log holds about a request already, from a position to the log's end."""
 
 from collections.abc import AsyncGenerator
 
+from weir.chat.collecting import Chunks, Collected
 from weir.chat.decoding import decode
-from weir.chat.fold import Answer, fold
-from weir.chat.frames import Frame, Kind
+from weir.chat.fold import Answer
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.reading.pages import PAGE_RECORDS
 from weir.envelope import Json
@@ -16,10 +17,10 @@ from weir.timing import Turn
 async def stored(
     tails: Tails, at: Partition, uid: str, *, position: int, topic_id: str = ""
 ) -> AsyncGenerator[Record, None]:
-    """The records about a request from ``position`` to the log's end, page by page, with turns for others between.
+    """Yield the records about a request from ``position`` to the log's end, page by page, with turns for other tasks.
 
     Raises:
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         LogError: the log cannot be read.
     """
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
@@ -30,19 +31,19 @@ async def stored(
                 if turn.over():
                     await turn.end()
                 yield record
-        # What the live feed has not seen, or all of it while the feed is stuck.
+        # The records that the live feed has not read; all of them while the feed is stuck.
         for record in await tail.look() if tail.position < end else ():
             if record.offset < end:
                 yield record
 
 
 async def marks(
-    tails: Tails, at: Partition, uid: str, *, position: int, kind: Kind, topic_id: str = ""
+    tails: Tails, at: Partition, uid: str, *, position: int, kind: FrameKind, topic_id: str = ""
 ) -> list[tuple[int, Frame]]:
-    """Marks of a kind about a request, from ``position`` to the log's end, each with its offset.
+    """Return the marks of a kind about a request, from ``position`` to the log's end, each with its offset.
 
     Raises:
-        LogReplacedError: the log is another one than that of the position.
+        LogReplacedError: the log has been replaced since the position was found.
         LogError: the log cannot be read.
     """
     needle, found = b'"%b"' % kind.encode(), list[tuple[int, Frame]]()
@@ -56,36 +57,27 @@ async def marks(
 async def recounted(
     tails: Tails, at: Partition, uid: str, *, position: int, rid: str, upto: int
 ) -> tuple[Answer, list[Json]]:
-    """An answer as it stands in the log, from ``position`` up to the record at ``upto``, with its chunks that count.
+    """Return an answer as the log holds it, from ``position`` up to the record at ``upto``, with its chunks that count.
 
     Raises:
         LogError: the log cannot be read.
     """
-    answer, chunks = Answer(rid=rid), list[Json]()
+    collected = Collected(rid, Chunks)
     async for record in stored(tails, at, uid, position=max(position, 0)):
         frame = decode(record) if record.offset <= upto else None
         if frame is not None:
-            folded = fold(answer, record.offset, frame)
-            if folded.answer.restarts > answer.restarts:
-                chunks.clear()
-            chunks += folded.chunks
-            answer = folded.answer
-    return answer, chunks
+            collected.take(record.offset, frame)
+    return collected.answer, collected.said
 
 
 async def noted(tails: Tails, at: Partition, uid: str, *, position: int, rid: str) -> Notes:
-    """Notes of what counts of an answer so far, from ``position`` on. Its chunks are not held: it may be long.
+    """Return notes of an answer's counting chunks, from ``position`` on. The chunks are not held: it may be long.
 
     Raises:
         LogError: the log cannot be read.
     """
-    answer, notes = Answer(rid=rid), Notes()
+    collected = Collected(rid, Notes)
     async for record in stored(tails, at, uid, position=max(position, 0)):
-        if (frame := decode(record)) is None:
-            continue
-        folded = fold(answer, record.offset, frame)
-        notes = Notes() if folded.answer.restarts > answer.restarts else notes
-        for chunk in folded.chunks:
-            notes.add(chunk)
-        answer = folded.answer
-    return notes
+        if (frame := decode(record)) is not None:
+            collected.take(record.offset, frame)
+    return collected.said

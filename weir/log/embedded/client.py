@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from weir.log.embedded.file import LogFile
 from weir.log.embedded.schema import Synchronous
-from weir.log.embedded.watches import Watch
+from weir.log.embedded.watches import GrowthWatch
 from weir.log.embedded.writer import OVERHEAD_BYTES
 from weir.log.log import (
     Bounds,
     Deliver,
     Headers,
-    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
     Partition,
     Record,
     RecordTooLargeError,
+    Retentions,
     TopicSpec,
 )
 
@@ -86,7 +86,7 @@ class EmbeddedLog:
                 await file.barrier()  # other users in this process may keep the file open
             await asyncio.to_thread(file.close)
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:  # noqa: ARG002
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:  # noqa: ARG002
         """Create the missing topics. There is one copy, on this disk, whatever ``replication`` asks for.
 
         Raises:
@@ -197,7 +197,7 @@ class _Feed:
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Handle | None = None
         self._stopped = False
-        self._watch: Watch = file.watch([at], self._pump)
+        self._watch: GrowthWatch = file.watch([at], self._pump)
         self._next = self._loop.call_soon(self._pump)
 
     def stop(self) -> None:

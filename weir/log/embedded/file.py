@@ -1,29 +1,29 @@
-"""A durable partitioned log in one SQLite file. Knows nothing of Faust.
+"""A durable partitioned log in one SQLite file. Independent of Faust.
 
 Any number of local processes may open the same file, append to it, read it and watch it. Inside a process there is one
-`LogFile` per file, shared by all who open it.
+`LogFile` per file, shared by all users of the file.
 
 * **Writing** is the business of the `Writer` thread (see there): group commit in one order; a future is resolved when
   its record is in the file, in the event loop that was running when it was enqueued.
 * **Reading** is done in the caller's thread: from memory (`Recent`) near the end of a partition, where nearly all
   readers are, and from the file otherwise.
-* **Waking**: who `watch`es partitions is called in its event loop when they grow: by the writer thread, or, when
-  another process has written, by the `Doorbell` thread.
+* **Waking**: a watcher of partitions is called in its event loop when they grow: by the writer thread, or, when another
+  process has written, by the `Doorbell` thread.
 
 Every index in memory (topics, ends) is a cache of the file, filled by `refresh()`. An end in memory is never ahead of
 the file, and lags behind it only between another process's transaction and its ring.
 
 Three threads meet here: those of the callers, the writer's, and the doorbell's. One lock guards the reading connection
-and all that is in memory. It is held for a question at a time and never while the writer is waited for, so that a
-reader waits for a page at most. After a transaction the writer's thread takes it to add the new records to the recent
-ones and to move the ends, and only then are the appends answered: a caller that learns of its record finds the record
-when it reads. An end moves forwards only; where the file and memory differ, the larger one counts, because either may
-have been read before the other's news.
+and everything in memory. It is held for one query at a time and never during a wait for the writer, so that a reader
+waits for a page at most. After a transaction the writer's thread takes the lock to add the new records to the recent
+ones and to move the ends, and only then are the appends answered: a caller that knows its offset finds the record when
+it reads. An end moves forwards only; where the file and memory differ, the larger one counts, because either may have
+been read first.
 
-A question that fails in the file fails for its caller (`LogUnavailableError`), and the next one is asked all the same.
-An index that could not be filled is filled at the next ring or the next question.
+A query that fails raises to its caller (`LogUnavailableError`), and the next one is made all the same. An index that
+could not be filled is filled at the next ring or the next query.
 
-The SQL stands in ``queries.py``, without threads; who is called when a partition grows, in ``watches.py``.
+The SQL is in ``queries.py``, without threads; the callbacks for growing partitions are in ``watches.py``.
 """
 
 import asyncio
@@ -42,8 +42,8 @@ from weir.log.embedded.doorbell import Doorbell
 from weir.log.embedded.queries import Queries, create_topics, dump_headers, store_commits
 from weir.log.embedded.recent import Recent
 from weir.log.embedded.schema import Synchronous, check_pages, connect
-from weir.log.embedded.watches import Watch, Watches
-from weir.log.embedded.writer import OVERHEAD_BYTES, Append, Run, Writer
+from weir.log.embedded.watches import GrowthWatch, Watches
+from weir.log.embedded.writer import OVERHEAD_BYTES, Append, Writer, WriterCall
 from weir.log.log import (
     Bounds,
     Headers,
@@ -69,7 +69,7 @@ class LogFile:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], synchronous: Synchronous = "NORMAL") -> "LogFile":
-        """The log in this file, which is created if it is missing.
+        """Open the log in this file, which is created if it is missing.
 
         Args:
             path: a file on a local disk; SQLite's shared memory does not work over the network.
@@ -116,7 +116,7 @@ class LogFile:
         atexit.register(self._shut)
 
     def close(self) -> None:
-        """Give up one `open`; the last one writes what waits and closes the file. Blocks for that long."""
+        """Give up one `open`; the last one writes all pending operations and closes the file. Blocks for that long."""
         with self._opening:
             self._users -= 1
             if self._users > 0 or self._open.get(self.path) is not self:
@@ -134,7 +134,7 @@ class LogFile:
     # -- topics
 
     def refresh(self) -> None:
-        """Look into the file for topics, partitions and ends, and call the watches of what has grown."""
+        """Read topics, partitions and ends from the file, and call the watches of partitions that have grown."""
         with self._lock:
             self.topics = self._queries.topics()
             grown = []
@@ -156,11 +156,11 @@ class LogFile:
         return None if spec is None else spec.partitions
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Create what is missing; what exists keeps its records for as long as its spec says from now on.
+        """Create the missing topics; an existing topic keeps its records for as long as its spec says from now on.
 
         Raises:
             OtherPartitionsError: a topic exists with another number of partitions.
-            LogRefusedError: a spec is none.
+            LogRefusedError: a spec that no log can have.
             LogUnavailableError: the file cannot be written.
         """
         check_specs(specs)
@@ -199,11 +199,11 @@ class LogFile:
 
     @property
     def high(self) -> bool:
-        """Whether so much waits that one should `wait_ebb` before appending more."""
+        """Whether so many operations wait that callers should `wait_ebb` before appending more."""
         return self._writer.high
 
     async def wait_ebb(self) -> None:
-        """Back-pressure: returns at once while little waits, else when half of it is written."""
+        """Back-pressure: returns at once while few operations wait, else when half of them are written."""
         if self._writer.high:
             await self._writer.wait_ebb()
 
@@ -217,7 +217,7 @@ class LogFile:
     ) -> "asyncio.Future[int]":
         """Enqueue one record; the future gets its offset when it is in the file.
 
-        Always enqueues, so that synchronous callers keep their order; who can wait should `wait_ebb` first.
+        Always enqueues, so that synchronous callers keep their order; a caller that can wait should `wait_ebb` first.
 
         Raises (from the future):
             LogRefusedError: no such partition.
@@ -240,29 +240,28 @@ class LogFile:
     def run(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Run ``function`` in the writer's thread and order, inside a transaction.
 
-        It must not commit. What it raises goes to its caller alone, except SQLite's errors, which fail the
-        transaction.
+        It must not commit. Its errors go to its caller alone, except SQLite's errors, which fail the transaction.
         """
         return self._run(function, None)
 
     def barrier(self) -> "asyncio.Future[None]":
-        """Done when everything enqueued before it is in the file, or has failed."""
+        """A future that is done when everything enqueued before it is in the file, or has failed."""
         return self.run(lambda _: None)
 
     def _run(self, function: Callable[[sqlite3.Connection], T], known: int | None) -> "asyncio.Future[T]":
         mailbox = self._writer.mailbox()
         future: asyncio.Future[T] = mailbox.loop.create_future()
-        self._writer.put(Run(mailbox, future, OVERHEAD_BYTES, function, known))
+        self._writer.put(WriterCall(mailbox, future, OVERHEAD_BYTES, function, known))
         return future
 
     # -- offsets of consumer groups
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> "asyncio.Future[None]":
-        """Store where a consumer group goes on; durable only with all that was appended before in this event loop.
+        """Store where a consumer group goes on; durable only with all earlier appends of this event loop.
 
         Raises (from the future):
-            LogUnavailableError: it cannot be written, or an append before it failed and the event loop had not been
-                told of that yet. Nothing is stored.
+            LogUnavailableError: the offsets cannot be written, or an earlier append failed and the event loop had not
+                been notified of that yet. No offset is stored.
         """
         rows = dict(offsets)
         return self._run(lambda db: store_commits(db, group, rows), self._writer.mailbox().known)
@@ -286,7 +285,7 @@ class LogFile:
             return Bounds(start, max(end, known.end))
 
     def end(self, at: Partition) -> int:
-        """The end as far as this process knows: a lookup in memory. Exact for whoever watches the partition."""
+        """The end as far as this process knows: a lookup in memory. Exact while this process watches the partition."""
         return self._bounds[self.id(at)].end
 
     def read(self, at: Partition, position: int, limit: int = 500) -> list[Record]:
@@ -314,20 +313,20 @@ class LogFile:
 
     # -- waking
 
-    def watch(self, partitions: Iterable[Partition], on_growth: Callable[[], None]) -> Watch:
+    def watch(self, partitions: Iterable[Partition], on_growth: Callable[[], None]) -> GrowthWatch:
         """Call ``on_growth`` in the running event loop soon after any of the partitions grows, until `unwatch`.
 
-        Several transactions may be one call. What was there before is not told: read first, or after this.
+        Several transactions may be one call. Earlier records are not reported: read them first, or after this.
         """
-        watch = Watch(on_growth)
+        watch = GrowthWatch(on_growth)
         ids = [self.id(at) for at in partitions]
         self._bell.listen(self._on_ring)
         with self._lock:
             self._watches.add(ids, watch)
-        self.refresh()  # what others wrote before the bell was there
+        self.refresh()  # records that other processes wrote before the bell was there
         return watch
 
-    def unwatch(self, watch: Watch) -> None:
+    def unwatch(self, watch: GrowthWatch) -> None:
         """Stop calling."""
         with self._lock:
             self._watches.discard(watch)

@@ -1,4 +1,4 @@
-"""The questions to a log file, and the statements that change it beside the writer's inserts. No threads, no memory."""
+"""The queries of a log file, and the statements that change it besides the writer's inserts. No threads, no memory."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ HeaderPairs = tuple[tuple[str, bytes], ...]
 
 
 class Queries:
-    """Asks a log file. The caller sees to it that one thread at a time does.
+    """Queries a log file. The caller makes sure that only one thread does at a time.
 
     Args:
         db: a connection for reading; the caller closes it.
@@ -63,7 +63,8 @@ class Queries:
     def offset_at(self, id_: int, bounds: Bounds, timestamp: float) -> int:
         """The first offset within ``bounds`` whose record is not older than ``timestamp``; the end for none.
 
-        The time marks tell before which offset everything is older, and bound the search to a few thousand records.
+        The time marks hold an offset before which every record is older, and bound the search to a few thousand
+        records.
         """
         low = id_ << OFFSET_BITS
         mark = self._all("SELECT max(offset) FROM marks WHERE partition=? AND newest < ?", (id_, timestamp))[0][0]
@@ -91,7 +92,7 @@ class Queries:
 
 
 def create_topics(db: sqlite3.Connection, specs: Sequence[TopicSpec]) -> None:
-    """Create what is missing, and store the retention of what exists. To be run inside a transaction.
+    """Create the missing topics, and store the retention of existing ones. Must run inside a transaction.
 
     Raises:
         OtherPartitionsError: a topic exists with another number of partitions.
@@ -112,17 +113,17 @@ def create_topics(db: sqlite3.Connection, specs: Sequence[TopicSpec]) -> None:
 
 
 def store_commits(db: sqlite3.Connection, group: str, offsets: Mapping[Partition, int]) -> None:
-    """Store where a consumer group goes on. To be run inside a transaction."""
+    """Store where a consumer group goes on. Must run inside a transaction."""
     db.executemany(
         "INSERT OR REPLACE INTO commits VALUES(?,?,?,?)", [(group, *at, offset) for at, offset in offsets.items()]
     )
 
 
 def dump_headers(headers: HeaderPairs) -> str:
-    """Headers as a row has them."""
+    """Headers as text for a row."""
     return json.dumps([(name, value.decode("latin-1")) for name, value in headers])
 
 
 def load_headers(text: str | None) -> HeaderPairs:
-    """Headers out of a row."""
+    """Headers from the text of a row."""
     return tuple((name, value.encode("latin-1")) for name, value in json.loads(text)) if text else ()

@@ -60,7 +60,7 @@ class Append(NamedTuple):
     headers_text: str | None
 
 
-class Run(NamedTuple):
+class WriterCall(NamedTuple):
     """One function to run in the writer's order."""
 
     mailbox: Mailbox
@@ -70,7 +70,7 @@ class Run(NamedTuple):
     known: int | None  # failures known when it was enqueued, if it depends on earlier appends
 
 
-Operation = Append | Run
+Operation = Append | WriterCall
 
 
 class OnCommitted(Protocol):
@@ -243,7 +243,7 @@ class _Transaction:
         self.fresh[op.id].append(Record(*op.at, offset, op.timestamp, op.key, op.value, op.headers))
         self.results.append(offset)
 
-    def run(self, op: Run) -> None:
+    def run(self, op: WriterCall) -> None:
         self.flush()
         if op.known is not None and op.known != op.mailbox.failed:
             self.results.append(LogUnavailableError("records that were appended before this could not be written"))

@@ -18,7 +18,7 @@ from aiokafka.errors import CorruptRecordException
 from weir.log.kafka.transactions import Aborted, Transactions
 from weir.log.log import LogRefusedError, Partition
 
-__all__ = ["Batch", "Batches", "Fetched", "PassedOver", "Unreadable", "check_codecs"]
+__all__ = ["Batch", "Batches", "Fetched", "PassedOver", "UnreadableBatch", "check_codecs"]
 
 FETCHES: Final = 2  # of an unreadable batch; it may have been damaged on its way
 REMEMBERED: Final = 1000  # unreadable batches that are reported once only, however many readers meet them
@@ -26,7 +26,7 @@ MOST_RECORDS: Final = 1 << 20  # of one batch; a damaged header that says more i
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableBatch:
     """A batch that was skipped because it cannot be read."""
 
     at: Partition
@@ -39,7 +39,7 @@ class Unreadable:
         return f"offsets {self.first} to {self.last} of {topic}-{partition} cannot be read ({self.reason})"
 
 
-PassedOver = Callable[[Unreadable], None]
+PassedOver = Callable[[UnreadableBatch], None]
 
 
 class Batch:
@@ -96,7 +96,7 @@ class Batches:
                     return
                 decoded = Batch((), _behind(batch, position))
                 if met == FETCHES:
-                    self._passed_over(Unreadable(at, position, decoded.next_offset - 1, _reason(error)))
+                    self._passed_over(UnreadableBatch(at, position, decoded.next_offset - 1, _reason(error)))
             yield decoded
             if batch is None:  # the offset of the next batch is unknown
                 return

@@ -2,6 +2,22 @@
 
 `Appends` (appends.py) writes, `Asker` (fetches.py) asks a partition's leader one question, `Feeds` (feed.py) follows.
 Connections per broker: one of the producer, one for questions and pages, one for the long polls.
+
+The parts know aiokafka, and this class knows the contract. It adds four things to them:
+
+* **A name.** Callers say ``chat-chunks``; on the brokers the topic has the installation's prefix. The prefix is put in
+  front where a call leaves, and records and errors of the contract have the names without it.
+* **A limit.** Each question to Kafka is bounded as a whole (`_bounded`), above the limits of the parts: a part says
+  what was late, and this one sees to it that the call ends at all.
+* **An error.** What the parts raise (`KafkaError`, a timeout, an error of the network) becomes a `LogError`, which
+  says whether asking again helps: `weir.log.kafka.errors` tells them apart.
+* **A page that is right.** Kafka answers a fetch with nothing for several reasons, and only one of them means that
+  there is nothing: a hole is stepped over, a position before the log's start moves there, and an empty answer below the
+  end is asked for again, because a throttled broker gives it, too (`_read`).
+
+The client is started once and stopped once. A start that fails looks at each broker before it raises, since aiokafka
+has the same message for a wrong address, a wrong login and a missing right. An append is the one call without a wait:
+it is enqueued at once, in call order, and its result is awaited (appends.py).
 """
 
 import asyncio
@@ -21,7 +37,7 @@ from weir.log.kafka.batches import check_codecs
 from weir.log.kafka.errors import log_error
 from weir.log.kafka.feed import Feeds
 from weir.log.kafka.fetches import Asker, Page
-from weir.log.kafka.groups import Group, groups_reading
+from weir.log.kafka.groups import ConsumerGroup, groups_reading
 from weir.log.kafka.logins import watch
 from weir.log.kafka.reasons import reach, try_broker
 from weir.log.kafka.record_limits import RecordLimits
@@ -31,13 +47,13 @@ from weir.log.log import (
     Bounds,
     Deliver,
     Headers,
-    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
     OtherPartitionsError,
     Partition,
     Record,
+    Retentions,
     TopicSpec,
 )
 
@@ -141,12 +157,12 @@ class KafkaLog:
 
     # -- topics
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         """Create the missing topics; see `weir.log.log.LogClient.create_topics`."""
         asker = self._started(self._asker)
         there = [replace(topic, name=self._prefix + topic.name) for topic in topics]
 
-        async def create() -> Kept:
+        async def create() -> Retentions:
             async with self._admin() as admin:
                 await create_topics(admin, there, replication, self._max_request_size)
                 kept = await retentions(admin, [topic.name for topic in there])
@@ -163,7 +179,7 @@ class KafkaLog:
         self._counts |= {topic.name: topic.partitions for topic in topics}
         return kept
 
-    async def groups_reading(self, topic: str, *, besides: str = "") -> list[Group]:
+    async def groups_reading(self, topic: str, *, besides: str = "") -> list[ConsumerGroup]:
         """The consumer groups with a member that is subscribed to a topic, without the group ``besides``.
 
         Raises:
@@ -171,7 +187,7 @@ class KafkaLog:
             LogUnavailableError: the brokers do not answer in time.
         """
 
-        async def look() -> list[Group]:
+        async def look() -> list[ConsumerGroup]:
             async with self._admin() as admin:
                 return await groups_reading(admin, self._prefix + topic, besides)
 

@@ -31,7 +31,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-from weir.log.kafka.batches import Batch, Batches, PassedOver, Unreadable
+from weir.log.kafka.batches import Batch, Batches, PassedOver, UnreadableBatch
 from weir.log.kafka.errors import log_error
 from weir.log.kafka.topic_ids import TopicIdRequest, topic_id_in
 from weir.log.log import Partition, Record
@@ -279,5 +279,5 @@ def may_pass(error: KafkaError) -> bool:
     )
 
 
-def _tell(batch: Unreadable) -> None:
+def _tell(batch: UnreadableBatch) -> None:
     logger.error("%s; reading goes on behind them", batch)

@@ -14,7 +14,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest_v2
 
-__all__ = ["Group", "groups_reading"]
+__all__ = ["ConsumerGroup", "groups_reading"]
 
 SETTLE_S: Final = 5.0  # how long to wait for groups in a rebalance
 LOOK_S: Final = 0.25
@@ -23,7 +23,7 @@ _CONSUMER: Final = "consumer"  # the protocol type of consumer groups
 _REBALANCING: Final = frozenset({"PreparingRebalance", "CompletingRebalance"})
 
 
-class Group(NamedTuple):
+class ConsumerGroup(NamedTuple):
     """A consumer group with members."""
 
     id: str
@@ -41,7 +41,7 @@ class _DescribeGroups:
         return DescribeGroupsRequest_v2(self._groups)
 
 
-async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = "") -> list[Group]:
+async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = "") -> list[ConsumerGroup]:
     """The consumer groups with a member that subscribes to a topic, of those that the Kafka user may describe.
 
     Args:
@@ -52,7 +52,7 @@ async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = 
     Raises:
         KafkaError: the cluster cannot be asked, or refuses.
     """
-    found: list[Group] = []
+    found: list[ConsumerGroup] = []
     cluster = await admin.describe_cluster()
     for broker in cluster["brokers"]:
         node = broker["node_id"]
@@ -63,9 +63,9 @@ async def groups_reading(admin: AIOKafkaAdminClient, topic: str, besides: str = 
     return [group for group in found if topic in group.topics]
 
 
-async def _described(admin: AIOKafkaAdminClient, node: int, groups: Sequence[str]) -> list[Group]:
+async def _described(admin: AIOKafkaAdminClient, node: int, groups: Sequence[str]) -> list[ConsumerGroup]:
     """Describe groups that one broker coordinates; groups that stay in a rebalance for long are left out."""
-    found: list[Group] = []
+    found: list[ConsumerGroup] = []
     until = asyncio.get_running_loop().time() + SETTLE_S
     while groups:
         unsettled: list[str] = []
@@ -78,7 +78,7 @@ async def _described(admin: AIOKafkaAdminClient, node: int, groups: Sequence[str
                 if state in _REBALANCING:
                     unsettled.append(name)
                 elif members:
-                    found.append(Group(name, frozenset(_subscriptions(members))))
+                    found.append(ConsumerGroup(name, frozenset(_subscriptions(members))))
         if asyncio.get_running_loop().time() > until:
             break
         groups = unsettled

@@ -30,7 +30,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from weir.log.kafka.reasons import refusal
 from weir.log.kafka.security import KafkaSecurity
 
-__all__ = ["RefusedError", "connect", "refused", "watch"]
+__all__ = ["LoginRefusedError", "connect", "refused", "watch"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _CREDENTIALS: Final = (
 )
 
 
-class RefusedError(KafkaConnectionError):  # type: ignore[misc] # aiokafka has no types
+class LoginRefusedError(KafkaConnectionError):  # type: ignore[misc] # aiokafka has no types
     """Kafka refuses the credentials. It may accept them later, so this is retried like any failed connection."""
 
 
@@ -71,7 +71,7 @@ class _Gate:
         if self.refusal is None:
             return False
         if (now := time.monotonic()) < self._next_try:
-            raise RefusedError(self.refusal)
+            raise LoginRefusedError(self.refusal)
         self._next_try = now + self._pause_s  # this attempt is let through, and no other beside it
         return True
 
@@ -119,7 +119,7 @@ async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnecti
         gate.refuse(str(reason), again=again)
         if credentials in _known:  # a first connection raises the error to its caller instead
             gate.log()
-        raise RefusedError(str(reason)) from error
+        raise LoginRefusedError(str(reason)) from error
     _known.add(credentials)
     gate.admit(broker)
     return connection

@@ -9,7 +9,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
-from weir.log.kafka.batches import Batches, Fetched, Unreadable
+from weir.log.kafka.batches import Batches, Fetched, UnreadableBatch
 from weir.log.log import Partition
 from weir.log.retrying import until_written
 
@@ -17,7 +17,7 @@ __all__ = ["Readable", "TakeUnreadable"]
 
 logger = logging.getLogger(__name__)
 
-TakeUnreadable = Callable[[Unreadable], Awaitable[None]]
+TakeUnreadable = Callable[[UnreadableBatch], Awaitable[None]]
 """Writes a skipped batch down as a dead letter; a LogError is retried."""
 
 
@@ -44,7 +44,7 @@ class Readable(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._passed_over: deque[Unreadable] = deque()
+        self._passed_over: deque[UnreadableBatch] = deque()
 
     async def on_started(self) -> None:
         """Install the check of fetched batches, before there is a subscription and so a fetch."""
@@ -59,7 +59,7 @@ class Readable(Consumer):
             self._passed_over.popleft()
         return records
 
-    async def _tell(self, batch: Unreadable) -> None:
+    async def _tell(self, batch: UnreadableBatch) -> None:
         """Give a batch to the application, unless it is of a changelog: rows of a table cannot be sent again."""
         logger.error("%s; what follows them is delivered", batch)
         transport: Any = self.transport  # Faust's type lacks the attributes of Weir's driver

@@ -2,6 +2,21 @@
 
 Each repair stands alone, so that a test can leave it out: ``tests/contracts/test_repairs.py`` shows for each what
 happens without it, and ``docs/repairs.md`` is the list, with the issues that the repairs answer.
+
+A repair is a class over Faust's consumer that overrides one or two of its methods, and calls the next one by
+``super()``. The driver's consumer (``driver.py``) has all of them as its bases, and none knows of another. A repair
+never copies a method of Faust to change a line of it: what Faust does around the repaired place stays Faust's, and an
+upgrade of Faust that mends the defect is seen by the test, which then fails.
+
+Two ends of the same string are repaired. Of what is read: where reading begins after a rebalance (`SeekToStart`,
+`SeekAgain`), which records a fetch takes and how long it waits (`OnlyWanted`, `ShortPolls`), whether the topics are
+known and the group takes the worker (`KnownTopics`, `GroupRefusals`), and how a worker leaves (`WatchOwn`). Of what is
+committed: only what was settled (`Settlement`, in a module of its own, since the embedded broker needs it, too), and
+only after the table changes that stand for it (`TablesFirst`, with `Producer`).
+
+The repairs reach into private attributes of Faust and aiokafka, each marked with ``noqa: SLF001``; both are pinned to a
+minor version. Faust's consumer runs on the worker's event loop here (``one_loop.py``), not in a thread of its own, so
+none of them needs a lock.
 """
 
 import asyncio

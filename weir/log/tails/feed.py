@@ -5,26 +5,26 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from weir.log.log import LogReplacedError, Partition, Place, Record
+from weir.log.log import LogOffset, LogReplacedError, Partition, Record
 from weir.log.tails.index import Index
 from weir.log.tails.limits import TailLimits
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 from weir.log.tails.ring import Ring
 from weir.log.tails.scan import Scan, Waiter
 
 
-class Reader(Waiter, Protocol):
-    """What a feed knows of its readers."""
+class FeedReader(Waiter, Protocol):
+    """A feed's view of its readers."""
 
     @property
     def key(self) -> bytes | None:
-        """Of the records that the reader wants; None: it wants all."""
+        """The key of the records that the reader wants; None: it wants all."""
 
     def push(self, record: Record) -> None:
         """Take one live record."""
 
     def wake(self) -> None:
-        """Look again: records were pushed, or the log is another one now."""
+        """Look again: records were pushed, or the log was replaced."""
 
     async def close(self) -> None:
         """Stop reading."""
@@ -37,44 +37,49 @@ class Feed:
         at: the partition.
         place: the log's end when the feed begins, and the topic's id.
         limits: what may be held in memory.
-        pages: from which the index is extended backwards.
-        on_replaced: called once, if the log turns out to be another one.
+        pages: the pages from which the index is extended backwards.
+        on_replaced: called once, if the log was replaced.
     """
 
     def __init__(
-        self, at: Partition, place: Place, limits: TailLimits, pages: Pages, on_replaced: "Callable[[Feed], None]"
+        self,
+        at: Partition,
+        place: LogOffset,
+        limits: TailLimits,
+        pages: LogPages,
+        on_replaced: "Callable[[Feed], None]",
     ) -> None:
         self.at = at
         self.position = place.offset  # the next record delivered has this offset or a higher one
         self.topic_id = place.topic_id
-        self.replaced = False  # the log is another one now
+        self.replaced = False  # the log was replaced
         self.ring = Ring(place.offset, limits)  # all records from its start to position
         self.index = Index(place.offset, limits)
         self.scan = Scan(at, self.index, pages, limits.page_records)
-        self.readers: set[Reader] = set()  # that are open, live or behind
+        self.readers: set[FeedReader] = set()  # open readers, live or behind
         self.idle_since = asyncio.get_running_loop().time()  # when it last had a reader, or was asked for
         self._on_replaced = on_replaced
-        self._by_key: dict[bytes | None, set[Reader]] = {}  # live readers of one key
-        self._of_all: set[Reader] = set()  # live readers of every key
+        self._by_key: dict[bytes | None, set[FeedReader]] = {}  # live readers of one key
+        self._of_all: set[FeedReader] = set()  # live readers of every key
         self._moved: asyncio.Future[None] | None = None
 
-    def join(self, reader: Reader) -> None:
-        """``reader`` is open from now on; it gets nothing pushed before `add`."""
+    def join(self, reader: FeedReader) -> None:
+        """Note a reader as open; no record is pushed to it before `add`."""
         self.readers.add(reader)
 
-    def leave(self, reader: Reader) -> None:
-        """``reader`` was closed."""
+    def leave(self, reader: FeedReader) -> None:
+        """Note a reader as closed."""
         self.drop(reader)
         self.readers.discard(reader)
         self.idle_since = asyncio.get_running_loop().time()
 
     def check(self) -> None:
-        """Raise LogReplacedError if the log is another one now."""
+        """Raise LogReplacedError if the log was replaced."""
         if self.replaced:
-            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} was created anew or cut short")
+            raise LogReplacedError(f"{self.at.topic}-{self.at.partition} was recreated or truncated")
 
     def replace(self) -> None:
-        """The log is another one now. Given to ``LogClient.follow``; readers that wait for records are told."""
+        """End the feed: the log was replaced. Given to ``LogClient.follow``; wakes readers that wait for records."""
         self.replaced = True
         self._on_replaced(self)
         for reader in self.readers:
@@ -87,7 +92,7 @@ class Feed:
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take new records in offset order. Given to ``LogClient.follow``; neither waits nor raises."""
-        touched: set[Reader] = set()
+        touched: set[FeedReader] = set()
         for record in records:
             if record.offset < self.position:
                 continue  # a broker that comes back may repeat; each record goes out once
@@ -101,13 +106,13 @@ class Feed:
             reader.wake()
         self._wake()
 
-    def add(self, reader: Reader) -> None:
-        """From now on ``reader`` gets its records pushed."""
+    def add(self, reader: FeedReader) -> None:
+        """Push records to a reader from now on."""
         readers = self._of_all if reader.key is None else self._by_key.setdefault(reader.key, set())
         readers.add(reader)
 
-    def drop(self, reader: Reader) -> None:
-        """``reader`` gets nothing pushed any more."""
+    def drop(self, reader: FeedReader) -> None:
+        """Push no more records to a reader."""
         if reader.key is None:
             self._of_all.discard(reader)
         elif readers := self._by_key.get(reader.key):
@@ -122,4 +127,4 @@ class Feed:
                 while self.position < position and not self.replaced:
                     if self._moved is None or self._moved.done():
                         self._moved = asyncio.get_running_loop().create_future()
-                    await asyncio.shield(self._moved)  # others may wait for the same future
+                    await asyncio.shield(self._moved)  # other readers may wait for the same future

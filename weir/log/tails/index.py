@@ -1,9 +1,9 @@
-"""The index of one partition: which keys stand where in it. No I/O.
+"""The index of one partition: the places of each key. No I/O.
 
-A reader of one key does not read what others have written: it goes from one place of its key to the next. The index
+A reader of one key does not read the records of other keys: it goes from one place of its key to the next. The index
 does not know single offsets but blocks of them, ``TailLimits.index_block`` long, which costs little memory, and a read
 along a block little time. A feed grows it forwards with each record, a scan backwards on demand. It is bounded: where
-it has become too large, it gives up its oldest blocks, and then grows backwards no more.
+has become too large, it drops its oldest blocks, and then grows backwards no more.
 """
 
 from bisect import bisect_left
@@ -15,28 +15,28 @@ from weir.log.log import Record
 from weir.log.tails.limits import TailLimits
 
 _KEY_OVERHEAD_BYTES = 380  # of a key in the index: its bytes object, its entry, its list, its place in the dict
-_PLACE_BYTES = 28  # of a block more in which a key stands: one element in each of two lists
+_PLACE_BYTES = 28  # of another block in which a key has records: one element in each of two lists
 _BLOCK_BYTES = 160  # of a block: its number, its list, its tuple
 _GAP_BLOCKS = 3  # so many blocks without the key are read along: cheaper than one more question
 
 
 @dataclass(slots=True, eq=False)
 class _Places:
-    """Where a key stands: the numbers of its blocks, ascending. Block n has the offsets from n * index_block on."""
+    """The places of a key: the numbers of its blocks, ascending. Block n has the offsets from n * index_block on."""
 
     key: bytes
     blocks: list[int]
 
 
 class Index:
-    """Which keys stand where in one partition, complete from ``start`` to the feed's live position.
+    """The places of keys in one partition, complete from ``start`` to the feed's live position.
 
-    It may name a place where the key is not (compaction or retention took the record), but misses none where it is.
+    It may have a place without the key (compaction or retention removed the record), but misses none with it.
     """
 
     def __init__(self, start: int, limits: TailLimits) -> None:
         self.start = start
-        self.full = False  # it has given up old blocks to keep its bound, and would do so with any that are older
+        self.full = False  # it has dropped old blocks to keep its bound, and would drop older ones again
         self._limits = limits
         self._width = limits.index_block
         self._places: dict[bytes, _Places] = {}
@@ -44,7 +44,7 @@ class Index:
         self._size_bytes = 0
 
     def add(self, record: Record) -> None:
-        """The feed delivers ``record``. For each record that is written anywhere, so it does little."""
+        """Add a record that the feed delivers. It is called for each record that is written, so it does little."""
         if record.key is None:
             return
         number = record.offset // self._width
@@ -61,7 +61,7 @@ class Index:
         self._keep_bound()
 
     def extend(self, start: int, records: Iterable[Record]) -> None:
-        """All records from the new ``start`` to the present one, the newest first."""
+        """Add all records from the new ``start`` to the present one, the newest first."""
         self.start = start
         for record in records:
             if record.key is None:
@@ -80,9 +80,9 @@ class Index:
         self._keep_bound()
 
     def find(self, key: bytes, position: int) -> tuple[int, int] | None:
-        """Where ``key`` may stand next, at or after ``position``: from an offset, and how many offsets on.
+        """The next place of ``key`` at or after ``position``: an offset, and how many offsets to read.
 
-        None: nowhere. Offsets without the key lie between, where it stands here and there in a page.
+        None: there is no place. The range holds offsets without the key, where its places lie close together.
         """
         places = self._places.get(key)
         blocks = places.blocks if places is not None else ()

@@ -1,4 +1,4 @@
-"""Pages of records from the broker, for all readers of one process: only so many reads at a time."""
+"""Pages of records from the broker, for all readers of one process: with a limit on reads at a time."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from weir.log.log import Bounds, LogClient, LogUnavailableError, Partition, Record
 
 
-class Pages:
+class LogPages:
     """Reads older records from a log.
 
     Args:
@@ -19,20 +19,20 @@ class Pages:
         self._reads = asyncio.Semaphore(reads)
 
     def bounds(self, at: Partition) -> Awaitable[Bounds]:
-        """Where the log starts and ends, as the broker states it after the call began. Raises LogError."""
+        """Start and end of the log, as the broker states them after the call began. Raises LogError."""
         return self._client.bounds(at)
 
     async def read(self, at: Partition, position: int, limit: int, known_end: int) -> list[Record]:
-        """One page from the broker; only so many at a time.
+        """Read one page from the broker, when another read is allowed.
 
-        Nothing there means nothing to come below ``known_end``, an end that the log has had: holes. But a broker that
-        has just become the leader may not know yet how far the log goes, and stepping over that would lose records.
+        An empty page means that there are only holes below ``known_end``, an end that the log has had. But a broker
+        that has just become the leader may not know the end of the log yet, and skipping the rest would lose records.
 
         Raises:
             LogUnavailableError: the broker says that the log ends before ``known_end``.
         """
         async with self._reads:
-            await asyncio.sleep(0)  # a log that does not wait for its file must not keep others waiting page after page
+            await asyncio.sleep(0)  # a log that does not wait for its file must not delay other tasks page after page
             records = await self._client.read(at, position, limit=limit)
             if not records and position < known_end and (end := (await self._client.bounds(at)).end) < known_end:
                 raise LogUnavailableError(f"{at.topic}-{at.partition} was at {known_end} and is back at {end}")

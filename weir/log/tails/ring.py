@@ -16,7 +16,7 @@ class Ring:
         self._size_bytes = 0
 
     def add(self, record: Record) -> None:
-        """Keep the next record; the oldest ones go where there are too many. Called for each record that is written."""
+        """Keep the next record; drop the oldest ones if there are too many. Called for each record that is written."""
         self._records.append(record)
         self._size_bytes += size_bytes(record)
         while len(self._records) > self._limits.ring_records or self._size_bytes > self._limits.ring_bytes:
@@ -29,7 +29,7 @@ class Ring:
         if position < self.start:
             return None
         found: list[Record] = []
-        for record in reversed(self._records):  # a reader is mostly a few records behind: look from the end
+        for record in reversed(self._records):  # a reader is mostly a few records behind: search from the end
             if record.offset < position:
                 break
             if key is None or record.key == key:

@@ -1,17 +1,17 @@
-"""The scan of one partition: it extends the index backwards, once for all readers that wait for what is older."""
+"""The scan of one partition: it extends the index backwards, once for all readers that wait for older records."""
 
 import asyncio
 from typing import Protocol
 
 from weir.log.log import Partition, Record
 from weir.log.tails.index import Index
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 
 _WINDOW_PAGES = 64  # a scan's step over a hole grows up to so many pages
 
 
 class Waiter(Protocol):
-    """What a scan knows of a reader that waits for it."""
+    """A scan's view of a reader that waits for it."""
 
     @property
     def position(self) -> int:
@@ -23,13 +23,13 @@ class Waiter(Protocol):
 
 
 class Scan:
-    """Extends the index of a partition backwards, window by window, while a reader waits for what is older.
+    """Extends the index of a partition backwards, window by window, while a reader waits for older records.
 
-    The index is whole after each window, so an error or a reader that leaves costs nothing that was read. What fails
-    fails for all that wait, at once: each of them would only wait for the same broker again.
+    The index is whole after each window, so an error or a reader that leaves costs no record that was read. An error
+    fails all waiting readers at once: each of them would only wait for the same broker again.
     """
 
-    def __init__(self, at: Partition, index: Index, pages: Pages, page_records: int) -> None:
+    def __init__(self, at: Partition, index: Index, pages: LogPages, page_records: int) -> None:
         self._at = at
         self._index = index
         self._pages = pages
@@ -38,7 +38,7 @@ class Scan:
         self._running: asyncio.Task[None] | None = None
 
     async def reach(self, reader: Waiter) -> None:
-        """Wait until the index holds everything from the reader's position on, or can hold no more.
+        """Wait until the index holds all records from the reader's position on, or can hold no more.
 
         Raises:
             LogError: reading from the broker failed.
@@ -52,7 +52,7 @@ class Scan:
         await waiter
 
     async def stop(self) -> None:
-        """End the scan, and let all readers go that wait for it. Never raises."""
+        """End the scan, and release all readers that wait for it. Never raises."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -66,14 +66,14 @@ class Scan:
         try:
             while self._release():
                 width = await self._window(width)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the readers that wait get it
+        except Exception as error:  # noqa: BLE001 - whatever the error is, the waiting readers get it
             self._release(error)
         finally:
             self._release(all_of_them=True)
             self._running = None
 
     def _release(self, error: Exception | None = None, *, all_of_them: bool = False) -> bool:
-        """Let readers go that have what they want, or all of them. Whether one is left."""
+        """Release readers that have what they want, or all of them. Returns whether one is left."""
         waiters, self._waiters = self._waiters, []
         for reader, waiter in waiters:
             if waiter.done():  # cancelled
@@ -97,7 +97,7 @@ class Scan:
             records += (record for record in read if record.offset < end)
             position = read[-1].offset + 1 if read else end
         if not records and (await self._pages.bounds(at)).start >= end:
-            start = 0  # retention took it all
+            start = 0  # retention removed all of it
         if not index.full:  # else its start has moved up meanwhile
             index.extend(start, reversed(records))
         return page if records else min(2 * width, _WINDOW_PAGES * page)  # a hole

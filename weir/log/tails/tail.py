@@ -2,23 +2,23 @@
 
 A tail is in one of two states:
 
-* **live**: it stands in the feed's table of readers, and the feed puts its records into its queue. The queue is
-  bounded: when a slow reader fills it, the queue is dropped and the reader falls behind, at the position of the first
-  record that it was not given. So a slow reader costs nothing but its own time.
+* **live**: it is in the feed's table of readers, and the feed puts its records into its queue. The queue is bounded:
+  when a slow reader fills it, the queue is dropped and the reader falls behind, at the position of the first record
+  that it did not get. So a slow reader delays only itself.
 * **behind**: it reads on from its own position when its owner asks for records: from the feed's ring of recent
   records where that reaches back far enough, else page by page from the broker (``LogClient.read``), keeping its key.
 
-A reader that is behind goes live in one step without an await: "the ring holds everything from my position on" is
-checked, the rest of the ring is taken, and the reader is put into the table. Nothing can be delivered in between, so
-there is neither a gap nor a duplicate. Falling behind is the same step backwards.
+A reader that is behind goes live in one step without an await: it checks that the ring holds everything from its
+position on, takes the rest of the ring, and enters the table. No record can be delivered in between, so there is
+neither a gap nor a duplicate. Falling behind is the same step backwards.
 
-A reader of one key does not read what others have written. The feed keeps an `Index` of which keys stand where, from
+A reader of one key does not read the records of other keys. The feed keeps an `Index` of each key's places, from
 ``Index.start`` to the live position, and the reader goes from one place of its key to the next, and live after the
-last. One whose position is older waits until a `Scan` has extended the index backwards. Once the index has had to give
-up its oldest part it grows backwards no more, and a reader that comes from there reads page by page up to its start.
+last. A reader at an older position waits until a `Scan` has extended the index backwards. Once the index has had to
+drop its oldest part it grows backwards no more, and a reader at an older position reads page by page up to its start.
 
-Records are taken before they are given. What fails or is cancelled in between goes back to the position of the first
-record that was taken, so the next call begins with it.
+Records are taken before they are given. A failed or cancelled call resets the position to the first record that was
+taken, so the next call begins with it.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from typing import Self
 from weir.log.log import LogReplacedError, Partition, Record
 from weir.log.tails.feed import Feed
 from weir.log.tails.limits import TailLimits, size_bytes
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 from weir.timing import Alarm
 
 
@@ -46,11 +46,11 @@ class Tail:
         at: the partition.
         position: the first offset to look at; None is the live end when it is entered.
         key: give only the records with this key; None gives all.
-        topic_id: of the topic in which the position was found; empty where that is not known.
+        topic_id: the id of the topic in which the position was found; empty if it is not known.
         page_records: records of one page that it reads; None is ``TailLimits.page_records``.
-        limits: what may be held in memory.
-        pages: from which it reads what is no longer in the feed's ring.
-        follow: gives the feed of a partition. Raises LogError.
+        limits: limits on memory.
+        pages: the pages from which it reads records that the feed's ring does not hold.
+        follow: returns the feed of a partition. Raises LogError.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Tail:
         topic_id: str,
         page_records: int | None,
         limits: TailLimits,
-        pages: Pages,
+        pages: LogPages,
         follow: Callable[[Partition], Awaitable[Feed]],
     ) -> None:
         self.at = at
@@ -86,14 +86,14 @@ class Tail:
 
     @property
     def position(self) -> int:
-        """The next offset to look at: every record below it that is wanted has been given."""
+        """The next offset to look at: every wanted record below it has been given."""
         if self._queue:
             return self._queue[0].offset
         return max(self._position, self.feed.position) if self._live else self._position
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything below the feed's live position has been given."""
+        """Whether every wanted record below the feed's live position has been given."""
         return self._feed is not None and self.position >= self._feed.position
 
     @property
@@ -104,7 +104,7 @@ class Tail:
     async def next(self, timeout: float | None = None) -> list[Record]:  # noqa: ASYNC109 - part of the contract
         """The next records, at least one; empty when none came within ``timeout`` seconds, or after `close`.
 
-        Cancelling it loses nothing.
+        Cancelling it loses no record.
 
         Args:
             timeout: seconds to wait for records; None waits until there are some or the tail is closed.
@@ -133,7 +133,7 @@ class Tail:
         return self._take() if self._live else []
 
     async def page(self) -> list[Record]:
-        """The next records that are there, at most one page of them; empty once everything there is has been given.
+        """The next records that are there, at most one page of them; empty once every record there has been given.
 
         It waits for no record that is yet to come.
 
@@ -146,19 +146,19 @@ class Tail:
         return []
 
     def give_back(self, records: Sequence[Record]) -> None:
-        """Undo: the records of the last page, or the rest of it, are given again by the next call."""
+        """Undo: the next call gives the records of the last page, or the rest of it, again."""
         self._give_back(records)
 
     async def catch_up(self) -> list[Record]:
         """All wanted records from `position` up to the feed's live position at the time of the call.
 
         After it, `position` is at least that live position. It waits for no record that is yet to come, and costs no
-        broker call when the tail is live or in the ring. A record that is durable but that the feed has not seen yet
-        (milliseconds) may be missing: see `look`. The answer is held in memory, so use it with a key.
+        broker call when the tail is live or in the ring. A durable record that the feed has not seen yet (milliseconds)
+        may be missing: see `look`. The answer is held in memory, so use it with a key.
 
         Raises:
             LogReplacedError: as for `next`.
-            LogError: reading from the broker failed. What was read is given by the next call.
+            LogError: reading from the broker failed. The next call gives the records read so far.
         """
         return await self._read_to(self.feed.position)
 
@@ -170,12 +170,12 @@ class Tail:
 
         Raises:
             LogReplacedError: as for `next`.
-            LogError: asking the broker or reading from it failed. What was read is given by the next call.
+            LogError: asking the broker or reading from it failed. The next call gives the records read so far.
         """
         end = (await self._pages.bounds(self.at)).end
         await self.feed.reach(end, self._limits.look_wait_s)
         if self.feed.position < end and self._live:
-            self._fall_behind()  # the feed is stuck or the rest is a hole: read it ourselves
+            self._fall_behind()  # the feed is stuck or the rest is a hole: read from the broker
         return await self._read_to(end)
 
     async def close(self) -> None:
@@ -193,7 +193,7 @@ class Tail:
         """Follow the partition; with no position given, start at the live end.
 
         Raises:
-            LogReplacedError: the log has never reached the position, or is another one than it was found in.
+            LogReplacedError: the log has never reached the position, or is another one than that of the position.
             LogError: the partition cannot be followed.
         """
         self._feed = feed = await self._follow(self.at)
@@ -219,10 +219,10 @@ class Tail:
                 yield records
 
     async def _check_start(self, feed: Feed) -> None:
-        """Raise LogReplacedError where the start is no position in this log."""
+        """Raise LogReplacedError if the start is not a position in this log."""
         name = f"{self.at.topic}-{self.at.partition}"
         if self._topic_id and feed.topic_id and self._topic_id != feed.topic_id:
-            raise LogReplacedError(f"{name} was created anew since the position was taken")
+            raise LogReplacedError(f"{name} was recreated since the position was taken")
         # The feed may be a moment behind the log's end.
         if self._start is not None and self._start > feed.position:
             end = (await self._pages.bounds(self.at)).end
@@ -240,7 +240,7 @@ class Tail:
         return self._feed
 
     def wants(self, record: Record) -> bool:
-        """Whether this reader is to be given ``record``."""
+        """Whether the reader wants a record."""
         return self.key is None or record.key == self.key
 
     def push(self, record: Record) -> None:
@@ -281,7 +281,7 @@ class Tail:
         return records
 
     async def _wait(self, deadline: float | None) -> bool:
-        """Wait to be woken; False when it is ``deadline`` (loop time) first."""
+        """Wait to be woken; False at the ``deadline`` (loop time)."""
         if self._waiter is not None:
             raise RuntimeError("a tail has one reader: another task is waiting on it")
         self._waiter = asyncio.get_running_loop().create_future()
@@ -296,11 +296,11 @@ class Tail:
                 self._alarm.clear()
 
     async def _step(self, known_end: int = 0) -> list[Record]:
-        """What can be had now: the queue, the ring, or one page from the broker. Goes live when it gets there.
+        """The records available now: the queue, the ring, or one page from the broker. Goes live when it gets there.
 
         Args:
-            known_end: an end of the log that was asked for earlier. An empty read then means that there is nothing
-                below it, whatever the offsets say: compaction leaves holes.
+            known_end: an end of the log that was asked for earlier. An empty read then means that there is no record
+                below it, whatever the offsets: compaction leaves holes.
         """
         feed = self.feed
         feed.check()
@@ -344,7 +344,7 @@ class Tail:
             self.feed.check()
             while self.position < end and not self._closed:
                 if self._live and not self._queue:
-                    self._fall_behind()  # the feed has not come this far: what is missing is in the log
+                    self._fall_behind()  # the feed has not come this far: the missing records are in the log
                     found += await self._page(end)
                 else:
                     found += await self._step(end)

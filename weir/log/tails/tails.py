@@ -1,13 +1,13 @@
-"""All tails of one process, and the feeds that they share."""
+"""The tails of one process, and the feeds that they share."""
 
 import asyncio
 import logging
 
-from weir.log.log import LogClient, LogError, Partition, Place
+from weir.log.log import LogClient, LogError, LogOffset, Partition
 from weir.log.memory import Memory
 from weir.log.tails.feed import Feed
 from weir.log.tails.limits import TailLimits
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 from weir.log.tails.tail import Tail
 
 logger = logging.getLogger(__name__)
@@ -17,8 +17,8 @@ class Tails:
     """The tails of one process: a feed for each partition that is read, shared by all its readers.
 
     Args:
-        client: the log, of either broker. It is the caller's to start and stop.
-        limits: what may be held in memory.
+        client: the log, of either broker. The caller starts and stops it.
+        limits: limits on memory and reads.
     """
 
     def __init__(self, client: LogClient, limits: TailLimits | None = None) -> None:
@@ -26,14 +26,14 @@ class Tails:
         self.limits = limits or TailLimits()
         self._feeds: dict[Partition, Feed] = {}
         self._locks: dict[Partition, asyncio.Lock] = {}  # one entry per partition of the topics read
-        self._pages = Pages(client, self.limits.reads)
+        self._pages = LogPages(client, self.limits.reads)
         self.turns = asyncio.Semaphore(self.limits.turns)
         self.memory = Memory(self.limits.memory_bytes)
         self._sweeper: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def start(self) -> None:
-        """Begin. Partitions are followed from their first reader on."""
+        """Start. A partition is followed from its first reader on."""
         self._stopped = False
         self._sweeper = asyncio.create_task(self._sweep(), name="tails: unfollow idle partitions")
 
@@ -69,7 +69,7 @@ class Tails:
             at: the partition.
             position: the first offset to look at; None is the live end when it is entered.
             key: give only the records with this key; None gives all.
-            topic_id: of the topic in which the position was found, where that is known.
+            topic_id: the id of the topic in which the position was found, if it is known.
             page_records: records of one page that it reads; None is ``TailLimits.page_records``.
         """
         return Tail(
@@ -83,13 +83,13 @@ class Tails:
             follow=self._feed,
         )
 
-    async def end(self, at: Partition) -> Place:
+    async def end(self, at: Partition) -> LogOffset:
         """The next offset that the live feed will deliver: the log's end, or a little less.
 
-        No broker call when the partition is followed already; else it is from now on.
+        It makes no broker call if the partition is followed already; else the partition is followed from now on.
         """
         feed = await self._feed(at)
-        return Place(feed.position, feed.topic_id)
+        return LogOffset(feed.position, feed.topic_id)
 
     # -- feeds
 
@@ -102,17 +102,17 @@ class Tails:
                 raise LogError("the tails were stopped")
             if feed := self._feeds.get(at):
                 return feed
-            # In this order: an older id with a newer end refuses positions that are right, and never takes wrong ones.
+            # In this order: an older id with a newer end refuses right positions, and never accepts wrong ones.
             topic_id = await self.client.topic_id(at.topic)
             end = (await self.client.bounds(at)).end
-            feed = Feed(at, Place(end, topic_id), self.limits, self._pages, self._replaced)
+            feed = Feed(at, LogOffset(end, topic_id), self.limits, self._pages, self._replaced)
             await self.client.follow(at, end, feed.deliver, feed.replace)
             if not feed.replaced:
                 self._feeds[at] = feed
             return feed
 
     def _replaced(self, feed: Feed) -> None:
-        """The client follows ``feed`` no more: the log is another one now."""
+        """Forget a feed that the client follows no more: the log was replaced."""
         if self._feeds.get(feed.at) is feed:
             del self._feeds[feed.at]
 

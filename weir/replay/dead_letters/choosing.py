@@ -12,7 +12,7 @@ from weir.events.ingress import Ingress
 from weir.log.log import LogClient, Partition, Record
 from weir.ranges.checks import check_limit, check_text, check_where
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span, each
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.replay.dead_letters.letters import SOURCES, Letter, completed, parse
 
 PAGE: Final = 100  # letters of one read: each may hold megabytes
@@ -26,7 +26,7 @@ ELSEWHERE: Final = "it came from RabbitMQ, or from no topic whose records can be
 CUT: Final = "the letter does not hold its record whole, and the log does not have it, or cannot read it"
 """Reasons why a letter is not sent again."""
 
-NOTHING: Final = "no dead letter in this range is meant"
+NOTHING: Final = "no dead letter in this range matches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class _Read(NamedTuple):
         return self.whole or self.letter
 
 
-async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choice:
+async def choose(log: LogClient, spans: Sequence[OffsetRange], wanted: Wanted) -> Choice:
     """Choose letters; the result is the same whenever a run is resumed.
 
     Of several letters about one record the last one has its present state: there are several after a crash, and of a
@@ -140,7 +140,7 @@ async def choose(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> Choic
     return choice
 
 
-async def look_for_one(log: LogClient, spans: Sequence[Span], wanted: Wanted) -> None:
+async def look_for_one(log: LogClient, spans: Sequence[OffsetRange], wanted: Wanted) -> None:
     """Check that it is worth while to choose: one letter is wanted, unless a later one of its record is not.
 
     Raises:
@@ -154,7 +154,7 @@ async def look_for_one(log: LogClient, spans: Sequence[Span], wanted: Wanted) ->
     raise NothingError(NOTHING)
 
 
-async def _letters(log: LogClient, spans: Sequence[Span]) -> AsyncGenerator[_Read | None]:
+async def _letters(log: LogClient, spans: Sequence[OffsetRange]) -> AsyncGenerator[_Read | None]:
     """The letters in some spans; None for a record that is not a letter."""
     for span in spans:
         async for record in each(log, span, page=PAGE):

@@ -12,8 +12,8 @@ from weir.envelope import Json
 from weir.events.replays import ReplayRedriven
 from weir.log.log import LogError, Record
 from weir.ranges.errors import NothingError, UnfinishedError, UsageError
+from weir.ranges.offset_ranges import OffsetRange, each, resolve, size
 from weir.ranges.progress import Step, Steps, unseen
-from weir.ranges.spans import Span, each, resolve, size
 from weir.ranges.when import When
 from weir.replay.dead_letters.choosing import PAGE, Choice, Chosen, Wanted, choose, look_for_one, wanted_from
 from weir.replay.dead_letters.letters import SOURCES
@@ -21,7 +21,7 @@ from weir.replay.dead_letters.letters_report import report_of
 from weir.replay.dead_letters.orders import orders_of
 from weir.replay.dead_letters.outcomes import Outcomes, Sent
 from weir.replay.dead_letters.resending import Sender
-from weir.replay.runs import Kind, Run, Runs, check_wanted
+from weir.replay.runs import Run, RunKind, Runs, check_wanted
 from weir.worker import Worker
 
 BATCH: Final = 50  # letters on their way at the same time
@@ -71,9 +71,9 @@ class Redriving:
         """
         spans = await self._spans(since, until)
         await look_for_one(self._log, spans, wanted)
-        return await self._runs.begin(Kind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
+        return await self._runs.begin(RunKind.DEAD_LETTERS, wanted.as_json(), spans, watched=SOURCES, by=by)
 
-    async def _spans(self, since: When, until: When) -> list[Span]:
+    async def _spans(self, since: When, until: When) -> list[OffsetRange]:
         kept_s = topics.CHAT_DEAD_LETTERS.retention_s(self._worker.settings)
         spans = await resolve(self._log, LETTERS, since, until, now=time.time(), kept_s=kept_s)
         if size(spans) > RANGE_MAX:
@@ -88,11 +88,11 @@ class Redriving:
             pace: the speed of the run.
 
         Raises:
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             ReplayError: the run is not over dead letters; or it stopped before its end.
             LogError: the log is away.
         """
-        if run.kind is not Kind.DEAD_LETTERS:
+        if run.kind is not RunKind.DEAD_LETTERS:
             raise UsageError(f"run {run.id} is not a run over dead letters but of {run.kind}")
         check_wanted(run)
         if run.ended is not None and run.is_over:
@@ -169,7 +169,7 @@ class Redriving:
                 await asyncio.sleep(began + count / pace.rate - time.monotonic())
 
     async def _batches(
-        self, spans: Sequence[Span], chosen: Sequence[Chosen], batch_max: int
+        self, spans: Sequence[OffsetRange], chosen: Sequence[Chosen], batch_max: int
     ) -> AsyncIterator[list[tuple[Chosen, Record]]]:
         """The chosen letters, as they are in the log."""
         wanted = {(one.at, one.offset): one for one in chosen}

@@ -12,7 +12,7 @@ from weir.chat.dead_letters import EVENT_TYPE, HEADER_CHARS, HEADERS, KEY_BYTES,
 from weir.chat.requests import ChatRequest
 from weir.envelope import Json, MalformedRecordError
 from weir.events.redaction import Redactor
-from weir.log.log import Headers, LogClient, Partition, Record
+from weir.log.log import Headers, LogClient, Partition, Record, record_at
 
 SHORT: Final = Redactor(200)  # cuts a reason for a report, so that it holds no prompt: LLMs quote requests
 HEADER: Final = "weir-redriven"  # of a record that was sent again: run/letter
@@ -129,9 +129,8 @@ async def completed(log: LogClient, letter: Letter) -> Letter | None:
     if not 0 <= at.partition < log.partitions(at.topic):  # from another cluster, or not written by Weir
         return None
     bounds = await log.bounds(at)
-    there = bounds.start <= letter.offset < bounds.end
-    found = await log.read(at, letter.offset, limit=1) if there else []
-    record = found[0] if found and found[0].offset == letter.offset else None
+    there = bounds.start <= letter.offset < bounds.end  # a letter may name any number, and a log refuses some
+    record = await record_at(log, at, letter.offset) if there else None
     if record is None or len(record.value or b"") != letter.size_bytes or not _starts(record.key, letter.key):
         return None
     return replace(letter, key=record.key or b"", value=record.value or b"", headers=tuple(record.headers))

@@ -8,7 +8,7 @@ from weir.envelope import MalformedRecordError
 from weir.log.log import LogClient, Partition
 from weir.rabbitmq import orders
 from weir.rabbitmq.orders import Order
-from weir.ranges.spans import each, since
+from weir.ranges.offset_ranges import each, since
 from weir.replay.dead_letters.outcomes import Sent
 
 

@@ -12,12 +12,11 @@ from weir.chat.reading.following import deliveries
 from weir.errors import ApiError
 from weir.log.log import LogClient, partition_of
 from weir.log.tails import Tails
-from weir.ranges.errors import UnfinishedError
 from weir.ranges.progress import Step
+from weir.replay.waiting import WaitForWorkers
 
 AT_ONCE: Final = 64  # requests whose ends are awaited at the same time
 LOOK_S: Final = 0.2
-ASK_S: Final = 2.0  # how often to check whether the run was cancelled
 OTHER: Final = "refused"  # its uid belongs to another request by now, or its answer cannot be read
 
 
@@ -52,19 +51,17 @@ class Outcomes:
         self.counts: Counter[str] = Counter()  # requests by how they ended
         self._log = log
         self._tails, self._patience_s, self._step = tails, patience_s, step
-        self._still_wanted = still_wanted
-        self._heard = self._asked = 0.0
+        self._waiting = WaitForWorkers(patience_s, still_wanted)
 
     async def follow(self, sent: Sequence[Sent]) -> None:
         """Wait for the ends of all requests.
 
         Raises:
             UnfinishedError: no request has ended for too long.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log cannot be read.
         """
         left = iter(sent)
-        self._heard = self._asked = asyncio.get_running_loop().time()
         tasks = {asyncio.create_task(self._work(left)) for _ in range(min(AT_ONCE, len(sent)))}
         try:
             while tasks:
@@ -72,22 +69,17 @@ class Outcomes:
                 for task in done:
                     task.result()
                 if tasks:
-                    await self._look(len(sent))
+                    await self._waiting.check(lambda: self._why(len(sent)))
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self, count: int) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._heard > self._patience_s:
-            raise UnfinishedError(
-                f"nothing has happened for {self._patience_s:g} s, and {count - self.counts.total()} "
-                "requests have not ended: is a worker running?"
-            )
-        if now - self._asked > ASK_S:
-            self._asked = now
-            await self._still_wanted()
+    def _why(self, count: int) -> str:
+        return (
+            f"nothing has happened for {self._patience_s:g} s, and {count - self.counts.total()} "
+            "requests have not ended: is a worker running?"
+        )
 
     async def _work(self, left: Iterator[Sent]) -> None:
         for one in left:
@@ -109,9 +101,9 @@ class Outcomes:
             async with aclosing(news):
                 async for delivery in news:
                     if delivery is not IDLE:
-                        self._heard = asyncio.get_running_loop().time()
+                        self._waiting.heard()
                     if delivery.terminal is not None:
                         return delivery.terminal.status.value
         except ApiError:
-            self._heard = asyncio.get_running_loop().time()
+            self._waiting.heard()
         return OTHER

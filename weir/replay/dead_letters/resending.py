@@ -19,12 +19,11 @@ from weir.envelope import MalformedRecordError, utc_iso
 from weir.events.base import derived_id
 from weir.events.publishing import Events
 from weir.events.replays import ReplayRedriven
-from weir.log.log import Headers, LogClient, LogRefusedError, Partition, Record, partition_of
-from weir.log.log import Place as LogPlace
+from weir.log.log import Headers, LogClient, LogOffset, LogRefusedError, Partition, Record, partition_of
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders as deliveries
 from weir.rabbitmq.orders import Order
-from weir.ranges.spans import each, onward
+from weir.ranges.offset_ranges import each, onward
 from weir.replay.dead_letters.choosing import CUT, Chosen
 from weir.replay.dead_letters.letters import HEADER, SOURCES, Letter, completed, parse
 from weir.replay.dead_letters.orders import order_again
@@ -38,7 +37,7 @@ TOO_LARGE: Final = "with the mark of the run it fits into no record"
 UNWRITABLE: Final = "it cannot be written again"
 
 
-class Place(NamedTuple):
+class SentAt(NamedTuple):
     """The place of a record that was sent again."""
 
     at: Partition
@@ -69,7 +68,7 @@ class Sender:
     ) -> None:
         self._log, self._events, self._run, self._tenant = log, events, run, tenant
         self._orders, self._value_max_bytes = orders, value_max_bytes
-        self.places: dict[str, Place] = {}  # places of the records that were sent, by letter
+        self.places: dict[str, SentAt] = {}  # places of the records that were sent, by letter
         self.requests: dict[str, Sent] = {}  # the requests among them, by letter
         self.ordered: set[str] = set()  # letters whose answers are ordered again
         self.skipped: Counter[str] = Counter()  # letters that were not sent, by the reason
@@ -108,7 +107,7 @@ class Sender:
             except MalformedRecordError:  # not a record of Weir, whatever its header says
                 return
             self.requests[name] = _sent(request)
-        self.places[name] = Place(Partition(record.topic, record.partition), record.offset)
+        self.places[name] = SentAt(Partition(record.topic, record.partition), record.offset)
 
     # -- letters that are sent now
 
@@ -123,10 +122,10 @@ class Sender:
         at = [Partition(topic, number) for number in range(self._log.partitions(topic))]
         topic_id = await self._log.topic_id(topic)
         bounds = await asyncio.gather(*(self._log.bounds(one) for one in at))
-        ends = [LogPlace(one.end, topic_id) for one in bounds]
+        ends = [LogOffset(one.end, topic_id) for one in bounds]
         await asyncio.gather(*(self._send(chosen, record, ends) for chosen, record in batch))
 
-    async def _send(self, chosen: Chosen, record: Record, ends: Sequence[LogPlace]) -> None:
+    async def _send(self, chosen: Chosen, record: Record, ends: Sequence[LogOffset]) -> None:
         if chosen.id not in self.places:
             letter = await completed(self._log, parse(record))
             if letter is None:  # retention has removed it meanwhile
@@ -141,7 +140,7 @@ class Sender:
         else:
             await self._order(chosen)
 
-    async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[LogPlace]) -> str | None:
+    async def _append(self, letter: Letter, chosen: Chosen, ends: Sequence[LogOffset]) -> str | None:
         """Append the record of a letter to the log; returns the reason if that is impossible, else None."""
         request = None if letter.request is None else self._again(letter.request, chosen, ends)
         headers = self._headers(letter.headers, chosen)
@@ -158,12 +157,12 @@ class Sender:
         except LogRefusedError as error:  # a permanent refusal: trying again would stop all other letters
             logger.warning("letter %s: %s", chosen.id, error)
             return UNWRITABLE
-        self.places[chosen.id] = Place(at, offset)
+        self.places[chosen.id] = SentAt(at, offset)
         if request is not None:
             self.requests[chosen.id] = _sent(request)
         return None
 
-    def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[LogPlace]) -> ChatRequest:
+    def _again(self, request: ChatRequest, chosen: Chosen, ends: Sequence[LogOffset]) -> ChatRequest:
         """The request as a new submission, with the same id whenever the run is resumed."""
         now, end = utc_iso(), ends[partition_of(self._log, topics.CHAT_CHUNKS.name, request.key).partition]
         life = {

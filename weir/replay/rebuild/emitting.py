@@ -5,7 +5,6 @@ missing. So a run that is resumed, or repeated, publishes the rest; and if a for
 published again.
 """
 
-import asyncio
 from dataclasses import replace
 from typing import Final
 
@@ -18,10 +17,11 @@ from weir.events.signals import SignalRecorded
 from weir.feedback.joining import Worth
 from weir.insights import partition
 from weir.insights.reading import Measured
+from weir.log.batching import in_batches
 from weir.log.log import LogClient, Record
-from weir.ranges.spans import Span, each, onward, records
+from weir.ranges.offset_ranges import OffsetRange, each, onward, records
 from weir.replay.rebuild.history import History
-from weir.replay.rebuild.planning import INPUTS, Plan
+from weir.replay.rebuild.planning import INPUTS, RebuildPlan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run
@@ -58,7 +58,7 @@ class Emitting:
             await self._events.publish(marked, tenant, event_id=name)
         return len(left)
 
-    async def signals(self, plan: Plan, number: int, formula: Formula) -> int:
+    async def signals(self, plan: RebuildPlan, number: int, formula: Formula) -> int:
         """Publish a partition's signals whose numbers differ from those published last.
 
         Raises:
@@ -83,19 +83,17 @@ class Emitting:
         return count
 
     async def _publish(self, signals: list[Measured]) -> None:
-        for place in range(0, len(signals), AT_ONCE):
-            await asyncio.gather(
-                *(
-                    self._events.publish(
-                        signal.data,
-                        signal.name.partition(":")[0],
-                        event_id=derived_id("signal.rebuilt", self._run.id, signal.event_id),
-                    )
-                    for signal in signals[place : place + AT_ONCE]
-                )
+        events = (
+            self._events.publish(
+                signal.data,
+                signal.name.partition(":")[0],
+                event_id=derived_id("signal.rebuilt", self._run.id, signal.event_id),
             )
+            for signal in signals
+        )
+        await in_batches(events, AT_ONCE)
 
-    async def _last(self, span: Span) -> dict[tuple[str, str], Worth]:
+    async def _last(self, span: OffsetRange) -> dict[tuple[str, str], Worth]:
         """The numbers that were published last by a rebuild, by tenant and feedback; they follow the signal's own."""
         found: dict[tuple[str, str], Worth] = {}
         async for record in each(self._log, await onward(self._log, span.at, span.start)):

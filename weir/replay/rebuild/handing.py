@@ -1,7 +1,6 @@
 """Hands rebuilt rows to the owners of the live tables, through the log, and waits until the owners have taken them."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,23 +15,25 @@ from weir.events.publishing import Events
 from weir.feedback import pieces
 from weir.feedback.pieces import Piece
 from weir.insights import rebuilt_rows
-from weir.insights.reading import Source, time_ms
-from weir.insights.rows import RebuiltRow, Rows, WindowRow
+from weir.insights.reading import RecordSource, time_ms
+from weir.insights.rows import QualityRows
+from weir.insights.values import RebuiltRow, WindowRow
+from weir.log.batching import in_batches
 from weir.log.log import LogClient, Record
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UnfinishedError
-from weir.replay.rebuild.planning import Plan
+from weir.replay.rebuild.planning import RebuildPlan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run, Runs
+from weir.replay.waiting import WaitForWorkers
 
 LOOK_S: Final = 0.2  # between two reads of a changelog
-WANTED_S: Final = 2.0  # between two checks whether the run was cancelled
 AT_ONCE: Final = 200  # events on their way to the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tables:
+class Changelogs:
     """The changelogs of the live tables."""
 
     quality: str
@@ -52,7 +53,7 @@ class Handing:
     """
 
     def __init__(
-        self, log: LogClient, events: Events, tables: Tables, runs: Runs, *, tenant: str, patience_s: float
+        self, log: LogClient, events: Events, tables: Changelogs, runs: Runs, *, tenant: str, patience_s: float
     ) -> None:
         self._log, self._events, self._tables, self._runs = log, events, tables, runs
         self._tenant, self._patience_s = tenant, patience_s
@@ -67,7 +68,7 @@ class Handing:
         """
         return _rebuilt(await self._read(self._tables.quality, number), number).run == run.id
 
-    async def windows(self, run: Run, plan: Plan, found: Rebuilt, formula: str) -> int:
+    async def windows(self, run: Run, plan: RebuildPlan, found: Rebuilt, formula: str) -> int:
         """Give a partition's rows to its owner, which takes them when it reads the event; returns the event's offset.
 
         Raises:
@@ -94,7 +95,7 @@ class Handing:
 
         Raises:
             UnfinishedError: there was no change for too long, or the owner has skipped the event.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log cannot be read.
         """
         changes = Changes(self._log, self._tables.quality, number)
@@ -133,7 +134,7 @@ class Handing:
 
         Raises:
             UnfinishedError: there was no change for too long.
-            WithdrawnError: the run was cancelled.
+            CancelledRunError: the run was cancelled.
             LogError: the log is away.
         """
         changes = await self._read(self._tables.feedback, number)
@@ -141,9 +142,7 @@ class Handing:
         if not wrong:
             return 0
         events = [self._rescored(run, changes.rows[key], formula) for key in sorted(wrong)]
-        for place in range(0, len(events), AT_ONCE):
-            part = events[place : place + AT_ONCE]
-            await asyncio.gather(*(self._events.publish(data, tenant) for data, tenant in part))
+        await in_batches((self._events.publish(data, tenant) for data, tenant in events), AT_ONCE)
         left = set(wrong)
 
         def seen(record: Record) -> None:
@@ -178,20 +177,14 @@ class Handing:
         seen: Callable[[Record], None],
     ) -> None:
         """Wait until ``done``, as long as the number that ``heard`` returns keeps changing."""
-        asked_at = heard_at = time.monotonic()
-        last = heard()
+        waiting, last = WaitForWorkers(self._patience_s, lambda: self._runs.still_wanted(run)), heard()
+        why = f"{what}: its worker is away, or far behind. --resume {run.id} goes on when it is back"
         while not done():
             await changes.read(seen)
-            now = time.monotonic()
             if (found := heard()) != last:
-                last, heard_at = found, now
-            elif now - heard_at > self._patience_s:
-                raise UnfinishedError(
-                    f"{what}: its worker is away, or far behind. --resume {run.id} goes on when it is back"
-                )
-            if now - asked_at >= WANTED_S:
-                await self._runs.still_wanted(run)
-                asked_at = now
+                last = found
+                waiting.heard()
+            await waiting.check(lambda: why)
             await asyncio.sleep(LOOK_S)
 
 
@@ -220,7 +213,7 @@ def _worth(piece: Piece, uid: str, formula: Formula) -> Rescored | None:
 
 
 def _rebuilt(changes: Changes, number: int) -> RebuiltRow:
-    return Rows(changes.rows).rebuilt(number)
+    return QualityRows(changes.rows).rebuilt(number)
 
 
 def _folded_behind(record: Record, offset: int) -> bool:
@@ -228,5 +221,5 @@ def _folded_behind(record: Record, offset: int) -> bool:
     if record.key is None or record.value is None or not record.key.startswith(b"window/"):
         return False
     with suppress(ValueError, TypeError, AttributeError):  # it is not a row of a window
-        return WindowRow.decode(record.value).offsets.get(Source.METRICS, -1) > offset
+        return WindowRow.decode(record.value).offsets.get(RecordSource.METRICS, -1) > offset
     return False

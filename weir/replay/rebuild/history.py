@@ -4,10 +4,10 @@ from weir import envelope, topics
 from weir.envelope import MalformedRecordError
 from weir.events.catalogue import data_of
 from weir.events.insights import InsightCleared, InsightRaised
+from weir.insights.closing import Insight
 from weir.insights.reading import time_ms
-from weir.insights.shard import Insight
 from weir.log.log import LogClient, Partition, Record
-from weir.ranges.spans import each, onward
+from weir.ranges.offset_ranges import each, onward
 
 TYPES: dict[str, type[Insight]] = {model.EVENT_TYPE: model for model in (InsightRaised, InsightCleared)}
 

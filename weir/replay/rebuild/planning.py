@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from weir import topics
 from weir.envelope import Json, utc_iso
-from weir.insights.rows import Rows
-from weir.insights.shard import Spans
+from weir.insights.durations import Durations
+from weir.insights.rows import QualityRows
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import Span, gone_until_s, resolve, size
+from weir.ranges.offset_ranges import OffsetRange, gone_until_s, resolve, size
 from weir.ranges.when import Edge, Time, When
 from weir.replay.runs import Run
 from weir.timing import CLOCKS_APART_S
@@ -20,19 +20,19 @@ INPUTS = topics.AGENT_METRICS.name, topics.AI_LEARNING_SIGNALS.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RebuildPlan:
     """The plan of a rebuild."""
 
     from_ms: int  # feedback given before keeps its numbers and its windows; the start of a window
     since_ms: list[int]  # by partition: windows that end by then are taken from the live table; 0 for none
-    spans: list[Span] = field(default_factory=list)  # of ai-feedback-events, and of both inputs of the windows
+    spans: list[OffsetRange] = field(default_factory=list)  # of ai-feedback-events, and of both inputs of the windows
     emit: bool = False
 
-    def inputs(self, number: int) -> list[Span]:
+    def inputs(self, number: int) -> list[OffsetRange]:
         """The spans of one partition: metrics, signals."""
         return [self._span(Partition(topic, number)) for topic in INPUTS]
 
-    def of(self, topic: str) -> list[Span]:
+    def of(self, topic: str) -> list[OffsetRange]:
         """The spans of a topic."""
         return [span for span in self.spans if span.at.topic == topic]
 
@@ -40,21 +40,28 @@ class Plan:
         """The plan as parameters of its run."""
         return {"from_ms": self.from_ms, "since_ms": self.since_ms, "emit": self.emit}
 
-    def _span(self, at: Partition) -> Span:
+    def _span(self, at: Partition) -> OffsetRange:
         return next(span for span in self.spans if span.at == at)
 
 
-def plan_of(run: Run) -> Plan:
+def plan_of(run: Run) -> RebuildPlan:
     """The plan of a run that was begun."""
     parameters = run.parameters
-    return Plan(
+    return RebuildPlan(
         from_ms=parameters["from_ms"], since_ms=parameters["since_ms"], spans=list(run.spans), emit=parameters["emit"]
     )
 
 
 async def plan(
-    log: LogClient, changelog: str, since: When, spans: Spans, *, emit: bool, now: float, kept_s: float | None = None
-) -> Plan:
+    log: LogClient,
+    changelog: str,
+    since: When,
+    spans: Durations,
+    *,
+    emit: bool,
+    now: float,
+    kept_s: float | None = None,
+) -> RebuildPlan:
     """Decide what a rebuild reads, as the log stands now.
 
     Args:
@@ -86,10 +93,10 @@ async def plan(
             found.append(await _input(log, Partition(topic, number), start_ms, spans.ahead_ms))
     if not size(found):
         raise NothingError(f"neither {' nor '.join(INPUTS)} has a record since {utc_iso(from_ms / 1000)}")
-    return Plan(from_ms=from_ms, since_ms=since_ms, spans=found, emit=emit)
+    return RebuildPlan(from_ms=from_ms, since_ms=since_ms, spans=found, emit=emit)
 
 
-async def _feedback(log: LogClient, since: When, now: float, kept_s: float | None) -> list[Span]:
+async def _feedback(log: LogClient, since: When, now: float, kept_s: float | None) -> list[OffsetRange]:
     """Spans of feedback given since a time: a record may be in the log a little earlier, as clocks differ."""
     earlier = Time(since.seconds - CLOCKS_APART_S) if isinstance(since, Time) else since
     try:
@@ -98,7 +105,7 @@ async def _feedback(log: LogClient, since: When, now: float, kept_s: float | Non
         return []
 
 
-async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int, spans: Spans, now: float) -> int:
+async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int, spans: Durations, now: float) -> int:
     """The time before which the live windows are taken as they are.
 
     A window is compared with a number of windows before it: these are folded, too, except those whose records retention
@@ -106,13 +113,13 @@ async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int
     """
     live = Changes(log, changelog, number)
     await live.read()
-    closed_ms = Rows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
+    closed_ms = QualityRows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
     wanted_ms = min(max(0, from_ms - spans.kept * spans.size_ms), closed_ms)
     # Open windows are folded from the records that are left: none of them may be taken for closed.
     return max(wanted_ms, min(await whole_ms(log, number, spans, now), closed_ms))
 
 
-async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int:
+async def whole_ms(log: LogClient, number: int, spans: Durations, now: float) -> int:
     """The start of the first window that has all its records in both topics; 0 if no record is gone.
 
     Raises:
@@ -126,11 +133,11 @@ async def whole_ms(log: LogClient, number: int, spans: Spans, now: float) -> int
     return found_ms
 
 
-async def _input(log: LogClient, at: Partition, start_ms: int, ahead_ms: int) -> Span:
+async def _input(log: LogClient, at: Partition, start_ms: int, ahead_ms: int) -> OffsetRange:
     """The span of an input: a record's own time is at most ``ahead_ms`` later than its time in the log, or ignored."""
     bounds = await log.bounds(at)
     start = bounds.start if not start_ms else await log.offset_at(at, (start_ms - ahead_ms) / 1000)
-    return Span(at, min(max(start, bounds.start), bounds.end), bounds.end)
+    return OffsetRange(at, min(max(start, bounds.start), bounds.end), bounds.end)
 
 
 def _boundary(at_ms: int, size_ms: int) -> int:

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weir.events.insights import InsightRaised
+from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.partition import partition_of
-from weir.insights.rows import Rows
-from weir.insights.shard import Closing, Insight
+from weir.insights.rows import QualityRows
 from weir.insights.wording import event_id, withdrawn
 from weir.log.log import LogClient
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
+from weir.ranges.offset_ranges import OffsetRange, each
 from weir.ranges.progress import UNSEEN, Step
-from weir.ranges.spans import Span, each
 from weir.replay.rebuild import seeding
 from weir.replay.rebuild.history import History
-from weir.replay.rebuild.planning import Plan
+from weir.replay.rebuild.planning import RebuildPlan
 from weir.replay.rebuild.rescoring import Counted, Formula
 
 
@@ -52,7 +52,7 @@ class Rebuilding:
         self._log, self._changelog, self._formula = log, changelog, formula
         self._judging, self._history = judging, history
 
-    async def partition(self, plan: Plan, number: int, step: Step = UNSEEN) -> Rebuilt:
+    async def partition(self, plan: RebuildPlan, number: int, step: Step = UNSEEN) -> Rebuilt:
         """Rebuild a partition up to the ends that the plan names.
 
         Args:
@@ -65,13 +65,13 @@ class Rebuilding:
         """
         live = Changes(self._log, self._changelog, number)
         await live.read()
-        old = Rows(live.rows)
+        old = QualityRows(live.rows)
         rows = seeding.seed(live.rows, number, plan.since_ms[number])
         found = Rebuilt(number, rows, old.rebuilt(number).at, {})
 
         async def note(closing: Closing) -> tuple[Insight, ...]:
             if closing.span.start_ms < plan.from_ms:
-                return seeding.as_it_was(old, Rows(rows), closing)
+                return seeding.as_it_was(old, QualityRows(rows), closing)
             tenant = closing.span.name.partition(":")[0]
             found.insights |= {event_id(one): (tenant, one) for one in closing.insights}
             return closing.insights
@@ -84,7 +84,7 @@ class Rebuilding:
         return found
 
     def _compare(self, found: Rebuilt, live: dict[bytes, bytes], from_ms: int, until_ms: int) -> None:
-        new, old = Rows(found.rows), Rows(live)
+        new, old = QualityRows(found.rows), QualityRows(live)
         for span, _, closed in new.windows():
             if closed and span.start_ms >= from_ms:
                 row, before = new.window(span), old.window(span)
@@ -105,7 +105,7 @@ class Rebuilding:
                     found.withdrawn[event_id(end)] = (tenant, end)
 
 
-async def read_feedback(log: LogClient, spans: Sequence[Span], formula: Formula, step: Step = UNSEEN) -> None:
+async def read_feedback(log: LogClient, spans: Sequence[OffsetRange], formula: Formula, step: Step = UNSEEN) -> None:
     """Read feedback into a formula.
 
     Raises:

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from weir.envelope import Json, utc_iso
 from weir.events.insights import InsightRaised
-from weir.insights.shard import Insight
+from weir.insights.closing import Insight
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Counted
 
 
 @dataclass(slots=True, kw_only=True)
-class Report:
+class RebuildReport:
     """The report of a run, or of a dry run."""
 
     run: str | None  # None: the run wrote nothing

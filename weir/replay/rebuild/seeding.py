@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from weir.envelope import Json
 from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights import partition
+from weir.insights.closing import Closing, Insight
 from weir.insights.reading import time_ms
-from weir.insights.rows import ModelRow, PartitionRow, Rows, Span, name_of
-from weir.insights.shard import Closing, Insight
+from weir.insights.rows import QualityRows, name_of
+from weir.insights.values import ModelRow, PartitionRow, WindowKey
 
 
 def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes, bytes]:
@@ -25,18 +26,18 @@ def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes,
     """
     table: dict[bytes, bytes] = {}
     if since_ms:
-        then, now = Rows(table), Rows(dict(live))
+        then, now = QualityRows(table), QualityRows(dict(live))
         for name in {name for key in live if (name := name_of(key)) and partition.partition_of(name) == number}:
             _model(now, then, name, since_ms)
-    Rows(table).put_partition(number, PartitionRow(closed_ms=since_ms))
+    QualityRows(table).put_partition(number, PartitionRow(closed_ms=since_ms))
     return table
 
 
-def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
+def _model(now: QualityRows, then: QualityRows, name: str, since_ms: int) -> None:
     model, over = now.model(name) or ModelRow(), now.over(name)
     kept = [one for one in model.kept if one.end_ms <= since_ms]
     for one in kept:
-        span = Span(name, one.start_ms, one.end_ms)
+        span = WindowKey(name, one.start_ms, one.end_ms)
         if (row := now.window(span)) is not None:
             then.put_window(span, row)
     raised = [*model.active.values(), *(one["raised"] for one in over if _start_ms(one) >= since_ms)]
@@ -50,7 +51,7 @@ def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
         then.put_model(name, ModelRow(judged_until_ms=judged_ms, kept=kept, active=active))
 
 
-def as_it_was(now: Rows, then: Rows, closing: Closing) -> tuple[Insight, ...]:
+def as_it_was(now: QualityRows, then: QualityRows, closing: Closing) -> tuple[Insight, ...]:
     """The breaches in a window that is not rebuilt; the window gets its figures of the live table.
 
     Folded with the log's numbers, it may differ from an earlier rebuild's window, and later windows are compared with

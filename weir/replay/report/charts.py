@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from weir.replay.report import figures
 from weir.replay.report.comparison import Compared
 from weir.replay.report.figures import figure
-from weir.replay.report.judging import COMPLETED, Judged
-from weir.replay.report.report import Report
+from weir.replay.report.judging import COMPLETED, JudgedMeasure
+from weir.replay.report.report import ReplayReport
 
 BINS: Final = 20  # of similarity
 POINTS_MAX: Final = 1_500  # more would be one blot, and make the page slow
@@ -31,7 +31,7 @@ class _Axis(NamedTuple):
         return self.begin + (value - self.least) / (self.most - self.least) * (self.end - self.begin)
 
 
-def similarity_histogram(report: Report) -> str:
+def similarity_histogram(report: ReplayReport) -> str:
     """A histogram of the pairs by similarity."""
     values = [each.similarity for each in report.requests if each.similarity is not None]
     if not values:
@@ -61,7 +61,7 @@ def similarity_histogram(report: Report) -> str:
     return _svg(f"Similarity of {len(values):,} pairs of answers, in {BINS} steps from 0 to 1", parts)
 
 
-def latency_scatter(report: Report) -> str:
+def latency_scatter(report: ReplayReport) -> str:
     """A point for each pair: the latency of the original and of its replay, on logarithmic axes."""
     points = latencies(report)
     if not points:
@@ -95,7 +95,7 @@ def one_of(points: int) -> int:
     return math.ceil(points / POINTS_MAX)
 
 
-def latencies(report: Report) -> list[tuple[int, float, float]]:
+def latencies(report: ReplayReport) -> list[tuple[int, float, float]]:
     """Number of the row, latency of the original and of the replay, where both completed; shortest original first."""
     found = []
     for row, each in enumerate(report.requests):
@@ -105,7 +105,7 @@ def latencies(report: Report) -> list[tuple[int, float, float]]:
     return sorted(found, key=lambda point: point[1:])
 
 
-def interval_bar(each: Judged) -> str:
+def interval_bar(each: JudgedMeasure) -> str:
     """The interval of the median difference on an axis with zero; empty if there is none."""
     if each.low is None or each.high is None or each.difference is None:
         return ""

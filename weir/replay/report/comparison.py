@@ -8,7 +8,7 @@ from weir.envelope import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AnswerOutcome:
     """The result of one request."""
 
     model: str
@@ -31,8 +31,8 @@ class Compared:
     uid: str  # of the replay
     replay_of: str  # uid of the original
     tenant: str
-    original: Outcome
-    replay: Outcome
+    original: AnswerOutcome
+    replay: AnswerOutcome
     similarity: float | None  # ROUGE-L F1 of the two texts, 0 to 1; None if one of them completed without text
     identical: bool  # whether the two texts are the same, to the character
     original_text: str | None = None  # only if texts were asked for

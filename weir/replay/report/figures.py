@@ -4,8 +4,8 @@ import math
 from typing import Final, NamedTuple
 
 from weir.envelope import seconds_of, utc_iso
-from weir.replay.report.judging import COMPLETED, FAILED, PAIRS_MIN, Judged, JudgedErrors
-from weir.replay.report.report import Report, Times
+from weir.replay.report.judging import COMPLETED, FAILED, PAIRS_MIN, JudgedErrors, JudgedMeasure
+from weir.replay.report.report import ReplayReport, Times
 
 NONE: Final = "-"  # for an unknown value
 NAMED_MAX: Final = 3  # models; more are only counted
@@ -47,7 +47,7 @@ def change(ratio: float | None) -> str:
     return text if text == "0.0 %" else f"{'+' if ratio > 1 else MINUS}{text}"
 
 
-def interval(each: Judged) -> str:
+def interval(each: JudgedMeasure) -> str:
     """The interval that holds the median difference, or how many pairs it needs."""
     if each.low is None or each.high is None:
         return f"needs {PAIRS_MIN} pairs"
@@ -62,19 +62,19 @@ def probability(errors: JudgedErrors) -> str:
     return "p < 0.001" if errors.p < 0.001 else f"p = {errors.p:.3f}"
 
 
-def span(report: Report) -> str:
+def span(report: ReplayReport) -> str:
     """The time range of the originals."""
     begin, end = report.facts.from_time, report.facts.to_time
     return f"{_when(begin) if begin else 'the beginning'} to {_when(end) if end else 'the end'}"
 
 
-def replayed(report: Report) -> str:
+def replayed(report: ReplayReport) -> str:
     """The time range in which they were sent again."""
     end = report.facts.ended_at
     return f"{_when(report.facts.started_at)} to {_when(end) if end else 'now'}"
 
 
-def models(report: Report) -> str:
+def models(report: ReplayReport) -> str:
     """The models of both sides: ``a, b → c``, or their number, if the list would be long."""
     before = {each.original.model for each in report.requests} or {NONE}
     after = {each.replay.model for each in report.requests} or {report.facts.model or NONE}
@@ -87,7 +87,7 @@ def _named(models: set[str]) -> str:
     return ", ".join(sorted(models)) if len(models) <= NAMED_MAX else f"{len(models):,} models"
 
 
-def similarity(report: Report) -> str:
+def similarity(report: ReplayReport) -> str:
     """The similarity of the texts, in a sentence."""
     alike = report.likenesses
     figures = f"{likeness(alike.mean)} in the mean, {likeness(alike.p10)} at p10"
@@ -103,7 +103,7 @@ class Row(NamedTuple):
     remark: str = ""
 
 
-def totals(report: Report) -> list[Row]:
+def totals(report: ReplayReport) -> list[Row]:
     """Both sides of all pairs, line by line."""
     then, now = report.original, report.replay
     return [
@@ -117,7 +117,7 @@ def totals(report: Report) -> list[Row]:
     ]
 
 
-def statuses(report: Report) -> list[str]:
+def statuses(report: ReplayReport) -> list[str]:
     """The statuses that occur on either side, good ones first."""
     found = {*report.original.statuses, *report.replay.statuses}
     return [*(status for status in _STATUSES if status in found), *sorted(found - {*_STATUSES})]
@@ -137,7 +137,7 @@ def _row(title: str, then: float | None, now: float | None, unit: str = "") -> R
     return Row(title, figure(then, unit), figure(now, unit))
 
 
-def _without(report: Report, name: str) -> str:
+def _without(report: ReplayReport, name: str) -> str:
     left_out = report.unknown[name]
     return f"{left_out:,} left out, not known" if left_out else ""
 

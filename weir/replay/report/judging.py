@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from weir.replay.report.comparison import Compared, Outcome
+from weir.replay.report.comparison import AnswerOutcome, Compared
 
 ALPHA: Final = 0.05  # intervals hold the true median in 95 of 100 cases
 PAIRS_MIN: Final = 6  # with five, even the interval from the least to the greatest holds it in 94 % only: 1 - 2 / 2**5
@@ -20,7 +20,7 @@ COMPLETED, FAILED = "completed", "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class PairMeasure:
     """A figure of an answer by which a replay is judged."""
 
     name: str  # the field of Outcome
@@ -30,25 +30,25 @@ class Measure:
     less: str  # the verdict if the replay has less
     more: str
 
-    def of(self, outcome: Outcome) -> float | None:
+    def of(self, outcome: AnswerOutcome) -> float | None:
         """The figure of an outcome; None if it is not known."""
         value: float | None = getattr(outcome, self.name)
         return value
 
 
 MEASURES: Final = (
-    Measure(name="latency_ms", title="latency p50", unit="ms", total=False, less="faster", more="slower"),
-    Measure(name="ttft_ms", title="TTFT p50", unit="ms", total=False, less="faster", more="slower"),
-    Measure(name="cost_usd", title="cost", unit="USD", total=True, less="cheaper", more="dearer"),
-    Measure(name="output_tokens", title="output tokens", unit="tokens", total=True, less="shorter", more="longer"),
+    PairMeasure(name="latency_ms", title="latency p50", unit="ms", total=False, less="faster", more="slower"),
+    PairMeasure(name="ttft_ms", title="TTFT p50", unit="ms", total=False, less="faster", more="slower"),
+    PairMeasure(name="cost_usd", title="cost", unit="USD", total=True, less="cheaper", more="dearer"),
+    PairMeasure(name="output_tokens", title="output tokens", unit="tokens", total=True, less="shorter", more="longer"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedMeasure:
     """One measure, over the pairs that both completed and whose figures are both known."""
 
-    measure: Measure
+    measure: PairMeasure
     pairs: int
     original: float | None  # its median or total; None without pairs
     replay: float | None
@@ -76,14 +76,14 @@ class JudgedErrors:
     verdict: str
 
 
-def judged(measure: Measure, compared: Sequence[Compared]) -> Judged:
+def judged(measure: PairMeasure, compared: Sequence[Compared]) -> JudgedMeasure:
     """Judge one measure over all pairs."""
     both = [(measure.of(each.original), measure.of(each.replay)) for each in compared if _both_completed(each)]
     pairs = [(left, right) for left, right in both if left is not None and right is not None]
     differences = sorted(right - left for left, right in pairs)
     over: Callable[[Sequence[float]], float] = math.fsum if measure.total else median
     interval = median_interval(differences)
-    return Judged(
+    return JudgedMeasure(
         measure=measure,
         pairs=len(pairs),
         original=over([left for left, _ in pairs]) if pairs else None,
@@ -95,7 +95,7 @@ def judged(measure: Measure, compared: Sequence[Compared]) -> Judged:
     )
 
 
-def _agree(measure: Measure, pairs: Sequence[tuple[float, float]], differences: Sequence[float]) -> bool:
+def _agree(measure: PairMeasure, pairs: Sequence[tuple[float, float]], differences: Sequence[float]) -> bool:
     """Whether a total changed as most of its pairs did: a few long answers may outweigh many short ones."""
     if not measure.total or not pairs:
         return True
@@ -156,7 +156,7 @@ def _heads(throws: int) -> Iterator[float]:
         yield math.exp(ways - throws * math.log(2))
 
 
-def _verdict(interval: tuple[float, float] | None, measure: Measure) -> str:
+def _verdict(interval: tuple[float, float] | None, measure: PairMeasure) -> str:
     if interval is None or interval[0] <= 0 <= interval[1]:
         return UNCLEAR
     return measure.less if interval[1] < 0 else measure.more

@@ -14,10 +14,10 @@ from typing import Any, Final
 import orjson
 
 from weir.replay.report import charts, figures
-from weir.replay.report.comparison import Compared, Outcome
+from weir.replay.report.comparison import AnswerOutcome, Compared
 from weir.replay.report.figures import figure, share
-from weir.replay.report.judging import COMPLETED, UNCLEAR, Judged
-from weir.replay.report.report import Report
+from weir.replay.report.judging import COMPLETED, UNCLEAR, JudgedMeasure
+from weir.replay.report.report import ReplayReport
 
 _HERE: Final = Path(__file__).parent
 _TEMPLATE: Final = Template((_HERE / "page.html").read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ _BAD: Final = {"slower", "dearer", "more errors"}  # longer and shorter answers 
 _UNSAFE: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
-def page(report: Report) -> str:
+def page(report: ReplayReport) -> str:
     """The page, as UTF-8 text. It holds the texts of answers if the pairs hold them."""
     facts = report.facts
     return _TEMPLATE.substitute(
@@ -58,7 +58,7 @@ def _policy() -> str:
     )
 
 
-def _facts(report: Report) -> str:
+def _facts(report: ReplayReport) -> str:
     facts = report.facts
     shown = {
         "Run": facts.run_id,
@@ -77,7 +77,7 @@ def _plain(value: Any) -> str:
 # -- cards
 
 
-def _card(each: Judged) -> str:
+def _card(each: JudgedMeasure) -> str:
     unit = each.measure.unit
     return _frame(
         f"{each.measure.title}, total" if each.measure.total else each.measure.title,
@@ -89,7 +89,7 @@ def _card(each: Judged) -> str:
     )
 
 
-def _errors_card(report: Report) -> str:
+def _errors_card(report: ReplayReport) -> str:
     errors = report.errors
     then, now = (share(failed / errors.pairs if errors.pairs else None) for failed in (errors.original, errors.replay))
     return _frame(
@@ -101,7 +101,7 @@ def _errors_card(report: Report) -> str:
     )
 
 
-def _similarity_card(report: Report) -> str:
+def _similarity_card(report: ReplayReport) -> str:
     alike = report.likenesses
     identical = share(alike.identical / alike.pairs if alike.pairs else None)
     return _frame(
@@ -132,7 +132,7 @@ def _frame(title: str, verdict: str, markup: str, *remarks: str) -> str:
 # -- charts and totals
 
 
-def _charts(report: Report) -> str:
+def _charts(report: ReplayReport) -> str:
     points = len(charts.latencies(report))
     drawn = f" One of {charts.one_of(points)} is drawn." if points > charts.POINTS_MAX else ""
     return "".join(
@@ -153,7 +153,7 @@ def _charts(report: Report) -> str:
     )
 
 
-def _matrix(report: Report) -> str:
+def _matrix(report: ReplayReport) -> str:
     statuses = figures.statuses(report)
     head = "".join(f'<th scope="col">{escape(status)}</th>' for status in statuses)
     lines = []
@@ -171,7 +171,7 @@ def _matrix_cell(pairs: int, then: str, now: str) -> str:
     return f'<td class="{kind}">{pairs:,}</td>'
 
 
-def _totals(report: Report) -> str:
+def _totals(report: ReplayReport) -> str:
     lines = "".join(
         f'<tr><th scope="row">{escape(row.title)}</th><td>{escape(row.original)}</td><td>{escape(row.replay)}</td>'
         f'<td class="remark">{escape(row.remark)}</td></tr>'
@@ -184,7 +184,7 @@ def _totals(report: Report) -> str:
 # -- data
 
 
-def _data(report: Report) -> str:
+def _data(report: ReplayReport) -> str:
     """The rows for the script, as arrays, which are half as long as objects; in the order of page.js."""
     return orjson.dumps([_row(each) for each in report.requests]).decode().translate(_UNSAFE)
 
@@ -195,7 +195,7 @@ def _row(each: Compared) -> list[Any]:
     return [each.replay_of, each.uid, each.tenant, *both, each.similarity, each.identical, *texts]
 
 
-def _outcome(outcome: Outcome) -> list[Any]:
+def _outcome(outcome: AnswerOutcome) -> list[Any]:
     return [
         outcome.model,
         outcome.status,

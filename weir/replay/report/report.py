@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any, Final, TypeVar
 
 from weir.envelope import Json
-from weir.replay.report.comparison import Compared, Outcome
-from weir.replay.report.judging import COMPLETED, FAILED, MEASURES, Judged, JudgedErrors, judged, judged_errors
+from weir.replay.report.comparison import AnswerOutcome, Compared
+from weir.replay.report.judging import COMPLETED, FAILED, MEASURES, JudgedErrors, JudgedMeasure, judged, judged_errors
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Likenesses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ReplayReport:
     """The results of a replay."""
 
     facts: RunFacts
@@ -75,7 +75,7 @@ class Report:
     unknown: Mapping[str, int]  # input_tokens, output_tokens, cost_usd → pairs that are left out of that total
     statuses: Mapping[tuple[str, str], int]  # (original, replay) → pairs
     likenesses: Likenesses
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedMeasure, ...]
     errors: JudgedErrors
 
     def as_json(self, *, rows: bool = True) -> Json:
@@ -109,11 +109,11 @@ class Report:
         return made | {"requests": [each.as_json() for each in self.requests]} if rows else made
 
 
-def report_of(facts: RunFacts, compared: Iterable[Compared]) -> Report:
+def report_of(facts: RunFacts, compared: Iterable[Compared]) -> ReplayReport:
     """The report of a run, from its pairs in any order."""
     requests = tuple(sorted(compared, key=lambda each: (each.replay_of, each.uid)))
     counted = {name: _both_known(name, requests) for name in ("input_tokens", "output_tokens", "cost_usd")}
-    return Report(
+    return ReplayReport(
         facts=facts,
         requests=requests,
         original=_totals(lambda each: each.original, requests, counted),
@@ -131,7 +131,7 @@ def _both_known(name: str, requests: Sequence[Compared]) -> list[Compared]:
 
 
 def _totals(
-    side: Callable[[Compared], Outcome], requests: Sequence[Compared], counted: Mapping[str, Sequence[Compared]]
+    side: Callable[[Compared], AnswerOutcome], requests: Sequence[Compared], counted: Mapping[str, Sequence[Compared]]
 ) -> Totals:
     statuses = Counter(side(each).status for each in requests)
     answered = statuses[COMPLETED] + statuses[FAILED]
@@ -197,7 +197,7 @@ def _totals_json(totals: Totals) -> Json:
     }
 
 
-def _judged_json(each: Judged) -> Json:
+def _judged_json(each: JudgedMeasure) -> Json:
     names = ("original", "replay", "difference", "low", "high")
     return {
         "unit": each.measure.unit,

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from weir.replay.report import figures
-from weir.replay.report.comparison import Outcome
+from weir.replay.report.comparison import AnswerOutcome
 from weir.replay.report.figures import figure
 from weir.replay.report.judging import COMPLETED
-from weir.replay.report.report import Report
+from weir.replay.report.report import ReplayReport
 
 WIDTH: Final = 100  # columns
 WORST: Final = 10  # requests that are listed, of each kind
@@ -16,14 +16,14 @@ WORST: Final = 10  # requests that are listed, of each kind
 _Table = list[list[str]]
 
 
-def text_report(report: Report, worst: int = WORST) -> str:
+def text_report(report: ReplayReport, worst: int = WORST) -> str:
     """The whole text, with ``worst`` of the requests that ended differently, and of the least similar answers."""
     parts = [_head(report), _verdicts(report), _totals(report), _lines(figures.similarity(report))]
     parts += [_ended_otherwise(report, worst), _least_similar(report, worst)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _head(report: Report) -> str:
+def _head(report: ReplayReport) -> str:
     facts = report.facts
     return _lines(
         f"Replay {facts.run_id}: {facts.status}, {len(report.requests):,} of {facts.selected:,} requests compared",
@@ -33,7 +33,7 @@ def _head(report: Report) -> str:
     )
 
 
-def _verdicts(report: Report) -> str:
+def _verdicts(report: ReplayReport) -> str:
     rows = [["VERDICTS", "original", "replay", "change", "difference, 95 %", "pairs", ""]]
     for each in report.judged:
         sides = (figure(value, each.measure.unit) for value in (each.original, each.replay))
@@ -46,11 +46,11 @@ def _verdicts(report: Report) -> str:
     return f"{_table(rows, left=(0, 6))}\n{_lines(meaning)}"
 
 
-def _totals(report: Report) -> str:
+def _totals(report: ReplayReport) -> str:
     return _table([["TOTALS", "original", "replay", ""], *map(list, figures.totals(report))], left=(0, 3))
 
 
-def _ended_otherwise(report: Report, worst: int) -> str:
+def _ended_otherwise(report: ReplayReport, worst: int) -> str:
     """The requests that ended differently; those that completed before come first."""
     found = [each for each in report.requests if each.original.status != each.replay.status]
     found.sort(key=lambda each: each.original.status != COMPLETED)
@@ -58,7 +58,7 @@ def _ended_otherwise(report: Report, worst: int) -> str:
     return _listed("ENDED OTHERWISE", len(found), ["original", "replay", "then", "now"], rows, left=(0, 1, 2, 3))
 
 
-def _least_similar(report: Report, worst: int) -> str:
+def _least_similar(report: ReplayReport, worst: int) -> str:
     known = [(each.similarity, each) for each in report.requests if each.similarity is not None and not each.identical]
     known.sort(key=lambda pair: pair[0])
     rows = [
@@ -76,7 +76,7 @@ def _least_similar(report: Report, worst: int) -> str:
     return _listed("LEAST SIMILAR", len(known), head, rows, left=(0, 1, 2))
 
 
-def _end(outcome: Outcome) -> str:
+def _end(outcome: AnswerOutcome) -> str:
     return outcome.status if outcome.error_code is None else f"{outcome.status} ({outcome.error_code})"
 
 

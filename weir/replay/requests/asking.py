@@ -1,54 +1,41 @@
-"""Replay requests: each is asked again as a new one, once, and compared with its original when it has ended.
+"""Replays requests: each is sent again as a new one, once, and compared with its original when it has ended.
 
-What is asked again has a uid and an event id that are made from the run's and the original's. So a run that was killed
-between two records goes on where it was, and what it may have sent already is the same request, however often it is
-sent: the worker that owns it answers it once. What a run has done stands in the log: its requests in chat-requests,
+A replayed request has a uid and an event id that are made from the run's and the original's. So a run that was killed
+between two records goes on where it was, and a request that it may have sent already is the same request, however often
+it is sent: the worker that owns it answers it once. The progress of a run is in the log: its requests in chat-requests,
 their answers in chat-chunks, and the pairs in chat-replay-results. All three are followed from where the run began, so
-two who carry out one run see what the other one does, and do it once between them.
+two processes that carry out one run see each other's requests, and share the work.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
-from weir import envelope, topics
+from weir import topics
 from weir.chat import requests
 from weir.chat.kafka_door import request_in
 from weir.chat.lifecycle import Happening
-from weir.chat.requests import ChatRequest, OnDisconnect
+from weir.chat.requests import ChatRequest
 from weir.chat.thinking import prompt_chars
 from weir.chat.traces import Traces
-from weir.envelope import Json, MalformedRecordError, utc_iso
-from weir.events.base import derived_id
-from weir.events.ingress import Ingress
+from weir.envelope import Json, utc_iso
 from weir.events.publishing import Events
-from weir.events.replays import ReplayCompared, ReplayEnded
 from weir.llm.prices import Prices
-from weir.log.log import (
-    Deliver,
-    LogClient,
-    LogError,
-    LogRefusedError,
-    LogReplacedError,
-    Partition,
-    Record,
-    partition_of,
-)
+from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of, record_at
 from weir.log.retrying import until_answered
-from weir.ranges.errors import GoneError, UnfinishedError, WithdrawnError
-from weir.ranges.spans import each, onward, since
-from weir.replay.report.comparison import Compared, Outcome
-from weir.replay.report.likeness import likeness
-from weir.replay.requests.answered import Answered, Ended
-from weir.replay.requests.plans import Plan, plan_from
+from weir.ranges.errors import CancelledRunError, GoneError, UnfinishedError
+from weir.replay.report.comparison import AnswerOutcome, Compared
+from weir.replay.requests.answered import Answered, EndedReplay
+from weir.replay.requests.following import Following
+from weir.replay.requests.pairs import compare, told, told_id
+from weir.replay.requests.plans import plan_from
+from weir.replay.requests.replayed import again, replay_uid
 from weir.replay.requests.selecting import Original
-from weir.replay.runs import Run, started_s
+from weir.replay.runs import Run
 from weir.settings import Settings
-from weir.telemetry.traceparent import mint
 
 T = TypeVar("T")
 
@@ -56,30 +43,24 @@ CATCH_UP_S: Final = 1.0  # of the time that a rate was missed for; more would be
 
 
 class Follower(Protocol):
-    """Is told how a run gets on, as often as a request ends."""
+    """Called with the progress of a run, at each end of a request."""
 
     def __call__(self, compared: Compared, in_flight: int) -> None:
-        """One more has ended."""
+        """Take the pair of a request that has ended."""
 
 
-def replay_uid(run_id: str, original: ChatRequest) -> str:
-    """The uid under which a run asks a request again."""
-    name = f"{original.uid} {original.event_id}".encode()
-    return f"rpl-{run_id}-{hashlib.blake2b(name, digest_size=8).hexdigest()}"
-
-
-class Asking:
-    """One run, by whoever runs it.
+class RequestReplay:
+    """Carries out one run; several processes may do so.
 
     Args:
-        log: where requests and answers are.
-        events: where results go.
-        traces: where the lives of requests are told.
-        prices: what tokens cost.
-        run: with its plan.
-        originals: what is replayed, in order.
-        patience_s: without any end for so long, the run is given up; it can be resumed.
-        on_end: is told of each request that has ended. Must not raise.
+        log: the log with requests and answers.
+        events: the publisher of results.
+        traces: the publisher of the requests' lifecycle.
+        prices: the prices of tokens.
+        run: the run, with its plan.
+        originals: the requests to replay, in order.
+        patience_s: how long the run waits without any end before it is given up; it can be resumed.
+        on_end: called at each end. Must not raise.
     """
 
     def __init__(
@@ -100,40 +81,47 @@ class Asking:
         self._originals = {replay_uid(run.id, one.request): one for one in originals}
         self._patience_s, self._on_end, self._settings = patience_s, on_end, settings
         self._answered = Answered(prices, self._end)
-        self._sent: set[str] = set()  # uids that stand in the topic, or are on their way to it
+        self._sent: set[str] = set()  # uids in the topic, or on their way to it
         self._flying: set[str] = set()  # those of them that have not ended
-        self._news = asyncio.Event()  # something has ended since it was last looked at
+        self._news = asyncio.Event()  # set when a request has ended since the last look
         self._withdrawn = asyncio.Event()
         self.compared: dict[str, Compared] = {}  # by uid of the replay
 
     async def run(self, known: Iterable[Compared]) -> list[Compared]:
-        """Ask what was not asked yet, and wait for all ends.
+        """Send the requests that were not sent yet, and wait for all ends.
 
         Args:
-            known: pairs that the run has told before it was stopped.
+            known: pairs that the run has published before it was stopped.
 
         Raises:
-            UnfinishedError: nothing has ended for as long as patience lasts.
-            WithdrawnError: somebody has cancelled the run.
+            UnfinishedError: no request has ended for ``patience_s``.
+            CancelledRunError: the run was cancelled.
             LogError: the log refuses.
         """
         self.compared = {one.uid: one for one in known}
-        followed: list[Partition] = []
+        self._watch_open()
+        following = Following(
+            self._log,
+            self._run,
+            self._originals,
+            on_request=self._is_sent,
+            on_answers=self._answered.take,
+            on_cancelled=self._cancelled,
+        )
         try:
-            await self._catch_up(followed)
+            await following.start()
             await self._ask_rest()
             while self._flying:
                 await self._some_end()
         finally:
-            for at in followed:
-                await self._log.unfollow(at)
+            await following.stop()
         await self._events.landed(self._patience_s)
         return list(self.compared.values())
 
-    # -- what stands in the log
+    # -- the log
 
-    async def _catch_up(self, followed: list[Partition]) -> None:
-        """See what of this run stands in the log, and from then on what comes."""
+    def _watch_open(self) -> None:
+        """Wait for the ends of all requests without one."""
         for uid, original in self._originals.items():
             if uid not in self.compared:
                 body = {"model": self._plan.model or original.request.body.get("model")}
@@ -141,47 +129,10 @@ class Asking:
                 self._answered.watch(
                     again(original.request, body, run=self._run, plan=self._plan, chunks_from=chunks_from)
                 )
-        runs = partition_of(self._log, topics.CHAT_REPLAYS.name, self._run.id.encode())
-        # From where it began: it may have been cancelled while its requests were looked for.
-        began = (await since(self._log, runs, started_s(self._run.id))).start
-        await self._log.follow(runs, began, self._hear_of_run)
-        followed.append(runs)
-        hearers: list[tuple[str, Deliver]] = [
-            (topics.CHAT_REQUESTS.name, self._hear_requests),
-            (topics.CHAT_CHUNKS.name, self._answered.take),
-        ]
-        for topic, hear in hearers:
-            for number in range(self._log.partitions(topic)):
-                at = Partition(topic, number)
-                span = await onward(self._log, at, self._run.end_of(at))
-                async for record in each(self._log, span):
-                    hear((record,))
-                await self._log.follow(at, span.end, hear)
-                followed.append(at)
 
-    def _hear_requests(self, found: Sequence[Record]) -> None:
-        """Requests of this run, whoever has sent them."""
-        for record in found:
-            uid = (record.key or b"").decode(errors="replace")
-            if uid not in self._originals:
-                continue
-            try:
-                request = requests.decode(record.value)
-            except MalformedRecordError:
-                continue
-            if request.replay == self._run.id:
-                self._is_sent(uid, request)
-
-    def _hear_of_run(self, found: Sequence[Record]) -> None:
-        for record in found:
-            try:
-                event = envelope.decode(record.value)
-            except MalformedRecordError:
-                continue
-            ours = record.key == self._run.id.encode() and event.event_type == ReplayEnded.EVENT_TYPE
-            if ours and event.data.get("status") == "cancelled":
-                self._withdrawn.set()
-                self._news.set()
+    def _cancelled(self) -> None:
+        self._withdrawn.set()
+        self._news.set()
 
     def _is_sent(self, uid: str, request: ChatRequest) -> None:
         if uid in self._sent:
@@ -203,11 +154,11 @@ class Asking:
                 await self._some_end()
             await self._pause(due_at)
             due_at = max(due_at + pause_s, time.monotonic() - CATCH_UP_S)
-            if uid not in self._sent:  # by somebody else, meanwhile
+            if uid not in self._sent:  # by another process, meanwhile
                 await self._ask(uid, original)
 
     async def _pause(self, until: float) -> None:
-        """Wait for the turn of the next one; cancelling a run does not wait for it."""
+        """Wait for the turn of the next request; cancelling a run does not wait for it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 await self._withdrawn.wait()
@@ -218,7 +169,7 @@ class Asking:
             request = await self._again(original)
         except GoneError:
             self._answered.forget(uid)
-            unknown = Ended(Outcome(model=str(original.request.body.get("model")), status="unknown"))
+            unknown = EndedReplay(AnswerOutcome(model=str(original.request.body.get("model")), status="unknown"))
             self._tell(compare(uid, original, unknown, texts=False))
             return
         self._is_sent(uid, request)
@@ -241,19 +192,19 @@ class Asking:
         await self._surely(lambda: self._log.append(*at, request.key, value, requests.ACCEPTED))
 
     async def _body(self, original: Original) -> Json:
-        """What the request says: read again, for all of them would not fit into memory.
+        """The body of a request: read again, for all bodies would not fit into memory.
 
         Raises:
-            GoneError: retention has taken it since the run was started.
+            GoneError: retention has removed it since the run was started.
         """
         place = original.place
-        found = await self._log.read(place.at, place.offset, limit=1)
-        if not found or found[0].offset != place.offset:
+        record = await record_at(self._log, place.at, place.offset)
+        if record is None:
             raise GoneError(f"topic {place.at.topic}: offset {place.offset} of {place.at.partition} is gone")
-        return request_in(found[0], self._settings).body
+        return request_in(record, self._settings).body
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Ask the log until it answers, for as long as patience lasts: twice does no harm."""
+        """Make a call until the log answers, within ``patience_s``: making it twice does no harm."""
         try:
             return await until_answered(call, limit_s=self._patience_s)
         except (LogRefusedError, LogReplacedError):
@@ -264,14 +215,14 @@ class Asking:
     # -- ends
 
     async def _some_end(self) -> None:
-        """Wait until something has ended.
+        """Wait until a request has ended.
 
-        In the middle of a long silence, what is in flight is sent again, which is harmless: a worker of a version that
-        knows no replays may have thrown it away.
+        In the middle of a long silence, requests in flight are sent again, which is harmless: a worker of a version
+        without replays may have dropped them.
 
         Raises:
-            UnfinishedError: nothing has, for too long.
-            WithdrawnError: somebody has cancelled the run.
+            UnfinishedError: none has ended for too long.
+            CancelledRunError: the run was cancelled.
         """
         self._news.clear()
         self._check_withdrawn()
@@ -303,10 +254,10 @@ class Asking:
 
     def _check_withdrawn(self) -> None:
         if self._withdrawn.is_set():
-            raise WithdrawnError(f"run {self._run.id} was cancelled")
+            raise CancelledRunError(f"run {self._run.id} was cancelled")
 
-    def _end(self, request: ChatRequest, ended: Ended) -> None:
-        """Take an end; it may be of one that somebody else has sent, and whose record was not heard of yet."""
+    def _end(self, request: ChatRequest, ended: EndedReplay) -> None:
+        """Take an end; its request may be of another process, with a record that has not been read yet."""
         self._sent.add(request.uid)
         self._tell(compare(request.uid, self._originals[request.uid], ended, texts=self._plan.texts))
 
@@ -319,63 +270,3 @@ class Asking:
         self._flying.discard(pair.uid)
         self._news.set()
         self._on_end(pair, len(self._flying))
-
-
-def again(
-    original: ChatRequest, body: Json, *, run: Run, plan: Plan, chunks_from: int, accepted_at: str = ""
-) -> ChatRequest:
-    """A request as a run asks it: nobody waits for its answer, so it may be said anew, and may take its time."""
-    asked = body if plan.model is None else {**body, "model": plan.model}
-    return ChatRequest(
-        uid=replay_uid(run.id, original),
-        event_id=derived_id("replay", run.id, original.uid, original.event_id),
-        tenant=original.tenant,
-        ingress=Ingress.REPLAY,
-        accepted_at=accepted_at,
-        body=asked,
-        fingerprint=requests.fingerprint(asked),
-        stream=False,
-        username=original.username,
-        chunks_from=chunks_from,
-        on_disconnect=OnDisconnect.CONTINUE,
-        think_tags=original.think_tags,
-        traceparent=str(mint()),
-        replay=run.id,
-        replay_of=original.uid,
-    )
-
-
-def told(run: Run, compared: Compared) -> ReplayCompared:
-    """A pair as an event."""
-    return ReplayCompared(run=run.id, **compared.as_json())
-
-
-def told_id(run: Run, compared: Compared) -> str:
-    """The event's id: the same whoever tells it."""
-    return derived_id("replay.compared", run.id, compared.uid)
-
-
-def compare(uid: str, original: Original, ended: Ended, *, texts: bool) -> Compared:
-    """A pair."""
-    before = original.ended
-    if before is None:
-        raise RuntimeError("compared before its end was looked for")
-    left, right = before.text, ended.text
-    return Compared(
-        uid=uid,
-        replay_of=original.request.uid,
-        tenant=original.request.tenant,
-        original=before.outcome,
-        replay=ended.outcome,
-        similarity=_similarity(before, ended),
-        identical=left == right,
-        original_text=left if texts else None,
-        replay_text=right if texts else None,
-    )
-
-
-def _similarity(before: Ended, after: Ended) -> float | None:
-    """Of two answers that are whole; one that says nothing is unlike one that does."""
-    left, right = before.text, after.text
-    whole = {before.outcome.status, after.outcome.status} == {"completed"}
-    return likeness(left, right) if whole and (left or right) else None

@@ -16,7 +16,7 @@ RATE_MIN, RATE_MAX = 0.01, 10_000.0  # requests per second; a slower run would o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReplayPlan:
     """The requests to replay, and the way to do it."""
 
     since: str  # in the form that ``weir.ranges.when`` reads
@@ -56,14 +56,14 @@ class Plan:
         return asdict(self)
 
 
-def plan_from(fields: Mapping[str, Any]) -> Plan:
+def plan_from(fields: Mapping[str, Any]) -> ReplayPlan:
     """Read a plan from a run's record.
 
     Raises:
         UsageError: the record holds no plan.
     """
     try:
-        return Plan(**{name: value for name, value in fields.items() if name in Plan.__dataclass_fields__})
+        return ReplayPlan(**{name: value for name, value in fields.items() if name in ReplayPlan.__dataclass_fields__})
     except TypeError as error:
         raise UsageError(f"not the plan of a replay: {error}") from None
 

@@ -10,15 +10,16 @@ from weir.envelope import Json, utc_iso
 from weir.events.base import derived_id
 from weir.events.catalogue import data_of
 from weir.events.replays import ReplayCompared, ReplaySelected
-from weir.ranges import spans
+from weir.ranges import offset_ranges
 from weir.ranges.progress import Steps
 from weir.ranges.when import Edge, parse, written
 from weir.replay.report.comparison import Compared, compared_from
-from weir.replay.report.report import Report, RunFacts, report_of
-from weir.replay.requests.asking import Asking, told, told_id
-from weir.replay.requests.plans import Plan, plan_from
+from weir.replay.report.report import ReplayReport, RunFacts, report_of
+from weir.replay.requests.asking import RequestReplay
+from weir.replay.requests.pairs import told, told_id
+from weir.replay.requests.plans import ReplayPlan, plan_from
 from weir.replay.requests.selecting import Selection, select
-from weir.replay.runs import Kind, Run, Runs, check_wanted
+from weir.replay.runs import Run, RunKind, Runs, check_wanted
 from weir.worker import Worker
 
 # fields of a plan, besides those that a report always shows
@@ -31,7 +32,7 @@ def runs_of(worker: Worker) -> Runs:
     return Runs(worker.log, worker.events, tenant=worker.settings.default_tenant)
 
 
-async def draft(worker: Worker, plan: Plan) -> Run:
+async def draft(worker: Worker, plan: ReplayPlan) -> Run:
     """Make the run of a plan, without beginning it.
 
     Raises:
@@ -39,10 +40,10 @@ async def draft(worker: Worker, plan: Plan) -> Run:
         LogError: the log cannot be read.
     """
     fixed, found = await _range(worker, plan)
-    return await runs_of(worker).draft(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED)
+    return await runs_of(worker).draft(RunKind.REQUESTS, fixed.as_json(), found, watched=WATCHED)
 
 
-async def begin(worker: Worker, plan: Plan, *, by: str) -> Run:
+async def begin(worker: Worker, plan: ReplayPlan, *, by: str) -> Run:
     """Write the run of a plan down; `carry_out` carries it out.
 
     Args:
@@ -55,10 +56,10 @@ async def begin(worker: Worker, plan: Plan, *, by: str) -> Run:
         LogError: the run may or may not be written down.
     """
     fixed, found = await _range(worker, plan)
-    return await runs_of(worker).begin(Kind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
+    return await runs_of(worker).begin(RunKind.REQUESTS, fixed.as_json(), found, watched=WATCHED, by=by)
 
 
-async def carry_out(worker: Worker, run: Run, steps: Steps, *, patience_s: float) -> Report:
+async def carry_out(worker: Worker, run: Run, steps: Steps, *, patience_s: float) -> ReplayReport:
     """Replay the rest of a run, and write down its report.
 
     Args:
@@ -79,7 +80,7 @@ async def carry_out(worker: Worker, run: Run, steps: Steps, *, patience_s: float
     known = await _compared(worker, run)
     with steps("replayed", len(selection.originals)) as replaying:
         replaying.advance(len(known))
-        asking = Asking(
+        asking = RequestReplay(
             log=worker.log,
             events=worker.events,
             traces=Traces(worker.events, worker=worker.name),
@@ -119,7 +120,7 @@ async def cancel(worker: Worker, run: Run) -> bool:
     return True
 
 
-async def report(worker: Worker, run: Run, *, texts: bool = True) -> Report:
+async def report(worker: Worker, run: Run, *, texts: bool = True) -> ReplayReport:
     """The report of a run as far as it has come.
 
     Args:
@@ -179,11 +180,11 @@ def _facts(run: Run, selected: int, passed_over: dict[str, int], *, ended_at: st
     )
 
 
-async def _range(worker: Worker, plan: Plan) -> tuple[Plan, list[spans.Span]]:
+async def _range(worker: Worker, plan: ReplayPlan) -> tuple[ReplayPlan, list[offset_ranges.OffsetRange]]:
     """The plan with times instead of ages, and the spans that it covers."""
     now = time.time()
     since = parse(plan.since, now=now, option="--from")
     until = parse(plan.until, now=now, option="--to")
     topic, kept_s = topics.CHAT_REQUESTS.name, topics.CHAT_REQUESTS.retention_s(worker.settings)
-    found = await spans.resolve(worker.log, topic, since, until, now=now, kept_s=kept_s)
+    found = await offset_ranges.resolve(worker.log, topic, since, until, now=now, kept_s=kept_s)
     return replace(plan, since=written(since), until=written(until)), found

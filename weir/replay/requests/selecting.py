@@ -13,10 +13,10 @@ from weir.llm.prices import Prices
 from weir.log.log import LogClient, Partition, Record, partition_of
 from weir.ranges.checks import LIMIT_MAX
 from weir.ranges.errors import NothingError, UsageError
+from weir.ranges.offset_ranges import OffsetRange, each, records, size
 from weir.ranges.progress import Step, Steps
-from weir.ranges.spans import Span, each, records, size
-from weir.replay.requests.answered import REPEATED, Answered, Ended
-from weir.replay.requests.plans import OF_OUTCOME, OF_REQUEST, Plan, plan_from
+from weir.replay.requests.answered import REPEATED, Answered, EndedReplay
+from weir.replay.requests.plans import OF_OUTCOME, OF_REQUEST, ReplayPlan, plan_from
 from weir.replay.runs import Run
 from weir.settings import Settings
 from weir.timing import in_turns
@@ -24,7 +24,7 @@ from weir.timing import in_turns
 SEEN_MAX: Final = 2 * LIMIT_MAX  # requests to choose from: a kilobyte each, and their answers
 
 
-class Place(NamedTuple):
+class RequestPlace(NamedTuple):
     """The place of a request in the log; places sort in the order in which requests came."""
 
     timestamp: float
@@ -36,9 +36,9 @@ class Place(NamedTuple):
 class Original:
     """A request as it was, without its messages: these are read again when it is sent again."""
 
-    place: Place
+    place: RequestPlace
     request: ChatRequest  # its body holds only the model
-    ended: Ended | None = None
+    ended: EndedReplay | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +79,9 @@ async def select(log: LogClient, run: Run, prices: Prices, steps: Steps, setting
     return selection
 
 
-async def _requests(log: LogClient, spans: Sequence[Span], plan: Plan, step: Step, settings: Settings) -> Selection:
+async def _requests(
+    log: LogClient, spans: Sequence[OffsetRange], plan: ReplayPlan, step: Step, settings: Settings
+) -> Selection:
     wanted = {name: value for name, value in plan.where.items() if name in OF_REQUEST}
     found: dict[str, Original] = {}
     reasons = ("malformed", "refused", "moved", "replays", "sent twice", "others", "gone from the log")
@@ -111,7 +113,7 @@ def _take(
         return "others"
     if request.uid in found:
         return "sent twice"
-    place = Place(record.timestamp, Partition(record.topic, record.partition), record.offset)
+    place = RequestPlace(record.timestamp, Partition(record.topic, record.partition), record.offset)
     found[request.uid] = Original(place, replace(request, body=_light(request.body)))
     return None
 
@@ -155,12 +157,14 @@ def _drop_repeated(selection: Selection) -> None:
 
 async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, steps: Steps) -> None:
     """The result of each request, in one pass over their part of chat-chunks."""
-    ends: dict[str, Ended] = {}
+    ends: dict[str, EndedReplay] = {}
     asked: dict[Partition, list[ChatRequest]] = {}
     for original in selection.originals:
         at = partition_of(log, topics.CHAT_CHUNKS.name, original.request.key)
         asked.setdefault(at, []).append(original.request)
-    spans = [Span(at, min(request.chunks_from for request in some), run.end_of(at)) for at, some in asked.items()]
+    spans = [
+        OffsetRange(at, min(request.chunks_from for request in some), run.end_of(at)) for at, some in asked.items()
+    ]
     with steps("their answers", size(spans)) as step:
         for span in spans:
             answered = Answered(prices, lambda request, ended: ends.update({request.uid: ended}))
@@ -171,7 +175,7 @@ async def _ends(log: LogClient, run: Run, selection: Selection, prices: Prices, 
     selection.originals = [replace(one, ended=ends[one.request.uid]) for one in selection.originals]
 
 
-async def _read_ends(log: LogClient, span: Span, answered: Answered, step: Step) -> None:
+async def _read_ends(log: LogClient, span: OffsetRange, answered: Answered, step: Step) -> None:
     position = span.start
     async for page in records(log, span):
         async for record in in_turns(page):

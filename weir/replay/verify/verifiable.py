@@ -7,21 +7,21 @@ from typing import Final
 from weir import topics
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.log.log import Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UsageError
-from weir.ranges.spans import onward
+from weir.ranges.offset_ranges import onward
 from weir.replay.rebuild.planning import INPUTS, whole_ms
 from weir.replay.rebuild.rebuilding import read_feedback
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Runs
 from weir.replay.verify.folds.base import Fold
-from weir.replay.verify.folds.feedback import Feedback
-from weir.replay.verify.folds.prompts import Prompts
-from weir.replay.verify.folds.quality import Quality
-from weir.replay.verify.folds.requests import Requests
-from weir.replay.verify.folds.terminals import Terminals
+from weir.replay.verify.folds.feedback import FeedbackFold
+from weir.replay.verify.folds.prompts import PromptsFold
+from weir.replay.verify.folds.quality import QualityFold
+from weir.replay.verify.folds.requests import RequestsFold
+from weir.replay.verify.folds.terminals import TerminalsFold
 from weir.replay.verify.verifying import Table, oldest_s
 from weir.worker import Worker
 
@@ -58,13 +58,15 @@ class Verifiable:
         feedbacks, asked, count = topics.AI_FEEDBACK, topics.CHAT_PROMPTS, self._log.partitions
         return {
             "terminals": self._table(
-                "terminals", (requests_, chunks, traces), lambda old: Terminals(old, self._worker.settings)
+                "terminals", (requests_, chunks, traces), lambda old: TerminalsFold(old, self._worker.settings)
             ),
-            "requests": self._table("requests", (traces,), Requests),
+            "requests": self._table("requests", (traces,), RequestsFold),
             "feedback": self._table(
-                "feedback", (traces, feedbacks), lambda old: Feedback(old, self._worker.settings, count(feedbacks.name))
+                "feedback",
+                (traces, feedbacks),
+                lambda old: FeedbackFold(old, self._worker.settings, count(feedbacks.name)),
             ),
-            "prompts": self._table("prompts", (asked,), lambda old: Prompts(old, window_s, count(asked.name))),
+            "prompts": self._table("prompts", (asked,), lambda old: PromptsFold(old, window_s, count(asked.name))),
             "quality": Table(
                 name="quality",
                 changelog=self._changelogs["quality"],
@@ -91,11 +93,11 @@ class Verifiable:
 
     async def _quality(self, changes: Changes, number: int) -> Fold:
         since_ms = await whole_ms(self._log, number, self._judging.spans, time.time())
-        fold = await Quality.of(changes.rows, number, self._judging, since_ms)
-        run = Rows(changes.rows).rebuilt(number).run
-        if run and (formula := await self._formula(run)) is not None:
-            fold.change = formula.rescored
-        return fold
+        run = QualityRows(changes.rows).rebuilt(number).run
+        formula = await self._formula(run) if run else None
+        if formula is None:
+            return await QualityFold.of(changes.rows, number, self._judging, since_ms)
+        return await QualityFold.of(changes.rows, number, self._judging, since_ms, formula.rescored)
 
     async def _formula(self, run_id: str) -> Formula | None:
         """The formula whose numbers rebuilt windows hold: that of the run, as the log's signals have other numbers.

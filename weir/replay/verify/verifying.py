@@ -11,7 +11,7 @@ from weir.envelope import Json
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.merged import merged
-from weir.ranges.spans import Span, gone_until_s
+from weir.ranges.offset_ranges import OffsetRange, gone_until_s
 from weir.replay.verify.folds.base import Fold
 
 LOOK_S: Final = 0.5  # between two reads of rows that differ
@@ -88,7 +88,7 @@ class _Side:
         spans = []
         for at, position in self._positions.items():
             bounds = await self._log.bounds(at)
-            spans.append(Span(at, max(position, bounds.start), bounds.end))
+            spans.append(OffsetRange(at, max(position, bounds.start), bounds.end))
         async for record in merged(self._log, spans):
             await self.fold.take(record)
         self._positions = {span.at: span.end for span in spans}

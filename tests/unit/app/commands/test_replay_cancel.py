@@ -11,7 +11,7 @@ from app.commands.replay import replay
 from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir.events.publishing import Events
-from weir.replay.runs import Kind, Run, Runs
+from weir.replay.runs import Run, RunKind, Runs
 
 
 class World:
@@ -24,7 +24,7 @@ class World:
     def runs(self) -> Runs:
         return Runs(self.log, Events(self.log), tenant="default")
 
-    async def begun(self, kind: Kind) -> Run:
+    async def begun(self, kind: RunKind) -> Run:
         return await self.runs().begin(kind, {"where": {"tenant": "acme"}}, [], by="cli")
 
 
@@ -33,8 +33,8 @@ def world() -> World:
     return World()
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_run_is_cancelled_by_its_id(world: World, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(RunKind))
+def test_a_run_is_cancelled_by_its_id(world: World, monkeypatch: pytest.MonkeyPatch, kind: RunKind) -> None:
     run = asyncio.run(world.begun(kind))
     monkeypatch.setattr(replay_requests, "parts", parts_of(worker_with(world.log, KAFKA_BOOTSTRAP_SERVERS="here:9092")))
     done = CliRunner().invoke(replay, ["cancel", run.id])

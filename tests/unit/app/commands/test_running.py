@@ -98,7 +98,7 @@ async def test_what_cannot_be_told_is_not_done(monkeypatch: pytest.MonkeyPatch) 
         await audit(worker_with(log), "run", REPLAY)
     monkeypatch.setattr(running, "AUDIT_S", 0.01)
     log.appending = asyncio.Event()
-    with pytest.raises(LogUnavailableError, match=r"^audit-events has not taken within 0\.01 s who"):
+    with pytest.raises(LogUnavailableError, match=r"^audit-events did not take the event within 0\.01 s"):
         await audit(worker_with(log), "run", REPLAY)
 
 

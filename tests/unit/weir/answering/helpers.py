@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from tests.unit.weir.chat.helpers import RID, UID, chunk, read_all
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
+from tests.unit.weir.workers import FakeMembership, worker_of
 from weir import topics
 from weir.answering.answering import Answering
 from weir.answering.continuing import Continuation
@@ -14,7 +15,7 @@ from weir.answering.rules import Rules
 from weir.answering.slots import Slot, Slots
 from weir.chat import frames
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.notes import Notes
 from weir.chat.requests import ChatRequest, fingerprint
 from weir.envelope import Json
@@ -87,13 +88,13 @@ class FakeModel:
 class Stage:
     """One worker's answering."""
 
-    def __init__(self, log: MemoryLog, answering: Answering, model: FakeModel) -> None:
+    def __init__(self, log: MemoryLog, answering: Answering, model: FakeModel, membership: FakeMembership) -> None:
         self.log = log
         self.model = model
         self.attempts: list[str] = []
         self.notes: list[Notes] = []
         self.slots = Slots(1)
-        self.stopping = False
+        self.membership = membership
         self._answering = answering
         self._slot = Slot(self.slots)
 
@@ -118,7 +119,7 @@ class Stage:
             offset = self.log.put(AT, REQUEST.key, frames.encode(record, event_id="e", tenant="acme"))
         return offset
 
-    def written(self, kind: Kind) -> list[Frame]:
+    def written(self, kind: FrameKind) -> list[Frame]:
         return [frame for frame in self.log.frames(AT) if frame.kind is kind]
 
 
@@ -152,7 +153,8 @@ async def stage(
             alone=alone,
             continuation=continuation,
         )
-        answering = Answering(log=log, tails=tails, model=model, rules=rules, stopping=lambda: one.stopping)
-        one = Stage(log, answering, model)
+        membership = FakeMembership()
+        worker = worker_of(log, tails=tails, membership=membership)
+        one = Stage(log, Answering(worker, model=model, rules=rules), model, membership)
         yield one
     assert model.open == 0, "every call to the model is closed"

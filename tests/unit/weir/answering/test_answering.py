@@ -26,7 +26,7 @@ from tests.unit.weir.log.memory_log import AWAY, WAIT_S, MemoryLog
 from weir.answering.continuing import Continuation
 from weir.answering.errors import NotBegunError
 from weir.chat.fold import Answer
-from weir.chat.frames import CLAIMS, Frame, Kind, Status, Terminal
+from weir.chat.frames import CLAIMS, Frame, FrameKind, Status, Terminal
 from weir.envelope import Json
 from weir.llm.choices import WEIR_FINISH
 from weir.log.log import LogError, Partition
@@ -38,10 +38,10 @@ async def test_a_new_request_begins_says_and_ends() -> None:
     async with stage(words("x", "y", "z")) as one:
         answer = await one.answer()
     kinds = [frame.kind for frame in one.log.frames(AT)]
-    assert (kinds[0], kinds[-1], set(kinds[1:-1])) == (Kind.BEGIN, Kind.TERMINAL, {Kind.CHUNKS})
+    assert (kinds[0], kinds[-1], set(kinds[1:-1])) == (FrameKind.BEGIN, FrameKind.TERMINAL, {FrameKind.CHUNKS})
     assert told(one) == "xyz"
     assert one.model.asked == [BODY]
-    (mark,) = one.written(Kind.BEGIN)
+    (mark,) = one.written(FrameKind.BEGIN)
     assert (mark.after, mark.fingerprint, mark.attempt) == (-1, REQUEST.fingerprint, answer.attempt)
     assert one.attempts == [answer.attempt]
     assert (answer.first, answer.last) == (0, len(kinds) - 1)
@@ -122,7 +122,7 @@ async def test_an_attempt_that_died_is_said_again_after_the_lease() -> None:
         since = loop.time()
         answer = await one.answer()
         assert loop.time() - since >= SHORT_LEASE_S * 0.9
-        (mark,) = one.written(Kind.RESTART)
+        (mark,) = one.written(FrameKind.RESTART)
         assert mark.after == last
         one.write(says("a", 1, "zombie"), ends("a"))
     assert (answer.attempts, answer.restarts, answer.attempt) == (2, 1, mark.attempt)
@@ -130,7 +130,7 @@ async def test_an_attempt_that_died_is_said_again_after_the_lease() -> None:
     assert one.model.asked == [BODY]
 
 
-async def test_while_the_log_is_away_everybody_is_silent_and_nobody_is_dead() -> None:
+async def test_while_the_log_is_away_every_attempt_is_silent_and_none_is_dead() -> None:
     async with stage(lease_s=SHORT_LEASE_S) as one:
         one.write(begin("other"), says("other", 0, "x"))
         following = asyncio.create_task(one.answer())
@@ -143,7 +143,7 @@ async def test_while_the_log_is_away_everybody_is_silent_and_nobody_is_dead() ->
         answer = await following
         assert (answer.attempt, answer.attempts, answer.next_seq) == ("other", 1, 2)
         assert one.model.asked == []
-        assert one.written(Kind.RESTART) == []
+        assert one.written(FrameKind.RESTART) == []
 
 
 async def test_frames_of_others_do_not_keep_a_dead_attempt_alive() -> None:
@@ -169,7 +169,7 @@ async def test_a_worker_that_is_alone_takes_over_at_once() -> None:
     assert (answer.restarts, told(one)) == (1, "B")
 
 
-async def test_a_record_that_is_no_frame_stops_nobody() -> None:
+async def test_a_record_that_is_no_frame_stops_no_worker() -> None:
     async with stage(words("x")) as one:
         for value in (b"{", None, b'{"data": 1}'):
             one.log.put(AT, REQUEST.key, value)
@@ -233,11 +233,11 @@ async def test_who_was_replaced_stops_calling_and_follows() -> None:
     assert (answer.attempt, told(one)) == ("b", "B")
 
 
-async def test_a_terminal_of_somebody_else_ends_the_call() -> None:
+async def test_a_terminal_of_another_writer_ends_the_call() -> None:
     async with stage(hanging("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 2)
-        (mark,) = one.written(Kind.BEGIN)
+        (mark,) = one.written(FrameKind.BEGIN)
         one.write(ends(mark.attempt))
         answer = await answering
     assert answer.terminal == DONE
@@ -273,7 +273,7 @@ async def test_a_mark_that_is_read_back_late_is_no_takeover(looks: int, before: 
         await one.log.until(lambda: len(one.log.values(AT)) >= len(before) + looks)
         one.log.show()
         answer = await waiting
-    assert answer.attempts == len([frame for frame in before if frame.kind is Kind.BEGIN]) + 1
+    assert answer.attempts == len([frame for frame in before if frame.kind is FrameKind.BEGIN]) + 1
     assert (told(one), len(one.model.asked), len(one.attempts)) == ("AB", 1, 1)
 
 
@@ -291,12 +291,12 @@ async def test_a_mark_that_another_worker_has_replaced_meanwhile_is_not_called_f
 # -- a log that fails
 
 
-def once(error: LogError, kind: Kind) -> MemoryLog:
+def once(error: LogError, kind: FrameKind) -> MemoryLog:
     """A log that fails at the first frame of a kind."""
     log, failed = MemoryLog(), list[bytes | None]()
 
     def fail(at: Partition, value: bytes | None) -> LogError | None:
-        mark = b'"mark":"' + kind.encode() if kind is not Kind.CHUNKS else b'"chunks":'
+        mark = b'"mark":"' + kind.encode() if kind is not FrameKind.CHUNKS else b'"chunks":'
         if not failed and at == AT and mark in (value or b""):
             failed.append(value)
             return error
@@ -306,8 +306,10 @@ def once(error: LogError, kind: Kind) -> MemoryLog:
     return log
 
 
-@pytest.mark.parametrize("kind", [Kind.BEGIN, Kind.CHUNKS, Kind.TERMINAL])
-async def test_after_a_failed_append_the_log_is_looked_at_again(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [FrameKind.BEGIN, FrameKind.CHUNKS, FrameKind.TERMINAL])
+async def test_after_a_failed_append_the_log_is_looked_at_again(
+    kind: FrameKind, caplog: pytest.LogCaptureFixture
+) -> None:
     """At once: who knows that its own attempt is over need not wait for the lease."""
     log = once(AWAY, kind)
     async with stage(words("x", "y"), words("B", "C"), log=log, lease_s=LONG_LEASE_S) as one:
@@ -315,13 +317,13 @@ async def test_after_a_failed_append_the_log_is_looked_at_again(kind: Kind, capl
     assert answer.terminal is not None
     assert answer.terminal.status is Status.COMPLETED
     # Before a word was said nothing is repeated, and after the last one only the terminal is missing.
-    assert told(one) == ("BC" if kind is Kind.CHUNKS else "xy")
-    assert len(one.model.asked) == (2 if kind is Kind.CHUNKS else 1)
+    assert told(one) == ("BC" if kind is FrameKind.CHUNKS else "xy")
+    assert len(one.model.asked) == (2 if kind is FrameKind.CHUNKS else 1)
     assert "looking again" in caplog.text
 
 
 async def test_a_frame_that_failed_while_the_model_paused_leaves_no_gap() -> None:
-    log = once(AWAY, Kind.CHUNKS)
+    log = once(AWAY, FrameKind.CHUNKS)
     failed = asyncio.Event()
 
     async def play() -> AsyncGenerator[Json, None]:
@@ -399,7 +401,7 @@ async def test_without_a_free_place_nothing_is_marked() -> None:
 
 async def test_a_worker_that_stops_begins_nothing() -> None:
     async with stage() as one:
-        one.stopping = True
+        one.membership.draining = True
         with pytest.raises(NotBegunError):
             await one.answer()
     assert one.log.values(AT) == []
@@ -409,7 +411,7 @@ async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
     async with stage(words("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 1)
-        one.stopping = True
+        one.membership.draining = True
         assert (await answering).terminal is not None
     assert told(one) == "x"
 
@@ -417,10 +419,10 @@ async def test_a_worker_that_stops_ends_what_it_has_begun() -> None:
 async def test_a_worker_that_stops_does_not_take_over_what_it_follows() -> None:
     async with stage(lease_s=SHORT_LEASE_S) as one:
         one.write(begin("a"), says("a", 0, "x"))
-        one.stopping = True
+        one.membership.draining = True
         with pytest.raises(NotBegunError):
             await one.answer()
-    assert one.written(Kind.RESTART) == []
+    assert one.written(FrameKind.RESTART) == []
 
 
 @pytest.mark.parametrize("by", [None, "inferred", "ANSWER_MAX_TOKENS"])
@@ -429,9 +431,9 @@ async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call(by
     async with stage(alone=True) as one:
         said = [chunk("Hello"), {**chunk(None, "stop"), "usage": {"total_tokens": 7}}]
         said[1]["choices"][0] |= {} if by is None else {WEIR_FINISH: by}
-        one.write(begin("att-dead"), frame(Kind.CHUNKS, "att-dead", chunks=said))
+        one.write(begin("att-dead"), frame(FrameKind.CHUNKS, "att-dead", chunks=said))
         answer = await one.answer()
-        (taken,) = one.written(Kind.TAKEOVER)
+        (taken,) = one.written(FrameKind.TAKEOVER)
         assert taken.after == 1
     assert one.model.asked == []
     assert answer.terminal is not None
@@ -441,7 +443,7 @@ async def test_an_answer_that_was_said_whole_gets_its_terminal_without_a_call(by
 
 
 async def test_a_word_that_did_not_reach_the_log_closes_the_call_of_a_model_that_pauses() -> None:
-    log = once(AWAY, Kind.CHUNKS)
+    log = once(AWAY, FrameKind.CHUNKS)
     async with stage(hanging("x"), words("A", "B"), log=log, lease_s=SHORT_LEASE_S) as one:
         answer = await one.answer()
     assert answer.terminal is not None
@@ -474,12 +476,12 @@ async def test_a_half_said_answer_that_a_restart_took_back_is_not_gone_on_with()
 
 async def test_an_attempt_that_was_handed_off_is_not_waited_for() -> None:
     async with going_on(lease_s=LONG_LEASE_S)(words("lo")) as one:
-        one.write(begin("gone"), says("gone", 0, "Hel"), frame(Kind.HANDOFF, "gone", seq=1))
+        one.write(begin("gone"), says("gone", 0, "Hel"), frame(FrameKind.HANDOFF, "gone", seq=1))
         await one.answer()
         assert told(one) == "Hello"
 
 
-# -- a request that nobody wants any more
+# -- a request whose client does not want the answer any more
 
 
 async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
@@ -488,11 +490,11 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
         answer = await one.answer(late)
         assert answer.terminal is not None
         assert answer.terminal.status is Status.EXPIRED
-        assert one.written(Kind.BEGIN) == []
+        assert one.written(FrameKind.BEGIN) == []
 
 
 async def test_a_request_whose_beginning_the_log_does_not_keep_is_not_begun() -> None:
-    """Somebody may have answered it already."""
+    """Another worker may have answered it already."""
     log = MemoryLog()
     for _ in range(3):
         log.put(AT, b"another", b"x")
@@ -547,7 +549,7 @@ async def test_a_request_that_is_answered_while_the_log_is_replaced_expires() ->
         one.log.replace(AT, "new")
         assert expired_as_forgotten(await answering)
         assert one.model.open == 0
-    assert [frame.kind for frame in one.log.frames(AT)] == [Kind.TERMINAL]
+    assert [frame.kind for frame in one.log.frames(AT)] == [FrameKind.TERMINAL]
 
 
 async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
@@ -560,11 +562,11 @@ async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
             log.fail_append = lambda *_: None
 
     async with stage(log=log, lease_s=SHORT_LEASE_S) as one:
-        one.write(begin("b"), says("b", 0, "x"), frame(Kind.HANDOFF, "b", seq=1))
+        one.write(begin("b"), says("b", 0, "x"), frame(FrameKind.HANDOFF, "b", seq=1))
         log.fail_append = replaced
         answering = asyncio.create_task(one.answer())
-        await log.until(lambda: bool(one.written(Kind.TERMINAL)))
-        assert len(one.written(Kind.RESTART)) == 1
+        await log.until(lambda: bool(one.written(FrameKind.TERMINAL)))
+        assert len(one.written(FrameKind.RESTART)) == 1
         log.replace(AT, "new")
         assert expired_as_forgotten(await answering)
 
@@ -576,8 +578,8 @@ async def test_marks_that_never_count_are_few_and_come_to_an_end() -> None:
     def faster(_: Partition, value: bytes | None) -> None:
         if value is not None and b'"after"' in value:
             attempt = f"b{len(theirs)}"
-            mark = frame(Kind.TAKEOVER, attempt, after=theirs[-1])
-            theirs.append(one.write(mark, frame(Kind.HANDOFF, attempt)))
+            mark = frame(FrameKind.TAKEOVER, attempt, after=theirs[-1])
+            theirs.append(one.write(mark, frame(FrameKind.HANDOFF, attempt)))
 
     log.fail_append = faster
     async with stage(log=log) as one:
@@ -599,10 +601,10 @@ async def test_a_request_with_time_left_is_answered(deadline: str | None) -> Non
 
 async def test_a_request_that_was_withdrawn_before_it_began_is_not_begun() -> None:
     async with stage() as one:
-        one.write(frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
+        one.write(frame(FrameKind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
         answer = await one.answer()
         assert answer.terminal == Terminal(status=Status.CANCELLED)
-        assert one.written(Kind.BEGIN) == []
+        assert one.written(FrameKind.BEGIN) == []
 
 
 async def test_a_request_that_is_withdrawn_ends_its_call_at_once() -> None:
@@ -610,7 +612,7 @@ async def test_a_request_that_is_withdrawn_ends_its_call_at_once() -> None:
         answering = asyncio.create_task(one.answer())
         while told(one) != "x":
             await asyncio.sleep(0.005)
-        one.write(frame(Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
+        one.write(frame(FrameKind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
         async with asyncio.timeout(1):
             answer = await answering
         assert one.model.open == 0

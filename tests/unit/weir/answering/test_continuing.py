@@ -8,9 +8,9 @@ import pytest
 
 from tests.unit.weir.answering.helpers import BODY, REQUEST
 from tests.unit.weir.chat.helpers import RID, chunk
-from weir.answering.continuing import INTERRUPTED, Continuation, Plan, continued, plan, spoken
+from weir.answering.continuing import INTERRUPTED, Continuation, ContinuationPlan, continued, plan, spoken
 from weir.chat.fold import Answer
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.envelope import Json
 
 GOING_ON = [Continuation.PREFILL, Continuation.CONTINUE_FINAL_MESSAGE, Continuation.PREFIX]
@@ -29,29 +29,29 @@ THOUGHTS = [delta(role="assistant", reasoning_content="hm")]
 CALL = [chunk("Let me see"), delta(tool_calls=[{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a'}}])]
 
 
-def made(said: list[Json], policy: Continuation, **known: Any) -> Plan:
+def made(said: list[Json], policy: Continuation, **known: Any) -> ContinuationPlan:
     return plan(after(said, **known), REQUEST, policy, said)
 
 
 @pytest.mark.parametrize("policy", list(Continuation))
 def test_a_request_of_which_nothing_is_known_begins(policy: Continuation) -> None:
-    assert plan(Answer(rid=RID), REQUEST, policy, []) == Plan(Kind.BEGIN, BODY)
+    assert plan(Answer(rid=RID), REQUEST, policy, []) == ContinuationPlan(FrameKind.BEGIN, BODY)
 
 
 @pytest.mark.parametrize("policy", list(Continuation))
-def test_where_only_the_terminal_is_missing_nobody_is_called(policy: Continuation) -> None:
-    assert made(TEXT, policy, finish_reasons={0: "stop"}) == Plan(Kind.TAKEOVER)
+def test_where_only_the_terminal_is_missing_no_llm_is_called(policy: Continuation) -> None:
+    assert made(TEXT, policy, finish_reasons={0: "stop"}) == ContinuationPlan(FrameKind.TAKEOVER)
 
 
 @pytest.mark.parametrize("policy", list(Continuation))
-def test_where_nothing_was_said_nobody_hears_of_a_restart(policy: Continuation) -> None:
-    assert made([], policy) == Plan(Kind.TAKEOVER, BODY)
+def test_an_answer_without_a_chunk_is_taken_over_and_not_restarted(policy: Continuation) -> None:
+    assert made([], policy) == ContinuationPlan(FrameKind.TAKEOVER, BODY)
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
 def test_text_is_gone_on_with(policy: Continuation) -> None:
     does = made(TEXT, policy)
-    assert (does.kind, does.goes_on, does.said, does.skips_thoughts) == (Kind.TAKEOVER, True, 3, False)
+    assert (does.kind, does.goes_on, does.said, does.skips_thoughts) == (FrameKind.TAKEOVER, True, 3, False)
     assert does.body is not None
     assert does.body["messages"][-1] | {"prefix": True} == {"role": "assistant", "content": "Hello", "prefix": True}
     assert does.body["messages"][:-1] == BODY["messages"]
@@ -71,17 +71,17 @@ def test_text_is_gone_on_with(policy: Continuation) -> None:
     ids=["half a tool call", "two choices", "half a function call", "a refusal", "sound", "a picture"],
 )
 def test_what_no_text_can_follow_is_said_again(said: list[Json], policy: Continuation) -> None:
-    assert made(said, policy) == Plan(Kind.RESTART, BODY)
+    assert made(said, policy) == ContinuationPlan(FrameKind.RESTART, BODY)
 
 
 def test_several_choices_that_were_asked_for_are_said_again() -> None:
     request = replace(REQUEST, body={**BODY, "n": 2})
-    assert plan(after(TEXT), request, Continuation.PREFILL, TEXT).kind is Kind.RESTART
+    assert plan(after(TEXT), request, Continuation.PREFILL, TEXT).kind is FrameKind.RESTART
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
 def test_after_thoughts_alone_the_text_comes_from_a_new_call(policy: Continuation) -> None:
-    assert made(THOUGHTS, policy) == Plan(Kind.TAKEOVER, BODY, said=1, skips_thoughts=True)
+    assert made(THOUGHTS, policy) == ContinuationPlan(FrameKind.TAKEOVER, BODY, said=1, skips_thoughts=True)
 
 
 def test_a_text_after_thoughts_is_gone_on_with_and_not_thought_about_again() -> None:
@@ -90,13 +90,13 @@ def test_a_text_after_thoughts_is_gone_on_with_and_not_thought_about_again() -> 
 
 
 def test_without_a_way_to_go_on_it_is_said_again() -> None:
-    assert made(TEXT, Continuation.RESTART) == Plan(Kind.RESTART, BODY)
+    assert made(TEXT, Continuation.RESTART) == ContinuationPlan(FrameKind.RESTART, BODY)
 
 
 def test_a_stream_fails_where_that_is_wanted_and_other_requests_are_said_again() -> None:
-    assert made(TEXT, Continuation.FAIL) == Plan(Kind.TAKEOVER, error=INTERRUPTED)
+    assert made(TEXT, Continuation.FAIL) == ContinuationPlan(FrameKind.TAKEOVER, error=INTERRUPTED)
     whole = replace(REQUEST, stream=False)
-    assert plan(after(TEXT), whole, Continuation.FAIL, TEXT) == Plan(Kind.RESTART, BODY)
+    assert plan(after(TEXT), whole, Continuation.FAIL, TEXT) == ContinuationPlan(FrameKind.RESTART, BODY)
 
 
 # -- how an LLM is asked
@@ -132,7 +132,7 @@ def test_what_was_said_counts_against_the_limit(name: str, limit: int | None, le
 # -- what of an LLM's chunks follows
 
 
-async def heard(does: Plan, *chunks: Json) -> list[Json]:
+async def heard(does: ContinuationPlan, *chunks: Json) -> list[Json]:
     async def play() -> AsyncGenerator[Json, None]:
         for one in chunks:
             yield one
@@ -142,17 +142,17 @@ async def heard(does: Plan, *chunks: Json) -> list[Json]:
 
 async def test_a_first_call_is_passed_on_as_it_is() -> None:
     chunks = [delta(role="assistant", content=""), {"choices": [], "usage": {"prompt_tokens": 1}}, {"object": "x"}]
-    assert await heard(Plan(Kind.BEGIN, BODY), *chunks) == chunks
+    assert await heard(ContinuationPlan(FrameKind.BEGIN, BODY), *chunks) == chunks
 
 
 async def test_a_second_call_does_not_say_who_speaks_again() -> None:
-    does = Plan(Kind.TAKEOVER, BODY, goes_on=True, said=3)
+    does = ContinuationPlan(FrameKind.TAKEOVER, BODY, goes_on=True, said=3)
     said = await heard(does, delta(role="assistant", content=""), delta(role="assistant", content="x"), delta())
     assert said == [delta(content="x")]
 
 
 async def test_thoughts_that_were_told_are_left_out_and_what_is_with_them_is_not() -> None:
-    does = Plan(Kind.TAKEOVER, BODY, said=1, skips_thoughts=True)
+    does = ContinuationPlan(FrameKind.TAKEOVER, BODY, said=1, skips_thoughts=True)
     said = await heard(
         does, delta(reasoning="a"), delta(reasoning_content="b", content="x"), chunk(None, "stop"), chunk("y")
     )
@@ -160,7 +160,7 @@ async def test_thoughts_that_were_told_are_left_out_and_what_is_with_them_is_not
 
 
 async def test_usage_is_that_of_the_whole_answer() -> None:
-    does = Plan(Kind.TAKEOVER, BODY, goes_on=True, said=3)
+    does = ContinuationPlan(FrameKind.TAKEOVER, BODY, goes_on=True, said=3)
     usage = {"prompt_tokens": 13, "completion_tokens": 4, "total_tokens": 17}
     (said,) = await heard(does, {"choices": [], "usage": usage})
     assert said["usage"] == {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
@@ -168,4 +168,6 @@ async def test_usage_is_that_of_the_whole_answer() -> None:
 
 @pytest.mark.parametrize("usage", [{"prompt_tokens": None}, {"total_tokens": 3}, "much"])
 async def test_usage_that_is_none_is_passed_on(usage: object) -> None:
-    assert await heard(Plan(Kind.TAKEOVER, BODY, goes_on=True, said=3), {"usage": usage}) == [{"usage": usage}]
+    assert await heard(ContinuationPlan(FrameKind.TAKEOVER, BODY, goes_on=True, said=3), {"usage": usage}) == [
+        {"usage": usage}
+    ]

@@ -11,7 +11,7 @@ from tests.unit.weir.log.memory_log import AWAY
 from weir import envelope
 from weir.answering.frame_writer import CHUNKS_PER_FRAME, CHUNKS_WAITING_MAX, FrameWriter
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.envelope import Json
 from weir.llm.errors import UpstreamError
 from weir.log.log import LogError, LogUnavailableError, RecordTooLargeError
@@ -57,34 +57,34 @@ def writer(log: Slow, next_seq: int = 0, max_bytes: int = 1 << 20) -> FrameWrite
     return FrameWriter(log.append, REQUEST, "evt-1", "att-1", next_seq, max_bytes=max_bytes)
 
 
-def shown(log: Slow) -> list[tuple[Kind, int, str]]:
+def shown(log: Slow) -> list[tuple[FrameKind, int, str]]:
     return [(frame.kind, frame.seq, "".join(text_of(frame.chunks))) for frame in log.frames]
 
 
 async def test_the_first_chunk_leaves_at_once(log: Slow) -> None:
     await writer(log).say(chunk("a"))
-    assert shown(log) == [(Kind.CHUNKS, 0, "a")]
+    assert shown(log) == [(FrameKind.CHUNKS, 0, "a")]
 
 
 async def test_chunks_collect_while_a_frame_is_on_its_way_and_leave_together(log: Slow) -> None:
     one = writer(log)
     for text in "abcd":
         await one.say(chunk(text))
-    assert shown(log) == [(Kind.CHUNKS, 0, "a")]
+    assert shown(log) == [(FrameKind.CHUNKS, 0, "a")]
     await log.land()
-    assert shown(log)[1:] == [(Kind.CHUNKS, 1, "bcd")]
+    assert shown(log)[1:] == [(FrameKind.CHUNKS, 1, "bcd")]
     await one.say(chunk("e"))
     assert len(log.values) == 2
     await log.land()
-    assert shown(log)[2:] == [(Kind.CHUNKS, 4, "e")]
+    assert shown(log)[2:] == [(FrameKind.CHUNKS, 4, "e")]
     await log.land()
     await one.say(chunk("f"))
-    assert shown(log)[3:] == [(Kind.CHUNKS, 5, "f")], "with nothing on its way, a frame is a token"
+    assert shown(log)[3:] == [(FrameKind.CHUNKS, 5, "f")], "with nothing on its way, a frame is a token"
 
 
 async def test_an_attempt_that_goes_on_numbers_its_chunks_from_where_the_answer_stands(log: Slow) -> None:
     await writer(log, next_seq=7).say(chunk("a"))
-    assert shown(log) == [(Kind.CHUNKS, 7, "a")]
+    assert shown(log) == [(FrameKind.CHUNKS, 7, "a")]
 
 
 async def test_frames_carry_our_names_and_all_that_the_model_sent(log: Slow) -> None:
@@ -125,11 +125,11 @@ async def test_the_terminal_comes_after_all_that_was_said(log: Slow) -> None:
         await one.say(chunk(text))
     ending = asyncio.create_task(one.end(DONE))
     await settled()
-    assert shown(log) == [(Kind.CHUNKS, 0, "a")]
+    assert shown(log) == [(FrameKind.CHUNKS, 0, "a")]
     await log.land()
-    assert shown(log)[1:] == [(Kind.CHUNKS, 1, "bc")]
+    assert shown(log)[1:] == [(FrameKind.CHUNKS, 1, "bc")]
     await log.land()
-    assert shown(log)[2:] == [(Kind.TERMINAL, 3, "")]
+    assert shown(log)[2:] == [(FrameKind.TERMINAL, 3, "")]
     assert log.frames[-1].terminal == DONE
     assert not ending.done(), "it is not said before it is in the log"
     await log.land()
@@ -155,7 +155,7 @@ async def test_a_frame_that_failed_is_told_at_the_end_and_no_terminal_follows_it
     await log.land(AWAY)
     with pytest.raises(LogUnavailableError):
         await asyncio.wait_for(ending, 10)
-    assert [frame.kind for frame in log.frames] == [Kind.CHUNKS]
+    assert [frame.kind for frame in log.frames] == [FrameKind.CHUNKS]
 
 
 async def test_a_terminal_that_failed_is_told(log: Slow) -> None:
@@ -180,12 +180,12 @@ async def test_who_waits_for_room_is_told_of_a_failure_too(log: Slow) -> None:
 async def test_a_heartbeat_is_written_only_when_nothing_else_is_on_its_way(log: Slow) -> None:
     one = writer(log)
     one.beat()
-    assert shown(log) == [(Kind.HEARTBEAT, 0, "")]
+    assert shown(log) == [(FrameKind.HEARTBEAT, 0, "")]
     one.beat()
     await one.say(chunk("a"))
     assert len(log.values) == 1
     await log.land()
-    assert shown(log)[1:] == [(Kind.CHUNKS, 0, "a")]
+    assert shown(log)[1:] == [(FrameKind.CHUNKS, 0, "a")]
     one.beat()
     assert len(log.values) == 2
 
@@ -231,7 +231,7 @@ async def test_a_chunk_that_cannot_be_written_ends_the_answer_and_a_terminal_can
     await settled()
     await log.land()
     await asyncio.wait_for(ending, 10)
-    assert [(frame.kind, frame.seq) for frame in log.frames] == [(Kind.CHUNKS, 0), (Kind.TERMINAL, 1)]
+    assert [(frame.kind, frame.seq) for frame in log.frames] == [(FrameKind.CHUNKS, 0), (FrameKind.TERMINAL, 1)]
 
 
 async def test_an_append_that_was_cancelled_is_in_doubt(log: Slow) -> None:
@@ -251,7 +251,7 @@ async def test_a_heartbeat_that_failed_ends_nothing(log: Slow) -> None:
     await log.land(AWAY)
     one.check()
     await one.say(chunk("a"))
-    assert shown(log)[1:] == [(Kind.CHUNKS, 0, "a")]
+    assert shown(log)[1:] == [(FrameKind.CHUNKS, 0, "a")]
 
 
 async def test_words_that_wait_behind_a_failed_heartbeat_leave_all_the_same(log: Slow) -> None:
@@ -259,7 +259,7 @@ async def test_words_that_wait_behind_a_failed_heartbeat_leave_all_the_same(log:
     one.beat()
     await one.say(chunk("a"))
     await log.land(AWAY)
-    assert shown(log)[1:] == [(Kind.CHUNKS, 0, "a")]
+    assert shown(log)[1:] == [(FrameKind.CHUNKS, 0, "a")]
 
 
 async def test_a_word_that_failed_is_told_without_another_word(log: Slow) -> None:
@@ -286,8 +286,8 @@ async def test_a_frame_that_the_topic_refuses_ends_the_answer_and_the_terminal_l
     await log.land()
     await asyncio.wait_for(ending, 10)
     assert [(frame.kind, frame.seq) for frame in log.frames] == [
-        (Kind.CHUNKS, 0),
-        (Kind.CHUNKS, 1),
-        (Kind.TERMINAL, 1),
+        (FrameKind.CHUNKS, 0),
+        (FrameKind.CHUNKS, 1),
+        (FrameKind.TERMINAL, 1),
     ]
     assert not one.failed.done()

@@ -16,7 +16,7 @@ from tests.unit.weir.answering.helpers import (
 from tests.unit.weir.chat.helpers import DONE, begin, chunk, ends, frame, restart, says
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir.answering.continuing import Continuation
-from weir.chat.frames import Frame, Kind, Status
+from weir.chat.frames import Frame, FrameKind, Status
 from weir.envelope import Json
 from weir.llm.errors import AnswerTooLongError, UpstreamRefusedError, UpstreamUnavailableError
 from weir.log.log import RecordTooLargeError
@@ -131,9 +131,9 @@ async def test_the_last_attempt_that_is_allowed_is_made() -> None:
 async def test_a_silent_model_is_beaten_for() -> None:
     async with stage(hanging("x"), lease_s=SHORT_LEASE_S) as one:
         answering = asyncio.create_task(one.answer())
-        await one.log.until(lambda: len(one.written(Kind.HEARTBEAT)) >= 4)
-        (mark,) = one.written(Kind.BEGIN)
-        beats = one.written(Kind.HEARTBEAT)
+        await one.log.until(lambda: len(one.written(FrameKind.HEARTBEAT)) >= 4)
+        (mark,) = one.written(FrameKind.BEGIN)
+        beats = one.written(FrameKind.HEARTBEAT)
         assert {(b.attempt, b.seq) for b in beats} == {(mark.attempt, 1)}
         one.write(ends(mark.attempt))
         answer = await answering
@@ -159,7 +159,7 @@ async def test_usage_that_cannot_be_written_ends_the_request_as_failed() -> None
     assert told(one) == "x"
 
 
-async def test_an_answer_that_is_given_up_calls_nobody_and_fails() -> None:
+async def test_an_answer_that_is_given_up_calls_no_llm_and_fails() -> None:
     async with stage() as one:
         answer = await one.answer(give_up=True)
     assert answer.terminal is not None
@@ -173,7 +173,7 @@ async def test_a_worker_that_stops_closes_its_call_and_ends_nothing() -> None:
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
         assert one.model.open == 0
-    assert one.written(Kind.TERMINAL) == []
+    assert one.written(FrameKind.TERMINAL) == []
 
 
 async def test_a_stopping_worker_closes_its_attempt_after_what_was_said() -> None:
@@ -181,11 +181,11 @@ async def test_a_stopping_worker_closes_its_attempt_after_what_was_said() -> Non
         answering = asyncio.create_task(one.answer())
         while told(one) != "xy":
             await asyncio.sleep(0.005)
-        one.stopping = True
+        one.membership.draining = True
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
         last = one.log.frames(AT)[-1]
-        assert (last.kind, last.seq, last.attempt) == (Kind.HANDOFF, 2, one.attempts[0])
+        assert (last.kind, last.seq, last.attempt) == (FrameKind.HANDOFF, 2, one.attempts[0])
 
 
 async def test_a_worker_that_only_lets_go_of_a_request_does_not_close_it() -> None:
@@ -195,7 +195,7 @@ async def test_a_worker_that_only_lets_go_of_a_request_does_not_close_it() -> No
             await asyncio.sleep(0.005)
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
-        assert one.written(Kind.HANDOFF) == []
+        assert one.written(FrameKind.HANDOFF) == []
 
 
 async def test_an_answer_that_breaks_off_is_gone_on_with_by_a_new_call() -> None:
@@ -232,7 +232,14 @@ async def test_an_answer_that_breaks_off_fails_where_the_model_cannot_go_on() ->
     ("before", "text"),
     [
         ((says("dead", 0, "x"),), "x"),
-        ((frame(Kind.CHUNKS, "dead", chunks=[{"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}]),), ""),
+        (
+            (
+                frame(
+                    FrameKind.CHUNKS, "dead", chunks=[{"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}]
+                ),
+            ),
+            "",
+        ),
         ((), None),
     ],
     ids=["text", "thoughts", "nothing"],

@@ -26,12 +26,12 @@ from weir.answering.reporting import Reporting
 from weir.answering.slots import Slot
 from weir.chat import frames, requests
 from weir.chat.audit import Audit
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.fold import Answer
 from weir.chat.frames import Status, Terminal
 from weir.chat.request_writer import RequestWriter
 from weir.chat.requests import ChatRequest
-from weir.chat.thinking import Teller
+from weir.chat.thinking import ThinkingEvents
 from weir.chat.traces import Traces
 from weir.envelope import Json
 from weir.events.redaction import Redactor
@@ -51,7 +51,7 @@ def landed(error: Exception | None = None) -> "asyncio.Future[int]":
 
 
 class FakeAnswering:
-    """Follows somebody else's attempt for ever, or until it is told that an attempt is needed."""
+    """Follows another worker's attempt for ever, or until the test says that an attempt is needed."""
 
     def __init__(self, *, begins: bool) -> None:
         self.begins = begins
@@ -124,7 +124,9 @@ class Desk:
         return Work(
             worker,
             answering,
-            reporting=Reporting(worker, traces=traces, teller=Teller(endpoint="http://llm/v1", redactor=Redactor(100))),
+            reporting=Reporting(
+                worker, traces=traces, thinking_events=ThinkingEvents(endpoint="http://llm/v1", redactor=Redactor(100))
+            ),
             ends=self.ends,
             rows=self.rows,
             writer=RequestWriter(worker.log, worker.tails, value_max_bytes=settings.record_value_max_bytes),
@@ -271,7 +273,7 @@ async def test_one_that_was_settled_before_a_crash_is_told_again_unless_its_row_
     at = Partition("chat-chunks", 2)
     for one in (begin("att-1"), says("att-1", 0, "x"), ends("att-1")):
         last = log.put(at, REQUEST.key, frames.encode(one, event_id="e", tenant=REQUEST.tenant))
-    ended = Ended(
+    ended = EndedRequest(
         rid=REQUEST.event_id,
         fingerprint=REQUEST.fingerprint,
         tenant=REQUEST.tenant,
@@ -308,8 +310,8 @@ def life(number: int, chunks_from: int = 20) -> ChatRequest:
     )
 
 
-def end_of(request: ChatRequest, status: Status, last: int = 9) -> Ended:
-    return Ended(
+def end_of(request: ChatRequest, status: Status, last: int = 9) -> EndedRequest:
+    return EndedRequest(
         rid=request.event_id,
         fingerprint=request.fingerprint,
         tenant=request.tenant,
@@ -375,7 +377,7 @@ async def test_a_request_that_ended_in_a_former_log_is_answered_anew(desk: Desk)
     ids=["completed", "cancelled", "an earlier one again", "another tenant", "another body", "a client's"],
 )
 async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
-    desk: Desk, log: MemoryLog, ended: Ended, request_: ChatRequest, mark: str
+    desk: Desk, log: MemoryLog, ended: EndedRequest, request_: ChatRequest, mark: str
 ) -> None:
     desk.ends.put(REQUEST.uid, ended)
     acknowledged: list[int] = []

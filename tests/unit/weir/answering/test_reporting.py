@@ -12,15 +12,15 @@ from tests.unit.weir.chat.helpers import begin, chunk, ends, says, takeover
 from tests.unit.weir.log.memory_log import MemoryLog, tails_of
 from tests.unit.weir.workers import worker_of
 from weir import envelope
-from weir.answering.continuing import INTERRUPTED, Plan
+from weir.answering.continuing import INTERRUPTED, ContinuationPlan
 from weir.answering.marks import Attempt
 from weir.answering.reporting import LifecycleReport, Reporting
 from weir.chat import frames
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.fold import Answer
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.chat.requests import ChatRequest
-from weir.chat.thinking import Teller
+from weir.chat.thinking import ThinkingEvents
 from weir.chat.traces import Traces
 from weir.envelope import Json
 from weir.events import catalogue
@@ -59,7 +59,7 @@ class Desk:
         self.reporting = Reporting(
             self.worker,
             traces=Traces(self.worker.events, worker=self.worker.name),
-            teller=Teller(endpoint="http://llm/v1", redactor=Redactor(40)),
+            thinking_events=ThinkingEvents(endpoint="http://llm/v1", redactor=Redactor(40)),
         )
 
     def report(self, request: ChatRequest = ASKED) -> LifecycleReport:
@@ -93,8 +93,8 @@ def delta(**fields: object) -> Json:
     return {"model": "small-2", "choices": [{"index": 0, "delta": fields}]}
 
 
-def attempt(kind: Kind = Kind.BEGIN, number: int = 1, **does: Any) -> Attempt:
-    return Attempt(f"att-{number}", Plan(kind, **{"body": ASKED.body, **does}))
+def attempt(kind: FrameKind = FrameKind.BEGIN, number: int = 1, **does: Any) -> Attempt:
+    return Attempt(f"att-{number}", ContinuationPlan(kind, **{"body": ASKED.body, **does}))
 
 
 async def whole(one: Desk) -> None:
@@ -206,7 +206,7 @@ async def test_what_is_told_again_after_a_crash_is_the_same() -> None:
             begun.notes.add(chunk(text))
         answer = replace_answer(SAID, first=0, last=last, next_seq=2, finish_reasons={})
         await report.ended(answer, DONE, ENDED_AT)
-        ended = Ended(
+        ended = EndedRequest(
             rid=ASKED.event_id,
             fingerprint=ASKED.fingerprint,
             tenant=ASKED.tenant,
@@ -241,7 +241,7 @@ async def test_what_another_worker_has_said_is_told_too() -> None:
         one.write(begin("att-1"), says("att-1", 0, "one "))
         one.write(takeover("att-2", after=1), says("att-2", 1, "two"))
         last = one.write(replace(ends("att-2"), terminal=DONE, seq=2))
-        report, begun = one.report(), attempt(Kind.TAKEOVER, 2, goes_on=True, said=1)
+        report, begun = one.report(), attempt(FrameKind.TAKEOVER, 2, goes_on=True, said=1)
         report.attempted(begun)
         begun.notes.add(chunk("two"))
         answer = replace_answer(SAID, attempt="att-2", attempts=2, first=0, last=last, next_seq=2)
@@ -263,7 +263,7 @@ async def test_an_answer_that_lacks_its_end_only_is_told_with_what_was_said() ->
         one.write(takeover("att-2", after=1))
         last = one.write(replace(ends("att-2"), terminal=DONE, seq=1))
         report = one.report()
-        report.attempted(attempt(Kind.TAKEOVER, 2, body=None))
+        report.attempted(attempt(FrameKind.TAKEOVER, 2, body=None))
         answer = replace_answer(SAID, attempt="att-2", attempts=2, first=0, last=last, next_seq=1)
         await report.ended(answer, DONE, ENDED_AT)
         assert one.data("thinking.step")["reasoning"] == "all of it"
@@ -272,13 +272,13 @@ async def test_an_answer_that_lacks_its_end_only_is_told_with_what_was_said() ->
 @pytest.mark.parametrize(
     ("does", "chosen"),
     [
-        (Plan(Kind.RESTART, {}), "restart"),
-        (Plan(Kind.TAKEOVER, error=INTERRUPTED), "fail"),
-        (Plan(Kind.TAKEOVER), "finish"),
-        (Plan(Kind.TAKEOVER, {}), "call"),
+        (ContinuationPlan(FrameKind.RESTART, {}), "restart"),
+        (ContinuationPlan(FrameKind.TAKEOVER, error=INTERRUPTED), "fail"),
+        (ContinuationPlan(FrameKind.TAKEOVER), "finish"),
+        (ContinuationPlan(FrameKind.TAKEOVER, {}), "call"),
     ],
 )
-async def test_what_becomes_of_a_half_said_answer_is_a_decision(does: Plan, chosen: str) -> None:
+async def test_what_becomes_of_a_half_said_answer_is_a_decision(does: ContinuationPlan, chosen: str) -> None:
     async with desk() as one:
         report = one.report()
         report.attempted(Attempt("att-2", does))
@@ -311,7 +311,7 @@ async def test_ends_that_are_none_of_a_whole_answer(status: Status, said: int, o
         assert one.data("metrics.recorded")["error_code"] == ("teapot" if error else None)
 
 
-async def test_one_that_nobody_began_has_figures_and_no_decision() -> None:
+async def test_a_request_that_was_never_begun_has_figures_and_no_decision() -> None:
     end = Terminal(status=Status.EXPIRED, error={"message": "late", "code": "deadline_exceeded"})
     async with desk() as one:
         await one.report().ended(Answer(rid=ASKED.event_id, first=4, last=4, terminal=end), end, ENDED_AT)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from weir.chat.fold import Answer, Folded, fold
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.envelope import Json
 
 UID, RID = "req-1", "evt-1"
@@ -12,20 +12,20 @@ DONE = Terminal(status=Status.COMPLETED, finish_reason="stop")
 FAILED = Terminal(status=Status.FAILED, error={"message": "no", "status": 502})
 
 
-def frame(kind: Kind, attempt: str = "", *, rid: str = RID, **fields: Any) -> Frame:
+def frame(kind: FrameKind, attempt: str = "", *, rid: str = RID, **fields: Any) -> Frame:
     return Frame(uid=UID, rid=rid, kind=kind, attempt=attempt, **fields)
 
 
 def begin(attempt: str, *, after: int = -1) -> Frame:
-    return frame(Kind.BEGIN, attempt, after=after, fingerprint="f")
+    return frame(FrameKind.BEGIN, attempt, after=after, fingerprint="f")
 
 
 def restart(attempt: str, *, after: int) -> Frame:
-    return frame(Kind.RESTART, attempt, after=after, fingerprint="f")
+    return frame(FrameKind.RESTART, attempt, after=after, fingerprint="f")
 
 
 def takeover(attempt: str, *, after: int) -> Frame:
-    return frame(Kind.TAKEOVER, attempt, after=after, fingerprint="f")
+    return frame(FrameKind.TAKEOVER, attempt, after=after, fingerprint="f")
 
 
 def chunk(content: str | None, finish_reason: str | None = None, index: int = 0) -> Json:
@@ -35,15 +35,15 @@ def chunk(content: str | None, finish_reason: str | None = None, index: int = 0)
 
 def says(attempt: str, seq: int, *texts: str) -> Frame:
     """A token frame: one chunk for each text."""
-    return frame(Kind.CHUNKS, attempt, seq=seq, chunks=[chunk(text) for text in texts])
+    return frame(FrameKind.CHUNKS, attempt, seq=seq, chunks=[chunk(text) for text in texts])
 
 
 def beat(attempt: str) -> Frame:
-    return frame(Kind.HEARTBEAT, attempt)
+    return frame(FrameKind.HEARTBEAT, attempt)
 
 
 def ends(attempt: str, terminal: Terminal = DONE) -> Frame:
-    return frame(Kind.TERMINAL, attempt, terminal=terminal)
+    return frame(FrameKind.TERMINAL, attempt, terminal=terminal)
 
 
 def text_of(chunks: Iterable[Json]) -> list[str]:

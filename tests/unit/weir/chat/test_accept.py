@@ -116,7 +116,7 @@ async def test_a_uid_is_minted_in_a_partition_of_this_worker(log: MemoryLog, tai
     assert len({request.uid for request in minted}) == 20
 
 
-async def test_a_worker_that_owns_nothing_mints_for_anybody(log: MemoryLog, tails: Tails) -> None:
+async def test_a_worker_without_partitions_makes_uids_for_any_partition(log: MemoryLog, tails: Tails) -> None:
     front = door(log, tails)
     minted = [await front.accept(BODY, ingress=Ingress.HTTP) for _ in range(30)]
     assert len({chunks_of(log, request.uid).partition for request in minted}) > 1
@@ -232,7 +232,7 @@ async def test_an_accepted_request_is_told_in_the_trace(log: MemoryLog, tails: T
     assert event.data["worker"] == "w:1"
 
 
-async def test_a_trace_that_cannot_be_written_stops_nobody(log: MemoryLog, tails: Tails) -> None:
+async def test_a_trace_that_cannot_be_written_stops_no_request(log: MemoryLog, tails: Tails) -> None:
     log.fail_append = lambda at, _: AWAY if at.topic == topics.AGENT_TRACES.name else None
     front = door(log, tails)
     request = await front.accept(BODY, ingress=Ingress.HTTP)
@@ -246,7 +246,9 @@ def test_errors_of_the_api_have_openais_shape() -> None:
     assert error.body == {"error": {"message": "no", "type": "teapot", "param": "p", "code": "c"}}
 
 
-async def test_only_what_nobody_else_can_have_sent_is_begun_ahead_of_the_topic(log: MemoryLog, tails: Tails) -> None:
+async def test_only_a_request_that_no_other_client_can_have_sent_is_begun_ahead_of_the_topic(
+    log: MemoryLog, tails: Tails
+) -> None:
     begun: list[tuple[str, int]] = []
     ours = door(log, tails, begun=begun)
     minted = await ours.accept(BODY, ingress=Ingress.HTTP)

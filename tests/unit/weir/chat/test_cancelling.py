@@ -8,9 +8,9 @@ from tests.unit.weir.chat.helpers import DONE, RID, UID, begin, ends, frame, res
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
 from weir import topics
 from weir.chat import frames
-from weir.chat.cancelling import withdraw
+from weir.chat.cancelling import write_cancelled
 from weir.chat.fold import Answer
-from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 from weir.log.log import Partition
 from weir.log.tails import Tails
 
@@ -35,7 +35,7 @@ def write(log: MemoryLog, *records: Frame) -> None:
 
 
 async def withdrawn(log: MemoryLog, tails: Tails, rid: str, *, position: int = 0) -> Answer:
-    return await withdraw(log, tails, AT, UID, rid=rid, tenant="t", position=position, timeout_s=WAIT_S)
+    return await write_cancelled(log, tails, AT, UID, rid=rid, tenant="t", position=position, timeout_s=WAIT_S)
 
 
 @pytest.mark.parametrize("rid", [RID, ANYBODY])
@@ -65,8 +65,8 @@ async def test_what_has_ended_is_not_cancelled_by_one_who_looks_from_its_middle(
     assert (await withdrawn(log, tails, ANYBODY, position=position)).terminal == DONE
 
 
-async def test_what_somebody_else_has_cancelled_is_not_cancelled_again(log: MemoryLog, tails: Tails) -> None:
-    write(log, frame(Kind.TERMINAL, rid=ANYBODY, terminal=CANCELLED))
+async def test_a_request_that_was_cancelled_elsewhere_is_not_cancelled_again(log: MemoryLog, tails: Tails) -> None:
+    write(log, frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=CANCELLED))
     for rid in (RID, ANYBODY):
         assert (await withdrawn(log, tails, rid)).terminal == CANCELLED
     assert len(log.frames(AT)) == 1

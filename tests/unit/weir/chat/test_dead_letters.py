@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir import envelope
-from weir.chat.dead_letters import bury
+from weir.chat.dead_letters import write
 from weir.envelope import Json
 from weir.log.log import Headers, LogRefusedError, Record, RecordTooLargeError
 
@@ -25,7 +25,7 @@ class Narrow(MemoryLog):
 
 
 async def buried(log: MemoryLog, record: Record, reason: str = "no", details: Json | None = None) -> Json:
-    await bury(log, record, reason=reason, tenant=LONG, value_max_bytes=1 << 20, details=details)
+    await write(log, record, reason=reason, tenant=LONG, value_max_bytes=1 << 20, details=details)
     (letter,) = [one for records in log.records.values() for one in records]
     return envelope.decode(letter.value).data
 

@@ -1,11 +1,11 @@
 """Rows of the terminals and the requests table, as bytes."""
 
 from tests.unit.weir.workers import MAX_BYTES
-from weir.chat.ends import Ended, ends
+from weir.chat.ends import EndedRequest, ends
 from weir.chat.states import request_rows
 
 ROW = {"uid": "ü", "tenant": "acme", "state": "running", "attempts": []}
-ENDED = Ended(rid="evt-1", fingerprint="f", tenant="acme", status="completed", first=1, last=9, ended_at=1.5)
+ENDED = EndedRequest(rid="evt-1", fingerprint="f", tenant="acme", status="completed", first=1, last=9, ended_at=1.5)
 
 
 def test_entries_are_bytes_that_are_read_as_they_were_written() -> None:

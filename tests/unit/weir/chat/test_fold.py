@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.weir.chat.helpers import DONE, FAILED, beat, begin, chunk, ends, frame, read_all, restart, says, text_of
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +128,10 @@ CASES = {
     ),
     "marks for later submissions change nothing": Case(
         log=[
-            frame(Kind.ATTACH, submission="evt-2", first=0),
+            frame(FrameKind.ATTACH, submission="evt-2", first=0),
             begin("a"),
-            frame(Kind.ATTACH, submission="evt-2", first=1),
-            frame(Kind.CONFLICT, submission="evt-3", first=1),
+            frame(FrameKind.ATTACH, submission="evt-2", first=1),
+            frame(FrameKind.CONFLICT, submission="evt-3", first=1),
             restart("b", after=1),
         ],
         attempt="b",
@@ -170,8 +170,8 @@ def test_the_rule_holds(case: Case) -> None:
     assert reader.answer.last == (case.counted[-1] if case.counted else -1)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_frames_of_another_request_under_the_same_uid_change_nothing(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(FrameKind))
+def test_frames_of_another_request_under_the_same_uid_change_nothing(kind: FrameKind) -> None:
     known = Answer(rid="evt-1", attempt="a", attempts=1, first=0, last=3, next_seq=2)
     other = frame(kind, "a", rid="evt-0", after=3, seq=2, chunks=[chunk("no")], terminal=DONE)
     folded = fold(known, 4, other)
@@ -195,7 +195,7 @@ def test_the_first_mark_is_remembered_and_marks_are_counted() -> None:
 
 
 def test_why_each_choice_ended_is_known_until_the_answer_is_said_again() -> None:
-    log = [begin("a"), frame(Kind.CHUNKS, "a", chunks=[chunk("x"), chunk(None, "stop"), chunk(None, "length", 1)])]
+    log = [begin("a"), frame(FrameKind.CHUNKS, "a", chunks=[chunk("x"), chunk(None, "stop"), chunk(None, "length", 1)])]
     assert read_all(log).answer.finish_reasons == {0: "stop", 1: "length"}
     assert read_all([*log, restart("b", after=1)]).answer.finish_reasons == {}
     assert read_all([*log, begin("b", after=1)]).answer.finish_reasons == {0: "stop", 1: "length"}
@@ -209,9 +209,9 @@ def test_a_terminal_is_kept_as_it_was_written() -> None:
 
 
 def test_fold_leaves_what_it_was_given_as_it_was() -> None:
-    before = read_all([begin("a"), frame(Kind.CHUNKS, "a", chunks=[chunk("x", "stop")])]).answer
+    before = read_all([begin("a"), frame(FrameKind.CHUNKS, "a", chunks=[chunk("x", "stop")])]).answer
     copy = before._replace(finish_reasons=dict(before.finish_reasons))
-    for next_ in (says("a", 1, "y"), frame(Kind.CHUNKS, "a", seq=1, chunks=[chunk("y", "length")])):
+    for next_ in (says("a", 1, "y"), frame(FrameKind.CHUNKS, "a", seq=1, chunks=[chunk("y", "length")])):
         fold(before, 2, next_)
         fold(before, 2, restart("b", after=1))
         fold(before, 2, ends("a"))
@@ -219,11 +219,11 @@ def test_fold_leaves_what_it_was_given_as_it_was() -> None:
 
 
 def test_a_terminal_after_chunks_that_never_arrived_is_a_gap() -> None:
-    reader = read_all([begin("a"), says("a", 0, "x"), frame(Kind.TERMINAL, "a", seq=3, terminal=DONE)])
+    reader = read_all([begin("a"), says("a", 0, "x"), frame(FrameKind.TERMINAL, "a", seq=3, terminal=DONE)])
     assert reader.answer.gap
 
 
-# -- the end of an attempt that is none of the request, and of a request that nobody wants
+# -- the end by an attempt that does not count, and the end of a request that its client has given up
 
 
 CANCELLED = Terminal(status=Status.CANCELLED)
@@ -231,29 +231,35 @@ CANCELLED = Terminal(status=Status.CANCELLED)
 
 def test_after_a_handoff_nothing_of_the_attempt_counts() -> None:
     reader = read_all(
-        [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a", seq=1), says("a", 1, "y"), beat("a"), ends("a")]
+        [begin("a"), says("a", 0, "x"), frame(FrameKind.HANDOFF, "a", seq=1), says("a", 1, "y"), beat("a"), ends("a")]
     )
     assert (reader.said, reader.counted, reader.answer.closed, reader.answer.terminal) == (["x"], [0, 1, 2], True, None)
 
 
 def test_a_mark_after_a_handoff_opens_the_answer_again() -> None:
     reader = read_all(
-        [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a"), frame(Kind.TAKEOVER, "b", after=2), says("b", 1, "y")]
+        [
+            begin("a"),
+            says("a", 0, "x"),
+            frame(FrameKind.HANDOFF, "a"),
+            frame(FrameKind.TAKEOVER, "b", after=2),
+            says("b", 1, "y"),
+        ]
     )
     assert (reader.said, reader.answer.closed, reader.answer.attempt) == (["x", "y"], False, "b")
 
 
 @pytest.mark.parametrize("attempt", ["b", ""])
-def test_nobody_else_can_hand_an_attempt_off(attempt: str) -> None:
-    assert not read_all([begin("a"), frame(Kind.HANDOFF, attempt)]).answer.closed
+def test_only_its_own_worker_can_hand_an_attempt_off(attempt: str) -> None:
+    assert not read_all([begin("a"), frame(FrameKind.HANDOFF, attempt)]).answer.closed
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED])
-@pytest.mark.parametrize("before", [[], [begin("a")], [begin("a"), says("a", 0, "x"), frame(Kind.HANDOFF, "a")]])
-def test_anybody_can_withdraw_a_request_and_nothing_counts_after_it(before: list[Frame], status: Status) -> None:
+@pytest.mark.parametrize("before", [[], [begin("a")], [begin("a"), says("a", 0, "x"), frame(FrameKind.HANDOFF, "a")]])
+def test_any_writer_can_cancel_a_request_and_no_frame_counts_after_it(before: list[Frame], status: Status) -> None:
     terminal = Terminal(status=status)
-    end = frame(Kind.TERMINAL, terminal=terminal)
-    reader = read_all([*before, end, frame(Kind.TAKEOVER, "b", after=len(before)), says("a", 1, "y"), ends("a")])
+    end = frame(FrameKind.TERMINAL, terminal=terminal)
+    reader = read_all([*before, end, frame(FrameKind.TAKEOVER, "b", after=len(before)), says("a", 1, "y"), ends("a")])
     assert reader.answer.terminal == terminal
     assert reader.counted == list(range(len(before) + 1))
     assert reader.answer.first == 0
@@ -261,21 +267,21 @@ def test_anybody_can_withdraw_a_request_and_nothing_counts_after_it(before: list
 
 @pytest.mark.parametrize("before", [[], [begin("a"), says("a", 0, "x")]])
 def test_who_does_not_know_the_first_submission_can_withdraw_the_request_all_the_same(before: list[Frame]) -> None:
-    end = frame(Kind.TERMINAL, rid=ANYBODY, terminal=CANCELLED)
+    end = frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=CANCELLED)
     assert read_all([*before, end, says("a", 1, "y")]).counted == list(range(len(before) + 1))
 
 
 @pytest.mark.parametrize("attempt", ["a", ""])
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.TERMINAL])
-def test_nothing_else_is_said_without_a_name(kind: Kind, attempt: str) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in FrameKind if kind is not FrameKind.TERMINAL])
+def test_nothing_else_is_said_without_a_name(kind: FrameKind, attempt: str) -> None:
     other = frame(kind, attempt, rid=ANYBODY, after=0, chunks=[chunk("no")])
     assert read_all([begin("a"), other]).counted == [0]
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED])
 def test_how_an_answer_ended_is_said_by_its_attempt_only(status: Status) -> None:
-    assert read_all([begin("a"), frame(Kind.TERMINAL, terminal=Terminal(status=status))]).answer.terminal is None
+    assert read_all([begin("a"), frame(FrameKind.TERMINAL, terminal=Terminal(status=status))]).answer.terminal is None
 
 
 def test_a_withdrawal_comes_too_late_after_a_terminal() -> None:
-    assert read_all([begin("a"), ends("a"), frame(Kind.TERMINAL, terminal=CANCELLED)]).answer.terminal == DONE
+    assert read_all([begin("a"), ends("a"), frame(FrameKind.TERMINAL, terminal=CANCELLED)]).answer.terminal == DONE

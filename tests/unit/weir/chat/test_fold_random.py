@@ -28,7 +28,7 @@ from tests.unit.weir.chat.helpers import (
     takeover,
 )
 from weir.chat.fold import Answer, fold
-from weir.chat.frames import CLAIMS, Frame, Kind, Status, Terminal
+from weir.chat.frames import CLAIMS, Frame, FrameKind, Status, Terminal
 
 SEEDS = range(200)
 STEPS = 120
@@ -62,7 +62,7 @@ class World:
 
     def step(self) -> None:
         if self.dice.random() < 0.002:
-            self.log.append(frame(Kind.TERMINAL, terminal=CANCELLED))  # somebody does not want the answer any more
+            self.log.append(frame(FrameKind.TERMINAL, terminal=CANCELLED))  # a client does not want the answer any more
         if self.late and self.dice.random() < 0.2:
             self.log.append(self.late.pop(self.dice.randrange(len(self.late))))
         worker = self.dice.choice(self.workers)
@@ -108,7 +108,7 @@ class World:
             worker.speaking, worker.attempt = False, ""  # a crash
             return
         if self.dice.random() < 0.03:
-            self.send(worker, frame(Kind.HANDOFF, worker.attempt))  # a stop, after which it may go on all the same
+            self.send(worker, frame(FrameKind.HANDOFF, worker.attempt))  # a stop, after which it may go on all the same
             worker.speaking, worker.attempt = False, ""
         elif self.dice.random() < 0.15:
             self.send(worker, beat(worker.attempt))
@@ -130,10 +130,10 @@ class World:
             worker.attempt, worker.mark_at, worker.speaking = "", -1, False
             return False
         self.log.append(record)
-        if record.kind is Kind.CHUNKS and self.dice.random() < 0.1:
+        if record.kind is FrameKind.CHUNKS and self.dice.random() < 0.1:
             self.log.append(record)
         if self.dice.random() < 0.1:
-            self.log.append(frame(Kind.ATTACH, submission="evt-9", first=0))
+            self.log.append(frame(FrameKind.ATTACH, submission="evt-9", first=0))
         return True
 
 
@@ -225,7 +225,7 @@ def test_the_dice_reach_what_they_are_meant_to_reach() -> None:
         record
         for world, reader in readers
         for offset, record in enumerate(world.log)
-        if record.kind is Kind.CHUNKS and offset not in reader.counted
+        if record.kind is FrameKind.CHUNKS and offset not in reader.counted
     ]
     assert len(zombies) > len(SEEDS)
 

@@ -7,7 +7,7 @@ import pytest
 
 from weir import envelope
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.envelope import Json, MalformedRecordError
 
 CHUNK: Json = {
@@ -17,21 +17,21 @@ CHUNK: Json = {
 }
 NAMES: Json = {"uid": "req-1", "rid": "evt-1"}
 FRAMES = {
-    "begin": Frame(**NAMES, kind=Kind.BEGIN, attempt="att-1", after=-1, fingerprint="f"),
-    "restart": Frame(**NAMES, kind=Kind.RESTART, attempt="att-2", after=2**40, fingerprint="f"),
-    "chunks": Frame(**NAMES, kind=Kind.CHUNKS, attempt="att-1", seq=41, chunks=[CHUNK, {}]),
-    "no chunks": Frame(**NAMES, kind=Kind.CHUNKS, attempt="att-1"),
-    "heartbeat": Frame(**NAMES, kind=Kind.HEARTBEAT, attempt="att-1", seq=7),
-    "attach": Frame(**NAMES, kind=Kind.ATTACH, submission="evt-2", first=0),
-    "handoff": Frame(**NAMES, kind=Kind.HANDOFF, attempt="att-1", seq=7),
-    "a reader comes": Frame(**NAMES, kind=Kind.READER, submission="reader-1", present=True),
-    "a reader leaves": Frame(**NAMES, kind=Kind.READER, submission="reader-1"),
-    "takeover": Frame(**NAMES, kind=Kind.TAKEOVER, attempt="att-2", after=7, fingerprint="f"),
-    "conflict": Frame(**NAMES, kind=Kind.CONFLICT, submission="evt-2", first=12),
-    "delivered": Frame(**NAMES, kind=Kind.DELIVERED, submission="evt-2", queue="response_x", fingerprint="f"),
+    "begin": Frame(**NAMES, kind=FrameKind.BEGIN, attempt="att-1", after=-1, fingerprint="f"),
+    "restart": Frame(**NAMES, kind=FrameKind.RESTART, attempt="att-2", after=2**40, fingerprint="f"),
+    "chunks": Frame(**NAMES, kind=FrameKind.CHUNKS, attempt="att-1", seq=41, chunks=[CHUNK, {}]),
+    "no chunks": Frame(**NAMES, kind=FrameKind.CHUNKS, attempt="att-1"),
+    "heartbeat": Frame(**NAMES, kind=FrameKind.HEARTBEAT, attempt="att-1", seq=7),
+    "attach": Frame(**NAMES, kind=FrameKind.ATTACH, submission="evt-2", first=0),
+    "handoff": Frame(**NAMES, kind=FrameKind.HANDOFF, attempt="att-1", seq=7),
+    "a reader comes": Frame(**NAMES, kind=FrameKind.READER, submission="reader-1", present=True),
+    "a reader leaves": Frame(**NAMES, kind=FrameKind.READER, submission="reader-1"),
+    "takeover": Frame(**NAMES, kind=FrameKind.TAKEOVER, attempt="att-2", after=7, fingerprint="f"),
+    "conflict": Frame(**NAMES, kind=FrameKind.CONFLICT, submission="evt-2", first=12),
+    "delivered": Frame(**NAMES, kind=FrameKind.DELIVERED, submission="evt-2", queue="response_x", fingerprint="f"),
     "completed": Frame(
         **NAMES,
-        kind=Kind.TERMINAL,
+        kind=FrameKind.TERMINAL,
         attempt="att-1",
         seq=9,
         terminal=Terminal(
@@ -43,12 +43,12 @@ FRAMES = {
     ),
     "failed": Frame(
         **NAMES,
-        kind=Kind.TERMINAL,
+        kind=FrameKind.TERMINAL,
         attempt="att-1",
         terminal=Terminal(status=Status.FAILED, error={"message": "no", "type": "t", "status": 502}),
     ),
-    "cancelled": Frame(**NAMES, kind=Kind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)),
-    "expired": Frame(**NAMES, kind=Kind.TERMINAL, terminal=Terminal(status=Status.EXPIRED)),
+    "cancelled": Frame(**NAMES, kind=FrameKind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)),
+    "expired": Frame(**NAMES, kind=FrameKind.TERMINAL, terminal=Terminal(status=Status.EXPIRED)),
 }
 
 
@@ -57,7 +57,7 @@ def written(frame: Frame) -> bytes:
 
 
 def test_there_is_an_example_of_every_kind_and_every_end() -> None:
-    assert {frame.kind for frame in FRAMES.values()} == set(Kind)
+    assert {frame.kind for frame in FRAMES.values()} == set(FrameKind)
     assert {frame.terminal.status for frame in FRAMES.values() if frame.terminal} == set(Status)
 
 

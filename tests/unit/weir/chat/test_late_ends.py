@@ -8,8 +8,8 @@ from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir import envelope, topics
 from weir.chat import frames
-from weir.chat.ends import Ended
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.ends import EndedRequest
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.chat.late_ends import LATE_S, is_late, tell
 from weir.chat.states import apply
 from weir.envelope import Json
@@ -19,7 +19,7 @@ from weir.log.log import Partition
 from weir.log.partitioner import partition_for
 
 UID = "req-1"
-ENDED = Ended(rid="evt-1", fingerprint="f", tenant="acme", status="failed", first=0, last=0, ended_at=1000.0)
+ENDED = EndedRequest(rid="evt-1", fingerprint="f", tenant="acme", status="failed", first=0, last=0, ended_at=1000.0)
 RUNNING: Json = {"uid": UID, "tenant": "acme", "rid": "evt-1", "state": "running", "attempts": [{"attempt": "att-1"}]}
 EXPIRY_S = 86_400.0
 
@@ -59,7 +59,7 @@ async def test_the_row_gets_all_that_the_log_knows_of_the_end() -> None:
     terminal = Terminal(
         status=Status.FAILED, weir_finish="inferred", error=error, usage={"total_tokens": 7}, timings={"total_ms": 5.0}
     )
-    frame = Frame(uid=UID, rid="evt-1", kind=Kind.TERMINAL, attempt="att-1", seq=4, terminal=terminal)
+    frame = Frame(uid=UID, rid="evt-1", kind=FrameKind.TERMINAL, attempt="att-1", seq=4, terminal=terminal)
     at = Partition(topics.CHAT_CHUNKS.name, partition_for(UID.encode(), CHAT_PARTITIONS))
     log.put(at, UID.encode(), frames.encode(frame, event_id="e", tenant="acme"))
     row = await told(log, RUNNING)

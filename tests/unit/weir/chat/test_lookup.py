@@ -5,13 +5,13 @@ import pytest
 from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.workers import ends_in_memory, requests_in_memory, worker_of
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.lookup import Lookup
 from weir.chat.states import first_known, has_ended
 from weir.envelope import Json
 from weir.peers import Owners
 
-ENDED = Ended(rid="evt-1", fingerprint="f", tenant="t", status="failed", first=3, last=9, ended_at=1.0)
+ENDED = EndedRequest(rid="evt-1", fingerprint="f", tenant="t", status="failed", first=3, last=9, ended_at=1.0)
 
 
 class FakeRouter:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.workers import ends_in_memory, requests_in_memory, worker_of
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.lifecycle import Happening
 from weir.chat.table_upkeep import TableUpkeep, expired
 from weir.envelope import Event
@@ -19,7 +19,6 @@ class Stage:
             requests=self.requests,
             ends=self.ends,
             redactor=Redactor(100),
-            on_end=lambda *_: False,
         )
 
 
@@ -38,7 +37,7 @@ def test_events_become_a_row_and_a_forgotten_request_leaves_both_tables(stage: S
     row = stage.requests.get("req-1")
     assert row is not None
     assert row["state"] == "completed"
-    ended = Ended(rid="evt-1", fingerprint="f", tenant="t", status="completed", first=0, last=1, ended_at=0.0)
+    ended = EndedRequest(rid="evt-1", fingerprint="f", tenant="t", status="completed", first=0, last=1, ended_at=0.0)
     stage.ends.put("req-1", ended)
     stage.upkeep.fold(event(Happening.FORGOTTEN))
     assert stage.requests.get("req-1") is None

@@ -72,7 +72,7 @@ async def test_beyond_its_bound_events_are_dropped_counted_and_told_once(
     assert len(caplog.records) == 1
 
 
-async def test_a_log_that_is_away_is_counted_where_nobody_waits_and_told_to_who_does(log: MemoryLog) -> None:
+async def test_a_log_that_is_away_is_counted_for_emitted_events_and_raised_for_published_ones(log: MemoryLog) -> None:
     log.fail_append = lambda *_: LogUnavailableError("away")
     events = Events(log)
     events.emit(FEEDBACK, "acme")

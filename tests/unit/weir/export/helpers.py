@@ -16,7 +16,7 @@ from weir.events.feedback import FeedbackSubmitted
 from weir.events.ingress import Ingress
 from weir.export.output import Output
 from weir.log.log import Partition, Record
-from weir.ranges.spans import Span
+from weir.ranges.offset_ranges import OffsetRange
 
 REQUESTS = Partition(topics.CHAT_REQUESTS.name, 0)
 CHUNKS = Partition(topics.CHAT_CHUNKS.name, 0)
@@ -63,8 +63,8 @@ def rate(log: MemoryLog, uid: str, kind: str, *, tenant: str = "default", event_
     log.put(FEEDBACK, uid.encode(), envelope.encode(event_id, FeedbackSubmitted.EVENT_TYPE, tenant, data))
 
 
-def whole(log: MemoryLog, at: Partition = REQUESTS) -> Span:
-    return Span(at, 0, len(log.records.get(at, [])))
+def whole(log: MemoryLog, at: Partition = REQUESTS) -> OffsetRange:
+    return OffsetRange(at, 0, len(log.records.get(at, [])))
 
 
 def record_of(value: bytes | None, *, key: bytes | None = b"k", **more: Any) -> Record:

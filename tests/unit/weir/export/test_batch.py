@@ -114,7 +114,7 @@ async def test_each_uid_comes_once_and_what_is_no_request_not_at_all() -> None:
         REQUESTS, b"n", requests.encode(request_of("n")).replace(b'"stream":true', b'"replay":null'), requests.ACCEPTED
     )
     ask(log, "c", body=body_of('what is a "replay"?'))
-    ask(log, "b", tenant="default")  # the first one is answered, whoever sent it
+    ask(log, "b", tenant="default")  # the first one is answered, of whichever tenant
     submissions = Submissions(log, Where(["tenant=default"]), tally, UNSEEN, settings=SETTINGS)
     found = await counted(submissions.of(whole(log)))
     assert [request.uid for _, request in found] == ["a", "n", "c"]

@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.unit.weir.export.helpers import DEEP, body_of, record_of, request_of
+from tests.unit.weir.export.helpers import DEEP, body_of, request_of
+from weir.chat.completion import Completion
 from weir.chat.fold import Answer
 from weir.chat.frames import Status, Terminal
 from weir.envelope import Json
@@ -23,9 +24,10 @@ def answered(body: Json | None = None, *deltas: Json, status: Status = Status.CO
     terminal = more.pop("terminal", Terminal(status=status, finish_reason=reason))
     answer = Answer(rid="evt-1", terminal=terminal, finish_reasons={0: reason}, **more)
     request = request_of("req-1", body=body or body_of())
-    found = Joined(record=record_of(b"{}"), request=request, start=0, answer=answer)
+    found = Joined(request, 0, lambda: Completion("req-1"))
+    found.answer = answer
     for delta in deltas or ({"content": "Hello"},):
-        found.completion.add({"choices": [{"index": 0, "delta": delta}]})
+        found.said.add({"choices": [{"index": 0, "delta": delta}]})
     return found
 
 
@@ -101,7 +103,7 @@ def test_what_did_not_end_well_is_no_example(joined: Joined, why: Skip) -> None:
 
 def test_a_submission_whose_answer_is_anothers_is_no_example_even_if_corrected() -> None:
     joined = answered()
-    joined.again = True
+    joined.repeated = True
     assert line(joined, "Better") is Skip.AGAIN
 
 

@@ -9,7 +9,7 @@ from tests.defaults import SETTINGS
 from tests.unit.weir.chat.helpers import begin, ends, frame, restart, says
 from tests.unit.weir.export.helpers import CHUNKS, ask, counted, say, whole
 from tests.unit.weir.log.memory_log import MemoryLog
-from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 from weir.chat.requests import ChatRequest
 from weir.export import joined as module
 from weir.export.joined import Joined, Joining
@@ -40,7 +40,7 @@ async def joined(log: MemoryLog, **limits: Any) -> list[Joined]:
 
 
 def text_of(one: Joined) -> str | None:
-    choices = one.completion.result()["choices"]
+    choices = one.said.result()["choices"]
     return choices[0]["message"]["content"] if choices else None
 
 
@@ -56,7 +56,7 @@ async def test_answers_that_are_mixed_in_the_log_are_told_apart() -> None:
     say(log, "b", begin("y", after=-1))
     say(log, "a", says("x", 0, "A"))
     say(log, "b", says("y", 0, "B"), ends("y"))
-    say(log, "c", says("z", 0, "of nobody"))
+    say(log, "c", says("z", 0, "without a request"))
     say(log, "a", says("x", 1, "a"), ends("x"))
     log.put(CHUNKS, b"a", b"no frame")
     log.put(CHUNKS, None, None)
@@ -80,7 +80,7 @@ async def test_an_answer_without_an_end_comes_last() -> None:
     ask(log, "a")
     ask(log, "b")
     say(log, "a", begin("x"), says("x", 0, "half"))
-    say(log, "b", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    say(log, "b", frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
     assert [(one.request.uid, end_of(one)) for one in await joined(log)] == [("b", Status.CANCELLED), ("a", None)]
 
 
@@ -92,14 +92,14 @@ async def test_a_gap_ends_it() -> None:
     assert one.answer.gap
 
 
-@pytest.mark.parametrize("kind", [Kind.ATTACH, Kind.CONFLICT])
-async def test_a_submission_whose_answer_is_anothers_is_known_by_its_mark(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FrameKind.ATTACH, FrameKind.CONFLICT])
+async def test_a_submission_whose_answer_is_anothers_is_known_by_its_mark(kind: FrameKind) -> None:
     log = MemoryLog()
-    say(log, "a", Frame(uid="a", rid="evt-first", kind=Kind.BEGIN, attempt="x"))
+    say(log, "a", Frame(uid="a", rid="evt-first", kind=FrameKind.BEGIN, attempt="x"))
     ask(log, "a", event_id="evt-second")
     say(log, "a", Frame(uid="a", rid="evt-first", kind=kind, submission="evt-second", first=0))
     (one,) = await joined(log)
-    assert (one.again, text_of(one)) == (True, None)
+    assert (one.repeated, text_of(one)) == (True, None)
 
 
 def many(log: MemoryLog, count: int, *, never: int = 0, seed: int = 3) -> None:
@@ -142,7 +142,7 @@ async def test_large_requests_are_held_only_a_few_at_a_time(monkeypatch: pytest.
     held: list[int] = []
     enter = Joining._enter
 
-    def watching(self: Joining, one: Joined) -> None:
+    def watching(self: Joining, one: Any) -> None:
         enter(self, one)
         held.append(len(self._open))
 
@@ -153,7 +153,7 @@ async def test_large_requests_are_held_only_a_few_at_a_time(monkeypatch: pytest.
     assert max(held) < 25
 
 
-async def test_what_nobody_waits_for_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_of_no_open_request_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 10)
     log = Watched()
     for uid in ("a", "b"):
@@ -213,11 +213,11 @@ async def test_lives_of_a_uid_are_told_apart_though_all_are_waited_for() -> None
     ]
 
 
-async def test_an_end_that_anybody_may_write_is_that_of_all_lives() -> None:
+async def test_an_end_without_a_rid_ends_all_submissions_of_its_uid() -> None:
     log = MemoryLog()
     ask(log, "a")
     ask(log, "a", event_id="evt-a2", redriven=({},))
-    say(log, "a", frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    say(log, "a", frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
     requests = Submissions(log, Where(), Tally(), UNSEEN, settings=SETTINGS, redriven=True).of(whole(log))
     found = await counted(Joining(log, 0, requests).all())
     assert [(one.request.event_id, end_of(one)) for one in found] == [

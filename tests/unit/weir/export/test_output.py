@@ -64,7 +64,7 @@ def test_a_file_that_is_there_is_replaced_by_force_only(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"a": b"new"}
 
 
-def test_a_file_that_somebody_made_meanwhile_is_kept(tmp_path: Path) -> None:
+def test_a_file_that_was_made_meanwhile_is_kept(tmp_path: Path) -> None:
     output = Output(tmp_path / "a")
     output.open().write(b"new")
     (tmp_path / "a").write_bytes(b"old")
@@ -102,7 +102,7 @@ def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"kept"
 
 
-def test_a_link_that_somebody_made_meanwhile_is_kept(tmp_path: Path) -> None:
+def test_a_link_that_was_made_meanwhile_is_kept(tmp_path: Path) -> None:
     output = Output(tmp_path / "a", force=True)
     output.open().write(b"new")
     (tmp_path / "a").symlink_to("nowhere")

@@ -36,7 +36,7 @@ def test_a_request_is_found_by_each_of_its_fields(condition: str) -> None:
     assert not Where([f"{condition}x"]).matches(record_of(REQUEST))
 
 
-def test_what_is_nested_too_deeply_is_nobodys_value() -> None:
+def test_a_value_that_is_nested_too_deeply_matches_no_condition() -> None:
     deep = envelope.encode("evt-1", "t", "default", {"x": 1}).replace(b'"x":1', b'"x":' + b"[" * 600 + b"]" * 600)
     assert not Where(["data.x=null"]).matches(record_of(deep))
     assert Where(["tenant=default"]).matches(record_of(deep))

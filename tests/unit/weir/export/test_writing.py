@@ -21,22 +21,24 @@ from tests.unit.weir.export.helpers import (
 )
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
 from weir.chat import requests
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.export.opinions import Opinions
 from weir.export.tally import Skip, Tally
 from weir.export.where import Where
-from weir.export.writing import Asked, Export, Format
+from weir.export.writing import Export, ExportOptions, Format
 from weir.log.log import LogUnavailableError, Partition
+from weir.ranges.offset_ranges import OffsetRange
 from weir.ranges.progress import UNSEEN
-from weir.ranges.spans import Span
 from weir.settings import load_settings
 
 
 async def exported(
-    log: MemoryLog, folder: Path, format_: Format, *spans: Span, **asked: Any
+    log: MemoryLog, folder: Path, format_: Format, *spans: OffsetRange, **asked: Any
 ) -> tuple[list[Any], Tally]:
     with (output := output_of(folder)):
-        export = Export(log, Asked(format=format_, spans=list(spans or [whole(log)]), **asked), output, SETTINGS)
+        export = Export(
+            log, ExportOptions(format=format_, spans=list(spans or [whole(log)]), **asked), output, SETTINGS
+        )
         opinions = Opinions(log, load_settings({}))
         await opinions.read([whole(log, FEEDBACK)], UNSEEN)
         await export.write(opinions, UNSEEN)
@@ -91,7 +93,7 @@ async def test_examples_are_answers_that_were_said_to_be_good(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("format_", [Format.BATCH, Format.FINETUNE])
-async def test_a_client_that_writes_anything_is_counted_and_hides_nobody(tmp_path: Path, format_: Format) -> None:
+async def test_malformed_records_of_a_client_are_counted_and_hide_no_request(tmp_path: Path, format_: Format) -> None:
     log = MemoryLog()
     value = requests.encode(request_of("deep"))
     value = value.replace(b'"role":"user"', b'"role":"user","name":' + b"[" * 600 + b"]" * 600)
@@ -107,7 +109,7 @@ async def test_a_client_that_writes_anything_is_counted_and_hides_nobody(tmp_pat
 
 
 def redriven(log: MemoryLog, uid: str) -> None:
-    """It failed, and came back from the dead letters, twice: whoever resumed that run sent it again."""
+    """A request failed, and came back from the dead letters twice: the resumed run sent it again."""
     ask(log, uid)
     say(log, uid, begin("x"), ends("x", FAILED))
     for _ in range(2):
@@ -120,7 +122,7 @@ async def test_a_request_that_was_answered_when_it_came_back_is_an_example_once(
         redriven(log, uid)
     for uid in ("good", "corrected"):
         say(log, uid, begin("y"), says("y", 0, "at last"), ends("y"), life="-2")
-    say(log, "attached", frame(Kind.ATTACH, submission="evt-attached-2", first=0))
+    say(log, "attached", frame(FrameKind.ATTACH, submission="evt-attached-2", first=0))
     rate(log, "good", "thumbs_up")
     rate(log, "attached", "thumbs_up")
     rate(log, "corrected", "correction", original="at last", corrected="right")
@@ -141,7 +143,7 @@ async def test_a_correction_that_retention_took_meanwhile_is_told(tmp_path: Path
     ask(log, "a")
     rate(log, "a", "correction", original="x", corrected="y")
     with (output := output_of(tmp_path)):
-        export = Export(log, Asked(format=Format.FINETUNE, spans=[whole(log)]), output, SETTINGS)
+        export = Export(log, ExportOptions(format=Format.FINETUNE, spans=[whole(log)]), output, SETTINGS)
         opinions = Opinions(log, load_settings({}))
         await opinions.read([whole(log, FEEDBACK)], UNSEEN)
         log.starts[FEEDBACK] = 1
@@ -152,10 +154,10 @@ async def test_a_correction_that_retention_took_meanwhile_is_told(tmp_path: Path
 async def test_a_log_that_goes_away_leaves_no_file(tmp_path: Path) -> None:
     log = MemoryLog()
     ask(log, "a")
-    span = Span(REQUESTS, 0, 9)
+    span = OffsetRange(REQUESTS, 0, 9)
     log.broken = AWAY
     with pytest.raises(LogUnavailableError), (output := output_of(tmp_path)):
-        await Export(log, Asked(format=Format.JSONL, spans=[span]), output, SETTINGS).write(
+        await Export(log, ExportOptions(format=Format.JSONL, spans=[span]), output, SETTINGS).write(
             Opinions(log, load_settings({})), UNSEEN
         )
     assert files_of(tmp_path) == {}

@@ -17,11 +17,11 @@ from tests.unit.weir.feedback.helpers import REQUEST
 from tests.unit.weir.log.memory_log import AWAY, WAIT_S, MemoryLog
 from tests.unit.weir.workers import FakeMembership, FakeMessage
 from weir import envelope, topics
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, utc_iso
 from weir.events.feedback import FeedbackExpired, FeedbackRescored, FeedbackSubmitted
-from weir.feedback import pieces, turns
+from weir.feedback import keyed_executor, pieces
 from weir.feedback.joiner import Joiner
 from weir.feedback.rules import Count
 from weir.log import retrying
@@ -205,7 +205,7 @@ async def test_feedback_whose_record_has_no_time_is_a_dead_letter_that_says_so(s
     event = submitted()
     event.message.timestamp = timestamp
     await stage.take(event)
-    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is no time in milliseconds"]
+    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is not a time in milliseconds"]
     assert event.acks == 1
 
 
@@ -271,7 +271,7 @@ async def test_what_waits_for_too_long_is_given_up_and_counted(stage: Stage) -> 
 async def test_an_end_whose_word_was_lost_is_found_before_feedback_is_given_up(stage: Stage) -> None:
     await stage.take(submitted())
     stage.requests.put(UID, RUNNING)
-    ended = Ended(rid="r", fingerprint="f", tenant="acme", status="completed", first=0, last=1, ended_at=0.0)
+    ended = EndedRequest(rid="r", fingerprint="f", tenant="acme", status="completed", first=0, last=1, ended_at=0.0)
     stage.ends.put(UID, ended)
     assert stage.joiner.is_left(UID)
     await stage.take(expiry(LONG_AGO))
@@ -283,7 +283,7 @@ async def test_the_word_of_an_end_that_was_a_moment_ago_is_not_lost_yet(stage: S
     await stage.take(submitted())
     stage.requests.put(UID, RUNNING)
     stage.ends.put(
-        UID, Ended(rid="r", fingerprint="f", tenant="a", status="failed", first=0, last=1, ended_at=time.time())
+        UID, EndedRequest(rid="r", fingerprint="f", tenant="a", status="failed", first=0, last=1, ended_at=time.time())
     )
     assert not stage.joiner.is_left(UID)
 
@@ -291,7 +291,7 @@ async def test_the_word_of_an_end_that_was_a_moment_ago_is_not_lost_yet(stage: S
 async def test_the_states_agent_does_not_wait_for_a_log_that_is_away(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "WAITING_MAX", 1)
+    monkeypatch.setattr(keyed_executor, "WAITING_MAX", 1)
     stage.log.appending = asyncio.Event()
     await stage.joiner.take(submitted())
     await asyncio.sleep(0.01)

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
+from weir.chat.similarity import fingerprint
 from weir.feedback import retries
 from weir.feedback.retries import KEPT, Prompt, asked
-from weir.feedback.similarity import fingerprint
 
 WINDOW_S = 120.0
 KNIGHT, CATS = "Tell me a short story about a brave knight.", "Tell me a joke about cats"

@@ -10,12 +10,12 @@ from tests.unit.weir import workers
 from tests.unit.weir.log.memory_log import MemoryLog
 from tests.unit.weir.workers import FakeMessage
 from weir import envelope, topics
+from weir.chat.prompts import PromptAsked, PromptsForgotten
+from weir.chat.similarity import fingerprint
 from weir.envelope import Event, utc_iso
 from weir.feedback import retries
-from weir.feedback.prompts import PromptAsked, PromptsForgotten
-from weir.feedback.retry_watch import Watch
+from weir.feedback.retry_watch import RetryWatch
 from weir.feedback.rules import Count
-from weir.feedback.similarity import fingerprint
 from weir.log.partitioner import partition_for
 
 KEY = "acme:ada"
@@ -42,7 +42,7 @@ class Stage:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.counts, self.rows = Counter[Count](), workers.prompts_in_memory()
-        self.watch = Watch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
+        self.watch = RetryWatch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
 
     async def take(self, *events: Any) -> list[Event]:
         """The feedback that there is after these."""

@@ -6,14 +6,14 @@ from typing import Any
 from weir.envelope import Event, utc_iso
 from weir.events.metrics import MetricsRecorded
 from weir.events.signals import SignalRecorded
-from weir.insights.judging import Limits
+from weir.insights.durations import Durations
+from weir.insights.judging import InsightLimits
 from weir.insights.reading import Measured, Ticked, read
-from weir.insights.shard import Spans
-from weir.insights.window import Window
+from weir.insights.window import WindowFigures
 
 T0 = 1_800_000_000  # seconds since the epoch; the start of a window
-SPANS = Spans(size_ms=10_000, lateness_ms=3_000, ahead_ms=60_000, kept=6, quiet=3, expiry_ms=600_000)
-LIMITS = Limits(
+SPANS = Durations(size_ms=10_000, lateness_ms=3_000, ahead_ms=60_000, kept=6, quiet=3, expiry_ms=600_000)
+LIMITS = InsightLimits(
     baseline=3,
     requests_min=10,
     signals_min=10,
@@ -67,9 +67,9 @@ def seen(event: Event) -> Measured | Ticked:
     return found
 
 
-def window_of(*events: Event) -> Window:
+def window_of(*events: Event) -> WindowFigures:
     """A window with these events."""
-    window = Window()
+    window = WindowFigures()
     for event in events:
         found = seen(event)
         assert isinstance(found, Measured)

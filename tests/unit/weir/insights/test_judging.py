@@ -8,7 +8,7 @@ import pytest
 from tests.unit.weir.insights.helpers import LIMITS, requests, signals, window_of
 from weir.envelope import Event
 from weir.events.insights import InsightSeverity, InsightType
-from weir.insights.judging import Breach, Closed, Limits, Verdict, judge, silent
+from weir.insights.judging import Breach, Closed, InsightLimits, Verdict, judge, silent
 
 SIZE_MS = 10_000
 KEPT = LIMITS.normal_after
@@ -19,7 +19,7 @@ COST, DROUGHT = InsightType.COST, InsightType.FEEDBACK_DROUGHT
 class History:
     """Windows, one after the other, each judged as it closes."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: InsightLimits = LIMITS) -> None:
         self.limits = limits
         self.closed: list[Closed] = []
         self.active: dict[InsightType, Breach] = {}

@@ -9,23 +9,28 @@ import pytest
 
 from tests.unit.weir.insights.helpers import LIMITS, SPANS, T0, metrics, requests, seen, signal, signals, tick
 from weir.envelope import Event, Json
-from weir.insights.reading import Source
-from weir.insights.rows import ModelRow, Rows, Seen, Span
-from weir.insights.shard import PAGE, Counts, Insight, Shard, Spans
+from weir.insights.closing import Insight
+from weir.insights.counts import Counts
+from weir.insights.durations import Durations
+from weir.insights.event_ids import PAGE
+from weir.insights.reading import RecordSource
+from weir.insights.rows import QualityRows
+from weir.insights.shard import Shard
+from weir.insights.values import ModelRow, Seen, WindowKey
 
 NAME = "acme:m"
-METRICS, SIGNALS = Source.METRICS, Source.SIGNALS
+METRICS, SIGNALS = RecordSource.METRICS, RecordSource.SIGNALS
 
 
 class Partition:
     """A partition with its two topics, and a worker that closes what is due after each record."""
 
-    def __init__(self, spans: Spans = SPANS) -> None:
+    def __init__(self, spans: Durations = SPANS) -> None:
         self.spans = spans
         self.table: dict[bytes, bytes] = {}
-        self.rows = Rows(self.table)
+        self.rows = QualityRows(self.table)
         self.counts = Counts()
-        self.ends: Counter[Source] = Counter()
+        self.ends: Counter[RecordSource] = Counter()
         self.told: list[Insight] = []
         self.shard = self.restart()
 
@@ -36,7 +41,9 @@ class Partition:
         self.shard = Shard(self.rows, 0, own, spans=self.spans, limits=LIMITS, counts=self.counts)
         return self.shard
 
-    def put(self, *events: Event, source: Source | None = None, offset: int | None = None, logged_s: float = 0) -> None:
+    def put(
+        self, *events: Event, source: RecordSource | None = None, offset: int | None = None, logged_s: float = 0
+    ) -> None:
         for event in events:
             of = source or (SIGNALS if event.event_type.startswith("signal") else METRICS)
             at = self.ends[of] if offset is None else offset
@@ -215,12 +222,12 @@ def test_the_same_events_give_the_same_windows_whatever_their_order_and_however_
     def story(order: random.Random) -> dict[tuple[str, int], Json]:
         """Each event may come a lateness after younger ones, the topics are read in any order, and some repeat."""
         partition = Partition()
-        queues = {of: [e for e in all_events if e.event_type.startswith(of[:6])] for of in Source}
-        for of in Source:
+        queues = {of: [e for e in all_events if e.event_type.startswith(of[:6])] for of in RecordSource}
+        for of in RecordSource:
             queues[of] += order.sample(queues[of], 60)
             queues[of].sort(key=lambda event: -seen(event).at_ms - order.uniform(0, SPANS.lateness_ms - 1))
         while any(queues.values()):
-            of = order.choice([one for one in Source if queues[one]])
+            of = order.choice([one for one in RecordSource if queues[one]])
             for _ in range(min(len(queues[of]), order.randrange(1, 60))):
                 partition.put(queues[of].pop(), logged_s=200)
             if order.random() < 0.1:
@@ -270,7 +277,7 @@ def test_one_insight_is_raised_and_one_cleared_under_the_same_id() -> None:
     assert (over["status"], over["raised"]["status"]) == ("resolved", "active")
 
 
-def test_what_is_wrong_with_a_model_that_nobody_asks_any_more_is_over_after_a_silence() -> None:
+def test_a_breach_of_a_model_without_requests_is_over_after_a_silence() -> None:
     partition = Partition()
     partition.put(*bad(1))
     partition.tick(42.9)
@@ -336,7 +343,7 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
 
     partition = Partition(replace(SPANS, ahead_ms=1_000_000))
     partition.table = Recorded()
-    partition.rows = Rows(partition.table)
+    partition.rows = QualityRows(partition.table)
     partition.restart()
     position, written = 0, {0: 0}  # how much was written before each record
     while position < len(log):
@@ -358,7 +365,7 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
 def test_a_crash_between_what_is_over_and_what_is_not_wrong_any_more_shows_it_once() -> None:
     partition = Partition()
     partition.table = Recorded()
-    partition.rows = Rows(partition.table)
+    partition.rows = QualityRows(partition.table)
     partition.restart()
     partition.put(*bad(1), *good(11), tick(23))
     partition.put(tick(23, "signals"), offset=40)
@@ -398,7 +405,7 @@ class Recorded(dict[bytes, bytes]):
                 super().__setitem__(key, value)
 
 
-def _source(event: Event) -> Source:
+def _source(event: Event) -> RecordSource:
     return SIGNALS if event.event_type.startswith("signal") else METRICS
 
 
@@ -411,4 +418,4 @@ def test_what_a_former_owner_has_left_behind_in_memory_is_not_judged_again() -> 
     partition.restart()
     partition.tick(501)
     assert told(partition) == [("quality_drop", "active"), ("quality_drop", "resolved")]
-    assert partition.rows.window(Span(NAME, T0 * 1000, T0 * 1000 + 10_000)) is None
+    assert partition.rows.window(WindowKey(NAME, T0 * 1000, T0 * 1000 + 10_000)) is None

@@ -16,9 +16,9 @@ from weir.envelope import Event, utc_iso
 from weir.events.base import derived_id
 from weir.events.publishing import Events
 from weir.insights import watching as module
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.swapping import GivenAwayError
-from weir.insights.watching import Watching
+from weir.insights.watching import WindowKeeper
 from weir.log import retrying
 from weir.log.log import LogError, LogRefusedError, Partition, Record
 from weir.log.partitioner import partition_for
@@ -40,11 +40,11 @@ class Stage:
         self.offsets: Counter[str] = Counter()
         self.watching = self.restart()
 
-    def restart(self) -> Watching:
-        self.watching = Watching(
+    def restart(self) -> WindowKeeper:
+        self.watching = WindowKeeper(
             log=self.log,
             events=Events(self.log),
-            rows=Rows(self.table),
+            rows=QualityRows(self.table),
             spans=replace(SPANS, ahead_ms=1_000_000),
             limits=LIMITS,
             tenant="default",
@@ -118,11 +118,11 @@ async def test_the_table_says_that_a_window_is_judged_only_when_its_insight_is_i
     stage.log.appending = asyncio.Event()
     task = asyncio.create_task(stage.put(tick(20, "signals")))
     await asyncio.sleep(0.01)
-    assert Rows(stage.table).model(f"acme:{MODEL}") is None
+    assert QualityRows(stage.table).model(f"acme:{MODEL}") is None
     assert stage.durable == len(stage.table.changes)  # and all that led to it is in the changelog before
     stage.log.appending.set()
     await task
-    row = Rows(stage.table).model(f"acme:{MODEL}")
+    row = QualityRows(stage.table).model(f"acme:{MODEL}")
     assert row is not None
     assert list(row.active) == ["quality_drop"]
 
@@ -133,7 +133,7 @@ async def test_an_insight_that_a_crash_has_left_in_the_log_is_found_and_not_told
     last = tick(20, "signals")
     await stage.put(last)
     stage.crash(before)
-    assert Rows(stage.table).model(f"acme:{MODEL}") is None
+    assert QualityRows(stage.table).model(f"acme:{MODEL}") is None
     stage.log.now = T0 + 5
     for other in range(1000):  # others' insights behind it
         stage.log.put(INSIGHTS, b"acme", envelope.encode(f"evt-other-{other}", "insight.raised", "acme", {}))
@@ -142,7 +142,7 @@ async def test_an_insight_that_a_crash_has_left_in_the_log_is_found_and_not_told
     events = [envelope.decode(value).event_id for value in stage.log.values(INSIGHTS)]
     assert len(set(events)) == len(events) == 1001
     assert stage.watching.counts.found == 1
-    row = Rows(stage.table).model(f"acme:{MODEL}")
+    row = QualityRows(stage.table).model(f"acme:{MODEL}")
     assert row is not None
     assert list(row.active) == ["quality_drop"]
 
@@ -225,7 +225,7 @@ async def test_what_another_owner_wrote_meanwhile_is_read_anew_when_the_partitio
     stage.generation, stage.offsets = 3, other.offsets
     await stage.put(*closing(50), *bad(3))
     assert stage.told() == [RAISED, CLEARED]
-    row = Rows(stage.table).model(f"acme:{MODEL}")
+    row = QualityRows(stage.table).model(f"acme:{MODEL}")
     assert row is not None
     assert row.late == 20
 
@@ -331,7 +331,7 @@ async def test_a_worker_that_is_killed_at_any_await_tells_each_insight_once(stag
         marks = [(committed, len(stage.table.changes))]
 
     assert stage.told() == [RAISED, CLEARED]
-    rows = Rows(stage.table)
+    rows = QualityRows(stage.table)
     windows = [rows.window(span) for span, _, _ in rows.windows()]
     assert sorted(row.window.signals for row in windows if row) == [20] * 6
     assert sorted(row.window.completed for row in windows if row) == [6] * 6

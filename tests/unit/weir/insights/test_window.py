@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from tests.unit.weir.insights.helpers import metrics, requests, signal, window_of
-from weir.insights.window import Window
+from weir.insights.window import WindowFigures
 
 
 def test_what_is_added_up() -> None:
@@ -29,12 +29,12 @@ def test_what_is_added_up() -> None:
         "cost_per_request_usd": 0.003,
         "signals": 2,
         "score": pytest.approx(1 / 3, abs=1e-6),
-        "feedback": 1,  # that somebody asked again is a guess of ours
+        "feedback": 1,  # that a user asked again is a guess of Weir
     }
 
 
 def test_of_an_empty_window_nothing_is_divided_by_nothing() -> None:
-    figures = Window().figures()
+    figures = WindowFigures().figures()
     assert figures["error_rate"] is figures["score"] is figures["cost_per_request_usd"] is None
     assert figures["latency_p95_ms"] is None
 
@@ -50,7 +50,7 @@ def test_what_was_not_counted_is_null_and_what_was_counted_as_nothing_is_0() -> 
 
 def test_a_window_of_a_former_version_shows_its_sums() -> None:
     flat = window_of(metrics(input_tokens=5, output_tokens=7)).flat()[:-2]
-    figures = Window.from_flat(flat).figures()
+    figures = WindowFigures.from_flat(flat).figures()
     assert (figures["input_tokens"], figures["output_tokens"]) == (5, 7)
 
 
@@ -67,8 +67,8 @@ def test_the_order_and_the_grouping_make_no_difference_to_the_last_bit() -> None
 
 def test_it_is_read_as_it_was_written_and_may_get_fields_later() -> None:
     window = window_of(*requests(3, latency_ms=5.0, cost_usd=1.0), signal(score=0.5))
-    assert Window.from_flat(orjson.loads(orjson.dumps(window.flat()))) == window
-    assert Window.from_flat(window.flat()[:5]).completed == 3
+    assert WindowFigures.from_flat(orjson.loads(orjson.dumps(window.flat()))) == window
+    assert WindowFigures.from_flat(window.flat()[:5]).completed == 3
 
 
 def test_the_largest_sums_fit_into_json() -> None:

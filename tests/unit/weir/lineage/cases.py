@@ -1,6 +1,6 @@
 """How the expected results are written down.
 
-A column of a table is ``table.column``, or ``?.column`` where nobody knows of which. An output is
+A column of a table is ``table.column``, or ``?.column`` where its table is not known. An output is
 ``name = kind(column, …)``, without a name ``_ = …``. In sources and transformations names are separated by spaces, and
 a ``~`` is a space in a name.
 """
@@ -17,7 +17,7 @@ from weir.lineage.model import (
     JoinKind,
     Query,
     SetOperation,
-    Source,
+    SourceTable,
     StatementKind,
     Transformation,
     Unnest,
@@ -29,7 +29,7 @@ from weir.lineage.model import (
 class Case:
     name: str
     sql: str
-    sources: list[Source]
+    sources: list[SourceTable]
     does: list[Transformation] = field(default_factory=list)
     gives: list[str] = field(default_factory=list)
     dialect: str = "trino"
@@ -67,8 +67,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.replace("~", " ") for name in text.split())
 
 
-def table(name: str, read: str = "", *, where: str = "", on: str = "") -> Source:
-    return Source(
+def table(name: str, read: str = "", *, where: str = "", on: str = "") -> SourceTable:
+    return SourceTable(
         table=name,
         columns_read=_names(read),
         filter_columns=_names(where),

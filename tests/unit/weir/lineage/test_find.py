@@ -241,6 +241,6 @@ def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_a_dialect_that_nobody_knows_is_the_callers_mistake() -> None:
+def test_an_unknown_dialect_is_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="klingon"):
         queries("", dialect="klingon")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from weir.lineage import Limits, queries
+from weir.lineage import ParseLimits, queries
 from weir.lineage.model import Lineage
 
 MANY = " + ".join(f"a{i}" for i in range(4_000))
@@ -19,37 +19,39 @@ def skipped(result: Lineage) -> tuple[int, int, int]:
 
 
 def test_a_long_query_is_cut_where_it_is_shown_but_read_as_a_whole() -> None:
-    (query,) = queries(fenced("SELECT a, b, c FROM t"), limits=Limits(sql_chars=10)).queries
+    (query,) = queries(fenced("SELECT a, b, c FROM t"), limits=ParseLimits(sql_chars=10)).queries
     assert query.query.model_dump() == {"sql": "SELECT a, ", "dialect": "trino", "truncated": True}
     assert query.sources[0].columns_read == ("a", "b", "c")
 
 
 def test_a_query_of_exactly_the_length_is_whole() -> None:
-    (query,) = queries(fenced("SELECT a"), limits=Limits(sql_chars=8)).queries
+    (query,) = queries(fenced("SELECT a"), limits=ParseLimits(sql_chars=8)).queries
     assert not query.query.truncated
 
 
 def test_a_text_beyond_the_limit_is_not_read() -> None:
-    result = queries(fenced("SELECT a FROM t", "SELECT b FROM u WHERE c = 12345"), limits=Limits(query_chars=20))
+    result = queries(fenced("SELECT a FROM t", "SELECT b FROM u WHERE c = 12345"), limits=ParseLimits(query_chars=20))
     assert [query.query.sql for query in result.queries] == ["SELECT a FROM t"]
     assert skipped(result) == (1, 0, 0)
 
 
 def test_of_one_answer_only_so_much_is_read() -> None:
-    result = queries(fenced("SELECT a FROM t", "SELECT b FROM t", "SELECT c FROM t"), limits=Limits(answer_chars=31))
+    result = queries(
+        fenced("SELECT a FROM t", "SELECT b FROM t", "SELECT c FROM t"), limits=ParseLimits(answer_chars=31)
+    )
     assert len(result.queries) == 2
     assert skipped(result) == (1, 0, 0)
 
 
 def test_of_one_answer_only_so_many_queries_are_told() -> None:
     text = fenced("SELECT 1; SELECT 2; SELECT 3; SELECT 4", "SELECT 5")
-    result = queries(text, ['{"sql": "SELECT 6"}'], limits=Limits(queries=3))
+    result = queries(text, ['{"sql": "SELECT 6"}'], limits=ParseLimits(queries=3))
     assert [query.query.sql for query in result.queries] == ["SELECT 1", "SELECT 2", "SELECT 3"]
     assert skipped(result) == (0, 3, 0)
 
 
 def test_a_lineage_with_too_many_columns_is_not_told() -> None:
-    result = queries(fenced("SELECT a, b, c FROM t", "SELECT d FROM t"), limits=Limits(columns=5))
+    result = queries(fenced("SELECT a, b, c FROM t", "SELECT d FROM t"), limits=ParseLimits(columns=5))
     assert [query.query.sql for query in result.queries] == ["SELECT d FROM t"]
     assert skipped(result) == (0, 0, 1)
 
@@ -114,5 +116,5 @@ def test_nested_array_literals_of_a_usual_depth_are_read() -> None:
 
 
 def test_the_processor_time_of_an_answer_is_bounded() -> None:
-    result = queries(fenced("SELECT " + "a, " * 500 + "a FROM t"), limits=Limits(cpu_s=0.0))
+    result = queries(fenced("SELECT " + "a, " * 500 + "a FROM t"), limits=ParseLimits(cpu_s=0.0))
     assert skipped(result) == (0, 0, 1)

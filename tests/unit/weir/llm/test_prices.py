@@ -26,7 +26,7 @@ def test_the_first_pattern_that_fits_a_models_name_has_its_price(tmp_path: Path)
     assert prices.cost_usd("large", tokens) == pytest.approx(10 + 2)
 
 
-def test_a_model_without_a_price_costs_nothing_known_and_so_do_tokens_that_nobody_counted() -> None:
+def test_the_cost_is_unknown_without_a_price_or_without_counted_tokens() -> None:
     prices = load_prices(None)
     assert prices.cost_usd("llama3.2", Tokens(input=1, output=1)) is None
     assert prices.cost_usd("gpt-4o-mini", Tokens(input=1)) is None

@@ -395,7 +395,7 @@ def free_port() -> int:
         return port
 
 
-async def test_nobody_listening_is_told_with_the_setting_to_look_at() -> None:
+async def test_a_refused_connection_names_the_setting_to_look_at() -> None:
     async with upstream(f"http://127.0.0.1:{free_port()}/v1") as one:
         with pytest.raises(UpstreamUnavailableError, match="OPENAI_URL") as caught:
             await chunks_of(one, body_of("m"))
@@ -549,7 +549,7 @@ async def test_a_call_that_failed_before_its_first_token_is_made_again(url: str,
     async with upstream(url, retries=2, on_retry=lambda: told.append(None)) as one:
         assert content(await chunks_of(one, body)) == expected_content(body)
     assert (await calls(url))["calls"] == times + 1
-    assert len(told) == times  # whoever counts them hears of each
+    assert len(told) == times  # a caller that counts them gets each
 
 
 async def test_no_more_retries_are_made_than_set(url: str) -> None:

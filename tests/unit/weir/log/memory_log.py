@@ -11,13 +11,13 @@ from weir.log.log import (
     Bounds,
     Deliver,
     Headers,
-    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
     Partition,
     Record,
     RecordTooLargeError,
+    Retentions,
     TopicSpec,
 )
 from weir.log.tails import Tails
@@ -48,7 +48,7 @@ class MemoryLog:
     # -- for tests
 
     def put(self, at: Partition, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
-        """A record of somebody else."""
+        """Put a record of another writer into the log."""
         log = self.records.setdefault(at, [])
         record = Record(at.topic, at.partition, len(log), self.now, key, value, tuple(headers))
         log.append(record)
@@ -97,7 +97,7 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         del replication
         return {topic.name: topic.retention_s for topic in topics}
 

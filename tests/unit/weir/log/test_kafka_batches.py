@@ -7,7 +7,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from weir.log.kafka.batches import REMEMBERED, Batches, Unreadable, check_codecs
+from weir.log.kafka.batches import REMEMBERED, Batches, UnreadableBatch, check_codecs
 from weir.log.log import LogRefusedError, Partition
 
 AT = Partition("chat-chunks", 3)
@@ -38,7 +38,7 @@ def read(batches: Batches, position: int, *data: bytearray) -> list[int]:
     ids=["of some records", "of more than a batch has", "of records that were before"],
 )
 def test_a_damaged_header_leads_ahead_and_not_far(delta: bytes, last: int) -> None:
-    damaged, told = batch(4), list[Unreadable]()
+    damaged, told = batch(4), list[UnreadableBatch]()
     damaged[LAST_DELTA : LAST_DELTA + 4] = delta
     batches = Batches(told.append)
     assert read(batches, 4, damaged) == []
@@ -48,7 +48,7 @@ def test_a_damaged_header_leads_ahead_and_not_far(delta: bytes, last: int) -> No
 
 
 def test_a_batch_that_was_damaged_on_its_way_is_read_the_second_time() -> None:
-    damaged, told = batch(2), list[Unreadable]()
+    damaged, told = batch(2), list[UnreadableBatch]()
     damaged[-1] ^= 1
     batches = Batches(told.append)
     assert read(batches, 0, batch(0), damaged, batch(4)) == [0, 1]
@@ -60,7 +60,7 @@ def test_readers_at_other_places_do_not_keep_a_batch_from_being_passed_over() ->
     one, other = batch(2), batch(8)
     one[-1] ^= 1
     other[-1] ^= 1
-    told: list[Unreadable] = []
+    told: list[UnreadableBatch] = []
     batches = Batches(told.append)
     for _ in range(2):
         read(batches, 2, one)
@@ -69,7 +69,7 @@ def test_readers_at_other_places_do_not_keep_a_batch_from_being_passed_over() ->
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    told: list[Unreadable] = []
+    told: list[UnreadableBatch] = []
     batches = Batches(told.append)
     for number in range(REMEMBERED + 1):
         damaged = batch(2 * number)

@@ -12,7 +12,7 @@ from weir.chat.frames import Status, Terminal
 from weir.chat.validation import check_uid
 from weir.errors import InvalidRequestError
 from weir.rabbitmq import contract
-from weir.rabbitmq.contract import Place, Reply
+from weir.rabbitmq.contract import DeliveryProgress, Reply
 from weir.rabbitmq.doubles import write_doubles
 
 
@@ -86,13 +86,15 @@ def test_without_the_header_the_tenant_is_open() -> None:
     assert contract.tenant_of(came(headers={"x-other": 1})) is None
 
 
-@pytest.mark.parametrize("place", [Place(), Place(1, 5, 0xFF), Place(7, 2**40, 0xFFFFFFFF, ended=True)])
-def test_a_messages_id_tells_the_place(place: Place) -> None:
+@pytest.mark.parametrize(
+    "place", [DeliveryProgress(), DeliveryProgress(1, 5, 0xFF), DeliveryProgress(7, 2**40, 0xFFFFFFFF, ended=True)]
+)
+def test_a_messages_id_tells_the_place(place: DeliveryProgress) -> None:
     assert contract.place_of(contract.message_id("evt-1", place)) == ("evt-1", place)
 
 
 @pytest.mark.parametrize("given", [None, "", "evt-1", "evt-1:1:2", "a:b:c:d", "a:1:2:ff:fin", "a:1:2:ff:end:x"])
-def test_an_id_of_somebody_else_tells_none(given: str | None) -> None:
+def test_an_id_of_another_program_holds_no_place(given: str | None) -> None:
     assert contract.place_of(given) is None
 
 

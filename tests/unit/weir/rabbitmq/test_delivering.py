@@ -14,14 +14,15 @@ from tests.unit.weir.chat.helpers import RID, UID, begin, ends, frame, restart, 
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog, tails_of
 from weir import topics
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.log.log import Partition
-from weir.rabbitmq.contract import Place, place_of
-from weir.rabbitmq.delivering import FLIGHTS_MAX, Delivering
+from weir.rabbitmq.contract import DeliveryProgress, place_of
+from weir.rabbitmq.delivering import Delivering
 from weir.rabbitmq.lane import Lane, LaneLostError
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import Outlet
 from weir.rabbitmq.queues import Queues
+from weir.rabbitmq.way import FLIGHTS_MAX
 from weir.settings import Settings
 
 AT = Partition(topics.CHAT_CHUNKS.name, 3)
@@ -44,7 +45,7 @@ class FakeRabbit:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.place: Place | None = None
+        self.place: DeliveryProgress | None = None
         self.open = asyncio.Event()  # messages land while it is set
         self.open.set()
         self.on_the_way = 0
@@ -82,7 +83,7 @@ class FakeLane:
         self._turn = asyncio.Lock()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def place(self, submission: str) -> Place | None:
+    def place(self, submission: str) -> DeliveryProgress | None:
         assert submission == RID
         return self._rabbit.place
 
@@ -153,7 +154,7 @@ async def done(delivery: "asyncio.Task[None]", log: MemoryLog, rabbit: FakeRabbi
     assert rabbit.text == "".join(WORDS)
     assert rabbit.seqs == list(range(len(rabbit.messages)))
     assert [message.headers["done"] for message in rabbit.messages].index(True) == len(rabbit.messages) - 1
-    assert [frame.kind for frame in log.frames(AT)].count(Kind.DELIVERED) == 1
+    assert [frame.kind for frame in log.frames(AT)].count(FrameKind.DELIVERED) == 1
     assert rabbit.place is None
 
 
@@ -202,9 +203,9 @@ async def test_a_wait_that_aiormq_cancels_is_no_end_of_the_delivery(log: MemoryL
     assert rabbit.asked == 3
 
 
-@pytest.mark.parametrize("kind", [Kind.ATTACH, Kind.CONFLICT])
+@pytest.mark.parametrize("kind", [FrameKind.ATTACH, FrameKind.CONFLICT])
 async def test_an_order_for_what_came_back_from_the_dead_letters_is_void_where_that_was_answered_already(
-    log: MemoryLog, rabbit: FakeRabbit, kind: Kind
+    log: MemoryLog, rabbit: FakeRabbit, kind: FrameKind
 ) -> None:
     write(log, frame(kind, rid="evt-0", submission=RID, first=0))
     async with tails_of(log) as tails, asyncio.timeout(WAIT_S):
@@ -244,7 +245,7 @@ async def test_the_client_of_an_answer_in_a_log_that_is_gone_gets_one_message_th
     assert (message.headers["done"], message.headers["status"]) == (True, "failed")
     assert b'"gone"' in orjson.dumps(message.headers["error"])
     (mark,) = log.values(AT)[2:]
-    assert frames.decode(mark).kind is Kind.DELIVERED
+    assert frames.decode(mark).kind is FrameKind.DELIVERED
 
 
 async def test_the_client_of_an_answer_whose_log_is_replaced_meanwhile_gets_a_last_message(

@@ -16,7 +16,7 @@ from weir.log.partitioner import partition_for
 from weir.rabbitmq import dispatching as module
 from weir.rabbitmq import orders
 from weir.rabbitmq.delivering import Delivering, UndeliverableError
-from weir.rabbitmq.dispatching import Couriers
+from weir.rabbitmq.dispatching import Dispatcher
 from weir.rabbitmq.orders import Order
 from weir.rabbitmq.outlets import NotOwnedError, Outlet, Outlets
 
@@ -92,7 +92,7 @@ class Stage:
         self.log = MemoryLog()
         self.membership = FakeMembership()
         self.delivering, self.outlets = FakeDelivering(), FakeOutlets()
-        self.couriers = Couriers(
+        self.dispatcher = Dispatcher(
             workers.worker_of(self.log, membership=self.membership),
             cast("Delivering", self.delivering),
             cast("Outlets", self.outlets),
@@ -105,7 +105,7 @@ class Stage:
 
     async def take(self, *events: Any) -> None:
         for event in events:
-            await self.couriers.take(event)
+            await self.dispatcher.take(event)
         await settled()
 
     async def end(self, submission: str, error: Exception | None = None) -> None:
@@ -134,15 +134,15 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(module, "LOOK_S", 0.01)
     stage = Stage()
     yield stage
-    await stage.couriers.drain(0)
+    await stage.dispatcher.drain(0)
 
 
 async def test_an_event_is_acknowledged_after_its_delivery_is_made(stage: Stage) -> None:
     event = event_of(ORDER)
     await stage.take(event)
-    assert (event.acks, stage.couriers.waiting) == (0, 1)
+    assert (event.acks, stage.dispatcher.waiting) == (0, 1)
     await stage.end("evt-1")
-    assert (event.acks, stage.couriers.waiting) == (1, 0)
+    assert (event.acks, stage.dispatcher.waiting) == (1, 0)
 
 
 async def test_the_same_order_again_belongs_to_the_delivery_under_way(stage: Stage) -> None:
@@ -191,7 +191,7 @@ async def test_a_delivery_of_a_partition_that_is_another_workers_is_dropped_and_
     stage.outlets.own = set()
     lost, again = event_of(ORDER), event_of(ORDER)
     await stage.take(lost)
-    assert (lost.acks, stage.couriers.waiting, stage.begun) == (0, 0, [])
+    assert (lost.acks, stage.dispatcher.waiting, stage.begun) == (0, 0, [])
     stage.outlets.own = {PARTITION}
     await stage.take(again)
     await stage.end("evt-1")
@@ -232,20 +232,20 @@ async def test_a_stop_waits_for_deliveries_while_answers_are_generated_and_leave
     await stage.take(first, second)
     stage.generating = 1
     stage.membership.draining = True
-    stopping = asyncio.create_task(stage.couriers.drain(WAIT_S))
+    stopping = asyncio.create_task(stage.dispatcher.drain(WAIT_S))
     await asyncio.sleep(0.1)
     assert not stopping.done()
     await stage.end("evt-1")
     stage.generating = 0
     await stopping
-    assert (first.acks, second.acks, stage.couriers.waiting) == (1, 0, 0)
+    assert (first.acks, second.acks, stage.dispatcher.waiting) == (1, 0, 0)
 
 
 async def test_a_stopping_worker_takes_nothing_new(stage: Stage) -> None:
     stage.membership.draining = True
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(stage.couriers.take(event_of(ORDER)), 0.05)
-    assert stage.couriers.waiting == 0
+        await asyncio.wait_for(stage.dispatcher.take(event_of(ORDER)), 0.05)
+    assert stage.dispatcher.waiting == 0
 
 
 REDRIVEN = replace(ORDER, submission="evt-4", redriven=True)
@@ -262,7 +262,7 @@ async def test_what_came_back_from_the_dead_letters_is_delivered_after_what_wait
     assert (stage.begun, first.acks, again.acks) == (["evt-1", "evt-4"], 1, 0)
 
 
-async def test_nobody_relies_on_a_delivery_that_may_turn_out_to_be_none(stage: Stage) -> None:
+async def test_no_order_relies_on_a_delivery_that_may_turn_out_to_be_none(stage: Stage) -> None:
     again, asked = event_of(REDRIVEN), event_of(replace(ORDER, submission="evt-5"))
     await stage.take(again, event_of(REDRIVEN), asked)
     await stage.end("evt-4")

@@ -22,8 +22,10 @@ from weir.events.publishing import Events
 from weir.log.log import Partition
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders
+from weir.rabbitmq.consumer import QueueConsumer
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import HEARTBEAT_S
+from weir.rabbitmq.refusing import Refusing
 from weir.settings import Settings
 from weir.telemetry.traceparent import parse
 from weir.telemetry.worker_metrics import Metrics
@@ -61,17 +63,18 @@ class FakeChannel:
         self.acks += 1
 
 
-def intake_of(log: MemoryLog, door: FakeDoor, **settings: Any) -> Intake:
-    return Intake(
+def consumer_of(log: MemoryLog, door: FakeDoor, **changed: Any) -> QueueConsumer:
+    settings, audit = Settings(**changed), Audit(Events(log), "default")
+    intake = Intake(
         door=cast("Door", door),
         log=log,
-        settings=Settings(**settings),
+        settings=settings,
         queues=lambda: None,
-        has_room=lambda: True,
-        metrics=Metrics(),
         cancel=AsyncMock(),
-        audit=Audit(Events(log), "default"),
+        audit=audit,
+        refusing=Refusing(log=log, settings=settings, queues=lambda: None, metrics=Metrics(), audit=audit),
     )
+    return QueueConsumer(settings, take=intake.take, ready=lambda: True)
 
 
 def message_of(channel: FakeChannel, *, redelivered: bool = False, headers: dict[str, Any] | None = None) -> Any:
@@ -89,7 +92,7 @@ async def test_an_order_that_is_not_confirmed_in_time_is_tried_again_for_the_sam
     clock, log, channel = [0.0], MemoryLog(), FakeChannel()
     log.appending = asyncio.Event()
     taking = asyncio.create_task(
-        intake_of(log, FakeDoor(clock, 1.0), accept_timeout_s=0.05)._on_message(message_of(channel))
+        consumer_of(log, FakeDoor(clock, 1.0), accept_timeout_s=0.05)._on_message(message_of(channel))
     )
     await asyncio.sleep(0.1)  # the first try is over
     assert channel.acks == 0
@@ -109,9 +112,9 @@ async def test_an_order_tells_whether_there_may_be_another_for_the_same_message(
 ) -> None:
     clock, log, channel = [0.0], MemoryLog(), FakeChannel()
     monkeypatch.setattr("weir.rabbitmq.ingress.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
-    intake = intake_of(log, FakeDoor(clock, takes_s))
+    consumer = consumer_of(log, FakeDoor(clock, takes_s))
     message = message_of(channel, redelivered=redelivered)
-    await intake._on_message(message)
+    await consumer._on_message(message)
     (value,) = log.values(AT)
     assert orders.decode(value).again is again
     assert channel.acks == 1
@@ -121,7 +124,7 @@ async def test_an_order_tells_whether_there_may_be_another_for_the_same_message(
 async def test_a_message_may_say_what_it_is_part_of(given: object) -> None:
     door, channel = FakeDoor([0.0], 0.0), FakeChannel()
     message = message_of(channel, headers=None if given is None else {"Traceparent": given})
-    await intake_of(MemoryLog(), door)._on_message(message)
+    await consumer_of(MemoryLog(), door)._on_message(message)
     assert channel.acks == 1
     assert parse(door.traceparent) is not None  # its own, where it brings none
     assert (door.traceparent == PLACE) == (given in (PLACE, bytearray(PLACE.encode())))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from weir.envelope import Json
-from weir.rabbitmq.contract import Place
+from weir.rabbitmq.contract import DeliveryProgress
 from weir.rabbitmq.text import Ahead, DivergedError, Text
 
 
@@ -75,8 +75,8 @@ def test_an_answer_of_text_alone_has_nothing_beside_it() -> None:
 # -- what is out already
 
 
-def out(text: bytes) -> Place:
-    return Place(seq=3, position=len(text), crc=zlib.crc32(text))
+def out(text: bytes) -> DeliveryProgress:
+    return DeliveryProgress(seq=3, position=len(text), crc=zlib.crc32(text))
 
 
 @pytest.mark.parametrize("pieces", [[b"Hello world"], [b"Hel", b"lo wor", b"ld"], [b"H", b"ello", b" ", b"world"]])
@@ -107,6 +107,6 @@ def test_an_answer_that_ends_before_what_is_out_has_diverged() -> None:
 
 
 def test_nothing_out_is_nothing_to_leave_out() -> None:
-    ahead = Ahead(Place())
+    ahead = Ahead(DeliveryProgress())
     assert ahead.rest(b"Hello") == b"Hello"
     ahead.end()

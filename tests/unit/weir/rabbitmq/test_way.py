@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from weir.rabbitmq.contract import Place
-from weir.rabbitmq.delivering import FLIGHTS_MAX, _Way
+from weir.rabbitmq.contract import DeliveryProgress
 from weir.rabbitmq.lane import Lane, LaneLostError
 from weir.rabbitmq.orders import Order
+from weir.rabbitmq.way import FLIGHTS_MAX, Way
 
 ORDER = Order(
     uid="u",
@@ -38,7 +38,7 @@ class LostLane:
 
 async def test_a_lane_that_is_lost_with_many_messages_under_way_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     lane = LostLane()
-    way = _Way(ORDER, cast("Lane", lane), Place())
+    way = Way(ORDER, cast("Lane", lane), DeliveryProgress())
     for n in range(FLIGHTS_MAX):
         await way.say(b"%d" % n)
     await asyncio.sleep(0)
@@ -46,5 +46,5 @@ async def test_a_lane_that_is_lost_with_many_messages_under_way_is_told_once(cap
     await way.settle()
     with pytest.raises(LaneLostError):
         await way.say(b"more")
-    gc.collect()  # asyncio complains of an exception that nobody has asked for when its task goes
+    gc.collect()  # asyncio logs an exception that was not retrieved when its task goes
     assert caplog.records == []

@@ -7,11 +7,11 @@ from weir.events.publishing import Events
 from weir.events.replays import ReplayCompared
 from weir.log.log import Partition
 from weir.ranges.errors import UsageError
-from weir.ranges.spans import Span
-from weir.replay.runs import Kind, Run, Runs, new_run_id, started_s
+from weir.ranges.offset_ranges import OffsetRange
+from weir.replay.runs import Run, RunKind, Runs, new_run_id, started_s
 from weir.topics import CHAT_CHUNKS, CHAT_REPLAYS, CHAT_REQUESTS
 
-SPAN = Span(Partition(CHAT_REQUESTS.name, 2), 10, 20)
+SPAN = OffsetRange(Partition(CHAT_REQUESTS.name, 2), 10, 20)
 CHUNKS = Partition(CHAT_CHUNKS.name, 3)
 
 
@@ -33,7 +33,7 @@ def runs(log: MemoryLog, events: Events) -> Runs:
 
 
 async def begun(runs: Runs) -> Run:
-    return await runs.begin(Kind.REQUESTS, {"model": "m"}, [SPAN], watched=[CHAT_CHUNKS.name], by="cli")
+    return await runs.begin(RunKind.REQUESTS, {"model": "m"}, [SPAN], watched=[CHAT_CHUNKS.name], by="cli")
 
 
 def compared(run: Run, uid: str) -> ReplayCompared:

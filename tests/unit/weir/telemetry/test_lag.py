@@ -66,7 +66,7 @@ async def test_what_was_read_to_its_end_and_settled_is_no_lag() -> None:
     assert two.values(group.owned) == {("t", "0"): 40, ("t", "1"): 10}
 
 
-async def test_a_partition_that_went_to_somebody_else_is_theirs_to_tell() -> None:
+async def test_a_partition_that_went_to_another_worker_is_reported_by_that_worker() -> None:
     one, group = Lag({"t": "t"}), FakeGroup()
     await one.refresh(group)
     group.owned.discard(MINE)

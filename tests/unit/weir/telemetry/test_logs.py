@@ -67,7 +67,7 @@ def test_at_info_the_engine_tells_only_what_must_be_acted_on(kept: Kept) -> None
     ]
 
 
-def test_what_a_library_raises_as_well_is_told_by_whoever_catches_it(kept: Kept) -> None:
+def test_an_error_that_a_library_logs_and_raises_is_logged_by_its_catcher_alone(kept: Kept) -> None:
     set_up(logging.INFO)
     logging.getLogger("aiormq.connection").error("error when creating transport")
     logging.getLogger("aio_pika.connection").warning("lost")
@@ -82,7 +82,7 @@ def test_the_wire_is_not_logged_at_debug_because_it_carries_the_sasl_login(kept:
     assert kept.lines == ["aiokafka.client: metadata"]
 
 
-def test_a_rabbitmq_that_is_away_is_told_by_us_alone_unless_somebody_debugs(kept: Kept) -> None:
+def test_a_rabbitmq_that_is_away_is_logged_by_weir_alone_unless_an_operator_debugs(kept: Kept) -> None:
     for level, heard in ((logging.INFO, 0), (logging.DEBUG, 1)):
         set_up(level)
         logging.getLogger("aiormq.connection").error("error when creating transport")

@@ -53,7 +53,7 @@ def test_what_is_none_is_ignored(given: object) -> None:
     assert parse(given) is None
 
 
-def test_each_trace_of_our_own_is_a_new_one_that_nobody_records() -> None:
+def test_each_trace_of_weirs_own_is_a_new_one_that_is_not_recorded() -> None:
     minted = [mint() for _ in range(100)]
     assert len({place.trace_id for place in minted}) == 100
     assert all(parse(str(place)) == place and place.flags == 0 for place in minted)

@@ -18,16 +18,17 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.unit.weir.answering.helpers import BODY, REQUEST, stage, words
 from tests.unit.weir.llm.helpers import DONE, chunks_of, delta, saying, server, upstream
 from weir.chat import requests
-from weir.chat.frames import Kind
+from weir.chat.frames import FrameKind
 from weir.llm.errors import UpstreamUnavailableError
 from weir.llm.upstream import TRACEPARENT
 from weir.telemetry.otel import OneLine, OpenTelemetry
+from weir.telemetry.spans import Recorder
 from weir.telemetry.traceparent import parse
-from weir.telemetry.tracing import Recorder, Tracing, asked, tracing
+from weir.telemetry.tracing import Tracing, asked, tracing
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
-SECRET = "the prompt, which is nobody's business"
+SECRET = "the prompt, which is secret"
 START = {"worker": "w:1", "upstream_url": "http://127.0.0.1:9/v1"}
 
 
@@ -199,7 +200,7 @@ async def test_an_answers_call_is_a_client_span_by_the_conventions(recorded: InM
     assert (told["gen_ai.request.temperature"], told["gen_ai.request.max_tokens"]) == (0.5, 9)
     assert told["gen_ai.response.finish_reasons"] == ("stop",)
     assert (told["server.address"], told["server.port"]) == ("llm.example", 8443)
-    assert told["weir.attempt.mark"] == Kind.BEGIN
+    assert told["weir.attempt.mark"] == FrameKind.BEGIN
     assert 0 <= told["gen_ai.response.time_to_first_chunk"] < 60
     assert SECRET not in span.to_json()
 

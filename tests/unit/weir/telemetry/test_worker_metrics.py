@@ -48,7 +48,7 @@ async def test_only_so_many_models_have_a_label_of_their_own() -> None:
     assert value(found, "weir_tokens_total", traffic="live", model="other", kind="output") == 5
 
 
-async def test_a_model_that_nobody_has_heard_an_answer_of_gets_no_label() -> None:
+async def test_a_model_without_an_answer_gets_no_label() -> None:
     """A client may ask for anything, and would use them up."""
     one = Metrics(models_max=3, models=["default"])
     for n in range(10):

@@ -1,7 +1,9 @@
-"""The protocol of all folds."""
+"""The protocol of all folds, and what those of JSON objects have in common."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
+
+import orjson
 
 from weir.envelope import Json, seconds_of
 from weir.log.log import Record
@@ -27,6 +29,33 @@ class Fold(Protocol):
 
     def whole(self, key: bytes, live: Json) -> bool:
         """Whether the topics still have all records from which a live row was made."""
+
+
+class JsonRows:
+    """The rows of a table that keeps JSON objects."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Json] = {}
+
+    def rows(self) -> dict[bytes, Json]:
+        """The rows."""
+        return self.known
+
+    def row(self, key: bytes) -> Json | None:
+        """One row."""
+        return self.known.get(key)
+
+    def read(self, key: bytes, value: bytes) -> Json:
+        """A live row."""
+        del key
+        return cast("Json", orjson.loads(value))
+
+    def _put(self, key: bytes, row: Json | None) -> None:
+        """Keep a row; without one, drop what was kept."""
+        if row is None:
+            self.known.pop(key, None)
+        else:
+            self.known[key] = row
 
 
 def before(time: Any, oldest_s: float) -> bool:

@@ -1,20 +1,19 @@
 """Rebuilds the prompts table, from chat-prompts."""
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
-
-import orjson
+from typing import ClassVar
 
 from weir import envelope
+from weir.chat.prompts import key_of
 from weir.envelope import Json, MalformedRecordError
 from weir.feedback import retries
-from weir.feedback.prompts import after, key_of
+from weir.feedback.retries import after
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-from weir.replay.verify.folds.base import before
+from weir.replay.verify.folds.base import JsonRows, before
 
 
-class Prompts:
+class PromptsFold(JsonRows):
     """One partition of the table.
 
     Args:
@@ -27,35 +26,19 @@ class Prompts:
 
     def __init__(self, oldest_s: float, window_s: float, partitions: int) -> None:
         self._oldest_s, self._window_s, self._partitions = oldest_s, window_s, partitions
-        self._known: dict[bytes, Json] = {}
+        super().__init__()
 
     async def take(self, record: Record) -> None:
         """Take an event of a user."""
         try:
             told = envelope.decode(record.value)
             key = key_of(told).encode()
-            step = after(retries.prompts(self._known.get(key)), told, window_s=self._window_s)
+            step = after(retries.prompts(self.known.get(key)), told, window_s=self._window_s)
         except MalformedRecordError:
             return  # skipped by the agent, too
         if partition_for(key, self._partitions) != record.partition:
             return
-        if step.kept:
-            self._known[key] = retries.row_of(step.kept)
-        else:
-            self._known.pop(key, None)
-
-    def rows(self) -> dict[bytes, Json]:
-        """The rows."""
-        return self._known
-
-    def row(self, key: bytes) -> Json | None:
-        """One row."""
-        return self._known.get(key)
-
-    def read(self, key: bytes, value: bytes) -> Json:
-        """A live row."""
-        del key
-        return cast("Json", orjson.loads(value))
+        self._put(key, retries.row_of(step.kept) if step.kept else None)
 
     def whole(self, key: bytes, live: Json) -> bool:
         """Whether the log still has all of its prompts, and those that they were compared with."""

@@ -1,9 +1,7 @@
 """Rebuilds the requests table, from agent-trace-events."""
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
-
-import orjson
+from typing import ClassVar
 
 from weir import envelope
 from weir.chat import states
@@ -11,10 +9,10 @@ from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, MalformedRecordError
 from weir.limits import UID_CHARS
 from weir.log.log import Record
-from weir.replay.verify.folds.base import before
+from weir.replay.verify.folds.base import JsonRows, before
 
 
-class Requests:
+class RequestsFold(JsonRows):
     """One partition of the table.
 
     Args:
@@ -25,7 +23,7 @@ class Requests:
 
     def __init__(self, oldest_s: float) -> None:
         self._oldest_s = oldest_s
-        self.known: dict[bytes, Json] = {}
+        super().__init__()
 
     async def take(self, record: Record) -> None:
         """Take a trace event."""
@@ -47,19 +45,6 @@ class Requests:
         row = states.apply(self.known.get(key), told)
         if row is not None:
             self.known[key] = row
-
-    def rows(self) -> dict[bytes, Json]:
-        """The rows."""
-        return self.known
-
-    def row(self, key: bytes) -> Json | None:
-        """One row."""
-        return self.known.get(key)
-
-    def read(self, key: bytes, value: bytes) -> Json:
-        """A live row."""
-        del key
-        return cast("Json", orjson.loads(value))
 
     def whole(self, key: bytes, live: Json) -> bool:
         """Whether the log still has its first event, that it was accepted."""

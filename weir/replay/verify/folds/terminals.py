@@ -8,7 +8,7 @@ import orjson
 
 from weir import envelope, topics
 from weir.chat import frames
-from weir.chat.ends import Ended
+from weir.chat.ends import EndedRequest
 from weir.chat.fold import Answer, fold
 from weir.chat.frames import ANYBODY, Frame
 from weir.chat.kafka_door import request_in
@@ -32,7 +32,7 @@ class _Uid:
     forgotten: dict[str, float] = field(default_factory=dict)  # when, by rid
 
 
-class Terminals:
+class TerminalsFold:
     """One partition of the table.
 
     Args:
@@ -105,7 +105,7 @@ class Terminals:
                 continue
             status, first, last = answer.terminal.status, answer.first, answer.last
             row = asdict(
-                Ended(
+                EndedRequest(
                     rid=rid,
                     fingerprint=fingerprint,
                     tenant=tenant,

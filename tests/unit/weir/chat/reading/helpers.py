@@ -9,7 +9,7 @@ from tests.unit.weir.chat.helpers import RID, UID, begin, ends, frame, says, tex
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
 from weir import topics
 from weir.chat import frames
-from weir.chat.frames import Frame, Kind
+from weir.chat.frames import Frame, FrameKind
 from weir.chat.reading.delivery import Delivery
 from weir.chat.reading.following import deliveries
 from weir.log.log import Partition
@@ -28,7 +28,7 @@ def write(log: MemoryLog, *records: Frame | bytes | None, key: str = UID) -> int
     return offset
 
 
-def mark(kind: Kind, submission: str, **fields: Any) -> Frame:
+def mark(kind: FrameKind, submission: str, **fields: Any) -> Frame:
     return frame(kind, submission=submission, **fields)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.weir.chat.helpers import RID, UID, begin, ends, frame, says
 from tests.unit.weir.chat.reading.helpers import AT, mark, reading, said, told, write
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
-from weir.chat.frames import ANYBODY, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, FrameKind, Status, Terminal
 from weir.chat.reading.following import deliveries
 from weir.chat.reading.identifying import origin
 from weir.errors import InvalidRequestError
@@ -24,11 +24,11 @@ async def test_the_first_submission_starts_with_its_begin_mark(log: MemoryLog, t
 async def test_a_later_submission_starts_where_the_first_one_did(log: MemoryLog, tails: Tails) -> None:
     first = write(log, begin("a"))
     later = write(log, says("a", 0, "x"), ends("a")) + 1
-    write(log, mark(Kind.ATTACH, "evt-2", first=first))
+    write(log, mark(FrameKind.ATTACH, "evt-2", first=first))
     assert await origin(tails, AT, UID, position=later, submission="evt-2") == (RID, first)
 
 
-async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
+async def test_a_submission_that_no_worker_has_looked_at_waits_for_its_mark(log: MemoryLog, tails: Tails) -> None:
     asking = asyncio.create_task(origin(tails, AT, UID, position=0, submission=RID))
     await asyncio.sleep(0.01)
     assert not asking.done()
@@ -38,7 +38,7 @@ async def test_a_submission_that_nobody_has_looked_at_waits_for_its_mark(log: Me
 
 
 async def test_a_submission_with_another_body_has_no_start(log: MemoryLog, tails: Tails) -> None:
-    write(log, begin("a"), mark(Kind.CONFLICT, "evt-2", first=0))
+    write(log, begin("a"), mark(FrameKind.CONFLICT, "evt-2", first=0))
     with pytest.raises(InvalidRequestError) as caught:
         await origin(tails, AT, UID, position=1, submission="evt-2")
     assert caught.value.status == 409
@@ -48,16 +48,16 @@ async def test_who_reads_by_the_uid_gets_the_answer_though_all_that_is_known_is_
     log: MemoryLog, tails: Tails
 ) -> None:
     first = write(log, begin("a"))
-    later = write(log, says("a", 0, "x"), mark(Kind.CONFLICT, "evt-2", first=first), ends("a")) - 1
+    later = write(log, says("a", 0, "x"), mark(FrameKind.CONFLICT, "evt-2", first=first), ends("a")) - 1
     news = deliveries(tails, AT, UID, position=later, idle_s=WAIT_S, submission="evt-2", own=False)
     assert said(await told(news)) == "x"
     assert await origin(tails, AT, UID, position=later, submission="evt-2", own=False) == (RID, first)
 
 
-async def test_a_request_that_was_cancelled_before_anybody_knew_its_first_submission_has_an_end(
+async def test_a_request_that_was_cancelled_before_its_first_submission_was_known_has_an_end(
     log: MemoryLog, tails: Tails
 ) -> None:
-    end = write(log, frame(Kind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
+    end = write(log, frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=Terminal(status=Status.CANCELLED)))
     for submission in (RID, "evt-2"):
         (only,) = await told(reading(tails, submission=submission))
         assert only.terminal is not None

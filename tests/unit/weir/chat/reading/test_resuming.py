@@ -9,7 +9,7 @@ import pytest
 from tests.unit.weir.chat.helpers import DONE, FAILED, RID, UID, beat, begin, ends, frame, restart, says, text_of
 from tests.unit.weir.chat.reading.helpers import AT, reading, told, write
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
-from weir.chat.frames import Kind, Status, Terminal
+from weir.chat.frames import FrameKind, Status, Terminal
 from weir.chat.reading.delivery import Delivery
 from weir.chat.reading.resuming import repeated, resumed
 from weir.errors import AnswerGoneError, InvalidRequestError
@@ -47,7 +47,7 @@ async def test_a_reader_who_comes_back_hears_of_a_restart(log: MemoryLog, tails:
 
 async def test_a_reader_who_comes_back_goes_on_across_a_takeover(log: MemoryLog, tails: Tails) -> None:
     first = write(log, begin("a"), says("a", 0, "x"))
-    write(log, frame(Kind.TAKEOVER, "b", after=first), says("a", 1, "no"), says("b", 1, "y"), ends("b"))
+    write(log, frame(FrameKind.TAKEOVER, "b", after=first), says("a", 1, "no"), says("b", 1, "y"), ends("b"))
     news = await back(log, tails, first, 0)
     assert news is not None
     assert [text for one in await told(news) for text in text_of(one.chunks)] == ["y"]
@@ -77,7 +77,7 @@ async def test_a_client_that_asks_again_after_the_end_hears_how_it_ended(
     log: MemoryLog, tails: Tails, end: Terminal
 ) -> None:
     last = write(log, begin("a"), says("a", 0, "x"), ends("a", end))
-    again = write(log, frame(Kind.ATTACH, submission="evt-2", first=0, ended=True))
+    again = write(log, frame(FrameKind.ATTACH, submission="evt-2", first=0, ended=True))
     news = repeated(log, tails, AT, UID, position=again, submission="evt-2", offset=last, place=0, idle_s=WAIT_S)
     (heard,) = await told(news)
     assert (heard.terminal, heard.chunks, heard.offset) == (end, (), last)
@@ -88,7 +88,7 @@ async def test_a_reader_that_leaves_has_let_go_of_its_page_and_its_tail_at_once(
     log: MemoryLog, tails: Tails, how: str
 ) -> None:
     write(log, begin("a"), says("a", 0, "x"), *(says("a", n, "x" * 200_000) for n in range(1, 9)), ends("a"))
-    write(log, frame(Kind.ATTACH, submission="evt-2", first=0, ended=True))
+    write(log, frame(FrameKind.ATTACH, submission="evt-2", first=0, ended=True))
     news: AsyncGenerator[Delivery, None] | None = reading(tails, rid=RID)
     if how == "resumed":
         news = await resumed(log, tails, AT, UID, offset=1, place=0, idle_s=WAIT_S)

@@ -216,7 +216,7 @@ except LogUnavailableError as error:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_file_that_may_not_be_written_is_unavailable_in_one_line(exists: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, into which nobody else may look
+    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, which other users may not read
         path = Path(folder) / "log.db"
         if exists:
             connect(path).close()

@@ -129,7 +129,7 @@ async def test_freed_space_is_used_again(log: LogFile) -> None:
     assert await fill() <= first * 1.2
 
 
-async def test_vacuum_gives_space_back_when_nobody_uses_the_file(path: Path) -> None:
+async def test_vacuum_gives_space_back_when_no_process_uses_the_file(path: Path) -> None:
     log = LogFile.open(path)
     await log.create_topics([TopicSpec(name="short", partitions=1, retention_s=100.0)])
     for _ in range(3000):

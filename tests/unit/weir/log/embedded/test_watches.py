@@ -2,12 +2,12 @@
 
 import asyncio
 
-from weir.log.embedded.watches import Watch, Watches
+from weir.log.embedded.watches import GrowthWatch, Watches
 
 
 async def test_a_watch_is_called_for_its_partitions_and_once_for_what_comes_together() -> None:
     watches, calls = Watches(), list[str]()
-    one, other = Watch(lambda: calls.append("one")), Watch(lambda: calls.append("other"))
+    one, other = GrowthWatch(lambda: calls.append("one")), GrowthWatch(lambda: calls.append("other"))
     watches.add([1, 2], one)
     watches.add([2], other)
     watches.call([1])
@@ -21,7 +21,7 @@ async def test_a_watch_is_called_for_its_partitions_and_once_for_what_comes_toge
 
 async def test_a_watch_that_was_given_up_is_not_called_though_its_call_is_on_its_way() -> None:
     watches, calls = Watches(), list[str]()
-    watch = Watch(lambda: calls.append("called"))
+    watch = GrowthWatch(lambda: calls.append("called"))
     watches.add([1], watch)
     watches.call([1])
     watches.discard(watch)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.weir.log.tails.test_tails import AT, MemoryLog, offsets
 from weir.log.log import LogUnavailableError, Partition, Record
-from weir.log.tails.pages import Pages
+from weir.log.tails.pages import LogPages
 
 
 class Counting(MemoryLog):
@@ -30,7 +30,7 @@ async def test_only_so_many_reads_are_under_way() -> None:
     for _ in range(10):
         log.write()
     log.read_delay_s = 0.001
-    pages = Pages(log, 3)
+    pages = LogPages(log, 3)
     got = await asyncio.gather(*(pages.read(AT, position, 2, 10) for position in range(8)))
     assert [offsets(page) for page in got] == [[position, position + 1] for position in range(8)]
     assert log.most == 3
@@ -40,7 +40,7 @@ async def test_an_empty_page_below_a_known_end_is_a_hole_only_where_the_log_stil
     log = MemoryLog()
     log.write()
     log.hole(4)
-    pages = Pages(log, 1)
+    pages = LogPages(log, 1)
     assert await pages.read(AT, 1, 2, 5) == []
     log.unheard = 2
     with pytest.raises(LogUnavailableError, match="was at 5 and is back at 3"):

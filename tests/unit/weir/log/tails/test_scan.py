@@ -28,7 +28,7 @@ async def tails(log: MemoryLog) -> AsyncIterator[Tails]:
 
 
 def fill(log: MemoryLog, count: int) -> None:
-    """Records of others, written before anybody follows."""
+    """Records of other keys, written before a tail follows."""
     log.auto = False
     for _ in range(count):
         log.write(b"other")
@@ -155,7 +155,9 @@ async def test_an_index_that_gives_up_while_it_is_scanned_claims_nothing_that_it
     await tails.stop()
 
 
-async def test_a_scan_that_fails_is_everybodys_error_and_costs_no_record(log: MemoryLog, tails: Tails) -> None:
+async def test_a_scan_that_fails_is_the_error_of_all_its_readers_and_costs_no_record(
+    log: MemoryLog, tails: Tails
+) -> None:
     for number in range(300):
         log.write(b"k%d" % (number % 3))
     log.read_delay_s = 0.003
@@ -194,7 +196,7 @@ async def test_one_who_is_cancelled_leaves_the_others_their_scan(log: MemoryLog,
     assert first.cancelled()
 
 
-async def test_a_scan_ends_when_nobody_waits_any_more(log: MemoryLog, tails: Tails) -> None:
+async def test_a_scan_ends_when_no_reader_waits_any_more(log: MemoryLog, tails: Tails) -> None:
     fill(log, 5000)
     log.read_delay_s = 0.001
     async with tails.open(AT, 0, b"a") as tail:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
-from weir.log.log import Bounds, Deliver, Headers, Kept, LogUnavailableError, Partition, Record, TopicSpec
+from weir.log.log import Bounds, Deliver, Headers, LogUnavailableError, Partition, Record, Retentions, TopicSpec
 from weir.log.tails import Tail, TailLimits, Tails
 
 AT = Partition("chunks", 0)
@@ -50,7 +50,7 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         del replication
         return {topic.name: topic.retention_s for topic in topics}
 

@@ -24,7 +24,7 @@ AWAY: Json = {"message": "Connection error: Bearer abcdefghijklmnopqrstuv", "cod
 _offsets = itertools.count()
 
 
-async def bury(
+async def put_dead_letter(
     log: MemoryLog,
     value: bytes,
     *,
@@ -41,17 +41,23 @@ async def bury(
     """A letter about a record; its id."""
     log.now = time.time()
     record = Record(topic, partition, next(_offsets) if offset is None else offset, log.now, key, value, headers)
-    await dead_letters.bury(log, record, reason=reason, tenant=tenant, value_max_bytes=value_max_bytes, details=details)
+    await dead_letters.write(
+        log, record, reason=reason, tenant=tenant, value_max_bytes=value_max_bytes, details=details
+    )
     at = Partition(LETTERS, partition_for(key, topics.CHAT_DEAD_LETTERS.partitions))
     return envelope.decode(log.records[at][-1].value).event_id
 
 
-async def bury_request(log: MemoryLog, request: ChatRequest, *, error: Json | None = None, **more: Any) -> str:
+async def dead_letter_of_request(
+    log: MemoryLog, request: ChatRequest, *, error: Json | None = None, **more: Any
+) -> str:
     """A letter about a request that failed."""
     error = error or AWAY
     details = {"uid": request.uid, "attempts": 1, "error": error}
     value = more.pop("value", requests.encode(request))
-    return await bury(log, value, key=request.key, reason=f"failed: {error['message']}", details=details, **more)
+    return await put_dead_letter(
+        log, value, key=request.key, reason=f"failed: {error['message']}", details=details, **more
+    )
 
 
 def a_request(number: int, **changed: Any) -> ChatRequest:

@@ -20,12 +20,12 @@ from tests.unit.weir.replay.dead_letters.letters import (
     REQUESTS,
     a_request,
     all_records,
-    bury,
-    bury_request,
     by_rabbitmq,
+    dead_letter_of_request,
     letters,
     order,
     orders_in,
+    put_dead_letter,
     requests_in,
 )
 from tests.unit.weir.workers import worker_of
@@ -37,15 +37,16 @@ from weir.envelope import Json
 from weir.events.replays import ReplayRedriven
 from weir.log.log import LogRefusedError, LogUnavailableError, Partition
 from weir.log.partitioner import partition_for
-from weir.ranges.errors import NothingError, UnfinishedError, UsageError, WithdrawnError
+from weir.ranges.errors import CancelledRunError, NothingError, UnfinishedError, UsageError
 from weir.ranges.when import Edge
-from weir.replay.dead_letters import dead_letters, outcomes
+from weir.replay import waiting
+from weir.replay.dead_letters import dead_letters
 from weir.replay.dead_letters.choosing import CUT, Wanted
 from weir.replay.dead_letters.dead_letters import Pace, Redriving
 from weir.replay.dead_letters.letters_report import as_text
 from weir.replay.dead_letters.outcomes import Outcomes
 from weir.replay.dead_letters.resending import HISTORY_MAX, TOO_LARGE, UNWRITABLE, Sender
-from weir.replay.runs import Kind, Runs
+from weir.replay.runs import RunKind, Runs
 from weir.settings import RECORD_OVERHEAD_BYTES, Settings
 from weir.worker import Worker
 
@@ -102,7 +103,7 @@ async def test_a_request_that_failed_is_sent_again_as_a_new_submission_of_the_sa
     worker: Worker, log: MemoryLog
 ) -> None:
     old = a_request(1, deadline="2026-01-01T00:00:00Z", on_disconnect=OnDisconnect.CANCEL, priority=3)
-    letter = await bury_request(log, old, headers=[("mine", b"kept")])
+    letter = await dead_letter_of_request(log, old, headers=[("mine", b"kept")])
     at = Partition(CHUNKS, partition_for(old.key, 6))
     log.put(at, b"k", b"what stands there")
     report = await started(worker)
@@ -129,7 +130,7 @@ async def test_a_request_that_failed_is_sent_again_as_a_new_submission_of_the_sa
 async def test_its_history_is_kept_from_run_to_run_as_far_as_there_is_room(worker: Worker, log: MemoryLog) -> None:
     lives = tuple({"run": f"r-{n}", "rid": f"evt-{n}"} for n in range(HISTORY_MAX))
     marks = [("weir-redriven", f"r-{n}/l-{n}".encode()) for n in range(HISTORY_MAX)]
-    await bury_request(log, a_request(1, redriven=lives), headers=marks)
+    await dead_letter_of_request(log, a_request(1, redriven=lives), headers=marks)
     report = await started(worker)
     (again,), (record,) = requests_in(log), all_records(log, REQUESTS)
     assert [life["run"] for life in again.redriven] == [*(f"r-{n}" for n in range(1, HISTORY_MAX)), report["run"]]
@@ -140,8 +141,8 @@ async def test_its_history_is_kept_from_run_to_run_as_far_as_there_is_room(worke
 
 async def test_what_is_no_request_goes_back_as_it_was(worker: Worker, log: MemoryLog) -> None:
     for topic in (REQUESTS, ORDERS, "ai-feedback-events"):
-        await bury(log, b"no JSON \xff", topic=topic, key=b"\xff", headers=[("h", b"\xfe")])
-    await bury(log, b"keyless", key=b"")
+        await put_dead_letter(log, b"no JSON \xff", topic=topic, key=b"\xff", headers=[("h", b"\xfe")])
+    await put_dead_letter(log, b"keyless", key=b"")
     report = await started(worker)
     for topic in (REQUESTS, ORDERS, "ai-feedback-events"):
         record = next(one for one in all_records(log, topic) if one.key is not None)
@@ -156,8 +157,8 @@ async def test_what_is_no_request_goes_back_as_it_was(worker: Worker, log: Memor
 async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(worker: Worker, log: MemoryLog) -> None:
     made = order(log, by_rabbitmq(1))
     order(log, by_rabbitmq(7))  # of one that did not fail
-    await bury_request(log, by_rabbitmq(1))
-    await bury_request(log, by_rabbitmq(2))  # retention has its order
+    await dead_letter_of_request(log, by_rabbitmq(1))
+    await dead_letter_of_request(log, by_rabbitmq(2))  # retention has its order
     report = await started(worker)
     again = next(one for one in orders_in(log) if one.redriven)
     sent = next(one for one in requests_in(log) if one.uid == "u-1")
@@ -167,8 +168,8 @@ async def test_the_answer_to_a_request_from_rabbitmq_is_ordered_again_after_it(w
 
 
 async def test_what_is_too_large_or_gone_meanwhile_is_skipped(worker: Worker, log: MemoryLog) -> None:
-    await bury(log, b"x" * 2000)
-    await bury(log, b"small")
+    await put_dead_letter(log, b"x" * 2000)
+    await put_dead_letter(log, b"small")
     settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
     report = await started(replace(worker, settings=settings))
     assert (report["sent"], report["skipped"]) == (1, {TOO_LARGE: 1})
@@ -199,9 +200,9 @@ async def test_a_run_that_stops_anywhere_and_is_resumed_sends_each_once(
         log, heard = Stopping(), Heard()
         for number in (1, 2):
             order(log, by_rabbitmq(number))
-            await bury_request(log, by_rabbitmq(number))
-        await bury_request(log, a_request(3))
-        await bury(log, b"no JSON")
+            await dead_letter_of_request(log, by_rabbitmq(number))
+        await dead_letter_of_request(log, a_request(3))
+        await put_dead_letter(log, b"no JSON")
         async with worker_on(log) as worker:
             log.left, log.lands = left, lands
             report = await _began(worker, heard)
@@ -233,22 +234,22 @@ def well_formed(log: MemoryLog) -> list[Any]:
 
 
 async def test_letters_that_come_during_a_run_are_left_for_the_next_one(worker: Worker, log: MemoryLog) -> None:
-    await bury(log, b"first")
+    await put_dead_letter(log, b"first")
     heard = Heard()
     log.fail_append = lambda at, _: LogUnavailableError("away") if at.topic == REQUESTS else None
     with pytest.raises(UnfinishedError) as stopped:
         await started(worker, heard)
     assert f"--resume {heard.run}" in str(stopped.value)
     log.fail_append = lambda *_: None
-    await bury(log, b"second")
+    await put_dead_letter(log, b"second")
     report = await resumed(worker, heard.run)
     assert (report["letters"], report["sent"]) == (1, 1)
 
 
 async def test_a_dry_run_writes_nothing_and_shows_what_it_would_do(worker: Worker, log: MemoryLog) -> None:
     for number in range(8):
-        await bury_request(log, a_request(number))
-    await bury(log, b"x" * 100, value_max_bytes=50)
+        await dead_letter_of_request(log, a_request(number))
+    await put_dead_letter(log, b"x" * 100, value_max_bytes=50)
     before = {at: len(records) for at, records in log.records.items()}
     report = await redriving(worker).look(Edge.EARLIEST, Edge.LATEST, Wanted())
     await worker.events.drain(5)
@@ -265,7 +266,7 @@ async def test_a_dry_run_writes_nothing_and_shows_what_it_would_do(worker: Worke
 async def test_the_ends_are_waited_for_and_the_run_ends_with_its_report(worker: Worker, log: MemoryLog) -> None:
     heard = Heard()
     for number in range(5):
-        await bury_request(log, a_request(number))
+        await dead_letter_of_request(log, a_request(number))
     report = await _with_ends(worker, log, heard)
     assert report["requests"] == {
         "sent": 5,
@@ -303,14 +304,14 @@ def _ends(which: int, rid: str) -> list[frames.Frame]:
     return [
         [own, replace(ends("a"), rid=rid)],
         [own, replace(ends("a", failed), rid=rid)],
-        [frame(frames.Kind.TERMINAL, rid="", terminal=Terminal(status=Status.CANCELLED))],
-        [frame(frames.Kind.CONFLICT, rid="evt-other", submission=rid)],
+        [frame(frames.FrameKind.TERMINAL, rid="", terminal=Terminal(status=Status.CANCELLED))],
+        [frame(frames.FrameKind.CONFLICT, rid="evt-other", submission=rid)],
         [own, replace(ends("a"), rid=rid)],
     ][which]
 
 
 async def test_where_nothing_happens_any_more_the_command_stops_and_can_go_on(worker: Worker, log: MemoryLog) -> None:
-    await bury_request(log, a_request(1))
+    await dead_letter_of_request(log, a_request(1))
     heard = Heard()
     with pytest.raises(UnfinishedError, match="is a worker running") as stopped:
         await started(worker, heard, Pace(patience_s=0.05))
@@ -320,7 +321,7 @@ async def test_where_nothing_happens_any_more_the_command_stops_and_can_go_on(wo
 
 async def test_a_run_of_another_kind_is_not_resumed(worker: Worker, log: MemoryLog) -> None:
     log.now = time.time()
-    run = await Runs(log, worker.events, tenant="default").begin(Kind.FEEDBACK, {}, [], by="cli")
+    run = await Runs(log, worker.events, tenant="default").begin(RunKind.FEEDBACK, {}, [], by="cli")
     with pytest.raises(UsageError, match="is not a run over dead letters but of feedback"):
         await resumed(worker, run.id)
 
@@ -335,7 +336,7 @@ async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
 ) -> None:
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     for number in range(4):
-        await bury_request(log, a_request(number))
+        await dead_letter_of_request(log, a_request(number))
     log.now = time.time()
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
     send = Sender.send
@@ -346,7 +347,7 @@ async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
 
     monkeypatch.setattr(Sender, "send", and_cancelled)
     for go_on in (redriving(worker).carry_out(run, LEAVE), resumed(worker, run.id)):
-        with pytest.raises(WithdrawnError, match=f"run {run.id} was cancelled") as stopped:
+        with pytest.raises(CancelledRunError, match=f"run {run.id} was cancelled") as stopped:
             await go_on
         assert stopped.value.EXIT_CODE == 7
     assert len(requests_in(log)) == 2
@@ -358,21 +359,21 @@ async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
 async def test_who_cancels_a_run_that_waits_stops_that(
     worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "ASK_S", 0.05)
-    await bury_request(log, a_request(1))
+    monkeypatch.setattr(waiting, "WANTED_S", 0.05)
+    await dead_letter_of_request(log, a_request(1))
     log.now = time.time()
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
     task = asyncio.create_task(redriving(worker).carry_out(run, Pace(patience_s=60)))
     await log.until(lambda: bool(requests_in(log)))
     await cancel(worker, run.id)
-    with pytest.raises(WithdrawnError):
+    with pytest.raises(CancelledRunError):
         await asyncio.wait_for(task, WAIT_S)
 
 
 async def test_a_run_that_is_cancelled_after_its_last_letter_is_not_completed(
     worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bury(log, b"no JSON")
+    await put_dead_letter(log, b"no JSON")
     log.now = time.time()
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
     follow = Outcomes.follow
@@ -382,12 +383,12 @@ async def test_a_run_that_is_cancelled_after_its_last_letter_is_not_completed(
         await cancel(worker, run.id)
 
     monkeypatch.setattr(Outcomes, "follow", and_cancelled)
-    with pytest.raises(WithdrawnError):
+    with pytest.raises(CancelledRunError):
         await redriving(worker).carry_out(run, Pace(patience_s=5))
 
 
 async def test_a_run_that_failed_can_be_resumed(worker: Worker, log: MemoryLog) -> None:
-    await bury_request(log, a_request(1))
+    await dead_letter_of_request(log, a_request(1))
     log.now = time.time()
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="cli")
     await Runs(log, worker.events, tenant="default").end(run, {"error": "no"}, status="failed")
@@ -397,8 +398,8 @@ async def test_a_run_that_failed_can_be_resumed(worker: Worker, log: MemoryLog) 
 async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_it_failed(
     worker: Worker, log: MemoryLog
 ) -> None:
-    await bury_request(log, a_request(1))
-    await bury_request(log, a_request(1, event_id="evt-2"), error={"message": "no", "code": "other"})
+    await dead_letter_of_request(log, a_request(1))
+    await dead_letter_of_request(log, a_request(1, event_id="evt-2"), error={"message": "no", "code": "other"})
     log.now = time.time()
     wanted = Wanted(reason="connection")
     run = await redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, wanted, by="http")
@@ -406,7 +407,7 @@ async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_i
         await redriving(worker).carry_out(run, LEAVE)
     ended = (await Runs(log, worker.events, tenant="default").find(run.id)).ended
     assert ended is not None
-    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range is meant"})
+    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range matches"})
 
 
 async def test_more_letters_than_can_be_held_are_too_many(
@@ -414,7 +415,7 @@ async def test_more_letters_than_can_be_held_are_too_many(
 ) -> None:
     monkeypatch.setattr(dead_letters, "RANGE_MAX", 3)
     for number in range(4):
-        await bury_request(log, a_request(number))
+        await dead_letter_of_request(log, a_request(number))
     for decide in (
         redriving(worker).look(Edge.EARLIEST, Edge.LATEST, Wanted()),
         redriving(worker).begin(Edge.EARLIEST, Edge.LATEST, Wanted(), by="http"),
@@ -432,10 +433,10 @@ def nested(levels: int) -> bytes:
 async def test_a_letter_that_cannot_be_written_again_is_skipped_and_no_other_one_suffers(
     worker: Worker, log: MemoryLog
 ) -> None:
-    await bury_request(log, a_request(1), value=nested(900))
-    await bury(log, b"refused")
-    await bury_request(log, a_request(2))
-    await bury(log, b"fine")
+    await dead_letter_of_request(log, a_request(1), value=nested(900))
+    await put_dead_letter(log, b"refused")
+    await dead_letter_of_request(log, a_request(2))
+    await put_dead_letter(log, b"fine")
     log.fail_append = lambda _, value: LogRefusedError("too large") if value == b"refused" else None
     report = await started(worker)
     assert (report["letters"], report["sent"], report["skipped"]) == (4, 2, {UNWRITABLE: 2})
@@ -445,7 +446,7 @@ async def test_a_letter_that_cannot_be_written_again_is_skipped_and_no_other_one
 
 
 async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(worker: Worker, log: MemoryLog) -> None:
-    await bury(log, b"x" * 700, key=b"k" * 300)
+    await put_dead_letter(log, b"x" * 700, key=b"k" * 300)
     settings = Settings(kafka_max_message_bytes=1000 + RECORD_OVERHEAD_BYTES)
     report = await started(replace(worker, settings=settings))
     assert (report["sent"], report["skipped"]) == (0, {TOO_LARGE: 1})
@@ -453,7 +454,7 @@ async def test_its_key_counts_where_it_is_looked_at_whether_it_fits(worker: Work
 
 async def test_no_more_are_sent_in_a_second_than_was_asked_for(worker: Worker, log: MemoryLog) -> None:
     for number in range(4):
-        await bury_request(log, a_request(number))
+        await dead_letter_of_request(log, a_request(number))
     began = time.monotonic()
     await started(worker, pace=Pace(rate=40, wait=False))
     assert time.monotonic() - began >= 0.1

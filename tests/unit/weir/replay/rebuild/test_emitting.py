@@ -1,4 +1,4 @@
-"""What a rebuild tells of the past: once, whoever else tells, and again where the formula goes back."""
+"""What a rebuild publishes about the past: once, beside any other publisher, and again where the formula goes back."""
 
 import random
 from collections import Counter

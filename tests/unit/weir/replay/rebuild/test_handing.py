@@ -10,11 +10,12 @@ from tests.unit.weir.replay.rebuild.test_rebuilding import BAD, windows
 from tests.unit.weir.replay.rebuild.world import FEEDBACK, METRICS, World, hurry, use
 from weir import topics
 from weir.insights import rebuilt_rows
-from weir.insights.rows import Rows, WindowRow
+from weir.insights.rows import QualityRows
+from weir.insights.values import WindowRow
 from weir.log.log import Partition
-from weir.ranges.errors import UnfinishedError, WithdrawnError
+from weir.ranges.errors import CancelledRunError, UnfinishedError
 from weir.ranges.when import Edge, Time
-from weir.replay.rebuild import handing
+from weir.replay import waiting
 from weir.replay.rebuild.feedback_run import FeedbackRun
 from weir.replay.runs import Run
 
@@ -22,7 +23,7 @@ from weir.replay.runs import Run
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr(handing, "WANTED_S", 0.0)
+    monkeypatch.setattr(waiting, "WANTED_S", 0.0)
 
 
 async def begun(world: World, *, emit: bool = False) -> Run:
@@ -80,7 +81,7 @@ async def test_a_run_that_is_resumed_while_its_first_event_is_on_its_way_is_take
     while sum(b"quality.rebuilt" in (one.value or b"") for one in world.log.records[at]) < 2:
         await asyncio.sleep(0)
     await world.beside(doing)
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert (row.run, row.passed) == (run.id, -1)
     assert sum((one.key or b"").startswith(b"rebuilt/") for one in changes[before:]) == 2
     assert world.owner.state() == (await world.scratch()).state()
@@ -146,7 +147,7 @@ async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_ove
     changes = world.owner.table.changes(0)
     before = len(changes)
     await world.owner.drain()
-    at = Rows(world.owner.table).rebuilt(0).at
+    at = QualityRows(world.owner.table).rebuilt(0).at
     full, said, behind = list(changes), [], 0
     for end in range(before, len(full) + 1):
         changes[:] = full[:end]
@@ -162,7 +163,7 @@ async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_ove
     assert behind > 0
 
 
-async def test_feedback_that_nobody_rescores_is_not_waited_for_because_other_rows_change(
+async def test_feedback_that_is_not_rescored_is_not_waited_for_because_other_rows_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(random.Random(10))
@@ -205,7 +206,7 @@ async def test_a_run_that_was_cancelled_does_nothing_and_stays_cancelled(monkeyp
     use(monkeypatch, BAD)
     run, command = await begun(world, emit=True), world.command()
     await command._runs.end(run, {}, status="cancelled")
-    with pytest.raises(WithdrawnError, match="was cancelled"):
+    with pytest.raises(CancelledRunError, match="was cancelled"):
         await world.beside(command.do(*await command.find(run.id)))
     assert (world.owner.state(), world.signals(), world.scorer.worth()) == (before, signals, worth)
     assert await status(command, run) == "cancelled"
@@ -232,7 +233,7 @@ async def test_a_run_that_is_cancelled_meanwhile_stops_there(where: str, monkeyp
         while len(world.log.records[at]) == before:
             await asyncio.sleep(0)
         await cancel()
-        with pytest.raises(WithdrawnError):
+        with pytest.raises(CancelledRunError):
             await asyncio.wait_for(task, 10)
     else:
         name, last = ("windows_taken", 2) if where == "before the feedback table" else ("feedback", 5)
@@ -245,7 +246,7 @@ async def test_a_run_that_is_cancelled_meanwhile_stops_there(where: str, monkeyp
             return found
 
         monkeypatch.setattr(command._handing, name, then)
-        with pytest.raises(WithdrawnError):
+        with pytest.raises(CancelledRunError):
             await world.beside(command.do(*await command.find(run.id)))
         told = [records for at, records in world.log.records.items() if at.topic == topics.AI_FEEDBACK.name]
         rescored = [one for records in told for one in records if b"feedback.rescored" in (one.value or b"")]

@@ -27,8 +27,8 @@ from weir.feedback import joining, pieces, scores
 from weir.insights.folding import Judging
 from weir.insights.partition import partition_of
 from weir.insights.reading import SOURCES
-from weir.insights.rows import Rows
-from weir.insights.watching import Watching
+from weir.insights.rows import QualityRows
+from weir.insights.watching import WindowKeeper
 from weir.log.log import Partition, Record
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UnfinishedError
@@ -37,7 +37,7 @@ from weir.ranges.when import Edge, When
 from weir.replay import runs
 from weir.replay.rebuild import handing
 from weir.replay.rebuild.feedback_run import FeedbackRun
-from weir.replay.rebuild.report_rebuild import Report
+from weir.replay.rebuild.report_rebuild import RebuildReport
 from weir.replay.runs import Run
 from weir.settings import Settings
 
@@ -60,7 +60,7 @@ Formula = Mapping[FeedbackType, float]
 
 
 def use(patch: pytest.MonkeyPatch, formula: Formula) -> None:
-    """Another formula, for whoever scores from now on."""
+    """Another formula, for all scores from now on."""
     for kind, score in formula.items():
         patch.setitem(scores.SCORES, kind, always(score))
     patch.setitem(scores.WEIGHTS, FeedbackSource.IMPLICIT, 0.9)
@@ -103,8 +103,8 @@ class Table(dict[bytes, bytes]):
                     super().__setitem__(record.key, record.value)
 
 
-class HookedRows(Rows):
-    """Rows of a table that a test may have fail while rebuilt rows are put in their place."""
+class HookedRows(QualityRows):
+    """Rows of the quality table that a test may have fail while rebuilt rows are put in their place."""
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
@@ -127,8 +127,8 @@ class Owner:
         self.position = {Partition(topic, number): 0 for topic in (METRICS, SIGNALS) for number in PARTITIONS}
         self.watching = self.restart()
 
-    def restart(self) -> Watching:
-        self.watching = Watching(
+    def restart(self) -> WindowKeeper:
+        self.watching = WindowKeeper(
             log=self.log,
             events=Events(self.log),
             rows=self.rows,
@@ -167,7 +167,7 @@ class Owner:
 
 
 def state_of(table: dict[bytes, bytes]) -> Json:
-    rows, found = Rows(table), dict[str, Any]()
+    rows, found = QualityRows(table), dict[str, Any]()
     for span, newest, closed in rows.windows():
         row = rows.window(span)
         assert row is not None
@@ -323,11 +323,11 @@ class World:
             await command.do(run, planned)
         return run
 
-    async def rebuild(self, since: When = Edge.EARLIEST, *, emit: bool = False) -> Report:
+    async def rebuild(self, since: When = Edge.EARLIEST, *, emit: bool = False) -> RebuildReport:
         """Run the command, while the worker goes on."""
         command = self.command()
         planned = await command.plan(since, emit=emit, now=self.log.now)
-        report: Report = await self.beside(command.do(await command.begin(planned, by="cli"), planned))
+        report: RebuildReport = await self.beside(command.do(await command.begin(planned, by="cli"), planned))
         return report
 
     async def beside(self, work: Awaitable[Any], meanwhile: Callable[[], None] = lambda: None) -> Any:

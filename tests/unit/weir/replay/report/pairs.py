@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from weir.replay.report.comparison import Compared, Outcome
+from weir.replay.report.comparison import AnswerOutcome, Compared
 from weir.replay.report.report import RunFacts
 
 FACTS = RunFacts(
@@ -18,14 +18,14 @@ FACTS = RunFacts(
 )
 
 
-def outcome(model: str = "old", status: str = "completed", **fields: Any) -> Outcome:
-    return Outcome(model=model, status=status, **fields)
+def outcome(model: str = "old", status: str = "completed", **fields: Any) -> AnswerOutcome:
+    return AnswerOutcome(model=model, status=status, **fields)
 
 
 def pair(
     number: int,
-    original: Outcome | None = None,
-    replay: Outcome | None = None,
+    original: AnswerOutcome | None = None,
+    replay: AnswerOutcome | None = None,
     similarity: float | None = 0.5,
     **fields: Any,
 ) -> Compared:
@@ -41,5 +41,5 @@ def pair(
     )
 
 
-def failed(model: str = "new", error_code: str = "rate_limit_exceeded") -> Outcome:
+def failed(model: str = "new", error_code: str = "rate_limit_exceeded") -> AnswerOutcome:
     return outcome(model, "failed", error_code=error_code)

@@ -3,13 +3,13 @@ from typing import Any
 import orjson
 import pytest
 
-from weir.replay.report.comparison import Compared, Outcome, compared_from
+from weir.replay.report.comparison import AnswerOutcome, Compared, compared_from
 
 FULL = Compared(
     uid="rp-1",
     replay_of="req-1",
     tenant="acme",
-    original=Outcome(
+    original=AnswerOutcome(
         model="old",
         status="completed",
         finish_reason="stop",
@@ -21,7 +21,7 @@ FULL = Compared(
         cost_usd=0.00012,
         chars=80,
     ),
-    replay=Outcome(model="new", status="failed", error_code="rate_limit_exceeded", attempts=5),
+    replay=AnswerOutcome(model="new", status="failed", error_code="rate_limit_exceeded", attempts=5),
     similarity=None,
     identical=False,
     original_text="as it was \N{GRINNING FACE}",
@@ -41,7 +41,9 @@ def test_fields_of_a_later_version_are_left_out() -> None:
 def test_what_an_earlier_version_did_not_know_has_its_default() -> None:
     bare = {"model": "m", "status": "running"}
     fields: dict[str, Any] = {"uid": "u", "replay_of": "o", "tenant": "t", "similarity": 1, "identical": True}
-    assert compared_from({**fields, "original": bare, "replay": bare}).replay == Outcome(model="m", status="running")
+    assert compared_from({**fields, "original": bare, "replay": bare}).replay == AnswerOutcome(
+        model="m", status="running"
+    )
 
 
 @pytest.mark.parametrize("name", ["uid", "replay_of", "tenant", "original", "replay", "similarity", "identical"])

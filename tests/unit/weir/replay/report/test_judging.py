@@ -9,7 +9,7 @@ from weir.replay.report.judging import (
     MEASURES,
     PAIRS_MIN,
     UNCLEAR,
-    Judged,
+    JudgedMeasure,
     judged,
     judged_errors,
     mcnemar,
@@ -64,7 +64,7 @@ def test_the_p_value_of_very_many_pairs_is_a_number() -> None:
     assert mcnemar(0, 6000) == 0
 
 
-def latencies(*pairs: tuple[float, float]) -> Judged:
+def latencies(*pairs: tuple[float, float]) -> JudgedMeasure:
     return judged(
         LATENCY, [pair(n, outcome(latency_ms=a), outcome("new", latency_ms=b)) for n, (a, b) in enumerate(pairs)]
     )

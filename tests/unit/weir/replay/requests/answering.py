@@ -6,7 +6,7 @@ from tests.defaults import CHAT_PARTITIONS
 from tests.unit.weir.log.memory_log import MemoryLog
 from weir import topics
 from weir.chat import frames, requests
-from weir.chat.frames import Frame, Kind, Status, Terminal
+from weir.chat.frames import Frame, FrameKind, Status, Terminal
 from weir.chat.requests import ChatRequest
 from weir.envelope import utc_iso
 from weir.events.ingress import Ingress
@@ -46,19 +46,19 @@ def say(log: MemoryLog, request: ChatRequest, *texts: str, status: Status | None
     """An answer; no status leaves it without an end."""
     at = place(topics.CHAT_CHUNKS.name, request.uid)
 
-    def write(kind: Kind, **fields: Any) -> int:
+    def write(kind: FrameKind, **fields: Any) -> int:
         frame = Frame(uid=request.uid, rid=request.event_id, kind=kind, attempt=f"att-{request.event_id}", **fields)
         return log.put(at, request.key, frames.encode(frame, event_id="evt-frame", tenant=request.tenant))
 
-    write(Kind.BEGIN, after=-1, fingerprint=request.fingerprint)
+    write(FrameKind.BEGIN, after=-1, fingerprint=request.fingerprint)
     for seq, text in enumerate(texts):
-        write(Kind.CHUNKS, seq=seq, chunks=[{"choices": [{"index": 0, "delta": {"content": text}}]}])
+        write(FrameKind.CHUNKS, seq=seq, chunks=[{"choices": [{"index": 0, "delta": {"content": text}}]}])
     if status is not None:
         error = {"code": "server_error", "type": "server_error", "status": 500} if status is Status.FAILED else None
         timings = {"first_chunk_ms": 3.0, "total_ms": 9.0}
         reason = "stop" if status is Status.COMPLETED else None
         terminal = Terminal(status=status, finish_reason=reason, usage=USAGE, error=error, timings=timings)
-        write(Kind.TERMINAL, seq=len(texts), terminal=terminal)
+        write(FrameKind.TERMINAL, seq=len(texts), terminal=terminal)
 
 
 def recorded(

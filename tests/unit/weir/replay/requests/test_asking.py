@@ -1,4 +1,4 @@
-"""A run asks each request once, whatever happens to whoever runs it."""
+"""A run asks each request once, whatever happens to its process."""
 
 import asyncio
 import random
@@ -22,14 +22,15 @@ from weir.events.replays import ReplayCompared
 from weir.llm.prices import Prices
 from weir.log.log import LogError, Partition
 from weir.options import ThinkTags
-from weir.ranges.errors import UnfinishedError, WithdrawnError
-from weir.ranges.spans import resolve
+from weir.ranges.errors import CancelledRunError, UnfinishedError
+from weir.ranges.offset_ranges import resolve
 from weir.ranges.when import Edge
 from weir.replay.report.comparison import Compared, compared_from
-from weir.replay.requests.asking import Asking, replay_uid
-from weir.replay.requests.plans import Plan
+from weir.replay.requests.asking import RequestReplay
+from weir.replay.requests.plans import ReplayPlan
+from weir.replay.requests.replayed import replay_uid
 from weir.replay.requests.selecting import select
-from weir.replay.runs import Kind, Run, Runs
+from weir.replay.runs import Run, RunKind, Runs
 
 QUESTIONS = 30
 WATCHED = (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name)
@@ -59,12 +60,14 @@ class Desk:
 
     async def begin(self, **plan: Any) -> Run:
         spans = await resolve(self.log, topics.CHAT_REQUESTS.name, Edge.EARLIEST, Edge.LATEST, now=self.log.now)
-        parameters = Plan(since="earliest", **plan).as_json()
-        return await self.runs.begin(Kind.REQUESTS, parameters, spans, watched=WATCHED, by="cli")
+        parameters = ReplayPlan(since="earliest", **plan).as_json()
+        return await self.runs.begin(RunKind.REQUESTS, parameters, spans, watched=WATCHED, by="cli")
 
-    async def asking(self, run: Run, *, patience_s: float = 5.0, heard: Callable[[], None] = lambda: None) -> Asking:
+    async def asking(
+        self, run: Run, *, patience_s: float = 5.0, heard: Callable[[], None] = lambda: None
+    ) -> RequestReplay:
         selection = await select(self.log, run, Prices({}), HeardSteps(), SETTINGS)
-        return Asking(
+        return RequestReplay(
             log=self.log,
             events=self.events,
             traces=Traces(self.events, worker="test:0"),
@@ -156,7 +159,7 @@ async def test_so_many_are_in_flight_and_no_more(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_whoever_runs_it_may_be_killed_at_any_point(desk: Desk, seed: int) -> None:
+async def test_a_run_may_be_killed_at_any_point(desk: Desk, seed: int) -> None:
     chance = random.Random(seed)
     run = await desk.begin(concurrency=chance.choice([1, 3, 50]))
     for _ in range(5):
@@ -217,7 +220,7 @@ async def test_a_run_that_is_cancelled_asks_no_more(desk: Desk) -> None:
     await desk.log.until(lambda: len(desk.asked(run)) == 2)
     await desk.runs.end(run, {}, status="cancelled")
     desk.worker.work()
-    with pytest.raises(WithdrawnError):
+    with pytest.raises(CancelledRunError):
         await asking
     assert len(desk.asked(run)) <= 3
 
@@ -226,7 +229,7 @@ async def test_a_run_that_was_cancelled_before_it_was_carried_out_asks_nothing(d
     run = await desk.begin()
     asking = await desk.asking(run)
     await desk.runs.end(run, {}, status="cancelled")
-    with pytest.raises(WithdrawnError):
+    with pytest.raises(CancelledRunError):
         await asking.run([])
     assert not desk.asked(run)
 

@@ -10,17 +10,16 @@ from tests.unit.weir.ranges.steps import HeardSteps
 from tests.unit.weir.replay.requests.answering import place, put, recorded, request_of
 from weir import envelope, topics
 from weir.chat import frames, requests
-from weir.chat.frames import Frame, Kind, Status
+from weir.chat.frames import Frame, FrameKind, Status
 from weir.events.ingress import Ingress
 from weir.llm.prices import Prices
 from weir.log.log import Partition
 from weir.ranges.errors import NothingError, UsageError
-from weir.ranges.spans import resolve
+from weir.ranges.offset_ranges import resolve
 from weir.ranges.when import Edge
-from weir.replay.requests.plans import Plan
+from weir.replay.requests.plans import ReplayPlan
 from weir.replay.requests.selecting import Selection, select
-from weir.replay.runs import Kind as RunKind
-from weir.replay.runs import Run
+from weir.replay.runs import Run, RunKind
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def log() -> MemoryLog:
 async def run_of(log: MemoryLog, **plan: Any) -> Run:
     spans = await resolve(log, topics.CHAT_REQUESTS.name, Edge.EARLIEST, Edge.LATEST, now=log.now)
     ends = [(await log.bounds(Partition(topics.CHAT_CHUNKS.name, number))).end for number in range(CHAT_PARTITIONS)]
-    parameters = Plan(since="earliest", **plan).as_json()
+    parameters = ReplayPlan(since="earliest", **plan).as_json()
     return Run(id="r", kind=RunKind.REQUESTS, parameters=parameters, spans=spans, ends={topics.CHAT_CHUNKS.name: ends})
 
 
@@ -121,7 +120,7 @@ async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one
 async def test_a_second_submission_whose_first_is_older_than_the_range_is_passed_over(log: MemoryLog) -> None:
     again = request_of(log, "a", event_id="evt-again")
     put(log, again)
-    mark = Frame(uid="a", rid="evt-a", kind=Kind.ATTACH, submission="evt-again", first=0)
+    mark = Frame(uid="a", rid="evt-a", kind=FrameKind.ATTACH, submission="evt-again", first=0)
     at = place(topics.CHAT_CHUNKS.name, "a")
     log.put(at, b"a", frames.encode(mark, event_id="e", tenant="acme"))
     recorded(log, "b", "x")

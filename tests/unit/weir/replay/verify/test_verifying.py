@@ -13,15 +13,15 @@ from tests.unit.weir.replay.rebuild.world import JUDGING, PARTITIONS, World, hur
 from tests.unit.weir.workers import worker_of
 from weir import envelope, topics
 from weir.chat import frames, requests
-from weir.chat.frames import ANYBODY, Frame, Kind, Status, Terminal
+from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 from weir.chat.lifecycle import Happening
+from weir.chat.prompts import PromptAsked, PromptsForgotten
 from weir.chat.requests import EVENT_TYPE, ChatRequest
 from weir.events import publishing
 from weir.events.base import EventData
 from weir.events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
 from weir.events.ingress import Ingress
-from weir.feedback.prompts import PromptAsked, PromptsForgotten
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.log.log import Headers, Partition
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UsageError
@@ -97,7 +97,7 @@ class Desk:
         """A Kafka client writes the request itself."""
         self.put(topics.CHAT_REQUESTS.name, envelope.encode(event_id, EVENT_TYPE, "acme", {"uid": UID, "body": body}))
 
-    def frame(self, kind: Kind, rid: str = "r1", **more: Any) -> int:
+    def frame(self, kind: FrameKind, rid: str = "r1", **more: Any) -> int:
         frame = Frame(uid=UID, rid=rid, kind=kind, **more)
         self.put(topics.CHAT_CHUNKS.name, frames.encode(frame, event_id="e", tenant="acme"))
         return len(self.log.records[Partition(topics.CHAT_CHUNKS.name, NUMBER)]) - 1
@@ -126,9 +126,9 @@ def test_each_difference_has_the_path_of_its_field() -> None:
 async def test_terminals_are_folded_out_of_frames() -> None:
     desk = Desk()
     desk.asked()
-    begin = desk.frame(Kind.BEGIN, attempt="a", after=-1)
+    begin = desk.frame(FrameKind.BEGIN, attempt="a", after=-1)
     desk.asked("r2")  # again, while it runs: it is answered with a mark
-    end = desk.frame(Kind.TERMINAL, attempt="a", terminal=Terminal(status=Status.COMPLETED))
+    end = desk.frame(FrameKind.TERMINAL, attempt="a", terminal=Terminal(status=Status.COMPLETED))
     row = {"rid": "r1", "fingerprint": "f", "tenant": "acme", "status": "completed", "first": begin, "last": end}
     row["ended_at"] = desk.log.now
     assert await desk.wrong("terminals") == [("row", None, row)]
@@ -140,7 +140,7 @@ async def test_terminals_are_folded_out_of_frames() -> None:
     desk.trace(Happening.FORGOTTEN)
     assert await desk.wrong("terminals") == [("row", row, None)]
     desk.asked("r3", chunks_from=2)  # the uid is used anew, and cancelled before anything was begun
-    last = desk.frame(Kind.TERMINAL, ANYBODY, terminal=Terminal(status=Status.CANCELLED))
+    last = desk.frame(FrameKind.TERMINAL, ANYBODY, terminal=Terminal(status=Status.CANCELLED))
     anew = {**row, "rid": "r3", "status": "cancelled", "first": last, "last": last, "ended_at": desk.log.now}
     desk.live("terminals", anew)
     assert await desk.wrong("terminals") == []
@@ -150,8 +150,8 @@ async def test_terminals_of_requests_that_kafka_clients_write_are_those_that_the
     desk, messages = Desk(), [{"role": "user", "content": "hi"}]
     desk.asked_by_kafka("refused", messages="hi")  # a dead letter, and its uid is free
     desk.asked_by_kafka(messages=messages)  # the door adds the model, which is part of the fingerprint
-    begin = desk.frame(Kind.BEGIN, attempt="a", after=-1)
-    end = desk.frame(Kind.TERMINAL, attempt="a", terminal=Terminal(status=Status.COMPLETED))
+    begin = desk.frame(FrameKind.BEGIN, attempt="a", after=-1)
+    end = desk.frame(FrameKind.TERMINAL, attempt="a", terminal=Terminal(status=Status.COMPLETED))
     body = {"messages": messages, "model": Settings().openai_model}
     row = {"rid": "r1", "fingerprint": requests.fingerprint(body), "tenant": "acme", "status": "completed"}
     desk.live("terminals", {**row, "first": begin, "last": end, "ended_at": desk.log.now})
@@ -251,7 +251,7 @@ async def test_windows_agree_while_the_worker_lags_and_a_figure_that_is_wrong_is
     healthy = await world.beside(desk.verify("quality"))
     assert (healthy.differences, healthy.unknown) == ([], 0)
     assert healthy.rows > 10
-    rows = Rows(world.owner.table)
+    rows = QualityRows(world.owner.table)
     span, row = next((span, row) for span, _, _ in rows.windows() if (row := rows.window(span)) and row.closed)
     row.window.failed += 1
     world.owner.table.number = next(
@@ -285,7 +285,7 @@ async def test_windows_whose_rebuild_is_forgotten_are_compared_with_the_numbers_
     world.load(200)
     await world.owner.drain()
     await world.rebuild()
-    assert Rows(world.owner.table).rebuilt(0).run
+    assert QualityRows(world.owner.table).rebuilt(0).run
     for at in world.log.records:
         if at.topic == topics.CHAT_REPLAYS.name:
             world.log.starts[at] = len(world.log.records[at])

@@ -15,7 +15,7 @@ PAGE: Final = 1000  # records of one read
 _KNOWN: Final = frozenset(topic.name for topic in TOPICS)
 
 
-class Span(NamedTuple):
+class OffsetRange(NamedTuple):
     """The records of one partition with ``start <= offset < end``."""
 
     at: Partition
@@ -32,15 +32,15 @@ class Span(NamedTuple):
         return {"topic": self.at.topic, "partition": self.at.partition, "start": self.start, "end": self.end}
 
 
-def span_from(fields: Json) -> Span:
-    """The span that ``Span.as_json`` was called on."""
+def span_from(fields: Json) -> OffsetRange:
+    """The span that ``OffsetRange.as_json`` was called on."""
     at = Partition(str(fields["topic"]), int(fields["partition"]))
-    return Span(at, int(fields["start"]), int(fields["end"]))
+    return OffsetRange(at, int(fields["start"]), int(fields["end"]))
 
 
 async def resolve(
     log: LogClient, topic: str, since: When, until: When, *, now: float, kept_s: float | None = None
-) -> list[Span]:
+) -> list[OffsetRange]:
     """The spans of a topic between two places, as they are now; partitions without a record there are left out.
 
     Args:
@@ -63,20 +63,20 @@ async def resolve(
             raise UsageError(f"topic {topic} has no partition {wrong[0]}: they are 0 to {count - 1}")
     if isinstance(since, Time) and isinstance(until, Time) and until.seconds <= since.seconds:
         raise UsageError(f"--to: {utc_iso(until.seconds)} is not after --from, {utc_iso(since.seconds)}")
-    spans: list[Span] = []
+    spans: list[OffsetRange] = []
     for number in range(count):
         at = Partition(topic, number)
         bounds = await log.bounds(at)
         start = await _start(log, at, bounds, since, None if kept_s is None else now - kept_s)
         end = bounds.end if start is None else await _end(log, at, bounds, until)
         if start is not None and start < end:
-            spans.append(Span(at, start, end))
+            spans.append(OffsetRange(at, start, end))
     if not spans:
         raise NothingError(f"topic {topic} has no record in this range")
     return spans
 
 
-async def since(log: LogClient, at: Partition, seconds: float) -> Span:
+async def since(log: LogClient, at: Partition, seconds: float) -> OffsetRange:
     """The records of a partition that were written since a time, whatever clock told it: from a little before on.
 
     Raises:
@@ -85,7 +85,7 @@ async def since(log: LogClient, at: Partition, seconds: float) -> Span:
     return await onward(log, at, await log.offset_at(at, seconds - CLOCKS_APART_S))
 
 
-async def onward(log: LogClient, at: Partition, start: int = 0) -> Span:
+async def onward(log: LogClient, at: Partition, start: int = 0) -> OffsetRange:
     """The records of a partition from an offset on, as far as they go now.
 
     Raises:
@@ -93,7 +93,7 @@ async def onward(log: LogClient, at: Partition, start: int = 0) -> Span:
     """
     bounds = await log.bounds(at)
     start = max(start, bounds.start)
-    return Span(at, start, max(start, bounds.end))
+    return OffsetRange(at, start, max(start, bounds.end))
 
 
 async def gone_until_s(log: LogClient, at: Partition, now: float) -> float:
@@ -161,7 +161,7 @@ async def _end(log: LogClient, at: Partition, bounds: Bounds, until: When) -> in
     return bounds.end if until is Edge.LATEST else bounds.start
 
 
-async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncIterator[Sequence[Record]]:
+async def records(log: LogClient, span: OffsetRange, *, page: int = PAGE) -> AsyncIterator[Sequence[Record]]:
     """The records of a span, in order, page by page.
 
     Raises:
@@ -176,7 +176,9 @@ async def records(log: LogClient, span: Span, *, page: int = PAGE) -> AsyncItera
         position = found[-1].offset + 1
 
 
-async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNSEEN) -> AsyncGenerator[Record, None]:
+async def each(
+    log: LogClient, span: OffsetRange, *, page: int = PAGE, step: Step = UNSEEN
+) -> AsyncGenerator[Record, None]:
     """The records of a span, in order, one by one, with turns of the event loop for other tasks between them.
 
     Args:
@@ -199,6 +201,6 @@ async def each(log: LogClient, span: Span, *, page: int = PAGE, step: Step = UNS
     step.advance(span.end - position)  # compaction took them, or a transaction's mark stands there
 
 
-def size(spans: Sequence[Span]) -> int:
+def size(spans: Sequence[OffsetRange]) -> int:
     """The number of offsets in some spans."""
     return sum(span.size for span in spans)

@@ -1,4 +1,4 @@
-"""How alike two prompts are, by a number of 64 bits that says nothing else of them: a simhash (Charikar 2002).
+"""Compares two prompts by a number of 64 bits that reveals nothing else of them: a simhash (Charikar 2002).
 
 Each shingle, a few characters in a row, votes with the bits of its hash; each bit of the simhash is what the majority
 says. Texts that share most of their shingles differ in few bits, unrelated ones in about half.
@@ -11,27 +11,27 @@ from functools import lru_cache
 from typing import Final
 
 BITS: Final = 64
-LANE_BITS: Final = 16  # of the counter of one bit: more than there are shingles
-WINDOW = 128  # characters that are looked at, of the beginning, the middle and the end: it runs while a client waits
-SHORTEST_BYTES = 12  # "ok", "yes", "continue": who says it twice does not ask the same again
+LANE_BITS: Final = 16  # bits of a counter: it can count more shingles than there are
+WINDOW = 128  # characters that are hashed at the beginning, the middle and the end: this runs while a client waits
+SHORTEST_BYTES = 12  # a shorter text ("ok", "yes", "continue") twice is not a retry
 
-WIDTH, DENSE_WIDTH = 3, 2  # characters of a shingle; a CJK character says as much as several letters
+WIDTH, DENSE_WIDTH = 3, 2  # characters of a shingle; a CJK character carries as much as several letters
 DENSE_FROM = "\u2e80"  # where CJK begins in Unicode
 
 SAME_BITS = 12
 """Prompts that differ in at most so many bits are nearly the same.
 
-Measured with the pairs of tests/unit/weir/feedback/test_similarity.py: a typo, a politeness or a word more are 0 to 15
-bits, unrelated prompts 18 and more. What lies between is rather missed than wrongly held against an answer. Two
-questions of one form ("the capital of France", "of Germany") can be as near as one that is asked again, so this weighs
-little.
+Measured with the pairs of tests/unit/weir/chat/test_similarity.py: a typo, a politeness or a word more are 0 to 15
+bits, unrelated prompts 18 and more. Pairs between are counted as different: a missed retry is better than a false one.
+Two questions of one form ("the capital of France", "of Germany") can be as near as one that is asked again, so this
+signal has little weight.
 """
 
 _GAPS: Final = re.compile(r"[\W_]+")
 
 
 def fingerprint(text: str) -> int | None:
-    """The simhash of a text; None if there is too little of it to tell."""
+    """Return the simhash of a text; None if the text is too short to compare."""
     words = _GAPS.sub(" ", unicodedata.normalize("NFKC", _clipped(text)).casefold()).strip()
     if len(words.encode("utf-8", "replace")) < SHORTEST_BYTES:
         return None
@@ -51,7 +51,7 @@ def nearly_same(one: int, other: int) -> bool:
 
 @lru_cache(maxsize=16_384)  # a language has some thousand common shingles
 def _lanes(shingle: str) -> int:
-    """The bits of a shingle's hash, each in a lane of its own: a sum of these counts all bits at once."""
+    """Return the bits of a shingle's hash, each in a lane of its own: a sum of these counts all bits at once."""
     digest = hashlib.blake2b(shingle.encode("utf-8", "replace"), digest_size=BITS // 8).digest()
     digits = LANE_BITS // 4
     return int("".join(bit.zfill(digits) for bit in f"{int.from_bytes(digest):0{BITS}b}"), 16)

@@ -8,10 +8,10 @@ import pytest
 from tests.unit.weir.answering.helpers import REQUEST
 from tests.unit.weir.log.memory_log import WAIT_S, MemoryLog
 from weir import envelope, topics
+from weir.chat.prompts import PromptEvents
+from weir.chat.similarity import fingerprint
 from weir.chat.thinking import last_user_text
 from weir.events.publishing import Events
-from weir.feedback.prompts import Prompts
-from weir.feedback.similarity import fingerprint
 from weir.settings import Settings
 
 TEXT = "Tell me a short story about a brave knight."
@@ -21,7 +21,7 @@ ASKED = replace(REQUEST, tenant="acme", username="ada", body={"messages": [{"rol
 async def told(settings: Settings, *requests: Any) -> list[envelope.Event]:
     log = MemoryLog()
     events = Events(log)
-    prompts = Prompts(events, settings)
+    prompts = PromptEvents(events, settings)
     for request in requests:
         prompts.emit(request)
     await events.drain(WAIT_S)

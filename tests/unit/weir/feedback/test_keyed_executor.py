@@ -6,11 +6,11 @@ import logging
 import pytest
 
 from tests.unit.weir.log.memory_log import WAIT_S
-from weir.feedback.turns import Turns
+from weir.feedback.keyed_executor import KeyedExecutor
 
 
 async def test_work_for_one_key_waits_for_what_was_begun_before_and_other_keys_do_not() -> None:
-    turns, seen, gate = Turns(8), list[str](), asyncio.Event()
+    turns, seen, gate = KeyedExecutor(8), list[str](), asyncio.Event()
 
     async def slow() -> None:
         await gate.wait()
@@ -30,7 +30,7 @@ async def test_work_for_one_key_waits_for_what_was_begun_before_and_other_keys_d
 
 
 async def test_there_is_room_for_so_much_and_no_more() -> None:
-    turns, gate = Turns(2), asyncio.Event()
+    turns, gate = KeyedExecutor(2), asyncio.Event()
 
     async def slow() -> None:
         await gate.wait()
@@ -47,7 +47,7 @@ async def test_there_is_room_for_so_much_and_no_more() -> None:
 
 
 async def test_a_defect_is_told_and_takes_no_room(caplog: pytest.LogCaptureFixture) -> None:
-    turns = Turns(1)
+    turns = KeyedExecutor(1)
 
     async def broken() -> None:
         raise RuntimeError("no")
@@ -61,7 +61,7 @@ async def test_a_defect_is_told_and_takes_no_room(caplog: pytest.LogCaptureFixtu
 
 
 async def test_a_drain_ends_what_does_not_end_by_itself() -> None:
-    turns = Turns(1)
+    turns = KeyedExecutor(1)
     await turns.begin("a", asyncio.Event().wait)  # type: ignore[arg-type]  # never returns
     async with asyncio.timeout(WAIT_S):
         await turns.drain(0.01)

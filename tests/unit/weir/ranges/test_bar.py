@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from app.commands import progress
-from app.commands.progress import Progress
+from weir.ranges import bar
+from weir.ranges.bar import Progress
 from weir.ranges.progress import Steps, unseen
 
 SHOWN: Steps = Progress  # the commands hand it to what they run
@@ -40,7 +40,7 @@ class Closed(io.StringIO):
 def test_without_a_terminal_there_is_a_line_now_and_then(
     every_s: float, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY_S", every_s)
+    monkeypatch.setattr(bar, "LINE_EVERY_S", every_s)
     monkeypatch.setattr(sys, "stderr", screen := Screen(terminal=False))
     with SHOWN("records", 9) as step:
         step.advance(2)
@@ -61,7 +61,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_note(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("every_s", [0.0, 3600.0])
 def test_a_reader_that_has_gone_stops_nothing(every_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY_S", every_s)
+    monkeypatch.setattr(bar, "LINE_EVERY_S", every_s)
     monkeypatch.setattr(sys, "stderr", Closed())
     done = 0
     with SHOWN("records", 2) as step:

@@ -9,7 +9,7 @@ from tests.unit.weir.ranges.steps import HeardStep
 from weir import timing
 from weir.log.log import LogUnavailableError, Partition
 from weir.ranges.errors import GoneError, NothingError, UsageError
-from weir.ranges.spans import Span, each, gone_until_s, onward, records, resolve, since, span_from
+from weir.ranges.offset_ranges import OffsetRange, each, gone_until_s, onward, records, resolve, since, span_from
 from weir.ranges.when import Edge, Offsets, Time
 from weir.settings import DAY
 from weir.timing import CLOCKS_APART_S
@@ -26,7 +26,7 @@ def at(number: int) -> Partition:
 async def test_a_record_of_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
     log = MemoryLog()
     log.put(at(0), b"k", b"taken")
-    log.now = 1e13  # whoever writes to Kafka sets it
+    log.now = 1e13  # the producer sets a Kafka timestamp
     log.put(at(0), b"k", b"left")
     log.starts[at(0)] = 1
     with pytest.raises(GoneError, match="the oldest record left is of no time"):
@@ -47,16 +47,22 @@ def log() -> MemoryLog:
 
 async def test_a_range_of_times_has_its_start_and_not_its_end(log: MemoryLog) -> None:
     spans = await resolve(log, TOPIC, Time(NOW - DAY + 7200), Time(NOW - DAY + 4 * 3600), now=NOW)
-    assert spans == [Span(at(0), 2, 4)]
+    assert spans == [OffsetRange(at(0), 2, 4)]
 
 
 async def test_all_there_is(log: MemoryLog) -> None:
-    assert await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW) == [Span(at(0), 0, 24), Span(at(1), 0, 1)]
+    assert await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW) == [
+        OffsetRange(at(0), 0, 24),
+        OffsetRange(at(1), 0, 1),
+    ]
 
 
 async def test_offsets_name_the_partitions_that_are_read(log: MemoryLog) -> None:
-    assert await resolve(log, TOPIC, Offsets({0: 5}), Offsets({0: 9}), now=NOW) == [Span(at(0), 5, 9)]
-    assert await resolve(log, TOPIC, Time(0), Offsets({0: 9}), now=NOW) == [Span(at(0), 0, 9), Span(at(1), 0, 1)]
+    assert await resolve(log, TOPIC, Offsets({0: 5}), Offsets({0: 9}), now=NOW) == [OffsetRange(at(0), 5, 9)]
+    assert await resolve(log, TOPIC, Time(0), Offsets({0: 9}), now=NOW) == [
+        OffsetRange(at(0), 0, 9),
+        OffsetRange(at(1), 0, 1),
+    ]
 
 
 async def test_an_empty_range_is_an_error(log: MemoryLog) -> None:
@@ -80,28 +86,28 @@ async def test_what_retention_took_is_an_error_and_not_a_smaller_range(log: Memo
         await resolve(log, TOPIC, Time(NOW - 8 * DAY), Edge.LATEST, now=NOW, kept_s=7 * DAY)
     with pytest.raises(GoneError, match="starts at offset 3"):
         await resolve(log, TOPIC, Offsets({0: 2}), Edge.LATEST, now=NOW)
-    assert Span(at(0), 3, 24) in await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW)
+    assert OffsetRange(at(0), 3, 24) in await resolve(log, TOPIC, Edge.EARLIEST, Edge.LATEST, now=NOW)
     # Within the retention nothing can be gone: what lies before the first record was never there.
-    assert Span(at(0), 3, 24) in await resolve(log, TOPIC, Time(NOW - DAY), Edge.LATEST, now=NOW)
+    assert OffsetRange(at(0), 3, 24) in await resolve(log, TOPIC, Time(NOW - DAY), Edge.LATEST, now=NOW)
 
 
 async def test_a_span_is_read_page_by_page_and_no_further(log: MemoryLog) -> None:
-    pages = [[record.offset for record in page] async for page in records(log, Span(at(0), 2, 9), page=3)]
+    pages = [[record.offset for record in page] async for page in records(log, OffsetRange(at(0), 2, 9), page=3)]
     assert pages == [[2, 3, 4], [5, 6, 7], [8]]
 
 
 @pytest.mark.parametrize(
     ("span", "page", "counts"),
     [
-        (Span(at(0), 2, 9), 3, [3, 3, 1, 0]),
-        (Span(at(0), 2, 9), 100, [7, 0]),
-        (Span(at(0), 22, 30), 100, [2, 6]),  # no record stands at its end
-        (Span(at(0), 24, 30), 100, [6]),
-        (Span(at(0), 5, 5), 100, [0]),
+        (OffsetRange(at(0), 2, 9), 3, [3, 3, 1, 0]),
+        (OffsetRange(at(0), 2, 9), 100, [7, 0]),
+        (OffsetRange(at(0), 22, 30), 100, [2, 6]),  # no record stands at its end
+        (OffsetRange(at(0), 24, 30), 100, [6]),
+        (OffsetRange(at(0), 5, 5), 100, [0]),
     ],
 )
 async def test_all_offsets_of_a_span_are_told_whether_or_not_a_record_is_there(
-    log: MemoryLog, span: Span, page: int, counts: list[int]
+    log: MemoryLog, span: OffsetRange, page: int, counts: list[int]
 ) -> None:
     step = HeardStep("records", span.size)
     found = [record.offset async for record in each(log, span, page=page, step=step)]
@@ -112,7 +118,7 @@ async def test_all_offsets_of_a_span_are_told_whether_or_not_a_record_is_there(
 
 async def test_what_was_not_read_is_not_told_as_done(log: MemoryLog) -> None:
     step = HeardStep()
-    found = each(log, Span(at(0), 0, 20), page=5, step=step)
+    found = each(log, OffsetRange(at(0), 0, 20), page=5, step=step)
     assert [(await anext(found)).offset for _ in range(7)] == list(range(7))
     log.broken = AWAY
     assert [(await anext(found)).offset for _ in range(3)] == [7, 8, 9]
@@ -132,7 +138,7 @@ async def test_others_have_their_turn_while_a_span_is_read(log: MemoryLog, monke
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    assert len([record async for record in each(log, Span(at(0), 0, 20))]) == 20
+    assert len([record async for record in each(log, OffsetRange(at(0), 0, 20))]) == 20
     task.cancel()
     assert turns >= 20
 
@@ -151,7 +157,7 @@ async def test_from_an_offset_on_is_what_is_left_as_far_as_it_goes_now(
     log: MemoryLog, kept_from: int, start: int, span: tuple[int, int]
 ) -> None:
     log.starts[at(0)] = kept_from
-    assert await onward(log, at(0), start) == Span(at(0), *span)
+    assert await onward(log, at(0), start) == OffsetRange(at(0), *span)
 
 
 @pytest.mark.parametrize("seconds", [NOW, NOW - 1.0, NOW + 1.0])
@@ -160,7 +166,7 @@ async def test_what_any_clock_dates_is_looked_for_from_so_much_earlier_as_clocks
     early = seconds - CLOCKS_APART_S
     for log.now in (early - 1.0, early, seconds, seconds + 9.0):
         log.put(at(0), b"k", b"v")
-    assert await since(log, at(0), seconds) == Span(at(0), 1, 4)
+    assert await since(log, at(0), seconds) == OffsetRange(at(0), 1, 4)
 
 
 @pytest.mark.parametrize(("kept_from", "seconds"), [(0, 0.0), (1, 101.0), (3, 103.0), (4, NOW)])
@@ -173,5 +179,5 @@ async def test_what_may_be_gone_is_older_than_the_oldest_record_that_is_left(kep
 
 
 def test_a_span_can_be_written_down() -> None:
-    span = Span(at(3), 5, 8)
+    span = OffsetRange(at(3), 5, 8)
     assert span_from(span.as_json()) == span

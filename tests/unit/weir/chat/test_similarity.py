@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from weir.feedback.similarity import fingerprint, nearly_same
+from weir.chat.similarity import fingerprint, nearly_same
 
 KNIGHT = "Tell me a short story about a brave knight."
 REVENUE = "Show me total revenue by region for last quarter"
