@@ -54,7 +54,7 @@ async def test_letters_are_told_apart_by_what_they_are_about(log: MemoryLog) -> 
     malformed = await put_dead_letter(log, b"no JSON")
     feedback = await put_dead_letter(log, b"{}", topic="ai-feedback-events", reason="not an event")
     choice = await chosen(log)
-    assert [(one.id, one.topic, one.uid, one.ordered, one.told) for one in choice.chosen] == [
+    assert [(one.id, one.topic, one.uid, one.ordered, one.reason) for one in choice.chosen] == [
         (failed, REQUESTS, "u-1", "evt-1", "failed: upstream_unavailable"),
         (malformed, REQUESTS, None, None, "not JSON"),
         (feedback, "ai-feedback-events", None, None, "not an event"),
