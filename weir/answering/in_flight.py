@@ -2,6 +2,24 @@
 
 The offset of an event is committed when it and all before it are acknowledged, so a worker that dies leaves every
 unfinished request to the next owner of its partition. No event is acknowledged because its request was started.
+
+A request comes in one of two ways:
+
+* **by its event** (`Work.take`). What happens depends on what is known of the uid. Nothing: the request begins as soon
+  as a slot is free. The same submission is in flight: this is one more delivery of it. The same submission was settled
+  before a crash: its end is published again, if the requests table does not show it. Another submission has the uid:
+  this one gets an attach or a conflict mark, and never a second LLM call. A request from the dead letters whose earlier
+  end is still being settled waits for that;
+* **ahead of its event** (`Work.begin`), if this worker has accepted it for a partition of its own. Its event, when
+  Faust delivers it, joins the task that runs already.
+
+The task of a request (`Work._run`) has it answered, waits for its event, and then writes in this order: the dead letter
+of a failure, the row of the terminals table, the events about the end. Last it acknowledges the event. If this
+worker dies in between, the next owner gets the event again, finds the terminal in the log, and does the rest: events
+about the end that are published twice have the same ids, and a failure may have two dead letters. If the partition is
+no longer this worker's when the answer ends, this worker writes none of these.
+
+A defect in Weir must not stop the partition: a request is tried `TRIES` times, and then goes to the dead letters.
 """
 
 import asyncio
@@ -319,7 +337,7 @@ class Work:
         # LLMs quote the prompt in their messages, which must not get into log lines.
         log_reason = f"{terminal.status}: {error.get('code') or error.get('type')}"
         await write_dead_letter(
-            self._worker, work.events[0], reason, told=log_reason, tenant=work.request.tenant, details=details
+            self._worker, work.events[0], reason, log_reason=log_reason, tenant=work.request.tenant, details=details
         )
 
     async def _delivery(self, work: InFlight, partition: int) -> Context | None:

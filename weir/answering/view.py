@@ -1,6 +1,5 @@
 """One request as its generator sees it: its frames folded as they come out of the log."""
 
-import asyncio
 import time
 from collections.abc import Awaitable
 
@@ -33,9 +32,8 @@ class View:
         That may be a moment behind the log's end, and is enough: a mark that was decided on it is void if anything
         else had landed.
         """
-        while records := await self._tail.page():
+        async for records in self._tail.pages():
             self._fold(records)
-            await asyncio.sleep(0)  # an answer may be long
         self._heard = time.monotonic()
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a poll, not a scope

@@ -175,14 +175,14 @@ class Shard:
         """
         return self._closings.next(name, detected_ms)
 
-    def settle(self, closing: Closing, told: tuple[Insight, ...]) -> None:
+    def settle(self, closing: Closing, published: tuple[Insight, ...]) -> None:
         """Write a closing down.
 
         Args:
             closing: the closing.
-            told: its insights as they are in the log.
+            published: its insights as they are in the log.
         """
-        self._closings.settle(closing, told)
+        self._closings.settle(closing, published)
         self._noted = False
 
     def note(self) -> None:

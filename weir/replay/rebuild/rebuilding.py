@@ -90,18 +90,18 @@ class Rebuilding:
                 row, before = new.window(span), old.window(span)
                 found.windows += 1
                 found.changed += row is not None and (before is None or before.window.flat() != row.window.flat())
-        told = {
+        published = {
             name: entry
             for name, entry in self._history.between(from_ms, until_ms).items()
             if partition_of(f"{entry[0]}:{entry[1].model}") == found.number
         }
-        found.more = sorted(found.insights.keys() - self._history.told.keys())
-        found.less = sorted(told.keys() - found.insights.keys())
+        found.more = sorted(found.insights.keys() - self._history.published.keys())
+        found.less = sorted(published.keys() - found.insights.keys())
         for name in found.less:
-            tenant, insight = told[name]
+            tenant, insight = published[name]
             if isinstance(insight, InsightRaised):
                 end = withdrawn(insight)
-                if event_id(end) not in self._history.told:
+                if event_id(end) not in self._history.published:
                     found.withdrawn[event_id(end)] = (tenant, end)
 
 

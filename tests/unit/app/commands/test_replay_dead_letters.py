@@ -1,4 +1,4 @@
-"""The options of ``faust -A app replay dead-letters``, before anything is looked at."""
+"""The options of ``faust -A app replay dead-letters``, before the log is read."""
 
 from typing import Any
 

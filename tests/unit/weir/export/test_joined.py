@@ -21,7 +21,7 @@ from weir.ranges.progress import UNSEEN
 
 
 class Watched(MemoryLog):
-    """Knows what was read of chat-chunks."""
+    """Notes what was read of chat-chunks."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A whole export, of each kind that joins nothing but what stands in one log."""
+"""A whole export, of each kind that joins no topics."""
 
 from pathlib import Path
 from typing import Any

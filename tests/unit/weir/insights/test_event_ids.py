@@ -1,4 +1,4 @@
-"""Which events are in open windows."""
+"""The ids of events in open windows."""
 
 from weir.insights.event_ids import HASH_BYTES, PAGE, EventIds
 from weir.insights.rows import QualityRows

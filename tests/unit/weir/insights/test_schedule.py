@@ -1,4 +1,4 @@
-"""What is due when, of each tenant and model."""
+"""The times at which windows of each tenant and model are due."""
 
 from tests.unit.weir.insights.helpers import SPANS
 from weir.insights.rows import QualityRows

@@ -52,7 +52,7 @@ class Partition:
             self.close()
 
     def tick(self, at_s: float) -> None:
-        """Both topics hear the time."""
+        """Give both topics the time."""
         self.put(tick(at_s), tick(at_s, "signals"), logged_s=at_s)
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Partition:
         self.shard.note()
 
     def windows(self, *, closed: bool = True) -> dict[tuple[str, int], Json]:
-        """The figures by name and start, in seconds after ``T0``."""
+        """Return the figures by name and start, in seconds after ``T0``."""
         found = {}
         for span, _, is_closed in self.rows.windows():
             row = self.rows.window(span)
@@ -330,7 +330,7 @@ def test_insights_that_are_over_are_shown_for_a_while_after_the_windows_are_gone
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
-    """The changelog keeps any beginning of what was written; what was read since then is delivered again."""
+    """The changelog keeps any beginning of what was written; later records are delivered again."""
     dice = random.Random(seed)
     events: list[Event] = []
     for window in range(8):
@@ -395,7 +395,7 @@ class Recorded(dict[bytes, bytes]):
         return super().pop(key, default)
 
     def cut(self, keep: int) -> None:
-        """Lose the last changes, and read the others anew."""
+        """Lose the last changes, and read the others again."""
         del self.changes[keep:]
         self.clear()
         for key, value in self.changes:

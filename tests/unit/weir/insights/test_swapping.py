@@ -1,4 +1,4 @@
-"""The owner's side of a rebuild: what it takes, what it passes over, and what becomes of it when something fails."""
+"""The owner's side of a rebuild: requests that it takes, requests that it skips, and failures."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ async def busy(seed: int, steps: int = 300) -> World:
 
 
 def told(world: World, number: int, **wrong: Any) -> QualityRebuilt:
-    """An event that is right, but for what is wrong with it."""
+    """Return a valid event, but for the wrong fields."""
     ends = {name: len(world.log.records[Partition(name, number)]) for name in (METRICS, SIGNALS)}
     fields = {"run": RUN, "first": 0, "end": 0, "count": 1, "metrics": ends[METRICS], "signals": ends[SIGNALS]}
     more = {"after": -1, "formula": fingerprint(JUDGING), "emit": False}
@@ -58,7 +58,7 @@ def told(world: World, number: int, **wrong: Any) -> QualityRebuilt:
         {"after": -2},
     ],
 )
-async def test_an_event_that_cannot_be_is_passed_over_and_holds_up_nothing(wrong: dict[str, Any]) -> None:
+async def test_an_impossible_event_is_skipped_and_blocks_nothing(wrong: dict[str, Any]) -> None:
     world = await busy(1)
     before = world.owner.state()
     for number in PARTITIONS:
@@ -94,7 +94,7 @@ async def test_rows_that_are_not_the_partitions_count_as_gone(whose: str) -> Non
     assert QualityRows(world.owner.table).rebuilt(0).why == "the rebuilt rows are gone"
 
 
-async def test_rows_by_other_settings_are_passed_over_and_the_reason_is_noted(
+async def test_rows_by_other_settings_are_skipped_and_the_reason_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await busy(3)
@@ -106,7 +106,7 @@ async def test_rows_by_other_settings_are_passed_over_and_the_reason_is_noted(
     assert "another formula, or other INSIGHT_* settings" in QualityRows(world.owner.table).rebuilt(0).why
 
 
-async def test_rows_that_were_made_beside_another_rebuild_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_that_were_made_beside_another_rebuild_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await busy(4)
     use(monkeypatch, BAD)
     first = await world.asked()
@@ -216,7 +216,7 @@ async def test_a_partition_may_be_given_away_at_any_time_of_a_swap(monkeypatch: 
 
 
 async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How often it was, and how often while rows were being put in."""
+    """Return how often the partition was given away, and how often while rows were being put in."""
     dice = random.Random(seed)
     world = await busy(seed)
     use(monkeypatch, BAD)

@@ -1,4 +1,4 @@
-"""From records to insights: told once, whatever dies and whatever the log does."""
+"""From records to insights: published once, whichever process dies and whatever the log does."""
 
 import asyncio
 import random
@@ -57,7 +57,7 @@ class Stage:
         self.durable = len(self.table.changes)
 
     def crash(self, keep: int) -> None:
-        """kill -9: the last changes of the table are lost, as far as they were not waited for."""
+        """kill -9: the last changes of the table are lost, unless the worker waited for them."""
         self.table.cut(max(keep, self.durable))
         self.restart()
 
@@ -68,7 +68,7 @@ class Stage:
             self.offsets[topic] += 1
 
     def told(self) -> list[tuple[str, str]]:
-        """What stands in ai-insights, by type and status."""
+        """Return the insights in ai-insights, by type and status."""
         events = [envelope.decode(value) for value in self.log.values(INSIGHTS)]
         assert len({event.event_id for event in events}) == len(events), "an insight is there twice"
         return [(event.data["insight_type"], event.data["status"]) for event in events]
@@ -177,7 +177,7 @@ async def test_while_the_log_is_away_nothing_is_judged_and_nothing_is_lost(stage
 async def test_an_insight_that_the_log_refuses_is_told_and_holds_up_no_window(
     stage: Stage, caplog: pytest.LogCaptureFixture, *, reading: bool
 ) -> None:
-    """An ACL is missing: asking again every second does not help, and the windows behind it are judged."""
+    """An ACL is missing: a retry every second does not help, and the windows after it are judged."""
     refusal = LogRefusedError("cannot append to ai-insights-1: the Kafka user may not, an ACL is missing")
     if reading:
         stage.log.refused.add(INSIGHTS.topic)
@@ -213,7 +213,7 @@ async def test_a_worker_that_loses_the_partition_meanwhile_writes_nothing_more(s
     assert stage.told() == [RAISED]
 
 
-async def test_what_another_owner_wrote_meanwhile_is_read_anew_when_the_partition_comes_back(stage: Stage) -> None:
+async def test_changes_of_another_owner_are_read_again_when_the_partition_comes_back(stage: Stage) -> None:
     await stage.put(*bad(1))
     other = Stage()
     other.log = stage.log
@@ -253,7 +253,7 @@ async def test_what_is_remembered_beside_the_rows_is_forgotten_when_another_owne
         (envelope.encode("e", "metrics.recorded", "other", metrics(model="another").data), "`key`"),
     ],
 )
-async def test_a_malformed_record_is_passed_over_and_its_field_is_named(
+async def test_a_malformed_record_is_skipped_and_its_field_is_named(
     stage: Stage, caplog: pytest.LogCaptureFixture, value: bytes, told: str
 ) -> None:
     await stage.watching.take(record(metrics(), METRICS, 0, value), 1, lambda: True)

@@ -1,4 +1,4 @@
-"""Queries as they are written for Trino, and what must be found in them."""
+"""Queries as they are written for Trino, and their lineage."""
 
 from tests.unit.weir.lineage.cases import (
     EXCEPT,

@@ -60,7 +60,7 @@ class MemoryLog:
         return record.offset
 
     def show(self) -> None:
-        """Deliver what was withheld."""
+        """Deliver the withheld records."""
         if self.showing is not None:
             self.showing.set()
         while self._withheld:
@@ -71,7 +71,7 @@ class MemoryLog:
             deliver([record])
 
     def replace(self, at: Partition, topic_id: str) -> None:
-        """The topic is deleted and created anew."""
+        """Delete the topic and create it again."""
         self.records.pop(at, None)
         self.topic_ids[at.topic] = topic_id
         self._followers.pop(at, None)
@@ -85,7 +85,7 @@ class MemoryLog:
         return [frames.decode(value) for value in self.values(at)]
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until the log looks as a test wants it."""
+        """Wait until the log is as a test wants it."""
         async with asyncio.timeout(WAIT_S):
             while not reached():
                 self._changed.clear()
@@ -153,7 +153,7 @@ class MemoryLog:
         deliver(self.records.get(at, [])[position:])
 
     async def unfollow(self, at: Partition) -> None:
-        """Of all workers: a test ends them together."""
+        """Stop following, for all workers: a test ends them together."""
         self._followers.pop(at, None)
         self._on_replaced.pop(at, None)
 

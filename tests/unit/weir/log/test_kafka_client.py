@@ -1,4 +1,4 @@
-"""What of the Kafka client needs no Kafka."""
+"""The parts of the Kafka client that need no Kafka."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Deliveries that were made, as the log has them."""
+"""The marks of deliveries that were made."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -23,7 +23,7 @@ ORDER = replace(SENT, uid="req-1", submission="evt-1")
 
 
 class FakeLane:
-    """Knows how far deliveries have come."""
+    """Holds how far deliveries have come."""
 
     def __init__(self, *known: str) -> None:
         self._known = known

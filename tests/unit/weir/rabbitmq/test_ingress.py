@@ -1,4 +1,4 @@
-"""A message that a frozen worker had in its hands was delivered to another one meanwhile."""
+"""A message that a frozen worker was taking was delivered to another one meanwhile."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ BODY = b'{"model": "m", "messages": []}'
 
 
 class FakeDoor:
-    """Takes its time."""
+    """A door that takes its time."""
 
     def __init__(self, clock: list[float], takes_s: float) -> None:
         self._clock, self._takes_s = clock, takes_s

@@ -1,4 +1,4 @@
-"""Messages that are no request."""
+"""Refusing messages that are not requests."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,7 +26,7 @@ ERROR = InvalidRequestError("The body must be a JSON object.", code="invalid_jso
 
 
 class FakeQueues:
-    """Takes what is published."""
+    """Collects published messages."""
 
     def __init__(self, *, there: bool = True, broken: int = 0) -> None:
         self.published: list[tuple[str, Any]] = []

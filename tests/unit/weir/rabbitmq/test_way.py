@@ -1,4 +1,4 @@
-"""The messages of one delivery, on a lane that a test holds in its hands."""
+"""The messages of one delivery, on a lane that a test controls."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Which records are meant, and what is said where there are none."""
+"""The records of a range, and the errors where there are none."""
 
 import asyncio
 

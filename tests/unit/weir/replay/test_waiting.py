@@ -21,7 +21,7 @@ class Clock:
             raise CancelledRunError("run r was cancelled")
 
     async def looks(self, *times_s: float, heard_s: tuple[float, ...] = ()) -> ReplayError | None:
-        """The error of a look at one of some times, of which some have news."""
+        """Return the error of a check at one of some times, of which some have news."""
         for self.now in sorted({*times_s, *heard_s}):
             if self.now in heard_s:
                 self.waiting.heard()

@@ -31,9 +31,9 @@ class PromptsFold(JsonRows):
     async def take(self, record: Record) -> None:
         """Take an event of a user."""
         try:
-            told = envelope.decode(record.value)
-            key = key_of(told).encode()
-            step = after(retries.prompts(self.known.get(key)), told, window_s=self._window_s)
+            event = envelope.decode(record.value)
+            key = key_of(event).encode()
+            step = after(retries.prompts(self.known.get(key)), event, window_s=self._window_s)
         except MalformedRecordError:
             return  # skipped by the agent, too
         if partition_for(key, self._partitions) != record.partition:

@@ -1,4 +1,4 @@
-"""The command's side of a rebuild: which runs are done, when it gives up, and when it is called off."""
+"""The command's side of a rebuild: which runs are done, when it gives up, and when it is cancelled."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def begun(world: World, *, emit: bool = False) -> Run:
-    """A run that was written down, and killed before it did anything."""
+    """A run that was written to the log, and killed before it did anything."""
     command = world.command()
     return await command.begin(await command.plan(Edge.EARLIEST, emit=emit, now=world.log.now), by="cli")
 
@@ -135,7 +135,7 @@ async def test_it_gives_up_where_the_owner_knows_of_no_rebuild_and_goes_on(monke
         await asyncio.wait_for(world.beside(command.do(*await command.find(run.id)), lambda: world.load(1)), 10)
 
 
-async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_over(
+async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(random.Random(9))

@@ -1,4 +1,4 @@
-"""A rebuild by another formula is a run from scratch with that formula, windows included, while life goes on."""
+"""A rebuild by another formula equals a run from scratch with that formula, windows included, while requests go on."""
 
 import asyncio
 import random
@@ -293,7 +293,7 @@ def windows(owner: Owner) -> dict[WindowKey, list[int | list[int]]]:
 
 
 def without_apart(state: Json) -> Json:
-    """Without what was late or ahead: that is counted from the first record on that is read."""
+    """Return the state without late or early records: those are counted from the first record that is read."""
     return {name: row[:3] + row[5:] if len(row) == 6 else row for name, row in state.items()}
 
 

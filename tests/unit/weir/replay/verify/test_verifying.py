@@ -94,7 +94,7 @@ class Desk:
         self.put(topics.CHAT_REQUESTS.name, requests.encode(request), headers=requests.ACCEPTED)
 
     def asked_by_kafka(self, event_id: str = "r1", **body: Any) -> None:
-        """A Kafka client writes the request itself."""
+        """Let a Kafka client write the request itself."""
         self.put(topics.CHAT_REQUESTS.name, envelope.encode(event_id, EVENT_TYPE, "acme", {"uid": UID, "body": body}))
 
     def frame(self, kind: FrameKind, rid: str = "r1", **more: Any) -> int:
