@@ -124,7 +124,7 @@ def test_a_password_in_a_given_address_is_not_printed(capfd: pytest.CaptureFixtu
     assert "secret" not in printed
 
 
-def test_the_command_gets_the_addresses_and_its_exit_code_is_ours() -> None:
+def test_the_command_gets_the_addresses_and_its_exit_code_is_returned() -> None:
     code = f"import os, sys; print(os.environ['{KAFKA_VARIABLE}']); sys.exit(7)"
     child = run_provider("--", sys.executable, "-c", code)
     output, _ = child.communicate(timeout=20)

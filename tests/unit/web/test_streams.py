@@ -61,7 +61,7 @@ async def test_each_chunk_has_the_id_of_its_place_in_the_log() -> None:
 
 
 @pytest.mark.parametrize(("asked", "events"), [(True, 3), (False, 2)])
-async def test_the_usage_chunk_is_for_who_asked_for_it_and_moves_no_id(asked: bool, events: int) -> None:
+async def test_the_usage_chunk_is_for_clients_that_asked_for_it_and_moves_no_id(asked: bool, events: int) -> None:
     client = Client()
     usage: Json = {"choices": [], "usage": {"total_tokens": 1}}
     await teller(client, include_usage=asked).tell(delivery(chunk("a"), usage, chunk(None, "stop")))
@@ -99,7 +99,7 @@ async def test_the_error_of_an_answer_comes_after_its_words() -> None:
     assert len(client.events) == 1
 
 
-async def test_the_end_has_an_id_so_that_who_comes_back_with_it_is_told_that_it_was_the_end() -> None:
+async def test_the_end_has_an_id_by_which_a_client_that_comes_back_learns_that_it_was_the_end() -> None:
     one = teller(Client())
     with pytest.raises(ApiError):
         await one.tell(delivery(offset=9, end=FAILED))

@@ -32,7 +32,7 @@ def owners(shared: dict[str, dict[str, list[int]]]) -> Owners:
     return Owners(Router(shared), own=HERE, partitions=CHAT_PARTITIONS)
 
 
-def test_a_key_belongs_to_who_has_its_partition_of_the_changelog() -> None:
+def test_a_key_belongs_to_the_worker_with_its_partition_of_the_changelog() -> None:
     mine = {HERE: {"requests-changelog": [PARTITION]}, THERE: {"requests-changelog": OTHERS}}
     assert owners(mine).of("requests", KEY) is None
     theirs = {HERE: {"requests-changelog": OTHERS}, THERE: {"requests-changelog": [PARTITION]}}

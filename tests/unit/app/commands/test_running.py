@@ -30,7 +30,7 @@ async def topics_in(folder: Path) -> list[str]:
         await log.stop()
 
 
-async def test_who_only_reads_creates_no_topic(tmp_path: Path) -> None:
+async def test_a_command_that_only_reads_creates_no_topic(tmp_path: Path) -> None:
     assert await topics_in(tmp_path) == []
     worker = worker_with(
         EmbeddedLog(load_settings({"WEIR_DATA_DIR": str(tmp_path)}).embedded_path), WEIR_DATA_DIR=str(tmp_path)
@@ -130,7 +130,7 @@ def test_each_end_is_one_line_and_an_exit_code(
 
 
 @pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
-def test_where_a_defect_is_is_told_to_who_looks_for_it(
+def test_the_place_of_a_defect_is_logged_at_debug_level(
     level: str, *, shown: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(running, "parts", parts_of(worker_with(MemoryLog(), LOG_LEVEL=level)))

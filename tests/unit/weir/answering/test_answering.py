@@ -73,7 +73,7 @@ async def test_reading_starts_where_the_request_says() -> None:
     assert answer.terminal is not None
 
 
-async def test_an_earlier_request_of_the_same_uid_is_none_of_ours() -> None:
+async def test_an_earlier_request_of_the_same_uid_is_another_request() -> None:
     """A uid that is sent again after its request expired."""
     async with stage(words("x")) as one:
         one.write(*(replace(f, rid="evt-0") for f in (begin("old"), says("old", 0, "no"), ends("old"))))
@@ -219,7 +219,7 @@ async def test_a_takeover_is_void_if_the_attempt_spoke_after_all() -> None:
     assert (answer.attempt, answer.restarts, one.model.asked) == ("a", 0, [])
 
 
-async def test_who_was_replaced_stops_calling_and_follows() -> None:
+async def test_a_worker_that_was_replaced_stops_calling_and_follows() -> None:
     async with stage(hanging("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 2)
@@ -599,7 +599,7 @@ async def test_a_request_with_time_left_is_answered(deadline: str | None) -> Non
         assert answer.terminal.status is Status.COMPLETED
 
 
-async def test_a_request_that_was_withdrawn_before_it_began_is_not_begun() -> None:
+async def test_a_request_that_was_cancelled_before_it_began_is_not_begun() -> None:
     async with stage() as one:
         one.write(frame(FrameKind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
         answer = await one.answer()
@@ -607,7 +607,7 @@ async def test_a_request_that_was_withdrawn_before_it_began_is_not_begun() -> No
         assert one.written(FrameKind.BEGIN) == []
 
 
-async def test_a_request_that_is_withdrawn_ends_its_call_at_once() -> None:
+async def test_a_request_that_is_cancelled_ends_its_call_at_once() -> None:
     async with stage(hanging("x")) as one:
         answering = asyncio.create_task(one.answer())
         while told(one) != "x":

@@ -87,7 +87,7 @@ async def test_an_attempt_that_goes_on_numbers_its_chunks_from_where_the_answer_
     assert shown(log) == [(FrameKind.CHUNKS, 7, "a")]
 
 
-async def test_frames_carry_our_names_and_all_that_the_model_sent(log: Slow) -> None:
+async def test_frames_carry_weirs_names_and_all_that_the_model_sent(log: Slow) -> None:
     said = {"id": "theirs", "choices": [{"index": 0, "delta": {"content": "a"}, "x": 1}], "x": None}
     await writer(log).say(said)
     (frame,) = log.frames
@@ -166,7 +166,7 @@ async def test_a_terminal_that_failed_is_told(log: Slow) -> None:
         await asyncio.wait_for(ending, 10)
 
 
-async def test_who_waits_for_room_is_told_of_a_failure_too(log: Slow) -> None:
+async def test_a_caller_that_waits_for_room_gets_a_failure_too(log: Slow) -> None:
     one = writer(log)
     for _ in range(CHUNKS_WAITING_MAX):
         await one.say(chunk("a"))

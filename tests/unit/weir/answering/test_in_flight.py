@@ -327,7 +327,7 @@ def told_of(log: MemoryLog, topic: str) -> list[envelope.Event]:
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.EXPIRED])
-async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears_of_it_first(
+async def test_a_failed_request_is_answered_again_when_it_comes_back_and_its_row_is_updated_first(
     desk: Desk, log: MemoryLog, status: Status
 ) -> None:
     desk.ends.put(REQUEST.uid, end_of(REQUEST, status))
@@ -350,7 +350,7 @@ async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears
 
 
 @pytest.mark.usefixtures("log")
-async def test_a_request_that_ended_in_a_former_log_is_answered_anew(desk: Desk) -> None:
+async def test_a_request_that_ended_in_a_former_log_is_answered_again(desk: Desk) -> None:
     """The offset of that end is behind all of the new log."""
     desk.ends.put(REQUEST.uid, end_of(REQUEST, Status.FAILED, last=70_000))
     answering: Any = Answered()
@@ -376,7 +376,7 @@ async def test_a_request_that_ended_in_a_former_log_is_answered_anew(desk: Desk)
     ],
     ids=["completed", "cancelled", "an earlier one again", "another tenant", "another body", "a client's"],
 )
-async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
+async def test_a_request_that_need_not_or_must_not_be_answered_again_attaches_or_conflicts(
     desk: Desk, log: MemoryLog, ended: EndedRequest, request_: ChatRequest, mark: str
 ) -> None:
     desk.ends.put(REQUEST.uid, ended)

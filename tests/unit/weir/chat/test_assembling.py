@@ -106,7 +106,7 @@ def test_a_text_that_is_encoded_in_slices_is_the_same_text() -> None:
     assert orjson.loads(completion.encoded()) == completion.result()
 
 
-async def test_a_reader_who_leaves_cancels_an_answer_that_is_put_together() -> None:
+async def test_a_reader_that_leaves_cancels_an_answer_that_is_put_together() -> None:
     task = asyncio.create_task(assembled(said(letters(BESIDE_SIZE)), "req-1"))
     await asyncio.sleep(0.01)
     task.cancel()

@@ -57,7 +57,7 @@ async def test_what_has_ended_is_not_cancelled(log: MemoryLog, tails: Tails, rid
 
 
 @pytest.mark.parametrize("position", [1, 2, 3])
-async def test_what_has_ended_is_not_cancelled_by_one_who_looks_from_its_middle(
+async def test_an_ended_request_is_not_cancelled_by_a_worker_that_looks_from_its_middle(
     log: MemoryLog, tails: Tails, position: int
 ) -> None:
     """Only a later submission is known, from before the end."""

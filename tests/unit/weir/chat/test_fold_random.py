@@ -251,7 +251,7 @@ def test_a_reader_would_see_a_splice_if_marks_were_not_compared() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_reader_who_comes_back_after_any_word_is_told_the_rest(seed: int) -> None:
+def test_a_reader_that_comes_back_after_any_word_gets_the_rest(seed: int) -> None:
     """The reader knows one record only: its attempt, and the number of the next word."""
     log, words = played(seed).log, Reader()
     for offset, record in enumerate(log):

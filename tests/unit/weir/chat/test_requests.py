@@ -119,7 +119,7 @@ def test_a_fingerprint_depends_on_what_is_asked_and_not_on_the_order_of_its_fiel
     assert fingerprint({**BODY, "temperature": 0}) != fingerprint(BODY)
 
 
-def test_the_llm_gets_the_clients_body_without_our_fields_and_with_a_model() -> None:
+def test_the_llm_gets_the_clients_body_without_weirs_fields_and_with_a_model() -> None:
     body: Json = {"uid": "u", "username": "ada", "messages": [], "user": "kept", "model": None, "x": None}
     before = dict(body)
     assert upstream_body(body, "default") == {"messages": [], "user": "kept", "model": "default", "x": None}

@@ -141,7 +141,7 @@ def redriven(rid: str, replaces: str, chunks_from: int = 60) -> Event:
 AGAIN = redriven("evt-2", "evt-1")
 
 
-def test_one_that_comes_back_from_the_dead_letters_begins_anew_and_its_end_is_history() -> None:
+def test_a_request_that_comes_back_from_the_dead_letters_begins_again_and_its_end_is_history() -> None:
     row = folded(ACCEPTED, ATTEMPTED, FAILED, AGAIN)
     life = {"rid": "evt-1", "state": "failed", "ended_at": "12:02", "error": "upstream_unavailable", "attempts": 1}
     assert row == {
@@ -167,7 +167,7 @@ def test_what_is_told_again_of_its_earlier_life_changes_nothing(late: Event) -> 
     assert apply(folded(ACCEPTED, FAILED, AGAIN), late) is None
 
 
-def test_it_begins_anew_where_the_word_of_its_end_comes_later_or_its_row_is_gone() -> None:
+def test_a_request_begins_again_where_the_event_of_its_end_comes_later_or_its_row_is_gone() -> None:
     for row in (folded(ACCEPTED, ATTEMPTED, AGAIN), folded(AGAIN)):
         assert (row["state"], row["rid"], row["attempts"]) == ("accepted", "evt-2", [])
         assert superseded(row, "evt-1")

@@ -35,7 +35,7 @@ def lines(raw: bytes) -> list[Any]:
     return [orjson.loads(line) for line in raw.splitlines()]
 
 
-def test_a_line_asks_what_was_asked_and_nothing_of_ours(tmp_path: Path) -> None:
+def test_a_line_has_the_body_that_was_asked_and_no_fields_of_weir(tmp_path: Path) -> None:
     own: dict[str, Any] = {"uid": "u", "username": "ada", "on_disconnect": "cancel", "deadline_s": 3, "cancel": True}
     body = body_of(stream=True, stream_options={"include_usage": True}, temperature=0, **own)
     with (output := output_of(tmp_path)):

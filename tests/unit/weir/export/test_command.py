@@ -75,7 +75,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Reading:
     return log
 
 
-async def test_who_takes_records_is_in_the_log_before_they_are_read(log: Reading, tmp_path: Path) -> None:
+async def test_the_audit_event_of_an_export_is_in_the_log_before_records_are_read(log: Reading, tmp_path: Path) -> None:
     await _export(options(since="earliest", output=str(tmp_path / "a.jsonl")))
     assert [sorted(known) for known in log.known] == [["audit-events", "chat-requests"]]
     assert len((tmp_path / "a.jsonl").read_bytes().splitlines()) == 1

@@ -30,7 +30,7 @@ def test_a_correction_is_the_worse_the_more_it_changes(distance: float | None, s
     assert score_of(ScoreFacts(FeedbackType.CORRECTION, EXPLICIT, edit_distance=distance)) == score
 
 
-def test_who_leaves_says_more_than_who_asks_again() -> None:
+def test_leaving_weighs_more_than_asking_again() -> None:
     assert score_of(ScoreFacts(FeedbackType.IMPLICIT_REJECT, FeedbackSource.ABANDON)) == -0.5
     assert score_of(ScoreFacts(FeedbackType.IMPLICIT_REJECT, FeedbackSource.RETRY)) == -0.3
 

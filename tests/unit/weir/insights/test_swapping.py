@@ -58,7 +58,7 @@ def told(world: World, number: int, **wrong: Any) -> QualityRebuilt:
         {"after": -2},
     ],
 )
-async def test_an_event_that_cannot_be_is_passed_over_and_holds_up_nothing(wrong: dict[str, Any]) -> None:
+async def test_an_impossible_event_is_skipped_and_blocks_nothing(wrong: dict[str, Any]) -> None:
     world = await busy(1)
     before = world.owner.state()
     for number in PARTITIONS:
@@ -94,7 +94,7 @@ async def test_rows_that_are_not_the_partitions_count_as_gone(whose: str) -> Non
     assert QualityRows(world.owner.table).rebuilt(0).why == "the rebuilt rows are gone"
 
 
-async def test_rows_by_other_settings_are_passed_over_and_the_reason_is_noted(
+async def test_rows_by_other_settings_are_skipped_and_the_reason_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await busy(3)
@@ -106,7 +106,7 @@ async def test_rows_by_other_settings_are_passed_over_and_the_reason_is_noted(
     assert "another formula, or other INSIGHT_* settings" in QualityRows(world.owner.table).rebuilt(0).why
 
 
-async def test_rows_that_were_made_beside_another_rebuild_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_that_were_made_beside_another_rebuild_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await busy(4)
     use(monkeypatch, BAD)
     first = await world.asked()

@@ -213,7 +213,7 @@ async def test_a_worker_that_loses_the_partition_meanwhile_writes_nothing_more(s
     assert stage.told() == [RAISED]
 
 
-async def test_what_another_owner_wrote_meanwhile_is_read_anew_when_the_partition_comes_back(stage: Stage) -> None:
+async def test_changes_of_another_owner_are_read_again_when_the_partition_comes_back(stage: Stage) -> None:
     await stage.put(*bad(1))
     other = Stage()
     other.log = stage.log
@@ -253,7 +253,7 @@ async def test_what_is_remembered_beside_the_rows_is_forgotten_when_another_owne
         (envelope.encode("e", "metrics.recorded", "other", metrics(model="another").data), "`key`"),
     ],
 )
-async def test_a_malformed_record_is_passed_over_and_its_field_is_named(
+async def test_a_malformed_record_is_skipped_and_its_field_is_named(
     stage: Stage, caplog: pytest.LogCaptureFixture, value: bytes, told: str
 ) -> None:
     await stage.watching.take(record(metrics(), METRICS, 0, value), 1, lambda: True)

@@ -595,7 +595,7 @@ async def test_closing_the_iterator_closes_the_call(url: str) -> None:
         assert (await until_none_open(url))["closed_early"] == 1
 
 
-async def test_cancelling_who_reads_closes_the_call(url: str) -> None:
+async def test_cancelling_a_reader_closes_the_call(url: str) -> None:
     async with upstream(url) as one:
         said: list[Json] = []
         reading = asyncio.create_task(chunks_of(one, body_of("demo-hang:after=1"), said))
@@ -607,7 +607,7 @@ async def test_cancelling_who_reads_closes_the_call(url: str) -> None:
         assert (await until_none_open(url))["closed_early"] == 1
 
 
-async def test_cancelling_who_waits_for_the_first_byte_closes_the_call(url: str) -> None:
+async def test_cancelling_a_wait_for_the_first_byte_closes_the_call(url: str) -> None:
     async with upstream(url) as one:
         reading = asyncio.create_task(chunks_of(one, body_of("demo-silent")))
         async with asyncio.timeout(SECONDS):

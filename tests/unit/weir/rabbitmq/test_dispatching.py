@@ -154,7 +154,7 @@ async def test_the_same_order_again_belongs_to_the_delivery_under_way(stage: Sta
     assert [event.acks for event in events] == [1, 1, 1]
 
 
-async def test_who_asks_after_the_last_message_gets_the_answer_again(stage: Stage) -> None:
+async def test_a_client_that_asks_after_the_last_message_gets_the_answer_again(stage: Stage) -> None:
     """A client that asks again at once may have read the message."""
     first, same, again = event_of(ORDER), event_of(ORDER), event_of(replace(ORDER, submission="evt-2"))
     await stage.take(first)

@@ -60,7 +60,7 @@ def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
 # -- without OpenTelemetry
 
 
-def test_a_clients_place_is_passed_on_and_who_brings_none_gets_one() -> None:
+def test_a_clients_trace_is_passed_on_and_a_client_without_one_gets_one() -> None:
     mine = Tracing()
     with mine.http("POST", "/v1/chat/completions", SAMPLED) as span:
         assert span.traceparent == SAMPLED
@@ -177,7 +177,7 @@ def test_a_door_is_part_of_the_clients_trace(recorded: InMemorySpanExporter) -> 
     assert place == "00-{}-{}-01".format(*context_of(one))
 
 
-def test_who_does_not_want_to_be_recorded_is_not(recorded: InMemorySpanExporter) -> None:
+def test_a_client_that_does_not_want_to_be_recorded_is_not(recorded: InMemorySpanExporter) -> None:
     with tracing.message("q", UNSAMPLED) as span:
         found = parse(span.traceparent)
         assert found is not None

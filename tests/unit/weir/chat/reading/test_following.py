@@ -98,7 +98,7 @@ async def test_an_answer_that_is_said_again_is_flagged_before_its_words(log: Mem
 
 
 @pytest.mark.parametrize("pages", [1, 700])
-async def test_who_comes_after_a_restart_is_told_only_what_is_said_again(
+async def test_a_reader_that_comes_after_a_restart_gets_only_the_new_chunks(
     log: MemoryLog, tails: Tails, pages: int
 ) -> None:
     """Otherwise a reader that comes back because the answer was restarted would get the restart for ever."""

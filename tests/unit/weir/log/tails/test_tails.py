@@ -167,7 +167,7 @@ async def test_a_key_sees_only_its_records(log: MemoryLog, tails: Tails) -> None
         assert silent.position == 9
 
 
-async def test_compaction_holes_are_passed_over(log: MemoryLog, tails: Tails) -> None:
+async def test_compaction_holes_are_skipped(log: MemoryLog, tails: Tails) -> None:
     log.write()
     log.hole(5)
     log.write()

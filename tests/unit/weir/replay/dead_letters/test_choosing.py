@@ -211,7 +211,7 @@ async def test_others_have_their_turn_while_letters_are_looked_through(
     assert turns >= 60
 
 
-async def test_who_only_asks_whether_there_is_one_reads_no_further(
+async def test_a_look_whether_there_is_a_letter_reads_no_further(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(30):

@@ -356,7 +356,7 @@ async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
     assert found.ended.status == "cancelled"
 
 
-async def test_who_cancels_a_run_that_waits_stops_that(
+async def test_cancelling_a_run_that_waits_stops_it(
     worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "WANTED_S", 0.05)

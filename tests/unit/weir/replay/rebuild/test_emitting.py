@@ -56,7 +56,7 @@ async def test_signals_are_told_again_only_where_their_numbers_are_others_than_w
     assert (await world.rebuild(emit=True)).emitted_signals == 0
 
 
-async def test_who_resumes_a_run_tells_the_rest_of_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_resumed_run_publishes_the_rest_of_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(random.Random(5))
     world.load(500)
     await world.owner.drain()

@@ -135,7 +135,7 @@ async def test_it_gives_up_where_the_owner_knows_of_no_rebuild_and_goes_on(monke
         await asyncio.wait_for(world.beside(command.do(*await command.find(run.id)), lambda: world.load(1)), 10)
 
 
-async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_over(
+async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(random.Random(9))

@@ -96,7 +96,7 @@ async def test_a_limit_counts_what_fits_the_conditions(log: MemoryLog) -> None:
     assert uids(await chosen(log, where={"status": "failed"}, limit=2)) == ["q-1", "q-3"]
 
 
-async def test_replays_second_submissions_and_what_is_no_request_are_passed_over(log: MemoryLog) -> None:
+async def test_replays_second_submissions_and_records_without_a_request_are_skipped(log: MemoryLog) -> None:
     first = recorded(log, "a", "x")
     put(log, request_of(log, "a", event_id="evt-again"))
     recorded(log, "r", "x", replay="some-run", replay_of="a")
@@ -117,7 +117,7 @@ async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one
     assert selection.passed_over == {"refused": 1}
 
 
-async def test_a_second_submission_whose_first_is_older_than_the_range_is_passed_over(log: MemoryLog) -> None:
+async def test_a_second_submission_whose_first_is_older_than_the_range_is_skipped(log: MemoryLog) -> None:
     again = request_of(log, "a", event_id="evt-again")
     put(log, again)
     mark = Frame(uid="a", rid="evt-a", kind=FrameKind.ATTACH, submission="evt-again", first=0)
