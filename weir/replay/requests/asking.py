@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from weir import topics
 from weir.chat import requests
@@ -27,6 +27,7 @@ from weir.llm.prices import Prices
 from weir.log.log import LogClient, LogError, LogRefusedError, LogReplacedError, Partition, partition_of, record_at
 from weir.log.retrying import until_answered
 from weir.ranges.errors import CancelledRunError, GoneError, UnfinishedError
+from weir.ranges.progress import UNSEEN, Step
 from weir.replay.report.comparison import AnswerOutcome, Compared
 from weir.replay.requests.answered import Answered, EndedReplay
 from weir.replay.requests.following import Following
@@ -42,13 +43,6 @@ T = TypeVar("T")
 CATCH_UP_S: Final = 1.0  # of the time that a rate was missed for; more would be a burst
 
 
-class Follower(Protocol):
-    """Called with the progress of a run, at each end of a request."""
-
-    def __call__(self, compared: Compared, in_flight: int) -> None:
-        """Take the pair of a request that has ended."""
-
-
 class RequestReplay:
     """Carries out one run; several processes may do so.
 
@@ -60,7 +54,7 @@ class RequestReplay:
         run: the run, with its plan.
         originals: the requests to replay, in order.
         patience_s: how long the run waits without any end before it is given up; it can be resumed.
-        on_end: called at each end. Must not raise.
+        step: is told of each end.
     """
 
     def __init__(
@@ -73,13 +67,13 @@ class RequestReplay:
         run: Run,
         originals: Sequence[Original],
         patience_s: float,
-        on_end: Follower,
+        step: Step = UNSEEN,
         settings: Settings,
     ) -> None:
         self._log, self._events, self._traces = log, events, traces
         self._run, self._plan = run, plan_from(run.parameters)
         self._originals = {replay_uid(run.id, one.request): one for one in originals}
-        self._patience_s, self._on_end, self._settings = patience_s, on_end, settings
+        self._patience_s, self._step, self._settings = patience_s, step, settings
         self._answered = Answered(prices, self._end)
         self._sent: set[str] = set()  # uids in the topic, or on their way to it
         self._flying: set[str] = set()  # those of them that have not ended
@@ -269,4 +263,4 @@ class RequestReplay:
         self._events.emit(event_of(self._run, pair), pair.tenant, event_id=event_id_of(self._run, pair))
         self._flying.discard(pair.uid)
         self._news.set()
-        self._on_end(pair, len(self._flying))
+        self._step.advance(1, f"{len(self._flying)} in flight")

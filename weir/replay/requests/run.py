@@ -88,7 +88,7 @@ async def carry_out(worker: Worker, run: Run, steps: Steps, *, patience_s: float
             run=run,
             originals=selection.originals,
             patience_s=patience_s,
-            on_end=lambda _, in_flight: replaying.advance(1, f"{in_flight} in flight"),
+            step=replaying,
             settings=worker.settings,
         )
         compared = await asking.run(known)

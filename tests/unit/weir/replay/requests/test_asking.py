@@ -3,14 +3,13 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.defaults import CHAT_PARTITIONS, SETTINGS
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
-from tests.unit.weir.ranges.steps import HeardSteps
+from tests.unit.weir.ranges.steps import HeardStep, HeardSteps
 from tests.unit.weir.replay.requests.answering import Worker, place, recorded
 from weir import envelope, topics
 from weir.chat import requests
@@ -24,6 +23,7 @@ from weir.log.log import LogError, Partition
 from weir.options import ThinkTags
 from weir.ranges.errors import CancelledRunError, UnfinishedError
 from weir.ranges.offset_ranges import resolve
+from weir.ranges.progress import UNSEEN, Step
 from weir.ranges.when import Edge
 from weir.replay.report.comparison import Compared, compared_from
 from weir.replay.requests.asking import RequestReplay
@@ -63,9 +63,7 @@ class Desk:
         parameters = ReplayPlan(since="earliest", **plan).as_json()
         return await self.runs.begin(RunKind.REQUESTS, parameters, spans, watched=WATCHED, by="cli")
 
-    async def asking(
-        self, run: Run, *, patience_s: float = 5.0, heard: Callable[[], None] = lambda: None
-    ) -> RequestReplay:
+    async def asking(self, run: Run, *, patience_s: float = 5.0, step: Step = UNSEEN) -> RequestReplay:
         selection = await select(self.log, run, Prices({}), HeardSteps(), SETTINGS)
         return RequestReplay(
             log=self.log,
@@ -75,7 +73,7 @@ class Desk:
             run=run,
             originals=selection.originals,
             patience_s=patience_s,
-            on_end=lambda _compared, _in_flight: heard(),
+            step=step,
             settings=SETTINGS,
         )
 
@@ -143,16 +141,16 @@ async def test_what_is_asked_again_is_marked_and_says_the_same_but_for_the_model
 
 
 async def test_so_many_are_in_flight_and_no_more(desk: Desk) -> None:
-    run = await desk.begin(concurrency=4)
-    asking = await desk.asking(run)
+    run, step = await desk.begin(concurrency=4), HeardStep("replayed", QUESTIONS)
+    asking = await desk.asking(run, step=step)
     task = asyncio.create_task(asking.run([]))
     for _ in range(200):
         await asyncio.sleep(0)
-    assert len(desk.asked(run)) == 4
+    assert (len(desk.asked(run)), step.done) == (4, 0)
     desk.worker.work(1)
     for _ in range(200):
         await asyncio.sleep(0)
-    assert len(desk.asked(run)) == 5
+    assert (len(desk.asked(run)), step.done, step.note) == (5, 1, "3 in flight")  # as it was when that one had ended
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
