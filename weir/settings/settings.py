@@ -314,7 +314,7 @@ class Settings(BaseModel):
         "file.",
     )
 
-    # -- insights (docs/insights.md tells how they are used)
+    # -- insights (docs/insights.md describes their use)
     insight_window_s: float = Field(
         300.0,
         ge=1,
