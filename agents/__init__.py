@@ -1,1 +1,1 @@
-"""What consumes topics: each agent is a decorator, a loop and a call; the logic is in the modules beside it."""
+"""Agents, the consumers of topics: each is a decorator, a loop and a call; the logic is in the modules beside it."""

@@ -11,6 +11,6 @@ from weir import topics
 
 @app.agent(app.source(topics.CHAT_REQUESTS), name="chat")
 async def chat(stream: StreamT[Any]) -> None:
-    """Answer requests, many at once; each is acknowledged after its terminal was read out of the log."""
+    """Answer requests, many at once; each event is acknowledged after its terminal was read out of the log."""
     async for event in unacknowledged(stream):
         await parts.work.take(event)

@@ -1,6 +1,6 @@
-"""The deliveries agent: answers from the log into the response queues of RabbitMQ, and the door itself.
+"""The deliveries agent: delivers answers from the log to the response queues of RabbitMQ, and holds the door itself.
 
-Where RabbitMQ is off there is none, and what was ordered waits in the log.
+Where RabbitMQ is off there is no such agent, and ordered deliveries wait in the log.
 """
 
 from typing import Any
@@ -19,13 +19,13 @@ def serve(door: RabbitDoor) -> None:
 
     @app.agent(app.source(topics.CHAT_DELIVERIES), name="deliveries")
     async def deliver(stream: StreamT[Any]) -> None:
-        """Make deliveries, many at once; each is acknowledged after the log says that it was made."""
+        """Make deliveries, many at once; each event is acknowledged after the log has the delivered mark."""
         async for event in unacknowledged(stream):
             await door.dispatcher.take(event)
 
     @app.service
     class RabbitMQ(Service):
-        """Two connections: RabbitMQ may stop reading from one that publishes, and acknowledgements would wait, too."""
+        """Holds two connections: RabbitMQ may stop reading from one that publishes, and acknowledgements would wait."""
 
         @Service.task
         async def _requests(self) -> None:

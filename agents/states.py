@@ -1,4 +1,4 @@
-"""The states agent: folds trace events into the requests table, and lets go of rows that have expired."""
+"""The states agent: folds trace events into the requests table, and removes rows that have expired."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from weir.chat.table_upkeep import SWEEP_S
 
 @app.agent(app.source(topics.AGENT_TRACES), name="states")
 async def states(stream: StreamT[Any]) -> None:
-    """One row for each request; a record that is no event is passed over."""
+    """Fold one record after the other into the row of its request; a record that is not an event is skipped."""
     async for event in unacknowledged(stream):
-        told = parts.upkeep.take(event)
-        if told is None or not parts.joiner.ended(event, told):  # feedback may wait for the end of a request
+        trace = parts.upkeep.take(event)
+        if trace is None or not parts.joiner.ended(event, trace):  # feedback may wait for the end of a request
             event.ack()
 
 
 @app.timer(SWEEP_S, name="sweep")
 async def sweep() -> None:
-    """Ask, through the log, for expired rows to be removed."""
+    """Ask, through the log, for the removal of expired rows."""
     await parts.upkeep.sweep()

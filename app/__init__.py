@@ -1,6 +1,6 @@
-"""Weir: chat requests go into a log, the tokens of the answer come out of a log.
+"""Weir: chat requests go into a log, and the tokens of the answers come out of the log.
 
-``faust -A app worker`` finds ``app`` here; agents and views take what they call from ``parts``.
+``faust -A app worker`` finds ``app`` here; agents and views call the parts in ``parts``.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The one place where the parts of a worker are made and joined. Nothing is set on a part afterwards.
 
-The order is that of the imports: a part gets what it calls when it is made, and what calls it comes later. Where a
-part must call what is made after it, it gets a function, typed, and the line that hands it in is here.
+The order is that of the imports: a part is made after the parts that it calls. Where a part must call one that is made
+later, it gets a typed function, and the line that hands the function in is here.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ from weir.feedback.rows import FeedbackRows, feedback_rows
 from weir.feedback.rules import Count
 from weir.insights.configured import limits, spans
 from weir.insights.live import LiveWindows
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.watching import WindowKeeper
 from weir.lineage.process import SqlProcess
 from weir.llm.calls import Allowance, Timeouts
@@ -60,20 +60,20 @@ from weir.worker import Worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """The rows of each changelog table, and where the changes stand."""
+    """The rows of each changelog table, and where the changes are written."""
 
     terminals: Ends
     requests: RequestRows
     feedback: FeedbackRows
     prompts: PromptRows
-    quality: Rows
+    quality: QualityRows
     changelogs: Mapping[str, str]  # topic by table, as the log client names it
     unreadable: tuple[UnreadableRows, ...]  # of each table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What agents, views and commands call."""
+    """The parts that agents, views and commands call."""
 
     worker: Worker
     tables: Tables
@@ -94,7 +94,7 @@ class Parts:
 
     @property
     def health(self) -> Mapping[str, Callable[[], str]]:
-        """What GET /ping says of what is connected, by its name."""
+        """What GET /ping reports of each connection, by its name."""
         return {} if self.rabbitmq is None else {"rabbitmq": self.rabbitmq.state}
 
 
@@ -102,7 +102,7 @@ def build(settings: Settings) -> tuple[Weir, Parts]:
     """Make the application and its parts. Connects to nothing; Faust starts it.
 
     Raises:
-        SettingsError: the settings ask for what is not there.
+        SettingsError: the settings ask for something that is not installed or does not exist.
     """
     held = _held(settings)
     app = Weir(settings, held)
@@ -151,7 +151,7 @@ def _upstream(settings: Settings, metrics: Metrics) -> Upstream:
         ),
         retries=settings.upstream_retries,
         on_retry=metrics.retried,
-        connections=settings.max_in_flight + 8,  # answers, and a few questions for the model list
+        connections=settings.max_in_flight + 8,  # answers, and a few requests for the model list
     )
 
 
@@ -175,7 +175,7 @@ def _tables(app: Weir, settings: Settings) -> Tables:
         requests=of_requests,
         feedback=of_feedback,
         prompts=of_prompts,
-        quality=Rows(declared["quality"], unreadable_windows),
+        quality=QualityRows(declared["quality"], unreadable_windows),
         changelogs={name: app.own_name(table.changelog_topic.get_topic_name()) for name, table in declared.items()},
         unreadable=(*(rows.unreadable for rows in typed), unreadable_windows),
     )
@@ -214,7 +214,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
     )
 
     def partitions_for_new() -> set[int]:
-        """Where new requests should go: to partitions of this worker, or anywhere while it has its hands full."""
+        """Where new requests should go: to partitions of this worker, or anywhere while it has no free slot."""
         return worker.own_partitions() if work.in_flight < settings.max_in_flight else set()
 
     door = Door(
@@ -230,7 +230,7 @@ def _parts(app: Weir, worker: Worker, upstream: Upstream) -> Parts:
         prompts=PromptEvents(worker.events, settings),
     )
 
-    # What follows from answers
+    # The parts that process answers
     counts: Counter[Count] = Counter()
     joiner = Joiner(worker, requests=tables.requests, ends=tables.terminals, rows=tables.feedback, counts=counts)
     watching = WindowKeeper(
@@ -292,7 +292,8 @@ def _answering(worker: Worker, upstream: Upstream) -> Answering:
     return Answering(
         worker,
         model=upstream,
-        # An embedded log has one worker, and its lock is ours: an attempt of another process is one of a dead process.
+        # An embedded log has one worker, and this one holds its lock: an attempt of another process is one of a dead
+        # process.
         rules=Rules(
             lease_s=settings.lease_s,
             attempts_max=settings.attempts_max,

@@ -1,7 +1,7 @@
-"""Faust's own commands, as a person meets them: one line for an error, and no traceback.
+"""Repairs Faust's own commands for people: one line for an error, and no traceback.
 
-Faust runs a command as a service of a worker, which logs what it raises with two tracebacks; and its ``agents`` does
-not know agents of several topics. Both are repaired in its classes, for the ``faust`` script has no hook for it.
+Faust runs a command as a service of a worker, which logs an error of it with two tracebacks; and its ``agents`` does
+not know agents of several topics. Both are repaired in its classes, as the ``faust`` script has no hook for it.
 """
 
 import asyncio
@@ -36,6 +36,6 @@ def _topics(_command: agents, agent: AgentT[Any]) -> str | None:
 
 
 def repair() -> None:
-    """Give the commands of this process these manners."""
+    """Repair the commands of this process."""
     Command.execute = _in_one_line  # type: ignore[assignment]  # it repairs a class of Faust
     agents._maybe_topic = _topics  # type: ignore[assignment]  # noqa: SLF001 -- the same

@@ -1,4 +1,4 @@
-"""The application object: Faust's App, its place in the consumer group, and a stop that finishes what it began.
+"""The application object: Faust's App, its place in the consumer group, and a stop that finishes its work.
 
 `app.build` makes it, and the parts that its agents and views call; ``faust -A app worker`` finds it in
 ``app/__init__.py``. Agents and the web server are found by Faust's autodiscovery in the modules listed here.
@@ -6,7 +6,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -55,8 +55,8 @@ class Weir(faust.App):
     """The Faust application of one worker.
 
     Args:
-        settings: of the worker.
-        held: what is started before Faust's own parts, and stopped after them.
+        settings: the worker's settings.
+        held: the parts that start before Faust's own, and stop after them.
     """
 
     def __init__(self, settings: Settings, held: Held) -> None:
@@ -64,7 +64,7 @@ class Weir(faust.App):
         self.version = read_version(os.environ)
         self.worker_name = f"{settings.restapi_advertised_host}:{settings.restapi_port}"
         self._held = held
-        self.made: frozenset[str] = frozenset()  # topics that Faust needs and that are there already
+        self._existing: frozenset[str] = frozenset()  # topics that Faust needs and that exist already
         self._drains: list[Callable[[float], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.group, **faust_settings(settings, worker=FaustWorker, modules=MODULES))
@@ -74,17 +74,21 @@ class Weir(faust.App):
     # -- topics and ownership
 
     def own_name(self, topic: str) -> str:
-        """A topic's name as Weir knows it, of its name on the brokers, which Faust knows it by."""
+        """Return a topic's name without the prefix, from its name on the brokers, which Faust uses."""
         return topic.removeprefix(self.settings.topic_prefix)
 
     def changelogs(self) -> Iterator[tuple[str, int]]:
-        """Name and number of partitions of the changelog of each table."""
+        """Iterate over the changelogs of the tables: name and number of partitions."""
         for table in self.tables.values():
             topic = cast("faust.Table[bytes, bytes]", table).changelog_topic
             yield self.own_name(topic.get_topic_name()), int(topic.partitions or 0)
 
+    def topics_exist(self, names: Collection[str]) -> None:
+        """Take the names of topics that Faust needs and must not create, as the brokers know them."""
+        self._existing = frozenset(names)
+
     def source(self, topic: Topic, *more: Topic) -> Any:
-        """Faust topics that hand over raw bytes: a record that cannot be decoded must not stop the stream.
+        """Return a Faust topic that delivers raw bytes: a record that cannot be decoded must not stop the stream.
 
         Several are one stream; with the same number of partitions, one worker owns a partition in all of them.
         """
@@ -105,27 +109,30 @@ class Weir(faust.App):
         """Wait until all table changes so far are in the log.
 
         Raises:
-            LogUnavailableError: they are not, within ``TABLES_S``.
+            LogUnavailableError: they are not in the log within ``TABLES_S``.
         """
-        producer: Any = self.producer  # Faust's type lacks what our buffers have
+        producer: Any = self.producer  # Faust's type lacks the methods of Weir's buffers
         if not await producer.buffer.written(TABLES_S):
             raise LogUnavailableError("table changes are not in the log yet")
 
     # -- start and stop
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """What is outside Faust comes first, and so stops last."""
+        """Return the services outside Faust, which start first, and so stop last."""
         services = list(super().on_init_dependencies())
         if self.client_only or self.producer_only:
             return services
         return [Outside(self, self._held, beacon=self.beacon, loop=self.loop), *services]
 
     def _new_transport(self) -> TransportT:
-        """Faust's transport; on Kafka one that tells of what it cannot read, and creates no topic that is there."""
+        """Return Faust's transport; on Kafka one that reports unreadable records, and creates no topic that exists."""
         if not self.settings.on_kafka:
             return super()._new_transport()
         return Transport(
-            self.conf.broker_consumer, self, unreadable=self._dead_letter_unreadable, is_made=lambda it: it in self.made
+            self.conf.broker_consumer,
+            self,
+            unreadable=self._dead_letter_unreadable,
+            is_made=lambda topic: topic in self._existing,
         )
 
     async def _dead_letter_unreadable(self, batch: UnreadableBatch) -> None:
@@ -133,7 +140,7 @@ class Weir(faust.App):
         await write_unreadable(self._held.log, replace(batch, at=at), tenant=self.settings.default_tenant)
 
     async def maybe_start_producer(self) -> ProducerT:
-        """Start the producer; a command that does not reach Kafka (``faust -A app send``) says why in one line."""
+        """Start the producer; a command that does not reach Kafka (``faust -A app send``) ends with one line."""
         if self.settings.on_kafka and not self.producer.started:
             try:
                 await self._held.log.start()
@@ -148,29 +155,29 @@ class Weir(faust.App):
         worker.data._crash(reason)  # noqa: SLF001
 
     def on_drain(self, drain: Callable[[float], Awaitable[None]]) -> Callable[[float], Awaitable[None]]:
-        """Register what has work in flight; it gets the seconds it has left to finish it."""
+        """Register a part with work in flight; on a stop, it gets the seconds that it has left to finish it."""
         self._drains.append(drain)
         return drain
 
     def on_stopped(self, close: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """Register what is to be let go of when nothing is in flight any more."""
+        """Register a part to be closed when nothing is in flight any more."""
         self._closing.append(close)
         return close
 
     async def close(self) -> None:
-        """Let go of what was registered. Never raises."""
+        """Close what was registered. Never raises."""
         results = await asyncio.gather(*(close() for close in self._closing), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 self.log.error("while closing: %r", result)
 
     async def stop(self) -> None:
-        """Take nothing new, finish what is in flight within the drain time, then stop."""
+        """Take no new work, finish what is in flight within the drain time, then stop."""
         if not self.membership.draining:
             self.membership.draining = True
             self.log.info("draining: finishing what is in flight, at most %g s", self.settings.drain_s)
             if self.settings.on_kafka and self.started:
-                # The others begin what comes now, and follow what is in flight here.
+                # The other workers take the new requests, and follow what is in flight here.
                 await cast("Any", self.consumer).leave()
             results = await asyncio.gather(*(d(self.settings.drain_s) for d in self._drains), return_exceptions=True)
             for result in results:
@@ -180,5 +187,5 @@ class Weir(faust.App):
 
 
 def unacknowledged(stream: StreamT[Any]) -> "AsyncIterator[EventT[Any]]":
-    """The events of a stream, to be acknowledged by hand: Faust's own way acknowledges cancelled events as well."""
+    """Return a stream's events, to be acknowledged by hand: Faust's own loop acknowledges cancelled events as well."""
     return cast("AsyncIterator[EventT[Any]]", cast("faust.Stream[Any]", stream).noack().events())

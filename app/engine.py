@@ -1,4 +1,4 @@
-"""The two engines: how Faust and the log client are set up for the broker that the settings choose."""
+"""Sets up Faust and the log client for the broker that the settings choose: Kafka, or the embedded log."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ from weir.settings import Settings
 
 
 def log_client(settings: Settings) -> LogClient:
-    """The log outside the consumer group, on the broker that the settings choose."""
+    """Return the log client outside the consumer group, on the broker that the settings choose."""
     if settings.kafka_bootstrap_servers is None:
         return EmbeddedLog(settings.embedded_path, synchronous=settings.sqlite_synchronous)
     return KafkaLog(
@@ -32,13 +32,13 @@ def log_client(settings: Settings) -> LogClient:
 
 
 def consumer_groups(log: LogClient) -> Groups | None:
-    """What can tell of the consumer groups; None of the embedded log, which has one worker."""
+    """Return the client that knows the consumer groups; None for the embedded log, which has one worker."""
     return log if isinstance(log, KafkaLog) else None
 
 
 @lru_cache(maxsize=1)
 def _security(settings: Settings) -> KafkaSecurity:
-    """One for all clients of a worker, so that what one of them learns of its connections is known to all."""
+    """Return the security of all clients of a worker: they share what one of them learns of its connections."""
     password = settings.kafka_sasl_password
     try:
         security = KafkaSecurity(
@@ -61,7 +61,7 @@ def _broker(settings: Settings) -> dict[str, Any]:
         return {
             "broker": f"sqlite://{settings.embedded_path}?sync={settings.sqlite_synchronous.lower()}",
             "topic_replication_factor": 1,
-            "table_standby_replicas": 0,  # one worker: there is nobody to stand by
+            "table_standby_replicas": 0,  # the embedded log has one worker: no other one could stand by
         }
     return {
         "broker": broker_url(settings.kafka_bootstrap_servers),
@@ -72,7 +72,7 @@ def _broker(settings: Settings) -> dict[str, Any]:
 
 
 def check_store(table_store: str) -> None:
-    """Check that tables can be where the settings want them.
+    """Check that the settings' table store is installed.
 
     Raises:
         SettingsError: the package for it is not installed; the message names the remedy.
@@ -84,7 +84,7 @@ def check_store(table_store: str) -> None:
 
 
 def faust_settings(settings: Settings, *, worker: type[faust.Worker], modules: Sequence[str]) -> dict[str, Any]:
-    """Arguments of ``faust.App``, each with its reason where it differs from Faust's default."""
+    """Return the arguments of ``faust.App``, each with its reason where it differs from Faust's default."""
     check_store(settings.table_store)
     return {
         **ENGINE_SETTINGS,

@@ -1,4 +1,4 @@
-"""Faust's worker, as an operator meets it: our log levels, and one line for an error that ends it."""
+"""Faust's worker for operators: Weir's log levels, and one line for an error that ends it."""
 
 import logging
 from pathlib import Path
@@ -25,12 +25,12 @@ class FaustWorker(faust.Worker):
         super().__init__(app, *services, loglevel=loglevel, **kwargs)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Tell our own progress, and of the engine's only what an operator must act on."""
+        """Log the progress of Weir, and of the engine only what an operator must act on."""
         super().on_setup_root_logger(logger, level)
         logs.set_up(logger, level)
 
     async def start(self) -> None:
-        """Start; a worker that cannot start says why in one line, and ends."""
+        """Start; a worker that cannot start ends with one line."""
         try:
             _make_folder(Path(self._weir.conf.datadir), self._settings.weir_data_dir)
             await super().start()
@@ -38,7 +38,7 @@ class FaustWorker(faust.Worker):
             raise SystemExit(f"weir: {error}") from None
 
     def stop_and_shutdown(self) -> None:
-        """Stop; a worker that has given up says why in one line."""
+        """Stop; a worker that has given up ends with one line."""
         try:
             super().stop_and_shutdown()
         except LogError as error:

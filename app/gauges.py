@@ -1,4 +1,4 @@
-"""Metrics whose values the worker has anyway, and tells when it is scraped."""
+"""Metrics whose values the worker has anyway, read when they are scraped."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Gauges:
-    """What one worker can tell of itself.
+    """The gauges of one worker.
 
     Args:
-        app: tells of partitions, tables and their recovery.
-        worker: its metrics, events and tails.
-        in_flight: how many requests are being answered.
-        feedback: what was done with feedback since the start.
-        lineage_skipped: answers whose SQL could not be looked at.
-        window_events: what the windows have counted, by name.
+        app: the application; it has partitions, tables and their recovery.
+        worker: the worker; it has metrics, events and tails.
+        in_flight: returns the number of requests being answered.
+        feedback: the counts of feedback since the start.
+        lineage_skipped: returns the number of answers whose SQL could not be parsed.
+        window_events: returns the counts of the windows, by name.
         unreadable: the rows of each table that could not be read.
     """
 
@@ -42,7 +42,7 @@ class Gauges:
         window_events: Callable[[], Mapping[str, int]],
         unreadable: Sequence[UnreadableRows],
     ) -> None:
-        """Adds itself to the metrics of the worker."""
+        """Add the gauges to the worker's metrics."""
         self._app, self._worker = app, worker
         self._lag = Lag({worker.settings.topic_prefix + topic.name: topic.name for topic in topics.TOPICS})
         read: tuple[tuple[Spec, Callable[[], Values]], ...] = (
@@ -66,12 +66,12 @@ class Gauges:
             worker.metrics.read(spec, values)
 
     async def refresh(self) -> None:
-        """Ask the broker what only it knows; returns soon, whether it answers or not. Never raises."""
+        """Ask the broker for values that only it has; returns soon, whether it answers or not. Never raises."""
         if self._app.started and not self._app.rebalancing:
             await self._lag.refresh(cast("LagConsumer", self._app.consumer))
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop asking the broker."""
         await self._lag.close()
 
     def _owned(self) -> set[TP]:
@@ -86,11 +86,11 @@ class Gauges:
         return {(spec.name,): dropped[spec.name] for spec in topics.TOPICS}
 
     def _remaining(self) -> int:
-        """Changes that are still to be read; after a recovery, what a broker has rounded up."""
-        tables: Any = self._app.tables  # Faust's interface of it forgets the recovery
+        """Changes that are still to be read; after a recovery, the rest that a broker has rounded up."""
+        tables: Any = self._app.tables  # Faust's interface of it lacks the recovery
         return max(0, tables.recovery.active_remaining_total()) if self._app.in_recovery else 0
 
     def _rows(self) -> Values:
-        """Of tables in memory: RocksDB would have to look at each row."""
+        """The number of rows of tables in memory: RocksDB would have to look at each row."""
         tables = self._app.tables.items()
         return {(name,): len(table) for name, table in tables if isinstance(getattr(table.data, "data", None), dict)}

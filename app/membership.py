@@ -1,9 +1,10 @@
 """A worker's place among the others: whether it has partitions, and whether its topics are its group's alone.
 
-Two installations with the same topics and different groups would each work through all requests: every request is
-answered twice, and each makes dead letters of what the other one has answered. So a worker looks for workers of other
-groups before it joins its own, and again after it has joined: of two that start at the same time, the one whose name
-comes last gives up. It looks more than once, for the other one may have looked before it, and join after it.
+Two installations with the same topics and different groups would each work through all requests: every request would be
+answered twice, and each would write dead letters for requests that the other one has answered. So a worker looks for
+workers of other groups before it joins its own, and again after it has joined: of two that start at the same time, the
+one whose group's name comes last gives up. It looks more than once, as the other one may have looked before it, and
+join after it.
 """
 
 import asyncio
@@ -18,20 +19,21 @@ from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 1.0  # between two looks at the worker's partitions
-OTHERS_S: Final = (0.0, 10.0, 60.0)  # looks at other groups, since this worker has joined; a start takes less
-MARK: Final = "-terminals-changelog"  # which every worker subscribes to, behind its group's name, and no other reader
+LOOK_S: Final = 1.0  # between two checks of the worker's partitions
+OTHERS_S: Final = (0.0, 10.0, 60.0)  # checks for other groups, since this worker has joined; a start takes less
+# every worker subscribes to this topic, behind its group's name, and no other reader does
+MARK: Final = "-terminals-changelog"
 
 
 class Groups(Protocol):
-    """What is asked of Kafka: ``weir.log.kafka.client.KafkaLog``."""
+    """The questions about consumer groups: ``weir.log.kafka.client.KafkaLog`` answers them."""
 
     async def groups_reading(self, topic: str, *, besides: str = "") -> list[ConsumerGroup]:
-        """The consumer groups but one with a member that is subscribed to a topic."""
+        """Return the consumer groups, except one, with a member that is subscribed to a topic."""
 
 
 class Neighbours:
-    """Looks for workers of other groups on the same topics. Does nothing where there is no Kafka."""
+    """Looks for workers of other groups on the same topics. Does nothing without Kafka."""
 
     def __init__(self, groups: Groups | None, settings: Settings) -> None:
         self._groups, self._settings = groups, settings
@@ -40,11 +42,11 @@ class Neighbours:
         """Look once.
 
         Args:
-            joined: this worker is in its group already. Two groups may have come at the same time then, and see each
-                other: the one whose name comes first stays.
+            joined: whether this worker is in its group already. Two groups may have come at the same time then, and see
+                each other: the one whose name comes first stays.
 
         Raises:
-            LogRefusedError: there are; one line that names the group and the remedy.
+            LogRefusedError: there are such workers; one line names the group and the remedy.
         """
         if self._groups is None:
             return
@@ -69,11 +71,11 @@ def _foreign(group: str, settings: Settings) -> str:
 
 
 class Member(Protocol):
-    """A worker in its group, as much of it as the watch looks at."""
+    """A worker in its group, as far as the watch needs it."""
 
     @property
     def settings(self) -> Settings:
-        """Of the worker."""
+        """The worker's settings."""
 
     @property
     def rebalancing(self) -> bool:
@@ -81,7 +83,7 @@ class Member(Protocol):
 
     @property
     def rebalancing_count(self) -> int:
-        """How often it has."""
+        """The number of rebalances so far."""
 
     def own_partitions(self) -> set[int]:
         """Partitions of chat-requests that this worker owns now."""
@@ -92,7 +94,7 @@ class PartitionWatch:
 
     def __init__(self, app: Member, neighbours: Neighbours) -> None:
         self._app, self._neighbours = app, neighbours
-        self._idle = False  # whether it was told last that there are no partitions
+        self._idle = False  # whether the last log line was that there are no partitions
 
     def joined(self) -> bool:
         """Whether the group has given out its partitions, to this worker or to others."""
@@ -104,7 +106,7 @@ class PartitionWatch:
         return self.joined() and not self._app.own_partitions()
 
     async def watch(self) -> None:
-        """Tell when this worker has no partitions, and when it has some again, until cancelled.
+        """Log when this worker has no partitions, and when it has some again, until cancelled.
 
         Raises:
             LogRefusedError: another group works on the same topics.

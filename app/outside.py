@@ -1,17 +1,17 @@
-"""What a worker holds outside Faust: the log client, its tails, the LLM. It starts first and stops last."""
+"""The parts of a worker outside Faust: the log client, its tails, the LLM. They start first and stop last."""
 
 import asyncio
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from mode import Service
 
 from app import startup
-from app.membership import Neighbours, PartitionWatch
+from app.membership import Member, Neighbours, PartitionWatch
 from weir import topics
 from weir.events.publishing import Events
 from weir.llm.upstream import Upstream
@@ -21,17 +21,14 @@ from weir.telemetry.tracing import tracing
 from weir.telemetry.worker_metrics import Metrics
 from weir.timing import endless, retry
 
-if TYPE_CHECKING:
-    from app.core import Weir
-
 GARBAGE_OBJECTS: Final = 50_000  # new objects between two searches for reference cycles
 EVENTS_S: Final = 5.0  # for the last events to get into the log
-CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; then the last again
+CONNECT_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)  # between two tries to reach the broker at start; the last one repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What is held."""
+    """The parts of a worker that need no Faust, and connect to something outside."""
 
     log: LogClient
     tails: Tails
@@ -41,10 +38,33 @@ class Held:
     neighbours: Neighbours
 
 
-class Outside(Service):
-    """Starts and stops it."""
+class Application(Member, Protocol):
+    """The application, as far as the parts outside Faust need it."""
 
-    def __init__(self, app: "Weir", held: Held, **kwargs: Any) -> None:
+    @property
+    def worker_name(self) -> str:
+        """``host:port``, as other workers reach this one."""
+
+    def own_name(self, topic: str) -> str:
+        """Return a topic's name without the prefix, from its name on the brokers."""
+
+    def changelogs(self) -> Iterator[tuple[str, int]]:
+        """Iterate over the changelogs of the tables: name and number of partitions."""
+
+    def topics_exist(self, names: Collection[str]) -> None:
+        """Take the names of topics that Faust needs and must not create, as the brokers know them."""
+
+    def give_up(self, reason: LogError) -> None:
+        """Stop, and end with an error."""
+
+    async def close(self) -> None:
+        """Close what was registered. Never raises."""
+
+
+class Outside(Service):
+    """Starts and stops the parts in `Held`."""
+
+    def __init__(self, app: Application, held: Held, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._app, self._held, self._settings = app, held, app.settings
 
@@ -69,16 +89,16 @@ class Outside(Service):
             self._app.give_up(error)
 
     def _tell_limits(self) -> None:
-        """Warn of topics that take less than a whole request, or one large chunk of an answer."""
+        """Warn of topics with a record limit below a whole request, or below one large chunk of an answer."""
         for topic in (topics.CHAT_REQUESTS.name, topics.CHAT_CHUNKS.name):
             if (limit := self._held.log.record_max_bytes(topic)) < self._settings.request_max_bytes:
                 self.log.warning(
-                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: what is larger "
-                    "is refused", topic, limit, self._settings.request_max_bytes,
+                    "%s takes records of %d bytes (max.message.bytes), less than REQUEST_MAX_BYTES=%d: larger ones "
+                    "are refused", topic, limit, self._settings.request_max_bytes,
                 )  # fmt: skip
 
     async def _make_topics(self) -> None:
-        """Weir's, and on Kafka those that Faust needs, too: it would make them in a way that a lost broker ends."""
+        """Create Weir's topics, and on Kafka Faust's as well: Faust's own way does not survive the loss of a broker."""
         app, log = self._app, self._held.log
         changelogs = list(app.changelogs())
         own = [
@@ -88,10 +108,10 @@ class Outside(Service):
         kept = await startup.make_topics(log, self._settings, own if self._settings.on_kafka else ())
         startup.check_retention(kept, self._settings)
         startup.check_partitions(log, changelogs, self._settings)
-        app.made = frozenset(self._settings.topic_prefix + spec.name for spec in own)
+        app.topics_exist([self._settings.topic_prefix + spec.name for spec in own])
 
     async def _until_up(self, doing: Callable[[], Awaitable[None]], deadline: float) -> None:
-        """Brokers and workers are often started together, and brokers restart: what is not there yet is waited for."""
+        """Wait for a broker that is away: brokers and workers are often started together, and brokers restart."""
         await retry(
             doing,
             LogUnavailableError,
@@ -102,7 +122,7 @@ class Outside(Service):
         )
 
     async def on_shutdown(self) -> None:
-        """Let go of the log and the LLM."""
+        """Close the log and the LLM client."""
         held = self._held
         await held.events.drain(EVENTS_S)
         await self._app.close()

@@ -1,29 +1,29 @@
-"""What a starting worker checks in the log: its topics, and how long they keep records."""
+"""The checks of a starting worker in the log: its topics, and how long they keep records."""
 
 import logging
 from collections.abc import Iterable
 
 from weir import topics
-from weir.log.log import Kept, LogClient, LogRefusedError, OtherPartitionsError, TopicSpec
+from weir.log.log import LogClient, LogRefusedError, OtherPartitionsError, Retentions, TopicSpec
 from weir.settings import DAY, Settings
 from weir.topics import Topic
 
 logger = logging.getLogger(__name__)
 
 
-async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSpec] = ()) -> Kept:
+async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSpec] = ()) -> Retentions:
     """Create the topics that are missing, and check the others.
 
     Args:
-        log: connected.
-        settings: of the worker.
-        more: topics besides Weir's own: those that the engine needs.
+        log: the log client, connected.
+        settings: the worker's settings.
+        more: topics besides Weir's own: those of the engine.
 
     Returns:
-        How long each keeps its records, as far as the log tells.
+        How long each topic keeps its records, as far as the log knows.
 
     Raises:
-        LogError: they cannot be made, or are not as they must be; one line that names the setting to mend.
+        LogError: topics cannot be created, or are not as they must be; one line names the setting to change.
     """
     try:
         wanted = [*topics.specs(settings), *more]
@@ -33,13 +33,13 @@ async def make_topics(log: LogClient, settings: Settings, more: Iterable[TopicSp
 
 
 async def make_missing_topics(log: LogClient, settings: Settings) -> None:
-    """What a command needs to write: topics that exist stay as they are.
+    """Create the topics that a command writes to; topics that exist stay as they are.
 
     An embedded log takes the retention of the settings; a command may run without those of its worker, which would then
     lose records that it is to keep.
 
     Raises:
-        LogError: as `make_topics`.
+        LogError: as for `make_topics`.
     """
     if settings.on_kafka:
         await make_topics(log, settings)
@@ -51,7 +51,7 @@ async def make_missing_topics(log: LogClient, settings: Settings) -> None:
 
 
 def _partitions(log: LogClient, topic: str) -> int | None:
-    """How many partitions a topic has; None where there is no such topic yet."""
+    """Return the number of partitions of a topic; None where there is no such topic yet."""
     try:
         return log.partitions(topic)
     except LogRefusedError:
@@ -62,12 +62,12 @@ def check_partitions(log: LogClient, expected: Iterable[tuple[str, int]], settin
     """Check those topics that exist: of changelogs on the embedded log, Faust creates the others.
 
     Args:
-        log: connected.
-        expected: name and number of partitions of each.
-        settings: of the worker.
+        log: the log client, connected.
+        expected: name and number of partitions of each topic.
+        settings: the worker's settings.
 
     Raises:
-        LogRefusedError: one has another number of partitions than is expected.
+        LogRefusedError: a topic has another number of partitions than is expected.
     """
     for name, count in expected:
         found = _partitions(log, name)
@@ -75,16 +75,17 @@ def check_partitions(log: LogClient, expected: Iterable[tuple[str, int]], settin
             raise _other_partitions(OtherPartitionsError(name, found, count), settings)
 
 
-def check_retention(kept: Kept, settings: Settings) -> None:
-    """Say which topics keep their records for another time than the settings ask for; Kafka's operators decide.
+def check_retention(kept: Retentions, settings: Settings) -> None:
+    """Log which topics keep their records for another time than the settings ask for; Kafka's operators decide.
 
     Raises:
         LogRefusedError: chat-chunks loses answers while clients may still wait for them.
     """
     other = [_difference(topic, kept[topic.name], settings) for topic in topics.TOPICS if topic.name in kept]
-    if told := [one for one in other if one]:
+    if differences := [one for one in other if one]:
         logger.warning(
-            "retention.ms of existing topics is left as it is, and differs from the settings: %s", "; ".join(told)
+            "retention.ms of existing topics is left as it is, and differs from the settings: %s",
+            "; ".join(differences),
         )
     chunks_s = kept.get(topics.CHAT_CHUNKS.name)
     if chunks_s is not None and chunks_s <= settings.answer_timeout_s:
@@ -104,7 +105,7 @@ def _difference(topic: Topic, kept_s: float | None, settings: Settings) -> str |
 
 
 def _other_partitions(error: OtherPartitionsError, settings: Settings) -> LogRefusedError:
-    """One line with the way out: which setting to set, or how to begin anew."""
+    """Return one line with the remedy: the setting to set, or how to begin with new topics."""
     anew = "KAFKA_TOPIC_PREFIX" if settings.on_kafka else "WEIR_DATA_DIR"
     name = f"topic {settings.topic_prefix}{error.topic} has {error.found} partitions"
     small = {topic.name for topic in topics.TOPICS if isinstance(topic, topics.SmallTopic)}

@@ -12,5 +12,5 @@ def declare(app: faust.App, partitions: int) -> Any:
         key_type=bytes,
         value_type=bytes,
         partitions=partitions,
-        help="When each user asked what, as fingerprints.",
+        help="The last prompts of each user, as fingerprints.",
     )

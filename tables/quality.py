@@ -1,4 +1,4 @@
-"""The windows of each tenant and model, and what they show (rows: `weir.insights.rows`).
+"""The windows of each tenant and model, and their insights (rows: `weir.insights.rows`).
 
 Its changelog has as many partitions as the two topics that the windows are folded from, so one worker owns a tenant and
 model in all three.

@@ -1,4 +1,4 @@
-"""Where each request stands, for people (rows: `weir.chat.states`)."""
+"""The state of each request, for people (rows: `weir.chat.states`)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A new request by HTTP, from its body to the end of its reading: its client, its readers, and their leaving."""
+"""A new request over HTTP, from its body to the end of its reading: its client, its readers, and when they leave."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,7 @@ from weir.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What a client sent."""
+    """The body and headers that a client sent."""
 
     http: web.Request
     body: Any
@@ -42,12 +42,12 @@ class _Call:
 
     @property
     def named(self) -> bool:
-        """Whether the client has named its request. Of a named one, there may be an earlier submission."""
+        """Whether the client has named its request: then there may be an earlier submission."""
         return self.key is not None or (isinstance(self.body, dict) and self.body.get("uid") is not None)
 
 
 class Asking:
-    """Takes requests in by HTTP, for one worker."""
+    """Accepts requests over HTTP, for one worker."""
 
     def __init__(self, worker: Worker, door: Door, readers: Readers, tries: FirstTries, retries: ClientRetries) -> None:
         self._worker, self._door = worker, door
@@ -57,10 +57,10 @@ class Asking:
 
     @asynccontextmanager
     async def asked(self, http: web.Request, body: Any, key: str | None) -> AsyncIterator[ChatRequest]:
-        """Take a request; within, its client reads the answer.
+        """Accept a request; within the context, its client reads the answer.
 
         Raises:
-            ApiError: it is wrong, or the log does not take it.
+            ApiError: the request is wrong, or the log does not take it.
         """
         call = _Call(http, body, key)
         retried = not call.named and is_retry(http) and self._worker.settings.retry_attach_s > 0
@@ -71,16 +71,16 @@ class Asking:
                 yield request
 
     async def _as_first_try(self, call: _Call) -> _Call:
-        """A retry under the uid of its first try, if one is known."""
+        """Return a retry under the uid of its first try, if one is known."""
         uid = await self._retries.first_try(self._what(call))
         return call if uid is None else _Call(call.http, {**call.body, "uid": uid}, None)
 
     async def _accepted(self, call: _Call, *, tried: bool) -> ChatRequest:
-        """Accept, to the end: a request whose client leaves meanwhile is in the log, and has lost its reader.
+        """Accept a request to the end: if its client leaves meanwhile, it is in the log and has lost its reader.
 
         Args:
-            call: what was sent.
-            tried: whether its client may send it again without a name.
+            call: the call of the client.
+            tried: whether the client may send the request again without a name.
         """
         accepting = asyncio.ensure_future(
             self._door.accept(
@@ -106,7 +106,7 @@ class Asking:
 
     def _left_early(self, accepting: "asyncio.Future[ChatRequest]", *, tried: bool) -> None:
         if accepting.cancelled() or accepting.exception() is not None:
-            return  # it is not in the log
+            return  # the request is not in the log
         request = accepting.result()
         if tried:
             self._tries.left(_asked(request), request.uid)
@@ -115,7 +115,7 @@ class Asking:
 
     @contextmanager
     def _trying(self, http: web.Request, request: ChatRequest, *, tried: bool) -> Iterator[None]:
-        """While a client reads what it may send again: one that gets no answer leaves a first try behind.
+        """Keep a request as being read; if its client gets no answer, the request becomes a first try without a reader.
 
         A large answer is sent later (`web.bodies`).
         """
@@ -140,7 +140,7 @@ def _asked(request: ChatRequest) -> RequestIdentity:
 
 
 def _reader(request: ChatRequest, *, first: bool) -> Reader | None:
-    """The reader of a new request, where its leaving matters; ``first``: no earlier submission has its uid."""
+    """Return the reader of a new request, if its leaving matters; ``first``: no earlier submission has the uid."""
     if request.on_disconnect is OnDisconnect.CONTINUE:
         return None
     return Reader(
@@ -155,7 +155,7 @@ def _reader(request: ChatRequest, *, first: bool) -> Reader | None:
 
 @contextmanager
 def _keys_conflict(key: str | None) -> Iterator[None]:
-    """Another body under the same idempotency key is a 422, as the IETF draft has it."""
+    """Answer another body under the same idempotency key with a 422, as the IETF draft has it."""
     try:
         yield
     except InvalidRequestError as error:

@@ -1,6 +1,6 @@
-"""Who does what over HTTP goes to audit-events: what was read or cancelled, and what was refused.
+"""Records acts over HTTP in audit-events: reads, cancels and refusals.
 
-Requests that are accepted are told by accept(), before their answers begin.
+Accepted requests are recorded by `weir.chat.accept`, before their answers begin.
 """
 
 from collections.abc import Mapping
@@ -41,16 +41,16 @@ ACTIONS: Final[Mapping[tuple[str, str], Action]] = {
     ("GET", "/thinking/{id}/api-calls"): audit.READ,
     ("GET", "/thinking/{id}/metrics"): audit.READ,
 }
-"""By method and path, as the router has it."""
+"""The acts, by method and path as the router has it."""
 
 RESOURCE: Final = web.RequestKey("resource", str)
-"""What a request was about, where its path does not say: what it has made."""
+"""The object of a request, where its path does not name it: a thing that the request made."""
 
 CLOSED: Final = 499  # nginx's word for a client that left before its answer
 
 
 def caller_of(http: web.Request) -> Caller:
-    """Who asks."""
+    """Return the client of a request."""
     return Caller(
         ingress=Ingress.HTTP,
         ip_address=http.remote,
@@ -61,14 +61,14 @@ def caller_of(http: web.Request) -> Caller:
 
 
 class Auditing:
-    """Tells audit-events of one worker."""
+    """Records acts on one worker."""
 
     def __init__(self, recorded: Audit, settings: Settings) -> None:
         self._audit, self._settings = recorded, settings
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Tell what was done, when it is done."""
+        """Record an act when it is done."""
         resource = request.match_info.route.resource
         action = None if resource is None else ACTIONS.get((request.method, resource.canonical))
         if action is None:
@@ -90,12 +90,12 @@ class Auditing:
         except InvalidRequestError:
             tenant = self._settings.default_tenant
         named = http.get(RESOURCE) or http.match_info.get("id") or http.match_info.get("uid")
-        name = named or http.get(REQUEST_ID)  # else of an error: its X-Request-ID
+        name = named or http.get(REQUEST_ID)  # the X-Request-ID of an error
         self._audit.record(
             action,
             caller_of(http),
             tenant=tenant,
-            service=FORWARDED in http.headers,  # another worker asks for somebody, who was told there
+            service=FORWARDED in http.headers,  # another worker asks for a client, whose act it records itself
             resource_id=name and name.removeprefix("chatcmpl-"),
             status=None if status == CLOSED else status,
             error_code=code,

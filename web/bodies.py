@@ -1,4 +1,4 @@
-"""Large bodies leave piece by piece: a client that does not read one is let go, and all of them have a bound.
+"""Sends large bodies piece by piece: a client that does not read is disconnected, and all bodies have one bound.
 
 aiohttp hands a whole body to its connection, and waits for as long as the client likes.
 """
@@ -20,25 +20,26 @@ logger = logging.getLogger(__name__)
 
 
 UNSENT = web.RequestKey("unsent", partial)
-"""Is called where the large body of an answer does not reach the client of this request."""
+"""Called if the large body of an answer does not reach the client of this request."""
 
 
 class Bodies:
     """Sends the large bodies of one worker.
 
     Args:
-        memory: of all readers.
+        memory: the memory of all readers.
         write_timeout_s: how long a client may leave the socket full.
     """
 
     def __init__(self, memory: Memory, write_timeout_s: float) -> None:
         self._memory = memory
         self._write_timeout_s = write_timeout_s
-        self._clients: Counter[int] = Counter()  # to which a body is sent, by its id: a stored answer is one for all
+        # clients that a body is sent to, by its id: a stored answer is one body for all
+        self._clients: Counter[int] = Counter()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Send what a handler has answered, if that is large."""
+        """Send a handler's response, if its body is large."""
         response = await handler(request)
         body = response.body if isinstance(response, web.Response) else None
         if not isinstance(body, bytes) or len(body) <= sse.PIECE_BYTES or request.method == hdrs.METH_HEAD:
@@ -50,7 +51,7 @@ class Bodies:
             return await self._send(request, response, body)
         except (ConnectionError, asyncio.CancelledError) as error:
             _tell_unsent(request)
-            # As in web.errors: no client is left to be told.
+            # As in web.errors: there is no client to answer.
             raise asyncio.CancelledError from error
         finally:
             self._give_back(body)
@@ -88,7 +89,7 @@ def _tell_unsent(request: web.Request) -> None:
 
 
 def _no_room() -> UnavailableError:
-    """What a client is told whose answer cannot be held now."""
+    """Return the error for a client whose answer cannot be held now."""
     return UnavailableError(
         "Too much is being sent to other clients to hold this answer as well; ask again, or read its stream.",
         code="readers_memory",

@@ -1,6 +1,6 @@
-"""POST /v1/chat/completions: accept, then read the answer out of the log, as SSE or as one JSON object.
+"""POST /v1/chat/completions: accepts a request, then reads the answer from the log, as SSE or as one JSON object.
 
-And what can be done with an answer later: resume its stream, cancel it.
+Also resumes the stream of an answer, and cancels a request.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ from weir.errors import AnswerGoneError, ApiError, InvalidRequestError, Unavaila
 from weir.log.log import Partition
 from weir.worker import Worker
 
-UID = web.RequestKey("uid", str)  # under it, a request to this server keeps whose answer it waits for
-ROW_WAIT_S = 0.5  # a reader that comes back does not wait longer to hear whether readers are counted
+UID = web.RequestKey("uid", str)  # where an HTTP request keeps the uid of the answer that it waits for
+ROW_WAIT_S = 0.5  # time limit for a reader that comes back to learn whether readers are counted
 JSON_TYPES = frozenset({"application/json", "text/json"})
 OFFSET_MAX = 2**63 - 1  # of both logs
 EVENT_ID = re.compile(r"(\d{1,5})-(\d{1,19})-(\d{1,9})")
@@ -56,7 +56,7 @@ class ChatView:
     # -- a new request
 
     async def create(self, http: web.Request) -> web.StreamResponse:
-        """Take a request; answer as its ``stream`` field asks."""
+        """Accept a request; answer as its ``stream`` field asks."""
         self._check_stopping()
         if http.content_type not in JSON_TYPES:
             raise InvalidRequestError(
@@ -70,7 +70,7 @@ class ChatView:
         if after is not None and key is None:
             body = await self._as_begun(body, after)
         async with self._asking.asked(http, body, key) as request:
-            http[UID] = http[REQUEST_ID] = request.uid  # for a stopping server
+            http[UID] = http[REQUEST_ID] = request.uid  # for the drain of a stopping server
             headers = {"X-Request-ID": request.uid}
             if not request.stream:
                 return await self._whole(request, headers)
@@ -85,7 +85,7 @@ class ChatView:
             )
 
     async def _as_begun(self, body: Any, after: str) -> Any:
-        """The body of a stream that its client asks for again after an event, with the uid that it began under.
+        """Return the body of a stream that its client asks for again after an event, with the uid that it began under.
 
         A client such as fetch-event-source repeats its POST when the connection breaks, without a name if it had none.
         """
@@ -95,7 +95,7 @@ class ChatView:
         return {**body, "uid": await uid_at(self._worker.log, partition, offset)}
 
     def _check_stopping(self) -> None:
-        """A worker that stops serves nobody new: it could not serve them to the end."""
+        """Refuse new clients on a worker that stops: it could not serve them to the end."""
         if self._worker.draining:
             raise UnavailableError("This worker is stopping; ask again.", code="worker_stopping")
 
@@ -165,7 +165,7 @@ class ChatView:
                 self._worker.log, self._worker.tails, at, uid, offset=offset, place=place, idle_s=self._streams.idle_s
             )
             if found is None:
-                return web.Response(status=204)  # it has all; an EventSource that gets this asks no more
+                return web.Response(status=204)  # the client has all of it; an EventSource that gets this stops asking
             news = found
         async with self._readers.reading(await self._later_reader(uid, row)):
             return await self._streams.send(
@@ -173,12 +173,12 @@ class ChatView:
             )
 
     async def _still_kept(self, at: Partition, row: Json) -> None:
-        first = row.get("first")  # of one that has ended; until then, nobody knows where it begins
+        first = row.get("first")  # of a request that has ended; until then, its first offset is not known
         if first is not None and int(first) < (await self._worker.log.bounds(at)).start:
             raise AnswerGoneError
 
     async def _later_reader(self, uid: str, row: Json | None) -> Reader | None:
-        """The reader of an old request, where its coming and leaving may matter."""
+        """Return the reader of an old request, where its coming and leaving may matter."""
         name = new_id("reader")
         try:
             async with asyncio.timeout(ROW_WAIT_S):
@@ -196,15 +196,15 @@ class ChatView:
         )
 
     async def cancel(self, http: web.Request) -> web.Response:
-        """POST …/{id}/cancel: from any worker. Tells how it ended, which may be otherwise."""
+        """POST …/{id}/cancel: from any worker. Answers how the request ended, which may be otherwise."""
         http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
         return json_response((await self._cancelling.cancel(uid)).as_json())
 
 
 def _event_id(given: str, known: Collection[int]) -> tuple[Partition, int, int]:
-    """The partition, offset and place in its frame of an event that a client has, in one of the known partitions."""
+    """Return partition, offset and place in its frame of an event that a client has, in one of the known partitions."""
     found = EVENT_ID.fullmatch(given)
     partition = -1 if found is None else int(found[1])
     if found is None or partition not in known or int(found[2]) > OFFSET_MAX:
-        raise InvalidRequestError(f"'{given[:40]}' is no id of an event of this stream.", param="Last-Event-ID")
+        raise InvalidRequestError(f"'{given[:40]}' is not the id of an event of this stream.", param="Last-Event-ID")
     return Partition(topics.CHAT_CHUNKS.name, partition), int(found[2]), int(found[3])

@@ -1,9 +1,9 @@
-"""A retry of an openai client attaches to the answer of its first try, wherever that is read or generated.
+"""Attaches a retry of an openai client to the answer of its first try, wherever that is read or generated.
 
-Every worker is asked which requests like this one (`RequestIdentity`) it knows: those that have lost their reader
-there, those that are read there, and those that it generates. A first try is one without a reader. It is taken from the
-worker that named it, so that of several retries each gets its own; then the retry is accepted under its uid, and the
-log does the rest, as for any uid that comes twice. docs/decisions/0026 has the rules.
+Every worker is asked for its requests like this one (`RequestIdentity`): those that lost their reader there, those that
+are read there, and those that it generates. A first try is one without a reader. It is taken from the worker that named
+it, so that of several retries each gets its own; then the retry is accepted under its uid, and the log does the rest,
+as for any uid that comes twice. docs/decisions/0026 has the rules.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from weir.peers import FORWARDED, Owners
 
 logger = logging.getLogger(__name__)
 
-PATH = "/workers/first-tries"  # of workers that ask each other
+PATH = "/workers/first-tries"  # on which workers ask each other
 RETRY_COUNT = "x-stainless-retry-count"
 PEERS_S = 1.0  # for all other workers to answer; a slower one is left out
 Generated = Callable[[str, str, str], list[str]]
-"""The uids that are being answered on this worker, by tenant, fingerprint and ``think_tags`` (`RequestIdentity`)."""
+"""Returns the uids being answered on this worker, by tenant, fingerprint and ``think_tags`` (`RequestIdentity`)."""
 
-MAY_PASS = frozenset({408, 409, 425, 429})  # statuses below 500 that a client tries again
+MAY_PASS = frozenset({408, 409, 425, 429})  # statuses below 500 after which a client tries again
 
 
 def is_retry(http: web.Request) -> bool:
@@ -41,21 +41,22 @@ def is_retry(http: web.Request) -> bool:
 
 @dataclass(slots=True)
 class _Known:
-    """What all workers know of requests that ask the same."""
+    """The requests of one identity that all workers know."""
 
-    left: list[tuple[URL, str]] = field(default_factory=list)  # lost their reader, and which worker keeps them
+    # requests that lost their reader, each with the worker that keeps it
+    left: list[tuple[URL, str]] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
-    taken: set[str] = field(default_factory=set)  # answered, or taken by a retry, a moment ago
+    taken: set[str] = field(default_factory=set)  # requests that were answered or taken by a retry a moment ago
     generated: list[tuple[URL, str]] = field(default_factory=list)
 
-    def add(self, worker: URL, told: Json) -> None:
-        self.left += [(worker, str(uid)) for uid in told.get("left", ())]
-        self.read |= {str(uid) for uid in told.get("read", ())}
-        self.taken |= {str(uid) for uid in told.get("taken", ())}
-        self.generated += [(worker, str(uid)) for uid in told.get("generated", ())]
+    def add(self, worker: URL, answer: Json) -> None:
+        self.left += [(worker, str(uid)) for uid in answer.get("left", ())]
+        self.read |= {str(uid) for uid in answer.get("read", ())}
+        self.taken |= {str(uid) for uid in answer.get("taken", ())}
+        self.generated += [(worker, str(uid)) for uid in answer.get("generated", ())]
 
     def first_tries(self) -> list[tuple[URL, str]]:
-        """Requests without a reader. Where only its generator knows of a request, its reader's worker is gone."""
+        """Return the requests without a reader. If only its generator knows a request, its reader's worker is gone."""
         kept = {uid for _, uid in self.left} | self.read | self.taken
         return [
             *(one for one in self.left if one[1] not in self.read),
@@ -64,7 +65,7 @@ class _Known:
 
 
 class ClientRetries:
-    """The retries that come to one worker, and the questions of the others."""
+    """Handles the retries that come to one worker, and the questions of the other workers."""
 
     def __init__(self, owners: Owners, lookup: Lookup, tries: FirstTries, generated: Generated) -> None:
         self._generated = generated
@@ -75,7 +76,7 @@ class ClientRetries:
     # -- for a retry
 
     async def first_try(self, asked: RequestIdentity) -> str | None:
-        """The uid of the request that a retry attaches to, taken for it; None if there is none."""
+        """Return the uid of the request that a retry attaches to, taken for it; None if there is none."""
         for worker, uid in (await self._known(asked)).first_tries():
             if not await self._claim(worker, asked, uid):
                 continue
@@ -98,7 +99,7 @@ class ClientRetries:
             if asking:
                 await asyncio.wait(asking.values(), timeout=PEERS_S)
         finally:
-            for task in asking.values():  # those that are late
+            for task in asking.values():  # the tasks that are late
                 task.cancel()
         for other, task in asking.items():
             if task.done() and not task.cancelled() and task.exception() is None and task.result()[0] == _OK:
@@ -116,7 +117,7 @@ class ClientRetries:
         return status == _OK
 
     async def _worth_it(self, uid: str) -> bool:
-        """Whether its answer is what the client wants: it is running or complete, or failed for a reason that stays."""
+        """Whether the answer is what the client wants: it is running or complete, or failed for a reason that stays."""
         try:
             async with asyncio.timeout(PEERS_S):
                 row = await self._lookup.row(uid)
@@ -130,7 +131,7 @@ class ClientRetries:
     # -- for other workers
 
     async def index(self, http: web.Request) -> web.Response:
-        """GET /workers/first-tries: what this worker knows of requests that ask the same."""
+        """GET /workers/first-tries: the requests of one identity that this worker knows."""
         return json_response(self._told(_asked(http)))
 
     async def take(self, http: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""HTTP below the routes: how many connections there are, how long a request may take to arrive, and what is no HTTP.
+"""HTTP below the routes: the number of connections, the time that a request may take to arrive, and invalid HTTP.
 
 aiohttp waits for the headers of a request for as long as its connection lasts, takes any number of connections, and
 answers what it cannot parse with plain text. A `Connection` is aiohttp's, with limits, and its errors have the shape
@@ -22,12 +22,12 @@ from weir.errors import ApiError, InvalidRequestError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_CHARS: Final = 200  # of what the parser says, which repeats what the client has sent
+MESSAGE_CHARS: Final = 200  # of the parser's message, which repeats what the client sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What a client may take of a worker before there is a request. Times are seconds."""
+    """The limits of a client before it has sent a request. Times are seconds."""
 
     connections_max: int
     header_timeout_s: float
@@ -44,7 +44,7 @@ class Connection(RequestHandler):
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, unless there are too many: then its client may ask again, or another worker."""
+        """Accept the connection, unless there are too many: then its client may ask again, or another worker."""
         manager = self._manager
         if manager is not None and len(manager.connections) >= self._limits.connections_max:
             self._force_close = True
@@ -56,7 +56,7 @@ class Connection(RequestHandler):
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the clock stops with the last header of a request, and starts with the first byte of the next."""
+        """Receive bytes; the clock stops at the last header of a request, and starts at the first byte of the next."""
         before = self._request_count
         super().data_received(data)
         if self._request_count > before:
@@ -65,7 +65,7 @@ class Connection(RequestHandler):
             self._await_headers()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let go of it."""
+        """Release the connection."""
         self._stop_clock()
         super().connection_lost(exc)
 
@@ -91,7 +91,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """An error that no route has seen, in OpenAI's shape; the connection ends with it."""
+        """Return the response to an error outside the routes, in OpenAI's shape; the connection ends with it."""
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the response is sent already")
         request_id = new_id("err")
@@ -106,7 +106,7 @@ class Connection(RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Tell of a defect. A body that cannot be read is none: its client was told, and aiohttp meets it once more."""
+        """Log a defect. An unreadable body is not one: its client got an error, and aiohttp meets it once more."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
@@ -124,17 +124,17 @@ class ConnectionServer(web.Server):
     """Makes a `Connection` for each client."""
 
     def __init__(self, made: web.Server, limits: ConnectionLimits) -> None:
-        """As aiohttp has made it for an application, with limits."""
+        """Copy the server that aiohttp has made for an application, and add limits."""
         super().__init__(
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
-            **made._kwargs,  # noqa: SLF001 -- of the connections
+            **made._kwargs,  # noqa: SLF001 - the arguments of the connections
         )
         self._limits = limits
 
     def __call__(self) -> RequestHandler:
-        """A connection."""
+        """Make a connection."""
         return Connection(self, limits=self._limits, loop=self._loop, **self._kwargs)
 
 
@@ -150,11 +150,11 @@ class Runner(web.AppRunner):
 
 
 async def body_of(http: web.Request, *, within_s: float) -> bytes:
-    """The body of a request.
+    """Return the body of a request.
 
     Raises:
-        InvalidRequestError: it does not come in time, or is not what its headers say; or its encoding is not known.
-        HTTPRequestEntityTooLarge: it is larger than a request may be, when it is unpacked.
+        InvalidRequestError: the body does not come in time, does not match its headers, or has an unknown encoding.
+        HTTPRequestEntityTooLarge: the body is larger than a request may be, when it is unpacked.
     """
     encoding = http.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity", "gzip", "deflate"}:
@@ -170,8 +170,8 @@ async def body_of(http: web.Request, *, within_s: float) -> bytes:
     except TimeoutError:
         raise _late("body", within_s) from None
     except web.RequestPayloadError as error:
-        told = "it is not in its Content-Encoding" if encoding not in {"", "identity"} else _first_line(str(error))
-        raise InvalidRequestError(f"The body cannot be read: {told}.", code="invalid_body") from None
+        reason = "it is not in its Content-Encoding" if encoding not in {"", "identity"} else _first_line(str(error))
+        raise InvalidRequestError(f"The body cannot be read: {reason}.", code="invalid_body") from None
 
 
 def _late(what: str, within_s: float) -> InvalidRequestError:
@@ -187,16 +187,16 @@ def _unparsed(error: BadHttpMessage, message: str | None) -> ApiError:
             code="headers_too_large",
             status=web.HTTPRequestHeaderFieldsTooLarge.status_code,
         )
-    return InvalidRequestError(f"This is no HTTP request: {_first_line(message or str(error))}", code="bad_request")
+    return InvalidRequestError(f"This is not an HTTP request: {_first_line(message or str(error))}", code="bad_request")
 
 
 def _first_line(text: str) -> str:
-    """What the parser says, without the bytes that it shows: they are the client's, with its keys."""
+    """Return the parser's message without the bytes that it shows: they are the client's, with its keys."""
     return text.strip().splitlines()[0].rstrip(": ")[:MESSAGE_CHARS] if text.strip() else "it cannot be parsed"
 
 
 def _write_and_close(transport: asyncio.BaseTransport, error: ApiError) -> None:
-    """Answer where there is no request to answer."""
+    """Send an error where there is no request to answer."""
     if isinstance(transport, asyncio.Transport):
         body = orjson.dumps(error.body)
         head = (

@@ -1,4 +1,4 @@
-"""Every error leaves in OpenAI's shape, and no traceback leaves at all."""
+"""Turns every error into OpenAI's shape, and lets no traceback out."""
 
 import asyncio
 import logging
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ERROR = web.RequestKey("error", ApiError)  # what a request was answered with, for metrics and audit
+ERROR = web.RequestKey("error", ApiError)  # the error that a request was answered with, for metrics and audit
 
 REQUEST_ID = web.RequestKey("request_id", str)
-"""What an error is found by: the uid of the request that it is about, or an id of its own."""
+"""The id under which an error can be found: the uid of its request, or an id of its own."""
 
 _REASONS = {
     404: ("Unknown path: {method} {path}", "unknown_url"),
@@ -28,31 +28,31 @@ _REASONS = {
 
 
 def json_response(body: Json | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON response, of an object or of what is JSON already."""
+    """Return a JSON response, made of an object or of finished JSON."""
     encoded = body if isinstance(body, bytes) else orjson.dumps(body)
     return web.Response(body=encoded, status=status, headers=headers, content_type="application/json")
 
 
 def error_response(error: ApiError, request_id: str) -> web.Response:
-    """An error as a response."""
+    """Return an error as a response."""
     headers = {"X-Request-ID": request_id, **error.headers}
     if error.status == web.HTTPConflict.status_code:
-        headers[SHOULD_RETRY] = "false"  # the openai clients would, and it would conflict again
+        headers[SHOULD_RETRY] = "false"  # the openai clients would retry, and it would conflict again
     return json_response(error.body, status=error.status, headers=headers)
 
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what a handler raises into a response."""
+    """Turn an exception of a handler into a response."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         return _told(request, _from_http(request, error), new_id("err"))
     except ConnectionError as error:
-        # The client is gone, or does not read: there is nobody to tell. aiohttp would log a traceback, as of a defect,
-        # unless the handler ends as it ends where aiohttp is the first to notice.
+        # The client is gone, or does not read: there is no one to answer. aiohttp would log a traceback, as of a
+        # defect, unless the handler ends as it ends where aiohttp is the first to notice.
         raise asyncio.CancelledError from error
-    except Exception as error:  # noqa: BLE001 -- it is logged where it is no ApiError, and no traceback leaves
+    except Exception as error:  # noqa: BLE001 - it is logged if it is not an ApiError, and no traceback leaves
         request_id = request.get(REQUEST_ID) or new_id("err")
         return _told(request, as_api_error(error, request_id), request_id)
 
@@ -63,7 +63,7 @@ def _told(request: web.Request, error: ApiError, request_id: str) -> web.Respons
 
 
 def as_api_error(error: Exception, request_id: str) -> ApiError:
-    """What a client is told of an exception; a defect is logged under the id, and its details stay here."""
+    """Return the error for a client; a defect is logged under the id, and its details stay here."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, LogReplacedError):

@@ -1,4 +1,4 @@
-"""Ask all workers: a table's rows are with the owners of its partitions, and any worker must tell of them all."""
+"""Asks all workers: a table's rows are with the owners of its partitions, and any worker must answer for all."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from weir.worker import Worker
 
 
 class Everywhere:
-    """Asks the other workers what this one is asked."""
+    """Asks the other workers the question that this one got."""
 
     def __init__(self, worker: Worker, owners: Owners) -> None:
         self._worker = worker
@@ -20,22 +20,22 @@ class Everywhere:
     async def others(
         self, http: web.Request, params: Iterable[tuple[str, str]], *, path: str | None = None
     ) -> tuple[list[Json], Json]:
-        """What the other workers answer to the same question, and who was asked.
+        """Return the other workers' answers to the same question, and the workers that were asked.
 
-        Another worker that asks gets what this one knows only: no answers, and nobody was asked.
+        A question from another worker is not passed on: no answers, and no workers that were asked.
 
         Args:
-            http: the question.
-            params: of its query.
-            path: where it is asked; its own by default.
+            http: the request with the question.
+            params: the parameters of its query.
+            path: the path on the other workers; by default the same.
 
         Returns:
-            their bodies, and ``{workers, missing_workers}``: what is not whole says so.
+            the bodies, and ``{workers, missing_workers}``: an incomplete answer names the missing workers.
         """
         if FORWARDED in http.headers:
             return [], {}
-        params, everybody = list(params), self._owners.all()
-        others = sorted(everybody - {self._owners.own}, key=str)
+        params, workers = list(params), self._owners.all()
+        others = sorted(workers - {self._owners.own}, key=str)
         answers = await asyncio.gather(
             *(self._owners.ask(other, path or http.path, params) for other in others), return_exceptions=True
         )
@@ -46,10 +46,10 @@ class Everywhere:
                 missing.append(str(other))
             else:
                 bodies.append(answer[1])
-        told: Json = {"workers": [str(worker) for worker in sorted(everybody, key=str)]}
-        return bodies, {**told, "missing_workers": missing} if missing else told
+        asked: Json = {"workers": [str(worker) for worker in sorted(workers, key=str)]}
+        return bodies, {**asked, "missing_workers": missing} if missing else asked
 
     async def rows(self, http: web.Request, name: str, own: list[Json], params: Iterable[tuple[str, str]]) -> Json:
-        """This worker's rows and those of all others, under ``name``."""
-        bodies, told = await self.others(http, params)
-        return {"object": "list", name: [*own, *(row for body in bodies for row in body.get(name, []))], **told}
+        """Return this worker's rows and those of all others, under ``name``."""
+        bodies, asked = await self.others(http, params)
+        return {"object": "list", name: [*own, *(row for body in bodies for row in body.get(name, []))], **asked}

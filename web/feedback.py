@@ -1,4 +1,4 @@
-"""Feedback by HTTP: POST /v1/feedback, the platform's paths for it, and what became of it, from any worker."""
+"""Feedback over HTTP: POST /v1/feedback, the platform's paths for it, and its signals, from any worker."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ from weir.peers import FORWARDED, Owners
 from weir.timing import in_turns
 from weir.worker import Worker
 
-ACCEPTED = 202  # it is in the log; its signal comes when the request has ended
+ACCEPTED = 202  # the feedback is in the log; its signal comes when the request has ended
 
 
 class FeedbackView:
@@ -45,15 +45,15 @@ class FeedbackView:
     # -- in
 
     async def create(self, http: web.Request) -> web.Response:
-        """Take feedback of any kind."""
+        """Accept feedback of any kind."""
         return await self._take(http)
 
     async def correct(self, http: web.Request) -> web.Response:
-        """Take a correction."""
+        """Accept a correction."""
         return await self._take(http, FeedbackType.CORRECTION)
 
     async def rate(self, http: web.Request) -> web.Response:
-        """Take a rating."""
+        """Accept a rating."""
         return await self._take(http, FeedbackType.RATING)
 
     async def _take(self, http: web.Request, kind: FeedbackType | None = None) -> web.Response:
@@ -68,17 +68,17 @@ class FeedbackView:
         body = parse(await body_of(http, within_s=settings.http_body_timeout_s))
         given = rules.from_body(body, settings=settings, tenant=tenant, kind=kind)
         await self._record(given)
-        told = {
+        accepted = {
             "object": "feedback",
             "id": given.event_id,
             "feedback_id": given.feedback_id,
             "response_id": f"chatcmpl-{given.data.uid}",
             "status": "recorded",
         }
-        return json_response(told, status=ACCEPTED)
+        return json_response(accepted, status=ACCEPTED)
 
     async def _record(self, given: Given) -> None:
-        """Wait until it is in the log: then it is worth a signal, whoever dies."""
+        """Wait until the feedback is in the log: then it will become a signal, whichever worker dies."""
         try:
             async with asyncio.timeout(self._worker.settings.accept_timeout_s):
                 await self._worker.events.publish(given.data, given.tenant, event_id=given.event_id)
@@ -97,7 +97,7 @@ class FeedbackView:
     # -- one request
 
     async def show(self, http: web.Request) -> web.Response:
-        """Feedback and signals about one request, known or not."""
+        """Answer with feedback and signals about one request, known or not."""
         uid = rules.uid_of(http.match_info["id"])
         tenant = tenant_of(named_tenant(http), self._worker.settings)
         owner = self._owners.of("feedback", uid.encode())
@@ -109,21 +109,21 @@ class FeedbackView:
             raise _sharing_out()
         status, body = await self._owners.ask(owner, f"/v1/feedback/{uid}", [("tenant", tenant)])
         if status not in {web.HTTPOk.status_code, web.HTTPNotFound.status_code}:
-            raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
+            raise UnavailableError("The worker that owns this request does not answer; ask again.", code="owner_away")
         return json_response(body, status=status)
 
     # -- many
 
     async def summary(self, http: web.Request) -> web.Response:
-        """Feedback of a tenant added up, or of one of its sessions; over all workers."""
+        """Answer with the sums of a tenant's feedback, or of one of its sessions; over all workers."""
         tenant, session = tenant_of(named_tenant(http), self._worker.settings), _session(http)
         found = await self._own_summary(tenant, session)
         params = [("tenant", tenant), *([("session_id", session)] if session is not None else [])]
-        bodies, told = await self._everywhere.others(http, params)
+        bodies, asked = await self._everywhere.others(http, params)
         for body in bodies:
             found.merge(body)
         return json_response(
-            {"object": "feedback.summary", "tenant": tenant, "session_id": session, **told, **found.body}
+            {"object": "feedback.summary", "tenant": tenant, "session_id": session, **asked, **found.body}
         )
 
     async def _own_summary(self, tenant: str, session: str | None) -> Summary:
@@ -137,10 +137,10 @@ class FeedbackView:
         return found
 
     def _shown(self, uid: str, asker: str) -> Json:
-        """What is known here of the feedback on a request: of its own tenant, or of the asker's while it is not known.
+        """Return this worker's feedback on a request: of the request's tenant, or of the asker's while it is not known.
 
         Raises:
-            NotFoundError: nothing is known, of the request either.
+            NotFoundError: neither the request nor feedback on it is known.
         """
         request, row = self._requests.get(uid), self._rows.get(uid)
         tenant = asker if request is None else request["tenant"]

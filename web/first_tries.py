@@ -1,10 +1,10 @@
-"""First tries: requests without a name that a client may send again, and the one that each retry attaches to.
+"""First tries: requests without a name that a client may send again, and the first try that each retry attaches to.
 
 The stock openai clients send a request again, twice by default, when it timed out or its connection broke. They mark
-the retry (``x-stainless-retry-count`` above 0) and give it no key that would name it, so a retry is known by its
-tenant, its body and its ``X-Think-Tags``. What this worker knows of such requests is kept here: which of them are read
-by clients of its own, and which have lost their last reader before it had its answer. A request is kept by one worker
-at a time: a retry that takes it takes it away, and keeps it at the worker of its own reader.
+the retry (``x-stainless-retry-count`` above 0) and give it no key that would name it, so a retry is recognised by its
+tenant, its body and its ``X-Think-Tags``. This worker's knowledge of such requests is kept here: which of them its own
+clients read, and which have lost their last reader before the end of their answer. A request is kept by one worker at a
+time: a retry that takes it removes it here, and keeps it at the worker of its own reader.
 """
 
 import time
@@ -13,37 +13,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-KEPT_MAX = 10_000  # requests that have lost their readers; the oldest go first
-TAKEN_S = 10.0  # a request that a retry has taken is read by then, or is left again; one that was answered is settled
+KEPT_MAX = 10_000  # requests that have lost their readers; the oldest are dropped first
+TAKEN_S = 10.0  # within this time, a retry that took a request reads it, or leaves it again; an answered one is settled
 
 
 class RequestIdentity(NamedTuple):
-    """What is asked, by whom, and in which shape: the same for a first try and its retries."""
+    """Tenant, body and shape of a request: the same for a first try and its retries."""
 
     tenant: str
     fingerprint: str
-    think_tags: str = ""  # what becomes of <think> tags
+    think_tags: str = ""  # how <think> tags are handled
 
 
 class FirstTries:
     """The first tries that one worker knows."""
 
     def __init__(self, kept_s: float, *, now: Callable[[], float] = time.monotonic) -> None:
-        """``kept_s``: how long one without a reader is kept, in seconds."""
+        """``kept_s``: seconds for which a request without a reader is kept."""
         self._kept_s = kept_s
         self._now = now
-        self._read: dict[RequestIdentity, Counter[str]] = {}  # readers of each request, of this worker
+        self._read: dict[RequestIdentity, Counter[str]] = {}  # the readers of each request on this worker
         self._left: OrderedDict[str, tuple[RequestIdentity, float]] = (
             OrderedDict()
-        )  # by uid: what it asks, and since when
-        self._by_asked: dict[RequestIdentity, list[str]] = {}  # uids of those, the earliest to be left first
+        )  # by uid: its identity, and since when
+        # their uids by identity, the earliest to lose its reader first
+        self._by_asked: dict[RequestIdentity, list[str]] = {}
         self._taken: OrderedDict[str, tuple[RequestIdentity, float]] = (
             OrderedDict()
-        )  # answered or taken a moment ago: by uid
+        )  # by uid: requests that were answered or taken a moment ago
 
     @contextmanager
     def reading(self, asked: RequestIdentity, uid: str) -> Iterator[None]:
-        """While a client reads the answer to a request."""
+        """Count a client as a reader of a request, within the context."""
         self._drop(uid)
         readers = self._read.setdefault(asked, Counter())
         readers[uid] += 1
@@ -58,11 +59,11 @@ class FirstTries:
                 self._read.pop(asked, None)
 
     def read(self, asked: RequestIdentity) -> list[str]:
-        """The requests that are read here."""
+        """Return the requests that are read here."""
         return list(self._read.get(asked, ()))
 
     def left(self, asked: RequestIdentity, uid: str) -> None:
-        """The last reader of a request is gone, or was told to ask again, without its answer."""
+        """Note that a request's last reader is gone, or was told to ask again, without its answer."""
         self._forget_old()
         if self._kept_s and uid not in self.read(asked) and uid not in self._left:
             self._left[uid] = (asked, self._now())
@@ -71,12 +72,12 @@ class FirstTries:
                 self._drop(next(iter(self._left)))
 
     def without_reader(self, asked: RequestIdentity) -> list[str]:
-        """The requests that have lost their readers here, the earliest first."""
+        """Return the requests that have lost their readers here, the earliest first."""
         self._forget_old()
         return list(self._by_asked.get(asked, ()))
 
     def taken(self, asked: RequestIdentity) -> list[str]:
-        """The requests that were answered here, or taken by a retry that may not read yet."""
+        """Return the requests that were answered here, or taken by a retry that may not read yet."""
         self._forget_old()
         return [uid for uid, (what, _) in self._taken.items() if what == asked]
 
@@ -84,9 +85,9 @@ class FirstTries:
         """Take a request for a retry, here or with another worker; False if another retry has taken it.
 
         Args:
-            asked: what it asks.
-            uid: the request.
-            generated: whether this worker generates it: then it can be taken though its reader was elsewhere.
+            asked: the identity of the request.
+            uid: the request's uid.
+            generated: whether this worker generates the request: then it can be taken though its reader was elsewhere.
         """
         self._forget_old()
         if self._left.get(uid, (None,))[0] == asked:

@@ -1,4 +1,4 @@
-"""GET /insights and GET /quality: what is wrong, and the windows of figures behind it, from any worker."""
+"""GET /insights and GET /quality: insights, and the windows of figures behind them, from any worker."""
 
 import heapq
 from collections import defaultdict
@@ -18,7 +18,7 @@ from weir.events.insights import InsightStatus, InsightType
 from weir.insights.configured import spans
 from weir.insights.partition import partition_of
 from weir.insights.reading import RecordSource
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import ModelRow, WindowKey
 from weir.timing import in_turns
 from weir.worker import Worker
@@ -29,15 +29,15 @@ _WHOSE: Final = ("tenant", "model")
 
 
 class InsightsView:
-    """The views of one worker."""
+    """The views of insights on one worker."""
 
-    def __init__(self, worker: Worker, everywhere: Everywhere, rows: Rows) -> None:
+    def __init__(self, worker: Worker, everywhere: Everywhere, rows: QualityRows) -> None:
         self._worker, self._rows = worker, rows
         self._spans = spans(worker.settings)
         self._everywhere = everywhere
 
     async def insights(self, http: web.Request) -> web.Response:
-        """What is wrong and what was, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
+        """Answer with all insights, newest first, by ``?tenant=``, ``?model=``, ``?status=`` and ``?type=``."""
         limit, wanted = _limit(http), _wanted(http, (*_WHOSE, *_CHOICES))
         found = []
         async for name in in_turns(self._names(wanted)):
@@ -47,7 +47,7 @@ class InsightsView:
         return json_response({**body, "insights": _newest(limit, body["insights"])})
 
     async def quality(self, http: web.Request) -> web.Response:
-        """The windows of each tenant and model, by ``?tenant=`` and ``?model=``; at most ``?limit=`` models."""
+        """Answer with windows by tenant and model, by ``?tenant=`` and ``?model=``; ``?limit=`` models at most."""
         limit, wanted = _limit(http), _wanted(http, _WHOSE)
         found = await self._models(wanted, limit)
         params = [*wanted.items(), ("limit", str(limit))]
@@ -84,7 +84,7 @@ class InsightsView:
         }
 
     def _watermark(self, partition: int, newest: dict[str, int]) -> str | None:
-        """As the shard of the partition has it; None before both topics have told a time."""
+        """Return the watermark of the partition's shard; None before both topics have had a record."""
         row = self._rows.partition(partition)
         _advance(newest, row.newest)
         behind_ms = min(newest.values()) - self._spans.lateness_ms if len(newest) == len(RecordSource) else 0
@@ -98,7 +98,7 @@ class InsightsView:
 
     def _window(self, span: WindowKey) -> Json | None:
         row = self._rows.window(span)
-        if row is None:  # dropped meanwhile
+        if row is None:  # the window was dropped meanwhile
             return None
         return {
             "start": utc_iso(span.start_ms / 1000),
@@ -127,7 +127,7 @@ def _has(one: Json, wanted: dict[str, str]) -> bool:
 
 
 def _wanted(http: web.Request, names: tuple[str, ...]) -> dict[str, str]:
-    """The filters of a request. The tenant may be told by the header that requests have it in."""
+    """Return the filters of a request. The tenant may also be named by the header that requests have it in."""
     wanted = {name: http.query[name] for name in names if name in http.query}
     if (tenant := named_tenant(http)) is not None:
         wanted["tenant"] = tenant

@@ -1,4 +1,4 @@
-"""GET /metrics, and what it says of HTTP itself."""
+"""GET /metrics, and the metrics of HTTP itself."""
 
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -12,7 +12,7 @@ from weir.telemetry.labels import OTHER
 from weir.telemetry.worker_metrics import Metrics
 
 CHAT = "/v1/chat/completions"
-LEFT = 499  # nobody is there to be told a status: nginx's word for it
+LEFT = 499  # the client is gone before its status: nginx's code for it
 
 
 class MetricsView:
@@ -22,7 +22,7 @@ class MetricsView:
         self._metrics, self._refresh = metrics, refresh
 
     async def index(self, http: web.Request) -> web.Response:
-        """All metrics: in the classic text format, or in OpenMetrics' where the scraper asks for it."""
+        """Answer with all metrics: in the classic text format, or in OpenMetrics' where the scraper asks for it."""
         await self._refresh()
         text, content_type = await self._metrics.rendered(http.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
@@ -40,6 +40,6 @@ class MetricsView:
             route = OTHER if resource is None else resource.canonical
             self._metrics.answered(request.method, route, status, perf_counter() - began)
             error = request.get(ERROR)
-            if error is not None and route == CHAT and UID not in request:  # it was not accepted
+            if error is not None and route == CHAT and UID not in request:  # the request was not accepted
                 fields = error.error
                 self._metrics.refused(Ingress.HTTP, error_code=fields["code"], error_type=fields["type"])

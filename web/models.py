@@ -1,4 +1,4 @@
-"""GET /v1/models: the upstream's own list, remembered for a while."""
+"""GET /v1/models: the upstream's own list, kept for a while."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from weir.errors import ApiError, UnavailableError, from_terminal
 from weir.llm.errors import UpstreamError
 from weir.llm.upstream import Upstream
 
-FAILURE_KEPT_S = 1.0  # so that those who asked meanwhile do not each wait for the same failure
+FAILURE_KEPT_S = 1.0  # so that clients that asked meanwhile do not each wait for the same failure
 
 
 class ModelsView:
@@ -25,7 +25,7 @@ class ModelsView:
         self._good_until = 0.0
 
     async def index(self, _http: web.Request) -> web.Response:
-        """The models; the upstream's error where it has one."""
+        """Answer with the models, or with the upstream's error."""
         async with self._asking:
             if time.monotonic() >= self._good_until:
                 await self._ask()

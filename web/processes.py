@@ -1,4 +1,4 @@
-"""The processes beside a worker that carry out runs which were begun over HTTP."""
+"""Runs the processes beside a worker that carry out runs begun over HTTP."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ LINE_MAX_BYTES = 64 * 1024
 
 
 class Processes:
-    """Of one worker; each is the command that resumes a run. It ends with the worker, and can be resumed.
+    """The processes of one worker; each is the command that resumes a run. It ends with the worker, and can be resumed.
 
     Args:
-        at_once: how many there may be.
+        at_once: the limit on processes.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -34,10 +34,10 @@ class Processes:
 
     @contextmanager
     def place(self) -> Iterator[Callable[[Run], None]]:
-        """A place for one more, and what starts it there. Starting a run that is carried out here changes nothing.
+        """Reserve a place for a run, and yield the function that starts it. Starting a run twice changes nothing.
 
         Raises:
-            ApiError: there is none.
+            ApiError: there is no free place.
         """
         if len(self._running) + self._reserved >= self._at_once:
             raise ApiError(
@@ -54,7 +54,7 @@ class Processes:
             self._reserved -= 1
 
     async def close(self) -> None:
-        """Stop them all."""
+        """Stop all processes."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -71,11 +71,11 @@ class Processes:
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "faust", "-A", "app", *command),
-                stdin=asyncio.subprocess.PIPE,  # it ends when this worker does, even if that is killed
-                stdout=asyncio.subprocess.DEVNULL,  # its report is told out of the log
+                stdin=asyncio.subprocess.PIPE,  # the process ends when this worker does, even if the worker is killed
+                stdout=asyncio.subprocess.DEVNULL,  # its report is read from the log
                 stderr=asyncio.subprocess.PIPE,
                 limit=LINE_MAX_BYTES,
-                start_new_session=True,  # Ctrl-C is the worker's to handle
+                start_new_session=True,  # so that Ctrl-C reaches only the worker
             )
         except OSError as error:
             logger.warning("replay %s: not started: %s", run.id, error)
@@ -95,7 +95,7 @@ async def _last_line(process: asyncio.subprocess.Process) -> str:
     while process.stderr is not None:
         try:
             line = await process.stderr.readline()
-        except ValueError:  # a line longer than that; what follows it is read
+        except ValueError:  # a longer line; the ones after it are read
             continue
         if not line:
             break

@@ -1,4 +1,4 @@
-"""Numbers in the query of a request."""
+"""Reads numbers from the query of a request."""
 
 import re
 from typing import Final
@@ -7,14 +7,14 @@ from aiohttp import web
 
 from weir.errors import InvalidRequestError
 
-_DIGITS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)  # Python refuses to read 5,000 of them, and other digits are none
+_DIGITS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)  # Python refuses to read 5,000 digits; and only ASCII digits count
 
 
 def integer(http: web.Request, name: str, *, default: int, highest: int) -> int:
-    """A number from 1 on that a query gives by name.
+    """Return the number, from 1 on, of a query's parameter.
 
     Raises:
-        InvalidRequestError: it gives another one, or none at all.
+        InvalidRequestError: the parameter is another number, or not a number.
     """
     given = http.query.get(name)
     if given is None:

@@ -1,8 +1,8 @@
-"""Readers of requests that are to be cancelled when the last reader has left.
+"""The readers of requests: some requests are cancelled when the last reader has left.
 
-The first submission of a request reads it from the start. Any other reader says in the log that it has come, and every
-reader that it has left; the last one to leave waits for the time of grace and looks for readers that have come.
-Readers may be with any worker. A worker that dies takes its readers with it without a word: then the answer goes on.
+The first submission of a request reads it from the start. Any other reader writes a mark to the log when it comes, and
+every reader when it leaves; the last one to leave waits for the time of grace and looks for readers that have come.
+Readers may be with any worker. A worker that dies writes no marks for its readers: then the answer goes on.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ class Reader:
     """One client's reading of one request."""
 
     uid: str
-    name: str  # its own submission, or one of its own
-    tenant: str  # whose request it is
+    name: str  # its own submission, or a new name
+    tenant: str  # the tenant of the request
     submission: str  # a submission of the request
-    position: int = 0  # nothing about that submission is older
+    position: int = 0  # an offset; no record about that submission is older
     first: bool = False  # whether its submission is known to be the first of its uid
-    leaves: bool = True  # False: it is not known whether its leaving matters, so it does not
+    leaves: bool = True  # False: it is not known whether its leaving matters, so it is not counted as left
 
 
 class Readers:
@@ -47,16 +47,16 @@ class Readers:
 
     @asynccontextmanager
     async def reading(self, reader: Reader | None) -> AsyncIterator[None]:
-        """While a client reads. One that leaves before it is answered may be the last: then its request is cancelled.
+        """Keep a reader while it reads. If the last reader leaves before its answer, its request is cancelled.
 
-        A client that is answered with an error has not left: it knows how its request ended, or where to find it.
+        A client that gets an error has not left: it knows how its request ended, or where to find it.
 
         Args:
-            reader: who; None where nobody counts. The first submission of a request is there from the start, any
-                other has to say so.
+            reader: the reader; None where readers are not counted. The first submission of a request is there from the
+                start, any other writes a mark.
 
         Raises:
-            LogError: the log does not take it.
+            LogError: the log does not take the mark.
         """
         if reader is None:
             yield
@@ -71,14 +71,14 @@ class Readers:
             raise
 
     def left(self, reader: Reader) -> None:
-        """A reader is not there any more. A stopping worker leaves its requests to the others."""
+        """Note that a reader is gone. A stopping worker leaves its requests to the others."""
         if not self._worker.draining:
             task = asyncio.create_task(self._leave(reader), name=f"left-{reader.uid}")
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
-        """Nobody waits any more; what is not cancelled goes on."""
+        """Stop waiting for readers; requests that are not cancelled go on."""
         for task in self._leaving:
             task.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
@@ -93,7 +93,7 @@ class Readers:
             if not reader.first:
                 own = reader.name == reader.submission
                 rid, begin = await origin(worker.tails, at, uid, position=position, submission=rid, own=own)
-                position = min(begin, position)  # readers may have come and gone before anything was begun
+                position = min(begin, position)  # readers may have come and gone before the first attempt
             async with asyncio.timeout(settings.accept_timeout_s):
                 if not await self._all_gone(at, uid, rid, position, left_at):
                     return
@@ -112,7 +112,7 @@ class Readers:
             logger.warning("request %s goes on unread: %s: %s", uid, type(error).__name__, error)
 
     async def _all_gone(self, at: Partition, uid: str, rid: str, position: int, left_at: int) -> bool:
-        """Whether nobody is there, and ours was the last to leave: else the last one looks."""
+        """Whether all readers are gone, and this one was the last to leave: else the last one does the check."""
         there, last = {rid: True}, -1
         for offset, mark in await marks(self._worker.tails, at, uid, position=position, kind=FrameKind.READER):
             there[mark.submission] = mark.present

@@ -1,7 +1,7 @@
-"""POST /replays and GET /replays/{id}: what ``faust -A app replay`` does, over HTTP.
+"""POST /replays and GET /replays/{id}: the command ``faust -A app replay``, over HTTP.
 
-A run is written down here, and carried out by the command itself, in a process beside the worker: reading a day of
-tokens takes processor time, and answers must not wait for it. Any worker tells of any run, for what it does stands in
+A run is written to the log here, and carried out by the command itself, in a process beside the worker: reading a day
+of tokens takes processor time, and answers must not wait for it. Any worker can report on any run, as its state is in
 the log.
 """
 
@@ -40,13 +40,13 @@ from weir.replay.requests.plans import ReplayPlan
 from weir.replay.runs import Run, RunKind
 from weir.worker import Worker
 
-PAIRS_MAX = 10_000  # of a report that a worker makes, beside its answers
+PAIRS_MAX = 10_000  # of a report that a worker makes while it also answers
 _OPTION = re.compile(r"--([a-z-]+): ")
 _STATUSES = {UsageError: (400, "invalid_replay"), NothingError: (404, "nothing_to_replay"), GoneError: (410, "gone")}
 
 
 class _Body(BaseModel):
-    """What the bodies of POST /replays share; the options of the commands, by their names."""
+    """The common fields of POST /replays' bodies; the options of the commands, by their names."""
 
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
@@ -64,7 +64,7 @@ class _Requests(_Body):
     concurrency: int = 8
 
     async def begin(self, worker: Worker, _changelogs: Mapping[str, str]) -> Run:
-        """Write it down."""
+        """Write the run to the log."""
         return await requests.begin(worker, ReplayPlan(**self.model_dump(exclude={"kind"})), by="http")
 
 
@@ -74,7 +74,7 @@ class _DeadLetters(_Body):
     topic: str | None = None
 
     async def begin(self, worker: Worker, _changelogs: Mapping[str, str]) -> Run:
-        """Write it down."""
+        """Write the run to the log."""
         now = time.time()
         since, until = parse(self.since, now=now, option="--from"), parse(self.until, now=now, option="--to")
         wanted = Wanted(reason=self.reason, topic=self.topic, where=self.where, limit=self.limit)
@@ -89,7 +89,7 @@ class _Feedback(BaseModel):
     emit: bool = False
 
     async def begin(self, worker: Worker, changelogs: Mapping[str, str]) -> Run:
-        """Write it down."""
+        """Write the run to the log."""
         now, work = time.time(), FeedbackRun(worker, changelogs, unseen, 0.0)
         planned = await work.plan(parse(self.since, now=now, option="--from"), emit=self.emit, now=now)
         return await work.begin(planned, by="http")
@@ -99,10 +99,10 @@ _BODIES: dict[str, type[_Requests | _DeadLetters | _Feedback]] = {"dead-letters"
 
 
 class ReplaysView:
-    """The runs, as one worker tells them.
+    """The views of runs on one worker.
 
     Args:
-        worker: which.
+        worker: the worker.
         changelogs: the changelog of each table, by the table's name.
         everywhere: asks the other workers.
     """
@@ -116,7 +116,7 @@ class ReplaysView:
         await self._processes.close()
 
     async def create(self, http: web.Request) -> web.Response:
-        """Begin a run; 202 and where it is told of."""
+        """Begin a run; 202 and the path of its report."""
         with self._processes.place() as start:
             raw = await body_of(http, within_s=self._worker.settings.http_body_timeout_s)
             body = _body(raw, self._tenant(http))
@@ -129,7 +129,7 @@ class ReplaysView:
         return _accepted(run, "running")
 
     async def resume(self, http: web.Request) -> web.Response:
-        """Go on with a run that was stopped, here, unless a worker does."""
+        """Continue a run that was stopped, here, unless a worker does."""
         run = await self._run(http)
         if run.is_over:
             return _accepted(run, _status(run, set()))
@@ -139,13 +139,13 @@ class ReplaysView:
         return _accepted(run, "running")
 
     async def cancel(self, http: web.Request) -> web.Response:
-        """Have a run asked no further, whoever carries it out."""
+        """Cancel a run, wherever it is carried out."""
         run = await self._run(http)
         await requests.cancel(self._worker, run)
         return _accepted(run, _status(run, set()) if run.is_over else "cancelled")
 
     async def show(self, http: web.Request) -> web.Response:
-        """Where a run stands, with its report when it is over; ``?requests=true`` with each pair."""
+        """Answer with the state of a run, and its report when it is over; ``?requests=true`` with each pair."""
         run = await self._run(http)
         body = _run_json(run, _status(run, await self._running(http)))
         if run.ended is not None:
@@ -159,16 +159,16 @@ class ReplaysView:
         return json_response(body)
 
     async def page(self, http: web.Request) -> web.Response:
-        """The report of a run of requests, for people."""
+        """Answer with the report of a run of requests, for people."""
         run = await self._run(http)
         if run.kind is not RunKind.REQUESTS:
             raise NotFoundError("Only a replay of requests has a page.", code="no_page")
         made = await self._report(run, await requests.count(self._worker, run))
-        text = await asyncio.to_thread(page, made)  # answers take turns with it
+        text = await asyncio.to_thread(page, made)  # on a thread, so that answers go on
         return web.Response(text=text, content_type="text/html", charset="utf-8")
 
     async def index(self, http: web.Request) -> web.Response:
-        """The runs that the log knows, newest first."""
+        """Answer with the runs in the log, newest first."""
         if FORWARDED in http.headers:
             return json_response({"running": self._processes.runs})
         since = time.time() - (topics.CHAT_REPLAYS.retention_s(self._worker.settings))
@@ -191,7 +191,7 @@ class ReplaysView:
         return run
 
     async def _running(self, http: web.Request) -> set[str]:
-        """The runs that workers carry out."""
+        """Return the runs that workers carry out."""
         bodies, _ = await self._everywhere.others(http, (), path="/replays")
         return {*self._processes.runs, *(run for body in bodies for run in body.get("running", ()))}
 
@@ -226,7 +226,7 @@ def _body(raw: bytes, tenant: str | None) -> _Requests | _DeadLetters | _Feedbac
 
 
 def _api_error(error: ReplayError) -> ApiError:
-    """As HTTP says it: fields have no dashes."""
+    """Return the error with the names of HTTP: fields have no dashes."""
     option = _OPTION.match(str(error))
     field = option and option.group(1)
     status, code = _STATUSES.get(type(error), (500, "replay_failed"))
@@ -241,7 +241,7 @@ def _is_of(run: Run, tenant: str | None) -> bool:
 def _status(run: Run, running: set[str]) -> str:
     if run.ended is not None and (run.is_over or run.id not in running):
         return run.ended.status
-    return "running" if run.id in running else "unfinished"  # a command may carry it out, which nobody knows here
+    return "running" if run.id in running else "unfinished"  # a command may carry it out, which workers do not know
 
 
 def _accepted(run: Run, status: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""GET /requests, GET /requests/{uid} and GET /v1/chat/completions/{id}: what became of a request, from any worker."""
+"""GET /requests, GET /requests/{uid} and GET /v1/chat/completions/{id}: the state of requests, from any worker."""
 
 import asyncio
 import heapq
@@ -31,12 +31,12 @@ from weir.worker import Worker
 LIST_MAX = 1000
 LIST_DEFAULT = 100
 FRAMES_MAX = 5000  # frames shown of one request
-FRAMES_MAX_BYTES = 8 << 20  # as they stand in the log; the first frame is shown whatever its size
+FRAMES_MAX_BYTES = 8 << 20  # by their size in the log; the first frame is shown whatever its size
 READ_S = 30.0  # time to read one stored answer
 
 
 def uid_of(name: str) -> str:
-    """A request's uid from its name in a path: with or without OpenAI's prefix.
+    """Return a request's uid from its name in a path: with or without OpenAI's prefix.
 
     Raises:
         InvalidRequestError: no request can have that name.
@@ -47,7 +47,7 @@ def uid_of(name: str) -> str:
 
 
 class RequestsView:
-    """The table views of one worker."""
+    """The views of requests on one worker."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RequestsView:
     # -- one request
 
     async def show(self, http: web.Request) -> web.Response:
-        """State, timings, attempts; with ``?frames=true`` what stands in the log about it."""
+        """Answer with state, timings and attempts; with ``?frames=true`` also with the records in the log."""
         http[REQUEST_ID] = uid = uid_of(http.match_info["uid"])
         row = await self._row(http, uid)
         if http.query.get("frames") in {"true", "1"}:
@@ -75,7 +75,7 @@ class RequestsView:
         return json_response(row)
 
     async def completion(self, http: web.Request) -> web.Response:
-        """The stored answer as a chat.completion; 202 while it is not finished; the error it ended with."""
+        """Answer with the stored answer as a chat.completion; 202 while it is not finished; the error it ended with."""
         http[REQUEST_ID] = uid = uid_of(http.match_info["id"])
         row = await self._row(http, uid)
         if row.get("last") is None:
@@ -118,19 +118,19 @@ class RequestsView:
     # -- many requests
 
     async def index(self, http: web.Request) -> web.Response:
-        """Rows by ``?state=``, ``?tenant=``, newest first, at most ``?limit=``; of a run by ``?replay=``."""
+        """Answer with rows by ``?state=``, ``?tenant=`` and ``?replay=`` (a run), newest first, up to ``?limit=``."""
         limit, filters = integer(http, "limit", default=LIST_DEFAULT, highest=LIST_MAX), _filters(http)
         rows = await self._own_rows(limit, filters)
         body: Json = {"object": "list", "in_flight": self._in_flight()}  # in flight on this worker
-        bodies, told = await self._everywhere.others(http, [*filters, ("limit", str(limit))])
+        bodies, asked = await self._everywhere.others(http, [*filters, ("limit", str(limit))])
         for other in bodies:
             rows += other.get("requests", [])
-        body |= told
+        body |= asked
         body["requests"] = heapq.nlargest(limit, rows, key=_accepted_at)
         return json_response(body)
 
     async def _own_rows(self, limit: int, filters: list[tuple[str, str]]) -> list[Json]:
-        """The newest rows of this worker's own partitions."""
+        """Return the newest rows of this worker's own partitions."""
         own, found = self._worker.own_partitions(), list[Json]()
         async for uid, row in in_turns(self._rows.items()):
             if chunks_of(self._worker.log, uid).partition in own and _matches(row, filters):
@@ -150,5 +150,5 @@ def _filters(http: web.Request) -> list[tuple[str, str]]:
 
 
 def _matches(row: Json, filters: Iterable[tuple[str, Any]]) -> bool:
-    wanted: dict[str, Any] = {"replay": None, **dict(filters)}  # clients look for what clients asked
+    wanted: dict[str, Any] = {"replay": None, **dict(filters)}  # without a filter, requests of runs are left out
     return all(row.get(name) == value for name, value in wanted.items())

@@ -1,4 +1,4 @@
-"""GET /schemas: what events look like, as JSON Schema (2020-12)."""
+"""GET /schemas: the JSON Schema (2020-12) of each type of event."""
 
 from aiohttp import web
 
@@ -8,7 +8,7 @@ from weir.events import catalogue
 
 
 async def index(_http: web.Request) -> web.Response:
-    """Every type of event, with its topic and where its schema is."""
+    """Answer with every type of event, with its topic and the path of its schema."""
     listed = [
         {
             "event_type": each.EVENT_TYPE,
@@ -22,7 +22,7 @@ async def index(_http: web.Request) -> web.Response:
 
 
 async def show(http: web.Request) -> web.Response:
-    """The schema of one type."""
+    """Answer with the schema of one type."""
     name = http.match_info["event_type"]
     model = catalogue.BY_NAME.get(name)
     if model is None:

@@ -1,4 +1,4 @@
-"""The web server: an aiohttp runner of our own.
+"""The web server: an aiohttp runner of Weir's own.
 
 Faust's stock server notices a client that left only at the next write, and takes minutes to stop with a stream open;
 this one cancels a handler when its client leaves, and stops when its streams have ended.
@@ -36,9 +36,9 @@ from weir.chat.requests import chunks_of
 from weir.envelope import new_id
 from weir.errors import UnavailableError
 
-LOOK_S = 0.2  # between two looks at what is still open while stopping
+LOOK_S = 0.2  # between two checks for open requests while stopping
 STOP_S = 2.0  # for handlers that are left when the drain time is over
-ALWAYS = frozenset({"/ping", "/version", "/metrics"})  # served however many requests are open
+ALWAYS = frozenset({"/ping", "/version", "/metrics"})  # served even if the worker is full
 
 
 @app.web_server
@@ -75,7 +75,7 @@ class WebServer(Service):
         self.log.info("HTTP on http://%s:%d", host, port)
 
     async def on_stop(self) -> None:
-        """Close what is still open."""
+        """Close the connections that are still open."""
         await self._runner.cleanup()
         await self._readers.close()
 
@@ -157,24 +157,24 @@ class WebServer(Service):
                 del self._open[task]
 
     async def _drain(self, seconds: float) -> None:
-        """Let open streams end by themselves, and tell the others that this worker stops.
+        """Let open streams end by themselves, and tell the clients of the others that this worker stops.
 
-        Some cannot end before that: their requests are of a partition of ours, and not begun. They are told as soon
-        as nothing is in flight here; to wait for the drain time would keep everybody waiting for the next owner.
+        Some cannot end before that: their requests are of a partition of this worker, and not begun. Their clients get
+        the error as soon as no request is in flight here; a wait for the drain time would delay them all.
         """
         loop = asyncio.get_running_loop()
-        deadline, told = loop.time() + seconds, set[asyncio.Task[object]]()
+        deadline, cancelled = loop.time() + seconds, set[asyncio.Task[object]]()
         while self._open and (left_s := deadline - loop.time()) > 0:
             await asyncio.wait(set(self._open), timeout=min(left_s, LOOK_S))
             stuck = set() if parts.work.in_flight else {task for task in self._open if self._stuck(task)}
-            for task in stuck - told:
+            for task in stuck - cancelled:
                 task.cancel()
-            told |= stuck
-        for task in self._open.keys() - told:
+            cancelled |= stuck
+        for task in self._open.keys() - cancelled:
             task.cancel()
 
     def _stuck(self, task: asyncio.Task[object]) -> bool:
-        """Whether it waits for what this worker owns and will not begin."""
+        """Whether a handler waits for a request that this worker owns and will not begin."""
         uid = self._open[task].get(UID)
         if uid is None or parts.tables.terminals.get(uid) is not None:
             return False
@@ -182,14 +182,14 @@ class WebServer(Service):
 
 
 async def _ping(_http: web.Request) -> web.Response:
-    """Alive, and what is connected. The first seed's health check."""
+    """Answer that the worker is alive, and what is connected. The first seed's health check."""
     worker, connected = parts.worker, {name: state() for name, state in parts.health.items()}
-    told: dict[str, object] = {"message": "pong", "status": "draining" if worker.draining else "ok", **connected}
+    pong: dict[str, object] = {"message": "pong", "status": "draining" if worker.draining else "ok", **connected}
     if not worker.draining:
-        told["partitions"] = len(worker.own_partitions())
-    return json_response(told)
+        pong["partitions"] = len(worker.own_partitions())
+    return json_response(pong)
 
 
 async def _version(_http: web.Request) -> web.Response:
-    """Which Weir this worker is."""
+    """Answer with the version of this worker."""
     return json_response(app.version.as_json())

@@ -1,4 +1,4 @@
-"""Server-sent events to a client, as OpenAI sends them, plus an id on each event and comments while it waits."""
+"""Server-sent events as OpenAI sends them, plus an id on each event and comments while the client waits."""
 
 import asyncio
 import socket
@@ -13,22 +13,22 @@ from weir.timing import Patience
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # nginx would collect the tokens
+    "X-Accel-Buffering": "no",  # nginx would buffer the tokens
 }
-PIECE_BYTES = 32 << 10  # written at once; then the client has to take it before more is encoded
-# What the kernel holds for a client that does not read. Without a limit it grows to megabytes, all of them encoded.
+PIECE_BYTES = 32 << 10  # written at once; then the client has to read it before more is encoded
+# The kernel's buffer for a client that does not read. Without a limit it grows to megabytes, all of them encoded.
 SEND_BUFFER_BYTES = 64 << 10
 HEARTBEAT = b": heartbeat\n"  # no empty line after it: behind an id, the openai client takes that for an event
 DONE = b"data: [DONE]\n\n"
 
 
 def event(chunk: Json, event_id: str) -> bytes:
-    """One chunk as an event. The id tells where in the log it stands: partition, offset, place in the frame."""
+    """Return one chunk as an event. The id is its position in the log: partition, offset, place in the frame."""
     return b"id: %b\ndata: %b\n\n" % (event_id.encode(), orjson.dumps(chunk))
 
 
 def error_event(body: Json, event_id: str | None = None) -> bytes:
-    """An error in the middle of a stream, where the status is long sent: the openai clients raise it."""
+    """Return an error in the middle of a stream, after the status was sent: the openai clients raise it."""
     name = b"" if event_id is None else b"id: %b\n" % event_id.encode()
     return b"%bdata: %b\n\n" % (name, orjson.dumps(body))
 
@@ -38,7 +38,7 @@ class SlowClientError(ConnectionResetError):
 
 
 class Paced:
-    """A response that is written no faster than its client takes it, and buffers little meanwhile."""
+    """A response that is written no faster than its client reads it, and buffers little meanwhile."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse, write_timeout_s: float) -> None:
         self._request = request
@@ -49,12 +49,12 @@ class Paced:
         _keep_little(request)
 
     def close(self) -> None:
-        """Let go of the timer."""
+        """Release the timer."""
         self._patience.close()
 
     @property
     def response(self) -> web.StreamResponse:
-        """What the handler returns."""
+        """The response, for the handler to return."""
         return self._response
 
     @property

@@ -1,4 +1,4 @@
-"""From what the log says to server-sent events."""
+"""Sends answers from the log as server-sent events."""
 
 import asyncio
 import logging
@@ -38,19 +38,19 @@ class Streams:
         """Send an answer as it comes.
 
         Args:
-            http: who asked.
-            uid: the request.
-            news: what the log says; yields ``IDLE`` at least every `idle_s` seconds.
-            headers: of the response.
+            http: the request of the client.
+            uid: the uid of the answer's request.
+            news: the deliveries from the log; yields ``IDLE`` at least every `idle_s` seconds.
+            headers: the headers of the response.
             include_usage: whether the client asked for the chunk that only has the usage.
             resumed: whether the client has a part of the answer already.
 
         Raises:
-            ApiError: it cannot be had, and nothing is sent yet.
+            ApiError: the answer cannot be sent, and nothing is sent yet.
             ConnectionError: the client is gone.
         """
         stream = sse.EventStream(http, headers, self._settings.client_write_timeout_s)
-        writer = SseWriter(stream, uid, include_usage=include_usage, told=resumed)
+        writer = SseWriter(stream, uid, include_usage=include_usage, resumed=resumed)
         heartbeat_s = self._settings.sse_heartbeat_s
         quiet_since = time.monotonic()
         try:
@@ -68,10 +68,10 @@ class Streams:
             logger.warning("stream %s let go: %s", uid, error)
             raise
         except (ConnectionError, asyncio.CancelledError):
-            raise  # nobody is there to be told
+            raise  # there is no client to answer
         except Exception as error:
             if not stream.started:
-                raise  # it can still have a status of its own
+                raise  # the error can still have a status of its own
             await stream.write(sse.error_event(as_api_error(error, uid).late_body, writer.last_id) + sse.DONE)
         finally:
             stream.close()
@@ -79,12 +79,12 @@ class Streams:
 
     @property
     def idle_s(self) -> float:
-        """How often a stream without news has to be looked after."""
+        """The time after which a stream without deliveries has to be looked after."""
         return min(self._settings.sse_heartbeat_s, self._settings.sse_header_wait_s)
 
     @contextmanager
     def ends_are_told(self, uid: str) -> Iterator[None]:
-        """A client whose answer takes longer than this worker or this wait lives hears so, and where to find it."""
+        """Turn the end of this worker, or of the wait, into an error that tells the client where to find its answer."""
         try:
             yield
         except TimeoutError:
@@ -105,26 +105,26 @@ class Streams:
 
 
 class SseWriter:
-    """Tells a client what the log says, as events."""
+    """Sends deliveries to a client, as events."""
 
-    def __init__(self, stream: sse.EventStream, uid: str, *, include_usage: bool, told: bool = False) -> None:
+    def __init__(self, stream: sse.EventStream, uid: str, *, include_usage: bool, resumed: bool = False) -> None:
         self._stream = stream
         self._uid = uid
         self._include_usage = include_usage
-        self._told = told
+        self._has_part = resumed
         self._held: list[bytes] = []  # events that go together
         self._held_bytes = 0
-        self.last_id: str | None = None  # of the end: who comes back with it has all
+        self.last_id: str | None = None  # of the end: a client that comes back with it has all
 
     async def tell(self, delivery: Delivery) -> None:
-        """Send one delivery on; raises ApiError where the stream must end with an error.
+        """Send one delivery; raises ApiError where the stream must end with an error.
 
-        Where the next one is there already, its events may go together with those of this one.
+        If the next delivery is there already, its events may be sent together with those of this one.
         """
-        if delivery.restarted and self._told:
+        if delivery.restarted and self._has_part:
             await self._flush()
             raise ApiError(
-                "The worker that generated this answer died, and it is said again from its start. "
+                "The worker that generated this answer died, and the answer starts again. "
                 f"Fetch it as chatcmpl-{self._uid}.",
                 status=502,
                 kind="server_error",
@@ -145,7 +145,7 @@ class SseWriter:
             raise from_terminal(ended.error)
 
     async def _add(self, event: bytes) -> None:
-        self._told = True
+        self._has_part = True
         self._held.append(event)
         self._held_bytes += len(event)
         if self._held_bytes >= sse.PIECE_BYTES:
@@ -163,7 +163,7 @@ class SseWriter:
         return self._include_usage or bool(chunk.get("choices")) or not chunk.get("usage")
 
     def _shown(self, chunk: Json) -> Json:
-        """Without the null that every chunk carries as its usage where the last one has it."""
+        """Return a chunk without the null that every chunk carries as its usage where the last one has it."""
         if not self._include_usage and chunk.get("usage", chunk) is None:
             return {name: value for name, value in chunk.items() if name != "usage"}  # others read the same object
         return chunk

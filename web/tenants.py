@@ -1,4 +1,4 @@
-"""Whose data is asked for."""
+"""Finds the tenant whose data a request asks for."""
 
 from aiohttp import web
 
@@ -6,12 +6,12 @@ from weir.errors import InvalidRequestError
 
 
 def named_tenant(http: web.Request) -> str | None:
-    """The tenant that a request names, by ``?tenant=`` or X-Tenant-ID; None if it names none.
+    """Return the tenant that a request names, by ``?tenant=`` or X-Tenant-ID; None if it names none.
 
-    A gateway that knows its users sets the header, so the query cannot say otherwise.
+    A gateway that knows its users sets the header, so the query must not differ from it.
 
     Raises:
-        InvalidRequestError: they differ.
+        InvalidRequestError: the query and the header differ.
     """
     named, header = http.query.get("tenant"), http.headers.get("X-Tenant-ID")
     if named is not None and header not in {None, named}:

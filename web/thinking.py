@@ -1,7 +1,7 @@
-"""GET /thinking/{trace_id} and what is under it: how an answer came about, from any worker.
+"""GET /thinking/{trace_id} and the paths under it: how an answer came about, from any worker.
 
-What has ended is read from agent-thinking-events; of what is being said, the steps are made from the answer so far, by
-the same functions.
+The trace of an ended answer is read from agent-thinking-events; while an answer is generated, the steps are made from
+its text so far, by the same functions.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from weir.peers import FORWARDED
 from weir.worker import Worker
 
 READ_S = 10.0  # time to find one trace
-RECORDS_MAX = 50_000  # looked at for one trace
+RECORDS_MAX = 50_000  # records that are read for one trace
 PAGE = 1000
 EARLIER_S = 5.0  # clocks of workers differ; CLOCKS_APART_S earlier, RECORDS_MAX might be others' records
 TRUE = frozenset({"true", "1"})
@@ -54,7 +54,7 @@ class ThinkingView:
         self._lookup = lookup
 
     async def show(self, http: web.Request) -> web.Response:
-        """The trace; with ``?include_steps=true`` and ``?include_api_calls=true`` what it is made of."""
+        """Answer with the trace; with ``?include_steps=true`` and ``?include_api_calls=true`` also with its parts."""
         trace = await self._trace(http)
         steps, calls = trace.pop("steps"), trace.pop("api_calls")
         if http.query.get("include_steps") in TRUE:
@@ -64,15 +64,15 @@ class ThinkingView:
         return json_response(trace)
 
     async def steps(self, http: web.Request) -> web.Response:
-        """What was thought, called and said, in order."""
+        """Answer with the thoughts, calls and texts, in order."""
         return await self._part(http, "steps")
 
     async def api_calls(self, http: web.Request) -> web.Response:
-        """The LLM calls."""
+        """Answer with the LLM calls."""
         return await self._part(http, "api_calls")
 
     async def metrics(self, http: web.Request) -> web.Response:
-        """Sums."""
+        """Answer with the sums."""
         trace = await self._trace(http)
         return json_response({"trace_id": trace["trace_id"], **{name: trace.get(name) for name in METRICS}})
 
@@ -86,14 +86,15 @@ class ThinkingView:
         try:
             async with asyncio.timeout(READ_S):
                 trace = folded(await self._events(uid, row))
-                if trace is None or "completed_at" not in trace:  # it lasts, or its end is not told yet
+                # the answer goes on, or the event of its end is not there yet
+                if trace is None or "completed_at" not in trace:
                     trace = {**(trace or {}), **await self._so_far(uid, row)}
         except TimeoutError:
             raise UnavailableError("The log does not give the trace now; ask again.", code="log_unavailable") from None
         return {"tenant_id": row["tenant"], **trace}
 
     async def _so_far(self, uid: str, row: Json) -> Json:
-        """From the answer itself."""
+        """Return the trace of an answer so far, from the answer itself."""
         notes = Notes()
         if first_known(row):
             at, position = chunks_of(self._worker.log, uid), row.get("first", row.get("chunks_from")) or 0
@@ -111,7 +112,7 @@ class ThinkingView:
         }
 
     async def _events(self, uid: str, row: Json) -> list[Event]:
-        """The events about a request, each once."""
+        """Return the events about a request, each once."""
         log, key = self._worker.log, uid.encode()
         at = partition_of(log, topics.AGENT_THINKING.name, key)
         since = seconds_of(str(row.get("accepted_at")))
@@ -130,7 +131,7 @@ class ThinkingView:
 
 
 def folded(events: list[Event]) -> Json | None:
-    """One trace from its events; None if there are none."""
+    """Fold the events of one trace; None if there are none."""
     if not events:
         return None
     trace: Json = {"status": "active", "steps": [], "api_calls": []}

@@ -1,4 +1,4 @@
-"""The span of the HTTP door: of a new request, from its headers to the last token of its answer."""
+"""The span of the HTTP door: for a new request, from its headers to the last token of its answer."""
 
 from aiohttp import web
 
@@ -7,7 +7,7 @@ from weir.telemetry.traceparent import HEADER
 from weir.telemetry.tracing import tracing
 
 TRACEPARENT = web.RequestKey("traceparent", str)
-"""Where a request keeps its place in a trace."""
+"""Where a request keeps its position in a trace."""
 
 _TRACED = ("POST", "/v1/chat/completions")
 

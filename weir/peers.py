@@ -62,7 +62,7 @@ class Owners:
             if any(partition in partitions for partitions in shared.values()):
                 owner = URL(str(url)).origin()
                 return None if owner == self.own else owner
-        raise _nobody()
+        raise _no_worker()
 
     def all(self) -> set[URL]:
         """The workers that own partitions."""
@@ -96,5 +96,5 @@ class Owners:
             ) from error
 
 
-def _nobody() -> UnavailableError:
+def _no_worker() -> UnavailableError:
     return UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")

@@ -15,7 +15,7 @@ from weir.log.log import TopicSpec
 from weir.settings import DAY, Settings
 
 
-class Kept(StrEnum):
+class RetentionSetting(StrEnum):
     """The setting with the retention of a topic, in lower case."""
 
     REQUESTS = "retention_requests_s"
@@ -29,7 +29,7 @@ class Topic:
     """A topic with CHAT_PARTITIONS partitions; the log client has that number (``partition_of``)."""
 
     name: str
-    kept: Kept | None  # None: a day
+    kept: RetentionSetting | None  # None: a day
 
     def partitions_by(self, settings: Settings) -> int:
         """The number of partitions that the topic must have."""
@@ -58,52 +58,52 @@ class SmallTopic(Topic):
         return self.partitions
 
 
-CHAT_REQUESTS = Topic(name="chat-requests", kept=Kept.REQUESTS)
+CHAT_REQUESTS = Topic(name="chat-requests", kept=RetentionSetting.REQUESTS)
 """key uid; the accepted request; doors -> chat agent"""
 
-CHAT_CHUNKS = Topic(name="chat-chunks", kept=Kept.REQUESTS)
+CHAT_CHUNKS = Topic(name="chat-chunks", kept=RetentionSetting.REQUESTS)
 """key uid; frames: tokens and marks; chat agent -> readers (tails, no consumer group)"""
 
-CHAT_DELIVERIES = Topic(name="chat-deliveries", kept=Kept.REQUESTS)
+CHAT_DELIVERIES = Topic(name="chat-deliveries", kept=RetentionSetting.REQUESTS)
 """key uid; delivery orders: which queue of RabbitMQ gets the answer; RabbitMQ door -> deliveries agent"""
 
 CHAT_PROMPTS = Topic(name="chat-prompts", kept=None)
 """key tenant:user; fingerprints of prompts, never their text; doors -> retries agent"""
 
-CHAT_DEAD_LETTERS = SmallTopic(name="chat-dead-letters", kept=Kept.HISTORY)
+CHAT_DEAD_LETTERS = SmallTopic(name="chat-dead-letters", kept=RetentionSetting.HISTORY)
 """key uid; records that could not be processed, with reason and origin; all -> replay"""
 
-AI_FEEDBACK = Topic(name="ai-feedback-events", kept=Kept.EVENTS)
+AI_FEEDBACK = Topic(name="ai-feedback-events", kept=RetentionSetting.EVENTS)
 """key uid; feedback on an answer; web, Kafka -> feedback agent"""
 
-AI_LEARNING_SIGNALS = SmallTopic(name="ai-learning-signals", kept=Kept.EVENTS)
+AI_LEARNING_SIGNALS = SmallTopic(name="ai-learning-signals", kept=RetentionSetting.EVENTS)
 """key tenant:model; processed signals; feedback agent -> insights agent, routing"""
 
-AI_INSIGHTS = SmallTopic(name="ai-insights", kept=Kept.EVENTS)
+AI_INSIGHTS = SmallTopic(name="ai-insights", kept=RetentionSetting.EVENTS)
 """key tenant; analytical insights; insights agent -> alerting"""
 
-AGENT_THINKING = Topic(name="agent-thinking-events", kept=Kept.EVENTS)
+AGENT_THINKING = Topic(name="agent-thinking-events", kept=RetentionSetting.EVENTS)
 """key trace id = uid; reasoning traces; chat agent"""
 
-AGENT_DECISIONS = Topic(name="agent-decision-events", kept=Kept.EVENTS)
+AGENT_DECISIONS = Topic(name="agent-decision-events", kept=RetentionSetting.EVENTS)
 """key uid; decisions: which route and model, and why; chat agent"""
 
-AGENT_TRACES = Topic(name="agent-trace-events", kept=Kept.EVENTS)
+AGENT_TRACES = Topic(name="agent-trace-events", kept=RetentionSetting.EVENTS)
 """key uid; a request's lifecycle with timings; doors and chat agent -> requests table"""
 
-AGENT_METRICS = SmallTopic(name="agent-metrics-events", kept=Kept.EVENTS)
+AGENT_METRICS = SmallTopic(name="agent-metrics-events", kept=RetentionSetting.EVENTS)
 """key tenant:model; time to first token, tokens, cost; chat agent -> insights agent"""
 
-QUERY_LINEAGE = SmallTopic(name="query-lineage-events", kept=Kept.HISTORY)
+QUERY_LINEAGE = SmallTopic(name="query-lineage-events", kept=RetentionSetting.HISTORY)
 """key uid; lineage of the SQL in an answer; chat agent"""
 
-AUDIT = Topic(name="audit-events", kept=Kept.AUDIT)
+AUDIT = Topic(name="audit-events", kept=RetentionSetting.AUDIT)
 """key tenant; actions of clients and operators; doors, commands"""
 
-CHAT_REPLAYS = SmallTopic(name="chat-replays", kept=Kept.HISTORY)
+CHAT_REPLAYS = SmallTopic(name="chat-replays", kept=RetentionSetting.HISTORY)
 """key run; runs of replays: what each reads, and how it ended; commands and POST /replays -> the same"""
 
-CHAT_REPLAY_RESULTS = SmallTopic(name="chat-replay-results", kept=Kept.HISTORY)
+CHAT_REPLAY_RESULTS = SmallTopic(name="chat-replay-results", kept=RetentionSetting.HISTORY)
 """key run; the result for each record that was processed again; commands -> reports"""
 
 CHAT_REBUILDS = SmallTopic(name="chat-rebuilds", kept=None, partitions=AGENT_METRICS.partitions)

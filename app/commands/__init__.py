@@ -1,1 +1,1 @@
-"""What people run beside a worker: ``faust -A app <command>``."""
+"""The commands that people run beside a worker: ``faust -A app <command>``."""

@@ -1,4 +1,4 @@
-"""``faust -A app compact``: the embedded log's file as small as what it holds."""
+"""``faust -A app compact``: makes the embedded log's file as small as its content."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 
 @app.command(name="compact")
 async def compact(self: AppCommand) -> None:
-    """Take what has expired out of the embedded log and give its space back to the disk; no worker may run."""
+    """Remove expired records from the embedded log and give their space back to the disk; no worker may run."""
     if app.settings.on_kafka:
         raise SystemExit("weir: nothing to compact: KAFKA_BOOTSTRAP_SERVERS is set, and Kafka does it by itself")
     path = app.settings.embedded_path
@@ -34,11 +34,11 @@ async def shrink(path: Path) -> tuple[int, int]:
     """Apply retention and compaction, then rewrite the file without its free space.
 
     Returns:
-        Its size in bytes before and after.
+        The file's size in bytes before and after.
 
     Raises:
-        ImproperlyConfigured: a worker is using it.
-        LogError: another process is using it, it is no log of ours, or the disk is full.
+        ImproperlyConfigured: a worker is using the log.
+        LogError: another process is using the log, the file is not a log of Weir, or the disk is full.
     """
     before = (await asyncio.to_thread(path.stat)).st_size
     lock = WorkerLock(path)

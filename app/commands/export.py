@@ -1,4 +1,4 @@
-"""``faust -A app export TOPIC``: a topic, or a part of it, as a file for other programs. docs/export.md tells how."""
+"""``faust -A app export TOPIC``: writes a topic, or a part of it, as a file for other programs: see docs/export.md."""
 
 import asyncio
 import re
@@ -32,8 +32,8 @@ MIN_SCORE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """As they were given."""
+class ExportArguments:
+    """The options, as they were given."""
 
     topic: str
     since: str
@@ -72,10 +72,10 @@ def export(**given: Any) -> None:
     Exit codes: 0 done; 1 the log is away or refuses, the file cannot be written, or a defect; 2 asked for what cannot
     be; 3 nothing to export; 4 gone from the log; 130 stopped by Ctrl-C: there is no file.
     """
-    run(_export(Options(**{**given, "format": Format(given["format"])})))
+    run(_export(ExportArguments(**{**given, "format": Format(given["format"])})))
 
 
-async def _export(options: Options) -> None:
+async def _export(options: ExportArguments) -> None:
     _check(options)
     now, where = time.time(), Where(options.where)
     since = when.parse(options.since, now=now, option="--from")
@@ -84,7 +84,7 @@ async def _export(options: Options) -> None:
     async with connected(parts.worker, create=False):
         kept_s = retention_of(options.topic, parts.worker.settings)
         found = await offset_ranges.resolve(parts.worker.log, options.topic, since, until, now=now, kept_s=kept_s)
-        # Before it happens: a kill does not hide it.
+        # Before the export: so a kill does not hide it.
         await audit(parts.worker, options.topic, EXPORT, tenant=where.tenant)
         asked = ExportOptions(
             format=options.format,
@@ -119,12 +119,12 @@ async def _written(log: LogClient, asked: ExportOptions, output: Output) -> Tall
 
 
 async def _beginning(log: LogClient, found: list[OffsetRange]) -> float:
-    """When the first of some records was written, in seconds since the epoch."""
+    """Return when the first of some records was written, in seconds since the epoch."""
     first = [record for span in found for record in await log.read(span.at, span.start, limit=1)]
     return min((record.timestamp for record in first), default=0.0)
 
 
-def _check(options: Options) -> None:
+def _check(options: ExportArguments) -> None:
     if options.format.of_requests and options.topic != CHAT_REQUESTS.name:
         raise UsageError(f"--format {options.format} is made of {CHAT_REQUESTS.name}, not of {options.topic}")
     if options.model is not None and options.format is not Format.BATCH:
@@ -135,7 +135,7 @@ def _check(options: Options) -> None:
         parquet.schema()
 
 
-def _path(options: Options) -> Path | None:
+def _path(options: ExportArguments) -> Path | None:
     if options.output is not None:
         return None if options.output == STDOUT else Path(options.output)
     words = (re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-") for word in (options.since, options.until))

@@ -1,4 +1,4 @@
-"""``faust -A app replay …``: what stands in the topics is processed again. docs/replay.md tells how."""
+"""``faust -A app replay …``: processes again what the topics hold: see docs/replay.md."""
 
 from faust.cli.base import cli
 

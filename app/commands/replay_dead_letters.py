@@ -1,4 +1,4 @@
-"""``faust -A app replay dead-letters``: what could not be processed, once more. docs/dead-letters.md tells how."""
+"""``faust -A app replay dead-letters``: processes dead letters once more: see docs/dead-letters.md."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ from weir.replay.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class RedriveArguments:
     """The options, as they were given."""
 
     since: str | None
@@ -43,19 +43,19 @@ class Options:
 
     @property
     def wanted(self) -> Wanted:
-        """Which letters.
+        """Return the conditions that choose letters.
 
         Raises:
-            UsageError: there are no such letters.
+            UsageError: a condition is invalid.
         """
         return Wanted(reason=self.reason, topic=self.topic, where=conditions(self.where), limit=self.limit)
 
     @property
     def range(self) -> tuple[When, When]:
-        """From where to where.
+        """Return the beginning and the end of the range.
 
         Raises:
-            UsageError: no beginning is given, or one of them is no time.
+            UsageError: no beginning is given, or one of them is not a time.
         """
         if self.since is None:
             raise UsageError("--from is missing: when does it begin? For instance --from -2h")
@@ -64,14 +64,14 @@ class Options:
 
     @property
     def pace(self) -> Pace:
-        """How it is done."""
+        """Return the pace of the run."""
         return Pace(rate=self.rate, wait=not self.no_wait, patience_s=self.patience)
 
     def check(self) -> None:
-        """Whether the options go together.
+        """Check whether the options go together.
 
         Raises:
-            UsageError: they do not.
+            UsageError: they do not go together.
         """
         chosen = [self.since, self.until, self.reason, self.topic, self.limit, *self.where]
         if self.resume is not None and (self.dry_run or any(one is not None for one in chosen)):
@@ -88,25 +88,25 @@ class Options:
 @click.option("--where", metavar="FIELD=VALUE", multiple=True, help=f"Only these; fields are {', '.join(FIELDS)}.")
 @click.option("--limit", metavar="N", type=int, help="At most so many, the oldest ones.")
 @click.option("--rate", metavar="R", type=click.FloatRange(min=0, min_open=True), help="At most so many a second.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be sent, and write nothing.")
-@click.option("--resume", metavar="RUN", help="Bring a run to its end that was stopped before.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and write nothing.")
+@click.option("--resume", metavar="RUN", help="Continue a run that was stopped.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the ends of requests.")
 @click.option("--patience", metavar="SECONDS", type=click.FloatRange(min=1), default=300, show_default=True,
               help="How long nothing may happen while they are waited for.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.option("--attached", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def dead_letters(*, attached: bool, **given: Any) -> None:
-    """Send what could not be processed again, each letter once; requests that failed are answered anew."""
-    run(_main(Options(**given)), attached=attached)
+    """Send dead letters again, each once; requests that failed are answered again."""
+    run(_main(RedriveArguments(**given)), attached=attached)
 
 
-async def _main(asked: Options) -> None:
+async def _main(asked: RedriveArguments) -> None:
     asked.check()
     report = await _report(asked)
     sys.stdout.write((orjson.dumps(report).decode() if asked.as_json else as_text(report)) + "\n")
 
 
-async def _report(asked: Options) -> Json:
+async def _report(asked: RedriveArguments) -> Json:
     if asked.resume is not None:
         async with connected(parts.worker):
             return await _carried_out(await runs_of(parts.worker).find(asked.resume), asked)
@@ -118,7 +118,7 @@ async def _report(asked: Options) -> Json:
         return await _carried_out(await redriving.begin(since, until, wanted, by="cli"), asked)
 
 
-async def _carried_out(begun: Run, asked: Options) -> Json:
+async def _carried_out(begun: Run, asked: RedriveArguments) -> Json:
     await audit(parts.worker, begun.id, REPLAY)
     if not begun.is_over:
         say(f"run {begun.id}")

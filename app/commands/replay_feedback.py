@@ -1,4 +1,4 @@
-"""``faust -A app replay feedback``: the formula of the signals was wrong: rebuild. docs/rebuild.md tells how."""
+"""``faust -A app replay feedback``: rebuilds signals and windows by today's formula: see docs/rebuild.md."""
 
 import sys
 import time
@@ -23,9 +23,9 @@ PATIENCE_S = 60.0
 
 @replay.command(name="feedback")
 @click.option("--from", "since", help="Rebuild what was given since: a time, an age such as -2h, or earliest.")
-@click.option("--emit", is_flag=True, help="Tell the signals and insights that are different, marked with the run.")
+@click.option("--emit", is_flag=True, help="Publish the signals and insights that are different, marked with the run.")
 @click.option("--dry-run", is_flag=True, help="Report what would change, and write nothing at all.")
-@click.option("--resume", "run_id", help="Go on with a run that was stopped.")
+@click.option("--resume", "run_id", help="Continue a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
     "--patience",

@@ -1,4 +1,4 @@
-"""``faust -A app replay requests`` and ``report``: yesterday's requests, asked again."""
+"""``faust -A app replay requests`` and ``report``: sends recorded requests to the LLM again."""
 
 import sys
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from weir.replay.requests.selecting import select
 from weir.replay.runs import Run, RunKind
 
 PATIENCE_MAX_S = 604_800.0
-PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; then somebody should look
+PATIENCE_S = 600.0  # an LLM that loads a model, a rollout of workers; after that an operator should look
 
 
 def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where a report goes."""
+    """Add the options about a report's place and form."""
     command = click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout, and nothing else.")(
         command
     )
@@ -49,18 +49,18 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--limit", type=int, default=LIMIT_MAX, show_default=True, help="The oldest so many.")
 @click.option("--rate", metavar="R/s", help="At most so many requests per second.")
 @click.option("--concurrency", type=int, default=8, show_default=True, help="Requests in flight.")
-@click.option("--texts", is_flag=True, help="Show in the report what was said, too.")
+@click.option("--texts", is_flag=True, help="Show the texts of the answers in the report, too.")
 @click.option(
     "--patience", type=float, default=PATIENCE_S, show_default=True, help="Give up after s without an answer."
 )
-@click.option("--dry-run", is_flag=True, help="Tell what would be asked, and write nothing.")
-@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--dry-run", is_flag=True, help="Print what would be asked, and write nothing.")
+@click.option("--resume", metavar="RUN", help="Continue a run that was stopped.")
 @click.option("--attached", is_flag=True, hidden=True, help="Stop when standard input ends.")
 @report_options
 def replay_requests(resume: str | None, *, dry_run: bool, patience: float, attached: bool, **options: Any) -> None:
     """Ask recorded requests again, as new ones, and compare.
 
-    Nobody is sent an answer. The report shows each original beside its replay: status, latency, time to first token,
+    No client gets an answer. The report shows each original beside its replay: status, latency, time to first token,
     tokens, cost, and how alike the texts are.
     """
     run(_requests(resume, dry_run=dry_run, patience_s=patience, **options), attached=attached)
@@ -69,7 +69,7 @@ def replay_requests(resume: str | None, *, dry_run: bool, patience: float, attac
 @replay.command(name="cancel")
 @click.argument("run_id", metavar="RUN")
 def replay_cancel(run_id: str) -> None:
-    """Cancel a run, wherever it runs: it asks no more, and cannot be resumed."""
+    """Cancel a run, wherever it runs: it sends no more requests, and cannot be resumed."""
     run(_cancel(run_id))
 
 
@@ -150,14 +150,14 @@ async def _found(run_id: str) -> Run:
 
 
 async def _tell_draft(draft: Run) -> None:
-    """What would be asked, and what that took the first time."""
+    """Print what the run would ask, and what that took the first time."""
     selection = await select(parts.worker.log, draft, parts.worker.prices, Progress, parts.worker.settings)
     ends = [one.ended.outcome for one in selection.originals if one.ended is not None]
     known = [end.cost_usd for end in ends if end.cost_usd is not None]
     asked = [end.input_tokens for end in ends if end.input_tokens is not None]
     said = [end.output_tokens for end in ends if end.output_tokens is not None]
     for why, count in selection.passed_over.items():
-        say(f"{count} passed over: {why}")
+        say(f"{count} skipped: {why}")
     sys.stdout.write(
         f"{len(ends)} requests would be asked again; they took {sum(asked) if asked else 'unknown'} input and "
         f"{sum(said) if said else 'unknown'} output tokens, and cost {f'${sum(known):.4f}' if known else 'unknown'} "

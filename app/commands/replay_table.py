@@ -1,4 +1,4 @@
-"""``faust -A app replay table NAME --verify``: is a table what its topics say? docs/rebuild.md tells how."""
+"""``faust -A app replay table NAME --verify``: compares a table with its topics: see docs/rebuild.md."""
 
 import sys
 

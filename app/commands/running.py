@@ -1,4 +1,4 @@
-"""Run a command beside the workers: the log without a consumer group, one line for an error, a telling exit code."""
+"""Runs a command beside the workers: the log without a consumer group, one line for an error, an exit code for each."""
 
 import asyncio
 import getpass
@@ -21,19 +21,19 @@ from weir.ranges.errors import INTERRUPTED, ReplayError
 from weir.worker import Worker
 
 EVENTS_S = 10.0  # for the last events to get into the log
-AUDIT_S = 30.0  # for the log to take that something is about to be done
+AUDIT_S = 30.0  # for the log to take the audit event of the act
 
 logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def connected(worker: Worker, *, create: bool = True) -> AsyncIterator[Worker]:
-    """The log client and its tails, for as long as a command runs.
+    """Connect the log client and its tails, for as long as a command runs.
 
     Args:
-        worker: whose.
-        create: whether topics that are missing are created. Who only reads may not be allowed to, and may have been
-            pointed at a cluster that has none of them.
+        worker: the worker object of the command.
+        create: whether topics that are missing are created. A command that only reads may not be allowed to, and may
+            have been pointed at a cluster that has none of them.
 
     Raises:
         ReplayError: there is no embedded log yet.
@@ -59,7 +59,7 @@ def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoR
 
     Args:
         main: the command.
-        attached: whether the end of standard input cancels it, too: who started it is gone then.
+        attached: whether the end of standard input cancels it, too: the program that started it is gone then.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
@@ -73,7 +73,7 @@ def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoR
         _end(str(error), ReplayError.EXIT_CODE)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(INTERRUPTED)
-    except Exception as error:  # a person reads one line, and whoever looks for the defect reads more
+    except Exception as error:  # a user reads one line, a developer looks for more with LOG_LEVEL=debug
         logger.setLevel(parts.worker.settings.log_level.upper())
         logger.debug("the defect:", exc_info=True)
         _end(" ".join(f"a defect: {error!r}; LOG_LEVEL=debug shows where".split()), ReplayError.EXIT_CODE)
@@ -81,10 +81,10 @@ def run(main: Coroutine[object, object, None], *, attached: bool = False) -> NoR
 
 
 async def audit(worker: Worker, resource_id: str, action: Action, *, tenant: str | None = None) -> None:
-    """Tell that somebody does something by a command, and wait until that is in the log: what is not is not done.
+    """Record that a user does something by a command, and wait until the event is in the log: else it is not done.
 
     Raises:
-        LogError: audit-events does not take it.
+        LogError: audit-events does not take the event.
     """
     caller, actor, tenant = Caller(ingress=Ingress.CLI), _os_user(), tenant or worker.settings.default_tenant
     try:
@@ -93,11 +93,11 @@ async def audit(worker: Worker, resource_id: str, action: Action, *, tenant: str
                 action, caller, tenant=tenant, actor=actor, resource_id=resource_id
             )
     except TimeoutError:
-        raise LogUnavailableError(f"{topics.AUDIT.name} has not taken within {AUDIT_S:g} s who does this") from None
+        raise LogUnavailableError(f"{topics.AUDIT.name} did not take the event within {AUDIT_S:g} s") from None
 
 
 def _os_user() -> str:
-    """Who runs this, as the system says, and not the environment."""
+    """Return the user who runs this, by the system and not by the environment."""
     try:
         import pwd
     except ImportError:  # Windows
@@ -109,13 +109,13 @@ def _os_user() -> str:
 
 
 def say(line: str) -> None:
-    """Tell the person, beside what the command's output is."""
-    with suppress(OSError):  # who started it may be gone
+    """Print a line for the user, beside the command's output."""
+    with suppress(OSError):  # the program that started it may be gone
         sys.stderr.write(f"weir: {line}\n")
 
 
 async def _stoppable(main: Coroutine[object, object, None], *, attached: bool) -> None:
-    """Both signals cancel the command, which lets go of what it holds; a second one ends it at once."""
+    """Both signals cancel the command, which releases what it holds; a second one ends it at once."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
 
     def stop() -> None:

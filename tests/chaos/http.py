@@ -10,7 +10,7 @@ import orjson
 
 from tests.chaos.plan import Manner
 from tests.chaos.seen import Watched, Whole
-from tests.fleet.fleet import Fleet, Member, NobodyServesError
+from tests.fleet.fleet import Fleet, Member, NoWorkerServesError
 from tests.fleet.seen import AskAgainError, WrongAnswerError
 from tests.fleet.stream import Reading, read_into
 
@@ -37,7 +37,7 @@ class Http:
         """
         try:
             return self._fleet.pick(self._chance, not_again=not_again)
-        except NobodyServesError as error:
+        except NoWorkerServesError as error:
             raise AskAgainError(str(error)) from None
 
     # -- streams

@@ -172,7 +172,7 @@ async def test_tails_pass_over_what_was_aborted_in_batches_among_others(
     await tails.stop()
 
 
-async def test_a_topic_has_another_id_after_it_was_created_anew(
+async def test_a_topic_has_another_id_after_it_was_recreated(
     client: KafkaLog, at: Partition, kafka_bootstrap: str
 ) -> None:
     before = await client.topic_id(at.topic)
@@ -206,7 +206,7 @@ async def leads(client: KafkaLog, at: Partition) -> bool:
 
 
 @pytest.mark.parametrize("written_anew", [0, 3, 40], ids=["empty", "shorter", "longer"])
-async def test_readers_of_a_topic_that_is_created_anew_get_an_error(
+async def test_readers_of_a_topic_that_is_recreated_get_an_error(
     client: KafkaLog, at: Partition, kafka_bootstrap: str, written_anew: int
 ) -> None:
     """Neither silence for ever, nor records of one log as those of another."""

@@ -128,7 +128,7 @@ async def test_a_slow_reader_delays_no_other_and_loses_nothing(client: LogClient
     await tails.stop()
 
 
-async def test_three_thousand_tails_get_exactly_theirs(
+async def test_three_thousand_tails_get_exactly_their_records(
     log: Log, client: LogClient, tails: Tails, at: Partition
 ) -> None:
     """Half of them before the first record, half from the start of the log while it grows."""

@@ -56,7 +56,7 @@ def tails_position(tails: Tails, at: Partition) -> int:
     return tails._feeds[at].position
 
 
-async def test_retention_beside_writers_and_readers_takes_nothing_from_who_keeps_up(
+async def test_retention_beside_writers_and_readers_removes_nothing_from_readers_that_keep_up(
     log: Log, client: LogClient, at: Partition
 ) -> None:
     tails = Tails(client, SMALL)

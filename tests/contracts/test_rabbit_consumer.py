@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.weir.log.memory_log import WAIT_S
 from weir.envelope import new_id
-from weir.rabbitmq.consumer import Consumer, QueueGoneError
+from weir.rabbitmq.consumer import QueueConsumer, QueueGoneError
 from weir.settings import Settings
 
 pytestmark = pytest.mark.rabbitmq
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.rabbitmq
 async def test_a_consumer_whose_channel_or_queue_is_closed_says_so(rabbitmq_url: str, what: str) -> None:
     """RabbitMQ closes the channel of a consumer that keeps a message for too long; the connection stays."""
     name = new_id("intake")
-    consumer = Consumer(Settings(rabbitmq_queue=name), take=cast("Any", None), ready=lambda: True)
+    consumer = QueueConsumer(Settings(rabbitmq_queue=name), take=cast("Any", None), ready=lambda: True)
 
     def taking() -> bool:
         return consumer.taking

@@ -233,7 +233,7 @@ async def test_no_offset_is_committed_before_the_table_change_that_it_stands_for
 
 @pytest.mark.kafka
 @ours_and_stock(STOCK)
-async def test_a_table_change_that_kafka_refuses_is_not_passed_over(
+async def test_a_table_change_that_kafka_refuses_is_not_skipped(
     kafka: Kafka, driver: dict[str, Any], *, repaired: bool
 ) -> None:
     """Faust logs it, and goes on with a table that its changelog does not know."""
@@ -316,7 +316,7 @@ async def seen(kafka: Kafka, worker: Worker) -> set[bytes]:
 
 @pytest.mark.kafka
 @with_and_without(SeekAgain)
-async def test_a_seek_that_a_rebalance_overtakes_begins_anew(
+async def test_a_seek_that_a_rebalance_overtakes_begins_again(
     kafka: Kafka, driver: dict[str, Any], *, repaired: bool
 ) -> None:
     worker = Worker(kafka, **driver)
@@ -574,7 +574,7 @@ async def test_a_table_recovery_ends_where_its_partitions_are_revoked(
 
 
 @ours_and_stock(STOCK_TABLES)
-async def test_a_table_recovery_that_gets_no_records_begins_anew(
+async def test_a_table_recovery_that_gets_no_records_begins_again(
     file: Embedded, driver: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, repaired: bool
 ) -> None:
     """Here the records stop because the flow was stopped once."""
@@ -675,7 +675,7 @@ async def test_the_owner_of_a_table_key_is_the_owner_of_the_records_with_that_ke
 
 @pytest.mark.kafka
 async def test_faust_does_not_create_a_topic_that_is_only_sent_to(kafka: Kafka) -> None:
-    """So all topics are created at start, by the log client (`app.core.Outside`)."""
+    """So all topics are created at start, by the log client (`app.outside.Outside`)."""
     spec = TopicSpec(name=f"{kafka.name}-out", partitions=2)
     worker = Worker(kafka)
     worker.app.topic(spec.name, partitions=2, internal=True)

@@ -10,7 +10,7 @@ SCORES: Final = {FeedbackType.THUMBS_UP: 0.25, FeedbackType.THUMBS_DOWN: -0.125,
 WEIGHT: Final = 0.875  # of what is implicit
 
 
-def always(score: float) -> Callable[[scores.Said], float]:
+def always(score: float) -> Callable[[scores.ScoreFacts], float]:
     """A score that is the same for any feedback."""
     return lambda _: score
 

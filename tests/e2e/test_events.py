@@ -179,7 +179,9 @@ async def test_after_kill_9_each_answer_is_told_and_nothing_has_two_ids(
             assert one.event.event_id == ids[one.about, one.event.event_type]
 
 
-async def test_who_did_what_is_told_and_never_the_content(broker: dict[str, str], make_worker: Start) -> None:
+async def test_audit_events_name_the_client_and_the_act_and_never_the_content(
+    broker: dict[str, str], make_worker: Start
+) -> None:
     worker = await make_worker(broker).start()
     _, uid = await begun(worker, body_of("demo:tokens=400,delay_ms=50", "a secret plan", username="ada"), events=3)
     assert await cancelled(worker, uid) == "cancelled"

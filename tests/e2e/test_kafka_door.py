@@ -131,7 +131,7 @@ async def recreate(bootstrap: str, topic: str) -> None:
         await admin.close()
 
 
-async def test_when_chat_chunks_is_created_anew_what_ran_ends_and_what_comes_is_answered(
+async def test_when_chat_chunks_is_recreated_running_requests_end_and_new_ones_are_answered(
     own_kafka: KafkaBroker, make_worker: Start, upstream: str
 ) -> None:
     """No client waits for ever, no prompt is sent twice, and the new log holds only marks that count."""

@@ -244,7 +244,7 @@ async def test_a_queue_that_the_client_declared_first_is_taken_as_it_is(desk: De
             await queue.delete(if_unused=False, if_empty=False)
 
 
-async def test_our_response_queue_is_durable_and_expires(desk: Desk) -> None:
+async def test_a_response_queue_that_weir_makes_is_durable_and_expires(desk: Desk) -> None:
     uid = new_name("ours")
     async with desk.client() as client:
         await client.send(body_of("demo:tokens=1", uid=uid))

@@ -287,7 +287,7 @@ async def test_each_ends_in_the_dead_queue_as_it_came_and_holds_nothing_up(desk:
         assert len(await in_the_log(desk)) == len(sent)
 
 
-async def test_a_sender_who_is_gone_holds_up_nothing(desk: Desk) -> None:
+async def test_a_sender_that_is_gone_blocks_nothing(desk: Desk) -> None:
     """The queue existed a moment ago, so it is not looked for again."""
     async with desk.client() as client:
         mine = await client.channel.declare_queue(new_name("mine"), durable=True)

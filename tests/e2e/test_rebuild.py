@@ -26,7 +26,7 @@ from weir.insights.closing import Closing, Insight
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import Measured
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import WindowKey
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
@@ -155,7 +155,7 @@ async def live(log: LogClient) -> dict[WindowKey, Any]:
 
 def figures(table: dict[bytes, bytes]) -> dict[WindowKey, Any]:
     """Windows, open and closed; and which of them had breaches."""
-    rows, found = Rows(table), dict[WindowKey, Any]()
+    rows, found = QualityRows(table), dict[WindowKey, Any]()
     for span, _, closed in rows.windows():
         row = rows.window(span)
         assert row is not None

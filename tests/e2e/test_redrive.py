@@ -199,7 +199,7 @@ async def test_what_fails_again_is_a_letter_again_and_is_answered_by_a_later_run
     assert await asked(worker, body_of(MODEL, f"ask {uids[0]}", uid=uids[0])) == 200
 
 
-async def test_a_worker_that_dies_while_it_answers_anew_leaves_that_to_the_next_one(
+async def test_a_worker_that_dies_while_it_answers_again_leaves_that_to_the_next_one(
     broker: dict[str, str], make_worker: Start
 ) -> None:
     outage, since, uid = Outage(), utc_iso(), new_name("slow")

@@ -142,7 +142,7 @@ async def test_a_stream_goes_on_after_any_of_its_events(broker: dict[str, str], 
         )
 
 
-async def test_who_has_the_end_is_told_that_it_was_the_end(broker: dict[str, str], make_worker: Start) -> None:
+async def test_a_client_that_has_the_end_gets_no_content(broker: dict[str, str], make_worker: Start) -> None:
     worker = await make_worker(broker).start()
     into, uid = await begun(worker, body_of("demo:tokens=20"), events=1 << 30)
     assert into.done
@@ -393,7 +393,7 @@ async def test_a_client_that_leaves_before_its_request_begins_cancels_it(
     assert "impatient" not in await called(upstream)
 
 
-async def test_who_comes_back_and_leaves_again_is_gone(broker: dict[str, str], make_worker: Start) -> None:
+async def test_a_reader_that_comes_back_and_leaves_again_is_gone(broker: dict[str, str], make_worker: Start) -> None:
     worker = await make_worker(broker, DISCONNECT_GRACE_S="0.5", ON_DISCONNECT="cancel").start()
     into, uid = await begun(worker, body_of("demo:tokens=500,delay_ms=20"), events=3)
     url = f"{worker.url}/v1/chat/completions/{uid}/stream?after={into.ids[-1]}"

@@ -24,7 +24,7 @@ TELLS_WITHIN_S = 3.0
 HEARS_S = 1.0  # until a busy worker has handled a SIGTERM: it still begins calls, and hands them off
 
 
-class NobodyServesError(Exception):
+class NoWorkerServesError(Exception):
     """There is no worker to ask."""
 
 
@@ -110,12 +110,12 @@ class Fleet:
         """A worker that a client would ask: clients do not know yet that a worker is stopping or hangs.
 
         Raises:
-            NobodyServesError: no worker serves.
+            NoWorkerServesError: no worker serves.
         """
         self.look()
         able = [member for member in self.members if member.state in {State.UP, State.STOPPING, State.PAUSED}]
         if not able:
-            raise NobodyServesError("no worker serves")
+            raise NoWorkerServesError("no worker serves")
         return chance.choice([member for member in able if member is not not_again] or able)
 
     async def join(self, *, port: int | None = None) -> Member:

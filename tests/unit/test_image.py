@@ -1,4 +1,4 @@
-"""What can be known of docker-compose.yml and the Dockerfile without a container engine. Their form: `make lint`."""
+"""docker-compose.yml and the Dockerfile, as far as tests need no container engine. Their form: `make lint`."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`make install` with a pip that only notes what it is asked for."""
+"""`make install` with a pip that only notes its arguments."""
 
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ def make(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def asked(checkout: Path, *arguments: str) -> list[str]:
-    """What pip has been asked for by now."""
+    """Run make; return the arguments of all calls of pip so far."""
     done = make(checkout, *arguments)
     assert done.returncode == 0, done.stderr
     return (checkout / "asked").read_text().split()

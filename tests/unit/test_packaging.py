@@ -1,4 +1,4 @@
-"""What is installed, and what is said about installing: Weir is an application, and `weir` on the index is another."""
+"""The installed packages, and the docs about installing: Weir is an application, and `weir` on the index is another."""
 
 import re
 import tomllib

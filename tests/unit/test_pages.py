@@ -1,4 +1,4 @@
-"""README and the docs name what is there: the links between pages, and the files of this project."""
+"""README and the docs name what exists: the links between pages, and the files of this project."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ FILE = re.compile(r"`((?:agents|app|bench|demo|docs|scripts|tables|tests|web|wei
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of its headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

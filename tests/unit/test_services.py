@@ -1,4 +1,4 @@
-"""The provider of real brokers, tested without one: what it keeps, what it reports, and what it leaves behind."""
+"""The provider of real brokers, tested without one: kept services, reports, and leftovers."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ class Fake(services.Broker):
 
 
 class NothingToStop(ExitStack):
-    """A stack that does not want anything."""
+    """A stack without services."""
 
     def push(self, exit: object) -> NoReturn:  # noqa: A002 - ExitStack names it
         raise AssertionError(exit)
@@ -86,7 +86,7 @@ def run_provider(*arguments: str) -> subprocess.Popen[str]:
 
 
 def exists(pid: int) -> bool:
-    """Whether the process still runs; one that nobody has buried yet does not."""
+    """Whether the process still runs; a zombie does not."""
     listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return listed.stdout.strip() != "" and not listed.stdout.startswith("Z")
 
@@ -124,7 +124,7 @@ def test_a_password_in_a_given_address_is_not_printed(capfd: pytest.CaptureFixtu
     assert "secret" not in printed
 
 
-def test_the_command_gets_the_addresses_and_its_exit_code_is_ours() -> None:
+def test_the_command_gets_the_addresses_and_its_exit_code_is_returned() -> None:
     code = f"import os, sys; print(os.environ['{KAFKA_VARIABLE}']); sys.exit(7)"
     child = run_provider("--", sys.executable, "-c", code)
     output, _ = child.communicate(timeout=20)

@@ -1,4 +1,4 @@
-"""scripts/system_packages.sh on machines made of fakes: nothing else is on its PATH."""
+"""scripts/system_packages.sh on machines made of fakes: its PATH has nothing else."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ EVERYTHING = {name: text for programs in PACKAGES.values() for name, text in pro
 
 @dataclass
 class Machine:
-    """What is on it, who is logged in, and which programs that change something were called."""
+    """A machine's programs and user, and the calls of programs that change something."""
 
     folder: Path
     programs: dict[str, str] = field(default_factory=lambda: dict(EVERYTHING))
@@ -76,7 +76,7 @@ class Machine:
         return f'for word in "$@"; do case $word in {" ".join(cases)} esac; done'
 
     def run(self, *arguments: str, typed: str | None = None, **environment: str) -> tuple[int, str]:
-        """The script's exit code, and what it says. Where something is typed, it runs in a terminal."""
+        """Return the script's exit code and output. With typed input, it runs in a terminal."""
         command = ["/bin/bash", str(SCRIPT), *arguments]
         environment = {"PATH": str(self.bin), "WEIR_SBIN": str(self.folder / "sbin"), **environment}
         if typed is None:
@@ -112,7 +112,7 @@ class Machine:
 
 
 def rest_of(terminal: int) -> str:
-    """All that was written to a terminal whose other end is closed; closes it."""
+    """Return all output to a terminal whose other end is closed; closes it."""
     with open(terminal, "rb", buffering=0) as output:
         parts = []
         with contextlib.suppress(OSError):  # so Linux says the end; macOS says it as for a file

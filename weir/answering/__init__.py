@@ -1,1 +1,1 @@
-"""Answers requests: looks for what the log has of an answer, marks, calls the LLM, writes the rest."""
+"""Answers requests: looks for an answer in the log, claims the request by a mark, calls the LLM, writes the rest."""

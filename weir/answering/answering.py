@@ -1,20 +1,21 @@
-"""Answer one request: look, mark, read back, call (DESIGN section 5).
+"""Answers one request: look, mark, read back, call (DESIGN section 5).
 
-A worker that is handed a request does not know whether it is new. It may have been handed out before, to a worker that
-died, or to one that is alive and only lost the partition. So it
+A worker that gets a request does not know whether it is new. It may have been delivered before, to a worker that died,
+or to one that is alive and only lost the partition. So it
 
 1. *looks*: folds the request's frames in the log. A terminal there ends it;
 2. *follows* an attempt that is alive. One that is silent for longer than the lease counts as dead;
-3. *marks*: appends a begin mark (nothing happened before), a takeover mark (to go on where the answer stands) or a
-   restart mark (to say it again), which counts only if nothing else landed in between, and *reads it back*. Void: back
-   to 1. `weir.answering.continuing` has the choice. A mark that is read back late, because the log is slow, is not made
-   again: it is called for as soon as it is seen;
-4. *calls* the LLM and writes its frames, while it goes on reading the log: a mark of somebody else ends it;
-5. returns only when a terminal was read out of the log, whoever wrote it.
+3. *marks*: appends a begin mark (nothing happened before), a takeover mark (to continue the answer as it is) or a
+   restart mark (to generate it again), which counts only if nothing else landed in between, and *reads it back*. Void:
+   back to 1. `weir.answering.continuing` decides which mark. If the log is slow and a mark is read back late, the
+   worker makes no second one: it calls the LLM for it as soon as it is read;
+4. *calls* the LLM and writes its frames, while it goes on reading the log: another worker's mark ends the call;
+5. returns only when a terminal was read out of the log, from whichever worker.
 
-A call that fails is told in a terminal frame; one that breaks off is gone on with, where the LLM can do that. A log
-that fails leaves everything in doubt: back to 1. A request past its deadline gets an expired terminal, not a mark. A
-worker that stops before an answer is whole closes its attempt with a handoff, so that nobody waits for the lease.
+A call that fails ends in a terminal frame with the error; one that breaks off is continued, where the LLM can do that.
+A log that fails leaves everything in doubt: back to 1. A request past its deadline gets an expired terminal, not a
+mark. A worker that stops before an answer is whole closes its attempt with a handoff, so that the next owner does not
+wait for the lease.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ from weir.worker import Worker
 logger = logging.getLogger(__name__)
 
 LOG_RETRY_S = 0.1, 0.3, 1.0, 3.0  # pauses while the log cannot be reached; the last one repeats while the worker lives
-OLD_S = 3600.0  # a request younger than that is not asked whether the log has forgotten its beginning
+OLD_S = 3600.0  # for a younger request, the log is not asked whether it has removed the beginning
 
 
 class Answering:
@@ -63,8 +64,8 @@ class Answering:
     def claim(self, request: ChatRequest, at: Partition, accepted: Callable[[], Awaitable[bool]]) -> Claim:
         """Append the begin mark of a request that is on its way to the log itself, without waiting for either.
 
-        Only where nobody can have written anything for the request yet: its rid has just been made up. If the request
-        does not get into the log, nobody will ever ask for the mark.
+        Only for a request that no other worker can have written about yet: its rid has just been made up. If the
+        request does not get into the log, the mark is never used.
 
         Raises:
             LogError: the log takes nothing now.
@@ -73,7 +74,8 @@ class Answering:
         landing = asyncio.ensure_future(
             self._append_mark(request, at, Answer(rid=request.event_id), attempt, FrameKind.BEGIN)
         )
-        landing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody asks for it
+        # mark the exception as retrieved, in case the claim is never used
+        landing.add_done_callback(lambda done: done.cancelled() or done.exception())
         return Claim(attempt, landing, accepted)
 
     async def answer(
@@ -92,9 +94,9 @@ class Answering:
             request: the first submission of its uid.
             at: the partition of chat-chunks that holds its answer.
             slot: held while this worker looks or calls, given back while it only follows.
-            on_attempt: told of each attempt when it begins.
-            give_up: call nobody, end the request as failed: answering it met a defect of ours.
-            claim: its mark, where that was appended with the request.
+            on_attempt: called with each attempt when it begins.
+            give_up: whether to end the request as failed without a call: answering it met a defect in Weir.
+            claim: the request's mark, if it was appended with the request.
 
         Returns:
             the folded answer, with the terminal that counts.
@@ -112,7 +114,7 @@ class Answering:
                 claimed, claim = claim, None
                 if claimed is not None and not await claimed.accepted():
                     raise NotBegunError
-                if replaced:  # no begin and no continuation: another worker may have said all of it
+                if replaced:  # no begin and no continuation: another worker may have generated all of it
                     await self._expire(request, at, view, FORGOTTEN)
                 elif claimed is not None:
                     await self._redeem(request, view, claimed, marks)
@@ -160,10 +162,10 @@ class Answering:
                 slot.give_back()
                 await self._follow(view)
                 continue
-            if self._worker.draining:  # an attempt might not come to its end
+            if self._worker.draining:  # this worker may stop before an attempt ends
                 raise NotBegunError
             if marks.void and await view.wait(self._rules.pause_s(marks.void)):
-                continue  # another worker's mark, mostly
+                continue  # mostly another worker's mark
             await slot.take()
             late = await self._too_late(request, at, marks, begun=bool(known.attempts))
             if late is not None:
@@ -174,7 +176,7 @@ class Answering:
         return view.answer
 
     async def _plan(self, request: ChatRequest, at: Partition, known: Answer) -> ContinuationPlan:
-        """What the next attempt is to do, given all that is known."""
+        """Return what the next attempt is to do, given all that is known."""
         policy = self._rules.continuation
         simple = plan_without_text(known, request, policy)
         if simple is not None:
@@ -185,21 +187,21 @@ class Answering:
         return await asyncio.to_thread(plan, known, request, policy, said)  # an answer may be long
 
     async def _too_late(self, request: ChatRequest, at: Partition, marks: Marks, *, begun: bool) -> Json | None:
-        """Why a request must not be begun any more; None if it may. What was begun is brought to its end."""
+        """Why a request must not be begun any more; None if it may. A request that was begun is brought to its end."""
         if marks.void >= self._rules.void_marks_max:
             return UNDECIDED
         if begun:
             return None
         if _is_past(request.deadline):
             return EXPIRED
-        # A request that a Kafka client wrote need not say where its answer may begin.
+        # A request from a Kafka client may not name where its answer begins.
         if request.chunks_from and _age_s(request.accepted_at) > OLD_S:
             bounds = await self._log.bounds(at)
             return FORGOTTEN if bounds.start > request.chunks_from else None
         return None
 
     async def _expire(self, request: ChatRequest, at: Partition, view: View, error: Json) -> None:
-        """End a request that nobody waits for any more; whichever terminal lands first counts."""
+        """End a request that no client waits for any more; the first terminal to land counts."""
         frame = Frame(
             uid=request.uid,
             rid=view.answer.rid,
@@ -210,10 +212,10 @@ class Answering:
         await view.land(self._log.append(at.topic, at.partition, request.key, value), self._rules.read_back_s)
 
     async def _follow(self, view: View) -> None:
-        """Wait for more of somebody else's attempt.
+        """Wait for more of another worker's attempt.
 
-        One that is alive never gets into the second half of its lease, unless the log itself is away; so there the
-        log is asked again and again, before anybody is declared dead.
+        An attempt that is alive never gets into the second half of its lease, unless the log itself is away; so there
+        the log is asked again and again, before its worker is declared dead.
         """
         lease_s, silent_s = self._rules.lease_s, view.silent_s
         if silent_s < lease_s / 2:
@@ -224,7 +226,7 @@ class Answering:
     async def _mark(
         self, request: ChatRequest, at: Partition, view: View, does: ContinuationPlan, marks: Marks
     ) -> None:
-        """Ask for the request, and read on to the mark. Another worker's counts where that landed first."""
+        """Claim the request by a mark, and read on to the mark. Another worker's counts where that landed first."""
         attempt = new_id("att")
         marks.add(attempt, does)
         landing = self._append_mark(request, at, view.answer, attempt, does.kind)
@@ -243,11 +245,11 @@ class Answering:
 
 
 def _is_past(deadline: str | None) -> bool:
-    """Whether a time (ISO 8601) is over; one that is none is not."""
+    """Whether a time (ISO 8601) is over; an invalid one is not."""
     return deadline is not None and _age_s(deadline) > 0
 
 
 def _age_s(time_: str) -> float:
-    """Seconds since a time (ISO 8601); 0 for one that is none."""
+    """Seconds since a time (ISO 8601); 0 for an invalid one."""
     then = seconds_of(time_)
     return 0.0 if then is None else time.time() - then

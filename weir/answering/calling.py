@@ -1,4 +1,4 @@
-"""How the LLM is asked for one answer: what of the client's wishes and of this worker's limits goes with each call."""
+"""Makes the call of the LLM for one answer, from the client's wishes and this worker's limits."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,13 +10,14 @@ from weir.events.ingress import Ingress
 from weir.llm.calls import Allowance, Call
 from weir.options import ThinkTags
 
-HEADER_SHARE = 0.8  # of the wait for a stream's headers, in which retries may begin: the last one needs its time, too
+# share of the wait for a stream's headers in which retries may begin: the last one needs its time, too
+HEADER_SHARE = 0.8
 LEAST_S = 5.0  # for an attempt that takes over when the time of its answer is nearly over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRules:
-    """What a worker's settings say of all calls."""
+    """The settings of a worker for all calls."""
 
     header_wait_s: float = 3.0  # SSE_HEADER_WAIT_S
     think_tags: ThinkTags = ThinkTags.SPLIT
@@ -24,7 +25,7 @@ class CallRules:
 
 
 def call_of(request: ChatRequest, rules: CallRules, view: View) -> Call:
-    """How the next attempt asks; what earlier ones have said is part of the same answer, and of its limits."""
+    """Return the call of the next attempt; earlier attempts' output is part of the same answer, and of its limits."""
     spent_s = 0.0 if view.begun_at is None else max(0.0, time.time() - view.begun_at)
     return Call(
         streamed=request.stream,
@@ -39,7 +40,7 @@ def call_of(request: ChatRequest, rules: CallRules, view: View) -> Call:
 
 
 def _retry_within_s(request: ChatRequest, header_wait_s: float) -> float | None:
-    """A client that waits for the headers of a stream is told a failure while they can still have its status."""
+    """Return the time for retries: a client that waits for a stream's headers can still get a failure's status."""
     accepted_at = seconds_of(request.accepted_at)
     if not request.stream or request.ingress is not Ingress.HTTP or accepted_at is None:
         return None

@@ -1,10 +1,10 @@
-"""What a new attempt does with what earlier ones have said (DESIGN section 5, rule 9).
+"""Decides what a new attempt does with the output of earlier ones (DESIGN section 5, rule 9).
 
-    nothing said                          call, as if it were the first
-    all said, only the terminal missing   no call
-    text said, and the LLM can go on      call with the text as the beginning of its own message; ``seq`` goes on
-    only thoughts said                    call anew, and leave its thoughts out: they were told
-    anything else                         say it again from its start (restart), or fail
+    no output                             call, as if it were the first
+    all output but the terminal           no call
+    text, and the LLM can continue it     call with the text as the beginning of its own message; ``seq`` goes on
+    only thoughts                         call again, and leave its thoughts out: the client has some already
+    anything else                         generate it again from its start (restart), or fail
 
 "Anything else" is half a tool call, a refusal, sound or a picture, of which a client has pieces that no text can
 follow, several choices at once, or an LLM that cannot continue a message.
@@ -24,7 +24,7 @@ from weir.envelope import Json
 from weir.llm.deltas.shape import PARTS
 
 THOUGHTS = ("reasoning_content", "reasoning")
-NO_TEXT = ("tool_calls", "function_call", "refusal", "audio", PARTS)  # what no model goes on with after a text
+NO_TEXT = ("tool_calls", "function_call", "refusal", "audio", PARTS)  # no model continues these after a text
 LIMITS = ("max_tokens", "max_completion_tokens")
 
 INTERRUPTED = {
@@ -37,7 +37,7 @@ INTERRUPTED = {
 
 
 class Continuation(StrEnum):
-    """How an LLM is asked to go on with a message of its own; the last two do without."""
+    """How an LLM is asked to continue a message of its own; the last two are for LLMs that cannot."""
 
     PREFILL = "prefill"  # the last message is the assistant's: Ollama, llama.cpp, LM Studio, …
     CONTINUE_FINAL_MESSAGE = "continue_final_message"  # vLLM, SGLang: two flags besides
@@ -50,22 +50,22 @@ class Continuation(StrEnum):
 class ContinuationPlan:
     """What the next attempt does."""
 
-    kind: FrameKind  # of its mark
-    body: Json | None = None  # what the LLM is asked; None: nothing
-    error: Json | None = None  # what the request ends with, if nothing is asked
-    goes_on: bool = False  # the LLM goes on with a message
-    said: int = 0  # chunks before it
+    kind: FrameKind  # the kind of its mark
+    body: Json | None = None  # the body for the LLM; None: no call
+    error: Json | None = None  # the error that the request ends with, if there is no call
+    goes_on: bool = False  # whether the LLM continues a message
+    said: int = 0  # chunks of the answer before the call
     skips_thoughts: bool = False
 
 
 def said_whole(answer: Answer, request: ChatRequest) -> bool:
-    """Whether the answer was said to its end, and only its terminal is missing: the LLM is not called for that."""
+    """Whether the answer is complete but for its terminal: then the LLM is not called."""
     choices = request.body.get("n")
     return len(answer.finish_reasons) >= (choices if isinstance(choices, int) else 1)
 
 
 def plan_without_text(answer: Answer, request: ChatRequest, policy: Continuation) -> ContinuationPlan | None:
-    """The plan, where it does not depend on what was said; else None."""
+    """Return the plan, where it does not depend on the content of the answer so far; else None."""
     if not answer.attempts:
         return ContinuationPlan(FrameKind.BEGIN, request.body)
     if said_whole(answer, request):
@@ -78,7 +78,7 @@ def plan_without_text(answer: Answer, request: ChatRequest, policy: Continuation
 
 
 def plan(answer: Answer, request: ChatRequest, policy: Continuation, said: Iterable[Json]) -> ContinuationPlan:
-    """The plan for an answer of which the chunks ``said`` are in the log."""
+    """Return the plan for an answer whose chunks ``said`` are in the log."""
     known = plan_without_text(answer, request, policy)
     if known is not None:
         return known
@@ -104,7 +104,7 @@ def _without_continuation(request: ChatRequest, policy: Continuation) -> Continu
 
 
 def continued(body: Json, text: str, said: int, policy: Continuation) -> Json:
-    """The request that asks an LLM to go on after ``text``, ``said`` chunks of its answer."""
+    """Return the body that asks an LLM to continue after ``text``, after ``said`` chunks of its answer."""
     messages = list(body.get("messages") or ())
     last = messages[-1] if messages else {}
     if last.get("role") == "assistant" and isinstance(last.get("content"), str):
@@ -121,7 +121,7 @@ def continued(body: Json, text: str, said: int, policy: Continuation) -> Json:
 
 
 async def spoken(plan: ContinuationPlan, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[Json, None]:
-    """What of an LLM's chunks follows what was said before."""
+    """Yield those of an LLM's chunks that follow the answer so far."""
     async with aclosing(chunks):
         async for chunk in chunks:
             if plan.said:
@@ -133,18 +133,18 @@ async def spoken(plan: ContinuationPlan, chunks: AsyncGenerator[Json, None]) -> 
 
 
 def _fit(chunk: Json, plan: ContinuationPlan) -> bool:
-    """Take out of a chunk what was told; whether anything is left."""
-    told = {"role", *THOUGHTS} if plan.skips_thoughts else {"role"}
+    """Remove from a chunk what the client has already; return whether anything is left."""
+    known = {"role", *THOUGHTS} if plan.skips_thoughts else {"role"}
     left = bool(chunk.get("usage"))
     for choice in chunk.get("choices") or ():
-        delta = {name: value for name, value in (choice.get("delta") or {}).items() if name not in told}
+        delta = {name: value for name, value in (choice.get("delta") or {}).items() if name not in known}
         choice["delta"] = delta
         left = left or bool(choice.get("finish_reason")) or any(delta.values())
     return left
 
 
 def _whole_usage(usage: Any, said: int) -> Any:
-    """Usage of the whole answer: what was said before was part of this call's prompt. A chunk counts as a token."""
+    """Return the usage of the whole answer: its ``said`` earlier chunks were in this call's prompt, a token each."""
     if not isinstance(usage, dict):
         return usage
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")

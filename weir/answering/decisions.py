@@ -1,4 +1,4 @@
-"""What was decided about a request, in the words of agent-decision-events. Pure."""
+"""Makes the events about decisions (agent-decision-events). Pure."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from weir.chat.frames import FrameKind
 from weir.chat.requests import ChatRequest
 from weir.events.decisions import Candidate, DecisionMade, DecisionType
 
-# What can be done with an answer that somebody left, each with why it was, and why the others were not.
+# The ways to end an answer that another attempt left, each with the reason for it and against the others.
 _FINISH, _CALL, _CONTINUE, _RESTART, _FAIL = "finish", "call", "continue", "restart", "fail"
 _CHOSEN: Final = {
     _FINISH: "the answer is whole, only its end is missing",
@@ -27,14 +27,14 @@ _REJECTED: Final = {
 
 
 def decision(request: ChatRequest, attempt: str, does: ContinuationPlan, *, again: bool, worker: str) -> DecisionMade:
-    """The decision that led to an attempt.
+    """Return the event of the decision that led to an attempt.
 
     Args:
-        request: what it is about.
+        request: the request.
         attempt: the LLM call that follows.
-        does: what was planned.
-        again: this worker's own call before it broke off.
-        worker: host:port of who decides.
+        does: the plan.
+        again: whether this worker's own call broke off before.
+        worker: host:port of the worker that decides.
     """
     if does.kind is FrameKind.BEGIN:
         model = str(request.body.get("model"))

@@ -8,7 +8,7 @@ EXPIRED = {
     "status": 504,
 }
 FORGOTTEN = {
-    "message": "The log does not keep what may have been said to this request.",
+    "message": "The log no longer keeps the records that may hold this request's answer.",
     "type": "timeout_error",
     "param": None,
     "code": "log_truncated",
@@ -25,4 +25,4 @@ INTERNAL_ERROR = {"message": "internal error", "type": "server_error", "param": 
 
 
 class NotBegunError(Exception):
-    """Nothing is begun here: this worker stops, or the request is not in the log. Whoever is handed it begins it."""
+    """The request is not begun here: this worker stops, or the request is not in the log. Its next owner begins it."""

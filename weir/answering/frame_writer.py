@@ -1,6 +1,6 @@
-"""Writes one attempt's frames.
+"""Writes the frames of one attempt.
 
-The first chunk leaves at once. While a produce is in flight, further chunks collect, and leave together as the next
+The first chunk is sent at once. While a produce is in flight, further chunks collect, and are sent together as the next
 frame when it lands. Under no load a frame is a token; under load it is many. That is the whole batching policy.
 """
 
@@ -24,7 +24,7 @@ Append = Callable[[bytes], Awaitable[int]]
 
 
 class FrameWriter:
-    """Frames of one attempt, in order, at most one produce in flight."""
+    """Writes the frames of one attempt, in order, with one produce in flight at most."""
 
     def __init__(
         self, append: Append, request: ChatRequest, rid: str, attempt: str, next_seq: int, *, max_bytes: int
@@ -41,14 +41,14 @@ class FrameWriter:
         self._error: BaseException | None = None
         self._landing = asyncio.Event()
         self.wrote_at = time.monotonic()
-        # Done when a frame did not reach the log for sure.
+        # Done when it is not sure that a frame reached the log.
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def say(self, chunk: Json) -> None:
         """Send a chunk, now or with the next frame. Waits only while very many are waiting.
 
         Raises:
-            LogError: an earlier frame did not reach the log for sure; nothing is sent after it.
+            LogError: it is not sure that an earlier frame reached the log; nothing is sent after it.
             UpstreamError: a chunk cannot be written: it is larger than a record, or nested too deeply.
         """
         self._raise()
@@ -61,23 +61,23 @@ class FrameWriter:
         self._raise()
 
     def check(self) -> None:
-        """Raise LogError if a frame did not reach the log for sure."""
+        """Raise LogError if it is not sure that every frame reached the log."""
         if isinstance(self._error, LogError):
             raise self._error
 
     def beat(self) -> None:
-        """Tell that the attempt is alive, unless a frame is on its way that tells it as well."""
+        """Send a heartbeat, unless a frame is in flight that shows as well that the attempt is alive."""
         if self._flight is None:
-            # One that fails is none: it carries nothing, and the next one may get through.
+            # The failure of a heartbeat is ignored: it carries nothing, and the next one may get through.
             self._launch(
                 self._encode(Frame(**self._names(), kind=FrameKind.HEARTBEAT, seq=self._next_seq)), vital=False
             )
 
     async def flush(self) -> None:
-        """Wait until everything said is in the log.
+        """Wait until all chunks are in the log.
 
         Raises:
-            LogError: it is not, for sure.
+            LogError: it is not sure that they are.
             UpstreamError: a chunk could not be written.
         """
         while self._flight is not None:
@@ -85,10 +85,10 @@ class FrameWriter:
         self._raise()
 
     async def end(self, terminal: Terminal) -> None:
-        """Write what is left, and then the terminal: one that overtook a chunk would cut the answer short.
+        """Write the rest, and then the terminal: one that overtook a chunk would cut the answer short.
 
         Raises:
-            LogError: it did not reach the log for sure.
+            LogError: it is not sure that it reached the log.
             UpstreamError: a chunk could not be written, or the terminal is larger than the topic takes.
         """
         await self.flush()
@@ -98,10 +98,10 @@ class FrameWriter:
         await self.flush()
 
     async def hand_off(self) -> None:
-        """Close the attempt after all that was said.
+        """Close the attempt after all its chunks.
 
         Raises:
-            LogError: it may not be closed.
+            LogError: the attempt may not be closed.
             UpstreamError: a chunk could not be written.
         """
         await self.flush()
@@ -142,11 +142,11 @@ class FrameWriter:
         self._flight = None
         try:
             if not vital:
-                flight.cancelled() or flight.exception()  # seen
+                flight.cancelled() or flight.exception()  # mark the exception as retrieved
             elif flight.cancelled():
                 self._error = self._error or LogError("an append was cancelled")
             elif isinstance(refused := flight.exception(), RecordTooLargeError):
-                # Nothing of it is in the log, and nothing is in doubt: the same frame would be refused for ever.
+                # Nothing of the frame is in the log, and nothing is in doubt: the same frame would be refused for ever.
                 self._next_seq -= chunks
                 raise self._unwritable(f"more than a record holds ({refused})")
             else:
@@ -167,12 +167,12 @@ class FrameWriter:
     def _raise(self) -> None:
         error = self._error
         if isinstance(error, UpstreamError):
-            self._error = None  # what was said before is in the log, and a terminal can follow it
+            self._error = None  # the chunks before it are in the log, and a terminal can follow them
         if error is not None:
             raise error
 
     def _unwritable(self, what: str) -> UpstreamError:
-        """The answer ends before the chunk that cannot be written."""
+        """Return the error that ends the answer before a chunk that cannot be written."""
         self._pending.clear()
         code = "upstream_invalid_response"
         return UpstreamError(f"the model sent {what}", status=502, kind="upstream_error", code=code)

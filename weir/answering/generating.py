@@ -1,4 +1,4 @@
-"""One attempt at an answer: the call of the LLM, its frames, and what the log says meanwhile."""
+"""Runs one attempt at an answer: calls the LLM, writes its frames, and reads the log meanwhile."""
 
 import asyncio
 import logging
@@ -28,18 +28,18 @@ from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-HANDOFF_S = 3.0  # for closing an attempt that does not come to its end here
+HANDOFF_S = 3.0  # for closing an attempt that does not end on this worker
 
 
 class Model(Protocol):
-    """What answers: ``weir.llm.upstream.Upstream`` or a stand-in."""
+    """The source of answers: ``weir.llm.upstream.Upstream`` or a stand-in."""
 
     def stream(self, body: Json, call: Call) -> AsyncGenerator[Json, None]:
-        """Chunk objects of one answer; raises UpstreamError."""
+        """Yield the chunk objects of one answer; raises UpstreamError."""
 
 
 class Generating:
-    """Generates answers, or the rest of them; one attempt for each call of `run`."""
+    """Generates answers, or the rest of them; each call of `run` is one attempt."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class Generating:
         """Call the LLM, and read along until the terminal, or until another worker has taken over.
 
         Args:
-            request: what is answered.
+            request: the request.
             at: the partition of chat-chunks that holds its answer.
             view: the request as the log has it; it is read on.
-            attempt: whose mark counts.
-            give_up: do not call the LLM, end the request as failed.
+            attempt: the attempt, whose mark counts.
+            give_up: whether to end the request as failed without a call.
 
         Raises:
-            LogError: what was said may or may not be in the log.
+            LogError: the chunks may or may not be in the log.
         """
         writer = FrameWriter(
             lambda value: self._log.append(at.topic, at.partition, request.key, value),
@@ -80,7 +80,7 @@ class Generating:
         try:
             await asyncio.wait({speaking, watching, writer.failed}, return_when=asyncio.FIRST_COMPLETED)
             if not watching.done():
-                writer.check()  # raises LogError: everything is in doubt, and what the LLM says now is lost
+                writer.check()  # raises LogError: everything is in doubt, and the rest of the LLM's output is lost
                 speaking.result()
                 async with asyncio.timeout(self._rules.read_back_s):
                     await asyncio.wait({watching})
@@ -96,7 +96,7 @@ class Generating:
             await _stop(speaking, watching)
 
     async def _hand_off(self, request: ChatRequest, writer: FrameWriter) -> None:
-        """Close the attempt after what was said. Where that fails, the next owner waits for the lease."""
+        """Close the attempt after its chunks. Where that fails, the next owner waits for the lease."""
         try:
             async with asyncio.timeout(HANDOFF_S):
                 await writer.hand_off()
@@ -105,7 +105,7 @@ class Generating:
             logger.warning("request %s: not handed off: %s: %s", request.uid, type(error).__name__, error)
 
     async def _watch(self, view: View, attempt: str, writer: FrameWriter) -> None:
-        """Read along until the terminal, or until somebody else has taken over; tell that the attempt is alive."""
+        """Read along until the terminal, or until another worker has taken over; send heartbeats meanwhile."""
         beat_s = self._rules.lease_s / 3
         while view.answer.attempt == attempt and view.answer.terminal is None and not view.answer.closed:
             await view.wait(beat_s)
@@ -115,45 +115,45 @@ class Generating:
     async def _speak(
         self, request: ChatRequest, view: View, writer: FrameWriter, attempt: Attempt, give_up: bool
     ) -> None:
-        """One LLM call, from its first chunk to the terminal frame.
+        """Make one LLM call, and write its output from the first chunk to the terminal frame.
 
         Raises:
-            LogError: what was said may or may not be in the log.
+            LogError: the chunks may or may not be in the log.
         """
         before, does = view.answer, attempt.does
-        told = Heard(before, attempt.notes)
+        heard = Heard(before, attempt.notes)
         try:
             if give_up:
-                terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
+                terminal = heard.terminal({**INTERNAL_ERROR, "status": 500})
             else:
-                await self._call(request, view, writer, told, does)
-                terminal = told.terminal(does.error)
+                await self._call(request, view, writer, heard, does)
+                terminal = heard.terminal(does.error)
         except UpstreamUnavailableError as error:
-            if self._can_go_on(before, told):
-                logger.warning("request %s: goes on with a new call: %s", request.uid, error)
+            if self._can_go_on(before, heard):
+                logger.warning("request %s: continues with a new call: %s", request.uid, error)
                 unwritable = await self._close(request, writer)
                 if unwritable is None:
                     return
-                terminal = told.terminal(unwritable.terminal_error)
+                terminal = heard.terminal(unwritable.terminal_error)
             else:
-                terminal = told.terminal(error.terminal_error)
+                terminal = heard.terminal(error.terminal_error)
         except UpstreamError as error:
-            terminal = told.terminal(error.terminal_error)
+            terminal = heard.terminal(error.terminal_error)
         except LogError:
             raise
         except Exception:
             logger.exception("request %s: a defect in answering", request.uid)
-            terminal = told.terminal({**INTERNAL_ERROR, "status": 500})
+            terminal = heard.terminal({**INTERNAL_ERROR, "status": 500})
         try:
             await writer.end(terminal)
-        except UpstreamError as error:  # what the terminal was to carry cannot be written: a bare one
+        except UpstreamError as error:  # the terminal's content cannot be written, so a bare one is
             await writer.end(Terminal(status=Status.FAILED, error=error.terminal_error))
 
     async def _close(self, request: ChatRequest, writer: FrameWriter) -> UpstreamError | None:
-        """Close the attempt, for another one to go on; the error of a chunk that no record takes, which ends it.
+        """Close the attempt, so that another one can continue; return the error of a chunk too large for any record.
 
         Raises:
-            LogError: it may not be closed.
+            LogError: the attempt may not be closed.
         """
         try:
             await writer.hand_off()
@@ -162,15 +162,15 @@ class Generating:
         self._worker.metrics.attempted(FrameKind.HANDOFF, replay=request.replay is not None)
         return None
 
-    def _can_go_on(self, before: Answer, told: Heard) -> bool:
-        """Whether an answer that broke off here can be gone on with: by a call that is not the last one."""
+    def _can_go_on(self, before: Answer, heard: Heard) -> bool:
+        """Whether another call may continue an answer that broke off here."""
         without = {Continuation.RESTART, Continuation.FAIL}
-        return told.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
+        return heard.began and before.attempts < self._rules.attempts_max and self._rules.continuation not in without
 
     async def _call(
-        self, request: ChatRequest, view: View, writer: FrameWriter, told: Heard, does: ContinuationPlan
+        self, request: ChatRequest, view: View, writer: FrameWriter, heard: Heard, does: ContinuationPlan
     ) -> None:
-        """Call the LLM, unless only the terminal is missing, and say what it says."""
+        """Call the LLM, unless only the terminal is missing, and write what it generates."""
         if does.body is None:
             return
         self._check_attempts(view.answer)
@@ -180,14 +180,14 @@ class Generating:
                 async with aclosing(spoken(does, self._model.stream(does.body, how))) as chunks:
                     async for chunk in chunks:
                         await writer.say(chunk)
-                        told.chunk(chunk)
+                        heard.chunk(chunk)
                         call.chunk(chunk)
             except AnswerTooLongError as error:
                 if not said:
                     raise
                 end = cut_off(error.limit, str(request.body.get("model")))
                 await writer.say(end)
-                told.chunk(end)
+                heard.chunk(end)
         await writer.flush()
 
     def _check_attempts(self, before: Answer) -> None:

@@ -1,4 +1,4 @@
-"""What one attempt has heard from the LLM, as far as the terminal of its answer tells it. No I/O."""
+"""What one attempt has received from the LLM, as far as the terminal of its answer needs it. No I/O."""
 
 import time
 
@@ -10,11 +10,11 @@ from weir.llm.chunks import finish_reasons
 
 
 class Heard:
-    """What an attempt has heard from the LLM. Timings are milliseconds since the attempt began."""
+    """What an attempt has received from the LLM. Timings are milliseconds since the attempt began."""
 
     def __init__(self, before: Answer, notes: Notes) -> None:
         self._notes = notes
-        # After a restart mark nothing counts of what was said before; the fold has dropped it.
+        # After a restart mark the earlier output does not count; the fold has dropped it.
         self._usage, self._reasons = before.usage, dict(before.finish_reasons)
         self._began = time.monotonic()
         self._first: float | None = None
@@ -22,11 +22,11 @@ class Heard:
 
     @property
     def began(self) -> bool:
-        """Whether the LLM has said anything."""
+        """Whether the LLM has sent a chunk."""
         return self._first is not None
 
     def chunk(self, chunk: Json) -> None:
-        """Take one chunk. Called for each."""
+        """Add one chunk. Called for each."""
         if self._first is None:
             self._first = time.monotonic()
         self._usage = chunk.get("usage") or self._usage
@@ -37,7 +37,7 @@ class Heard:
         self._notes.add(chunk)
 
     def terminal(self, error: Json | None = None) -> Terminal:
-        """The terminal of the answer: completed, or failed with an error."""
+        """Return the terminal of the answer: completed, or failed with an error."""
         first_ms = None if self._first is None else round((self._first - self._began) * 1000, 3)
         total_ms = round((time.monotonic() - self._began) * 1000, 3)
         return Terminal(

@@ -1,4 +1,4 @@
-"""query-lineage-events: which tables and columns the SQL in an answer reads, one event for each query."""
+"""query-lineage-events: the tables and columns that the SQL in an answer reads, one event for each query."""
 
 import logging
 import re
@@ -16,19 +16,19 @@ from weir.lineage.process import NotParsedError, SqlProcess
 
 logger = logging.getLogger(__name__)
 
-# What can hold a query at all; most answers do not, and are not sent to the parser.
+# Text that can hold a query at all; most answers have none, and are not sent to the parser.
 _SQL: Final = re.compile(r"\b(?:select|insert|update|delete|merge|create|from)\b", re.IGNORECASE)
 _FENCES: Final = ("```", "~~~")
 
 
 class LineageEvents:
-    """Tells the lineage of the SQL in answers, for one worker."""
+    """Publishes the lineage of the SQL in answers, for one worker."""
 
     def __init__(self, events: Events, parser: SqlProcess, *, redactor: Redactor) -> None:
         self._events = events
         self._parser = parser
         self._redactor = redactor
-        self.skipped = 0  # answers that could not be looked at
+        self.skipped = 0  # answers that could not be parsed
 
     async def tell(self, account: Account) -> None:
         """Emit the lineage of the queries in an answer. Never raises; takes as long as the parser does."""
@@ -42,14 +42,12 @@ class LineageEvents:
             return
         try:
             found = await self._parser.queries(text, calls)
-            told = [self._event(account, query) for query in found]
+            events = [self._event(account, query) for query in found]
         except (NotParsedError, ValidationError) as error:
             self.skipped += 1
-            logger.warning(
-                "request %s: its SQL was not looked at: %s", account.request.uid, str(error).partition("\n")[0]
-            )
+            logger.warning("request %s: its SQL was not parsed: %s", account.request.uid, str(error).partition("\n")[0])
             return
-        for place, event in enumerate(told):
+        for place, event in enumerate(events):
             self._events.emit(
                 event,
                 account.request.tenant,

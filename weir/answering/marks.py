@@ -1,4 +1,4 @@
-"""The marks by which a worker asks for a request, and the attempt that one of them stands for. No I/O."""
+"""The marks by which a worker claims a request, and the attempt that one of them stands for. No I/O."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One LLM call for a request, or what stands for it."""
+    """One LLM call for a request, or an attempt that needs none."""
 
     id: str
     does: ContinuationPlan
-    notes: Notes = field(default_factory=Notes)  # of what it says, while it says it
+    notes: Notes = field(default_factory=Notes)  # of its output, while it is generated
 
 
 class Marks:
@@ -35,14 +35,14 @@ class Marks:
     def __init__(self) -> None:
         self._unused: dict[str, ContinuationPlan] = {}
         self.used: set[str] = set()
-        self.void = 0  # how many were read back and do not count
+        self.void = 0  # number of marks that were read back and do not count
 
     def add(self, attempt: str, does: ContinuationPlan) -> None:
         """Note a mark that is about to be appended."""
         self._unused[attempt] = does
 
     def use(self, known: Answer) -> Attempt | None:
-        """Take the attempt that may speak now, if this worker marked it and has not called the LLM for it yet.
+        """Take the current attempt, if this worker marked it and has not called the LLM for it yet.
 
         The log may have been too slow to show the mark in time. No other worker calls for it, so a second mark would
         only count as one more of the request's attempts.
@@ -55,7 +55,7 @@ class Marks:
 
 
 def encode_mark(request: ChatRequest, known: Answer, attempt: str, kind: FrameKind) -> bytes:
-    """The mark of a new attempt, as a record of chat-chunks. It counts only if ``known`` is all that there is."""
+    """Encode the mark of a new attempt as a record of chat-chunks. It counts only if ``known`` is all that there is."""
     mark = Frame(
         uid=request.uid,
         rid=known.rid,

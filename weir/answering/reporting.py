@@ -1,7 +1,7 @@
-"""Tell what happens to a request, while it is answered and at its end: all events of the chat agent are made here.
+"""Publishes the events of a request while it is answered and at its end: all events of the chat agent are made here.
 
-What is told at the end is told before the request's offset is committed, under ids that are the same whoever tells it:
-a worker that dies in between leaves it to be told again, and readers drop what they have seen.
+The events of the end are published before the request's offset is committed, under ids that are the same from every
+worker: if a worker dies in between, the next one publishes them again, and readers drop those that they have seen.
 """
 
 import logging
@@ -32,13 +32,13 @@ LANDED_S = 10.0  # for the last events about a request; then its offset is commi
 
 
 class Reporting:
-    """The reports of one worker.
+    """Makes the reports of one worker.
 
     Args:
-        worker: which.
-        traces: is told of what happens to a request.
+        worker: the worker.
+        traces: publishes trace events.
         thinking_events: makes thinking events.
-        lineage: tells the lineage of SQL in answers; None where that is off.
+        lineage: publishes the lineage of SQL in answers; None where that is off.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class Reporting:
         self.worker, self.traces, self.thinking_events, self.lineage = worker, traces, thinking_events, lineage
 
     def of(self, request: ChatRequest, at: Partition) -> "LifecycleReport":
-        """The report of a request, whose answer stands in a partition of chat-chunks."""
+        """Return the report of a request whose answer is in the partition ``at`` of chat-chunks."""
         return LifecycleReport(self, request, at)
 
 
 class LifecycleReport:
-    """What happens to one request, on one worker."""
+    """Reports on one request, on one worker."""
 
     def __init__(self, by: Reporting, request: ChatRequest, at: Partition) -> None:
         self._by, self._worker = by, by.worker
         self._request = request
-        self._at = at  # where its answer stands
-        self._attempt = ""  # the last one that was begun here
-        self._notes = Notes()  # of it
-        self._whole = False  # they are of all that counts
+        self._at = at  # the partition of its answer
+        self._attempt = ""  # the last attempt that began here
+        self._notes = Notes()  # of this attempt
+        self._whole = False  # whether the notes cover all that counts
 
     def attempted(self, attempt: Attempt) -> None:
-        """An attempt is begun here."""
+        """Report that an attempt begins here."""
         request, does, again = self._request, attempt.does, bool(self._attempt)
         self._attempt, self._notes = attempt.id, attempt.notes
         self._whole = does.kind in {FrameKind.BEGIN, FrameKind.RESTART} or (does.body is not None and not does.said)
@@ -85,13 +85,13 @@ class LifecycleReport:
             self._emit(started, derived_id(request.event_id, started.EVENT_TYPE))
 
     async def ended(self, answer: Answer, terminal: Terminal, ended_at: float) -> None:
-        """The end was read out of the log; returns when all about it is in the log too, or has no hope to get there."""
+        """Report an end that was read from the log; returns when its events are in the log, or cannot get there."""
         account = self._account(answer, terminal, await self._all_notes(answer), ended_at)
         self._count(account)
         await self._tell_end(account)
 
     async def told_again(self, ended: EndedRequest) -> None:
-        """Tell the end of a request that was settled, and counted, before a crash: it may not have been told.
+        """Publish again the end of a request that was settled and counted before a crash: its events may be lost.
 
         Raises:
             LogError: the log cannot be read.
@@ -115,10 +115,10 @@ class LifecycleReport:
 
     async def _tell_end(self, account: Account) -> None:
         await self._tell(account)
-        if self._by.lineage is not None and self._request.replay is None:  # nobody was given that SQL
+        if self._by.lineage is not None and self._request.replay is None:  # no client was given that SQL
             await self._by.lineage.tell(account)
         await self._worker.events.landed(LANDED_S)
-        # Last: a row that shows the end says that all of it was told.
+        # Last: a row that shows the end stands for all events of it.
         self._by.traces.emit(
             self._request, account.happening, account.trace(), event_id=account.event_id(account.happening)
         )
@@ -143,11 +143,11 @@ class LifecycleReport:
         if outcome is not None:
             self._emit(outcome, account.event_id(outcome.EVENT_TYPE))
         self._emit(metrics, account.event_id(metrics.EVENT_TYPE))
-        async for event_id, told in in_turns(self._by.thinking_events.ended(account)):
-            self._emit(told, event_id)
+        async for event_id, data in in_turns(self._by.thinking_events.ended(account)):
+            self._emit(data, event_id)
 
     async def _all_notes(self, answer: Answer) -> Notes:
-        """Of all that counts: out of the log, where another worker has said some of it."""
+        """Return notes of all that counts, from the log where another worker has generated some of it."""
         if not answer.next_seq or (self._whole and self._attempt == answer.attempt):
             return self._notes
         try:
@@ -155,7 +155,7 @@ class LifecycleReport:
                 self._worker.tails, self._at, self._request.uid, position=answer.first, rid=answer.rid, upto=answer.last
             )
         except LogError as error:
-            logger.warning("request %s: told without what was said: %s", self._request.uid, error)
+            logger.warning("request %s: its end is reported without the whole answer: %s", self._request.uid, error)
             return self._notes
         return Notes(chunks)
 

@@ -1,25 +1,25 @@
-"""The worker's places for answers in flight."""
+"""The worker's slots for answers in flight."""
 
 import asyncio
 from collections import deque
 
 
 class Slots:
-    """The worker's places for answers in flight. Like a semaphore, but one can also be had without a wait, or not."""
+    """The worker's slots for answers in flight: a semaphore that also has an acquire without waiting."""
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def acquire_nowait(self) -> bool:
-        """Take a place that is free. Whether there was one."""
+        """Take a slot if one is free; return whether there was one."""
         if self._free:
             self._free -= 1
             return True
         return False
 
     async def acquire(self) -> None:
-        """Take a place, after those who wait for one already."""
+        """Take a slot, after the tasks that wait for one already."""
         if self.acquire_nowait():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -27,12 +27,12 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was ours already
+            if turn.done() and not turn.cancelled():  # this task had the slot already
                 self.release()
             raise
 
     def release(self) -> None:
-        """Hand a place to the next who waits, or keep it free."""
+        """Hand a slot to the next waiting task, or keep it free."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -42,7 +42,7 @@ class Slots:
 
 
 class Slot:
-    """One of the worker's places for an answer in flight. Taking twice or giving back twice is harmless."""
+    """One of the worker's slots for an answer in flight. Taking twice or giving back twice is harmless."""
 
     def __init__(self, slots: Slots, *, held: bool = False) -> None:
         self._slots = slots
@@ -50,17 +50,17 @@ class Slot:
 
     @property
     def held(self) -> bool:
-        """Whether a place is held; who holds none is only following, or waits to begin."""
+        """Whether the slot is held; without it, a task only follows, or waits to begin."""
         return self._held
 
     async def take(self) -> None:
-        """Wait for a place, unless one is held."""
+        """Wait for a slot, unless one is held."""
         if not self._held:
             await self._slots.acquire()
             self._held = True
 
     def give_back(self) -> None:
-        """Let somebody else have it."""
+        """Free the slot for another task."""
         if self._held:
             self._held = False
             self._slots.release()

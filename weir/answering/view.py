@@ -1,6 +1,5 @@
 """One request as its generator sees it: its frames folded as they come out of the log."""
 
-import asyncio
 import time
 from collections.abc import Awaitable
 
@@ -12,14 +11,14 @@ from weir.log.tails import Tail
 
 
 class View:
-    """Folds what a tail of one uid gives. ``answer`` is what is known now."""
+    """Folds the records of a tail of one uid. ``answer`` is the state now."""
 
     def __init__(self, tail: Tail, rid: str) -> None:
         self._tail = tail
         self.answer = Answer(rid=rid)
         self.position = -1  # the last offset folded
-        self.begun_at: float | None = None  # when the answer, as it counts now, was begun: seconds since the epoch
-        self.said_bytes = 0  # of the records that hold it
+        self.begun_at: float | None = None  # when the answer that counts now was begun: seconds since the epoch
+        self.said_bytes = 0  # size of the records that hold it
         self._heard = time.monotonic()
 
     @property
@@ -33,13 +32,12 @@ class View:
         That may be a moment behind the log's end, and is enough: a mark that was decided on it is void if anything
         else had landed.
         """
-        while records := await self._tail.page():
+        async for records in self._tail.pages():
             self._fold(records)
-            await asyncio.sleep(0)  # an answer may be long
         self._heard = time.monotonic()
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a poll, not a scope
-        """Fold what comes next, for at most ``timeout`` seconds. Whether anything came.
+        """Fold the next records; wait for at most ``timeout`` seconds. Return whether any came.
 
         Raises:
             LogError: the log cannot be read, or its tails were stopped.
@@ -49,7 +47,7 @@ class View:
             raise LogUnavailableError("the tails were stopped")
         self._fold(records)
         if not self._tail.caught_up:
-            # Alive is judged at the log's end only: behind it, the silence is ours.
+            # Silence is judged at the log's end only: behind it, this worker's reading is late.
             self._heard = time.monotonic()
         return bool(records)
 
@@ -57,8 +55,8 @@ class View:
         """Wait until a record is in the log, and fold everything up to it.
 
         Raises:
-            LogReplacedError: it landed before what was read already.
-            LogError: it is not in the log for sure, or cannot be read back within ``within_s``.
+            LogReplacedError: the record landed before records that were read already.
+            LogError: it is not sure that the record is in the log, or it cannot be read back within ``within_s``.
         """
         read, at = self.position, self._tail.at
         offset = await landing
@@ -72,7 +70,7 @@ class View:
         """Fold everything up to a record that was confirmed.
 
         Raises:
-            LogError: it cannot be read back within ``within_s``.
+            LogError: the record cannot be read back within ``within_s``.
         """
         at, deadline = self._tail.at, time.monotonic() + within_s
         while self.position < offset:
@@ -82,12 +80,12 @@ class View:
             await self.wait(left)
 
     async def listen(self, seconds: float) -> None:
-        """Fold what comes within ``seconds``, and then what the log itself says there is.
+        """Fold what comes within ``seconds``, and then everything up to the end that the log itself reports.
 
-        Where the log is away, everybody is silent and nobody is dead: the time that it takes to answer is not counted.
+        While the log is away, all workers are silent and none is dead: the time that it takes to answer is not counted.
 
         Raises:
-            LogError: it does not answer, or its tails were stopped.
+            LogError: the log does not answer, or its tails were stopped.
         """
         await self.wait(seconds)
         asked_at = time.monotonic()

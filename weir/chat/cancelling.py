@@ -99,9 +99,8 @@ async def write_cancelled(
     answer = Answer(rid=rid)
     try:
         async with asyncio.timeout(timeout_s), tails.open(at, position, key=uid.encode()) as tail:
-            while records := await tail.page():  # an answer may be long
+            async for records in tail.pages():
                 answer = _folded(answer, records)
-                await asyncio.sleep(0)
             answer = _folded(answer, await tail.look())
             if answer.terminal is None:
                 terminal = Terminal(status=status, finish_reason=status)

@@ -19,14 +19,14 @@ __all__ = ["Awaited", "Awaiting", "Chunks", "Collected"]
 _OF_ANOTHER: Final = frozenset({FrameKind.ATTACH, FrameKind.CONFLICT})
 
 
-class Said(Protocol):
+class Content(Protocol):
     """A collection of an answer's content: `weir.chat.notes.Notes`, `weir.chat.completion.Completion`, `Chunks`."""
 
     def add(self, chunk: Json, /) -> object:
         """Add the next chunk that counts."""
 
 
-S = TypeVar("S", bound=Said)
+S = TypeVar("S", bound=Content)
 
 
 class Chunks(list[Json]):

@@ -22,7 +22,7 @@ async def write_dead_letter(
     event: Delivered,
     reason: str,
     *,
-    told: str | None = None,
+    log_reason: str | None = None,
     tenant: str | None = None,
     details: Json | None = None,
 ) -> None:
@@ -32,13 +32,13 @@ async def write_dead_letter(
         worker: the worker; its log is open.
         event: the event of the record.
         reason: one line for a person.
-        told: the text for Weir's log lines, if the reason is not to be logged.
+        log_reason: the text for Weir's log lines, if the reason is not to be logged.
         tenant: the record's tenant; None: the one that the record names, or else the default tenant.
         details: further facts.
     """
     record = record_of(event.message, worker.settings.topic_prefix)
     logger.warning(
-        "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, told or reason
+        "%s %d at %d goes to the dead letters: %s", record.topic, record.partition, record.offset, log_reason or reason
     )
     settings = worker.settings
     await until_written(

@@ -53,7 +53,7 @@ def _checked(request: ChatRequest, data: Json, record: Record, settings: Setting
     if not request.event_id:
         raise InvalidRequestError("'event_id' must not be empty.", param="event_id")
     if not is_time(record.timestamp):
-        raise InvalidRequestError("The record's timestamp is no time in milliseconds.", param="timestamp")
+        raise InvalidRequestError("The record's timestamp is not a time in milliseconds.", param="timestamp")
     if request.deadline is not None and seconds_of(request.deadline) is None:
         raise InvalidRequestError("'deadline' must be an ISO 8601 time.", param="deadline")
     beside = {name: data[name] for name in BESIDE_THE_BODY if data.get(name) is not None}

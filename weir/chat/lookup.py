@@ -47,7 +47,9 @@ class Lookup:
             if status == HTTP_OK:
                 return row
             if status != HTTP_NOT_FOUND:
-                raise UnavailableError("The worker that knows this request cannot tell; ask again.", code="owner_away")
+                raise UnavailableError(
+                    "The worker that owns this request does not answer; ask again.", code="owner_away"
+                )
         elif owner is not None or self._worker.rebalancing:
             # Two workers disagree about the owner, or no worker knows it yet: the request may exist all the same.
             raise UnavailableError("The workers are sharing out their partitions; ask again.", code="rebalancing")

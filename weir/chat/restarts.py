@@ -74,21 +74,20 @@ class Restarts:
 
     async def _search(self, known: _Searched, at: Partition, key: bytes, upto: int) -> None:
         async with self._tails.open(at, known.upto, key=key) as tail:
-            while tail.position < upto and (records := await tail.page()):
+            async for records in tail.pages(upto):
                 for record in records:
                     if _MARK in (record.value or b""):
                         frame = decode(record)
                         if frame is not None and frame.kind is FrameKind.RESTART:
                             known.marks.append(_Mark(record.offset, frame.rid, frame.after))
                 known.upto = records[-1].offset + 1
-                await asyncio.sleep(0)
             known.upto = max(known.upto, upto)
 
     async def _counts(self, at: Partition, key: bytes, mark: _Mark) -> bool:
         """Whether a mark counts: fold from the record that its writer took for the last counting one to the mark."""
         answer: Answer | None = None if mark.after >= 0 else Answer(rid=mark.rid)
         async with self._tails.open(at, max(mark.after, 0), key=key) as tail:
-            while tail.position <= mark.offset and (records := await tail.page()):
+            async for records in tail.pages(mark.offset + 1):
                 for record in records:
                     frame = decode(record) if record.offset <= mark.offset else None
                     if frame is None:

@@ -7,7 +7,7 @@ import orjson
 
 from weir.export.output import Output
 from weir.log.log import Record
-from weir.ranges.when import told
+from weir.ranges.when import record_time
 
 HALF_MICROSECOND: Final = 5e-7  # times are cut off at microseconds, and a float may lie just below its own
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")  # within JSON they are white space; in strings they are escaped
@@ -41,7 +41,7 @@ def line(record: Record) -> bytes:
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "timestamp": told(record.timestamp + HALF_MICROSECOND),
+            "timestamp": record_time(record.timestamp + HALF_MICROSECOND),
             "key": text_of(record.key),
             "headers": [[name, text_of(value)] for name, value in record.headers],
             "value": _value(record.value),

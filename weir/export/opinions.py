@@ -13,7 +13,7 @@ from weir.events.catalogue import data_of
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.export.tally import Skip
 from weir.feedback import rules
-from weir.feedback.scores import Said, score_of, source_of
+from weir.feedback.scores import ScoreFacts, score_of, source_of
 from weir.log.log import LogClient, Partition, Record, record_at
 from weir.ranges.offset_ranges import OffsetRange, each, since
 from weir.ranges.progress import Step
@@ -86,7 +86,7 @@ class Opinions:
         source = source_of(data.feedback_type, data.feedback_source)
         if source is FeedbackSource.EXPLICIT:
             opinion.count += 1
-            opinion.score_sum += score_of(Said(data.feedback_type, source, data.rating, data.edit_distance))
+            opinion.score_sum += score_of(ScoreFacts(data.feedback_type, source, data.rating, data.edit_distance))
 
     def of(self, tenant: str, uid: str) -> Opinion:
         """The feedback of a tenant on the answer to its request."""

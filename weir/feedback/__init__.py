@@ -1,1 +1,1 @@
-"""What feedback says, as numbers: pure, without Faust, brokers and HTTP."""
+"""Computes scores and figures from feedback: pure, without Faust, brokers and HTTP."""

@@ -1,4 +1,4 @@
-"""What an event, or the end of a request, does to a row of the feedback table. Pure.
+"""Changes a row of the feedback table by an event, or by the end of its request. Pure.
 
 The feedback agent and ``replay table feedback --verify`` fold with these functions, so both come to the same row.
 """
@@ -19,7 +19,7 @@ from weir.settings import Settings
 from weir.table_rows import row_max_bytes
 
 
-class Kept(NamedTuple):
+class KeptPieces(NamedTuple):
     """The pieces of a row after one more was submitted, and how that one is counted."""
 
     pieces: list[Piece]
@@ -34,19 +34,19 @@ class Joined(NamedTuple):
     joined: int
 
 
-def check(told: Event, data: FeedbackSubmitted, settings: Settings) -> None:
+def check(event: Event, data: FeedbackSubmitted, settings: Settings) -> None:
     """Check feedback that was submitted.
 
     Raises:
-        InvalidRequestError, MalformedRecordError: it breaks a rule; the message holds nothing of its content.
+        InvalidRequestError, MalformedRecordError: the feedback breaks a rule; the message holds nothing of its content.
     """
     rules.check(data, settings)
-    if max(len(told.event_id), len(told.tenant_id)) > ID_MAX:
+    if max(len(event.event_id), len(event.tenant_id)) > ID_MAX:
         raise MalformedRecordError(f"`event_id` or `tenant_id` is longer than {ID_MAX} characters")
 
 
-def keep(row: Json | None, piece: Piece, request: Json | None, settings: Settings) -> Kept:
-    """Add a piece of feedback, unless it is there, or is about another tenant's request.
+def keep(row: Json | None, piece: Piece, request: Json | None, settings: Settings) -> KeptPieces:
+    """Add a piece of feedback, unless the row has it, or it is about another tenant's request.
 
     Args:
         row: the row of its request, if there is one.
@@ -59,21 +59,21 @@ def keep(row: Json | None, piece: Piece, request: Json | None, settings: Setting
     """
     known = pieces.pieces(row)
     if request is not None and request["tenant"] != piece.tenant:
-        return Kept(known, Count.FOREIGN)
+        return KeptPieces(known, Count.FOREIGN)
     if is_replay(request):
         raise InvalidRequestError("`data.uid`: this answer is a replay's, which takes no feedback")
     if any(one.feedback_id == piece.feedback_id for one in known):
-        return Kept(known, Count.DUPLICATE)
+        return KeptPieces(known, Count.DUPLICATE)
     size_bytes = sum(len(dumps(asdict(one))) for one in known)
     if len(known) >= settings.feedback_per_request_max or size_bytes > row_max_bytes(settings) // 2:
         raise InvalidRequestError(f"there are {len(known)} pieces of feedback on this request already")
-    return Kept([*known, piece], Count.RECEIVED)
+    return KeptPieces([*known, piece], Count.RECEIVED)
 
 
 def due(row: Json | None, request: Json | None) -> list[tuple[Piece, SignalRecorded]] | None:
-    """The waiting pieces that the end of a request joins, each with its signal.
+    """Return the waiting pieces that the end of a request joins, each with its signal.
 
-    None if the request has not ended, or nothing waits for it. An empty list if all that waits is another tenant's.
+    None if the request has not ended, or no piece waits for it. An empty list if all waiting ones are another tenant's.
     """
     if request is None or request["state"] not in TERMINAL or is_replay(request) or not (found := pieces.waiting(row)):
         return None

@@ -1,9 +1,8 @@
-"""Joins feedback with its request, in either order of arrival, and tells what comes of it: a signal, a quality figure.
+"""Joins feedback with its request, in either order of arrival, and publishes the result: a signal, a quality figure.
 
 Feedback on a request that has not ended, or is not known, waits in the feedback table, and is joined when the states
-agent learns of the end; that agent has the same partition on the same worker. An event is acknowledged when what
-follows from it is in the log, and what follows has ids that are made from the feedback's: a crash repeats it, and adds
-nothing.
+agent learns of the end; that agent has the same partition on the same worker. An event is acknowledged when its results
+are in the log, and their ids are made from the feedback's id: after a crash the same ones are written again.
 """
 
 import asyncio
@@ -35,22 +34,22 @@ from weir.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 64  # events that wait for the log
-DRAIN_S = 5.0  # for what waits for it while the worker stops; the next owner does the rest again
-LATE_S = 60.0  # after which the word of an end counts as lost
+AT_ONCE = 64  # events that wait for the log at the same time
+DRAIN_S = 5.0  # for the events that wait for the log while the worker stops; the next owner processes the rest again
+LATE_S = 60.0  # after its end, a request's event counts as lost
 _COMPARING = asyncio.Semaphore(1)
 ENDS = frozenset({Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED, Happening.EXPIRED})
 
 
 class Joiner:
-    """Takes feedback, and the ends of requests, of this worker's partitions.
+    """Processes feedback, and the ends of requests, of this worker's partitions.
 
     Args:
-        worker: which.
+        worker: the worker.
         requests: the requests table.
         ends: the terminals table.
         rows: the feedback table.
-        counts: what this worker has done with feedback since its start.
+        counts: counts what this worker has done with feedback since its start.
     """
 
     def __init__(
@@ -62,62 +61,62 @@ class Joiner:
         self._turns = KeyedExecutor(AT_ONCE)
 
     async def drain(self, seconds: float) -> None:
-        """Finish what waits for the log."""
+        """Finish the events that wait for the log."""
         await self._turns.drain(min(seconds, DRAIN_S))
 
     # -- feedback
 
     async def take(self, event: Delivered) -> None:
-        """Take one event of ai-feedback-events; returns when the next one may come. Settles it later, by itself."""
+        """Take one event of ai-feedback-events; returns when the next one may come. Settles the event later."""
         try:
-            told = envelope.decode(event.message.value)
+            feedback = envelope.decode(event.message.value)
         except MalformedRecordError as error:
             await self._dead_letter(event, str(error))
             return
-        await self._turns.begin(str(told.data.get("uid")), lambda: self._settle(event, told))
+        await self._turns.begin(str(feedback.data.get("uid")), lambda: self._settle(event, feedback))
 
-    async def _settle(self, event: Delivered, told: Event) -> None:
+    async def _settle(self, event: Delivered, feedback: Event) -> None:
         try:
-            await self._process(event, told)
+            await self._process(event, feedback)
         except (MalformedRecordError, InvalidRequestError) as error:
             await self._dead_letter(event, str(error))
         except Exception:
-            # A record that makes it raise would do so for ever, and hold its partition back.
+            # A record that raises here would do so for ever, and block its partition.
             logger.exception("ai-feedback-events %d at %d", event.message.partition, event.message.offset)
-            await self._dead_letter(event, "a defect in taking it")
+            await self._dead_letter(event, "a defect in Weir while taking the feedback")
         else:
             event.ack()
 
-    async def _process(self, event: Delivered, told: Event) -> None:
-        """Do all that follows from it.
+    async def _process(self, event: Delivered, feedback: Event) -> None:
+        """Process one event of feedback.
 
         Raises:
-            MalformedRecordError, InvalidRequestError: it is no feedback; the message holds nothing of its content.
+            MalformedRecordError, InvalidRequestError: it is not feedback; the message holds nothing of its content.
         """
-        uid = told.data.get("uid")
+        uid = feedback.data.get("uid")
         if not isinstance(uid, str):
             raise MalformedRecordError("`data.uid`: Input should be a valid string")
         at = partition_of(self._worker.log, topics.AI_FEEDBACK.name, uid.encode())
         if at.partition != event.message.partition:
             await self._move(event, uid, at)
-        elif told.event_type == FeedbackExpired.EVENT_TYPE:
-            await self._expire(event, uid, catalogue.data_of(told, FeedbackExpired))
-        elif told.event_type == FeedbackRescored.EVENT_TYPE:
-            await self._rescored(event, uid, catalogue.data_of(told, FeedbackRescored))
+        elif feedback.event_type == FeedbackExpired.EVENT_TYPE:
+            await self._expire(event, uid, catalogue.data_of(feedback, FeedbackExpired))
+        elif feedback.event_type == FeedbackRescored.EVENT_TYPE:
+            await self._rescored(event, uid, catalogue.data_of(feedback, FeedbackRescored))
         else:
-            await self._submitted(event, told, catalogue.data_of(told, FeedbackSubmitted))
+            await self._submitted(event, feedback, catalogue.data_of(feedback, FeedbackSubmitted))
 
     async def _move(self, event: Delivered, uid: str, at: Partition) -> None:
-        """Not every client of Kafka has the same partitioner, and rows are with the owner of the right partition."""
+        """Move a record to its uid's partition, whose owner has the row: Kafka clients have different partitioners."""
         check_uid(uid)
         self._counts[Count.MOVED] += 1
         message, key = event.message, uid.encode()
         headers = header_pairs(message.headers)
         await until_written(lambda: self._worker.log.append(*at, key, message.value, headers))
 
-    async def _submitted(self, event: Delivered, told: Event, data: FeedbackSubmitted) -> None:
-        folding.check(told, data, self._worker.settings)
-        piece = await _piece(event, told, data)
+    async def _submitted(self, event: Delivered, feedback: Event, data: FeedbackSubmitted) -> None:
+        folding.check(feedback, data, self._worker.settings)
+        piece = await _piece(event, feedback, data)
         if not await still_ours(self._worker, event):
             return
         uid = data.uid
@@ -129,7 +128,7 @@ class Joiner:
             await self._join(event, uid, self._requests.get(uid))
 
     async def _join(self, event: Delivered, uid: str, request: Json | None) -> bool:
-        """Send the signals of what waits for a request that has ended. Whether its row is still this worker's."""
+        """Publish the signals of an ended request's waiting pieces. Return whether its row is still this worker's."""
         signals = folding.due(self._rows.get(uid), request)
         if request is None or signals is None:
             return True
@@ -148,7 +147,7 @@ class Joiner:
         await until_written(lambda: events.publish(quality, piece.tenant, event_id=joining.quality_id(piece)))
 
     async def _expire(self, event: Delivered, uid: str, data: FeedbackExpired) -> None:
-        # The word of a request's end may have been lost with its worker, and the terminals table knows better.
+        # The event of a request's end may have been lost with its worker; the terminals table has the end.
         if not await self._join(event, uid, self._request(uid)) or not await still_ours(self._worker, event):
             return
         row = self._rows.get(uid)
@@ -162,31 +161,31 @@ class Joiner:
 
     # -- requests
 
-    def ended(self, event: Delivered, told: Event) -> bool:
-        """Take the end of a request, after its row is written. Whether the event is settled here, later.
+    def ended(self, event: Delivered, trace: Event) -> bool:
+        """Take the end of a request, after its row is written. Return whether the event is settled here, later.
 
         Args:
-            event: of agent-trace-events.
-            told: what it holds.
+            event: an event of agent-trace-events, as it was delivered.
+            trace: the decoded event.
         """
         try:
-            return self._take_end(event, told)
+            return self._take_end(event, trace)
         except Exception:
-            # What waits is joined after the next sweep.
+            # The waiting pieces are joined after the next sweep.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
             return False
 
-    def _take_end(self, event: Delivered, told: Event) -> bool:
-        uid = told.data.get("uid")
-        request = self._requests.get(uid) if told.event_type in ENDS and isinstance(uid, str) else None
+    def _take_end(self, event: Delivered, trace: Event) -> bool:
+        uid = trace.data.get("uid")
+        request = self._requests.get(uid) if trace.event_type in ENDS and isinstance(uid, str) else None
         if request is None or not isinstance(uid, str) or request["state"] not in TERMINAL:
-            return False  # the last one: the end of an earlier life of it, told again
+            return False  # no end, or an earlier end of the request, published again
         if request.get("replay") is not None:
             return False
-        left = told.event_type == Happening.CANCELLED == f"request.{request['state']}"
+        left = trace.event_type == Happening.CANCELLED == f"request.{request['state']}"
         if not left and not pieces.waiting(self._rows.get(uid)):
             return False
-        # Its agent must not wait: who looks for a request that was accepted just now would wait, too.
+        # The agent must not wait: a client that looks for a request that was accepted just now would wait, too.
         return self._turns.begin_now(uid, lambda: self._settle_end(event, request, abandoned=left))
 
     async def _settle_end(self, event: Delivered, request: Json, *, abandoned: bool) -> None:
@@ -195,12 +194,12 @@ class Joiner:
                 await self._abandoned(request)
             await self._join(event, str(request["uid"]), request)
         except Exception:
-            # What waits is joined after the next sweep.
+            # The waiting pieces are joined after the next sweep.
             logger.exception("agent-trace-events %d at %d", event.message.partition, event.message.offset)
         event.ack()
 
     async def _abandoned(self, request: Json) -> None:
-        """A request that was cancelled says something of its answer, once."""
+        """Publish a cancelled request as implicit feedback on its answer, once."""
         uid, tenant = str(request["uid"]), str(request["tenant"])
         data = FeedbackSubmitted(
             uid=uid,
@@ -215,12 +214,12 @@ class Joiner:
         self._counts[Count.ABANDONED] += 1
 
     def is_left(self, uid: str) -> bool:
-        """Whether a request has ended, and what waits for it was left by the worker that should have joined it."""
+        """Whether a request has ended, and its waiting pieces were left by the worker that should have joined them."""
         request = self._request(uid)
         return request is not None and request["state"] in TERMINAL
 
     def _request(self, uid: str) -> Json | None:
-        """A request's row; with what the terminals table knows of its end, if the row should show it by now."""
+        """Return a request's row; with its end by the terminals table, if the row should show it by now."""
         row, end = self._requests.get(uid), self._ends.get(uid)
         known = (row is not None and row["state"] in TERMINAL) or (end is not None and superseded(row, end.rid))
         if end is None or known or time.time() - end.ended_at < LATE_S:
@@ -241,13 +240,13 @@ class Joiner:
         await dead_letter(self._worker, event, reason)
 
 
-async def _piece(event: Delivered, told: Event, data: FeedbackSubmitted) -> Piece:
-    """What is kept of it, with the edit distance of a correction that brought none."""
+async def _piece(event: Delivered, feedback: Event, data: FeedbackSubmitted) -> Piece:
+    """Return the piece for a row, with the edit distance of a correction that came without one."""
     return pieces.piece_of(
         data,
-        feedback_id=told.event_id,
-        tenant=told.tenant_id,
-        given_at=pieces.given_at(told.timestamp, event.message.timestamp),
+        feedback_id=feedback.event_id,
+        tenant=feedback.tenant_id,
+        given_at=pieces.given_at(feedback.timestamp, event.message.timestamp),
         received_at=utc_iso(),
         offset=event.message.offset,
         edit_distance=await _edit_distance(data),
@@ -258,7 +257,7 @@ async def _edit_distance(data: FeedbackSubmitted) -> float | None:
     given = data.edit_distance is not None or data.original is None or data.corrected is None
     if given or distance.cells(str(data.original), str(data.corrected)) <= distance.AT_ONCE:
         return joining.edit_distance(data)
-    async with _COMPARING:  # threads take turns with the tokens, so there is one
+    async with _COMPARING:  # threads compete for the GIL, so only one is used
         return await asyncio.to_thread(joining.edit_distance, data)
 
 

@@ -1,6 +1,6 @@
-"""Feedback and its request, joined: one signal and one quality figure. Pure.
+"""Joins a piece of feedback and its request to one signal and one quality figure. Pure.
 
-Ids are made from the id of the feedback, so who tells it again tells the same.
+Ids are made from the id of the feedback, so publishing them again gives the same events.
 """
 
 from typing import Any, NamedTuple
@@ -12,43 +12,43 @@ from weir.events.metrics import QualityMeasured
 from weir.events.signals import SignalRecorded
 from weir.feedback import distance
 from weir.feedback.pieces import Piece
-from weir.feedback.scores import WEIGHTS, Said, score_of
+from weir.feedback.scores import WEIGHTS, ScoreFacts, score_of
 
-UNKNOWN_MODEL = "unknown"  # of a request that only its end is known of
+UNKNOWN_MODEL = "unknown"  # of a request of which only the end is known
 
 
 def signal_id(piece: Piece) -> str:
-    """The event id of a piece's signal."""
+    """Return the event id of a piece's signal."""
     return derived_id("signal.recorded", piece.tenant, piece.feedback_id)
 
 
 def quality_id(piece: Piece) -> str:
-    """The event id of a piece's quality figure."""
+    """Return the event id of a piece's quality figure."""
     return derived_id("metrics.quality", piece.tenant, piece.feedback_id)
 
 
 class Worth(NamedTuple):
-    """What a piece of feedback is worth."""
+    """Score and weight of a piece of feedback."""
 
     score: float
     weight: float
 
 
 def worth_of(piece: Piece) -> Worth:
-    """By the formula of ``weir.feedback.scores``."""
-    said = Said(piece.feedback_type, piece.feedback_source, piece.rating, piece.edit_distance)
+    """Return a piece's score and weight by the formula of ``weir.feedback.scores``."""
+    said = ScoreFacts(piece.feedback_type, piece.feedback_source, piece.rating, piece.edit_distance)
     return Worth(score_of(said), WEIGHTS[piece.feedback_source])
 
 
 def edit_distance(data: FeedbackSubmitted) -> float | None:
-    """Of a correction: as it was told, else computed from its two texts; None of anything else."""
+    """Return the edit distance of a correction: as given, else computed from its two texts; None of other feedback."""
     if data.edit_distance is not None or data.original is None or data.corrected is None:
         return data.edit_distance
     return round(distance.normalised(data.original, data.corrected), 4)
 
 
 def signal_of(piece: Piece, request: Json) -> SignalRecorded:
-    """What a piece of feedback says of a request that has ended.
+    """Return the signal of a piece of feedback on a request that has ended.
 
     Args:
         piece: the feedback.
@@ -73,7 +73,7 @@ def signal_of(piece: Piece, request: Json) -> SignalRecorded:
 
 
 def quality_of(piece: Piece, signal: SignalRecorded) -> QualityMeasured:
-    """The same on a scale from 0 to 1."""
+    """Return the quality figure of a signal: the same on a scale from 0 to 1."""
     return QualityMeasured(
         uid=signal.uid,
         model=signal.model,
@@ -84,7 +84,7 @@ def quality_of(piece: Piece, signal: SignalRecorded) -> QualityMeasured:
 
 
 def kept(piece: Piece, signal: SignalRecorded, recorded_at: str) -> Json:
-    """What a row keeps of a signal."""
+    """Return what a row keeps of a signal."""
     return {
         "id": signal_id(piece),
         "score": signal.score,
@@ -95,7 +95,7 @@ def kept(piece: Piece, signal: SignalRecorded, recorded_at: str) -> Json:
 
 
 def features(request: Json) -> dict[str, float | int | str | bool | None]:
-    """What a request was like, as far as its row knows; tokens are those of prompt and answer."""
+    """Return the features of a request, as far as its row has them; tokens are those of prompt and answer."""
     usage, timings, attempts = request.get("usage"), request.get("timings"), request.get("attempts")
     latency_ms = request.get("latency_ms")
     if latency_ms is None and isinstance(timings, dict):
@@ -112,7 +112,7 @@ def features(request: Json) -> dict[str, float | int | str | bool | None]:
 
 
 def _number(value: Any) -> float | int | None:
-    """A number, of what an LLM may have sent."""
+    """Return a value that an LLM may have sent, if it is a number."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -1,4 +1,4 @@
-"""Many keys at once, and one after the other for each."""
+"""Runs work for many keys at once, and one piece after the other for each key."""
 
 import asyncio
 import logging
@@ -7,11 +7,11 @@ from weakref import WeakValueDictionary
 
 logger = logging.getLogger(__name__)
 
-WAITING_MAX = 10_000  # pieces of work of who does not wait; the log must be away for long to have so many
+WAITING_MAX = 10_000  # pieces of work that were begun without a wait; only a log that is away for long makes so many
 
 
 class KeyedExecutor:
-    """Runs work in tasks, so that what waits for the log holds up nothing but its own key."""
+    """Runs work in tasks, so that work that waits for the log blocks only its own key."""
 
     def __init__(self, at_once: int) -> None:
         self._room = asyncio.Semaphore(at_once)
@@ -19,22 +19,22 @@ class KeyedExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self, key: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run work after all that was begun before for the key; returns when there is room for it.
+        """Run work after all earlier work of the key; returns when there is room for it.
 
-        It runs in a copy of the caller's context: a table is changed under an event.
+        The work runs in a copy of the caller's context: a table is changed under an event.
         """
         await self._room.acquire()
         self._begin(key, work).add_done_callback(lambda _: self._room.release())
 
     def begin_now(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
-        """The same for who must not wait; false where far too much waits already."""
+        """Run work like `begin`, for a caller that must not wait; return False if far too much work waits already."""
         if len(self._tasks) >= WAITING_MAX:
             return False
         self._begin(key, work)
         return True
 
     async def drain(self, seconds: float) -> None:
-        """Let what runs end within ``seconds``; what is left goes to the next owner."""
+        """Let running work end within ``seconds``; the rest goes to the next owner."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
         for task in list(self._tasks):

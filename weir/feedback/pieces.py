@@ -1,6 +1,6 @@
-"""What is kept of the feedback on one request: a row of pieces, and the steps that change it. All pure.
+"""A row of the feedback table: the pieces of feedback on one request, and the steps that change it. All pure.
 
-A piece holds what a signal is made of and no text: comments and corrections stand in ai-feedback-events, at ``offset``.
+A piece holds what its signal is made of and no text: comments and corrections are in ai-feedback-events, at ``offset``.
 A row is ``{"uid": …, "pieces": [piece, …]}`` in the order of arrival.
 """
 
@@ -12,15 +12,15 @@ from weir.envelope import Json, MalformedRecordError, is_time, seconds_of, utc_i
 from weir.events.feedback import FeedbackSource, FeedbackSubmitted, FeedbackType
 from weir.feedback.scores import source_of
 
-AHEAD_S = 1.0  # of the log, at most, may feedback say that it was given; INSIGHT_AHEAD_S is never less
+AHEAD_S = 1.0  # feedback's time may be this much later than the log's at most; INSIGHT_AHEAD_S is never less
 
 
 class Standing(StrEnum):
-    """What has become of a piece of feedback."""
+    """The state of a piece of feedback."""
 
-    WAITING = "waiting"  # for its request to end, or to be heard of
+    WAITING = "waiting"  # its request has not ended, or is not known
     JOINED = "joined"  # its signal is in the log
-    EXPIRED = "expired"  # its request was not heard of in time
+    EXPIRED = "expired"  # its request was not known in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Piece:
     feedback_source: FeedbackSource
     severity: str
     given_at: str  # ISO 8601, UTC
-    received_at: str  # ISO 8601, UTC: when the agent saw it first
+    received_at: str  # ISO 8601, UTC: when the agent received it first
     offset: int  # of its record, in the uid's partition of ai-feedback-events
     category: str | None = None
     user_id: str | None = None
@@ -41,7 +41,7 @@ class Piece:
     rating: int | None = None
     edit_distance: float | None = None
     state: Standing = Standing.WAITING
-    signal: Json | None = None  # id, score, weight, model, recorded_at: of one that is joined
+    signal: Json | None = None  # id, score, weight, model, recorded_at: of a joined piece
 
 
 def piece_of(
@@ -54,7 +54,7 @@ def piece_of(
     offset: int,
     edit_distance: float | None,
 ) -> Piece:
-    """A piece from an event that was checked."""
+    """Return the piece of an event that was checked."""
     source = data.feedback_source if "feedback_source" in data.model_fields_set else None
     return Piece(
         feedback_id=feedback_id,
@@ -74,7 +74,7 @@ def piece_of(
 
 
 def read(fields: Json) -> Piece:
-    """A piece as it stands in a row."""
+    """Return a piece from its fields in a row."""
     return Piece(
         **{
             **fields,
@@ -86,23 +86,23 @@ def read(fields: Json) -> Piece:
 
 
 def pieces(row: Json | None) -> list[Piece]:
-    """The pieces of a row; none of a row that is not there."""
+    """Return the pieces of a row; none if there is no row."""
     return [read(fields) for fields in (row or {}).get("pieces", ())]
 
 
 def row_of(uid: str, kept: Iterable[Piece]) -> Json | None:
-    """The row with these pieces; None where there are none."""
+    """Return the row with these pieces; None where there are none."""
     found = [asdict(piece) for piece in kept]
     return {"uid": uid, "pieces": found} if found else None
 
 
 def waiting(row: Json | None) -> list[Piece]:
-    """The pieces that wait."""
+    """Return the waiting pieces of a row."""
     return [p for p in pieces(row) if p.state is Standing.WAITING]
 
 
 def joined(row: Json | None, signals: dict[str, Json], session_id: str | None) -> list[Piece]:
-    """The pieces of a row after signals, by the id of their feedback, are in the log.
+    """Return the pieces of a row once signals, by the id of their feedback, are in the log.
 
     Feedback that named no session belongs to the session of its request.
     """
@@ -120,10 +120,10 @@ def joined(row: Json | None, signals: dict[str, Json], session_id: str | None) -
 
 
 def rescored(row: Json | None, numbers: Mapping[str, Json]) -> list[Piece]:
-    """The pieces of a row after another formula gave their signals other numbers.
+    """Return the pieces of a row after another formula gave their signals other numbers.
 
     Args:
-        row: of a request.
+        row: the row of a request.
         numbers: score and weight by the id of the feedback.
     """
     return [
@@ -135,9 +135,10 @@ def rescored(row: Json | None, numbers: Mapping[str, Json]) -> list[Piece]:
 
 
 def expired(row: Json | None, *, waiting_before: str, known_before: str) -> list[Piece]:
-    """The pieces that are left: what waits since before a time has expired; what is known since before one leaves.
+    """Return the pieces that are left once the overdue ones have expired or were dropped.
 
-    Times are ISO 8601; one that is none is long ago.
+    A piece that waits since before ``waiting_before`` expires; one received before ``known_before`` is dropped. Times
+    are ISO 8601; an invalid one counts as long ago.
     """
     left = [piece for piece in pieces(row) if not _older(piece, known_before)]
     return [
@@ -161,21 +162,21 @@ def _older(piece: Piece, than: str) -> bool:
 
 
 def given_at(said: str, logged_s: float) -> str:
-    """When feedback was given: as its client says, unless that is no time, or later than the log took it.
+    """Return when feedback was given: as its client says, unless that is invalid, or later than the log's time.
 
     Args:
-        said: by the client.
-        logged_s: the record's time in the log, which whoever reads it again finds there, too.
+        said: the client's time.
+        logged_s: the record's time in the log, the same for each reading.
 
     Raises:
-        MalformedRecordError: that is no time.
+        MalformedRecordError: the record's time is invalid.
     """
     if not is_time(logged_s):
-        raise MalformedRecordError("the record's timestamp is no time in milliseconds")
+        raise MalformedRecordError("the record's timestamp is not a time in milliseconds")
     said_s = seconds(said)
     return utc_iso(said_s if 0 < said_s <= logged_s + AHEAD_S else logged_s)
 
 
 def seconds(at: str) -> float:
-    """Seconds since the epoch of an ISO 8601 time; 0 for what is none."""
+    """Seconds since the epoch of an ISO 8601 time; 0 for an invalid one."""
     return seconds_of(at) or 0.0

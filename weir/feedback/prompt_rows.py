@@ -1,4 +1,4 @@
-"""The last prompts of each user, as fingerprints, for as long as one may be asked again."""
+"""The rows of the last prompts of each user, as fingerprints, for as long as one may be asked again."""
 
 from collections.abc import MutableMapping
 
@@ -9,11 +9,11 @@ from weir.feedback import retries
 from weir.table_rows import TableRows
 
 PromptRows = TableRows[Json]
-"""By tenant and user; what is in a row is told by ``weir.feedback.retries``."""
+"""By tenant and user; ``weir.feedback.retries`` defines a row."""
 
 
 def prompt_rows(table: MutableMapping[bytes, bytes], max_bytes: int) -> PromptRows:
-    """The rows of a table of prompts."""
+    """Return the rows of a table of prompts."""
     return TableRows("prompts", table, encode=dumps, decode=_decode, max_bytes=max_bytes)
 
 

@@ -1,4 +1,4 @@
-"""Whether a user asks again: the last prompts of one user, as fingerprints. Pure.
+"""Detects that a user asks again, by fingerprints of the user's last prompts. Pure.
 
 A row is ``{"prompts": [prompt, …]}``, the newest last.
 """
@@ -12,12 +12,12 @@ from weir.envelope import Event, Json
 from weir.events.catalogue import data_of
 from weir.feedback.pieces import seconds
 
-KEPT = 8  # prompts of one user: who asks more often than that within the window is a program
+KEPT = 8  # prompts of one user: a user that asks more often within the window is a program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What is known of one prompt."""
+    """The facts about one prompt."""
 
     uid: str
     at: float  # when it was accepted, in seconds since the epoch
@@ -25,29 +25,29 @@ class Prompt:
 
 
 class RetryStep(NamedTuple):
-    """What one more prompt means."""
+    """The result of one more prompt."""
 
     kept: list[Prompt]
     retried: str | None  # the uid of the request whose answer was not good enough
-    by: str | None  # the uid of the one that asks again
+    by: str | None  # the uid of the request that asks again
 
 
 def prompts(row: Json | None) -> list[Prompt]:
-    """The prompts of a row."""
+    """Return the prompts of a row."""
     return [Prompt(**fields) for fields in (row or {}).get("prompts", ())]
 
 
 def row_of(kept: list[Prompt]) -> Json:
-    """The row with these prompts."""
+    """Return the row with these prompts."""
     return {"prompts": [asdict(prompt) for prompt in kept]}
 
 
 def asked(known: list[Prompt], new: Prompt, *, window_s: float) -> RetryStep:
-    """Take one more prompt of the same user.
+    """Add one more prompt of the same user.
 
-    Records of two doors may come in another order than they were accepted in: the earlier one of a pair is what was
-    asked again. Of several, the nearest in time is: each request is told of once. A request that is sent again under
-    its own uid is the same request.
+    Records of two doors may come in another order than they were accepted in: the earlier prompt of a pair is the one
+    that was asked again. Of several, only the nearest in time is, so a prompt counts against one request. A request
+    that is sent again under its own uid is the same request.
     """
     if any(prompt.uid == new.uid for prompt in known):
         return RetryStep(known, None, None)
@@ -62,7 +62,7 @@ def asked(known: list[Prompt], new: Prompt, *, window_s: float) -> RetryStep:
 
 
 def last_at(row: Json) -> float:
-    """When the user asked last, in seconds since the epoch."""
+    """Return when the user asked last, in seconds since the epoch."""
     return max((prompt.at for prompt in prompts(row)), default=0.0)
 
 
@@ -70,14 +70,14 @@ def _alike(one: Prompt, other: Prompt) -> bool:
     return nearly_same(int(one.fingerprint, 16), int(other.fingerprint, 16))
 
 
-def after(known: list[Prompt], told: Event, *, window_s: float) -> RetryStep:
-    """What an event means to the prompts that are known of its user.
+def after(known: list[Prompt], event: Event, *, window_s: float) -> RetryStep:
+    """Return the prompts of a user after an event.
 
     Raises:
-        MalformedRecordError: it is no such event.
+        MalformedRecordError: it is not an event of chat-prompts.
     """
-    if told.event_type == PromptsForgotten.EVENT_TYPE:
-        before = seconds(data_of(told, PromptsForgotten).before)
+    if event.event_type == PromptsForgotten.EVENT_TYPE:
+        before = seconds(data_of(event, PromptsForgotten).before)
         return RetryStep([prompt for prompt in known if prompt.at >= before], None, None)
-    data = data_of(told, PromptAsked)
+    data = data_of(event, PromptAsked)
     return asked(known, Prompt(uid=data.uid, at=seconds(data.at), fingerprint=data.fingerprint), window_s=window_s)

@@ -1,4 +1,4 @@
-"""Notices that a user asks nearly the same again: implicit feedback on the request that was asked first."""
+"""Detects that a user asks nearly the same again: implicit feedback on the request that was asked first."""
 
 import logging
 from collections import Counter
@@ -21,38 +21,38 @@ logger = logging.getLogger(__name__)
 
 
 class RetryWatch:
-    """Takes the prompts of the users whose partitions this worker owns.
+    """Processes the prompts of users whose partitions this worker owns.
 
     Args:
-        worker: which.
+        worker: the worker.
         rows: the prompts table.
-        counts: what this worker has done with feedback since its start.
+        counts: counts what this worker has done with feedback since its start.
     """
 
     def __init__(self, worker: Worker, *, rows: PromptRows, counts: Counter[Count]) -> None:
         self._worker, self._rows, self._counts = worker, rows, counts
 
     async def take(self, event: Delivered) -> None:
-        """Take one event of chat-prompts, and acknowledge it. What is no such event is passed over."""
+        """Process one event of chat-prompts, and acknowledge it. Any other record is skipped."""
         message = event.message
         try:
             await self._take(event, envelope.decode(message.value))
         except MalformedRecordError as error:
             logger.warning("chat-prompts %d at %d: %s", message.partition, message.offset, error)
         except Exception:
-            # An agent that raises stops its partition, and nothing that decides depends on this.
+            # An agent that raises stops its partition, and no decision depends on this.
             logger.exception("chat-prompts %d at %d", message.partition, message.offset)
         event.ack()
 
-    async def _take(self, event: Delivered, told: Event) -> None:
-        key = key_of(told)
+    async def _take(self, event: Delivered, prompt: Event) -> None:
+        key = key_of(prompt)
         home = partition_of(self._worker.log, topics.CHAT_PROMPTS.name, key.encode())
         if home.partition != event.message.partition:
             raise MalformedRecordError("it is in the wrong partition")
         known = retries.prompts(self._rows.get(key))
-        step = after(known, told, window_s=self._worker.settings.retry_window_s)
+        step = after(known, prompt, window_s=self._worker.settings.retry_window_s)
         if step.retried is not None:
-            await self._tell(told.tenant_id, key.partition(":")[2], step.retried, str(step.by))
+            await self._tell(prompt.tenant_id, key.partition(":")[2], step.retried, str(step.by))
         if step.kept != known and await still_ours(self._worker, event):
             if step.kept:
                 self._rows.put(key, retries.row_of(step.kept))
@@ -60,7 +60,7 @@ class RetryWatch:
                 self._rows.forget(key)
 
     async def _tell(self, tenant: str, user: str, uid: str, by: str) -> None:
-        """Once for each request, however often it is asked again."""
+        """Publish that a request was asked again: once for each request, however often it was."""
         data = FeedbackSubmitted(
             uid=uid,
             response_id=f"chatcmpl-{uid}",

@@ -1,6 +1,6 @@
-"""What is known of the feedback on each request: what waits for its end, and what has its signal.
+"""The rows of feedback on each request: pieces that wait for its end, and pieces with a signal.
 
-Keyed by the uid, as the requests table, so that the worker that learns of a request's end has what waits for it.
+Keyed by the uid, as the requests table, so that the worker that learns of a request's end has its waiting pieces.
 """
 
 from collections.abc import MutableMapping
@@ -12,11 +12,11 @@ from weir.feedback import pieces
 from weir.table_rows import TableRows
 
 FeedbackRows = TableRows[Json]
-"""By uid; what is in a row is told by ``weir.feedback.pieces``."""
+"""By uid; ``weir.feedback.pieces`` defines a row."""
 
 
 def feedback_rows(table: MutableMapping[bytes, bytes], max_bytes: int) -> FeedbackRows:
-    """The rows of a table of feedback."""
+    """Return the rows of a table of feedback."""
     return TableRows("feedback", table, encode=dumps, decode=_decode, max_bytes=max_bytes)
 
 

@@ -1,6 +1,6 @@
-"""What feedback must look like: the bodies of the HTTP doors, and the rules that hold for whoever writes it.
+"""Checks feedback: the bodies of the HTTP doors, and the rules for feedback from any writer.
 
-Every error names the field, and none repeats what was sent.
+Every error names the field, and none repeats the client's value.
 """
 
 from enum import StrEnum
@@ -19,7 +19,7 @@ from weir.feedback.scores import source_of
 from weir.settings import Settings
 
 ID_MAX = 256  # characters of an event's id
-METADATA_MAX_BYTES = 16 * 1024  # as JSON: notes of a client, not a place to keep things
+METADATA_MAX_BYTES = 16 * 1024  # as JSON: for notes of a client, not for storage
 TEXTS: Final = ("comment", "original", "corrected")
 NAMES: Final = ("user_id", "session_id", "category")
 _OWN: Final = frozenset({FeedbackSource.RETRY, FeedbackSource.ABANDON})
@@ -46,23 +46,23 @@ _FIELDS: Final = (
 
 
 class Count(StrEnum):
-    """What a worker counts of feedback, since its start."""
+    """The things that a worker counts of feedback since its start."""
 
-    RECEIVED = "received"  # pieces that are new
-    DUPLICATE = "duplicate"  # told again
-    JOINED = "joined"  # have their signal
-    EXPIRED = "expired"  # waited for too long
-    FOREIGN = "foreign"  # about a request of another tenant
-    DEAD = "dead"  # went to the dead letters
-    MOVED = "moved"  # came in a wrong partition
-    ABANDONED = "abandoned"  # made here of cancelled requests
-    RETRIED = "retried"  # made here of requests that were asked again
+    RECEIVED = "received"  # new pieces
+    DUPLICATE = "duplicate"  # pieces that came again
+    JOINED = "joined"  # pieces that got their signal
+    EXPIRED = "expired"  # pieces that waited for too long
+    FOREIGN = "foreign"  # pieces about a request of another tenant
+    DEAD = "dead"  # records that went to the dead letters
+    MOVED = "moved"  # records that came in a wrong partition
+    ABANDONED = "abandoned"  # pieces made here of cancelled requests
+    RETRIED = "retried"  # pieces made here of requests that were asked again
 
 
 class Given(NamedTuple):
     """Feedback from an HTTP door, checked."""
 
-    feedback_id: str  # the client's, or made up: the same one twice counts once
+    feedback_id: str  # the client's, or made up: the same id twice counts once
     event_id: str
     tenant: str
     data: FeedbackSubmitted
@@ -72,13 +72,13 @@ def from_body(body: Any, *, settings: Settings, tenant: str | None = None, kind:
     """Check a client's body.
 
     Args:
-        body: its parsed JSON.
-        settings: its limits, and the default tenant.
-        tenant: X-Tenant-ID, if there is one. Else the body's ``tenant_id``.
-        kind: the kind that the path says.
+        body: the parsed JSON.
+        settings: the limits, and the default tenant.
+        tenant: X-Tenant-ID, if there is one; else the body's ``tenant_id`` counts.
+        kind: the type of feedback by the URL's path.
 
     Raises:
-        InvalidRequestError: the first thing that is wrong, with its field.
+        InvalidRequestError: the first mistake in the body; the error names its field.
     """
     fields = _fields(body)
     named = fields.pop("tenant_id", None)
@@ -97,10 +97,10 @@ def from_body(body: Any, *, settings: Settings, tenant: str | None = None, kind:
 
 
 def check(data: FeedbackSubmitted, settings: Settings) -> None:
-    """The rules that span fields, and the limits. For feedback from any door.
+    """Check the rules that span fields, and the limits, for feedback from any door.
 
     Raises:
-        InvalidRequestError: the first thing that is wrong, with its field.
+        InvalidRequestError: the first mistake; the error names its field.
     """
     check_uid(data.uid)
     for name in NAMES:
@@ -118,7 +118,7 @@ def check(data: FeedbackSubmitted, settings: Settings) -> None:
 
 
 def uid_of(response_id: Any) -> str:
-    """The uid of the request that a client calls ``chatcmpl-{uid}``, or by the uid itself.
+    """Return the uid of the request that a client calls ``chatcmpl-{uid}``, or by the uid itself.
 
     Raises:
         InvalidRequestError: no request can have that name.
@@ -137,7 +137,7 @@ def uid_of(response_id: Any) -> str:
 
 
 def _fields(body: Any) -> Json:
-    """The fields that mean something here, by our names; what is null counts as left out."""
+    """Return the fields that are used here, by Weir's names; null counts as left out."""
     if not isinstance(body, dict):
         raise InvalidRequestError("The body must be a JSON object.")
     nested = body.get("data")

@@ -1,4 +1,4 @@
-"""Feedback added up: by kind, by source, by what became of it."""
+"""Adds up feedback: by kind, by source, by state."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ class Summary:
     by_type: Counter[str] = field(default_factory=Counter)
     by_source: Counter[str] = field(default_factory=Counter)
     by_state: Counter[str] = field(default_factory=Counter)
-    score_sum: float = 0.0  # of those that are joined
+    score_sum: float = 0.0  # of joined pieces
 
     def add(self, piece: Piece) -> None:
-        """One more piece."""
+        """Add one piece."""
         self.by_type[str(piece.feedback_type)] += 1
         self.by_source[str(piece.feedback_source)] += 1
         self.by_state[str(piece.state)] += 1
         self.score_sum += (piece.signal or {}).get("score", 0.0)
 
-    def merge(self, told: Json) -> None:
-        """Add what another worker's ``body`` says."""
-        self.by_type.update(told["by_type"])
-        self.by_source.update(told["by_source"])
-        self.by_state.update({str(state): told[state] for state in Standing})
-        self.score_sum += told["score_sum"]
+    def merge(self, other: Json) -> None:
+        """Add the ``body`` of another worker's summary."""
+        self.by_type.update(other["by_type"])
+        self.by_source.update(other["by_source"])
+        self.by_state.update({str(state): other[state] for state in Standing})
+        self.score_sum += other["score_sum"]
 
     @property
     def body(self) -> Json:
-        """As JSON; the mean score is of what is joined, and null where nothing is."""
+        """The sums as JSON; the mean score is that of joined pieces, and null where there are none."""
         joined = self.by_state[Standing.JOINED]
         return {
             "count": self.by_type.total(),

@@ -1,4 +1,4 @@
-"""Asks, through the log, for overdue rows to be changed: a table may be changed under an event only."""
+"""Asks, through the log, for changes to overdue rows: a table may be changed under an event only."""
 
 import logging
 import time
@@ -20,16 +20,16 @@ from weir.worker import Worker
 logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 300.0  # feedback waits for a day, and an old prompt changes nothing; a few minutes more do not matter
-SWEEPS_IN_WAIT: Final = 4  # where feedback waits for less, in a test
+SWEEPS_IN_WAIT: Final = 4  # where feedback waits for less time, in tests
 
 
 def feedback_sweep_s(settings: Settings) -> float:
-    """Seconds between two sweeps of the feedback table."""
+    """Return the seconds between two sweeps of the feedback table."""
     return min(SWEEP_S, settings.feedback_join_s / SWEEPS_IN_WAIT)
 
 
 async def sweep_feedback(worker: Worker, rows: FeedbackRows, joiner: Joiner) -> None:
-    """Ask for feedback that is overdue to be joined or given up. Never raises a LogError: the next sweep asks again."""
+    """Ask for overdue feedback to be joined or given up. Never raises a LogError: the next sweep asks again."""
     own, now = worker.own_partitions(topics.AI_FEEDBACK), time.time()
     limits = {
         "waiting_before": utc_iso(now - worker.settings.feedback_join_s),
@@ -47,7 +47,7 @@ async def sweep_feedback(worker: Worker, rows: FeedbackRows, joiner: Joiner) -> 
 
 
 async def sweep_prompts(worker: Worker, rows: PromptRows) -> None:
-    """Ask for old prompts to be removed. Never raises a LogError: the next sweep asks again."""
+    """Ask for the removal of old prompts. Never raises a LogError: the next sweep asks again."""
     own, before = worker.own_partitions(topics.CHAT_PROMPTS), time.time() - worker.settings.retry_window_s
     async for key, row in in_turns(rows.items()):
         home = partition_of(worker.log, topics.CHAT_PROMPTS.name, key.encode())

@@ -15,7 +15,7 @@ from weir.insights.counts import Counts
 from weir.insights.durations import Durations
 from weir.insights.event_ids import EventIds
 from weir.insights.judging import Breach, Closed, InsightLimits, Verdict, judge, silent
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.schedule import Schedule
 from weir.insights.values import JudgedWindow, ModelRow, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
@@ -50,7 +50,7 @@ class Closings:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: QualityRows,
         schedule: Schedule,
         ids: EventIds,
         watermark: Watermark,
@@ -76,31 +76,33 @@ class Closings:
         if span is None:
             span = WindowKey(name, at_ms - self._spans.size_ms, at_ms)
             verdicts = silent(model.wrong, self._spans.quiet)
-            return Closing(span, None, tuple(_told(name, verdict, model, span, detected_ms) for verdict in verdicts))
+            return Closing(span, None, tuple(_insight(name, verdict, model, span, detected_ms) for verdict in verdicts))
         row = self._rows.window(span) or WindowRow()
         if span.end_ms <= max(model.judged_until_ms, self._watermark.closed_ms):
             return Closing(span, row, judged=True)  # a crash came in between
         verdicts = judge(_closed(span, row, model), self._before(name, model), _active(model), self._limits)
-        return Closing(span, row, tuple(_told(name, verdict, model, span, detected_ms) for verdict in verdicts))
+        return Closing(span, row, tuple(_insight(name, verdict, model, span, detected_ms) for verdict in verdicts))
 
-    def settle(self, closing: Closing, told: tuple[Insight, ...]) -> None:
+    def settle(self, closing: Closing, published: tuple[Insight, ...]) -> None:
         """Write a closing down.
 
         Args:
             closing: the closing.
-            told: its insights as they are in the log.
+            published: its insights as they are in the log.
         """
         span, row = closing.span, closing.row
         model = self._rows.model(span.name) or ModelRow()
         if not closing.judged:
-            self._write_judged(span, row, model, told)
+            self._write_judged(span, row, model, published)
         if row is not None:
             self._write_closed(span, row, kept=any(one.start_ms == span.start_ms for one in model.kept))
         self._schedule.refresh(span.name)
 
-    def _write_judged(self, span: WindowKey, row: WindowRow | None, model: ModelRow, told: tuple[Insight, ...]) -> None:
+    def _write_judged(
+        self, span: WindowKey, row: WindowRow | None, model: ModelRow, published: tuple[Insight, ...]
+    ) -> None:
         wrong, over = set(model.active), self._rows.over(span.name)
-        for data in told:
+        for data in published:
             kind = data.insight_type.value
             if isinstance(data, InsightRaised):
                 model.active[kind] = data.model_dump(mode="json")
@@ -144,7 +146,7 @@ def _closed(span: WindowKey, row: WindowRow, model: ModelRow) -> Closed:
     return Closed(start_ms=span.start_ms, end_ms=span.end_ms, window=row.window, breached=breached)
 
 
-def _told(name: str, verdict: Verdict, model: ModelRow, span: WindowKey, detected_ms: int) -> Insight:
+def _insight(name: str, verdict: Verdict, model: ModelRow, span: WindowKey, detected_ms: int) -> Insight:
     if verdict.raised:
         return wording.raised(name, verdict, span.start_ms, span.end_ms, detected_ms)
     since = InsightRaised.model_validate(model.active[verdict.kind])

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import WindowKey, WindowRow
 
 HASH_BYTES: Final = 8  # among a million ids of a window, two share a hash once in 37 million windows
@@ -18,7 +18,7 @@ PAGE: Final = 64  # ids in a window's own row: half a kilobyte
 class EventIds:
     """The ids in the open windows of one partition. Its memory stays true, because only it writes their rows."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: QualityRows) -> None:
         self._rows = rows
         self._by_span: dict[WindowKey, set[bytes]] = {}
 

@@ -11,7 +11,7 @@ from weir.insights.counts import Counts
 from weir.insights.durations import Durations
 from weir.insights.judging import InsightLimits
 from weir.insights.reading import Measured, Ticked
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.shard import Shard
 from weir.log.log import Record
 
@@ -31,7 +31,7 @@ class Judging:
 class Folding:
     """One partition of a quality table without any other writer."""
 
-    def __init__(self, rows: Rows, shard: Shard, *, tell: Tell, since_ms: int = 0) -> None:
+    def __init__(self, rows: QualityRows, shard: Shard, *, tell: Tell, since_ms: int = 0) -> None:
         self.rows, self.shard = rows, shard
         self._tell, self._since_ms = tell, since_ms
         self.malformed = 0
@@ -47,7 +47,7 @@ class Folding:
             tell: takes the insights of closed windows.
             since_ms: windows that begin before are in the table already: of their records only the time counts.
         """
-        rows = Rows(table)
+        rows = QualityRows(table)
         own = await partition.own(rows, number)
         shard = Shard(rows, number, own, spans=judging.spans, limits=judging.limits, counts=Counts())
         return cls(rows, shard, tell=tell, since_ms=since_ms)

@@ -5,7 +5,7 @@ from functools import lru_cache
 from weir import envelope, topics
 from weir.envelope import MalformedRecordError
 from weir.insights.reading import SOURCES, Measured, Ticked, read
-from weir.insights.rows import Rows, name_of
+from weir.insights.rows import QualityRows, name_of
 from weir.insights.shard import Shard
 from weir.insights.values import Seen
 from weir.log.log import Record
@@ -35,7 +35,7 @@ def fold(shard: Shard, record: Record, seen: Measured | Ticked) -> None:
     shard.fold(SOURCES[record.topic], record.offset, int(record.timestamp * 1000), seen)
 
 
-async def raw(rows: Rows, number: int) -> dict[bytes, bytes]:
+async def raw(rows: QualityRows, number: int) -> dict[bytes, bytes]:
     """The rows of a partition as bytes, without the partition's own row. They may not change meanwhile."""
     mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)
     return {
@@ -43,7 +43,7 @@ async def raw(rows: Rows, number: int) -> dict[bytes, bytes]:
     }
 
 
-async def own(rows: Rows, number: int) -> dict[str, list[Seen]]:
+async def own(rows: QualityRows, number: int) -> dict[str, list[Seen]]:
     """The windows of each tenant and model of a partition. They may not change meanwhile."""
     found: dict[str, list[Seen]] = {}
     mine = lru_cache(maxsize=None)(lambda name: partition_of(name) == number)

@@ -25,7 +25,7 @@ from weir.insights.values import ModelRow, PartitionRow, RebuiltRow, Seen, Windo
 T = TypeVar("T")
 
 
-class Rows:
+class QualityRows:
     """Typed access to a mapping of bytes, which is the table of a worker."""
 
     def __init__(

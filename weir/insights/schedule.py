@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from weir.insights.durations import Durations
 from weir.insights.reading import time_ms
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import ModelRow, WindowKey
 
 
@@ -19,7 +19,7 @@ class Schedule:
         names: all names that have rows.
     """
 
-    def __init__(self, rows: Rows, spans: Durations, windows: Iterable[WindowKey], names: Iterable[str]) -> None:
+    def __init__(self, rows: QualityRows, spans: Durations, windows: Iterable[WindowKey], names: Iterable[str]) -> None:
         self._rows, self._spans = rows, spans
         self._open: defaultdict[str, set[WindowKey]] = defaultdict(set)
         for span in windows:

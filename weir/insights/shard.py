@@ -27,7 +27,7 @@ from weir.insights.durations import Durations
 from weir.insights.event_ids import EventIds
 from weir.insights.judging import InsightLimits
 from weir.insights.reading import Measured, RecordSource, Ticked
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.schedule import Schedule
 from weir.insights.values import ModelRow, Seen, WindowKey, WindowRow
 from weir.insights.watermark import Watermark
@@ -38,7 +38,7 @@ class Shard:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: QualityRows,
         number: int,
         own: Mapping[str, Sequence[Seen]],
         *,
@@ -175,14 +175,14 @@ class Shard:
         """
         return self._closings.next(name, detected_ms)
 
-    def settle(self, closing: Closing, told: tuple[Insight, ...]) -> None:
+    def settle(self, closing: Closing, published: tuple[Insight, ...]) -> None:
         """Write a closing down.
 
         Args:
             closing: the closing.
-            told: its insights as they are in the log.
+            published: its insights as they are in the log.
         """
-        self._closings.settle(closing, told)
+        self._closings.settle(closing, published)
         self._noted = False
 
     def note(self) -> None:

@@ -21,7 +21,7 @@ from weir.insights import partition, rebuilt_rows
 from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.reading import RecordSource
-from weir.insights.rows import Rows, partition_key
+from weir.insights.rows import QualityRows, partition_key
 from weir.insights.values import RebuiltRow
 from weir.log.log import LogClient, Partition
 from weir.ranges.merged import merged
@@ -45,7 +45,7 @@ class SwapRequest(NamedTuple):
 
     number: int
     offset: int
-    told: QualityRebuilt
+    rebuilt: QualityRebuilt
 
 
 class Swapping:
@@ -58,13 +58,15 @@ class Swapping:
         written: waits until the table changes so far are in the log; raises LogError.
     """
 
-    def __init__(self, log: LogClient, rows: Rows, judging: Judging, written: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, log: LogClient, rows: QualityRows, judging: Judging, written: Callable[[], Awaitable[None]]
+    ) -> None:
         self._log, self._rows, self._judging, self._written = log, rows, judging, written
 
     def has(self, asked: SwapRequest) -> bool:
         """Whether the rows are those of the event or its run, or of a later one in the log; or it was skipped."""
         row = self._rows.rebuilt(asked.number)
-        return asked.offset <= max(row.at, row.passed) or row.run == asked.told.run
+        return asked.offset <= max(row.at, row.passed) or row.run == asked.rebuilt.run
 
     async def swap(self, asked: SwapRequest, tell: Tell, still_own: Callable[[], bool]) -> None:
         """Swap the rows of a partition, or skip the event. Must run under the event.
@@ -81,7 +83,7 @@ class Swapping:
             return
         folded = await self._catch_up(asked, table, tell, still_own)
         await self._replace(asked, table, folded, still_own)
-        run, number = asked.told.run, asked.number
+        run, number = asked.rebuilt.run, asked.number
         logger.info("run %s: the windows of partition %d are the rebuilt ones, %d rows", run, number, len(table))
 
     def pass_over(self, asked: SwapRequest, why: str, still_own: Callable[[], bool]) -> None:
@@ -93,43 +95,43 @@ class Swapping:
         if not still_own():
             raise GivenAwayError
         number = asked.number
-        logger.warning("run %s: windows of partition %d stay as they are: %s", asked.told.run, number, why)
+        logger.warning("run %s: windows of partition %d stay as they are: %s", asked.rebuilt.run, number, why)
         row = self._rows.rebuilt(number)
         row.swapping, row.passed, row.why = "", asked.offset, why
         self._rows.put_rebuilt(number, row)
 
     async def _check(self, asked: SwapRequest) -> None:
         """Check offsets: otherwise a client that writes to the topic could make the worker skip all later records."""
-        if asked.told.metrics > asked.offset:
+        if asked.rebuilt.metrics > asked.offset:
             raise MalformedRecordError("`data.metrics`: an offset behind the event itself")
-        ends = {topics.AI_LEARNING_SIGNALS.name: asked.told.signals, topics.CHAT_REBUILDS.name: asked.told.end}
+        ends = {topics.AI_LEARNING_SIGNALS.name: asked.rebuilt.signals, topics.CHAT_REBUILDS.name: asked.rebuilt.end}
         for topic, offset in ends.items():
             if offset > (await self._log.bounds(Partition(topic, asked.number))).end:
                 raise MalformedRecordError(f"an offset behind the end of {topic}")
 
     async def _load(self, asked: SwapRequest) -> tuple[dict[bytes, bytes] | None, str]:
         """The rows to be put in, or the reason why there are none."""
-        if asked.told.formula != fingerprint(self._judging):
+        if asked.rebuilt.formula != fingerprint(self._judging):
             return None, "they were rebuilt by another formula, or other INSIGHT_* settings, than this worker's"
-        if asked.told.after != self._rows.rebuilt(asked.number).at:
+        if asked.rebuilt.after != self._rows.rebuilt(asked.number).at:
             return None, "another run has rebuilt them meanwhile"
-        return await rebuilt_rows.load(self._log, asked.number, asked.told), "the rebuilt rows are gone"
+        return await rebuilt_rows.load(self._log, asked.number, asked.rebuilt), "the rebuilt rows are gone"
 
     async def _catch_up(
         self, asked: SwapRequest, table: dict[bytes, bytes], tell: Tell, still_own: Callable[[], bool]
     ) -> dict[str, int]:
         """Fold the records after the cut; returns the offsets reached. Earlier insights are published on demand."""
-        number, told = asked.number, asked.told
+        number, rebuilt = asked.number, asked.rebuilt
         judged_ms = self._rows.partition(number).closed_ms
 
-        async def told_of(closing: Closing) -> tuple[Insight, ...]:
+        async def publish(closing: Closing) -> tuple[Insight, ...]:
             anew = closing.span.end_ms <= judged_ms
-            return closing.insights if anew and not told.emit else await tell(closing, told.run if anew else None)
+            return closing.insights if anew and not rebuilt.emit else await tell(closing, rebuilt.run if anew else None)
 
-        windows = await Folding.of(table, number, self._judging, tell=told_of)
+        windows = await Folding.of(table, number, self._judging, tell=publish)
         spans = [
-            await onward(self._log, Partition(topics.AGENT_METRICS.name, number), told.metrics),
-            await onward(self._log, Partition(topics.AI_LEARNING_SIGNALS.name, number), told.signals),
+            await onward(self._log, Partition(topics.AGENT_METRICS.name, number), rebuilt.metrics),
+            await onward(self._log, Partition(topics.AI_LEARNING_SIGNALS.name, number), rebuilt.signals),
         ]
         async for record in merged(self._log, spans):
             if not still_own():
@@ -144,7 +146,7 @@ class Swapping:
         live = await partition.raw(self._rows, number)
         if not still_own():
             raise GivenAwayError
-        self._mark(number, asked.told.run)
+        self._mark(number, asked.rebuilt.run)
         changed = 1  # table changes that are not in the log yet, the mark first
         async for key in in_turns([*(key for key in live if key not in table), *table]):
             if changed >= ROWS_AT_ONCE:
@@ -157,7 +159,7 @@ class Swapping:
                 self._rows.put_raw(key, value)
                 changed += 1
         self._rows.put_raw(last, table[last])
-        self._rows.put_rebuilt(number, RebuiltRow(run=asked.told.run, at=asked.offset, folded=folded))
+        self._rows.put_rebuilt(number, RebuiltRow(run=asked.rebuilt.run, at=asked.offset, folded=folded))
 
     def _mark(self, number: int, run: str) -> None:
         row = self._rows.rebuilt(number)

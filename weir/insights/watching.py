@@ -26,7 +26,7 @@ from weir.insights.durations import Durations
 from weir.insights.folding import Judging
 from weir.insights.judging import InsightLimits
 from weir.insights.reading import SOURCES, RecordSource
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.shard import Shard
 from weir.insights.swapping import GivenAwayError, Swapping, SwapRequest, Tell
 from weir.insights.wording import event_id
@@ -72,7 +72,7 @@ class WindowKeeper:
         *,
         log: LogClient,
         events: Events,
-        rows: Rows,
+        rows: QualityRows,
         spans: Durations,
         limits: InsightLimits,
         tenant: str,
@@ -129,7 +129,7 @@ class WindowKeeper:
         """
 
         async def tell(closing: Closing, run: str | None) -> tuple[Insight, ...]:
-            return await self._told(closing, still_own, run)
+            return await self._published(closing, still_own, run)
 
         defects = 0
         while True:
@@ -142,7 +142,7 @@ class WindowKeeper:
                 raise
             except Exception:
                 defects += 1
-                logger.exception("run %s: windows of partition %d", asked.told.run, asked.number)
+                logger.exception("run %s: windows of partition %d", asked.rebuilt.run, asked.number)
                 if defects == DEFECTS_MAX:
                     self._swapping.pass_over(asked, "a defect: see the worker's log", still_own)
                 elif defects > DEFECTS_MAX:
@@ -188,13 +188,13 @@ class WindowKeeper:
     async def _close(self, shard: Shard, record: Record, still_own: Callable[[], bool]) -> None:
         for name in shard.due():
             while (closing := shard.closing(name, int(record.timestamp * 1000))) is not None:
-                told = await self._told(closing, still_own)
+                published = await self._published(closing, still_own)
                 if not still_own():
                     raise GivenAwayError
-                shard.settle(closing, told)
+                shard.settle(closing, published)
         shard.note()
 
-    async def _told(
+    async def _published(
         self, closing: Closing, still_own: Callable[[], bool], run: str | None = None
     ) -> tuple[Insight, ...]:
         tenant = closing.span.name.partition(":")[0]

@@ -84,8 +84,8 @@ def raised(name: str, verdict: Verdict, start_ms: int, end_ms: int, detected_ms:
 
 def cleared(verdict: Verdict, since: InsightRaised, start_ms: int, end_ms: int) -> InsightCleared:
     """The insight of a breach that is over; ``since`` is the one that raised it."""
-    told = since.model_dump()
-    told |= {
+    data = since.model_dump()
+    data |= {
         "status": InsightStatus.RESOLVED,
         "title": f"Over: {since.title}",
         "description": _described(verdict),
@@ -98,19 +98,19 @@ def cleared(verdict: Verdict, since: InsightRaised, start_ms: int, end_ms: int) 
         "window_end": _iso(end_ms),
         "rebuilt": None,
     }
-    return InsightCleared.model_validate(told)
+    return InsightCleared.model_validate(data)
 
 
 def withdrawn(since: InsightRaised) -> InsightCleared:
     """The insight that retracts a breach, which the rebuilt window does not show."""
-    told = since.model_dump()
-    told |= {
+    data = since.model_dump()
+    data |= {
         "status": InsightStatus.RESOLVED,
         "title": f"Withdrawn: {since.title}",
         "description": "The window was rebuilt, and does not show it any more.",
         "recommendation": None,
     }
-    return InsightCleared.model_validate(told)
+    return InsightCleared.model_validate(data)
 
 
 def _described(verdict: Verdict) -> str:

@@ -41,7 +41,7 @@ from weir.llm.lenient import Halves, loads, loads_halves
 from weir.llm.opening import malformed_http
 from weir.llm.sse import MAX_EVENT_BYTES, EventTooLongError, SseDecoder
 from weir.llm.thinking import ThinkingSplitter
-from weir.llm.waiting import AFTER_FINISH_S, Waiting
+from weir.llm.waiting import AFTER_FINISH_S, ReadDeadline
 from weir.options import ThinkTags
 from weir.timing import Patience
 
@@ -74,7 +74,7 @@ class ChunkReading:
         began: float,
     ) -> None:
         self._content = response.content
-        self._waiting = Waiting(timeouts, began, began + call.allowance.max_s)
+        self._waiting = ReadDeadline(timeouts, began, began + call.allowance.max_s)
         self._bytes_left, self._tokens_left = call.allowance.max_bytes, call.allowance.max_tokens
         self._choices = Choices(_wanted(asked))
         self._splitter = ThinkingSplitter() if call.think_tags is ThinkTags.SPLIT else None

@@ -10,7 +10,7 @@ AFTER_FINISH_S: Final = 2.0
 """How long to listen on a connection that stays open after the last finish reason: usage may follow it."""
 
 
-class Waiting:
+class ReadDeadline:
     """The time limit for the next bytes of one answer, which depends on the content so far.
 
     Until the first token the limit for the first token counts, from the beginning of the call; then the longest silence

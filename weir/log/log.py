@@ -16,7 +16,7 @@ _TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}")  # Kafka'
 RECORD_OVERHEAD_BYTES: Final = 100  # size of a record in a batch of its own, besides its key, value and headers
 
 Headers = Sequence[tuple[str, bytes]]
-Kept = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
+Retentions = Mapping[str, float | None]  # by topic: how long it keeps a record, in seconds; None for ever
 
 
 def header_pairs(headers: Any) -> Headers:
@@ -161,7 +161,7 @@ class LogClient(Protocol):
     async def stop(self) -> None:
         """Flush pending appends and release every resource. Never raises."""
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         """Create the missing topics, with partitions, retention and compaction.
 
         An existing topic keeps its compaction, and on Kafka its retention, which operators set there with their own

@@ -1,4 +1,4 @@
-"""The consumer of the queue of requests: takes messages while the worker has room, and acknowledges what was taken."""
+"""The consumer of the queue of requests: takes messages while the worker has room, and acknowledges them."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-ROOM_S = 0.1  # between two looks at whether the worker can take more
+ROOM_S = 0.1  # between two checks whether the worker can take more
 HAND_BACK_S = 1.0  # before a message is given back to RabbitMQ, which delivers it again at once
 
 
@@ -24,12 +24,12 @@ class QueueGoneError(ConnectionError):
     """The queue of requests was removed, or its channel closed; a new session makes both again."""
 
 
-class Consumer:
+class QueueConsumer:
     """Consumes the queue of requests, for one worker.
 
     Args:
-        settings: of the worker.
-        take: brings one message into the log, or refuses it; it is acknowledged when this returns.
+        settings: the worker's settings.
+        take: brings one message into the log, or refuses it; the message is acknowledged when this returns.
         ready: whether the worker can take more now.
     """
 
@@ -53,8 +53,8 @@ class Consumer:
             while True:
                 while not self._ready():
                     await self._look(gone)
-                # Below aio-pika, which keeps nothing of the properties as they came. And not by their own `timeout`,
-                # which is asyncio.wait_for: see pyproject.toml.
+                # Below aio-pika, which does not keep the properties as they came. And without basic_consume's own
+                # `timeout`, which is asyncio.wait_for: see pyproject.toml.
                 tag = new_id("weir")
                 async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
                     await channel.basic_consume(self._settings.rabbitmq_queue, self._on_message, consumer_tag=tag)
@@ -66,36 +66,36 @@ class Consumer:
                     await channel.basic_cancel(tag)
         finally:
             self.taking = False
-            # What is in hand has lost its channel, and cannot be acknowledged any more.
+            # Messages being taken have lost their channel, and cannot be acknowledged any more.
             for task in self._in_hand:
                 task.cancel()
             await asyncio.gather(*self._in_hand, return_exceptions=True)
 
     async def _look(self, gone: asyncio.Event) -> None:
-        """Wait a moment: nobody tells of room in the worker. A queue or a channel that is gone ends the session."""
+        """Wait a moment: no event announces room in the worker. A queue or a channel that is gone ends the session."""
         if gone.is_set():
             raise QueueGoneError(f"the queue {self._settings.rabbitmq_queue}, or its channel, was closed")
         await asyncio.sleep(ROOM_S)
 
     async def _open(self, connection: AbstractConnection) -> tuple[AbstractChannel, asyncio.Event]:
-        """A channel that consumes the queue of requests: made if it is missing, else taken as it is."""
+        """Open a channel that consumes the queue of requests: the queue is made if missing, else taken as it is."""
         name, gone = self._settings.rabbitmq_queue, asyncio.Event()
         async with asyncio.timeout(self._settings.rabbitmq_timeout_s):
             channel = await open_channel(connection, publisher_confirms=False)
             try:
                 await channel.declare_queue(name, durable=True)
-            except ChannelPreconditionFailed:  # it has other arguments
+            except ChannelPreconditionFailed:  # the queue has other arguments
                 channel = await open_channel(connection, publisher_confirms=False)
                 await channel.declare_queue(name, passive=True)
             await channel.set_qos(prefetch_count=self._settings.rabbitmq_prefetch)
-            # RabbitMQ closes one that has kept a message for half an hour, while the log was away.
+            # RabbitMQ closes a channel that has kept a message for half an hour, while the log was away.
             channel.close_callbacks.add(lambda *_: gone.set())
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda *_: gone.set())
         return underlay, gone
 
     async def drain(self, seconds: float) -> None:
-        """Bring what is in hand into the log; `use` takes nothing new once the worker has no room."""
+        """Bring the messages being taken into the log; `use` takes no new ones once the worker has no room."""
         if self._in_hand:
             await asyncio.wait(set(self._in_hand), timeout=seconds)
 
@@ -115,7 +115,7 @@ class Consumer:
             await self._hand_back(message)
 
     async def _hand_back(self, message: Incoming) -> None:
-        """Let it come again. Kept unacknowledged, a few like it would fill what may be taken at once."""
+        """Give a message back, to be delivered again. Kept, a few of them would fill the prefetch window."""
         await asyncio.sleep(HAND_BACK_S)
-        with suppress(*LINK_ERRORS):  # its channel is gone: then it comes again by itself
+        with suppress(*LINK_ERRORS):  # the channel is gone: then the message comes again by itself
             await message.reject(requeue=True)

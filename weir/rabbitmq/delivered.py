@@ -1,4 +1,4 @@
-"""Deliveries that were made, as the log has them: a ``delivered`` mark for each."""
+"""Reads and writes ``delivered`` marks: the log has one for each delivery that was made."""
 
 from contextlib import suppress
 
@@ -14,12 +14,12 @@ from weir.rabbitmq.lane import Lane
 from weir.rabbitmq.orders import Order
 
 
-class Delivered:
+class DeliveredMarks:
     """Reads and writes the marks of deliveries.
 
     Args:
-        log: where marks are written.
-        tails: where they are read.
+        log: the log to write marks to.
+        tails: the tails to read marks with.
     """
 
     def __init__(self, log: LogClient, tails: Tails) -> None:
@@ -27,31 +27,31 @@ class Delivered:
         self._tails = tails
 
     async def is_done(self, order: Order, at: Partition, lane: Lane) -> bool:
-        """Whether an order was carried out already, or needs not be.
+        """Whether an order was carried out already, or needs no delivery.
 
         Raises:
             LogError: the log cannot be read.
         """
         try:
             return await self._is_void(order, at) or await self._is_delivered(order, at, lane)
-        except LogReplacedError:  # what would say so is gone with the answer, and its client is told of that
+        except LogReplacedError:  # the mark is gone with the answer; the client gets a message that says so
             return False
 
     async def _is_void(self, order: Order, at: Partition) -> bool:
-        """Whether a request from the dead letters had been answered already, or was by another: that has its order."""
+        """Whether a request from the dead letters was answered meanwhile: then its answer has an order of its own."""
         if not order.redriven:
             return False
         try:
             rid, _ = await self._origin(order, at)
-        except ApiError:  # another request has its uid now
+        except ApiError:  # another request has this uid now
             return True
         return rid != order.submission
 
     async def _is_delivered(self, order: Order, at: Partition, lane: Lane) -> bool:
-        """Whether the log says so: of this order, or of another for the same answer in the same queue."""
+        """Whether the log has the mark of this order, or of another for the same answer in the same queue."""
         first = order.chunks_from
         if order.again and lane.place(order.submission) is None:
-            with suppress(ApiError):  # a conflict: it has an end of its own
+            with suppress(ApiError):  # a conflict: the order has an end of its own
                 _, first = await self._origin(order, at)
         made = await marks(
             self._tails, at, order.uid, position=first, kind=FrameKind.DELIVERED, topic_id=order.chunks_topic_id
@@ -73,10 +73,10 @@ class Delivered:
         )
 
     async def mark(self, order: Order, at: Partition) -> None:
-        """Note that an order is carried out.
+        """Write the mark of an order that is carried out.
 
         Raises:
-            LogError: the mark is not in the log for sure.
+            LogError: it is not sure that the mark is in the log.
         """
         mark = Frame(
             uid=order.uid,

@@ -1,7 +1,7 @@
-"""Answers to response queues: each order is read out of the log and sent, message by message, each once.
+"""Delivers answers to response queues: each order is read out of the log and sent, message by message, each once.
 
-How far it has come stands in RabbitMQ (`weir.rabbitmq.lane`), that it is done stands in the log (a ``delivered`` mark),
-and only then is the order acknowledged. Whatever dies in between, whoever gets the order next goes on where it stands.
+RabbitMQ holds how far a delivery has come (`weir.rabbitmq.lane`), the log holds that it is done (a ``delivered`` mark),
+and only then is the order acknowledged. If a worker or broker dies in between, the next owner of the order continues.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from weir.log.log import LogClient, LogError, LogReplacedError, LogUnavailableEr
 from weir.log.tails import Tails
 from weir.rabbitmq import contract
 from weir.rabbitmq.contract import DeliveryProgress
-from weir.rabbitmq.delivered import Delivered
+from weir.rabbitmq.delivered import DeliveredMarks
 from weir.rabbitmq.lane import LaneLostError, PublishRefusedError
 from weir.rabbitmq.link import LINK_ERRORS
 from weir.rabbitmq.orders import Order
@@ -28,11 +28,11 @@ from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-IDLE_S = 60.0  # between two turns of a wait for the next frame
+IDLE_S = 60.0  # between two steps of a wait for the next frame
 RETRY_S = 1.0  # between two tries to reach a queue, or the log
 
 RESTARTED = {
-    "message": "The worker that generated this answer died, and it is said again in other words. Fetch it by HTTP.",
+    "message": "The worker of this answer died, and the answer was generated again in other words. Fetch it by HTTP.",
     "type": "server_error",
     "param": None,
     "code": "stream_restarted",
@@ -41,14 +41,14 @@ RESTARTED = {
 
 
 class UndeliverableError(Exception):
-    """There is nowhere to send an answer to, as far as one may try."""
+    """The answer cannot be sent to its queue, after all tries that are allowed."""
 
 
 class Delivering:
     """Makes deliveries, many at once."""
 
     def __init__(self, *, log: LogClient, tails: Tails, settings: Settings) -> None:
-        self._delivered = Delivered(log, tails)
+        self._delivered = DeliveredMarks(log, tails)
         self._tails = tails
         self._settings = settings
 
@@ -62,13 +62,13 @@ class Delivering:
         """Bring one order to its end.
 
         Args:
-            order: what goes where.
+            order: the order.
             at: the partition of chat-chunks that holds the answer.
-            outlet: waits until this worker may send for the partition; what it raises ends the delivery.
-            on_end: told when the last message goes out: whoever asks from then on may have read it.
+            outlet: waits until this worker may send for the partition; an error that it raises ends the delivery.
+            on_end: called when the last message is sent: from then on the client may have read it.
 
         Raises:
-            UndeliverableError: there is nowhere to send it.
+            UndeliverableError: the answer cannot be sent to its queue.
         """
         tries = 0
         while True:
@@ -91,11 +91,11 @@ class Delivering:
                 await asyncio.sleep(RETRY_S)
 
     async def _deliver(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
-        """With one lane, for as long as that holds."""
+        """Deliver with one lane, for as long as the lane holds."""
         making = asyncio.create_task(self._make(order, at, out, on_end), name=f"deliver-{order.uid}")
         try:
             await asyncio.wait({making, out.lane.lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not making.done() or making.cancelled():  # aiormq cancels who waits for a channel that is gone
+            if not making.done() or making.cancelled():  # aiormq cancels tasks that wait for a channel that is gone
                 raise LaneLostError("while waiting for the answer")
             making.result()
         finally:
@@ -109,7 +109,7 @@ class Delivering:
         await out.lane.forget(order.submission)
         out.queues.forget(order.queue)
 
-    # -- telling
+    # -- sending
 
     async def _tell(self, order: Order, at: Partition, out: Outlet, on_end: Callable[[], None]) -> None:
         place = out.lane.place(order.submission) or DeliveryProgress()
@@ -132,7 +132,7 @@ class Delivering:
             return End(contract.failed(AnswerGoneError()))
 
     async def _read(self, order: Order, at: Partition, way: Way) -> End:
-        """Send what the log says, up to the last message, which is returned."""
+        """Send the answer as the log has it, up to the last message, which is returned."""
         inline = self._settings.response_thinking == "inline"
         text, ahead, whole = Text(order.uid, thinking=inline), way.again(), bytearray()
         try:
@@ -172,7 +172,7 @@ class Delivering:
 
 
 class _NotThereError(Exception):
-    """The response queue is not there (yet)."""
+    """The response queue does not exist (yet)."""
 
 
 async def _reach(order: Order, out: Outlet) -> None:

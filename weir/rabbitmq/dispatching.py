@@ -43,8 +43,8 @@ class Dispatcher:
     Args:
         worker: which.
         delivering: makes one delivery.
-        outlets: of RabbitMQ, by partition.
-        in_flight: how many requests are being answered on this worker.
+        outlets: the outlets to RabbitMQ, by partition.
+        in_flight: returns the number of requests being answered on this worker.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Dispatcher:
         return len(self._tasks)
 
     async def take(self, event: Delivered) -> None:
-        """Take one event. Never waits for RabbitMQ: that would hold up the requests of other doors."""
+        """Take one event. Never waits for RabbitMQ: that would block the requests of other doors."""
         if self._worker.draining:
             await asyncio.get_running_loop().create_future()  # until the stopping worker cancels this stream
         try:
@@ -82,7 +82,7 @@ class Dispatcher:
         dispatch.task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Continue while answers are generated here; the next owner goes on where each delivery stands.
+        """Continue while answers are generated here; the next owner continues where each delivery stands.
 
         On Kafka a worker that stops owns no partition any more, so all deliveries go to other workers at once.
         """
@@ -129,13 +129,13 @@ class Dispatcher:
                 await asyncio.sleep(RETRY_S)
             else:
                 return None
-        return "a defect in delivering it"
+        return "a defect in Weir while delivering the answer"
 
 
 def _is_answered_by(before: Dispatch, order: Order) -> bool:
     """Whether an order needs no delivery of its own, beside one to the same queue.
 
-    It is the same order, given out again after a rebalance, or another order for the same answer, placed meanwhile: two
+    It is the same order, delivered again after a rebalance, or another order for the same answer, placed meanwhile: two
     streams of it in one queue could not be read. A client that orders after the end may have read it, and gets it
     again.
     """

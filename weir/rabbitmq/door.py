@@ -7,7 +7,7 @@ from weir import topics
 from weir.chat.accept import Door
 from weir.chat.audit import Audit
 from weir.chat.cancelling import Cancelled
-from weir.rabbitmq.consumer import Consumer
+from weir.rabbitmq.consumer import QueueConsumer
 from weir.rabbitmq.delivering import Delivering
 from weir.rabbitmq.dispatching import Dispatcher
 from weir.rabbitmq.ingress import Intake
@@ -21,7 +21,7 @@ from weir.worker import Worker
 class RabbitDoor:
     """The parts of the door; each of its two connections is kept for as long as the worker lives."""
 
-    consumer: Consumer  # takes requests, over `incoming`
+    consumer: QueueConsumer  # takes requests, over `incoming`
     dispatcher: Dispatcher
     outlets: Outlets  # send answers, over `outgoing`
     incoming: Link
@@ -47,7 +47,7 @@ class RabbitDoor:
 
         Args:
             worker: the worker.
-            door: takes requests in.
+            door: accepts requests.
             cancel: cancels a request, by its uid.
             audit: records cancels and refusals.
             in_flight: the number of requests being answered on this worker.
@@ -81,7 +81,7 @@ class RabbitDoor:
         )
         urls, timeout_s = settings.amqp_urls, settings.rabbitmq_timeout_s
         return cls(
-            Consumer(settings, take=intake.take, ready=ready),
+            QueueConsumer(settings, take=intake.take, ready=ready),
             dispatcher,
             outlets,
             incoming=Link("requests", urls, timeout_s=timeout_s),

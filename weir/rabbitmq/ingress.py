@@ -1,10 +1,10 @@
-"""Requests from the queue into the log.
+"""Takes requests from the queue into the log.
 
-A message is acknowledged when its request is in chat-requests and its delivery is ordered in chat-deliveries, so who
-dies before leaves it to another worker. The same message may therefore be taken twice: with a ``uid`` or a
+A message is acknowledged when its request is in chat-requests and its delivery is ordered in chat-deliveries, so a
+worker that dies before leaves it to another one. The same message may therefore be taken twice: with a ``uid`` or a
 ``message_id``, its second request attaches to the first one, and no second answer is sent.
 
-``consumer.py`` takes the messages and acknowledges them; what is no request is refused (``refusing.py``).
+``consumer.py`` takes the messages and acknowledges them; a message that is not a request is refused (``refusing.py``).
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from weir.timing import Failure, endless, retry
 
 logger = logging.getLogger(__name__)
 
-# Properties that a request is not taken without, if they are there; the others are read by nobody here.
+# Properties that must be readable if they are there; Weir does not read the others.
 USED = ("headers", "reply_to", "correlation_id", "message_id", "expiration")
 
 
@@ -52,16 +52,16 @@ class Intake:
         audit: Audit,
         refusing: Refusing,
     ) -> None:
-        """A door for messages.
+        """Make the intake.
 
         Args:
-            door: takes requests in.
-            log: where orders go.
-            settings: of the worker.
-            queues: makes response queues; None while RabbitMQ is away for sending.
+            door: accepts requests.
+            log: the log; orders are written to it.
+            settings: the worker's settings.
+            queues: returns the means to make response queues; None while RabbitMQ is away for sending.
             cancel: cancels a request, by its uid.
-            audit: is told of what is cancelled.
-            refusing: refuses what is no request.
+            audit: records cancels.
+            refusing: refuses messages that are not requests.
         """
         self._door = door
         self._log = log
@@ -76,7 +76,7 @@ class Intake:
         """Bring a message's request and its order into the log, however long that takes, or refuse it.
 
         Raises:
-            LINK_ERRORS: it can be neither taken nor refused now; it is to come again.
+            LINK_ERRORS: the message can be neither taken nor refused now; it is to be delivered again.
         """
         body = None
         try:
@@ -84,7 +84,7 @@ class Intake:
             self._check_properties(message)
             reply = self._reply_of(message, body)
             if body.get("cancel") is True:
-                return await self._withdraw(reply)
+                return await self._cancel_earlier(reply)
             self._make_queue(reply)
             given = contract.traceparent_of(message)
             with tracing.message(self._settings.rabbitmq_queue, given) as span:
@@ -95,7 +95,7 @@ class Intake:
             raise
         except Exception:
             logger.exception("a message from RabbitMQ")
-            defect = ApiError("a defect in taking it", status=500, kind="server_error")
+            defect = ApiError("a defect in Weir while taking the message", status=500, kind="server_error")
             await self._refusing.refuse(message, body, defect)
 
     def _parse(self, message: Incoming) -> Json:
@@ -119,23 +119,23 @@ class Intake:
 
     def _reply_of(self, message: Incoming, body: Json) -> Reply:
         reply = contract.reply_of(message, body, self._settings.response_queue_prefix, self._door.mint_uid())
-        if reply is None or len(reply.name) > contract.QUEUE_MAX_BYTES:  # it stands in a header of each message
+        if reply is None or len(reply.name) > contract.QUEUE_MAX_BYTES:  # the name is in a header of each message
             raise InvalidRequestError(
                 f"'uid' names no queue: it must be one line, of at most {contract.NAME_MAX} characters.", param="uid"
             )
         return reply
 
-    async def _withdraw(self, reply: Reply) -> None:
-        """Cancel an earlier request, which may be on its way still. Its answer ends with a message that says so."""
+    async def _cancel_earlier(self, reply: Reply) -> None:
+        """Cancel an earlier request, which may be on its way still. Its answer ends with a message about that."""
         uid, errors = contract.uid_of(reply.name), (UnavailableError, LogError, NotFoundError)
         try:
             done = await retry(lambda: self._cancel(uid), errors, pauses_s=LOG_RETRY_S)
         except (UnavailableError, LogError) as error:
-            raise ConnectionError("it cannot be cancelled now") from error  # the message comes again
+            raise ConnectionError("the request cannot be cancelled now") from error  # the message comes again
         self._audit.record(CANCEL, Caller(ingress=Ingress.RABBITMQ), tenant=done.tenant, resource_id=uid)
 
     async def _accept(self, message: Incoming, body: Json, reply: Reply, traceparent: str | None) -> None:
-        """Into the log, however long that takes."""
+        """Write the request of a message into the log, however long that takes."""
         body, again, taken_at = dict(body), bool(message.redelivered), time.monotonic()
         if isinstance(body.get("uid"), str | None):
             body["uid"] = contract.uid_of(reply.name)
@@ -154,13 +154,13 @@ class Intake:
                     traceparent=traceparent,
                     think_tags=contract.think_tags_of(message),
                 )
-            # A worker that was frozen for so long has lost its connection, and the message went to another one.
+            # A worker that was frozen for so long has lost its connection, and the message went to another worker.
             late = time.monotonic() - taken_at > HEARTBEAT_S
             await self._order(request, reply, again=again or late)
 
         def waits(failure: Failure) -> None:
             nonlocal again
-            again = True  # it may have been taken all the same
+            again = True  # the request may be in the log all the same
             level = logging.WARNING if failure.failures == 1 else logging.DEBUG
             logger.log(level, "a request from RabbitMQ waits for the log: %s", failure.error)
 
@@ -168,10 +168,10 @@ class Intake:
         try:
             await retry(accept, errors, but=LogRefusedError, pauses_s=pauses_s, tell=waits)
         except LogRefusedError as error:
-            raise ApiError(f"The log refuses it: {error}", status=500, kind="server_error") from error
+            raise ApiError(f"The log refuses the request: {error}", status=500, kind="server_error") from error
 
     async def _order(self, request: ChatRequest, reply: Reply, *, again: bool) -> None:
-        """Order the delivery: after its request, for an order whose request is nowhere would wait for ever."""
+        """Order the delivery, after the request: an order without a request in the log would wait for ever."""
         order = Order(
             uid=request.uid,
             submission=request.event_id,
@@ -191,7 +191,7 @@ class Intake:
             await self._log.append(topics.CHAT_DELIVERIES.name, partition, order.key, orders.encode(order))
 
     def _make_queue(self, reply: Reply) -> None:
-        """Make the response queue at once: a client may look for it before there is anything in it."""
+        """Make the response queue at once: a client may look for it before it has a message."""
         queues = self._queues()
         if queues is not None and reply.declare:
             asking = asyncio.ensure_future(queues.reach(reply.queue, declare=True))
@@ -200,4 +200,5 @@ class Intake:
 
     def _asked(self, asking: "asyncio.Future[bool]") -> None:
         self._asking.discard(asking)
-        asking.cancelled() or asking.exception()  # whoever delivers asks for the queue again, and complains
+        # mark the exception as retrieved: the delivery asks for the queue again, and reports the error
+        asking.cancelled() or asking.exception()

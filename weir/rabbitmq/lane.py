@@ -87,7 +87,7 @@ class Lane:
         """Become the worker that sends.
 
         Raises:
-            LaneTakenError: another worker holds the lane. It was asked to close it.
+            LaneTakenError: another worker holds the lane; the challenge asks it to close the lane.
             LINK_ERRORS: RabbitMQ is away.
         """
         async with asyncio.timeout(self._timeout_s):

@@ -1,4 +1,4 @@
-"""Messages that are no request: their sender is told, and they are kept where they can be looked at.
+"""Refuses messages that are not requests: the sender gets an error, and the message is kept for inspection.
 
 Such a message goes to ``{queue}.dead`` as it came, with its reason, and to chat-dead-letters. It is then acknowledged:
 it never blocks the queue and never comes again.
@@ -29,7 +29,7 @@ from weir.timing import Failure, retry
 logger = logging.getLogger(__name__)
 
 LOG_RETRY_S = (0.2, 0.5, 1.0, 3.0)  # while the log is away; the last one repeats, and the message is held
-BURY_TRIES = 3
+DEAD_LETTER_TRIES = 3
 REASON_MAX = 1024  # characters of a reason in a header
 
 
@@ -37,11 +37,11 @@ class Refusing:
     """Refuses messages.
 
     Args:
-        log: where dead letters go.
-        settings: of the worker.
+        log: the log; dead letters are written to it.
+        settings: the worker's settings.
         queues: sends errors and dead letters; None while RabbitMQ is away for sending.
-        metrics: of the worker.
-        audit: is told of what is refused.
+        metrics: the worker's metrics.
+        audit: records refusals.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Refusing:
         self._audit = audit
 
     async def refuse(self, message: Incoming, body: object, error: ApiError) -> None:
-        """Tell the sender, and put the message where it can be looked at."""
+        """Send the error to the sender, and keep the message for inspection."""
         logger.warning("a message from RabbitMQ is refused: %s", error)
         self._metrics.refused(Ingress.RABBITMQ, error_code=error.error["code"], error_type=error.error["type"])
         self._audit.refused(Caller(ingress=Ingress.RABBITMQ), error, tenant=contract.tenant_of(message))
@@ -72,18 +72,18 @@ class Refusing:
         await self._dead_letter(message, error, queues)
 
     async def _tell(self, message: Incoming, body: object, error: ApiError, queues: Queues) -> None:
-        """Tell the sender, if that is possible: one who is gone is no reason to keep the message."""
+        """Send the error to the sender, if that is possible: a sender that is gone is no reason to keep the message."""
         reply = contract.reply_of(message, body, self._settings.response_queue_prefix)
         cancels = isinstance(body, dict) and body.get("cancel") is True
-        if reply is None or (cancels and reply.declare):  # what is to be cancelled has its answer in that queue
+        if reply is None or (cancels and reply.declare):  # the answer to the request to be cancelled goes to that queue
             return
         headers = contract.ended(reply.name[: contract.QUEUE_MAX_BYTES], 0, contract.failed(error))
-        told = contract.answer(b"", headers, message_id=None, correlation_id=reply.correlation_id)
+        failed = contract.answer(b"", headers, message_id=None, correlation_id=reply.correlation_id)
         try:
             if await queues.reach(reply.queue, declare=reply.declare):
-                await queues.publish(told, reply.queue)
+                await queues.publish(failed, reply.queue)
         except LINK_ERRORS as failure:
-            logger.warning("%s cannot be told: %s: %s", reply.queue, type(failure).__name__, failure)
+            logger.warning("%s cannot get an error: %s: %s", reply.queue, type(failure).__name__, failure)
 
     async def _write_dead_letter(self, message: Incoming, reason: str) -> None:
         key = (message.message_id or "").encode()
@@ -91,7 +91,7 @@ class Refusing:
         headers = [(name, str(value).encode()) for name, value in message.headers.items()]
         record = Record(self._settings.rabbitmq_queue, at, -1, time.time(), key, message.body, headers)
 
-        async def bury() -> None:
+        async def write() -> None:
             async with asyncio.timeout(self._settings.accept_timeout_s):
                 await dead_letters.write(
                     self._log,
@@ -105,7 +105,7 @@ class Refusing:
             logger.warning("a dead letter waits for the log: %s", failure.error)
 
         try:
-            await retry(bury, (LogError, TimeoutError), but=LogRefusedError, pauses_s=LOG_RETRY_S, tell=waits)
+            await retry(write, (LogError, TimeoutError), but=LogRefusedError, pauses_s=LOG_RETRY_S, tell=waits)
         except LogRefusedError:
             logger.exception("not among the dead letters of the log")
         except (LogError, TimeoutError) as error:
@@ -119,10 +119,10 @@ class Refusing:
             "x-weir-queue": self._settings.rabbitmq_queue,
         }
         letter = Forwarded(message, reasons)
-        for _ in range(BURY_TRIES):
+        for _ in range(DEAD_LETTER_TRIES):
             try:
                 await queues.keep(name)
                 return await queues.publish(letter, name)
             except AMQPError as failure:
                 logger.warning("not in %s: %s: %s", name, type(failure).__name__, failure)
-        raise ConnectionError(f"{name} does not take it")
+        raise ConnectionError(f"{name} does not take the message")

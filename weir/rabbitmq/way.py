@@ -58,7 +58,7 @@ class Way:
         self._raise()
 
     def again(self) -> Ahead:
-        """The answer is read from its start: what of it is out, or on its way."""
+        """Return the skip for an answer that is read from its start: its text that is sent, or on its way."""
         self._pending.clear()  # it will be read again, too
         return Ahead(self.place)
 

@@ -7,7 +7,7 @@ from weir.envelope import Json, utc_iso
 from weir.log.log import Bounds, LogClient, LogRefusedError, Partition, Record
 from weir.ranges.errors import GoneError, NothingError, UsageError
 from weir.ranges.progress import UNSEEN, Step
-from weir.ranges.when import Edge, Offsets, Time, When, told
+from weir.ranges.when import Edge, Offsets, Time, When, record_time
 from weir.timing import CLOCKS_APART_S, Turn
 from weir.topics import TOPICS
 
@@ -144,7 +144,7 @@ async def _start(log: LogClient, at: Partition, bounds: Bounds, since: When, kep
     if bounds.start and kept_since is not None and since.seconds < kept_since:
         oldest = await log.read(at, bounds.start, limit=1)
         if not oldest or oldest[0].timestamp > since.seconds:
-            time = told(oldest[0].timestamp) or "no time" if oldest else ""
+            time = record_time(oldest[0].timestamp) or "no time" if oldest else ""
             left = f"the oldest record left is of {time}" if oldest else "no record is left"
             raise GoneError(
                 f"topic {at.topic}: --from {utc_iso(since.seconds)} is older than the topic's retention; of partition "

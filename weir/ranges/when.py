@@ -54,7 +54,7 @@ def written(when: When) -> str:
     return utc_iso(when.seconds) if isinstance(when, Time) else when.value
 
 
-def told(seconds: float) -> str | None:
+def record_time(seconds: float) -> str | None:
     """The time of a record as ISO 8601; None if no calendar has it, for a client of Kafka may set any time."""
     try:
         return utc_iso(seconds)

@@ -9,7 +9,7 @@ from weir.ranges.errors import UnfinishedError
 WANTED_S: Final = 2.0  # between two looks whether the run was cancelled
 
 
-class Waiting:
+class WaitForWorkers:
     """The patience of one run, from now on.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import perf_counter
 
-from weir.log.log import Deliver, Headers, Kept, LogClient, Partition, Record, TopicSpec
+from weir.log.log import Deliver, Headers, LogClient, Partition, Record, Retentions, TopicSpec
 from weir.telemetry.collectors import Latency
 from weir.telemetry.worker_metrics import Metrics
 
@@ -25,7 +25,7 @@ class Observed:
         self.partitions, self.topic_id, self.record_max_bytes = log.partitions, log.topic_id, log.record_max_bytes
         self.bounds, self.offset_at = log.bounds, log.offset_at
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         """Create the missing topics; see `LogClient.create_topics`."""
         return await self._log.create_topics(topics, replication=replication)
 

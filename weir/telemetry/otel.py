@@ -26,9 +26,9 @@ from weir.envelope import Json
 from weir.errors import ApiError
 from weir.llm.chunks import finish_reasons
 from weir.llm.errors import UpstreamError
-from weir.telemetry import tracing
+from weir.telemetry import spans
+from weir.telemetry.spans import CallSpan, Recorder, Span, Value
 from weir.telemetry.traceparent import TraceParent, parse
-from weir.telemetry.tracing import CallSpan, Recorder, Span, Value
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 NOISY_LOGGERS = ("opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk._shared_internal")
 PROVIDER = "openai"  # the protocol's name, which the conventions want where the provider is not known
 NUMBERS = {"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"}  # of a request
-KINDS = {tracing.SpanKind.SERVER: SpanKind.SERVER, tracing.SpanKind.CONSUMER: SpanKind.CONSUMER}
+KINDS = {spans.SpanKind.SERVER: SpanKind.SERVER, spans.SpanKind.CONSUMER: SpanKind.CONSUMER}
 
 
 class _Recorded:
@@ -107,7 +107,7 @@ class OpenTelemetry(Recorder):
             self._server["server.port"] = port
 
     @contextmanager
-    def door(self, name: str, kind: tracing.SpanKind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
+    def door(self, name: str, kind: spans.SpanKind, given: object, attributes: Mapping[str, Value]) -> Iterator[Span]:
         """Open a span while a door handles a request."""
         span = self._tracer.start_span(name, _under(parse(given)), KINDS[kind], dict(attributes))
         with _ended(span):

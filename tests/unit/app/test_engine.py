@@ -1,4 +1,4 @@
-"""What the settings want of the engine, and what is not installed."""
+"""The engine by the settings, and packages that are not installed."""
 
 import pytest
 

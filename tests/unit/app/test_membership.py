@@ -14,7 +14,7 @@ WAIT_S = 10.0
 
 
 class Brokers:
-    """The groups that are there, as they are joined."""
+    """The consumer groups on the brokers, as they are joined."""
 
     def __init__(self) -> None:
         self.joined: list[str] = []
@@ -26,7 +26,7 @@ class Brokers:
 
 
 class Worker:
-    """As much of a worker as the watch of its partitions looks at."""
+    """A worker, as far as the watch of its partitions needs it."""
 
     rebalancing, rebalancing_count = False, 1
 
@@ -47,7 +47,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("late", ["a", "z"])
 async def test_one_of_two_gives_up_also_if_the_other_joins_after_it_has_looked(late: str) -> None:
-    """The late one has looked before the early one joined, and saw no other group."""
+    """The late worker has looked before the early one joined, and saw no other group."""
     brokers = Brokers()
     early = Worker(brokers, "m")
     await early.neighbours.check()

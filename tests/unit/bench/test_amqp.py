@@ -1,4 +1,4 @@
-"""The small AMQP client: frames cut everywhere, messages put together from them, what RabbitMQ refuses."""
+"""The small AMQP client: frames cut everywhere, messages put together from them, RabbitMQ's refusals."""
 
 from typing import Any
 

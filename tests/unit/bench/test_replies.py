@@ -1,4 +1,4 @@
-"""What the load generator makes of the messages of an answer."""
+"""The load generator's reading of an answer's messages."""
 
 from typing import Any
 

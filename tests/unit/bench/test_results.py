@@ -1,4 +1,4 @@
-"""Percentiles, ratios within rounds, floors, and what becomes of them."""
+"""Percentiles, ratios within rounds, floors, and results by them."""
 
 import argparse
 from pathlib import Path

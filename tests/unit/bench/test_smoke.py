@@ -1,4 +1,4 @@
-"""The whole of it once, without Kafka: too short to mean anything, but every answer is right."""
+"""The whole benchmark once, without Kafka: too short for figures, but every answer is right."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The picture of a stream that survives a kill: what its client reads, and that it is drawn."""
+"""The picture of a stream that survives a kill: the reading of its client, and the drawing."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The fake upstream: what it says is what the stock client reads, and when it says it."""
+"""The fake upstream: its chunks as the stock client reads them, and their times."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from bench.upstream import Upstream, listen, model_name, script
 
 
 class Served(Upstream):
-    """In a thread, until told to end."""
+    """Serves in a thread, until told to end."""
 
     ending = False
 

@@ -1,4 +1,4 @@
-"""What the tests of the demo model share: requests, and what arrived in a stream."""
+"""Helpers of the demo model's tests: requests, and received streams."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -72,13 +72,19 @@ async def calls(url: str) -> dict[str, object]:
 
 
 async def hurry(url: str) -> None:
-    """Have all answers of the model end at once, those that are being said and those to come: the story is over."""
+    """Let all answers of the model end at once, running ones and later ones: the scenario is over."""
     async with aiohttp.ClientSession() as session, session.post(url.removesuffix("/v1") + "/demo/hurry") as response:
         assert response.status == 204
 
 
+async def take_time(url: str) -> None:
+    """Have the model pause between tokens again."""
+    async with aiohttp.ClientSession() as session, session.delete(url.removesuffix("/v1") + "/demo/hurry") as response:
+        assert response.status == 204
+
+
 async def until_none_open(url: str) -> dict[str, object]:
-    """The counters once no call is open; fails after 2 s."""
+    """Return the counters once no call is open; fails after 2 s."""
     async with asyncio.timeout(2):
         while (counters := await calls(url))["open"]:
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The launcher with real processes: a stand-in for Faust says what it was started with, then waits to be killed."""
+"""The launcher with real processes: a stand-in for Faust prints its arguments, then waits to be killed."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 @contextmanager
 def launched(folder: Path, local_llm_url: str, **env: str) -> Iterator[tuple[int, str, dict[str, object]]]:
-    """Runs the launcher; gives its pid, what it printed, and what the worker that it became was given."""
+    """Run the launcher; yield its pid, its output, and the arguments of the worker that it became."""
     (folder / "faust").mkdir()
     (folder / "faust" / "__init__.py").touch()
     (folder / "faust" / "__main__.py").write_text(FAUST)

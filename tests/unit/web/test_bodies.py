@@ -39,7 +39,7 @@ async def serving(
 
 @asynccontextmanager
 async def idle(url: str) -> AsyncIterator[asyncio.StreamReader]:
-    """A client that asks and does not read."""
+    """A client that sends a request and does not read."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rstrip("/").rsplit(":", 1)[1]), limit=1024)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     try:
@@ -94,7 +94,7 @@ async def test_a_client_that_does_not_read_is_let_go_and_what_it_held_is_free() 
 
 
 async def test_the_sender_of_a_request_hears_of_a_body_that_did_not_reach_its_client() -> None:
-    """Its client may ask again, and is to find the answer that it did not get."""
+    """The client may ask again, and is to find the answer that it did not get."""
     memory, unsent = Memory(20 * MIB), list[str]()
     async with serving(memory, 15 * MIB, unsent=unsent) as url, aiohttp.ClientSession() as session:
         async with idle(url):

@@ -39,7 +39,7 @@ class Workers(Owners):
 
 
 class SlowRows(Lookup):
-    """Rows that do not come."""
+    """Rows that never come."""
 
     def __init__(self, owners: Owners) -> None:
         super().__init__(worker_of(MemoryLog()), owners, requests=requests_in_memory(), ends=ends_in_memory())
@@ -53,7 +53,7 @@ class SlowRows(Lookup):
 
 
 def retries(owners: Workers, rows: SlowRows, tries: FirstTries) -> ClientRetries:
-    """Of a worker that generates no answer."""
+    """The retries of a worker that generates no answer."""
     return ClientRetries(owners, rows, tries, lambda *_: [])
 
 

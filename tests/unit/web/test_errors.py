@@ -1,4 +1,4 @@
-"""Whatever a handler does, an error leaves in OpenAI's shape."""
+"""Any error of a handler is sent in OpenAI's shape."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ async def asked(url: str, method: str = "POST", data: bytes = b"") -> tuple[int,
         (ApiError("no", status=429, kind="rate_limit_error", headers={"retry-after": "7"}), 429, "7"),
     ],
 )
-async def test_an_error_of_ours_leaves_as_it_is(error: ApiError, status: int, retry_after: str | None) -> None:
+async def test_an_api_error_is_sent_as_it_is(error: ApiError, status: int, retry_after: str | None) -> None:
     async with failing_with(error) as url:
         assert await asked(url + "/v1/it") == (status, error.body, retry_after)
 

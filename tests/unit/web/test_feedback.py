@@ -1,4 +1,4 @@
-"""The feedback endpoints, with other workers and a log that do as a test says."""
+"""The feedback endpoints, with other workers and a log that a test controls."""
 
 import asyncio
 from collections.abc import Iterable
@@ -147,7 +147,7 @@ async def test_a_row_of_another_worker_is_asked_for_there(stage: Stage) -> None:
         await stage.get("show", {FORWARDED: "1"})
 
 
-async def test_a_summary_adds_up_what_all_workers_know_and_says_who_did_not_answer(stage: Stage) -> None:
+async def test_a_summary_adds_up_all_workers_sums_and_names_workers_that_did_not_answer(stage: Stage) -> None:
     scored = piece(state=Standing.JOINED, signal={"score": 1.0}, session_id="s")
     stage.keep(PIECE, scored, piece(tenant="other", session_id="s"))
     theirs = Summary()

@@ -1,4 +1,4 @@
-"""Which requests wait for a retry, and which retry gets which."""
+"""Requests that wait for a retry, and the retry that gets each of them."""
 
 import pytest
 

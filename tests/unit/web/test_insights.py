@@ -1,4 +1,4 @@
-"""What GET /insights and GET /quality make of a query."""
+"""GET /insights and GET /quality: the handling of the query."""
 
 import pytest
 from aiohttp.test_utils import make_mocked_request

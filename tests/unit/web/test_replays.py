@@ -1,4 +1,4 @@
-"""POST /replays: what is refused names its field."""
+"""POST /replays: each refusal names its field."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -31,7 +31,7 @@ def test_comments_errors_and_the_end_are_events_that_clients_know() -> None:
 
 
 def test_a_comment_is_no_event_for_the_openai_client_even_behind_an_id() -> None:
-    """It keeps the last id, and takes an empty line behind one for an event without data, which is no JSON."""
+    """The openai client keeps the last id, and takes an empty line behind one for an event without data, not JSON."""
     told = [b"%bdata: %d\n\n" % (b"id: 0-0-0\n" if n else b"", n) for n in range(2)]
     stream = sse.HEARTBEAT.join([b"", *told, sse.DONE])
     events = [event.data for event in SSEDecoder().iter_bytes(iter([stream]))]
@@ -99,13 +99,13 @@ async def test_a_client_that_does_not_read_is_let_go() -> None:
 
 
 def test_a_slow_client_is_a_client_that_is_gone() -> None:
-    """So that the error middleware does not try to tell it."""
+    """So that the error middleware does not try to answer it."""
     with pytest.raises(ConnectionResetError):
         raise sse.SlowClientError("x")
 
 
 async def test_a_client_that_does_not_read_holds_back_what_is_written_before_much_is_buffered() -> None:
-    """Else each of a thousand such clients would take megabytes, all of them encoded."""
+    """Otherwise each of a thousand such clients would take megabytes, all of them encoded."""
     written = 0
 
     async def tell(stream: sse.EventStream) -> None:

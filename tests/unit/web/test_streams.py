@@ -1,4 +1,4 @@
-"""From what the log says to what a client is told."""
+"""Deliveries from the log, as events for a client."""
 
 import orjson
 import pytest
@@ -14,7 +14,7 @@ from weir.llm.sse import SseDecoder
 
 
 class Client:
-    """Takes what a stream would send."""
+    """Collects the bytes of a stream."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -33,9 +33,9 @@ class Client:
         return [line.removeprefix("id: ") for line in self.data.decode().splitlines() if line.startswith("id: ")]
 
 
-def teller(client: Client, *, include_usage: bool = False, told: bool = False) -> SseWriter:
+def teller(client: Client, *, include_usage: bool = False, resumed: bool = False) -> SseWriter:
     # the part of EventStream that it needs
-    return SseWriter(client, "req-1", include_usage=include_usage, told=told)  # type: ignore[arg-type]
+    return SseWriter(client, "req-1", include_usage=include_usage, resumed=resumed)  # type: ignore[arg-type]
 
 
 def delivery(
@@ -61,7 +61,7 @@ async def test_each_chunk_has_the_id_of_its_place_in_the_log() -> None:
 
 
 @pytest.mark.parametrize(("asked", "events"), [(True, 3), (False, 2)])
-async def test_the_usage_chunk_is_for_who_asked_for_it_and_moves_no_id(asked: bool, events: int) -> None:
+async def test_the_usage_chunk_is_for_clients_that_asked_for_it_and_moves_no_id(asked: bool, events: int) -> None:
     client = Client()
     usage: Json = {"choices": [], "usage": {"total_tokens": 1}}
     await teller(client, include_usage=asked).tell(delivery(chunk("a"), usage, chunk(None, "stop")))
@@ -80,7 +80,7 @@ async def test_a_stream_that_has_told_something_ends_when_the_answer_is_said_aga
 
 async def test_a_stream_that_was_resumed_ends_when_the_answer_is_said_again() -> None:
     with pytest.raises(ApiError):
-        await teller(Client(), told=True).tell(delivery(restarted=True))
+        await teller(Client(), resumed=True).tell(delivery(restarted=True))
 
 
 async def test_a_stream_that_has_told_nothing_goes_on_when_the_answer_is_said_again() -> None:
@@ -99,7 +99,7 @@ async def test_the_error_of_an_answer_comes_after_its_words() -> None:
     assert len(client.events) == 1
 
 
-async def test_the_end_has_an_id_so_that_who_comes_back_with_it_is_told_that_it_was_the_end() -> None:
+async def test_the_end_has_an_id_by_which_a_client_that_comes_back_learns_that_it_was_the_end() -> None:
     one = teller(Client())
     with pytest.raises(ApiError):
         await one.tell(delivery(offset=9, end=FAILED))

@@ -1,4 +1,4 @@
-"""A trace is made from a long answer without holding up the answers of others."""
+"""A trace is made from a long answer without blocking other answers."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ async def log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
 
 
 async def longest_turn(work: Callable[[], Awaitable[object]]) -> float:
-    """The longest time in which nothing else of this event loop had a turn, in seconds of its processor."""
+    """Return the longest time, in seconds of the processor, in which no other task of this event loop had a turn."""
     longest, done = 0.0, False
     gc.collect()
     gc.disable()  # a worker looks for garbage seldom (app/core.py)
@@ -80,7 +80,7 @@ async def test_a_long_answer_is_read_in_turns(log: EmbeddedLog, in_a_frame: int)
 
 
 async def test_pages_of_the_log_are_read_in_turns(log: EmbeddedLog) -> None:
-    """As they are for the events of a trace, among those of all others."""
+    """Pages are read in turns, as for the events of a trace, among those of all others."""
     at = Partition(topics.AGENT_THINKING.name, 0)
     await asyncio.gather(*(log.append(at.topic, at.partition, b"other", b"x" * 300) for _ in range(CHUNKS)))
     found = 0

@@ -1,4 +1,4 @@
-"""What others wrote is cut, and what is made smaller always fits."""
+"""Texts from outside are cut, and reduced values always fit."""
 
 from functools import reduce
 from typing import Any

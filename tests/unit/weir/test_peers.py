@@ -1,4 +1,4 @@
-"""Who owns a key, as far as this worker knows."""
+"""The owner of a key, as far as this worker knows."""
 
 import pytest
 from yarl import URL
@@ -15,7 +15,7 @@ HERE, THERE = "http://here:8080", "http://there:8081"
 
 
 class Router:
-    """Who has which partitions; the producer of this worker, which knows only what it has written to, is not asked."""
+    """The owners of partitions; this worker's producer, which knows only topics that it wrote to, is not asked."""
 
     def __init__(self, shared: dict[str, dict[str, list[int]]]) -> None:
         self._shared = shared
@@ -32,7 +32,7 @@ def owners(shared: dict[str, dict[str, list[int]]]) -> Owners:
     return Owners(Router(shared), own=HERE, partitions=CHAT_PARTITIONS)
 
 
-def test_a_key_belongs_to_who_has_its_partition_of_the_changelog() -> None:
+def test_a_key_belongs_to_the_worker_with_its_partition_of_the_changelog() -> None:
     mine = {HERE: {"requests-changelog": [PARTITION]}, THERE: {"requests-changelog": OTHERS}}
     assert owners(mine).of("requests", KEY) is None
     theirs = {HERE: {"requests-changelog": OTHERS}, THERE: {"requests-changelog": [PARTITION]}}

@@ -1,4 +1,4 @@
-"""Rows that their changelog would refuse are not written, and what is no row is passed over, once told."""
+"""Rows that their changelog would refuse are not written; values that are not rows are skipped, with one log line."""
 
 import logging
 

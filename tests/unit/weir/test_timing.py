@@ -67,7 +67,7 @@ async def test_an_alarm_that_is_cleared_does_not_ring_and_can_be_set_again(how: 
     await until_rung(rung)
 
 
-async def test_a_wait_that_takes_too_long_is_a_timeout_and_the_next_is_measured_anew() -> None:
+async def test_a_wait_that_takes_too_long_is_a_timeout_and_the_next_is_measured_from_its_start() -> None:
     patience = Patience()
     for _ in range(2):
         with patience.until(now() + LATE_S):
@@ -158,7 +158,7 @@ class Clock:
 
 
 class Others:
-    """Counts the turns that the event loop gives to others."""
+    """Counts the turns that the event loop gives to other tasks."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -224,7 +224,7 @@ async def test_an_error_of_the_items_ends_a_computation_in_turns() -> None:
         await anext(found)
 
 
-async def test_a_turn_begins_anew_when_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_begins_again_when_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, others = Clock(monkeypatch, 1.0), Others()
     turn = Turn()
     for now, over in ((0.0, False), (0.9, False), (1.0, True), (7.0, True)):
@@ -238,11 +238,11 @@ async def test_a_turn_begins_anew_when_it_is_ended(monkeypatch: pytest.MonkeyPat
 
 
 class AwayError(Exception):
-    """May pass."""
+    """An error that may pass."""
 
 
 class RefusedError(AwayError):
-    """Is final."""
+    """A final error."""
 
 
 class Tries:

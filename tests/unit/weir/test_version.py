@@ -1,4 +1,4 @@
-"""Which Weir this is."""
+"""The version of this Weir."""
 
 import os
 import shutil

@@ -11,7 +11,7 @@ from weir.chat.reading.pages import PAGE_RECORDS
 from weir.envelope import Json
 from weir.log.log import Partition, Record
 from weir.log.tails import Tails
-from weir.timing import Turn
+from weir.timing import in_turns
 
 
 async def stored(
@@ -25,11 +25,8 @@ async def stored(
     """
     async with tails.open(at, position, key=uid.encode(), topic_id=topic_id, page_records=PAGE_RECORDS) as tail:
         end = (await tails.client.bounds(at)).end
-        turn = Turn()
-        while tail.position < end and (records := await tail.page()):
-            for record in records:
-                if turn.over():
-                    await turn.end()
+        async for records in tail.pages(end):
+            async for record in in_turns(records):
                 yield record
         # The records that the live feed has not read; all of them while the feed is stuck.
         for record in await tail.look() if tail.position < end else ():

@@ -24,14 +24,14 @@ class _Block:
     place: int
     id: str = ""
     type: str = ""
-    told: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
 
     def holds(self, item: Json) -> bool:
         """Whether a piece belongs to this block, as far as its id and type show; a signed block takes no more."""
         return (
             _agree(self.id, item.get("id"))
             and _agree(self.type, item.get("type"))
-            and not ("signature" in self.told and TEXTS & item.keys())
+            and not ("signature" in self.sent and TEXTS & item.keys())
         )
 
 
@@ -67,7 +67,7 @@ class Blocks:
             same = not self._numbered or (type(index_given := item.get("index")) is int and index_given == block.place)
             return item if same else {**item, "index": block.place}
         self._last = block
-        new = {k: v for k, v in item.items() if v is not None and (k in TEXTS or k not in block.told)}
+        new = {k: v for k, v in item.items() if v is not None and (k in TEXTS or k not in block.sent)}
         self._note(block, item)
         new.pop("index", None)
         return {"index": block.place, **new} if new else None
@@ -84,7 +84,7 @@ class Blocks:
     def _note(block: _Block, item: Json) -> None:
         block.id = block.id or _word(item.get("id"))
         block.type = block.type or _word(item.get("type"))
-        block.told.update(name for name, value in item.items() if value is not None and value != "")
+        block.sent.update(name for name, value in item.items() if value is not None and value != "")
 
 
 def _agree(known: str, given: Any) -> bool:

@@ -14,13 +14,13 @@ from weir.log.log import (
     Bounds,
     Deliver,
     Headers,
-    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
     Partition,
     Record,
     RecordTooLargeError,
+    Retentions,
     TopicSpec,
 )
 
@@ -86,7 +86,7 @@ class EmbeddedLog:
                 await file.barrier()  # other users in this process may keep the file open
             await asyncio.to_thread(file.close)
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:  # noqa: ARG002
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:  # noqa: ARG002
         """Create the missing topics. There is one copy, on this disk, whatever ``replication`` asks for.
 
         Raises:

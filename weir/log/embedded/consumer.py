@@ -11,6 +11,7 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 
 from weir.log.embedded.file import LogFile
+from weir.log.embedded.file_transport import FileTransport
 from weir.log.embedded.upkeep import Upkeep
 from weir.log.embedded.watches import GrowthWatch
 from weir.log.embedded.worker_lock import WorkerLock
@@ -19,8 +20,6 @@ from weir.log.settlement import Settlement
 
 if TYPE_CHECKING:
     from mode.utils.locks import Event
-
-    from weir.log.embedded.driver import Transport
 
 FETCH_RECORDS = 400  # per partition and fetch
 IDLE_S = 1.0  # how long a fetch without a subscription waits for one, at most
@@ -31,7 +30,7 @@ MEMBER = "worker"  # the group's only member
 class Consumer(Settlement):
     """Delivers each record at least once, in the order of its partition, and waits without polling."""
 
-    transport: "Transport"
+    transport: FileTransport
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -4,17 +4,15 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from faust.exceptions import ProducerSendError
 from faust.transport import base
 from faust.transport.producer import ProducerBuffer
 from faust.types import TP, FutureMessage, RecordMetadata
 
+from weir.log.embedded.file_transport import FileTransport
 from weir.log.log import LogError, LogUnavailableError, Partition, header_pairs
-
-if TYPE_CHECKING:
-    from weir.log.embedded.driver import Transport
 
 
 class Buffer(ProducerBuffer):
@@ -85,7 +83,7 @@ class Buffer(ProducerBuffer):
 class Producer(base.Producer):
     """Sends with the log's own order and group commit."""
 
-    transport: "Transport"
+    transport: FileTransport
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

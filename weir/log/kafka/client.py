@@ -47,13 +47,13 @@ from weir.log.log import (
     Bounds,
     Deliver,
     Headers,
-    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
     OtherPartitionsError,
     Partition,
     Record,
+    Retentions,
     TopicSpec,
 )
 
@@ -157,12 +157,12 @@ class KafkaLog:
 
     # -- topics
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         """Create the missing topics; see `weir.log.log.LogClient.create_topics`."""
         asker = self._started(self._asker)
         there = [replace(topic, name=self._prefix + topic.name) for topic in topics]
 
-        async def create() -> Kept:
+        async def create() -> Retentions:
             async with self._admin() as admin:
                 await create_topics(admin, there, replication, self._max_request_size)
                 kept = await retentions(admin, [topic.name for topic in there])

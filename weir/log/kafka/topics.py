@@ -14,7 +14,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from weir.log.log import Kept, LogUnavailableError, OtherPartitionsError, TopicSpec, check_specs
+from weir.log.log import LogUnavailableError, OtherPartitionsError, Retentions, TopicSpec, check_specs
 from weir.timing import retry
 
 __all__ = ["create_topics", "retentions"]
@@ -94,7 +94,7 @@ async def _create(
             raise kind(f"topic {name}: {reason[0] if reason and reason[0] else kind.__name__}")
 
 
-async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Kept:
+async def retentions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Retentions:
     """How long topics keep their records; a topic whose configuration may not be read is left out.
 
     Raises:

@@ -33,7 +33,7 @@ from weir.log.log import LogReplacedError, Partition, Record
 from weir.log.tails.feed import Feed
 from weir.log.tails.limits import TailLimits, size_bytes
 from weir.log.tails.pages import LogPages
-from weir.timing import Alarm
+from weir.timing import Alarm, Turn
 
 
 class Tail:
@@ -144,6 +144,21 @@ class Tail:
             if records := await self._step():
                 return records
         return []
+
+    async def pages(self, upto: int | None = None) -> AsyncIterator[list[Record]]:
+        """The records that are there, page by page, with turns of the event loop for other tasks between the pages.
+
+        Args:
+            upto: no page is asked for from this offset on; the last page may go further.
+
+        Raises:
+            LogError: as for `page`.
+        """
+        turn = Turn()
+        while (upto is None or self.position < upto) and (records := await self.page()):
+            yield records
+            if turn.over():  # a page of recent records costs no wait
+                await turn.end()
 
     def give_back(self, records: Sequence[Record]) -> None:
         """Undo: the next call gives the records of the last page, or the rest of it, again."""

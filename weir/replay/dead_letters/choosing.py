@@ -26,7 +26,7 @@ ELSEWHERE: Final = "it came from RabbitMQ, or from no topic whose records can be
 CUT: Final = "the letter does not hold its record whole, and the log does not have it, or cannot read it"
 """Reasons why a letter is not sent again."""
 
-NOTHING: Final = "no dead letter in this range is meant"
+NOTHING: Final = "no dead letter in this range matches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Chosen:
     offset: int  # of the letter
     written_at: float  # seconds since the epoch
     topic: str  # the topic of its record
-    told: str  # its reason
+    reason: str  # of the letter, fit for reports
     uid: str | None = None  # of the request in the letter
     ordered: str | None = None  # the submission whose answer was ordered by RabbitMQ
     accepted_at: float = 0.0  # when that submission was accepted: seconds since the epoch
@@ -195,7 +195,7 @@ def _chosen(read: _Read) -> Chosen | str:
         offset=record.offset,
         written_at=record.timestamp,
         topic=letter.topic,
-        told=letter.told,
+        reason=letter.safe_reason,
         uid=None if request is None else request.uid,
         ordered=request.event_id if ordered and request is not None else None,
         accepted_at=0.0 if request is None else _accepted_at(request),

@@ -140,8 +140,8 @@ class Redriving:
             orders=await orders_of(self._log, ordered.keys(), min(ordered.values(), default=0.0)),
             value_max_bytes=self._worker.settings.record_value_max_bytes,
         )
-        told = {event.data.get("letter") for event in await self._runs.results(run.id, ReplayRedriven)}
-        await sender.recall({one.id: one for one in choice.chosen}, {str(letter) for letter in told})
+        published = {event.data.get("letter") for event in await self._runs.results(run.id, ReplayRedriven)}
+        await sender.recall({one.id: one for one in choice.chosen}, {str(letter) for letter in published})
         return sender
 
     async def _ends(self, run: Run, sent: Sequence[Sent], pace: Pace) -> Counter[str]:

@@ -43,7 +43,7 @@ class Letter:
         return str(found) if isinstance(found, str | int) else None
 
     @property
-    def told(self) -> str:
+    def safe_reason(self) -> str:
         """The reason without any text of people or models: fit for reports."""
         text = f"{self.reason.partition(':')[0]}: {self.code}" if self.error else self.reason
         return SHORT(text)

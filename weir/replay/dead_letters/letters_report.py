@@ -46,11 +46,11 @@ def report_of(
 
 
 def _groups(chosen: Sequence[Chosen], sent: Collection[str]) -> Iterator[Json]:
-    count, gone = Counter((one.topic, one.told) for one in chosen), Counter[tuple[str, str]]()
+    count, gone = Counter((one.topic, one.reason) for one in chosen), Counter[tuple[str, str]]()
     known = {name for name, _ in count.most_common(GROUPS_MAX)}
     count = Counter()
     for one in chosen:
-        name = (one.topic, one.told) if (one.topic, one.told) in known else (one.topic, OTHER)
+        name = (one.topic, one.reason) if (one.topic, one.reason) in known else (one.topic, OTHER)
         count[name] += 1
         gone[name] += one.id in sent
     for (topic, reason), letters in count.most_common():
@@ -66,7 +66,7 @@ def _example(chosen: Chosen) -> Json:
         "place": place,
         "topic": chosen.topic,
         "uid": chosen.uid,
-        "reason": chosen.told,
+        "reason": chosen.reason,
     }
 
 

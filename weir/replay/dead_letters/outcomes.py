@@ -13,7 +13,7 @@ from weir.errors import ApiError
 from weir.log.log import LogClient, partition_of
 from weir.log.tails import Tails
 from weir.ranges.progress import Step
-from weir.replay.waiting import Waiting
+from weir.replay.waiting import WaitForWorkers
 
 AT_ONCE: Final = 64  # requests whose ends are awaited at the same time
 LOOK_S: Final = 0.2
@@ -51,7 +51,7 @@ class Outcomes:
         self.counts: Counter[str] = Counter()  # requests by how they ended
         self._log = log
         self._tails, self._patience_s, self._step = tails, patience_s, step
-        self._waiting = Waiting(patience_s, still_wanted)
+        self._waiting = WaitForWorkers(patience_s, still_wanted)
 
     async def follow(self, sent: Sequence[Sent]) -> None:
         """Wait for the ends of all requests.

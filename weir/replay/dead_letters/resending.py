@@ -75,12 +75,12 @@ class Sender:
 
     # -- letters that were sent before
 
-    async def recall(self, chosen: Mapping[str, Chosen], told: Collection[str]) -> None:
+    async def recall(self, chosen: Mapping[str, Chosen], published: Collection[str]) -> None:
         """Find the letters that this run sent before it was stopped, and publish the missing events.
 
         Args:
             chosen: letters, by their ids.
-            told: ids of letters whose event was published.
+            published: ids of letters whose event was published.
 
         Raises:
             LogError: the log cannot be read.
@@ -90,7 +90,7 @@ class Sender:
                 at = Partition(topic, number)
                 async for record in each(self._log, await onward(self._log, at, self._run.end_of(at))):
                     self._recall(record, chosen)
-        for name in self.places.keys() - set(told):
+        for name in self.places.keys() - set(published):
             await self._tell(chosen[name])
 
     def _recall(self, record: Record, chosen: Mapping[str, Chosen]) -> None:
@@ -169,7 +169,7 @@ class Sender:
             "run": self._run.id,
             "letter": chosen.id,
             "at": now,
-            "reason": chosen.told,
+            "reason": chosen.reason,
             "rid": request.event_id,
         }
         return replace(
@@ -208,7 +208,7 @@ class Sender:
             partition=place.at.partition,
             offset=place.offset,
             uid=chosen.uid,
-            reason=chosen.told,
+            reason=chosen.reason,
         )
         event_id = derived_id(self._run.id, chosen.id, data.EVENT_TYPE)
         await self._events.publish(data, self._tenant, event_id=event_id)

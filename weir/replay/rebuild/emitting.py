@@ -51,8 +51,8 @@ class Emitting:
             LogError: some insights may be published; a resumed run does not publish them again.
         """
         anew = {name: found.insights[name] for name in found.more} | found.withdrawn
-        told = (await History().read(self._log)).told
-        left = sorted((name, *entry) for name, entry in anew.items() if name not in told)
+        published = (await History().read(self._log)).published
+        left = sorted((name, *entry) for name, entry in anew.items() if name not in published)
         for name, tenant, insight in left:
             marked = insight.model_copy(update={"rebuilt": self._run.id})
             await self._events.publish(marked, tenant, event_id=name)

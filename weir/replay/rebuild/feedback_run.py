@@ -71,7 +71,7 @@ class FeedbackRun:
         formula, rebuilding, history = await self._prepare(planned)
         report = RebuildReport(run=None, from_ms=planned.from_ms)
         for number in PARTITIONS:
-            report.add(await self._partition(rebuilding, planned, number), history.told)
+            report.add(await self._partition(rebuilding, planned, number), history.published)
         for number in range(self._log.partitions(topics.AI_FEEDBACK.name)):
             report.rows += await self._handing.feedback_wrong(number, formula)
         return report
@@ -93,7 +93,7 @@ class FeedbackRun:
                 report.taken.append(number)
                 continue
             found = await self._partition(rebuilding, planned, number)
-            report.add(found, history.told)
+            report.add(found, history.published)
             # before the rows: a partition whose rows are taken counts as done, and its insights would not be published
             if planned.emit:
                 report.emitted_signals += await emitting.signals(planned, number, formula)

@@ -16,7 +16,7 @@ from weir.feedback import pieces
 from weir.feedback.pieces import Piece
 from weir.insights import rebuilt_rows
 from weir.insights.reading import RecordSource, time_ms
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import RebuiltRow, WindowRow
 from weir.log.batching import in_batches
 from weir.log.log import LogClient, Record
@@ -26,7 +26,7 @@ from weir.replay.rebuild.planning import RebuildPlan
 from weir.replay.rebuild.rebuilding import Rebuilt
 from weir.replay.rebuild.rescoring import Formula
 from weir.replay.runs import Run, Runs
-from weir.replay.waiting import Waiting
+from weir.replay.waiting import WaitForWorkers
 
 LOOK_S: Final = 0.2  # between two reads of a changelog
 AT_ONCE: Final = 200  # events on their way to the log
@@ -177,7 +177,7 @@ class Handing:
         seen: Callable[[Record], None],
     ) -> None:
         """Wait until ``done``, as long as the number that ``heard`` returns keeps changing."""
-        waiting, last = Waiting(self._patience_s, lambda: self._runs.still_wanted(run)), heard()
+        waiting, last = WaitForWorkers(self._patience_s, lambda: self._runs.still_wanted(run)), heard()
         why = f"{what}: its worker is away, or far behind. --resume {run.id} goes on when it is back"
         while not done():
             await changes.read(seen)
@@ -213,7 +213,7 @@ def _worth(piece: Piece, uid: str, formula: Formula) -> Rescored | None:
 
 
 def _rebuilt(changes: Changes, number: int) -> RebuiltRow:
-    return Rows(changes.rows).rebuilt(number)
+    return QualityRows(changes.rows).rebuilt(number)
 
 
 def _folded_behind(record: Record, offset: int) -> bool:

@@ -16,7 +16,7 @@ class History:
     """Insights by their event id, with their tenants: as many as there were breaches in a week."""
 
     def __init__(self) -> None:
-        self.told: dict[str, tuple[str, Insight]] = {}
+        self.published: dict[str, tuple[str, Insight]] = {}
 
     async def read(self, log: LogClient) -> "History":
         """Read the whole topic.
@@ -33,7 +33,7 @@ class History:
         try:
             event = envelope.decode(record.value)
             if (model := TYPES.get(event.event_type)) is not None:
-                self.told[event.event_id] = event.tenant_id, data_of(event, model)
+                self.published[event.event_id] = event.tenant_id, data_of(event, model)
         except MalformedRecordError:
             pass  # not an event of Weir
 
@@ -41,7 +41,7 @@ class History:
         """The insights of windows that begin at a time or after it, and end by another."""
         return {
             name: (tenant, insight)
-            for name, (tenant, insight) in self.told.items()
+            for name, (tenant, insight) in self.published.items()
             if from_ms <= time_ms("window_start", insight.window_start)
             and time_ms("window_end", insight.window_end) <= until_ms
         }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from weir import topics
 from weir.envelope import Json, utc_iso
 from weir.insights.durations import Durations
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.log.log import LogClient, Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import NothingError, UsageError
@@ -113,7 +113,7 @@ async def _start_ms(log: LogClient, changelog: str, number: int, *, from_ms: int
     """
     live = Changes(log, changelog, number)
     await live.read()
-    closed_ms = Rows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
+    closed_ms = QualityRows(live.rows).partition(number).closed_ms // spans.size_ms * spans.size_ms
     wanted_ms = min(max(0, from_ms - spans.kept * spans.size_ms), closed_ms)
     # Open windows are folded from the records that are left: none of them may be taken for closed.
     return max(wanted_ms, min(await whole_ms(log, number, spans, now), closed_ms))

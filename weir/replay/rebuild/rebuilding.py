@@ -7,7 +7,7 @@ from weir.events.insights import InsightRaised
 from weir.insights.closing import Closing, Insight
 from weir.insights.folding import Folding, Judging
 from weir.insights.partition import partition_of
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.wording import event_id, withdrawn
 from weir.log.log import LogClient
 from weir.ranges.changelog import Changes
@@ -65,13 +65,13 @@ class Rebuilding:
         """
         live = Changes(self._log, self._changelog, number)
         await live.read()
-        old = Rows(live.rows)
+        old = QualityRows(live.rows)
         rows = seeding.seed(live.rows, number, plan.since_ms[number])
         found = Rebuilt(number, rows, old.rebuilt(number).at, {})
 
         async def note(closing: Closing) -> tuple[Insight, ...]:
             if closing.span.start_ms < plan.from_ms:
-                return seeding.as_it_was(old, Rows(rows), closing)
+                return seeding.as_it_was(old, QualityRows(rows), closing)
             tenant = closing.span.name.partition(":")[0]
             found.insights |= {event_id(one): (tenant, one) for one in closing.insights}
             return closing.insights
@@ -84,24 +84,24 @@ class Rebuilding:
         return found
 
     def _compare(self, found: Rebuilt, live: dict[bytes, bytes], from_ms: int, until_ms: int) -> None:
-        new, old = Rows(found.rows), Rows(live)
+        new, old = QualityRows(found.rows), QualityRows(live)
         for span, _, closed in new.windows():
             if closed and span.start_ms >= from_ms:
                 row, before = new.window(span), old.window(span)
                 found.windows += 1
                 found.changed += row is not None and (before is None or before.window.flat() != row.window.flat())
-        told = {
+        published = {
             name: entry
             for name, entry in self._history.between(from_ms, until_ms).items()
             if partition_of(f"{entry[0]}:{entry[1].model}") == found.number
         }
-        found.more = sorted(found.insights.keys() - self._history.told.keys())
-        found.less = sorted(told.keys() - found.insights.keys())
+        found.more = sorted(found.insights.keys() - self._history.published.keys())
+        found.less = sorted(published.keys() - found.insights.keys())
         for name in found.less:
-            tenant, insight = told[name]
+            tenant, insight = published[name]
             if isinstance(insight, InsightRaised):
                 end = withdrawn(insight)
-                if event_id(end) not in self._history.told:
+                if event_id(end) not in self._history.published:
                     found.withdrawn[event_id(end)] = (tenant, end)
 
 

@@ -25,13 +25,13 @@ class RebuildReport:
     emitted_insights: int = 0
     taken: list[int] = field(default_factory=list)  # partitions that were done before the run was resumed
 
-    def add(self, found: Rebuilt, told: dict[str, tuple[str, Insight]]) -> None:
-        """Add a partition; ``told`` are the insights that are in the log."""
+    def add(self, found: Rebuilt, published: dict[str, tuple[str, Insight]]) -> None:
+        """Add a partition; ``published`` are the insights that are in the log."""
         self.signals.add(found.signals)
         self.windows += found.windows
         self.changed += found.changed
         self.more += [_line(*found.insights[name]) for name in found.more]
-        self.less += [_line(*told[name]) for name in found.less]
+        self.less += [_line(*published[name]) for name in found.less]
 
     def as_json(self) -> Json:
         """The whole report as JSON."""

@@ -10,7 +10,7 @@ from weir.events.insights import InsightCleared, InsightRaised
 from weir.insights import partition
 from weir.insights.closing import Closing, Insight
 from weir.insights.reading import time_ms
-from weir.insights.rows import Rows, name_of
+from weir.insights.rows import QualityRows, name_of
 from weir.insights.values import ModelRow, PartitionRow, WindowKey
 
 
@@ -26,14 +26,14 @@ def seed(live: Mapping[bytes, bytes], number: int, since_ms: int) -> dict[bytes,
     """
     table: dict[bytes, bytes] = {}
     if since_ms:
-        then, now = Rows(table), Rows(dict(live))
+        then, now = QualityRows(table), QualityRows(dict(live))
         for name in {name for key in live if (name := name_of(key)) and partition.partition_of(name) == number}:
             _model(now, then, name, since_ms)
-    Rows(table).put_partition(number, PartitionRow(closed_ms=since_ms))
+    QualityRows(table).put_partition(number, PartitionRow(closed_ms=since_ms))
     return table
 
 
-def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
+def _model(now: QualityRows, then: QualityRows, name: str, since_ms: int) -> None:
     model, over = now.model(name) or ModelRow(), now.over(name)
     kept = [one for one in model.kept if one.end_ms <= since_ms]
     for one in kept:
@@ -51,7 +51,7 @@ def _model(now: Rows, then: Rows, name: str, since_ms: int) -> None:
         then.put_model(name, ModelRow(judged_until_ms=judged_ms, kept=kept, active=active))
 
 
-def as_it_was(now: Rows, then: Rows, closing: Closing) -> tuple[Insight, ...]:
+def as_it_was(now: QualityRows, then: QualityRows, closing: Closing) -> tuple[Insight, ...]:
     """The breaches in a window that is not rebuilt; the window gets its figures of the live table.
 
     Folded with the log's numbers, it may differ from an earlier rebuild's window, and later windows are compared with

@@ -30,7 +30,7 @@ from weir.ranges.errors import CancelledRunError, GoneError, UnfinishedError
 from weir.replay.report.comparison import AnswerOutcome, Compared
 from weir.replay.requests.answered import Answered, EndedReplay
 from weir.replay.requests.following import Following
-from weir.replay.requests.pairs import compare, told, told_id
+from weir.replay.requests.pairs import compare, event_id_of, event_of
 from weir.replay.requests.plans import plan_from
 from weir.replay.requests.replayed import again, replay_uid
 from weir.replay.requests.selecting import Original
@@ -266,7 +266,7 @@ class RequestReplay:
 
     def _tell(self, pair: Compared) -> None:
         self.compared[pair.uid] = pair
-        self._events.emit(told(self._run, pair), pair.tenant, event_id=told_id(self._run, pair))
+        self._events.emit(event_of(self._run, pair), pair.tenant, event_id=event_id_of(self._run, pair))
         self._flying.discard(pair.uid)
         self._news.set()
         self._on_end(pair, len(self._flying))

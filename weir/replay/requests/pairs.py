@@ -35,11 +35,11 @@ def _similarity(before: EndedReplay, after: EndedReplay) -> float | None:
     return likeness(left, right) if whole and (left or right) else None
 
 
-def told(run: Run, compared: Compared) -> ReplayCompared:
+def event_of(run: Run, compared: Compared) -> ReplayCompared:
     """A pair as an event."""
     return ReplayCompared(run=run.id, **compared.as_json())
 
 
-def told_id(run: Run, compared: Compared) -> str:
+def event_id_of(run: Run, compared: Compared) -> str:
     """The id of the pair's event: the same from every process that publishes it."""
     return derived_id("replay.compared", run.id, compared.uid)

@@ -16,7 +16,7 @@ from weir.ranges.when import Edge, parse, written
 from weir.replay.report.comparison import Compared, compared_from
 from weir.replay.report.report import ReplayReport, RunFacts, report_of
 from weir.replay.requests.asking import RequestReplay
-from weir.replay.requests.pairs import told, told_id
+from weir.replay.requests.pairs import event_id_of, event_of
 from weir.replay.requests.plans import ReplayPlan, plan_from
 from weir.replay.requests.selecting import Selection, select
 from weir.replay.runs import Run, RunKind, Runs, check_wanted
@@ -151,7 +151,7 @@ async def _ensure_published(worker: Worker, run: Run, compared: list[Compared]) 
     known = {pair.uid for pair in await _compared(worker, run, texts=False)}
     for pair in compared:
         if pair.uid not in known:
-            await worker.events.publish(told(run, pair), pair.tenant, event_id=told_id(run, pair))
+            await worker.events.publish(event_of(run, pair), pair.tenant, event_id=event_id_of(run, pair))
 
 
 async def _compared(worker: Worker, run: Run, *, texts: bool = True) -> list[Compared]:

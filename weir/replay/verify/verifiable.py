@@ -7,7 +7,7 @@ from typing import Final
 from weir import topics
 from weir.insights.configured import limits, spans
 from weir.insights.folding import Judging
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.log.log import Partition
 from weir.ranges.changelog import Changes
 from weir.ranges.errors import UsageError
@@ -93,11 +93,11 @@ class Verifiable:
 
     async def _quality(self, changes: Changes, number: int) -> Fold:
         since_ms = await whole_ms(self._log, number, self._judging.spans, time.time())
-        fold = await QualityFold.of(changes.rows, number, self._judging, since_ms)
-        run = Rows(changes.rows).rebuilt(number).run
-        if run and (formula := await self._formula(run)) is not None:
-            fold.change = formula.rescored
-        return fold
+        run = QualityRows(changes.rows).rebuilt(number).run
+        formula = await self._formula(run) if run else None
+        if formula is None:
+            return await QualityFold.of(changes.rows, number, self._judging, since_ms)
+        return await QualityFold.of(changes.rows, number, self._judging, since_ms, formula.rescored)
 
     async def _formula(self, run_id: str) -> Formula | None:
         """The formula whose numbers rebuilt windows hold: that of the run, as the log's signals have other numbers.

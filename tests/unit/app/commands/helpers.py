@@ -1,4 +1,4 @@
-"""What commands see of the application."""
+"""The parts of the application that commands use."""
 
 from dataclasses import replace
 

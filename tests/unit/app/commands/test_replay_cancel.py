@@ -1,4 +1,4 @@
-"""``faust -A app replay cancel``: of every kind of run that looks whether it is still wanted."""
+"""``faust -A app replay cancel``, for every kind of run that checks whether it was cancelled."""
 
 import asyncio
 import time

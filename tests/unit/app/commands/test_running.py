@@ -1,4 +1,4 @@
-"""What is around a command: the log, what is told before it is done, and how it ends."""
+"""The frame of a command: the log, the audit event before the act, and the end."""
 
 import asyncio
 from pathlib import Path
@@ -30,7 +30,7 @@ async def topics_in(folder: Path) -> list[str]:
         await log.stop()
 
 
-async def test_who_only_reads_creates_no_topic(tmp_path: Path) -> None:
+async def test_a_command_that_only_reads_creates_no_topic(tmp_path: Path) -> None:
     assert await topics_in(tmp_path) == []
     worker = worker_with(
         EmbeddedLog(load_settings({"WEIR_DATA_DIR": str(tmp_path)}).embedded_path), WEIR_DATA_DIR=str(tmp_path)
@@ -98,7 +98,7 @@ async def test_what_cannot_be_told_is_not_done(monkeypatch: pytest.MonkeyPatch) 
         await audit(worker_with(log), "run", REPLAY)
     monkeypatch.setattr(running, "AUDIT_S", 0.01)
     log.appending = asyncio.Event()
-    with pytest.raises(LogUnavailableError, match=r"^audit-events has not taken within 0\.01 s who"):
+    with pytest.raises(LogUnavailableError, match=r"^audit-events did not take the event within 0\.01 s"):
         await audit(worker_with(log), "run", REPLAY)
 
 
@@ -130,7 +130,7 @@ def test_each_end_is_one_line_and_an_exit_code(
 
 
 @pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
-def test_where_a_defect_is_is_told_to_who_looks_for_it(
+def test_the_place_of_a_defect_is_logged_at_debug_level(
     level: str, *, shown: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(running, "parts", parts_of(worker_with(MemoryLog(), LOG_LEVEL=level)))

@@ -1,4 +1,4 @@
-"""A request, a model that says what a test tells it to, and an answering worker on a log in memory."""
+"""A request, a model that a test controls, and an answering worker on a log in memory."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -41,7 +41,7 @@ Play = Callable[[], AsyncGenerator[Json, None]]
 
 
 def words(*texts: str, then: Exception | None = None) -> Play:
-    """A call that says words, and ends as it should, or with an error."""
+    """A call that sends words, and ends as it should, or with an error."""
 
     async def play() -> AsyncGenerator[Json, None]:
         for text in texts:
@@ -55,7 +55,7 @@ def words(*texts: str, then: Exception | None = None) -> Play:
 
 
 def hanging(*texts: str) -> Play:
-    """A call that says words, and then nothing for ever."""
+    """A call that sends words, and then nothing for ever."""
 
     async def play() -> AsyncGenerator[Json, None]:
         for text in texts:
@@ -66,7 +66,7 @@ def hanging(*texts: str) -> Play:
 
 
 class FakeModel:
-    """Plays one play for each call; a call too many is a failure of the test."""
+    """Plays one script for each call; a call too many is a failure of the test."""
 
     def __init__(self, *plays: Play) -> None:
         self.plays = list(plays)
@@ -113,7 +113,7 @@ class Stage:
         self.notes.append(attempt.notes)
 
     def write(self, *records: Frame) -> int:
-        """What another worker says about the same request; the offset of its last record."""
+        """Write another worker's frames for the same request; return the offset of the last one."""
         offset = -1
         for record in records:
             offset = self.log.put(AT, REQUEST.key, frames.encode(record, event_id="e", tenant="acme"))
@@ -124,7 +124,7 @@ class Stage:
 
 
 def told(one: Stage) -> str:
-    """What a reader of the whole log has on the screen; it must be without a gap."""
+    """Return the text that a reader of the whole log has; it must be without a gap."""
     reader = read_all(one.log.frames(AT))
     assert not reader.answer.gap
     return "".join(reader.said)

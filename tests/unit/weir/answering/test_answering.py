@@ -1,4 +1,4 @@
-"""Look, mark, read back, call: on a log in memory, with the real tails and a model of our own."""
+"""Look, mark, read back, call: on a log in memory, with the real tails and a fake model."""
 
 import asyncio
 import logging
@@ -73,7 +73,7 @@ async def test_reading_starts_where_the_request_says() -> None:
     assert answer.terminal is not None
 
 
-async def test_an_earlier_request_of_the_same_uid_is_none_of_ours() -> None:
+async def test_an_earlier_request_of_the_same_uid_is_another_request() -> None:
     """A uid that is sent again after its request expired."""
     async with stage(words("x")) as one:
         one.write(*(replace(f, rid="evt-0") for f in (begin("old"), says("old", 0, "no"), ends("old"))))
@@ -219,7 +219,7 @@ async def test_a_takeover_is_void_if_the_attempt_spoke_after_all() -> None:
     assert (answer.attempt, answer.restarts, one.model.asked) == ("a", 0, [])
 
 
-async def test_who_was_replaced_stops_calling_and_follows() -> None:
+async def test_a_worker_that_was_replaced_stops_calling_and_follows() -> None:
     async with stage(hanging("x")) as one:
         answering = asyncio.create_task(one.answer())
         await one.log.until(lambda: len(one.log.values(AT)) == 2)
@@ -292,7 +292,7 @@ async def test_a_mark_that_another_worker_has_replaced_meanwhile_is_not_called_f
 
 
 def once(error: LogError, kind: FrameKind) -> MemoryLog:
-    """A log that fails at the first frame of a kind."""
+    """A log that fails once, at the first frame of a kind."""
     log, failed = MemoryLog(), list[bytes | None]()
 
     def fail(at: Partition, value: bytes | None) -> LogError | None:
@@ -310,7 +310,7 @@ def once(error: LogError, kind: FrameKind) -> MemoryLog:
 async def test_after_a_failed_append_the_log_is_looked_at_again(
     kind: FrameKind, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once: who knows that its own attempt is over need not wait for the lease."""
+    """At once: a worker that knows that its own attempt is over need not wait for the lease."""
     log = once(AWAY, kind)
     async with stage(words("x", "y"), words("B", "C"), log=log, lease_s=LONG_LEASE_S) as one:
         answer = await one.answer()
@@ -342,7 +342,7 @@ async def test_a_frame_that_failed_while_the_model_paused_leaves_no_gap() -> Non
 
 
 async def test_a_terminal_that_landed_though_its_append_failed_ends_the_request() -> None:
-    """An ambiguous produce: what counts is what is read."""
+    """An ambiguous produce: the record that is read counts."""
     log = MemoryLog()
 
     def fail_but_land(at: Partition, value: bytes | None) -> LogError | None:
@@ -481,7 +481,7 @@ async def test_an_attempt_that_was_handed_off_is_not_waited_for() -> None:
         assert told(one) == "Hello"
 
 
-# -- a request that nobody wants any more
+# -- a request whose client does not want the answer any more
 
 
 async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
@@ -494,7 +494,7 @@ async def test_a_request_past_its_deadline_is_not_sent_to_the_model() -> None:
 
 
 async def test_a_request_whose_beginning_the_log_does_not_keep_is_not_begun() -> None:
-    """Somebody may have answered it already."""
+    """Another worker may have answered it already."""
     log = MemoryLog()
     for _ in range(3):
         log.put(AT, b"another", b"x")
@@ -553,7 +553,7 @@ async def test_a_request_that_is_answered_while_the_log_is_replaced_expires() ->
 
 
 async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
-    """The topic was created anew, and the feed has not noticed it yet."""
+    """The topic was recreated, and the feed has not noticed it yet."""
     log = MemoryLog()
 
     def replaced(at: Partition, value: bytes | None) -> None:
@@ -572,7 +572,7 @@ async def test_a_mark_that_lands_before_what_was_read_is_no_mark() -> None:
 
 
 async def test_marks_that_never_count_are_few_and_come_to_an_end() -> None:
-    """By a defect only: then the request ends, and not the log's space."""
+    """Only a defect makes so many: then the request ends, and not the log's space."""
     log, theirs = MemoryLog(), [-1]  # where the last mark of another worker is closed
 
     def faster(_: Partition, value: bytes | None) -> None:
@@ -599,7 +599,7 @@ async def test_a_request_with_time_left_is_answered(deadline: str | None) -> Non
         assert answer.terminal.status is Status.COMPLETED
 
 
-async def test_a_request_that_was_withdrawn_before_it_began_is_not_begun() -> None:
+async def test_a_request_that_was_cancelled_before_it_began_is_not_begun() -> None:
     async with stage() as one:
         one.write(frame(FrameKind.TERMINAL, terminal=Terminal(status=Status.CANCELLED)))
         answer = await one.answer()
@@ -607,7 +607,7 @@ async def test_a_request_that_was_withdrawn_before_it_began_is_not_begun() -> No
         assert one.written(FrameKind.BEGIN) == []
 
 
-async def test_a_request_that_is_withdrawn_ends_its_call_at_once() -> None:
+async def test_a_request_that_is_cancelled_ends_its_call_at_once() -> None:
     async with stage(hanging("x")) as one:
         answering = asyncio.create_task(one.answer())
         while told(one) != "x":

@@ -1,4 +1,4 @@
-"""What goes with a call: the client's wishes, the worker's limits, and what earlier attempts have used of them."""
+"""The parameters of a call: the client's wishes, and the worker's limits less their use by earlier attempts."""
 
 import time
 from dataclasses import replace
@@ -22,7 +22,7 @@ RULES = CallRules(header_wait_s=3.0, answer=Allowance(max_bytes=100_000, max_tok
 
 
 async def viewed(*records: Frame) -> tuple[View, int]:
-    """What a worker knows of these records, and the size of those with chunks."""
+    """Return the view of these records, and the size of those with chunks."""
     log = MemoryLog()
     values = [frames.encode(record, event_id="e", tenant="acme") for record in records]
     for value in values:

@@ -1,4 +1,4 @@
-"""What a new attempt does with what earlier ones have said."""
+"""The plans of a new attempt after earlier output."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -145,7 +145,7 @@ async def test_a_first_call_is_passed_on_as_it_is() -> None:
     assert await heard(ContinuationPlan(FrameKind.BEGIN, BODY), *chunks) == chunks
 
 
-async def test_a_second_call_does_not_say_who_speaks_again() -> None:
+async def test_a_second_call_does_not_send_the_role_again() -> None:
     does = ContinuationPlan(FrameKind.TAKEOVER, BODY, goes_on=True, said=3)
     said = await heard(does, delta(role="assistant", content=""), delta(role="assistant", content="x"), delta())
     assert said == [delta(content="x")]

@@ -1,4 +1,4 @@
-"""The frame writer with a log whose answers the test gives."""
+"""The frame writer with a log that a test controls."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -18,7 +18,7 @@ from weir.log.log import LogError, LogUnavailableError, RecordTooLargeError
 
 
 class Slow:
-    """A log that confirms when it is told to."""
+    """A log that confirms when the test lets it."""
 
     def __init__(self) -> None:
         self.values: list[bytes] = []
@@ -34,7 +34,7 @@ class Slow:
         return [frames.decode(value) for value in self.values]
 
     async def land(self, error: Exception | None = None) -> None:
-        """Confirm what is in flight, and let the writer see it."""
+        """Confirm the frame in flight, and let the writer see it."""
         flight = self.flights[-1]
         if error is None:
             flight.set_result(len(self.flights) - 1)
@@ -87,7 +87,7 @@ async def test_an_attempt_that_goes_on_numbers_its_chunks_from_where_the_answer_
     assert shown(log) == [(FrameKind.CHUNKS, 7, "a")]
 
 
-async def test_frames_carry_our_names_and_all_that_the_model_sent(log: Slow) -> None:
+async def test_frames_carry_weirs_names_and_all_that_the_model_sent(log: Slow) -> None:
     said = {"id": "theirs", "choices": [{"index": 0, "delta": {"content": "a"}, "x": 1}], "x": None}
     await writer(log).say(said)
     (frame,) = log.frames
@@ -137,7 +137,7 @@ async def test_the_terminal_comes_after_all_that_was_said(log: Slow) -> None:
 
 
 async def test_a_frame_that_failed_is_told_at_the_next_word_and_nothing_follows_it(log: Slow) -> None:
-    """Else the next frame would leave a gap."""
+    """Otherwise the next frame would leave a gap."""
     one = writer(log)
     await one.say(chunk("a"))
     await one.say(chunk("b"))
@@ -166,7 +166,7 @@ async def test_a_terminal_that_failed_is_told(log: Slow) -> None:
         await asyncio.wait_for(ending, 10)
 
 
-async def test_who_waits_for_room_is_told_of_a_failure_too(log: Slow) -> None:
+async def test_a_caller_that_waits_for_room_gets_a_failure_too(log: Slow) -> None:
     one = writer(log)
     for _ in range(CHUNKS_WAITING_MAX):
         await one.say(chunk("a"))
@@ -263,7 +263,7 @@ async def test_words_that_wait_behind_a_failed_heartbeat_leave_all_the_same(log:
 
 
 async def test_a_word_that_failed_is_told_without_another_word(log: Slow) -> None:
-    """So that the LLM is not listened to in vain."""
+    """So that the LLM's output is not read in vain."""
     one = writer(log)
     await one.say(chunk("a"))
     await log.land(AWAY)
@@ -272,7 +272,7 @@ async def test_a_word_that_failed_is_told_without_another_word(log: Slow) -> Non
 
 
 async def test_a_frame_that_the_topic_refuses_ends_the_answer_and_the_terminal_leaves_no_gap(log: Slow) -> None:
-    """The topic may take less than our own limit. The same frame would be refused for ever."""
+    """The topic may take less than Weir's own limit. The same frame would be refused for ever."""
     one = writer(log)
     await one.say(chunk("a"))
     await log.land()

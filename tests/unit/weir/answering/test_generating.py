@@ -40,7 +40,7 @@ async def test_a_chunk_that_the_topic_does_not_take_costs_one_call(*, known: boo
 async def test_a_chunk_that_no_record_takes_ends_an_answer_that_breaks_off_behind_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The break alone would be gone on with, and is seen while the chunk waits for the frame before it."""
+    """The broken call alone would be continued, and is noticed while the chunk waits for the frame before it."""
     log = MemoryLog()
     log.limits[AT.topic] = 4000
     log.appending = asyncio.Event()
@@ -247,7 +247,7 @@ async def test_an_answer_that_breaks_off_fails_where_the_model_cannot_go_on() ->
 async def test_an_answer_whose_limit_is_reached_before_a_takeover_has_said_more_is_cut(
     before: tuple[Frame, ...], text: str | None
 ) -> None:
-    """As it is cut where one attempt reaches the limit: what was said stays."""
+    """As it is cut where one attempt reaches the limit: the earlier output stays."""
     play = words(then=AnswerTooLongError("ANSWER_MAX_S"))
     async with stage(play, alone=True, continuation=Continuation.PREFILL) as one:
         one.write(begin("dead"), *before)

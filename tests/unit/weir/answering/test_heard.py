@@ -1,4 +1,4 @@
-"""What an attempt has heard."""
+"""The chunks that an attempt has received."""
 
 from tests.unit.weir.chat.helpers import chunk
 from weir.answering.heard import Heard

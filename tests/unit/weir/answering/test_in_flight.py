@@ -1,4 +1,4 @@
-"""What a worker has in flight, and how it lets go of it."""
+"""The requests that a worker has in flight, and their settling."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -51,7 +51,7 @@ def landed(error: Exception | None = None) -> "asyncio.Future[int]":
 
 
 class FakeAnswering:
-    """Follows somebody else's attempt for ever, or until it is told that an attempt is needed."""
+    """Follows another worker's attempt for ever, or until the test says that an attempt is needed."""
 
     def __init__(self, *, begins: bool) -> None:
         self.begins = begins
@@ -77,7 +77,7 @@ class FakeAnswering:
 
 
 class Answered:
-    """Has the answer as soon as it is let."""
+    """Has the answer as soon as the test lets it."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -300,7 +300,7 @@ async def test_one_that_was_settled_before_a_crash_is_told_again_unless_its_row_
 
 
 def life(number: int, chunks_from: int = 20) -> ChatRequest:
-    """The request, sent again for the so-many-th time."""
+    """Return the request as it was sent again for the nth time."""
     rids = ("evt-1", *(f"evt-again-{n}" for n in range(1, number)))
     return replace(
         REQUEST,
@@ -327,7 +327,7 @@ def told_of(log: MemoryLog, topic: str) -> list[envelope.Event]:
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.EXPIRED])
-async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears_of_it_first(
+async def test_a_failed_request_is_answered_again_when_it_comes_back_and_its_row_is_updated_first(
     desk: Desk, log: MemoryLog, status: Status
 ) -> None:
     desk.ends.put(REQUEST.uid, end_of(REQUEST, status))
@@ -350,8 +350,8 @@ async def test_what_failed_is_answered_anew_when_it_comes_back_and_its_row_hears
 
 
 @pytest.mark.usefixtures("log")
-async def test_a_request_that_ended_in_a_former_log_is_answered_anew(desk: Desk) -> None:
-    """The offset of that end is behind everything in the new one."""
+async def test_a_request_that_ended_in_a_former_log_is_answered_again(desk: Desk) -> None:
+    """The offset of that end is behind all of the new log."""
     desk.ends.put(REQUEST.uid, end_of(REQUEST, Status.FAILED, last=70_000))
     answering: Any = Answered()
     answering.done.set()
@@ -376,7 +376,7 @@ async def test_a_request_that_ended_in_a_former_log_is_answered_anew(desk: Desk)
     ],
     ids=["completed", "cancelled", "an earlier one again", "another tenant", "another body", "a client's"],
 )
-async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
+async def test_a_request_that_need_not_or_must_not_be_answered_again_attaches_or_conflicts(
     desk: Desk, log: MemoryLog, ended: EndedRequest, request_: ChatRequest, mark: str
 ) -> None:
     desk.ends.put(REQUEST.uid, ended)
@@ -391,7 +391,7 @@ async def test_what_need_not_or_must_not_be_answered_anew_attaches_or_conflicts(
 
 
 async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(desk: Desk) -> None:
-    """Its letter is written before its end is settled and told."""
+    """The dead letter is written before the end is settled and published."""
     acknowledged: list[int] = []
     answering: Any = Answered()
     work = desk.work(answering, max_in_flight=2)
@@ -407,7 +407,7 @@ async def test_it_waits_for_the_one_that_it_replaces_and_only_for_that(desk: Des
 
 
 class InTurn:
-    """Follows the first submission to its failure; all others ask the LLM, and are done when they are let."""
+    """Follows the first submission to its failure; all others call the LLM, and are done when the test lets them."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -426,7 +426,7 @@ class InTurn:
 async def test_of_two_lives_that_wait_for_a_place_one_is_answered_and_the_other_attaches(
     desk: Desk, log: MemoryLog
 ) -> None:
-    """Two runs have sent the same letter; both wait for its end to be told, and then for the only place."""
+    """Two runs have sent the same letter; both wait for the events of its end, and then for the only slot."""
     acknowledged: list[int] = []
     answering: Any = InTurn()
     work = desk.work(answering)
@@ -464,7 +464,7 @@ async def test_one_that_waits_is_left_to_the_next_owner_where_the_partition_goes
 async def test_an_end_that_was_replaced_is_still_its_own_submissions_while_the_next_one_runs(
     desk: Desk, log: MemoryLog
 ) -> None:
-    """After a rebalance the old record comes again: it is told again, and attaches to nothing."""
+    """After a rebalance the old record comes again: its end is published again, and it attaches to nothing."""
     desk.rows.put(REQUEST.uid, row("evt-1", "failed"))
     desk.ends.put(REQUEST.uid, end_of(REQUEST, Status.FAILED))
     acknowledged: list[int] = []

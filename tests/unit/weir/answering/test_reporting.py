@@ -1,4 +1,4 @@
-"""What is told about a request, on a log in memory: each event, its key, and ids that do not change."""
+"""The events about a request, on a log in memory: each with its key, and with ids that do not change."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +51,7 @@ SAID = Answer(rid=ASKED.event_id, attempt="att-1", attempts=1, first=3, last=9, 
 
 
 class Desk:
-    """Where a worker reports."""
+    """The stage of a worker that reports."""
 
     def __init__(self, log: MemoryLog, tails: Tails) -> None:
         self.log = log
@@ -98,7 +98,7 @@ def attempt(kind: FrameKind = FrameKind.BEGIN, number: int = 1, **does: Any) -> 
 
 
 async def whole(one: Desk) -> None:
-    """An answer that was said here, from its beginning to its end."""
+    """An answer that was generated here, from its beginning to its end."""
     report, begun = one.report(), attempt()
     report.attempted(begun)
     begun.notes.add(delta(reasoning_content="hm"))
@@ -196,7 +196,7 @@ async def test_all_of_it_has_the_requests_trace_context_and_lies_where_its_key_s
 
 
 async def test_what_is_told_again_after_a_crash_is_the_same() -> None:
-    """By a worker that has read it only: the same events under the same ids, so that readers can drop them."""
+    """By a worker that has only read the answer: the same events under the same ids, so that readers can drop them."""
     async with desk() as one:
         one.write(begin("att-1"), says("att-1", 0, "x", "y"))
         last = one.write(replace(ends("att-1"), terminal=DONE, seq=2))

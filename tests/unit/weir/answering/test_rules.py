@@ -1,4 +1,4 @@
-"""What settings say of answering."""
+"""The rules by the settings of answering."""
 
 from weir.answering.rules import Rules
 

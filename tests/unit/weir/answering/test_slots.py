@@ -1,4 +1,4 @@
-"""The worker's places for answers in flight."""
+"""The worker's slots for answers in flight."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Short ways to write frames, and a reader that shows what a person at the other end has on the screen."""
+"""Short ways to write frames, and a reader that holds the text which a client has."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def text_of(chunks: Iterable[Json]) -> list[str]:
 
 
 class Reader:
-    """Folds frames, and keeps what it was told since the last restart."""
+    """Folds frames, and keeps the chunks since the last restart."""
 
     def __init__(self, rid: str = RID) -> None:
         self.answer = Answer(rid=rid)

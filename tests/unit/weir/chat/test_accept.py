@@ -1,4 +1,4 @@
-"""The one door, with a log in memory behind it."""
+"""The common entry of the doors, with a log in memory behind it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection

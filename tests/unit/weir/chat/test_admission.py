@@ -1,4 +1,4 @@
-"""What becomes of a record of chat-requests that no door of Weir wrote, while the log is there, away, or refuses it."""
+"""Records of chat-requests that no door of Weir wrote, while the log is there, away, or refuses records."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -31,7 +31,7 @@ BODY: Json = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
 
 class Event:
-    """A delivery, as much of it as the admission looks at."""
+    """A delivery, as far as the admission needs it."""
 
     def __init__(self, body: Json, partition: int, headers: Headers = (), **data: Any) -> None:
         value = envelope.encode("evt-1", requests.EVENT_TYPE, "acme", {"uid": UID, "body": body, **data})
@@ -171,7 +171,7 @@ async def test_a_request_that_no_door_would_take_is_a_dead_letter_and_does_not_m
 async def test_a_record_whose_timestamp_is_none_is_a_dead_letter_that_says_so(
     worker: Stage, log: MemoryLog, timestamp: Any, body: Json
 ) -> None:
-    """Microseconds in the place of milliseconds, say, where the broker takes them."""
+    """The timestamp is in microseconds in the place of milliseconds, say, where the broker takes them."""
     event = Event(body, HOME)
     event.timestamp = timestamp
     assert await worker.admit(event) is None

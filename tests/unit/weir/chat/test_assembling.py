@@ -1,4 +1,4 @@
-"""A long answer holds up nothing, and is put together once."""
+"""A long answer blocks nothing, and is put together once."""
 
 import asyncio
 import time
@@ -106,7 +106,7 @@ def test_a_text_that_is_encoded_in_slices_is_the_same_text() -> None:
     assert orjson.loads(completion.encoded()) == completion.result()
 
 
-async def test_a_reader_who_leaves_cancels_an_answer_that_is_put_together() -> None:
+async def test_a_reader_that_leaves_cancels_an_answer_that_is_put_together() -> None:
     task = asyncio.create_task(assembled(said(letters(BESIDE_SIZE)), "req-1"))
     await asyncio.sleep(0.01)
     task.cancel()
@@ -185,7 +185,7 @@ async def test_the_least_recently_read_answers_make_room() -> None:
 
 
 async def test_an_answer_is_not_kept_for_ever() -> None:
-    """How long an answer can be had is up to the log's retention."""
+    """The log's retention decides how long an answer can be read."""
     kept, make = Assembled(100, max_age_s=0), Maker()
     make.allowed.set()
     assert [await kept.get("a", make) for _ in range(3)] == [b"{}"] * 3

@@ -1,4 +1,4 @@
-"""Cancelling a request by what stands in the log, on a log in memory and the real tails."""
+"""Cancelling a request by a record in the log, on a log in memory and the real tails."""
 
 from collections.abc import AsyncIterator
 
@@ -57,10 +57,10 @@ async def test_what_has_ended_is_not_cancelled(log: MemoryLog, tails: Tails, rid
 
 
 @pytest.mark.parametrize("position", [1, 2, 3])
-async def test_what_has_ended_is_not_cancelled_by_one_who_looks_from_its_middle(
+async def test_an_ended_request_is_not_cancelled_by_a_worker_that_looks_from_its_middle(
     log: MemoryLog, tails: Tails, position: int
 ) -> None:
-    """All that is known is a later submission, from before the end."""
+    """Only a later submission is known, from before the end."""
     write(log, begin("a"), says("a", 0, "x"), restart("b", after=1), says("b", 0, "y"), ends("b"))
     assert (await withdrawn(log, tails, ANYBODY, position=position)).terminal == DONE
 

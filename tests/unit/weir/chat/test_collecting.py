@@ -1,4 +1,4 @@
-"""Answers with what they say, of one request and of many in one pass: each as a reader of it alone has it."""
+"""Answers with their content, of one request and of many in one pass: each as a reader of it alone has it."""
 
 import random
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def test_what_counts_of_an_answer_is_collected_and_what_is_taken_back_is_dropped
 
 
 def over(awaiting: Awaiting[Chunks], *log: Frame | bytes | None) -> list[Awaited[Chunks]]:
-    """The answers that records end, of which each has its place as its offset."""
+    """Return the answers that records end; each record's place is its offset."""
     return [one for offset, given in enumerate(log) for one in awaiting.take(record_of(offset, given, key=b"req-1"))]
 
 
@@ -122,7 +122,7 @@ def test_a_submission_leaves_with_its_end(
     assert text_of(one.said) == said
     assert one.ended_at == 100.0 + len(log) - 1
     assert (len(awaiting), list(awaiting)) == (0, [])
-    assert over(awaiting, *log) == []  # nobody waits any more
+    assert over(awaiting, *log) == []  # no submission waits any more
 
 
 @pytest.mark.parametrize(

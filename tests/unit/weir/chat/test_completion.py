@@ -1,4 +1,4 @@
-"""Merging a stream gives what the same server says without streaming."""
+"""Merging a stream gives the same server's answer without streaming."""
 
 import copy
 from typing import Any
@@ -36,7 +36,7 @@ def message(*deltas: Json) -> Json:
 
 
 def test_a_plain_answer_is_what_openai_says_without_streaming() -> None:
-    """The example of the API reference, "Create chat completion", but for the id, which is ours."""
+    """The example of the API reference, "Create chat completion", but for the id, which is Weir's."""
     usage = {"prompt_tokens": 19, "completion_tokens": 3, "total_tokens": 22}
     assert merged(
         chunk(choice({"role": "assistant", "content": "", "refusal": None}), system_fingerprint="fp", usage=None),

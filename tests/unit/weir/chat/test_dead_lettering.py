@@ -1,4 +1,4 @@
-"""Whose a dead letter is."""
+"""The tenant of a dead letter."""
 
 from typing import Any
 

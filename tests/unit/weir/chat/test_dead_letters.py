@@ -1,4 +1,4 @@
-"""A dead letter fits into a record, whatever its record holds."""
+"""A dead letter fits into a record, whatever its own record holds."""
 
 from collections.abc import Awaitable
 

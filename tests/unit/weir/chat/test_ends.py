@@ -9,7 +9,7 @@ ENDED = EndedRequest(rid="evt-1", fingerprint="f", tenant="acme", status="comple
 
 
 def test_entries_are_bytes_that_are_read_as_they_were_written() -> None:
-    """What Faust's own codecs cannot decode would loop for ever in recovery."""
+    """A value that Faust's own codecs cannot decode would loop for ever in recovery."""
     table: dict[bytes, bytes] = {}
     terminals = ends(table, MAX_BYTES)
     assert terminals.get("ü") is None

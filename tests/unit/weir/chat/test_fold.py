@@ -11,7 +11,7 @@ from weir.chat.frames import ANYBODY, Frame, FrameKind, Status, Terminal
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A log, and what every reader must make of it."""
+    """A log, and the answer that every reader must fold from it."""
 
     log: list[Frame]
     said: str = ""
@@ -223,7 +223,7 @@ def test_a_terminal_after_chunks_that_never_arrived_is_a_gap() -> None:
     assert reader.answer.gap
 
 
-# -- the end of an attempt that is none of the request, and of a request that nobody wants
+# -- the end by an attempt that does not count, and the end of a request that its client has given up
 
 
 CANCELLED = Terminal(status=Status.CANCELLED)
@@ -266,7 +266,7 @@ def test_any_writer_can_cancel_a_request_and_no_frame_counts_after_it(before: li
 
 
 @pytest.mark.parametrize("before", [[], [begin("a"), says("a", 0, "x")]])
-def test_who_does_not_know_the_first_submission_can_withdraw_the_request_all_the_same(before: list[Frame]) -> None:
+def test_a_writer_that_does_not_know_the_first_submission_can_cancel_the_request(before: list[Frame]) -> None:
     end = frame(FrameKind.TERMINAL, rid=ANYBODY, terminal=CANCELLED)
     assert read_all([*before, end, says("a", 1, "y")]).counted == list(range(len(before) + 1))
 
@@ -283,5 +283,5 @@ def test_how_an_answer_ended_is_said_by_its_attempt_only(status: Status) -> None
     assert read_all([begin("a"), frame(FrameKind.TERMINAL, terminal=Terminal(status=status))]).answer.terminal is None
 
 
-def test_a_withdrawal_comes_too_late_after_a_terminal() -> None:
+def test_a_cancellation_comes_too_late_after_a_terminal() -> None:
     assert read_all([begin("a"), ends("a"), frame(FrameKind.TERMINAL, terminal=CANCELLED)]).answer.terminal == DONE

@@ -1,4 +1,4 @@
-"""Workers that crash, pause, repeat themselves and write late, on one log: what every reader must be told.
+"""Workers that crash, pause, repeat themselves and write late, on one log: every reader must get the same answer.
 
 Each worker acts as ``weir.answering.answering`` does: it looks (as far as it has read), marks, reads back, and speaks.
 What the real ones do by accident happens here by dice: a worker does not know that it was replaced, a produce fails and
@@ -38,7 +38,7 @@ CANCELLED = Terminal(status=Status.CANCELLED)
 
 @dataclass
 class Worker:
-    """One that decides by what it has read so far, which may be old."""
+    """A worker that decides by what it has read so far, which may be old."""
 
     view: Answer = field(default_factory=lambda: Answer(rid=RID))
     read: int = 0  # offset up to which it has read
@@ -62,7 +62,7 @@ class World:
 
     def step(self) -> None:
         if self.dice.random() < 0.002:
-            self.log.append(frame(FrameKind.TERMINAL, terminal=CANCELLED))  # somebody does not want the answer any more
+            self.log.append(frame(FrameKind.TERMINAL, terminal=CANCELLED))  # a client does not want the answer any more
         if self.late and self.dice.random() < 0.2:
             self.log.append(self.late.pop(self.dice.randrange(len(self.late))))
         worker = self.dice.choice(self.workers)
@@ -75,7 +75,7 @@ class World:
             self.mark(worker)
 
     def look(self, worker: Worker) -> None:
-        """Read on, as far as the dice say: a worker that was paused decides on old knowledge."""
+        """Read on, as far as the dice decide: a worker that was paused decides on old knowledge."""
         if worker.mark_at >= 0 or self.dice.random() < 0.6:
             until = self.dice.randint(worker.read, len(self.log))
             for offset in range(worker.read, until):
@@ -103,7 +103,7 @@ class World:
         self.prompts[worker.attempt] = read_all(self.log[: worker.read]).said
 
     def speak(self, worker: Worker) -> None:
-        """The next frame; at times one that repeats what was said, at times a heartbeat. It does not look around."""
+        """Send the next frame; at times a repetition, at times a heartbeat. The worker does not look around."""
         if self.dice.random() < 0.05:
             worker.speaking, worker.attempt = False, ""  # a crash
             return
@@ -123,7 +123,7 @@ class World:
                 worker.said = max(worker.said, stop)
 
     def send(self, worker: Worker, record: Frame) -> bool:
-        """Into the log, twice at times. A produce that fails puts the worker in doubt: it gives its attempt up."""
+        """Put a frame into the log, twice at times. After a produce that fails, the worker gives its attempt up."""
         if self.dice.random() < 0.06:
             if self.dice.random() < 0.7:
                 self.late.append(record)
@@ -207,7 +207,7 @@ def test_only_the_first_of_the_marks_that_knew_the_same_counts(seed: int) -> Non
 
 
 def test_the_dice_reach_what_they_are_meant_to_reach() -> None:
-    """Else the tests above could pass on logs in which nothing happens."""
+    """Otherwise the tests above could pass on logs in which nothing happens."""
     readers = [(world, read_all(world.log)) for world in map(played, SEEDS)]
     assert sum(reader.answer.restarts > 0 for _, reader in readers) > len(SEEDS) / 4
     assert sum(len({word.split("/")[0] for word in reader.said}) > 1 for _, reader in readers) > len(SEEDS) / 8
@@ -251,8 +251,8 @@ def test_a_reader_would_see_a_splice_if_marks_were_not_compared() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_reader_who_comes_back_after_any_word_is_told_the_rest(seed: int) -> None:
-    """It knows one record only: whose attempt that is, and which word comes next."""
+def test_a_reader_that_comes_back_after_any_word_gets_the_rest(seed: int) -> None:
+    """The reader knows one record only: its attempt, and the number of the next word."""
     log, words = played(seed).log, Reader()
     for offset, record in enumerate(log):
         before = len(words.said)

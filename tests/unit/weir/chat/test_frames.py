@@ -1,4 +1,4 @@
-"""Frames as bytes: what is written is what is read, and what is no frame says so."""
+"""Frames as bytes: what is written is what is read, and a record that is not a frame is an error."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -124,7 +124,7 @@ def test_what_is_no_frame_says_what_is_wrong(value: bytes | None, names: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_fields_of_a_later_version_are_passed_over() -> None:
+def test_fields_of_a_later_version_are_skipped() -> None:
     fields = orjson.loads(written(FRAMES["chunks"]))
     fields["data"]["seam"] = {"at": 3}
     fields["schema"] = 2

@@ -1,4 +1,4 @@
-"""An end whose event was lost is told again, out of the log."""
+"""An end whose event was lost is published again, out of the log."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_an_end_is_late_when_its_row_does_not_show_it_for_a_minute(row: Json | N
 
 
 async def told(log: MemoryLog, row: Json | None) -> Json:
-    """The row after the event that tells the end."""
+    """Return the row after the event of the end."""
     events = Events(log)
     await tell(log, events, UID, ENDED, row, worker="host:1", redactor=Redactor(10))
     at = Partition(topics.AGENT_TRACES.name, partition_for(UID.encode(), CHAT_PARTITIONS))

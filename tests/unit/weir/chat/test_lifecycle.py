@@ -8,7 +8,7 @@ from weir.chat.lifecycle import TERMINAL, TRANSITIONS, Happening, State, transit
 ENDS = [Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED, Happening.EXPIRED]
 
 
-def test_only_what_failed_or_expired_can_begin_anew_and_nothing_else_leads_out_of_a_terminal_state() -> None:
+def test_only_failed_and_expired_requests_begin_again_and_no_other_step_leaves_a_terminal_state() -> None:
     leading_out = {before: (what, after) for (before, what), after in TRANSITIONS.items() if before in TERMINAL}
     anew = (Happening.REDRIVEN, State.ACCEPTED)
     assert leading_out == {State.FAILED: anew, State.EXPIRED: anew}

@@ -1,4 +1,4 @@
-"""What a worker shows of its own rows: one state, that of its events, and where an answer stands that has ended."""
+"""A worker's view of its own rows: one state, that of their events, and the place of an ended answer in the log."""
 
 import pytest
 
@@ -69,6 +69,6 @@ def test_a_row_that_tells_its_end_shows_all_about_it() -> None:
     assert shown(told) == told
 
 
-def test_the_end_of_an_earlier_life_is_not_shown_while_a_request_is_answered_anew() -> None:
+def test_the_end_of_an_earlier_life_is_not_shown_while_a_request_is_answered_again() -> None:
     row = {"uid": "u", "tenant": "t", "rid": "evt-2", "state": "running", "attempts": [], "history": [{"rid": "evt-1"}]}
     assert shown(row) == row

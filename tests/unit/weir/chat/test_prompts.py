@@ -1,4 +1,4 @@
-"""Which prompts are told of, and what of them."""
+"""The prompts that are published, and their fields."""
 
 from dataclasses import replace
 from typing import Any

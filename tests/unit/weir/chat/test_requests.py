@@ -108,7 +108,7 @@ def test_what_is_no_request_says_what_is_wrong(value: bytes | None, names: str) 
 
 
 def test_a_topic_id_that_is_null_is_not_known() -> None:
-    """Else the request would expire, as one of another log."""
+    """Otherwise the request would expire, as one of another log."""
     assert requests.decode(data(chunks_topic_id=None)).chunks_topic_id == ""
 
 
@@ -119,7 +119,7 @@ def test_a_fingerprint_depends_on_what_is_asked_and_not_on_the_order_of_its_fiel
     assert fingerprint({**BODY, "temperature": 0}) != fingerprint(BODY)
 
 
-def test_the_llm_gets_the_clients_body_without_our_fields_and_with_a_model() -> None:
+def test_the_llm_gets_the_clients_body_without_weirs_fields_and_with_a_model() -> None:
     body: Json = {"uid": "u", "username": "ada", "messages": [], "user": "kept", "model": None, "x": None}
     before = dict(body)
     assert upstream_body(body, "default") == {"messages": [], "user": "kept", "model": "default", "x": None}

@@ -1,4 +1,4 @@
-"""Which prompts are nearly the same."""
+"""Prompts that are nearly the same, and prompts that are not."""
 
 # ruff: noqa: RUF001 -- Chinese has its own punctuation
 

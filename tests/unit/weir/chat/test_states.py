@@ -93,7 +93,7 @@ def test_a_second_submission_does_not_move_where_the_answer_starts() -> None:
 
 @pytest.mark.parametrize("agents", [ATTEMPTED, event(Happening.CANCELLED, chunks_from=40)])
 def test_which_submission_came_first_is_the_agents_word(agents: Event) -> None:
-    """A door's word of the first one may be lost with its worker, or come after that of a later one."""
+    """A door's event about the first submission may be lost with its worker, or come after that of a later one."""
     again = event(Happening.ACCEPTED, chunks_from=90, rid="evt-2")
     for row in (folded(again), folded(again, ACCEPTED)):
         assert not first_known(row)
@@ -141,7 +141,7 @@ def redriven(rid: str, replaces: str, chunks_from: int = 60) -> Event:
 AGAIN = redriven("evt-2", "evt-1")
 
 
-def test_one_that_comes_back_from_the_dead_letters_begins_anew_and_its_end_is_history() -> None:
+def test_a_request_that_comes_back_from_the_dead_letters_begins_again_and_its_end_is_history() -> None:
     row = folded(ACCEPTED, ATTEMPTED, FAILED, AGAIN)
     life = {"rid": "evt-1", "state": "failed", "ended_at": "12:02", "error": "upstream_unavailable", "attempts": 1}
     assert row == {
@@ -167,7 +167,7 @@ def test_what_is_told_again_of_its_earlier_life_changes_nothing(late: Event) -> 
     assert apply(folded(ACCEPTED, FAILED, AGAIN), late) is None
 
 
-def test_it_begins_anew_where_the_word_of_its_end_comes_later_or_its_row_is_gone() -> None:
+def test_a_request_begins_again_where_the_event_of_its_end_comes_later_or_its_row_is_gone() -> None:
     for row in (folded(ACCEPTED, ATTEMPTED, AGAIN), folded(AGAIN)):
         assert (row["state"], row["rid"], row["attempts"]) == ("accepted", "evt-2", [])
         assert superseded(row, "evt-1")
@@ -176,7 +176,7 @@ def test_it_begins_anew_where_the_word_of_its_end_comes_later_or_its_row_is_gone
 
 @pytest.mark.parametrize("before", [[ACCEPTED, ATTEMPTED], [ACCEPTED], []], ids=["running", "accepted", "gone"])
 def test_an_end_that_the_row_has_not_heard_of_is_history_by_the_word_of_the_worker(before: list[Event]) -> None:
-    """A worker that died between settling an end and telling it: what is sent again overtakes that end."""
+    """A worker died between settling an end and publishing it: the request comes again before that end's event."""
     known = {"replaces": "evt-1", "replaced_status": "failed", "replaced_ended_at": "12:02"}
     row = folded(*before, event(Happening.REDRIVEN, "13:01", rid="evt-2", **known))
     (life,) = row["history"]

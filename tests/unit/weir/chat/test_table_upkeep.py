@@ -45,7 +45,7 @@ def test_events_become_a_row_and_a_forgotten_request_leaves_both_tables(stage: S
 
 
 @pytest.mark.parametrize("odd", [event("thinking.step"), event(Happening.ACCEPTED, None), event(Happening.ACCEPTED, 7)])
-def test_an_event_that_is_none_of_ours_makes_no_row(stage: Stage, odd: Event) -> None:
+def test_an_event_that_is_not_weirs_makes_no_row(stage: Stage, odd: Event) -> None:
     stage.upkeep.fold(odd)
     assert list(stage.requests.items()) == []
 

@@ -1,4 +1,4 @@
-"""What a request may look like, and how a wrong one is told."""
+"""Valid and invalid requests, and the error of each invalid one."""
 
 from typing import Any
 

@@ -53,7 +53,7 @@ def test_everything_that_can_happen_to_a_request_has_a_model() -> None:
     assert {str(happening) for happening in Happening} <= catalogue.BY_NAME.keys()
 
 
-def test_data_is_read_into_its_model_and_fields_of_later_versions_are_passed_over() -> None:
+def test_data_is_read_into_its_model_and_fields_of_later_versions_are_skipped() -> None:
     given = event("feedback.submitted", uid="u", response_id="chatcmpl-u", feedback_type="rating", rating=4, later=1)
     data = catalogue.data_of(given, FeedbackSubmitted)
     assert (data.feedback_type, data.rating) == (FeedbackType.RATING, 4)

@@ -1,4 +1,4 @@
-"""What is taken out of a text, what stays, and that no text takes long."""
+"""The parts of a text that are removed and those that stay; and no text takes long."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Requests, answers and feedback as they stand in a log."""
+"""Requests, answers and feedback in a log."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,14 +42,14 @@ def request_of(uid: str, **more: Any) -> ChatRequest:
 
 
 def ask(log: MemoryLog, uid: str, **more: Any) -> ChatRequest:
-    """A request in the log."""
+    """Put a request into the log."""
     request = request_of(uid, **{"chunks_from": len(log.records.get(CHUNKS, [])), **more})
     log.put(REQUESTS, uid.encode(), requests.encode(request), requests.ACCEPTED)
     return request
 
 
 def say(log: MemoryLog, uid: str, *said: Frame, life: str = "") -> None:
-    """Frames of an answer, written for ``answers.helpers.UID`` and put under another one, or under a later life."""
+    """Put frames of an answer into the log, under another uid than theirs, or under a later life."""
     for frame in said:
         fields = {name: getattr(frame, name) for name in Frame.__dataclass_fields__}
         own = Frame(**{**fields, "uid": uid, "rid": fields["rid"].replace("evt-1", f"evt-{uid}{life}")})
@@ -57,7 +57,7 @@ def say(log: MemoryLog, uid: str, *said: Frame, life: str = "") -> None:
 
 
 def rate(log: MemoryLog, uid: str, kind: str, *, tenant: str = "default", event_id: str = "", **more: Any) -> None:
-    """Feedback in the log."""
+    """Put feedback into the log."""
     data = {"uid": uid, "response_id": uid, "feedback_type": kind, **more}
     event_id = event_id or f"evt-{len(log.records.get(FEEDBACK, []))}"
     log.put(FEEDBACK, uid.encode(), envelope.encode(event_id, FeedbackSubmitted.EVENT_TYPE, tenant, data))

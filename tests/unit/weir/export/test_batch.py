@@ -35,7 +35,7 @@ def lines(raw: bytes) -> list[Any]:
     return [orjson.loads(line) for line in raw.splitlines()]
 
 
-def test_a_line_asks_what_was_asked_and_nothing_of_ours(tmp_path: Path) -> None:
+def test_a_line_has_the_body_that_was_asked_and_no_fields_of_weir(tmp_path: Path) -> None:
     own: dict[str, Any] = {"uid": "u", "username": "ada", "on_disconnect": "cancel", "deadline_s": 3, "cancel": True}
     body = body_of(stream=True, stream_options={"include_usage": True}, temperature=0, **own)
     with (output := output_of(tmp_path)):
@@ -114,7 +114,7 @@ async def test_each_uid_comes_once_and_what_is_no_request_not_at_all() -> None:
         REQUESTS, b"n", requests.encode(request_of("n")).replace(b'"stream":true', b'"replay":null'), requests.ACCEPTED
     )
     ask(log, "c", body=body_of('what is a "replay"?'))
-    ask(log, "b", tenant="default")  # the first one is answered, whoever sent it
+    ask(log, "b", tenant="default")  # the first one is answered, of whichever tenant
     submissions = Submissions(log, Where(["tenant=default"]), tally, UNSEEN, settings=SETTINGS)
     found = await counted(submissions.of(whole(log)))
     assert [request.uid for _, request in found] == ["a", "n", "c"]

@@ -1,4 +1,4 @@
-"""What is asked wrongly is refused before anything is read."""
+"""Wrong options are refused before any record is read."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.commands import export as command
-from app.commands.export import Options, _export, _path
+from app.commands.export import ExportArguments, _export, _path
 from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.export.helpers import ask, files_of
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
@@ -18,7 +18,7 @@ from weir.log.log import LogRefusedError, LogUnavailableError, Partition, Record
 from weir.ranges.errors import UsageError
 
 
-def options(**given: Any) -> Options:
+def options(**given: Any) -> ExportArguments:
     fields: dict[str, Any] = {
         "topic": "chat-requests",
         "since": "-2h",
@@ -32,7 +32,7 @@ def options(**given: Any) -> Options:
         "min_score": None,
         "unrated": False,
     }
-    return Options(**{**fields, **given})
+    return ExportArguments(**{**fields, **given})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ async def test_what_cannot_be_is_named(given: dict[str, Any], message: str) -> N
 
 
 class Reading(MemoryLog):
-    """Knows which records were there when those of a topic were read."""
+    """Notes which records were there when those of a topic were read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Reading:
     return log
 
 
-async def test_who_takes_records_is_in_the_log_before_they_are_read(log: Reading, tmp_path: Path) -> None:
+async def test_the_audit_event_of_an_export_is_in_the_log_before_records_are_read(log: Reading, tmp_path: Path) -> None:
     await _export(options(since="earliest", output=str(tmp_path / "a.jsonl")))
     assert [sorted(known) for known in log.known] == [["audit-events", "chat-requests"]]
     assert len((tmp_path / "a.jsonl").read_bytes().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Which answers are examples, and what a line of them looks like."""
+"""The answers that become examples, and the lines of them."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ from weir.ranges.progress import UNSEEN
 
 
 class Watched(MemoryLog):
-    """Knows what was read of chat-chunks."""
+    """Notes what was read of chat-chunks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ async def test_answers_that_are_mixed_in_the_log_are_told_apart() -> None:
     say(log, "b", begin("y", after=-1))
     say(log, "a", says("x", 0, "A"))
     say(log, "b", says("y", 0, "B"), ends("y"))
-    say(log, "c", says("z", 0, "of nobody"))
+    say(log, "c", says("z", 0, "without a request"))
     say(log, "a", says("x", 1, "a"), ends("x"))
     log.put(CHUNKS, b"a", b"no frame")
     log.put(CHUNKS, None, None)

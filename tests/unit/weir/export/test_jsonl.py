@@ -1,4 +1,4 @@
-"""Any record is one line, and nothing of it is lost."""
+"""Any record becomes one line without loss."""
 
 from typing import Any
 

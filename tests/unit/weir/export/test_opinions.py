@@ -1,4 +1,4 @@
-"""What was said of an answer, and whether that makes it an example."""
+"""The feedback on an answer, and whether it makes the answer an example."""
 
 import pytest
 

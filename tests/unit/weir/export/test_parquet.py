@@ -1,4 +1,4 @@
-"""Rows say what the records say, as a Parquet reader sees them."""
+"""The rows equal the records, as a Parquet reader sees them."""
 
 from datetime import UTC, datetime
 from pathlib import Path

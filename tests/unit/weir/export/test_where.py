@@ -1,4 +1,4 @@
-"""Which records are meant."""
+"""The records that conditions choose."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A whole export, of each kind that joins nothing but what stands in one log."""
+"""A whole export, of each kind that joins no topics."""
 
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ async def test_malformed_records_of_a_client_are_counted_and_hide_no_request(tmp
 
 
 def redriven(log: MemoryLog, uid: str) -> None:
-    """It failed, and came back from the dead letters, twice: whoever resumed that run sent it again."""
+    """A request failed, and came back from the dead letters twice: the resumed run sent it again."""
     ask(log, uid)
     say(log, uid, begin("x"), ends("x", FAILED))
     for _ in range(2):

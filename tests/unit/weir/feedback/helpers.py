@@ -1,4 +1,4 @@
-"""What the tests of feedback share."""
+"""Helpers of the tests of feedback."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Feedback and its request, in either order of arrival; what comes twice; what comes too late; what is not theirs."""
+"""Feedback and its request, in either order of arrival; repeated, late and foreign feedback."""
 
 import asyncio
 import base64
@@ -88,7 +88,7 @@ class Stage:
         await self.joiner.drain(WAIT_S)
 
     async def end(self, state: str = "completed") -> Any:
-        """The request ends; the event that told it."""
+        """End the request; return the event of its end."""
         self.requests.put(UID, {**RUNNING, "state": state})
         event = FakeEvent(None)
         if not self.joiner.ended(cast("Any", event), trace(f"request.{state}")):
@@ -205,7 +205,7 @@ async def test_feedback_whose_record_has_no_time_is_a_dead_letter_that_says_so(s
     event = submitted()
     event.message.timestamp = timestamp
     await stage.take(event)
-    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is no time in milliseconds"]
+    assert [letter["reason"] for letter in stage.letters] == ["the record's timestamp is not a time in milliseconds"]
     assert event.acks == 1
 
 

@@ -1,4 +1,4 @@
-"""Many keys at once, one after the other for each."""
+"""Many keys at once, and one piece of work after the other for each."""
 
 import asyncio
 import logging

@@ -12,7 +12,7 @@ def prompt(uid: str, at: float, text: str = KNIGHT) -> Prompt:
     return Prompt(uid=uid, at=at, fingerprint=f"{fingerprint(text):016x}")
 
 
-def test_who_asks_nearly_the_same_soon_was_not_content_with_the_first_answer() -> None:
+def test_a_user_that_asks_nearly_the_same_soon_was_not_content_with_the_first_answer() -> None:
     step = asked([prompt("a", 100)], prompt("b", 150, f"Please {KNIGHT}"), window_s=WINDOW_S)
     assert (step.retried, step.by) == ("a", "b")
     assert [one.uid for one in step.kept] == ["a", "b"]

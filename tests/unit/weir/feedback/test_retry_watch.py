@@ -45,7 +45,7 @@ class Stage:
         self.watch = RetryWatch(workers.worker_of(self.log), rows=self.rows, counts=self.counts)
 
     async def take(self, *events: Any) -> list[Event]:
-        """The feedback that there is after these."""
+        """Return the feedback after these prompts."""
         for event in events:
             await self.watch.take(event)
             assert event.acks == 1
@@ -110,7 +110,7 @@ async def test_a_former_owner_writes_no_row(stage: Stage) -> None:
         asked("a", 100, partition=(PARTITION + 1) % 6),
     ],
 )
-async def test_what_is_no_such_event_is_passed_over(stage: Stage, odd: Any) -> None:
+async def test_a_record_that_is_not_an_event_of_prompts_is_skipped(stage: Stage, odd: Any) -> None:
     odd.acks = 0
     assert await stage.take(odd) == []
     assert stage.rows.get(KEY) is None

@@ -1,4 +1,4 @@
-"""What feedback must look like, for each of the seven kinds."""
+"""Valid and invalid feedback, for each of the seven kinds."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ def test_the_paths_kind_may_be_left_out_of_the_body() -> None:
     assert told.value.error["param"] == "feedback_type"
 
 
-def test_what_is_null_counts_as_left_out_and_what_is_unknown_is_passed_over() -> None:
+def test_null_fields_count_as_left_out_and_unknown_ones_are_skipped() -> None:
     data = given({**UP, "rating": None, "original": None, "severity": None, "later": 1, "data": None}).data
     assert (data.rating, data.severity) == (None, "INFO")
 
@@ -151,7 +151,7 @@ def test_deep_metadata_is_refused() -> None:
         check(data, SETTINGS)
 
 
-def test_the_rules_hold_for_feedback_from_kafka_too_and_our_own_sources_pass() -> None:
+def test_the_rules_hold_for_feedback_from_kafka_too_and_weirs_own_sources_pass() -> None:
     data = FeedbackSubmitted(
         uid="u",
         response_id="u",

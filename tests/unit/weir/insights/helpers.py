@@ -1,4 +1,4 @@
-"""Events at times that tests choose, and limits that are easy to reckon with."""
+"""Events at times that tests choose, and limits that are easy to compute with."""
 
 import itertools
 from typing import Any

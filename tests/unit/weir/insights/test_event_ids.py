@@ -1,14 +1,14 @@
-"""Which events are in open windows."""
+"""The ids of events in open windows."""
 
 from weir.insights.event_ids import HASH_BYTES, PAGE, EventIds
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import WindowKey, WindowRow
 
 ONE, OTHER = WindowKey("acme:m", 0, 1000), WindowKey("acme:m", 1000, 2000)
 
 
 def test_an_event_is_known_in_the_windows_that_are_asked_for_also_after_a_restart() -> None:
-    rows = Rows({})
+    rows = QualityRows({})
     ids, row = EventIds(rows), WindowRow()
     names = [f"evt-{n}" for n in range(2 * PAGE + 3)]
     for name in names:
@@ -23,7 +23,7 @@ def test_an_event_is_known_in_the_windows_that_are_asked_for_also_after_a_restar
 
 def test_a_window_that_is_closed_keeps_none() -> None:
     table: dict[bytes, bytes] = {}
-    rows = Rows(table)
+    rows = QualityRows(table)
     ids, row = EventIds(rows), WindowRow()
     for n in range(PAGE + 1):
         ids.add(f"evt-{n}", ONE, row)

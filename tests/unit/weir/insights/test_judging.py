@@ -39,7 +39,7 @@ class History:
         return verdicts
 
     def story(self, *windows: Sequence[Event]) -> list[str]:
-        """What each window changes: + raised, - cleared, . nothing."""
+        """Return the changes of each window: + raised, - cleared, . nothing."""
         told = []
         for window in windows:
             verdicts = self.add(window)
@@ -203,7 +203,7 @@ def test_where_there_never_was_feedback_or_little_was_to_be_expected_its_absence
     assert History().story(heard(20), heard(0, answers=40)) == [".", "."]
 
 
-def test_guesses_of_ours_are_no_feedback() -> None:
+def test_feedback_that_weir_concluded_does_not_count_as_feedback() -> None:
     guesses = signals(20, 1.0, feedback_source="abandon")
     history = History()
     assert history.story(heard(20)) == ["."]

@@ -18,7 +18,7 @@ def test_a_time_without_a_zone_is_utc() -> None:
 
 
 @pytest.mark.parametrize("kind", ["metrics.quality", "something.else"])
-def test_what_is_of_no_concern_is_passed_over(kind: str) -> None:
+def test_other_types_of_events_are_skipped(kind: str) -> None:
     assert read(Event("e", kind, "acme", "", "weir", {})) is None
 
 

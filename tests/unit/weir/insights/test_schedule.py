@@ -1,7 +1,7 @@
-"""What is due when, of each tenant and model."""
+"""The times at which windows of each tenant and model are due."""
 
 from tests.unit.weir.insights.helpers import SPANS
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.schedule import Schedule
 from weir.insights.values import JudgedWindow, ModelRow, WindowKey
 
@@ -14,7 +14,7 @@ def window(number: int, name: str = NAME) -> WindowKey:
 
 
 def test_the_oldest_open_window_of_a_name_is_due_at_its_end() -> None:
-    schedule = Schedule(Rows({}), SPANS, [window(3)], [NAME])
+    schedule = Schedule(QualityRows({}), SPANS, [window(3)], [NAME])
     for number in (5, 2):
         schedule.opened(window(number))
     schedule.opened(window(9, "acme:other"))
@@ -30,7 +30,7 @@ def test_the_oldest_open_window_of_a_name_is_due_at_its_end() -> None:
 
 
 def test_a_breach_ends_by_itself_after_a_silence_unless_a_window_comes_before() -> None:
-    schedule = Schedule(Rows({}), SPANS, [], [])
+    schedule = Schedule(QualityRows({}), SPANS, [], [])
     model = ModelRow(judged_until_ms=SIZE_MS, active={"latency": {}})
     quiet_ms = (1 + SPANS.quiet) * SIZE_MS
     assert schedule.next(NAME, model) == (quiet_ms, None)
@@ -40,7 +40,7 @@ def test_a_breach_ends_by_itself_after_a_silence_unless_a_window_comes_before() 
 
 def test_a_model_without_requests_loses_its_windows_and_then_its_row() -> None:
     table: dict[bytes, bytes] = {}
-    rows = Rows(table)
+    rows = QualityRows(table)
     kept = window(0)
     rows.put_model(NAME, ModelRow(judged_until_ms=kept.end_ms, kept=[JudgedWindow(kept.start_ms, kept.end_ms, [])]))
     schedule = Schedule(rows, SPANS, [], [NAME])

@@ -14,7 +14,7 @@ from weir.insights.counts import Counts
 from weir.insights.durations import Durations
 from weir.insights.event_ids import PAGE
 from weir.insights.reading import RecordSource
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.shard import Shard
 from weir.insights.values import ModelRow, Seen, WindowKey
 
@@ -28,7 +28,7 @@ class Partition:
     def __init__(self, spans: Durations = SPANS) -> None:
         self.spans = spans
         self.table: dict[bytes, bytes] = {}
-        self.rows = Rows(self.table)
+        self.rows = QualityRows(self.table)
         self.counts = Counts()
         self.ends: Counter[RecordSource] = Counter()
         self.told: list[Insight] = []
@@ -52,7 +52,7 @@ class Partition:
             self.close()
 
     def tick(self, at_s: float) -> None:
-        """Both topics hear the time."""
+        """Give both topics the time."""
         self.put(tick(at_s), tick(at_s, "signals"), logged_s=at_s)
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Partition:
         self.shard.note()
 
     def windows(self, *, closed: bool = True) -> dict[tuple[str, int], Json]:
-        """The figures by name and start, in seconds after ``T0``."""
+        """Return the figures by name and start, in seconds after ``T0``."""
         found = {}
         for span, _, is_closed in self.rows.windows():
             row = self.rows.window(span)
@@ -330,7 +330,7 @@ def test_insights_that_are_over_are_shown_for_a_while_after_the_windows_are_gone
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
-    """The changelog keeps any beginning of what was written; what was read since then is delivered again."""
+    """The changelog keeps any beginning of what was written; later records are delivered again."""
     dice = random.Random(seed)
     events: list[Event] = []
     for window in range(8):
@@ -343,7 +343,7 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
 
     partition = Partition(replace(SPANS, ahead_ms=1_000_000))
     partition.table = Recorded()
-    partition.rows = Rows(partition.table)
+    partition.rows = QualityRows(partition.table)
     partition.restart()
     position, written = 0, {0: 0}  # how much was written before each record
     while position < len(log):
@@ -365,7 +365,7 @@ def test_a_crash_after_any_table_change_changes_nothing(seed: int) -> None:
 def test_a_crash_between_what_is_over_and_what_is_not_wrong_any_more_shows_it_once() -> None:
     partition = Partition()
     partition.table = Recorded()
-    partition.rows = Rows(partition.table)
+    partition.rows = QualityRows(partition.table)
     partition.restart()
     partition.put(*bad(1), *good(11), tick(23))
     partition.put(tick(23, "signals"), offset=40)
@@ -395,7 +395,7 @@ class Recorded(dict[bytes, bytes]):
         return super().pop(key, default)
 
     def cut(self, keep: int) -> None:
-        """Lose the last changes, and read the others anew."""
+        """Lose the last changes, and read the others again."""
         del self.changes[keep:]
         self.clear()
         for key, value in self.changes:

@@ -1,4 +1,4 @@
-"""The owner's side of a rebuild: what it takes, what it passes over, and what becomes of it when something fails."""
+"""The owner's side of a rebuild: requests that it takes, requests that it skips, and failures."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from weir.events import publishing
 from weir.events.metrics import QualityRebuilt
 from weir.feedback.scores import fingerprint
 from weir.insights import partition, rebuilt_rows, swapping, watching
-from weir.insights.rows import Rows, partition_key
+from weir.insights.rows import QualityRows, partition_key
 from weir.insights.swapping import GivenAwayError
 from weir.insights.values import PartitionRow, WindowKey, WindowRow
 from weir.log import retrying
@@ -38,7 +38,7 @@ async def busy(seed: int, steps: int = 300) -> World:
 
 
 def told(world: World, number: int, **wrong: Any) -> QualityRebuilt:
-    """An event that is right, but for what is wrong with it."""
+    """Return a valid event, but for the wrong fields."""
     ends = {name: len(world.log.records[Partition(name, number)]) for name in (METRICS, SIGNALS)}
     fields = {"run": RUN, "first": 0, "end": 0, "count": 1, "metrics": ends[METRICS], "signals": ends[SIGNALS]}
     more = {"after": -1, "formula": fingerprint(JUDGING), "emit": False}
@@ -58,7 +58,7 @@ def told(world: World, number: int, **wrong: Any) -> QualityRebuilt:
         {"after": -2},
     ],
 )
-async def test_an_event_that_cannot_be_is_passed_over_and_holds_up_nothing(wrong: dict[str, Any]) -> None:
+async def test_an_impossible_event_is_skipped_and_blocks_nothing(wrong: dict[str, Any]) -> None:
     world = await busy(1)
     before = world.owner.state()
     for number in PARTITIONS:
@@ -71,30 +71,30 @@ async def test_an_event_that_cannot_be_is_passed_over_and_holds_up_nothing(wrong
     assert world.owner.state() == (await world.scratch()).state()
 
 
-@pytest.mark.parametrize("whose", ["another partition's", "nobody's", "no partition's row"])
+@pytest.mark.parametrize("whose", ["another partition's", "another partition's own row", "no partition's row"])
 async def test_rows_that_are_not_the_partitions_count_as_gone(whose: str) -> None:
     world = await busy(2)
     before = world.owner.state()
-    name = next(name for name in Rows(world.owner.table).names() if partition.partition_of(name) == 1)
+    name = next(name for name in QualityRows(world.owner.table).names() if partition.partition_of(name) == 1)
     rows: dict[bytes, bytes] = {partition_key(0): PartitionRow().encode()}
     if whose == "another partition's":
-        forged = Rows(rows)
+        forged = QualityRows(rows)
         forged.put_window(WindowKey(name, 0, 1000), WindowRow())
-    elif whose == "nobody's":
+    elif whose == "another partition's own row":
         rows[partition_key(1)] = PartitionRow().encode()
     else:
-        mine = next(name for name in Rows(world.owner.table).names() if partition.partition_of(name) == 0)
+        mine = next(name for name in QualityRows(world.owner.table).names() if partition.partition_of(name) == 0)
         rows = {}
-        Rows(rows).put_window(WindowKey(mine, 0, 1000), WindowRow())
+        QualityRows(rows).put_window(WindowKey(mine, 0, 1000), WindowRow())
     written = await rebuilt_rows.write(world.log, 0, RUN, rows)
     given = {"first": written.first, "end": written.end, "count": written.rows}
     world.append(publishing.encode(told(world, 0, **given), "default"), 0)
     await world.owner.drain()
     assert world.owner.state() == before
-    assert Rows(world.owner.table).rebuilt(0).why == "the rebuilt rows are gone"
+    assert QualityRows(world.owner.table).rebuilt(0).why == "the rebuilt rows are gone"
 
 
-async def test_rows_by_other_settings_are_passed_over_and_the_reason_is_noted(
+async def test_rows_by_other_settings_are_skipped_and_the_reason_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await busy(3)
@@ -103,16 +103,16 @@ async def test_rows_by_other_settings_are_passed_over_and_the_reason_is_noted(
     before = world.owner.state()
     await world.owner.drain()
     assert world.owner.state() == before
-    assert "another formula, or other INSIGHT_* settings" in Rows(world.owner.table).rebuilt(0).why
+    assert "another formula, or other INSIGHT_* settings" in QualityRows(world.owner.table).rebuilt(0).why
 
 
-async def test_rows_that_were_made_beside_another_rebuild_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_that_were_made_beside_another_rebuild_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await busy(4)
     use(monkeypatch, BAD)
     first = await world.asked()
     await world.asked()
     await world.owner.drain()
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert (row.run, row.why) == (first.id, "another run has rebuilt them meanwhile")
     assert row.at < row.passed
 
@@ -134,7 +134,7 @@ async def test_a_swap_that_fails_is_tried_again_and_at_last_given_up_so_that_rec
     world.owner.rows.before_put = fail
     await world.owner.drain()
     world.owner.rows.before_put = lambda _: None
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert tries >= watching.DEFECTS_MAX
     assert (row.swapping, row.run, row.why) == ("", "", "a defect: see the worker's log")
     assert "RuntimeError: a defect" in caplog.text
@@ -160,7 +160,7 @@ async def test_a_defect_that_passes_leaves_the_rebuilt_rows(monkeypatch: pytest.
 
     world.owner.rows.before_put = fail
     await world.owner.drain()
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping, row.passed) == (run.id, "", -1)
 
 
@@ -181,7 +181,7 @@ async def test_the_log_may_fail_at_any_time_of_a_swap(monkeypatch: pytest.Monkey
     world.owner.restart()
     await world.owner.drain()
     assert waits > 6
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping, row.passed) == (run.id, "", -1)
     await world.beside(world.command().do(*await world.command().find(run.id)))
     assert world.owner.state() == (await world.scratch()).state()
@@ -204,7 +204,7 @@ async def test_changes_of_a_swap_wait_for_the_log_batch_by_batch(monkeypatch: py
     world.owner.restart()
     at = len(changes)
     await world.owner.drain()
-    assert Rows(world.owner.table).rebuilt(0).at >= 0
+    assert QualityRows(world.owner.table).rebuilt(0).at >= 0
     assert most <= 5 + 2  # and the row of what was rebuilt, and the partition's
 
 
@@ -216,7 +216,7 @@ async def test_a_partition_may_be_given_away_at_any_time_of_a_swap(monkeypatch: 
 
 
 async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How often it was, and how often while rows were being put in."""
+    """Return how often the partition was given away, and how often while rows were being put in."""
     dice = random.Random(seed)
     world = await busy(seed)
     use(monkeypatch, BAD)
@@ -230,11 +230,11 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
                 break
         except GivenAwayError:  # the record comes again, to the next owner
             given_away += 1
-            marked += bool(Rows(world.owner.table).rebuilt(0).swapping)
+            marked += bool(QualityRows(world.owner.table).rebuilt(0).swapping)
             world.owner.restart()
     world.owner.owns = lambda: True
     await world.owner.drain()
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert (row.run, row.swapping) == (run.id, "")
     await world.beside(world.command().do(*await world.command().find(run.id)))
     assert world.owner.state() == (await world.scratch()).state()
@@ -243,7 +243,7 @@ async def _given_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
 
 async def test_others_get_turns_while_the_rows_of_a_partition_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "TURN_S", 0.0)
-    rows, turns = Rows({}), 0
+    rows, turns = QualityRows({}), 0
     for number in range(100):
         rows.put_window(WindowKey(f"acme:m{number}", 0, 1000), WindowRow())
     looking = asyncio.ensure_future(partition.raw(rows, 0))

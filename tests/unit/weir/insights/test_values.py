@@ -29,7 +29,7 @@ def test_a_window_is_read_as_it_was_written_and_its_place_in_time_without_its_fi
     assert newest_and_closed(WINDOW.encode()) == ({"signals": 7}, True)
 
 
-def test_what_a_later_version_adds_to_a_partition_is_passed_over() -> None:
+def test_fields_that_a_later_version_adds_to_a_partition_are_skipped() -> None:
     assert PartitionRow.decode(b'[{"metrics": 3}, 2, "new"]') == PartitionRow({"metrics": 3}, 2)
 
 

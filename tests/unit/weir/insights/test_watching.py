@@ -1,4 +1,4 @@
-"""From records to insights: told once, whatever dies and whatever the log does."""
+"""From records to insights: published once, whichever process dies and whatever the log does."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from weir.envelope import Event, utc_iso
 from weir.events.base import derived_id
 from weir.events.publishing import Events
 from weir.insights import watching as module
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.swapping import GivenAwayError
 from weir.insights.watching import WindowKeeper
 from weir.log import retrying
@@ -44,7 +44,7 @@ class Stage:
         self.watching = WindowKeeper(
             log=self.log,
             events=Events(self.log),
-            rows=Rows(self.table),
+            rows=QualityRows(self.table),
             spans=replace(SPANS, ahead_ms=1_000_000),
             limits=LIMITS,
             tenant="default",
@@ -57,7 +57,7 @@ class Stage:
         self.durable = len(self.table.changes)
 
     def crash(self, keep: int) -> None:
-        """kill -9: the last changes of the table are lost, as far as they were not waited for."""
+        """kill -9: the last changes of the table are lost, unless the worker waited for them."""
         self.table.cut(max(keep, self.durable))
         self.restart()
 
@@ -68,7 +68,7 @@ class Stage:
             self.offsets[topic] += 1
 
     def told(self) -> list[tuple[str, str]]:
-        """What stands in ai-insights, by type and status."""
+        """Return the insights in ai-insights, by type and status."""
         events = [envelope.decode(value) for value in self.log.values(INSIGHTS)]
         assert len({event.event_id for event in events}) == len(events), "an insight is there twice"
         return [(event.data["insight_type"], event.data["status"]) for event in events]
@@ -118,11 +118,11 @@ async def test_the_table_says_that_a_window_is_judged_only_when_its_insight_is_i
     stage.log.appending = asyncio.Event()
     task = asyncio.create_task(stage.put(tick(20, "signals")))
     await asyncio.sleep(0.01)
-    assert Rows(stage.table).model(f"acme:{MODEL}") is None
+    assert QualityRows(stage.table).model(f"acme:{MODEL}") is None
     assert stage.durable == len(stage.table.changes)  # and all that led to it is in the changelog before
     stage.log.appending.set()
     await task
-    row = Rows(stage.table).model(f"acme:{MODEL}")
+    row = QualityRows(stage.table).model(f"acme:{MODEL}")
     assert row is not None
     assert list(row.active) == ["quality_drop"]
 
@@ -133,7 +133,7 @@ async def test_an_insight_that_a_crash_has_left_in_the_log_is_found_and_not_told
     last = tick(20, "signals")
     await stage.put(last)
     stage.crash(before)
-    assert Rows(stage.table).model(f"acme:{MODEL}") is None
+    assert QualityRows(stage.table).model(f"acme:{MODEL}") is None
     stage.log.now = T0 + 5
     for other in range(1000):  # others' insights behind it
         stage.log.put(INSIGHTS, b"acme", envelope.encode(f"evt-other-{other}", "insight.raised", "acme", {}))
@@ -142,7 +142,7 @@ async def test_an_insight_that_a_crash_has_left_in_the_log_is_found_and_not_told
     events = [envelope.decode(value).event_id for value in stage.log.values(INSIGHTS)]
     assert len(set(events)) == len(events) == 1001
     assert stage.watching.counts.found == 1
-    row = Rows(stage.table).model(f"acme:{MODEL}")
+    row = QualityRows(stage.table).model(f"acme:{MODEL}")
     assert row is not None
     assert list(row.active) == ["quality_drop"]
 
@@ -177,7 +177,7 @@ async def test_while_the_log_is_away_nothing_is_judged_and_nothing_is_lost(stage
 async def test_an_insight_that_the_log_refuses_is_told_and_holds_up_no_window(
     stage: Stage, caplog: pytest.LogCaptureFixture, *, reading: bool
 ) -> None:
-    """An ACL is missing: asking again every second does not help, and the windows behind it are judged."""
+    """An ACL is missing: a retry every second does not help, and the windows after it are judged."""
     refusal = LogRefusedError("cannot append to ai-insights-1: the Kafka user may not, an ACL is missing")
     if reading:
         stage.log.refused.add(INSIGHTS.topic)
@@ -213,7 +213,7 @@ async def test_a_worker_that_loses_the_partition_meanwhile_writes_nothing_more(s
     assert stage.told() == [RAISED]
 
 
-async def test_what_another_owner_wrote_meanwhile_is_read_anew_when_the_partition_comes_back(stage: Stage) -> None:
+async def test_changes_of_another_owner_are_read_again_when_the_partition_comes_back(stage: Stage) -> None:
     await stage.put(*bad(1))
     other = Stage()
     other.log = stage.log
@@ -225,7 +225,7 @@ async def test_what_another_owner_wrote_meanwhile_is_read_anew_when_the_partitio
     stage.generation, stage.offsets = 3, other.offsets
     await stage.put(*closing(50), *bad(3))
     assert stage.told() == [RAISED, CLEARED]
-    row = Rows(stage.table).model(f"acme:{MODEL}")
+    row = QualityRows(stage.table).model(f"acme:{MODEL}")
     assert row is not None
     assert row.late == 20
 
@@ -253,7 +253,7 @@ async def test_what_is_remembered_beside_the_rows_is_forgotten_when_another_owne
         (envelope.encode("e", "metrics.recorded", "other", metrics(model="another").data), "`key`"),
     ],
 )
-async def test_a_malformed_record_is_passed_over_and_its_field_is_named(
+async def test_a_malformed_record_is_skipped_and_its_field_is_named(
     stage: Stage, caplog: pytest.LogCaptureFixture, value: bytes, told: str
 ) -> None:
     await stage.watching.take(record(metrics(), METRICS, 0, value), 1, lambda: True)
@@ -331,7 +331,7 @@ async def test_a_worker_that_is_killed_at_any_await_tells_each_insight_once(stag
         marks = [(committed, len(stage.table.changes))]
 
     assert stage.told() == [RAISED, CLEARED]
-    rows = Rows(stage.table)
+    rows = QualityRows(stage.table)
     windows = [rows.window(span) for span, _, _ in rows.windows()]
     assert sorted(row.window.signals for row in windows if row) == [20] * 6
     assert sorted(row.window.completed for row in windows if row) == [6] * 6

@@ -1,4 +1,4 @@
-"""How far the event time of a partition has come."""
+"""The event time that a partition has reached."""
 
 from weir.insights.reading import RecordSource
 from weir.insights.values import PartitionRow

@@ -29,7 +29,7 @@ def test_what_is_added_up() -> None:
         "cost_per_request_usd": 0.003,
         "signals": 2,
         "score": pytest.approx(1 / 3, abs=1e-6),
-        "feedback": 1,  # that somebody asked again is a guess of ours
+        "feedback": 1,  # that a user asked again is a guess of Weir
     }
 
 

@@ -1,6 +1,6 @@
-"""How the expected results are written down.
+"""The notation of the expected results.
 
-A column of a table is ``table.column``, or ``?.column`` where nobody knows of which. An output is
+A column of a table is ``table.column``, or ``?.column`` where its table is not known. An output is
 ``name = kind(column, …)``, without a name ``_ = …``. In sources and transformations names are separated by spaces, and
 a ``~`` is a space in a name.
 """
@@ -47,7 +47,7 @@ class Case:
 
 
 def found(query: Query) -> dict[str, Any]:
-    """What was found, in the same words."""
+    """Return the parser's result in the same notation."""
     return {
         **query.model_dump(include={"statement", "target"}),
         "sources": [one.model_dump() for one in query.sources],

@@ -1,4 +1,4 @@
-"""What other dialects have that Trino has not, or has in another way."""
+"""Syntax of other dialects that Trino does not have, or has in another way."""
 
 from tests.unit.weir.lineage.cases import UNION, UNION_ALL, Case, agg, distinct, group, join, table, unnest, window
 

@@ -1,4 +1,4 @@
-"""Where SQL is found in an answer, where it is not, and what is taken for SQL."""
+"""Places of SQL in an answer, places without SQL, and texts that are taken for SQL."""
 
 import json
 import logging
@@ -87,7 +87,7 @@ def test_a_broken_statement_does_not_take_the_others_along() -> None:
     assert found(f"```sql\nSELECT a FROM WHERE b;\n{SQL};\nSELECT (b FROM u\n```") == [(SQL, "trino")]
 
 
-def test_statements_that_tell_nothing_are_passed_over() -> None:
+def test_statements_without_lineage_are_skipped() -> None:
     text = f"```sql\nUSE db; SET x = 1; DROP TABLE t; BEGIN; {SQL}; COMMIT; GRANT SELECT ON t TO u; EXPLAIN {SQL}\n```"
     assert found(text) == [(SQL, "trino")]
 

@@ -1,4 +1,4 @@
-"""What is too much is left out and counted, before it costs."""
+"""SQL beyond the limits is left out and counted, before it costs time."""
 
 import time
 

@@ -60,7 +60,7 @@ async def test_one_that_takes_too_long_is_killed(parser: SqlProcess, monkeypatch
     assert pid_of(parser) != stuck
 
 
-async def test_who_is_cancelled_takes_no_answer_of_another(parser: SqlProcess) -> None:
+async def test_a_cancelled_caller_takes_no_answer_of_another(parser: SqlProcess) -> None:
     await parser.queries(SQL, [])
     os.kill(pid_of(parser), signal.SIGSTOP)
     asking = asyncio.create_task(parser.queries(SQL, []))

@@ -1,4 +1,4 @@
-"""What is found in a query, whole and exactly."""
+"""The lineage of queries, whole and exact."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Upstreams with short limits, and a server that says what a test tells it to say."""
+"""Upstreams with short limits, and a server that a test controls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,7 +44,7 @@ async def upstream(
 
 
 async def chunks_of(one: Upstream, body: Json, into: list[Json] | None = None) -> list[Json]:
-    """All chunks; those before an error are in ``into``."""
+    """Return all chunks; those before an error are in ``into``."""
     found = [] if into is None else into
     async with asyncio.timeout(3 * SECONDS), aclosing(one.stream(body)) as chunks:
         async for chunk in chunks:

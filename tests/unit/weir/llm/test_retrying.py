@@ -1,4 +1,4 @@
-"""Which failure is tried again, when, and what its client is told."""
+"""Failures that are retried, the times of retries, and the errors for clients."""
 
 import pytest
 

@@ -79,7 +79,7 @@ def content(text: str | None, index: int = 0, finish_reason: str | None = None) 
 
 
 def told(*chunks: Json) -> dict[int, tuple[str, str]]:
-    """(thinking, answer) by choice, of chunks that go through one splitter until the stream breaks off or ends."""
+    """Return (thinking, answer) by choice, of chunks that go through one splitter until the stream stops."""
     splitter = ThinkingSplitter()
     found: dict[int, tuple[str, str]] = {}
     said = [*(choice for chunk in chunks for choice in splitter.split(chunk).get("choices") or ()), *splitter.close()]

@@ -190,7 +190,7 @@ async def test_the_organization_and_the_project_that_pay_are_named_only_where_th
 
 
 async def headers_sent(url: str) -> list[tuple[str, str | None, str | None]]:
-    """What a server at ``url``, or a proxy, is told of its caller: host, and both kinds of credentials."""
+    """Return what the server at ``url``, or a proxy, gets of each call: host, and both kinds of credentials."""
     seen: list[tuple[str, str | None, str | None]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -408,7 +408,7 @@ async def test_a_refused_connection_names_the_setting_to_look_at() -> None:
 
 
 def within(began: float, least: float) -> None:
-    """It took as long as the limit says, and not much longer."""
+    """Check that a call took as long as the limit, and not much longer."""
     took = time.monotonic() - began
     assert least * 0.9 <= took < SECONDS * 0.8, took
 
@@ -459,7 +459,7 @@ async def test_comments_are_no_sign_of_life_of_a_model() -> None:
 
 
 async def test_a_refusal_that_only_speaks_of_streams_is_no_lesson() -> None:
-    """Its message may quote a prompt. Asked without streaming, the server refuses as before."""
+    """The message may quote a prompt. Without streaming, the server refuses as before."""
     asked: list[bool] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -503,7 +503,7 @@ async def test_a_reader_that_takes_its_time_is_not_the_models_silence(url: str) 
 
 @contextmanager
 def deaf_port() -> Iterator[int]:
-    """A port where connections are neither taken nor refused: its queue is full."""
+    """Return a port where connections are neither taken nor refused: its queue is full."""
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -549,7 +549,7 @@ async def test_a_call_that_failed_before_its_first_token_is_made_again(url: str,
     async with upstream(url, retries=2, on_retry=lambda: told.append(None)) as one:
         assert content(await chunks_of(one, body)) == expected_content(body)
     assert (await calls(url))["calls"] == times + 1
-    assert len(told) == times  # whoever counts them hears of each
+    assert len(told) == times  # a caller that counts them gets each
 
 
 async def test_no_more_retries_are_made_than_set(url: str) -> None:
@@ -595,7 +595,7 @@ async def test_closing_the_iterator_closes_the_call(url: str) -> None:
         assert (await until_none_open(url))["closed_early"] == 1
 
 
-async def test_cancelling_who_reads_closes_the_call(url: str) -> None:
+async def test_cancelling_a_reader_closes_the_call(url: str) -> None:
     async with upstream(url) as one:
         said: list[Json] = []
         reading = asyncio.create_task(chunks_of(one, body_of("demo-hang:after=1"), said))
@@ -607,7 +607,7 @@ async def test_cancelling_who_reads_closes_the_call(url: str) -> None:
         assert (await until_none_open(url))["closed_early"] == 1
 
 
-async def test_cancelling_who_waits_for_the_first_byte_closes_the_call(url: str) -> None:
+async def test_cancelling_a_wait_for_the_first_byte_closes_the_call(url: str) -> None:
     async with upstream(url) as one:
         reading = asyncio.create_task(chunks_of(one, body_of("demo-silent")))
         async with asyncio.timeout(SECONDS):

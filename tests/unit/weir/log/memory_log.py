@@ -11,13 +11,13 @@ from weir.log.log import (
     Bounds,
     Deliver,
     Headers,
-    Kept,
     LogError,
     LogRefusedError,
     LogUnavailableError,
     Partition,
     Record,
     RecordTooLargeError,
+    Retentions,
     TopicSpec,
 )
 from weir.log.tails import Tails
@@ -48,7 +48,7 @@ class MemoryLog:
     # -- for tests
 
     def put(self, at: Partition, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
-        """A record of somebody else."""
+        """Put a record of another writer into the log."""
         log = self.records.setdefault(at, [])
         record = Record(at.topic, at.partition, len(log), self.now, key, value, tuple(headers))
         log.append(record)
@@ -60,7 +60,7 @@ class MemoryLog:
         return record.offset
 
     def show(self) -> None:
-        """Deliver what was withheld."""
+        """Deliver the withheld records."""
         if self.showing is not None:
             self.showing.set()
         while self._withheld:
@@ -71,7 +71,7 @@ class MemoryLog:
             deliver([record])
 
     def replace(self, at: Partition, topic_id: str) -> None:
-        """The topic is deleted and created anew."""
+        """Delete the topic and create it again."""
         self.records.pop(at, None)
         self.topic_ids[at.topic] = topic_id
         self._followers.pop(at, None)
@@ -85,7 +85,7 @@ class MemoryLog:
         return [frames.decode(value) for value in self.values(at)]
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until the log looks as a test wants it."""
+        """Wait until the log is as a test wants it."""
         async with asyncio.timeout(WAIT_S):
             while not reached():
                 self._changed.clear()
@@ -97,7 +97,7 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         del replication
         return {topic.name: topic.retention_s for topic in topics}
 
@@ -153,7 +153,7 @@ class MemoryLog:
         deliver(self.records.get(at, [])[position:])
 
     async def unfollow(self, at: Partition) -> None:
-        """Of all workers: a test ends them together."""
+        """Stop following, for all workers: a test ends them together."""
         self._followers.pop(at, None)
         self._on_replaced.pop(at, None)
 

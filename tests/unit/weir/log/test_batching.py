@@ -9,7 +9,7 @@ from weir.log.batching import in_batches
 
 
 class Calls:
-    """Knows how many of its calls were made, and how many ran at the same time."""
+    """Notes how many of its calls were made, and how many ran at the same time."""
 
     def __init__(self, *, fails_at: int = -1) -> None:
         self.made = self.running = self.most = 0

@@ -14,7 +14,7 @@ AT = TP("app-state-changelog", 2)
 
 
 class Table:
-    """What Faust's stores do with a batch."""
+    """Applies a batch as Faust's stores do."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}

@@ -56,7 +56,7 @@ def test_a_batch_that_was_damaged_on_its_way_is_read_the_second_time() -> None:
     assert told == []
 
 
-def test_readers_at_other_places_do_not_keep_a_batch_from_being_passed_over() -> None:
+def test_readers_at_other_places_do_not_keep_a_batch_from_being_skipped() -> None:
     one, other = batch(2), batch(8)
     one[-1] ^= 1
     other[-1] ^= 1

@@ -1,4 +1,4 @@
-"""What of the Kafka client needs no Kafka."""
+"""The parts of the Kafka client that need no Kafka."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from weir.log.kafka.client import KafkaLog
 
 
 async def test_a_cancellation_that_comes_together_with_an_answer_is_not_forgotten() -> None:
-    """Whoever cancels a reader waits for its end; asyncio.wait_for gave it the answer, and it read on for ever."""
+    """A reader that is cancelled ends; with asyncio.wait_for it swallowed the cancellation, and read on for ever."""
     log = KafkaLog("127.0.0.1:1")
 
     async def answered() -> int:

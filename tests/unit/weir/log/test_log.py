@@ -1,4 +1,4 @@
-"""What every log client can be asked by the same few functions."""
+"""The common functions over every log client."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How large a record a topic takes, as brokers tell it, and where they do not."""
+"""The largest record of a topic, as brokers report it, and where they do not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ FORBIDDEN = 29  # TOPIC_AUTHORIZATION_FAILED
 
 @dataclass
 class Answer:
-    """Of DescribeConfigs."""
+    """An answer to DescribeConfigs."""
 
     resources: Sequence[Any]
 
 
 @dataclass
 class Admin:
-    """Tells one thing of the topic."""
+    """Answers with one configuration of the topic."""
 
     code: int
     entries: Sequence[tuple[Any, ...]]

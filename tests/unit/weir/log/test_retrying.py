@@ -1,4 +1,4 @@
-"""What the log cannot take or tell now is tried again; what it never will, is not."""
+"""An error that may pass is retried; a final one is not."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What messages mean: pure functions from and to AMQP's properties."""
+"""The meaning of messages: pure functions from and to AMQP's properties."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,7 +17,7 @@ from weir.rabbitmq.doubles import write_doubles
 
 
 def came(**properties: Any) -> AbstractIncomingMessage:
-    """A message with these properties; nothing here asks for more of one that came."""
+    """Return a received message with these properties; no test here needs more of one."""
     return cast("AbstractIncomingMessage", Message(b"", **properties))
 
 

@@ -1,4 +1,4 @@
-"""Deliveries that were made, as the log has them."""
+"""The marks of deliveries that were made."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,7 +14,7 @@ from weir.chat import frames
 from weir.chat.frames import Frame, FrameKind
 from weir.log.log import Partition
 from weir.rabbitmq.contract import DeliveryProgress
-from weir.rabbitmq.delivered import Delivered
+from weir.rabbitmq.delivered import DeliveredMarks
 from weir.rabbitmq.lane import Lane
 from weir.rabbitmq.orders import Order
 
@@ -23,7 +23,7 @@ ORDER = replace(SENT, uid="req-1", submission="evt-1")
 
 
 class FakeLane:
-    """Knows how far deliveries have come."""
+    """Holds how far deliveries have come."""
 
     def __init__(self, *known: str) -> None:
         self._known = known
@@ -38,9 +38,9 @@ def log() -> MemoryLog:
 
 
 @pytest.fixture
-async def delivered(log: MemoryLog) -> AsyncIterator[Delivered]:
+async def delivered(log: MemoryLog) -> AsyncIterator[DeliveredMarks]:
     async with tails_of(log) as tails:
-        yield Delivered(log, tails)
+        yield DeliveredMarks(log, tails)
 
 
 def write(log: MemoryLog, *records: Frame) -> None:
@@ -48,11 +48,11 @@ def write(log: MemoryLog, *records: Frame) -> None:
         log.put(AT, ORDER.key, frames.encode(one, event_id="e", tenant="t"))
 
 
-async def is_done(delivered: Delivered, order: Order, *known: str) -> bool:
+async def is_done(delivered: DeliveredMarks, order: Order, *known: str) -> bool:
     return await delivered.is_done(order, AT, cast("Lane", FakeLane(*known)))
 
 
-async def test_an_order_is_done_when_its_mark_is_in_the_log(log: MemoryLog, delivered: Delivered) -> None:
+async def test_an_order_is_done_when_its_mark_is_in_the_log(log: MemoryLog, delivered: DeliveredMarks) -> None:
     write(log, begin("a"), says("a", 0, "x"), ends("a"))
     assert not await is_done(delivered, ORDER)
     await delivered.mark(ORDER, AT)
@@ -62,7 +62,7 @@ async def test_an_order_is_done_when_its_mark_is_in_the_log(log: MemoryLog, deli
 
 
 async def test_an_order_that_may_be_a_double_is_done_by_the_other_one_to_the_same_queue(
-    log: MemoryLog, delivered: Delivered
+    log: MemoryLog, delivered: DeliveredMarks
 ) -> None:
     write(log, begin("a"), says("a", 0, "x"), ends("a"))
     await delivered.mark(ORDER, AT)
@@ -75,7 +75,7 @@ async def test_an_order_that_may_be_a_double_is_done_by_the_other_one_to_the_sam
 
 
 async def test_an_order_of_a_request_from_the_dead_letters_is_void_where_another_was_answered(
-    log: MemoryLog, delivered: Delivered
+    log: MemoryLog, delivered: DeliveredMarks
 ) -> None:
     write(log, begin("a"), ends("a"), frame(FrameKind.ATTACH, submission="evt-9", first=0))
     assert not await is_done(delivered, replace(ORDER, redriven=True))

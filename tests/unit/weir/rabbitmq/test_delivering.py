@@ -1,4 +1,4 @@
-"""From the log into messages: what is out, on its way or waiting, when the answer is said again or the lane is lost."""
+"""From the log into messages: sent, in flight or waiting, when the answer is generated again or the lane is lost."""
 
 import asyncio
 import gc
@@ -66,7 +66,7 @@ class FakeRabbit:
         return True
 
     def forget(self, name: str) -> None:
-        """What `Queues` does with a queue whose delivery is made."""
+        """Act as `Queues` on a queue whose delivery is made."""
 
     @property
     def text(self) -> str:
@@ -131,7 +131,7 @@ async def delivery(log: MemoryLog, rabbit: FakeRabbit) -> AsyncIterator["asyncio
 
 
 def write(log: MemoryLog, *records: Frame) -> int:
-    """The offset of the last one."""
+    """Write frames; return the offset of the last one."""
     return [log.put(AT, UID.encode(), frames.encode(record, event_id="e", tenant="t")) for record in records][-1]
 
 

@@ -1,4 +1,4 @@
-"""Which orders become deliveries, which belong to one that is under way, and which events are settled when."""
+"""Orders that become deliveries, orders that belong to one that is under way, and the settling of events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,7 +51,7 @@ def event_of(order: Order) -> Any:
 
 
 class FakeDelivering:
-    """Each delivery waits for its lane and then for its end, which a test gives."""
+    """Each delivery waits for its lane and then for its end; the test gives both."""
 
     def __init__(self) -> None:
         self.begun: list[Order] = []
@@ -117,12 +117,12 @@ class Stage:
         await settled()
 
     def letters(self) -> list[bytes | None]:
-        """Dead letters."""
+        """Return the dead letters."""
         return self.log.values(Partition(LETTERS.name, partition_for(b"u", LETTERS.partitions)))
 
 
 async def settled() -> None:
-    """What can go on has gone on."""
+    """Let all tasks run that can run."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -146,7 +146,7 @@ async def test_an_event_is_acknowledged_after_its_delivery_is_made(stage: Stage)
 
 
 async def test_the_same_order_again_belongs_to_the_delivery_under_way(stage: Stage) -> None:
-    """It comes again after a rebalance, or RabbitMQ gave the message to two workers."""
+    """The order comes again after a rebalance, or RabbitMQ gave the message to two workers."""
     events = [event_of(ORDER), event_of(ORDER), event_of(replace(ORDER, submission="evt-3", again=True))]
     await stage.take(*events)
     await stage.end("evt-1")
@@ -154,8 +154,8 @@ async def test_the_same_order_again_belongs_to_the_delivery_under_way(stage: Sta
     assert [event.acks for event in events] == [1, 1, 1]
 
 
-async def test_who_asks_after_the_last_message_gets_the_answer_again(stage: Stage) -> None:
-    """It may have been read, by a client that asks again at once."""
+async def test_a_client_that_asks_after_the_last_message_gets_the_answer_again(stage: Stage) -> None:
+    """A client that asks again at once may have read the message."""
     first, same, again = event_of(ORDER), event_of(ORDER), event_of(replace(ORDER, submission="evt-2"))
     await stage.take(first)
     stage.delivering.last_message()
@@ -254,7 +254,7 @@ REDRIVEN = replace(ORDER, submission="evt-4", redriven=True)
 async def test_what_came_back_from_the_dead_letters_is_delivered_after_what_waits_for_the_same_queue(
     stage: Stage,
 ) -> None:
-    """That may be the error with which it had failed, while RabbitMQ was away."""
+    """That message may be the error with which the request had failed, while RabbitMQ was away."""
     first, again = event_of(ORDER), event_of(REDRIVEN)
     await stage.take(first, again)
     assert stage.begun == ["evt-1"]

@@ -1,4 +1,4 @@
-"""A message that a frozen worker had in its hands was delivered to another one meanwhile."""
+"""A message that a frozen worker was taking was delivered to another one meanwhile."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from weir.events.publishing import Events
 from weir.log.log import Partition
 from weir.log.partitioner import partition_for
 from weir.rabbitmq import orders
-from weir.rabbitmq.consumer import Consumer
+from weir.rabbitmq.consumer import QueueConsumer
 from weir.rabbitmq.ingress import Intake
 from weir.rabbitmq.link import HEARTBEAT_S
 from weir.rabbitmq.refusing import Refusing
@@ -37,7 +37,7 @@ BODY = b'{"model": "m", "messages": []}'
 
 
 class FakeDoor:
-    """Takes its time."""
+    """A door that takes its time."""
 
     def __init__(self, clock: list[float], takes_s: float) -> None:
         self._clock, self._takes_s = clock, takes_s
@@ -63,7 +63,7 @@ class FakeChannel:
         self.acks += 1
 
 
-def consumer_of(log: MemoryLog, door: FakeDoor, **changed: Any) -> Consumer:
+def consumer_of(log: MemoryLog, door: FakeDoor, **changed: Any) -> QueueConsumer:
     settings, audit = Settings(**changed), Audit(Events(log), "default")
     intake = Intake(
         door=cast("Door", door),
@@ -74,7 +74,7 @@ def consumer_of(log: MemoryLog, door: FakeDoor, **changed: Any) -> Consumer:
         audit=audit,
         refusing=Refusing(log=log, settings=settings, queues=lambda: None, metrics=Metrics(), audit=audit),
     )
-    return Consumer(settings, take=intake.take, ready=lambda: True)
+    return QueueConsumer(settings, take=intake.take, ready=lambda: True)
 
 
 def message_of(channel: FakeChannel, *, redelivered: bool = False, headers: dict[str, Any] | None = None) -> Any:

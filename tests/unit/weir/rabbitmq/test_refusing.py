@@ -1,4 +1,4 @@
-"""Messages that are no request."""
+"""Refusing messages that are not requests."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +15,7 @@ from weir.chat.audit import Audit
 from weir.errors import InvalidRequestError
 from weir.events.publishing import Events
 from weir.rabbitmq.queues import Queues
-from weir.rabbitmq.refusing import BURY_TRIES, Refusing
+from weir.rabbitmq.refusing import DEAD_LETTER_TRIES, Refusing
 from weir.rabbitmq.wire import Incoming
 from weir.settings import Settings
 from weir.telemetry.worker_metrics import Metrics
@@ -26,7 +26,7 @@ ERROR = InvalidRequestError("The body must be a JSON object.", code="invalid_jso
 
 
 class FakeQueues:
-    """Takes what is published."""
+    """Collects published messages."""
 
     def __init__(self, *, there: bool = True, broken: int = 0) -> None:
         self.published: list[tuple[str, Any]] = []
@@ -91,8 +91,8 @@ async def test_it_comes_again_where_it_cannot_be_kept() -> None:
     log = MemoryLog()
     with pytest.raises(ConnectionError, match="away for sending"):
         await refusing(log, None).refuse(message(), None, ERROR)
-    with pytest.raises(ConnectionError, match="does not take it"):
-        await refusing(log, FakeQueues(broken=BURY_TRIES)).refuse(message(), None, ERROR)
-    queues = FakeQueues(broken=BURY_TRIES - 1)
+    with pytest.raises(ConnectionError, match="does not take the message"):
+        await refusing(log, FakeQueues(broken=DEAD_LETTER_TRIES)).refuse(message(), None, ERROR)
+    queues = FakeQueues(broken=DEAD_LETTER_TRIES - 1)
     await refusing(log, queues).refuse(message(), None, ERROR)
     assert len(queues.published) == 1

@@ -1,4 +1,4 @@
-"""The text that goes into messages, and what of it is out already."""
+"""The text that goes into messages, and the part of it that is sent already."""
 
 import zlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""The messages of one delivery, on a lane that a test holds in its hands."""
+"""The messages of one delivery, on a lane that a test controls."""
 
 import asyncio
 import gc
@@ -46,5 +46,5 @@ async def test_a_lane_that_is_lost_with_many_messages_under_way_is_told_once(cap
     await way.settle()
     with pytest.raises(LaneLostError):
         await way.say(b"more")
-    gc.collect()  # asyncio complains of an exception that nobody has asked for when its task goes
+    gc.collect()  # asyncio logs an exception that was not retrieved when its task goes
     assert caplog.records == []

@@ -1,4 +1,4 @@
-"""Properties as bytes: whatever RabbitMQ lets through is read, and passed on as it came."""
+"""Properties as bytes: all that RabbitMQ lets through is read, and passed on as it came."""
 
 import struct
 from typing import Any
@@ -46,7 +46,7 @@ def came(properties: dict[str, bytes], body: bytes = b"?", frame_max: int = FRAM
 
 
 class Holder:
-    """Anything with anything."""
+    """An object with any properties."""
 
     def __getattr__(self, name: str) -> Any:
         value = Holder()
@@ -61,7 +61,7 @@ class Delivered(Holder):
 
 
 def sent(letter: Forwarded) -> dict[str, bytes]:
-    """The properties that go over the wire."""
+    """Return the properties that go over the wire."""
     return split(letter.properties.marshal())
 
 

@@ -1,11 +1,11 @@
-"""Steps that a test hears of."""
+"""Steps of progress for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class HeardStep:
-    """Remembers what it is told, and sees to it that no more is done than there is."""
+    """Counts the reported progress, and checks that no more is done than there is."""
 
     def __init__(self, label: str = "", total: int | None = None) -> None:
         self.label, self.total = label, total
@@ -14,7 +14,7 @@ class HeardStep:
 
     @property
     def done(self) -> int:
-        """How much, all in all."""
+        """The progress in sum."""
         return sum(self.counts)
 
     def advance(self, count: int = 1, note: str = "", /) -> None:
@@ -24,7 +24,7 @@ class HeardStep:
 
 
 class HeardSteps:
-    """Remembers steps. One that did not fail must have come to its end."""
+    """Collects steps. One that did not fail must have come to its end."""
 
     def __init__(self) -> None:
         self.all: list[HeardStep] = []

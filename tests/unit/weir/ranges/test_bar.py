@@ -1,4 +1,4 @@
-"""How far a command is: lines where there is no terminal, a bar on one; a reader that has gone stops nothing."""
+"""The progress of a command: lines without a terminal, a bar on one; a reader that has gone stops nothing."""
 
 import io
 import sys

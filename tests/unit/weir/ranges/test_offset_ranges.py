@@ -1,4 +1,4 @@
-"""Which records are meant, and what is said where there are none."""
+"""The records of a range, and the errors where there are none."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ def at(number: int) -> Partition:
 async def test_a_record_of_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
     log = MemoryLog()
     log.put(at(0), b"k", b"taken")
-    log.now = 1e13  # whoever writes to Kafka sets it
+    log.now = 1e13  # the producer sets a Kafka timestamp
     log.put(at(0), b"k", b"left")
     log.starts[at(0)] = 1
     with pytest.raises(GoneError, match="the oldest record left is of no time"):

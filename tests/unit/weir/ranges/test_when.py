@@ -1,4 +1,4 @@
-"""What people write for a place in a topic."""
+"""The forms in which people write a place in a topic."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Runs are found by their id, with what they are to do and what came of it."""
+"""Runs are found by their id, with their parameters and results."""
 
 import pytest
 

@@ -1,10 +1,10 @@
-"""A command gives up when nothing happens, and when nobody wants its result any more."""
+"""A command gives up when nothing happens, and when its run is over elsewhere."""
 
 import pytest
 
 from weir.ranges.errors import CancelledRunError, ReplayError, UnfinishedError
 from weir.replay import waiting
-from weir.replay.waiting import WANTED_S, Waiting
+from weir.replay.waiting import WANTED_S, WaitForWorkers
 
 
 class Clock:
@@ -13,7 +13,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, patience_s: float) -> None:
         self.now, self.asked, self.wanted = 0.0, list[float](), True
         monkeypatch.setattr(waiting, "monotonic", lambda: self.now)
-        self.waiting = Waiting(patience_s, self._still_wanted)
+        self.waiting = WaitForWorkers(patience_s, self._still_wanted)
 
     async def _still_wanted(self) -> None:
         self.asked.append(self.now)
@@ -21,7 +21,7 @@ class Clock:
             raise CancelledRunError("run r was cancelled")
 
     async def looks(self, *times_s: float, heard_s: tuple[float, ...] = ()) -> ReplayError | None:
-        """The error of a look at one of some times, of which some have news."""
+        """Return the error of a check at one of some times, of which some have news."""
         for self.now in sorted({*times_s, *heard_s}):
             if self.now in heard_s:
                 self.waiting.heard()

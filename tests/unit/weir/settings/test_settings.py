@@ -256,7 +256,7 @@ def test_a_login_in_a_url_is_not_shown(given: str, shown: str) -> None:
 @pytest.mark.parametrize("variable", ["PRICES_FILE", "KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"])
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "device"])
 def test_a_file_is_a_regular_one(variable: str, kind: str, tmp_path: Path) -> None:
-    """A pipe would be waited for, for ever."""
+    """A read of a pipe would wait for ever."""
     path = {"device": Path("/dev/null")}.get(kind, tmp_path / kind)
     if kind == "folder":
         path.mkdir()

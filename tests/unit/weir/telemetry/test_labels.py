@@ -17,7 +17,7 @@ from weir.telemetry.labels import LABEL_MAX, OTHER, AtMost, TopicLabels, error_l
         ("their-changelog", OTHER),
     ],
 )
-def test_the_label_of_a_topic_is_its_name_without_the_prefix_and_only_if_it_is_ours(name: str, label: str) -> None:
+def test_the_label_of_a_topic_is_its_name_without_the_prefix_and_only_if_it_is_weirs(name: str, label: str) -> None:
     labels = TopicLabels(["chat-chunks"], changelogs="weir-", prefix="team-a.")
     assert [labels.of(name), labels.of(name)] == [label, label]
 

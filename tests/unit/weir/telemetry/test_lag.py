@@ -73,7 +73,7 @@ async def test_a_partition_that_went_to_another_worker_is_reported_by_that_worke
     assert one.values(group.owned) == {("t", "1"): 10}
 
 
-async def test_who_asks_twice_at_once_asks_the_broker_once() -> None:
+async def test_two_calls_at_once_ask_the_broker_once() -> None:
     one, group = Lag({"t": "t"}), FakeGroup()
     await asyncio.gather(one.refresh(group), one.refresh(group))
     await one.refresh(group)

@@ -1,4 +1,4 @@
-"""What the log shows, and what it must never show."""
+"""The log lines that are shown, and the texts that must never be in them."""
 
 import logging
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def set_up(level: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["aiokafka", "aiokafka.producer.sender"])
-def test_a_library_that_repeats_itself_is_heard_once_and_our_own_lines_always(kept: Kept, name: str) -> None:
+def test_a_repeated_line_of_a_library_is_logged_once_and_weirs_own_lines_always(kept: Kept, name: str) -> None:
     set_up(logging.INFO)
     for n in range(100):
         logging.getLogger(name).error("Unable connect to node %d", n)

@@ -22,12 +22,13 @@ from weir.chat.frames import FrameKind
 from weir.llm.errors import UpstreamUnavailableError
 from weir.llm.upstream import TRACEPARENT
 from weir.telemetry.otel import OneLine, OpenTelemetry
+from weir.telemetry.spans import Recorder
 from weir.telemetry.traceparent import parse
-from weir.telemetry.tracing import Recorder, Tracing, asked, tracing
+from weir.telemetry.tracing import Tracing, asked, tracing
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
-SECRET = "the prompt, which is nobody's business"
+SECRET = "the prompt, which is secret"
 START = {"worker": "w:1", "upstream_url": "http://127.0.0.1:9/v1"}
 
 
@@ -37,7 +38,7 @@ def lost() -> UpstreamUnavailableError:
 
 @pytest.fixture
 def recorded() -> Iterator[InMemorySpanExporter]:
-    """What is recorded in this process."""
+    """Return the spans recorded in this process."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -59,7 +60,7 @@ def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
 # -- without OpenTelemetry
 
 
-def test_a_clients_place_is_passed_on_and_who_brings_none_gets_one() -> None:
+def test_a_clients_trace_is_passed_on_and_a_client_without_one_gets_one() -> None:
     mine = Tracing()
     with mine.http("POST", "/v1/chat/completions", SAMPLED) as span:
         assert span.traceparent == SAMPLED
@@ -176,7 +177,7 @@ def test_a_door_is_part_of_the_clients_trace(recorded: InMemorySpanExporter) -> 
     assert place == "00-{}-{}-01".format(*context_of(one))
 
 
-def test_who_does_not_want_to_be_recorded_is_not(recorded: InMemorySpanExporter) -> None:
+def test_a_client_that_does_not_want_to_be_recorded_is_not(recorded: InMemorySpanExporter) -> None:
     with tracing.message("q", UNSAMPLED) as span:
         found = parse(span.traceparent)
         assert found is not None
@@ -242,7 +243,7 @@ def _request(body: dict[str, Any]) -> requests.ChatRequest:
 
 
 class FakeCollector(SpanExporter):
-    """Takes spans, or not."""
+    """Takes spans, or refuses them."""
 
     def __init__(self) -> None:
         self.answer: SpanExportResult | Exception = SpanExportResult.SUCCESS

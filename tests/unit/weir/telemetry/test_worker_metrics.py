@@ -1,4 +1,4 @@
-"""What is counted, under which names and labels, and what is told of it."""
+"""The metrics of a worker: their names, labels and values."""
 
 import asyncio
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ async def test_only_so_many_models_have_a_label_of_their_own() -> None:
 
 
 async def test_a_model_without_an_answer_gets_no_label() -> None:
-    """A client may ask for anything, and would use them up."""
+    """A client may ask for any model, and would use up the labels."""
     one = Metrics(models_max=3, models=["default"])
     for n in range(10):
         one.ended(model=f"nonsense-{n}", status="failed", error_code="model_not_found", error_type="upstream_error")
@@ -113,7 +113,7 @@ async def test_what_a_replay_takes_is_apart_from_what_clients_asked() -> None:
     assert labels_of(found, "weir_errors_total", "type") == set()  # no client was told
 
 
-async def test_topics_of_others_are_other_and_changelogs_are_our_own() -> None:
+async def test_foreign_topics_are_other_and_changelogs_are_weirs_own() -> None:
     one = Metrics(changelogs="weir-")
     for topic in ("weir-terminals-changelog", "weir-reply", "their-changelog", "chat-chunks"):
         one.consumed(topic, 2)
@@ -170,7 +170,7 @@ async def test_a_value_that_cannot_be_had_leaves_the_others_alone(caplog: pytest
     assert "the values of ai_kafka_consumer_lag cannot be read" in caplog.text
 
 
-async def test_openmetrics_is_for_who_asks_for_it_and_ends_once() -> None:
+async def test_openmetrics_is_for_scrapers_that_ask_for_it_and_ends_once() -> None:
     one = Metrics()
     text, content_type = await one.rendered("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")

@@ -31,7 +31,7 @@ class Fold(Protocol):
         """Whether the topics still have all records from which a live row was made."""
 
 
-class Rows:
+class JsonRows:
     """The rows of a table that keeps JSON objects."""
 
     def __init__(self) -> None:

@@ -13,12 +13,12 @@ from weir.feedback.pieces import Piece
 from weir.feedback.rules import Count
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-from weir.replay.verify.folds.base import Rows, before
+from weir.replay.verify.folds.base import JsonRows, before
 from weir.replay.verify.folds.requests import RequestsFold
 from weir.settings import Settings
 
 
-class FeedbackFold(Rows):
+class FeedbackFold(JsonRows):
     """One partition of the table.
 
     Args:
@@ -40,35 +40,35 @@ class FeedbackFold(Rows):
     async def take(self, record: Record) -> None:
         """Take a record of feedback, or of a trace event."""
         try:
-            told = envelope.decode(record.value)
+            event = envelope.decode(record.value)
             if record.topic == topics.AGENT_TRACES.name:
-                self._requests.fold(told)
-                self._join(str(told.data.get("uid")))
-            elif isinstance(uid := told.data.get("uid"), str) and self._at_home(uid, record):
-                self._take(record, told, uid)
+                self._requests.fold(event)
+                self._join(str(event.data.get("uid")))
+            elif isinstance(uid := event.data.get("uid"), str) and self._at_home(uid, record):
+                self._take(record, event, uid)
         except (MalformedRecordError, InvalidRequestError):
             return  # a dead letter
 
     def _at_home(self, uid: str, record: Record) -> bool:
         return partition_for(uid.encode(), self._partitions) == record.partition
 
-    def _take(self, record: Record, told: Event, uid: str) -> None:
+    def _take(self, record: Record, event: Event, uid: str) -> None:
         row = self.known.get(uid.encode())
-        if told.event_type == FeedbackExpired.EVENT_TYPE:
+        if event.event_type == FeedbackExpired.EVENT_TYPE:
             self._join(uid)
-            self._set(uid, folding.expire(self.known.get(uid.encode()), data_of(told, FeedbackExpired)))
-        elif told.event_type == FeedbackRescored.EVENT_TYPE:
-            self._set(uid, folding.rescore(row, data_of(told, FeedbackRescored)))
+            self._set(uid, folding.expire(self.known.get(uid.encode()), data_of(event, FeedbackExpired)))
+        elif event.event_type == FeedbackRescored.EVENT_TYPE:
+            self._set(uid, folding.rescore(row, data_of(event, FeedbackRescored)))
         else:
-            self._keep(record, told, data_of(told, FeedbackSubmitted))
+            self._keep(record, event, data_of(event, FeedbackSubmitted))
 
-    def _keep(self, record: Record, told: Event, data: FeedbackSubmitted) -> None:
-        folding.check(told, data, self._settings)
+    def _keep(self, record: Record, event: Event, data: FeedbackSubmitted) -> None:
+        folding.check(event, data, self._settings)
         piece = pieces.piece_of(
             data,
-            feedback_id=told.event_id,
-            tenant=told.tenant_id,
-            given_at=pieces.given_at(told.timestamp, record.timestamp),
+            feedback_id=event.event_id,
+            tenant=event.tenant_id,
+            given_at=pieces.given_at(event.timestamp, record.timestamp),
             received_at=utc_iso(record.timestamp),
             offset=record.offset,
             edit_distance=joining.edit_distance(data),

@@ -10,10 +10,10 @@ from weir.feedback import retries
 from weir.feedback.retries import after
 from weir.log.log import Record
 from weir.log.partitioner import partition_for
-from weir.replay.verify.folds.base import Rows, before
+from weir.replay.verify.folds.base import JsonRows, before
 
 
-class PromptsFold(Rows):
+class PromptsFold(JsonRows):
     """One partition of the table.
 
     Args:
@@ -31,9 +31,9 @@ class PromptsFold(Rows):
     async def take(self, record: Record) -> None:
         """Take an event of a user."""
         try:
-            told = envelope.decode(record.value)
-            key = key_of(told).encode()
-            step = after(retries.prompts(self.known.get(key)), told, window_s=self._window_s)
+            event = envelope.decode(record.value)
+            key = key_of(event).encode()
+            step = after(retries.prompts(self.known.get(key)), event, window_s=self._window_s)
         except MalformedRecordError:
             return  # skipped by the agent, too
         if partition_for(key, self._partitions) != record.partition:

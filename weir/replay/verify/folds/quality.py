@@ -15,6 +15,8 @@ from weir.insights.window import WindowFigures
 from weir.log.log import Record
 from weir.replay.rebuild import seeding
 
+Change = Callable[[Measured], Measured]
+
 NAMES = tuple(each.name for each in fields(WindowFigures))
 
 
@@ -27,23 +29,37 @@ class QualityFold:
         "detected_at": "the clock of the log when it was seen",
     }
 
-    def __init__(self, windows: Folding, table: dict[bytes, bytes], since_ms: int) -> None:
-        self._windows, self._table, self._since_ms = windows, table, since_ms
-        self.change: Callable[[Measured], Measured] = lambda measured: measured
+    def __init__(self, windows: Folding, table: dict[bytes, bytes], since_ms: int, change: Change) -> None:
+        self._windows, self._table, self._since_ms, self._change = windows, table, since_ms, change
 
     @classmethod
-    async def of(cls, live: Mapping[bytes, bytes], number: int, judging: Judging, since_ms: int) -> Self:
-        """Begin with the live windows that end by a time, in milliseconds since the epoch."""
+    async def of(
+        cls,
+        live: Mapping[bytes, bytes],
+        number: int,
+        judging: Judging,
+        since_ms: int,
+        change: Change = lambda measured: measured,
+    ) -> Self:
+        """Begin with the live windows that end by a time, in milliseconds since the epoch.
+
+        Args:
+            live: the rows of the live table.
+            number: of the partition.
+            judging: the windows and limits of figures.
+            since_ms: the time.
+            change: what becomes of each record's figures before they are folded in.
+        """
 
         async def tell(closing: Closing) -> tuple[Insight, ...]:
             return closing.insights
 
         table = seeding.seed(live, number, since_ms)
-        return cls(await Folding.of(table, number, judging, tell=tell, since_ms=since_ms), table, since_ms)
+        return cls(await Folding.of(table, number, judging, tell=tell, since_ms=since_ms), table, since_ms, change)
 
     async def take(self, record: Record) -> None:
         """Take a record of either topic."""
-        await self._windows.take(record, self.change)
+        await self._windows.take(record, self._change)
 
     def rows(self) -> dict[bytes, Json]:
         """The rows."""

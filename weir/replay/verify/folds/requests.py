@@ -9,10 +9,10 @@ from weir.chat.lifecycle import Happening
 from weir.envelope import Event, Json, MalformedRecordError
 from weir.limits import UID_CHARS
 from weir.log.log import Record
-from weir.replay.verify.folds.base import Rows, before
+from weir.replay.verify.folds.base import JsonRows, before
 
 
-class RequestsFold(Rows):
+class RequestsFold(JsonRows):
     """One partition of the table.
 
     Args:
@@ -32,17 +32,17 @@ class RequestsFold(Rows):
         except MalformedRecordError:
             return  # skipped by the agent, too
 
-    def fold(self, told: Event) -> None:
+    def fold(self, event: Event) -> None:
         """Fold an event into its row."""
-        uid = told.data.get("uid")
+        uid = event.data.get("uid")
         if not isinstance(uid, str) or len(uid) > UID_CHARS:
             return
         key = uid.encode()
-        if told.event_type == Happening.FORGOTTEN:
-            if self.known.get(key, {}).get("rid") == told.data.get("rid"):
+        if event.event_type == Happening.FORGOTTEN:
+            if self.known.get(key, {}).get("rid") == event.data.get("rid"):
                 self.known.pop(key, None)
             return
-        row = states.apply(self.known.get(key), told)
+        row = states.apply(self.known.get(key), event)
         if row is not None:
             self.known[key] = row
 

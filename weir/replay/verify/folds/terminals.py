@@ -82,9 +82,9 @@ class TerminalsFold:
             known.ended_at.setdefault(rid, at_s)
 
     def _forgotten(self, record: Record) -> None:
-        told = envelope.decode(record.value)
-        if told.event_type == Happening.FORGOTTEN:
-            self._of(str(told.data.get("uid"))).forgotten[str(told.data.get("rid"))] = record.timestamp
+        event = envelope.decode(record.value)
+        if event.event_type == Happening.FORGOTTEN:
+            self._of(str(event.data.get("uid"))).forgotten[str(event.data.get("rid"))] = record.timestamp
 
     def rows(self) -> dict[bytes, Json]:
         """The rows."""

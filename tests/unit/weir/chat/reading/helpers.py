@@ -1,4 +1,4 @@
-"""An answer in a log in memory, and a reader that collects what it is told."""
+"""An answer in a log in memory, and a reader that collects the deliveries."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ ANSWER = (begin("a"), says("a", 0, "x"), says("a", 1, "y", "z"), ends("a"))
 
 
 def write(log: MemoryLog, *records: Frame | bytes | None, key: str = UID) -> int:
-    """The offset of the last one."""
+    """Write frames; return the offset of the last one."""
     offset = -1
     for record in records:
         value = frames.encode(record, event_id="e", tenant="t") if isinstance(record, Frame) else record
@@ -39,7 +39,7 @@ def reading(
 
 
 async def told(news: AsyncGenerator[Delivery, None], into: list[Delivery] | None = None) -> list[Delivery]:
-    """All there is, to the terminal; what came before an error is in ``into``."""
+    """Return all deliveries up to the terminal; those before an error are in ``into``."""
     found = [] if into is None else into
     async with asyncio.timeout(WAIT_S), aclosing(news):
         async for delivery in news:

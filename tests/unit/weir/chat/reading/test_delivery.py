@@ -1,4 +1,4 @@
-"""What each record of an answer adds for a reader."""
+"""The additions of each record of an answer for a reader."""
 
 from tests.unit.weir.chat.helpers import DONE, RID, beat, begin, ends, restart, says
 from tests.unit.weir.chat.reading.helpers import AT, said

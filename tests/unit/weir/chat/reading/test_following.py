@@ -1,4 +1,4 @@
-"""What a reader of an answer is told, on a log in memory and the real tails."""
+"""The deliveries to a reader of an answer, on a log in memory and the real tails."""
 
 import asyncio
 from contextlib import aclosing
@@ -98,10 +98,10 @@ async def test_an_answer_that_is_said_again_is_flagged_before_its_words(log: Mem
 
 
 @pytest.mark.parametrize("pages", [1, 700])
-async def test_who_comes_after_a_restart_is_told_only_what_is_said_again(
+async def test_a_reader_that_comes_after_a_restart_gets_only_the_new_chunks(
     log: MemoryLog, tails: Tails, pages: int
 ) -> None:
-    """Else who asks again because the answer was restarted would hear just that, for ever."""
+    """Otherwise a reader that comes back because the answer was restarted would get the restart for ever."""
     half = [says("a", n, "x") for n in range(pages)]
     write(log, begin("a"), *half, restart("b", after=pages), says("b", 0, "B"), says("b", 1, "C"))
     attach = frame(FrameKind.ATTACH, submission="evt-2", first=0)
@@ -158,7 +158,7 @@ async def test_silence_is_told_again_and_again(log: MemoryLog, tails: Tails, bef
 async def test_what_is_said_to_an_earlier_submission_is_no_news_to_one_that_waits_for_its_mark(
     log: MemoryLog, tails: Tails
 ) -> None:
-    """A door sends headers and heartbeats when there is no news; without them a client takes it for dead."""
+    """A door sends headers and heartbeats at each idle delivery; without them a client takes the stream for dead."""
     first = write(log, begin("a"))
     news = reading(tails, idle_s=0.05, submission="evt-2")
     async with asyncio.timeout(WAIT_S), aclosing(news):
@@ -229,7 +229,7 @@ async def test_a_reader_with_a_position_of_another_log_is_refused(
 async def test_an_answer_that_has_ended_and_is_not_whole_in_the_log_is_gone(
     log: MemoryLog, tails: Tails, kept: int
 ) -> None:
-    """Its reader does not wait for an end that was told long ago."""
+    """Its reader does not wait for an end that was removed long ago."""
     write(log, *ANSWER[len(ANSWER) - kept :])
     write(log, begin("b"), key="another")
     with pytest.raises(AnswerGoneError):

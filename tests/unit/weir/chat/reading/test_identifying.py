@@ -1,4 +1,4 @@
-"""Whose answer a submission gets, and where it starts."""
+"""The answer that a submission gets, and the offset where it starts."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ async def test_a_submission_with_another_body_has_no_start(log: MemoryLog, tails
     assert caught.value.status == 409
 
 
-async def test_who_reads_by_the_uid_gets_the_answer_though_all_that_is_known_is_another_body_under_it(
+async def test_a_reader_by_uid_gets_the_answer_though_only_a_submission_with_another_body_is_known(
     log: MemoryLog, tails: Tails
 ) -> None:
     first = write(log, begin("a"))

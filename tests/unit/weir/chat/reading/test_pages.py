@@ -1,4 +1,4 @@
-"""Answers of many pages: told as if they were read at once, and held a page at a time."""
+"""Answers of many pages: delivered as if they were read at once, and held a page at a time."""
 
 import random
 from collections.abc import AsyncGenerator
@@ -67,7 +67,7 @@ def history(seed: int) -> list[Frame]:
 
 
 def at_once(made: list[Frame]) -> str:
-    """What a reader is told that folds all of it before it is told anything."""
+    """Return the deliveries to a reader that folds all of the answer before it delivers any of it."""
     answer, text = Answer(rid=RID), ""
     for offset, one in enumerate(made):
         folded = fold(answer, offset, one)

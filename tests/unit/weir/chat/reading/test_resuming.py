@@ -1,4 +1,4 @@
-"""What a reader is told that comes back with its last chunk."""
+"""The deliveries to a reader that comes back with its last chunk."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -22,7 +22,7 @@ async def back(
     return await resumed(log, tails, AT, uid, offset=offset, place=place, idle_s=WAIT_S)
 
 
-async def test_a_reader_who_comes_back_gets_what_follows_its_last_chunk(log: MemoryLog, tails: Tails) -> None:
+async def test_a_reader_that_comes_back_gets_what_follows_its_last_chunk(log: MemoryLog, tails: Tails) -> None:
     write(log, begin("a"))
     first = write(log, says("a", 0, "v", "w", "x"))
     write(log, beat("a"), says("zombie", 3, "no"), says("a", 2, "x", "y"), ends("a"))
@@ -32,12 +32,12 @@ async def test_a_reader_who_comes_back_gets_what_follows_its_last_chunk(log: Mem
         assert "".join(text for one in await told(news) for text in text_of(one.chunks)) == rest
 
 
-async def test_a_reader_who_comes_back_with_the_end_gets_nothing_more(log: MemoryLog, tails: Tails) -> None:
+async def test_a_reader_that_comes_back_with_the_end_gets_nothing_more(log: MemoryLog, tails: Tails) -> None:
     end = write(log, begin("a"), says("a", 0, "x"), ends("a"))
     assert await back(log, tails, end, 0) is None
 
 
-async def test_a_reader_who_comes_back_hears_of_a_restart(log: MemoryLog, tails: Tails) -> None:
+async def test_a_reader_that_comes_back_gets_a_restart(log: MemoryLog, tails: Tails) -> None:
     first = write(log, begin("a"), says("a", 0, "x"))
     write(log, restart("b", after=first), says("b", 0, "y"), ends("b"))
     news = await back(log, tails, first, 0)
@@ -45,7 +45,7 @@ async def test_a_reader_who_comes_back_hears_of_a_restart(log: MemoryLog, tails:
     assert any(one.restarted for one in await told(news))
 
 
-async def test_a_reader_who_comes_back_goes_on_across_a_takeover(log: MemoryLog, tails: Tails) -> None:
+async def test_a_reader_that_comes_back_goes_on_across_a_takeover(log: MemoryLog, tails: Tails) -> None:
     first = write(log, begin("a"), says("a", 0, "x"))
     write(log, frame(FrameKind.TAKEOVER, "b", after=first), says("a", 1, "no"), says("b", 1, "y"), ends("b"))
     news = await back(log, tails, first, 0)

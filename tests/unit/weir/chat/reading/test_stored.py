@@ -1,4 +1,4 @@
-"""What the log holds about a request already."""
+"""The records of a request that the log holds already."""
 
 from tests.unit.weir.chat.helpers import UID, begin, ends, says, takeover
 from tests.unit.weir.chat.reading.helpers import AT, mark, write

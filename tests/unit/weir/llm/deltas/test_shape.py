@@ -1,4 +1,4 @@
-"""Chunks in OpenAI's shape: whatever comes in, OpenAI's own accumulator can add up what goes out."""
+"""Chunks in OpenAI's shape: OpenAI's own accumulator can add up the output for any input."""
 
 import copy
 import random
@@ -40,7 +40,7 @@ PARTS: tuple[Any, ...] = (
 
 
 class Server:
-    """Sends anything."""
+    """A server that sends any chunks."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -94,7 +94,7 @@ class Server:
 
 
 def parsed(chunk: Json) -> Json:
-    """As it would come out of the log."""
+    """Return chunks as they come out of the log."""
     return cast("Json", orjson.loads(orjson.dumps(chunk)))
 
 
@@ -130,7 +130,7 @@ def test_whatever_a_server_sends_can_be_added_up_and_stays_as_it_was(seed: int) 
 
 
 def check_agreement(stored: Json, streamed: Json) -> None:
-    """What is stored is what a client of the stream has."""
+    """Check that the stored answer equals that of a client of the stream."""
     assert stored["role"] == (streamed.get("role") or "assistant")
     for name in ("reasoning_content", "reasoning", "refusal", "function_call"):
         assert (stored.get(name) or None) == (streamed.get(name) or None), name

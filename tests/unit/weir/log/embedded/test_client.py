@@ -1,4 +1,4 @@
-"""What is the embedded log's own in its client: its sockets, and what an acknowledged record survives.
+"""The parts of the embedded log's client that Kafka's does not share: its sockets, and the durability of records.
 
 What both logs promise is in ``tests/contracts/test_log*.py``.
 """

@@ -1,4 +1,4 @@
-"""A log file whose pages are damaged: told at the opening where that is soon enough, else as an error of the log."""
+"""A log file with damaged pages: reported at the opening where that is soon enough, else as an error of the log."""
 
 import asyncio
 from pathlib import Path
@@ -54,7 +54,7 @@ async def test_a_look_has_an_end_and_a_whole_file_passes(path: Path) -> None:
 
 
 async def test_damage_that_is_met_later_is_an_error_of_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a file that is too large to be looked at whole."""
+    """As in a file that is too large to be checked as a whole."""
     damage(path, 100, 40 * PAGE)
     monkeypatch.setattr("weir.log.embedded.file.check_pages", lambda *_: None)
     file = LogFile.open(path)

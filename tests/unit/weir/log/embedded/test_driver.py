@@ -1,4 +1,4 @@
-"""What only the embedded driver promises; what it shares with Kafka's is in ``tests/contracts/test_engine.py``."""
+"""The promises of the embedded driver alone; what it shares with Kafka's is in ``tests/contracts/test_engine.py``."""
 
 import asyncio
 import subprocess

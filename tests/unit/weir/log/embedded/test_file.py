@@ -159,7 +159,7 @@ async def test_on_a_full_disk_every_waiting_append_fails_clearly_and_later_ones_
 async def test_nothing_is_acknowledged_that_is_not_in_the_file_while_the_disk_is_full_now_and_then(
     log: LogFile, path: Path
 ) -> None:
-    """And what failed is not in it: the offsets of the others follow on each other."""
+    """A failed record is not in the file: the offsets of the others follow on each other."""
     acknowledged: dict[int, bytes] = {}
     failed = 0
 
@@ -216,7 +216,7 @@ except LogUnavailableError as error:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_file_that_may_not_be_written_is_unavailable_in_one_line(exists: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, into which nobody else may look
+    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, which other users may not read
         path = Path(folder) / "log.db"
         if exists:
             connect(path).close()

@@ -1,4 +1,4 @@
-"""What a log file is asked, without a writer: on a connection of the test."""
+"""Queries on a log file, without a writer: on a connection of the test."""
 
 import sqlite3
 from collections.abc import Iterator

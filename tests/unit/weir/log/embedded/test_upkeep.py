@@ -1,4 +1,4 @@
-"""Retention takes prefixes, compaction makes holes, and readers notice neither."""
+"""Retention removes prefixes, compaction makes holes, and readers notice neither."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ async def log(path: Path) -> AsyncIterator[LogFile]:
 
 
 def forget(log: LogFile) -> None:
-    """As if the file had just been opened: what was compacted away may still be read from memory."""
+    """Act as if the file had just been opened: compacted records may still be read from memory."""
     log._recent.clear()
 
 

@@ -1,4 +1,4 @@
-"""Where the keys of a partition stand."""
+"""The places of keys in a partition."""
 
 import random
 
@@ -17,7 +17,7 @@ def record(offset: int, key: bytes | None) -> Record:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_index_names_every_place(seed: int) -> None:
-    """Grown at both ends, against a list of all records."""
+    """The index grows at both ends, and is compared with a list of all records."""
     chance = random.Random(seed)
     limits = TailLimits(
         index_block=chance.randint(1, 9),

@@ -10,7 +10,7 @@ from weir.log.tails.pages import LogPages
 
 
 class Counting(MemoryLog):
-    """Knows how many reads were under way at once."""
+    """Notes how many reads were under way at once."""
 
     def __init__(self) -> None:
         super().__init__()

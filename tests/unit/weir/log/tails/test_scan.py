@@ -1,4 +1,4 @@
-"""Readers of one key find their places in the index: what others have written costs them nothing."""
+"""Readers of one key find their places in the index: records of other keys cost them nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ async def tails(log: MemoryLog) -> AsyncIterator[Tails]:
 
 
 def fill(log: MemoryLog, count: int) -> None:
-    """Records of others, written before anybody follows."""
+    """Records of other keys, written before a tail follows."""
     log.auto = False
     for _ in range(count):
         log.write(b"other")
@@ -57,7 +57,7 @@ async def test_a_thousand_readers_of_an_old_log_scan_it_once(log: MemoryLog, tai
     assert log.calls["read"] == 0
 
 
-async def test_a_scan_is_shared_by_those_who_wait_for_it(log: MemoryLog, tails: Tails) -> None:
+async def test_a_scan_is_shared_by_all_readers_that_wait_for_it(log: MemoryLog, tails: Tails) -> None:
     for _ in range(500):
         log.write(b"other")
     assert await asyncio.gather(*(whole(tails, 0, b"new-%d" % n) for n in range(100))) == [[]] * 100
@@ -91,7 +91,7 @@ async def test_a_slow_reader_of_a_key_skips_what_others_wrote_meanwhile(log: Mem
         assert log.calls["read"] <= 2
 
 
-async def test_readers_at_different_positions_get_theirs(log: MemoryLog, tails: Tails) -> None:
+async def test_readers_at_different_positions_get_their_records(log: MemoryLog, tails: Tails) -> None:
     for number in range(600):
         log.write(b"k%d" % (number % 7))
     log.read_delay_s = 0.0005
@@ -100,7 +100,7 @@ async def test_readers_at_different_positions_get_theirs(log: MemoryLog, tails: 
     assert got == [[n for n in range(position, 600) if n % 7 == 3] for position in positions]
 
 
-async def test_one_who_waits_for_little_does_not_wait_for_all(log: MemoryLog, tails: Tails) -> None:
+async def test_a_reader_that_waits_for_little_does_not_wait_for_all(log: MemoryLog, tails: Tails) -> None:
     fill(log, 5000)
     log.read_delay_s = 0.001
     far = asyncio.create_task(whole(tails, 0, b"new"))
@@ -185,7 +185,7 @@ async def test_a_leader_that_is_behind_cannot_hide_records_from_the_index(log: M
         assert offsets(await tail.catch_up()) == list(range(20))
 
 
-async def test_one_who_is_cancelled_leaves_the_others_their_scan(log: MemoryLog, tails: Tails) -> None:
+async def test_a_cancelled_reader_leaves_the_others_their_scan(log: MemoryLog, tails: Tails) -> None:
     for number in range(500):
         log.write(b"k%d" % (number % 2))
     log.read_delay_s = 0.001
@@ -245,9 +245,7 @@ async def test_a_large_hole_takes_few_reads(log: MemoryLog, tails: Tails) -> Non
     assert log.calls["read"] < 60
 
 
-async def test_records_that_retention_takes_after_they_were_indexed_are_passed_over(
-    log: MemoryLog, tails: Tails
-) -> None:
+async def test_records_that_retention_removes_after_they_were_indexed_are_skipped(log: MemoryLog, tails: Tails) -> None:
     for number in range(200):
         log.write(b"k%d" % (number % 2))
     assert await whole(tails, 0, b"nobody") == []

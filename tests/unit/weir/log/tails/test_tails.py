@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
-from weir.log.log import Bounds, Deliver, Headers, Kept, LogUnavailableError, Partition, Record, TopicSpec
+from weir import timing
+from weir.log.log import Bounds, Deliver, Headers, LogUnavailableError, Partition, Record, Retentions, TopicSpec
 from weir.log.tails import Tail, TailLimits, Tails
 
 AT = Partition("chunks", 0)
@@ -50,7 +51,7 @@ class MemoryLog:
 
     async def stop(self) -> None: ...
 
-    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Kept:
+    async def create_topics(self, topics: Sequence[TopicSpec], *, replication: int) -> Retentions:
         del replication
         return {topic.name: topic.retention_s for topic in topics}
 
@@ -166,7 +167,7 @@ async def test_a_key_sees_only_its_records(log: MemoryLog, tails: Tails) -> None
         assert silent.position == 9
 
 
-async def test_compaction_holes_are_passed_over(log: MemoryLog, tails: Tails) -> None:
+async def test_compaction_holes_are_skipped(log: MemoryLog, tails: Tails) -> None:
     log.write()
     log.hole(5)
     log.write()
@@ -177,6 +178,70 @@ async def test_compaction_holes_are_passed_over(log: MemoryLog, tails: Tails) ->
         assert tail.position == 10
         log.write()
         assert await take(tail, 1) == [10]
+
+
+@pytest.mark.parametrize(
+    ("position", "upto", "found"),
+    [
+        (0, None, range(7)),
+        (5, None, range(5, 7)),
+        (7, None, ()),
+        (0, 0, ()),
+        (0, 4, range(6)),  # the last page goes further
+        (0, 6, range(6)),
+        (0, 99, range(7)),  # a record that is yet to come is not waited for
+    ],
+)
+async def test_the_records_that_are_there_come_page_by_page(
+    log: MemoryLog, tails: Tails, position: int, upto: int | None, found: Sequence[int]
+) -> None:
+    for _ in range(7):
+        log.write()
+    async with tails.open(AT, position) as tail:
+        pages = [offsets(records) async for records in tail.pages(upto)]
+    assert [offset for page in pages for offset in page] == list(found)
+    assert all(0 < len(page) <= SMALL.page_records for page in pages)
+
+
+async def test_others_have_their_turn_between_pages(
+    log: MemoryLog, tails: Tails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "TURN_S", 0.0)
+    await tails.end(AT)
+    for _ in range(8):
+        log.write()  # all of them are in the ring: no page waits for the broker
+    turns, found = 0, 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with tails.open(AT, 0) as tail:
+        task = asyncio.create_task(other())
+        async for _ in tail.pages():
+            found += 1
+        task.cancel()
+    assert log.calls["read"] == 0
+    assert turns >= found > 0
+
+
+async def test_pages_of_a_log_that_fails_end_with_its_error_and_go_on_where_they_stood(
+    log: MemoryLog, tails: Tails
+) -> None:
+    await tails.end(AT)
+    for _ in range(20):
+        log.write()
+    async with tails.open(AT, 0) as tail:
+        pages = tail.pages()
+        seen = offsets(await anext(pages))
+        log.broken = True
+        with pytest.raises(LogUnavailableError):
+            await anext(pages)
+        log.broken = False
+        seen += [offset async for records in tail.pages() for offset in offsets(records)]
+        assert seen == list(range(20))
 
 
 async def test_an_overflow_in_the_middle_of_a_batch_keeps_the_order(log: MemoryLog, tails: Tails) -> None:

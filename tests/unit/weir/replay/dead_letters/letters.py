@@ -38,7 +38,7 @@ async def put_dead_letter(
     value_max_bytes: int = 1 << 20,
     details: Json | None = None,
 ) -> str:
-    """A letter about a record; its id."""
+    """Write a dead letter about a record; return its id."""
     log.now = time.time()
     record = Record(topic, partition, next(_offsets) if offset is None else offset, log.now, key, value, headers)
     await dead_letters.write(
@@ -51,7 +51,7 @@ async def put_dead_letter(
 async def dead_letter_of_request(
     log: MemoryLog, request: ChatRequest, *, error: Json | None = None, **more: Any
 ) -> str:
-    """A letter about a request that failed."""
+    """Write a dead letter about a request that failed."""
     error = error or AWAY
     details = {"uid": request.uid, "attempts": 1, "error": error}
     value = more.pop("value", requests.encode(request))
@@ -69,7 +69,7 @@ def by_rabbitmq(number: int) -> ChatRequest:
 
 
 def order(log: MemoryLog, request: ChatRequest) -> Order:
-    """Its delivery is ordered."""
+    """Order the delivery of a request."""
     made = Order(
         uid=request.uid,
         submission=request.event_id,

@@ -1,4 +1,4 @@
-"""Which dead letters are meant, and why others are not sent again."""
+"""The dead letters that are chosen, and why others are not sent again."""
 
 import asyncio
 from typing import Any
@@ -54,7 +54,7 @@ async def test_letters_are_told_apart_by_what_they_are_about(log: MemoryLog) -> 
     malformed = await put_dead_letter(log, b"no JSON")
     feedback = await put_dead_letter(log, b"{}", topic="ai-feedback-events", reason="not an event")
     choice = await chosen(log)
-    assert [(one.id, one.topic, one.uid, one.ordered, one.told) for one in choice.chosen] == [
+    assert [(one.id, one.topic, one.uid, one.ordered, one.reason) for one in choice.chosen] == [
         (failed, REQUESTS, "u-1", "evt-1", "failed: upstream_unavailable"),
         (malformed, REQUESTS, None, None, "not JSON"),
         (feedback, "ai-feedback-events", None, None, "not an event"),
@@ -99,7 +99,7 @@ async def test_a_letter_belongs_to_its_records_tenant_and_a_malformed_one_to_non
 
 
 async def test_the_last_letter_about_a_request_counts(log: MemoryLog) -> None:
-    """There are several after a crash, and where it was sent again and failed again."""
+    """There are several letters after a crash, and where the request was sent again and failed again."""
     await dead_letter_of_request(log, a_request(1))
     await dead_letter_of_request(log, a_request(1), offset=5)
     last = await dead_letter_of_request(
@@ -129,7 +129,7 @@ async def test_what_cannot_be_sent_again_is_skipped_and_says_why(log: MemoryLog)
     await put_dead_letter(log, b"poison", topic="chat_incoming", offset=-1)
     await put_dead_letter(log, b"frames", topic="chat-chunks")
     await put_dead_letter(log, b"x" * 100, value_max_bytes=50)
-    log.put(Partition(LETTERS, 0), b"k", b"somebody else's")
+    log.put(Partition(LETTERS, 0), b"k", b"another writer's")
     log.put(Partition(LETTERS, 0), b"k", envelope.encode("e", "chat.dead_letter", "t", {"reason": "r", "headers": 5}))
     choice = await chosen(log)
     assert (choice.chosen, choice.skipped) == ([], {REPLAY: 1, ELSEWHERE: 2, CUT: 1, NONE: 2})
@@ -145,13 +145,13 @@ async def test_a_letter_that_was_cut_is_about_the_record_that_the_log_still_has(
 
 async def test_where_nothing_is_meant_that_is_an_error(log: MemoryLog) -> None:
     await put_dead_letter(log, b"no JSON")
-    with pytest.raises(NothingError, match="no dead letter in this range is meant"):
+    with pytest.raises(NothingError, match="no dead letter in this range matches"):
         await chosen(log, topic="chat-deliveries")
 
 
 async def test_a_record_that_is_no_letter_is_not_meant(log: MemoryLog) -> None:
     await put_dead_letter(log, b"no JSON")
-    log.put(Partition(LETTERS, 0), b"k", b"somebody else's")
+    log.put(Partition(LETTERS, 0), b"k", b"another writer's")
     for look in (choose, look_for_one):
         with pytest.raises(NothingError):
             await look(log, spans_of(log), Wanted(topic="chat-deliveries"))
@@ -192,7 +192,7 @@ async def test_a_record_that_no_decoder_can_hold_stops_nothing(log: MemoryLog) -
 async def test_others_have_their_turn_while_letters_are_looked_through(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker looks through them, too."""
+    """A worker looks through letters, too."""
     monkeypatch.setattr(timing, "TURN_S", 0.0)
     for number in range(60):
         await dead_letter_of_request(log, a_request(number))
@@ -211,7 +211,7 @@ async def test_others_have_their_turn_while_letters_are_looked_through(
     assert turns >= 60
 
 
-async def test_who_only_asks_whether_there_is_one_reads_no_further(
+async def test_a_look_whether_there_is_a_letter_reads_no_further(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(30):

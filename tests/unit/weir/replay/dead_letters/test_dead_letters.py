@@ -1,4 +1,4 @@
-"""A run over the dead letters: each is sent once, whatever fails; dry, nothing is written."""
+"""A run over the dead letters: each is sent once, whatever fails; a dry run writes nothing."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ LEAVE = Pace(wait=False)
 
 
 class Heard(HeardSteps):
-    """What a person is told: of which run, and how far it is."""
+    """Collects the output for a person: the run, and its progress."""
 
     run = ""
 
@@ -222,7 +222,7 @@ async def test_a_run_that_stops_anywhere_and_is_resumed_sends_each_once(
 
 
 async def _began(worker: Worker, heard: Heard) -> Json | None:
-    """The report of a run; None of one that has stopped."""
+    """Return the report of a run; None if it has stopped."""
     try:
         return await started(worker, heard)
     except UnfinishedError:
@@ -356,7 +356,7 @@ async def test_a_run_that_was_cancelled_sends_nothing_more_and_stays_cancelled(
     assert found.ended.status == "cancelled"
 
 
-async def test_who_cancels_a_run_that_waits_stops_that(
+async def test_cancelling_a_run_that_waits_stops_it(
     worker: Worker, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "WANTED_S", 0.05)
@@ -407,7 +407,7 @@ async def test_where_a_later_letter_tells_that_none_is_meant_the_run_says_that_i
         await redriving(worker).carry_out(run, LEAVE)
     ended = (await Runs(log, worker.events, tenant="default").find(run.id)).ended
     assert ended is not None
-    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range is meant"})
+    assert (ended.status, ended.summary) == ("failed", {"error": "no dead letter in this range matches"})
 
 
 async def test_more_letters_than_can_be_held_are_too_many(

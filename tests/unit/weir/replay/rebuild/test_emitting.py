@@ -1,4 +1,4 @@
-"""What a rebuild tells of the past: once, whoever else tells, and again where the formula goes back."""
+"""What a rebuild publishes about the past: once, beside any other publisher, and again where the formula goes back."""
 
 import random
 from collections import Counter
@@ -18,7 +18,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last(world: World) -> dict[str, tuple[float, float]]:
-    """What who reads the signals takes each piece of feedback for."""
+    """Return the value of each piece of feedback for a reader of the signals."""
     told = [one.data for one in world.signals() if one.event_type == "signal.recorded"]
     return {one["feedback_id"]: (one["score"], one["weight"]) for one in told}
 
@@ -56,7 +56,7 @@ async def test_signals_are_told_again_only_where_their_numbers_are_others_than_w
     assert (await world.rebuild(emit=True)).emitted_signals == 0
 
 
-async def test_who_resumes_a_run_tells_the_rest_of_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_resumed_run_publishes_the_rest_of_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(random.Random(5))
     world.load(500)
     await world.owner.drain()

@@ -1,4 +1,4 @@
-"""The command's side of a rebuild: which runs are done, when it gives up, and when it is called off."""
+"""The command's side of a rebuild: which runs are done, when it gives up, and when it is cancelled."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from tests.unit.weir.replay.rebuild.test_rebuilding import BAD, windows
 from tests.unit.weir.replay.rebuild.world import FEEDBACK, METRICS, World, hurry, use
 from weir import topics
 from weir.insights import rebuilt_rows
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import WindowRow
 from weir.log.log import Partition
 from weir.ranges.errors import CancelledRunError, UnfinishedError
@@ -27,7 +27,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def begun(world: World, *, emit: bool = False) -> Run:
-    """A run that was written down, and killed before it did anything."""
+    """A run that was written to the log, and killed before it did anything."""
     command = world.command()
     return await command.begin(await command.plan(Edge.EARLIEST, emit=emit, now=world.log.now), by="cli")
 
@@ -81,7 +81,7 @@ async def test_a_run_that_is_resumed_while_its_first_event_is_on_its_way_is_take
     while sum(b"quality.rebuilt" in (one.value or b"") for one in world.log.records[at]) < 2:
         await asyncio.sleep(0)
     await world.beside(doing)
-    row = Rows(world.owner.table).rebuilt(0)
+    row = QualityRows(world.owner.table).rebuilt(0)
     assert (row.run, row.passed) == (run.id, -1)
     assert sum((one.key or b"").startswith(b"rebuilt/") for one in changes[before:]) == 2
     assert world.owner.state() == (await world.scratch()).state()
@@ -135,7 +135,7 @@ async def test_it_gives_up_where_the_owner_knows_of_no_rebuild_and_goes_on(monke
         await asyncio.wait_for(world.beside(command.do(*await command.find(run.id)), lambda: world.load(1)), 10)
 
 
-async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_over(
+async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(random.Random(9))
@@ -147,7 +147,7 @@ async def test_rows_that_a_swap_is_putting_in_are_no_sign_that_it_was_passed_ove
     changes = world.owner.table.changes(0)
     before = len(changes)
     await world.owner.drain()
-    at = Rows(world.owner.table).rebuilt(0).at
+    at = QualityRows(world.owner.table).rebuilt(0).at
     full, said, behind = list(changes), [], 0
     for end in range(before, len(full) + 1):
         changes[:] = full[:end]

@@ -1,4 +1,4 @@
-"""A rebuild by another formula is a run from scratch with that formula, windows included, while life goes on."""
+"""A rebuild by another formula equals a run from scratch with that formula, windows included, while requests go on."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ from tests.unit.weir.replay.rebuild.world import (
 from weir import topics
 from weir.envelope import Json
 from weir.events.feedback import FeedbackType
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.values import WindowKey
 from weir.log.log import Partition
 from weir.ranges.errors import UnfinishedError, UsageError
@@ -80,7 +80,7 @@ async def test_without_emit_nothing_is_told_of_the_past_and_with_it_everything_o
     assert len(more) == emitted.emitted_insights >= len(silent.more)
     ids = [event.event_id for event in world.insights()]
     assert len(set(ids)) == len(ids)
-    rows = Rows(world.owner.table)
+    rows = QualityRows(world.owner.table)
     active = {one["insight_id"] for name in rows.names() if (row := rows.model(name)) for one in row.active.values()}
     raised = {one.data["insight_id"] for one in world.insights() if one.event_type == "insight.raised"}
     cleared = {one.data["insight_id"] for one in world.insights() if one.event_type == "insight.cleared"}
@@ -203,7 +203,9 @@ async def test_open_windows_stay_open_where_retention_has_emptied_a_topic(
         world.request(*world.dice.choice(MODELS), status="completed")
     await world.owner.drain()
     assert world.owner.watching.counts.late == late
-    assert all(Rows(world.owner.table).partition(number).closed_ms < world.log.now * 1000 for number in PARTITIONS)
+    assert all(
+        QualityRows(world.owner.table).partition(number).closed_ms < world.log.now * 1000 for number in PARTITIONS
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -229,7 +231,7 @@ async def test_an_owner_that_is_killed_between_any_two_writes_comes_to_the_same(
     position, keep = dict(world.owner.position), len(world.owner.table.changes(number))
     insights = len(world.insights())
     await world.owner.drain()
-    assert Rows(world.owner.table).rebuilt(number).run == run.id
+    assert QualityRows(world.owner.table).rebuilt(number).run == run.id
     told = len(world.insights())
     for _ in range(8):
         changes = len(world.owner.table.changes(number))
@@ -286,15 +288,15 @@ async def test_rows_that_are_gone_leave_the_windows_as_they_are(
 
 def windows(owner: Owner) -> dict[WindowKey, list[int | list[int]]]:
     """The figures of closed windows."""
-    rows = Rows(owner.table)
+    rows = QualityRows(owner.table)
     return {span: row.window.flat() for span, _, closed in rows.windows() if closed and (row := rows.window(span))}
 
 
 def without_apart(state: Json) -> Json:
-    """Without what was late or ahead: that is counted from the first record on that is read."""
+    """Return the state without late or early records: those are counted from the first record that is read."""
     return {name: row[:3] + row[5:] if len(row) == 6 else row for name, row in state.items()}
 
 
 def open_windows(owner: Owner) -> dict[WindowKey, list[int | list[int]]]:
-    rows = Rows(owner.table)
+    rows = QualityRows(owner.table)
     return {span: row.window.flat() for span, _, closed in rows.windows() if not closed and (row := rows.window(span))}

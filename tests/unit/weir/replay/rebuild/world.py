@@ -27,7 +27,7 @@ from weir.feedback import joining, pieces, scores
 from weir.insights.folding import Judging
 from weir.insights.partition import partition_of
 from weir.insights.reading import SOURCES
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.insights.watching import WindowKeeper
 from weir.log.log import Partition, Record
 from weir.log.partitioner import partition_for
@@ -60,7 +60,7 @@ Formula = Mapping[FeedbackType, float]
 
 
 def use(patch: pytest.MonkeyPatch, formula: Formula) -> None:
-    """Another formula, for whoever scores from now on."""
+    """Another formula, for all scores from now on."""
     for kind, score in formula.items():
         patch.setitem(scores.SCORES, kind, always(score))
     patch.setitem(scores.WEIGHTS, FeedbackSource.IMPLICIT, 0.9)
@@ -91,7 +91,7 @@ class Table(dict[bytes, bytes]):
         return self._log.records.setdefault(Partition(self._changelog, number), [])
 
     def cut(self, number: int, keep: int) -> None:
-        """Lose the last changes of a partition, and read all others anew."""
+        """Lose the last changes of a partition, and read all others again."""
         del self.changes(number)[keep:]
         self.clear()
         for at, records in self._log.records.items():
@@ -103,8 +103,8 @@ class Table(dict[bytes, bytes]):
                     super().__setitem__(record.key, record.value)
 
 
-class HookedRows(Rows):
-    """Rows of a table that a test may have fail while rebuilt rows are put in their place."""
+class HookedRows(QualityRows):
+    """Rows of the quality table that a test may have fail while rebuilt rows are put in their place."""
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
@@ -140,7 +140,7 @@ class Owner:
         return self.watching
 
     async def step(self) -> bool:
-        """Take the oldest record that was not taken; whether there was one."""
+        """Take the oldest new record; return whether there was one."""
         waiting = [
             (log[position].timestamp, at.topic, at.partition, log[position])
             for at, position in self.position.items()
@@ -162,12 +162,12 @@ class Owner:
             pass
 
     def state(self) -> Json:
-        """All that a view shows, but for what depends on places in the log."""
+        """Return all that a view shows, except what depends on places in the log."""
         return state_of(self.table)
 
 
 def state_of(table: dict[bytes, bytes]) -> Json:
-    rows, found = Rows(table), dict[str, Any]()
+    rows, found = QualityRows(table), dict[str, Any]()
     for span, newest, closed in rows.windows():
         row = rows.window(span)
         assert row is not None
@@ -183,7 +183,7 @@ def state_of(table: dict[bytes, bytes]) -> Json:
 
 
 class Scorer:
-    """The feedback agent: as far as it changes rows."""
+    """The feedback agent, as far as it changes rows."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.log, self.table = log, Table(log, FEEDBACK)
@@ -289,7 +289,7 @@ class World:
             self.append(publishing.encode(data, "default"), number)
 
     def end(self, seconds: float) -> None:
-        """Nothing more comes for so long."""
+        """Let time pass without records."""
         self.log.now += seconds
         for number in PARTITIONS:
             self.tick(number)
@@ -331,7 +331,7 @@ class World:
         return report
 
     async def beside(self, work: Awaitable[Any], meanwhile: Callable[[], None] = lambda: None) -> Any:
-        """Let the worker go on while something runs."""
+        """Let the worker go on while the command runs."""
         task = asyncio.ensure_future(work)
         try:
             while not task.done():
@@ -346,7 +346,7 @@ class World:
     # -- what it should be
 
     async def scratch(self) -> Owner:
-        """A worker that reads both topics from their starts, with all signals scored by today's formula."""
+        """Return a worker that reads both topics from their starts, with all signals scored by today's formula."""
         log, today = MemoryLog(), self.today()
         for at, records in self.log.records.items():
             if at.topic in SOURCES:

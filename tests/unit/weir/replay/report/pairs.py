@@ -1,4 +1,4 @@
-"""Pairs as a replay leaves them."""
+"""Pairs in the form that a replay leaves."""
 
 from typing import Any
 

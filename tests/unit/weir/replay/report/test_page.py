@@ -20,7 +20,7 @@ VOID = {"meta", "input", "link", "br"}
 
 
 class Page(HTMLParser):
-    """What a browser would make of it: it fails where elements are not closed in order."""
+    """Parses a page like a browser: it fails where elements are not closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

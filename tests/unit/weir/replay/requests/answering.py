@@ -1,4 +1,4 @@
-"""Requests and answers as they stand in the log, and a worker that answers at once."""
+"""Requests and answers in the log, and a worker that answers at once."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def place(topic: str, uid: str) -> Partition:
 
 
 def request_of(log: MemoryLog, uid: str, *, event_id: str = "", model: str = "m", **more: Any) -> ChatRequest:
-    """A request of now."""
+    """Return a request of now."""
     body = {"model": model, "messages": [{"role": "user", "content": f"about {uid}"}]}
     fields = {
         "uid": uid,
@@ -43,7 +43,7 @@ def put(log: MemoryLog, request: ChatRequest) -> None:
 
 
 def say(log: MemoryLog, request: ChatRequest, *texts: str, status: Status | None = Status.COMPLETED) -> None:
-    """An answer; no status leaves it without an end."""
+    """Put an answer into the log; without a status it has no end."""
     at = place(topics.CHAT_CHUNKS.name, request.uid)
 
     def write(kind: FrameKind, **fields: Any) -> int:
@@ -64,7 +64,7 @@ def say(log: MemoryLog, request: ChatRequest, *texts: str, status: Status | None
 def recorded(
     log: MemoryLog, uid: str, *texts: str, status: Status | None = Status.COMPLETED, **more: Any
 ) -> ChatRequest:
-    """A request, and its answer."""
+    """Put a request and its answer into the log."""
     request = request_of(log, uid, **more)
     put(log, request)
     log.now += 0.5
@@ -81,12 +81,12 @@ class Worker:
         self.answered: list[ChatRequest] = []
 
     def skip(self) -> None:
-        """All that is there is answered."""
+        """Count all requests in the log as answered."""
         for number in self._read:
             self._read[number] = len(self._log.records.get(Partition(topics.CHAT_REQUESTS.name, number), []))
 
     def work(self, limit: int = 1_000_000) -> None:
-        """Answer at most so many."""
+        """Answer at most so many requests."""
         known = {request.event_id for request in self.answered}
         for number in self._read:
             at = Partition(topics.CHAT_REQUESTS.name, number)

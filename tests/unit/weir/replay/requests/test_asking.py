@@ -1,4 +1,4 @@
-"""A run asks each request once, whatever happens to whoever runs it."""
+"""A run asks each request once, whatever happens to its process."""
 
 import asyncio
 import random
@@ -183,7 +183,7 @@ async def test_a_run_may_be_killed_at_any_point(desk: Desk, seed: int) -> None:
     assert {pair.uid for pair in await desk.results(run)} == {pair.uid for pair in compared}
 
 
-async def test_two_who_carry_out_one_run_do_it_once_between_them(desk: Desk) -> None:
+async def test_two_processes_that_carry_out_one_run_do_it_once_between_them(desk: Desk) -> None:
     run = await desk.begin(concurrency=3)
     working = asyncio.create_task(desk.working())
     one = asyncio.create_task((await desk.asking(run)).run([]))

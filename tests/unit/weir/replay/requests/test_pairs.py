@@ -8,7 +8,7 @@ from tests.unit.weir.answering.helpers import REQUEST
 from weir.log.log import Partition
 from weir.replay.report.comparison import AnswerOutcome
 from weir.replay.requests.answered import EndedReplay
-from weir.replay.requests.pairs import compare, told, told_id
+from weir.replay.requests.pairs import compare, event_id_of, event_of
 from weir.replay.requests.selecting import Original, RequestPlace
 from weir.replay.runs import Run, RunKind
 
@@ -50,8 +50,8 @@ def test_texts_are_kept_where_they_are_asked_for() -> None:
 
 def test_a_pair_is_told_under_one_id_of_its_run() -> None:
     pair = compare("rpl-1", original(ended("x")), ended("x"), texts=False)
-    assert (told(RUN, pair).run, told(RUN, pair).uid) == (RUN.id, "rpl-1")
-    assert told_id(RUN, pair) == told_id(RUN, pair)
+    assert (event_of(RUN, pair).run, event_of(RUN, pair).uid) == (RUN.id, "rpl-1")
+    assert event_id_of(RUN, pair) == event_id_of(RUN, pair)
 
 
 def test_a_pair_needs_the_end_of_its_original() -> None:

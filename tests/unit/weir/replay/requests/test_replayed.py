@@ -1,4 +1,4 @@
-"""A request as a run asks it again."""
+"""A request as a run sends it again."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which requests a run replays."""
+"""The requests that a run replays."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ async def test_a_limit_counts_what_fits_the_conditions(log: MemoryLog) -> None:
     assert uids(await chosen(log, where={"status": "failed"}, limit=2)) == ["q-1", "q-3"]
 
 
-async def test_replays_second_submissions_and_what_is_no_request_are_passed_over(log: MemoryLog) -> None:
+async def test_replays_second_submissions_and_records_without_a_request_are_skipped(log: MemoryLog) -> None:
     first = recorded(log, "a", "x")
     put(log, request_of(log, "a", event_id="evt-again"))
     recorded(log, "r", "x", replay="some-run", replay_of="a")
@@ -107,7 +107,7 @@ async def test_replays_second_submissions_and_what_is_no_request_are_passed_over
 
 
 async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one(log: MemoryLog) -> None:
-    """A client that is told what is wrong sends it again, under the same uid and perhaps without a model."""
+    """A client that gets the error sends the request again, under the same uid and perhaps without a model."""
     at, messages = place(topics.CHAT_REQUESTS.name, "a"), [{"role": "user", "content": "hi"}]
     for event_id, body in (("evt-refused", {"messages": "hi"}), ("evt-a", {"messages": messages})):
         log.put(at, b"a", envelope.encode(event_id, requests.EVENT_TYPE, "acme", {"uid": "a", "body": body}))
@@ -117,7 +117,7 @@ async def test_a_request_that_kafkas_door_refused_leaves_its_uid_to_the_next_one
     assert selection.passed_over == {"refused": 1}
 
 
-async def test_a_second_submission_whose_first_is_older_than_the_range_is_passed_over(log: MemoryLog) -> None:
+async def test_a_second_submission_whose_first_is_older_than_the_range_is_skipped(log: MemoryLog) -> None:
     again = request_of(log, "a", event_id="evt-again")
     put(log, again)
     mark = Frame(uid="a", rid="evt-a", kind=FrameKind.ATTACH, submission="evt-again", first=0)

@@ -21,7 +21,7 @@ from weir.events import publishing
 from weir.events.base import EventData
 from weir.events.feedback import FeedbackExpired, FeedbackSubmitted, FeedbackType
 from weir.events.ingress import Ingress
-from weir.insights.rows import Rows
+from weir.insights.rows import QualityRows
 from weir.log.log import Headers, Partition
 from weir.log.partitioner import partition_for
 from weir.ranges.errors import UsageError
@@ -94,7 +94,7 @@ class Desk:
         self.put(topics.CHAT_REQUESTS.name, requests.encode(request), headers=requests.ACCEPTED)
 
     def asked_by_kafka(self, event_id: str = "r1", **body: Any) -> None:
-        """A Kafka client writes the request itself."""
+        """Let a Kafka client write the request itself."""
         self.put(topics.CHAT_REQUESTS.name, envelope.encode(event_id, EVENT_TYPE, "acme", {"uid": UID, "body": body}))
 
     def frame(self, kind: FrameKind, rid: str = "r1", **more: Any) -> int:
@@ -251,7 +251,7 @@ async def test_windows_agree_while_the_worker_lags_and_a_figure_that_is_wrong_is
     healthy = await world.beside(desk.verify("quality"))
     assert (healthy.differences, healthy.unknown) == ([], 0)
     assert healthy.rows > 10
-    rows = Rows(world.owner.table)
+    rows = QualityRows(world.owner.table)
     span, row = next((span, row) for span, _, _ in rows.windows() if (row := rows.window(span)) and row.closed)
     row.window.failed += 1
     world.owner.table.number = next(
@@ -285,7 +285,7 @@ async def test_windows_whose_rebuild_is_forgotten_are_compared_with_the_numbers_
     world.load(200)
     await world.owner.drain()
     await world.rebuild()
-    assert Rows(world.owner.table).rebuilt(0).run
+    assert QualityRows(world.owner.table).rebuilt(0).run
     for at in world.log.records:
         if at.topic == topics.CHAT_REPLAYS.name:
             world.log.starts[at] = len(world.log.records[at])
