@@ -1,7 +1,8 @@
 """Sends a reply over HTTP at its pace, with the faults that its mode asks for.
 
 The pace is a schedule, not a sleep per token: a stream that is late sends all due tokens in one write. So the rate
-holds under load, and without a delay many chunks share a write. `POST /demo/hurry` ends the pauses of all answers.
+holds under load, and without a delay many chunks share a write. `POST /demo/hurry` ends the pauses of all answers,
+until `DELETE /demo/hurry`.
 """
 
 import asyncio

@@ -37,6 +37,7 @@ def create_app() -> web.Application:
     app.router.add_get("/demo/calls", _calls)
     app.router.add_delete("/demo/calls", _forget_calls)
     app.router.add_post("/demo/hurry", _hurry)
+    app.router.add_delete("/demo/hurry", _take_time)
     return app
 
 
@@ -91,6 +92,11 @@ async def _forget_calls(request: web.Request) -> web.Response:
 
 async def _hurry(request: web.Request) -> web.Response:
     request.app[HURRY].set()
+    return web.Response(status=204)
+
+
+async def _take_time(request: web.Request) -> web.Response:
+    request.app[HURRY].clear()
     return web.Response(status=204)
 
 

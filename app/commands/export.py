@@ -32,7 +32,7 @@ MIN_SCORE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ExportArguments:
     """The options, as they were given."""
 
     topic: str
@@ -72,10 +72,10 @@ def export(**given: Any) -> None:
     Exit codes: 0 done; 1 the log is away or refuses, the file cannot be written, or a defect; 2 asked for what cannot
     be; 3 nothing to export; 4 gone from the log; 130 stopped by Ctrl-C: there is no file.
     """
-    run(_export(Options(**{**given, "format": Format(given["format"])})))
+    run(_export(ExportArguments(**{**given, "format": Format(given["format"])})))
 
 
-async def _export(options: Options) -> None:
+async def _export(options: ExportArguments) -> None:
     _check(options)
     now, where = time.time(), Where(options.where)
     since = when.parse(options.since, now=now, option="--from")
@@ -124,7 +124,7 @@ async def _beginning(log: LogClient, found: list[OffsetRange]) -> float:
     return min((record.timestamp for record in first), default=0.0)
 
 
-def _check(options: Options) -> None:
+def _check(options: ExportArguments) -> None:
     if options.format.of_requests and options.topic != CHAT_REQUESTS.name:
         raise UsageError(f"--format {options.format} is made of {CHAT_REQUESTS.name}, not of {options.topic}")
     if options.model is not None and options.format is not Format.BATCH:
@@ -135,7 +135,7 @@ def _check(options: Options) -> None:
         parquet.schema()
 
 
-def _path(options: Options) -> Path | None:
+def _path(options: ExportArguments) -> Path | None:
     if options.output is not None:
         return None if options.output == STDOUT else Path(options.output)
     words = (re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-") for word in (options.since, options.until))

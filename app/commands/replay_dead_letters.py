@@ -25,7 +25,7 @@ from weir.replay.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class RedriveArguments:
     """The options, as they were given."""
 
     since: str | None
@@ -97,16 +97,16 @@ class Options:
 @click.option("--attached", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def dead_letters(*, attached: bool, **given: Any) -> None:
     """Send dead letters again, each once; requests that failed are answered again."""
-    run(_main(Options(**given)), attached=attached)
+    run(_main(RedriveArguments(**given)), attached=attached)
 
 
-async def _main(asked: Options) -> None:
+async def _main(asked: RedriveArguments) -> None:
     asked.check()
     report = await _report(asked)
     sys.stdout.write((orjson.dumps(report).decode() if asked.as_json else as_text(report)) + "\n")
 
 
-async def _report(asked: Options) -> Json:
+async def _report(asked: RedriveArguments) -> Json:
     if asked.resume is not None:
         async with connected(parts.worker):
             return await _carried_out(await runs_of(parts.worker).find(asked.resume), asked)
@@ -118,7 +118,7 @@ async def _report(asked: Options) -> Json:
         return await _carried_out(await redriving.begin(since, until, wanted, by="cli"), asked)
 
 
-async def _carried_out(begun: Run, asked: Options) -> Json:
+async def _carried_out(begun: Run, asked: RedriveArguments) -> Json:
     await audit(parts.worker, begun.id, REPLAY)
     if not begun.is_over:
         say(f"run {begun.id}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.compatibility.paths import Lab, opened
-from tests.e2e.conftest import e2e_kafka, kafka_env
+from tests.e2e.conftest import STEADY, e2e_kafka, kafka_env
 from tests.services.kafka import KafkaBroker
 
 __all__ = ["e2e_kafka"]
@@ -24,6 +24,6 @@ def lab(
     env = dict(lab_env)
     if request.param == "kafka":
         kafka: KafkaBroker = request.getfixturevalue("e2e_kafka")
-        env = {**kafka_env(kafka), **env}
+        env = {**kafka_env(kafka), **STEADY, **env}
     with opened(tmp_path_factory.mktemp("lab"), rabbitmq_url, env) as lab:
         yield lab

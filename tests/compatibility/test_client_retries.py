@@ -10,7 +10,7 @@ import pytest
 
 from tests.compatibility.client_retries import SHEET, RetryCase
 from tests.compatibility.upstream import Pause, ScriptedUpstream, chunk, said, whole
-from tests.e2e.conftest import e2e_kafka, kafka_env
+from tests.e2e.conftest import STEADY, e2e_kafka, kafka_env
 from tests.e2e.workers import Worker, get_json
 from weir.envelope import Json
 
@@ -59,7 +59,7 @@ def _text(raw: bytes) -> str:
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
-    env = {} if request.param == "embedded" else kafka_env(request.getfixturevalue("e2e_kafka"))
+    env = {} if request.param == "embedded" else {**kafka_env(request.getfixturevalue("e2e_kafka")), **STEADY}
     with ScriptedUpstream() as upstream:
         worker = Worker(env={**ENV, **env, "OPENAI_URL": upstream.url}, folder=tmp_path_factory.mktemp("retries"))
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.compatibility.repeated_posts import SHEET, WORDS, RepeatCase
 from tests.compatibility.upstream import DONE, Pause, ScriptedUpstream, chunk, event, head
-from tests.e2e.conftest import e2e_kafka, kafka_env
+from tests.e2e.conftest import STEADY, e2e_kafka, kafka_env
 from tests.e2e.workers import Worker
 from weir.envelope import Json
 
@@ -36,7 +36,7 @@ class Got(NamedTuple):
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    env = {} if request.param == "embedded" else kafka_env(request.getfixturevalue("e2e_kafka"))
+    env = {} if request.param == "embedded" else {**kafka_env(request.getfixturevalue("e2e_kafka")), **STEADY}
     with ScriptedUpstream() as upstream:
         worker = Worker(env={**env, "OPENAI_URL": upstream.url}, folder=tmp_path_factory.mktemp("repeated"))
         try:

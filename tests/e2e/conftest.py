@@ -44,6 +44,9 @@ def kafka_env(kafka: KafkaBroker) -> dict[str, str]:
     }
 
 
+STEADY = {"KAFKA_SESSION_TIMEOUT_S": "30"}  # of a worker that no test kills: it keeps its place on a busy machine
+
+
 @pytest.fixture
 async def make_worker(tmp_path: Path, upstream: str) -> AsyncIterator[Start]:
     """Makes workers that do not outlive the test."""
@@ -61,6 +64,6 @@ async def make_worker(tmp_path: Path, upstream: str) -> AsyncIterator[Start]:
 @pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, rabbitmq_url: str) -> Iterator[Desk]:
     """A worker on each broker that takes requests from RabbitMQ, for the tests of one module."""
-    env = {} if request.param == "embedded" else kafka_env(request.getfixturevalue("e2e_kafka"))
+    env = {} if request.param == "embedded" else {**kafka_env(request.getfixturevalue("e2e_kafka")), **STEADY}
     with opened(tmp_path_factory.mktemp("desk"), rabbitmq_url, env) as desk:
         yield desk

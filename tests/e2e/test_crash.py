@@ -11,9 +11,10 @@ import pytest
 from demo.text import expected_content
 from tests.e2e.conftest import Start
 from tests.e2e.workers import Worker, get_json
-from tests.unit.demo.helpers import Received, body_of, calls, streamed
+from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed
 
 STREAMS = 200
+GOES_ON = "tokens=240,delay_ms=400"  # longer than any story takes; `hurry` ends it
 
 
 def own_uid(n: int, name: str) -> dict[str, str]:
@@ -59,7 +60,7 @@ async def test_kill_9_in_the_middle_and_a_restart_lose_no_request(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker).start()
-    bodies = [body_of("demo:tokens=320,delay_ms=50", f"crash {n}", **own_uid(n, "crash")) for n in range(STREAMS)]
+    bodies = [body_of(f"demo:{GOES_ON}", f"crash {n}", **own_uid(n, "crash")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(worker.client(), body, into)) for body, into in zip(bodies, received, strict=True)
@@ -69,6 +70,7 @@ async def test_kill_9_in_the_middle_and_a_restart_lose_no_request(
     results = await asyncio.gather(*streams, return_exceptions=True)
     assert all(isinstance(result, Exception) for result in results)
 
+    await hurry(upstream)
     await worker.start()
     for body, into in zip(bodies, received, strict=True):
         row = await ended(worker, uid_of(into))
@@ -93,15 +95,15 @@ async def test_earlier_answers_are_there_after_kill_9(broker: dict[str, str], ma
 
 
 async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
-    broker: dict[str, str], make_worker: Start
+    broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker).start()
-    body = body_of("demo:tokens=40,delay_ms=50")
+    body = body_of(f"demo:{GOES_ON}")
     into = Received()
     stream = asyncio.create_task(streamed(worker.client(), body, into))
     await until(lambda: bool(into.chunks))
     stopping = asyncio.create_task(worker.stop())
-    async with asyncio.timeout(10), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while True:  # until the signal has arrived
             async with session.get(f"{worker.url}/ping") as ping:
                 if (await ping.json())["status"] == "draining":
@@ -111,6 +113,7 @@ async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
             async with asked as refused:
                 assert refused.status == 503
                 assert (await refused.json())["error"]["code"] == "worker_stopping"
+    await hurry(upstream)
     await stream
     assert "".join(into.deltas("content")) == expected_content(body)
     assert await stopping == 0
@@ -118,15 +121,16 @@ async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
 
 @pytest.mark.parametrize("n", [0, 1])
 async def test_a_stop_past_the_drain_time_leaves_the_request_to_the_next_start(
-    broker: dict[str, str], make_worker: Start, n: int
+    broker: dict[str, str], make_worker: Start, upstream: str, n: int
 ) -> None:
     worker = await make_worker(broker, DRAIN_S="0.2").start()
-    body = body_of("demo:tokens=40,delay_ms=50", **own_uid(n, "handed-on"))
+    body = body_of(f"demo:{GOES_ON}", **own_uid(n, "handed-on"))
     into = Received()
     stream = asyncio.create_task(streamed(worker.client(), body, into))
     await until(lambda: bool(into.chunks))
     assert await worker.stop() == 0
     with pytest.raises(openai.APIError, match="stopping"):
         await stream
+    await hurry(upstream)
     await worker.start()
     assert (await ended(worker, uid_of(into)))["state"] == "completed"

@@ -17,7 +17,7 @@ import pytest
 from demo.text import expected_content
 from tests.e2e.amqp import demo_model
 from tests.e2e.conftest import Start, kafka_env
-from tests.e2e.test_crash import until
+from tests.e2e.test_crash import GOES_ON, until
 
 # All tests of that module, on the workers of this one.
 from tests.e2e.test_openai_client import (  # noqa: F401 -- pytest finds them here
@@ -35,7 +35,7 @@ from tests.e2e.test_start import refusal
 from tests.e2e.test_two_workers import taken_over
 from tests.e2e.workers import FAUST, ROOT, Worker
 from tests.services.kafka import KafkaBroker, Listener
-from tests.unit.demo.helpers import Received, body_of, calls, streamed
+from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed
 
 LISTENER = Listener(protocol="SASL_SSL")
 SHORT = Listener(protocol="SASL_SSL", login_s=3.0)  # as managed Kafkas have it, where the time is longer
@@ -214,7 +214,7 @@ async def test_a_password_that_is_changed_under_a_worker_costs_time_and_nothing_
     """Its logins last three seconds, so it is soon refused; with the right password it goes on where it was."""
     with KafkaBroker(listeners=[SHORT], users={"weir": PASSWORD}) as own, demo_model(tmp_path / "demo.log") as llm:
         worker = await make_worker(env(own, SHORT), OPENAI_URL=llm, SSE_HEARTBEAT_S="2").start()
-        bodies = [body_of("demo:tokens=300,delay_ms=50", f"changed {n}", uid=f"changed-{n}") for n in range(10)]
+        bodies = [body_of(f"demo:{GOES_ON}", f"changed {n}", uid=f"changed-{n}") for n in range(10)]
         received = [Received() for _ in bodies]
         streams = [
             asyncio.create_task(streamed(worker.client(), body, into))
@@ -225,13 +225,14 @@ async def test_a_password_that_is_changed_under_a_worker_costs_time_and_nothing_
         outside = "does not let in KAFKA_SASL_USERNAME=weir"
         await until(lambda: outside in worker.log.read_text())
         since = time.monotonic()
-        assert not any(stream.done() for stream in streams)  # the change came in the middle
         await asyncio.sleep(2)
         await asyncio.to_thread(own.set_password, "weir", PASSWORD)
         await until(lambda: "accepts connections again" in worker.log.read_text())
         outside_s = time.monotonic() - since
         told = lines_since(worker.log, outside, "accepts connections again")
         assert len(told) <= 1 + outside_s / 5, "\n".join(told)
+        assert not any(stream.done() for stream in streams)  # all of it came in the middle
+        await hurry(llm)
         await asyncio.gather(*streams)
         for body, into in zip(bodies, received, strict=True):
             assert "".join(into.deltas("content")) == expected_content(body)

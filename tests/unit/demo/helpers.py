@@ -77,6 +77,12 @@ async def hurry(url: str) -> None:
         assert response.status == 204
 
 
+async def take_time(url: str) -> None:
+    """Have the model pause between tokens again."""
+    async with aiohttp.ClientSession() as session, session.delete(url.removesuffix("/v1") + "/demo/hurry") as response:
+        assert response.status == 204
+
+
 async def until_none_open(url: str) -> dict[str, object]:
     """Return the counters once no call is open; fails after 2 s."""
     async with asyncio.timeout(2):

@@ -6,7 +6,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from demo.text import expected_content, script
-from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed, until_none_open
+from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed, take_time, until_none_open
 
 ERRORS: dict[str, tuple[type[openai.APIStatusError], int, str | None]] = {
     "demo-error": (openai.InternalServerError, 500, None),
@@ -132,3 +132,7 @@ async def test_a_server_that_is_hurried_says_the_rest_of_every_answer_at_once(cl
         whole = await asking
     assert into.deltas("content") == script(body).content
     assert whole.choices[0].message.content == expected_content(body)
+    await take_time(url)
+    start = time.monotonic()
+    await streamed(client, body_of("demo:tokens=11,delay_ms=20"))
+    assert time.monotonic() - start >= 0.2

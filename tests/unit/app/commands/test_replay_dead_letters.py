@@ -14,8 +14,8 @@ NONE: dict[str, Any] = dict.fromkeys(("since", "until", "reason", "topic", "limi
 NONE |= {"where": (), "dry_run": False, "no_wait": False, "patience": 300.0, "as_json": False}
 
 
-def asked(**given: Any) -> replay_dead_letters.Options:
-    return replay_dead_letters.Options(**{**NONE, **given})
+def asked(**given: Any) -> replay_dead_letters.RedriveArguments:
+    return replay_dead_letters.RedriveArguments(**{**NONE, **given})
 
 
 def test_all_there_are_from_some_time_on_is_the_default() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.commands import export as command
-from app.commands.export import Options, _export, _path
+from app.commands.export import ExportArguments, _export, _path
 from tests.unit.app.commands.helpers import parts_of, worker_with
 from tests.unit.weir.export.helpers import ask, files_of
 from tests.unit.weir.log.memory_log import AWAY, MemoryLog
@@ -18,7 +18,7 @@ from weir.log.log import LogRefusedError, LogUnavailableError, Partition, Record
 from weir.ranges.errors import UsageError
 
 
-def options(**given: Any) -> Options:
+def options(**given: Any) -> ExportArguments:
     fields: dict[str, Any] = {
         "topic": "chat-requests",
         "since": "-2h",
@@ -32,7 +32,7 @@ def options(**given: Any) -> Options:
         "min_score": None,
         "unrated": False,
     }
-    return Options(**{**fields, **given})
+    return ExportArguments(**{**fields, **given})
 
 
 @pytest.mark.parametrize(
