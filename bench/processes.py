@@ -76,7 +76,7 @@ def await_ping(running: Running, url: str, within_s: float = UP_WITHIN_S, every_
 def answers(url: str) -> bool:
     """Whether a GET is answered with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- our own, on loopback
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- the benchmark's own, on loopback
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

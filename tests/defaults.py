@@ -1,4 +1,4 @@
-"""What a worker has whose environment says nothing."""
+"""The settings of a worker with an empty environment."""
 
 from weir import topics
 from weir.settings import Settings

@@ -79,7 +79,7 @@ def _commit(environ: Mapping[str, str], checkout: Path) -> str | None:
     # Within a git hook, variables name the hook's repository and index.
     own = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
     try:
-        asked = subprocess.run(  # noqa: S603 -- git and our own words
+        asked = subprocess.run(  # noqa: S603 -- git and constant arguments
             [git, *DESCRIBE], cwd=checkout, env=own, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Servers that never come to an end, and where their answers are stopped."""
+"""Servers whose answers never end, and the limits that stop them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class LimitCase(Case):
 
     script: Script
     limit: str
-    said: bool = True  # something was: the answer ends with `length`, else with an error
+    said: bool = True  # whether there was any output: then the answer ends with `length`, else with an error
     tokens: int | None = None  # characters of text
 
 

@@ -12,12 +12,12 @@ import tests.compatibility
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing that a peer does. A module adds its own fields: the input, and the value that is right."""
+    """One peculiarity of a peer. A module adds its own fields: the input, and the right result."""
 
     id: str  # unique over all sheets; lower case, words joined by hyphens
-    peer: str  # which server, client or broker does so, by its name: "vLLM, SGLang"
-    does: str  # what it does, as one line for a person: "sends each tool call whole, without an index"
-    gets: str  # what comes of it, as one line for a person: "two calls, in order"
+    peer: str  # the server, client or broker, by its name: "vLLM, SGLang"
+    does: str  # the peculiarity, as one line for a person: "sends each tool call whole, without an index"
+    gets: str  # the result, as one line for a person: "two calls, in order"
 
 
 C = TypeVar("C", bound=Case)
@@ -28,7 +28,7 @@ class Sheet(Generic[C]):
     """The cases of one kind."""
 
     title: str
-    about: str  # one or two sentences: the rule that all its cases follow, and on which paths they are tested
+    about: str  # one or two sentences: the rule that all its cases follow, and the paths on which they are tested
     cases: tuple[C, ...]
 
     def parametrize(self) -> pytest.MarkDecorator:

@@ -1,4 +1,4 @@
-"""What clients do when a request times out: they send it again, and pay for one answer."""
+"""Retries of clients after a timeout: they send the request again, and pay for one answer."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,16 +12,16 @@ MARKED = {"x-stainless-retry-count": "1"}
 
 @dataclass(frozen=True, kw_only=True)
 class RetryCase(Case):
-    """A first try, what became of it, and a retry."""
+    """A first try, its state at the retry, and the retry."""
 
     takes_s: float = 1.5  # the answer to the first try
-    fails: int | None = None  # with this status, the LLM does at the first call
+    fails: int | None = None  # the status with which the LLM fails at the first call
     first: Json = field(default_factory=dict)  # fields of the first try
     first_headers: dict[str, str] = field(default_factory=dict)
-    until: Literal["left", "ended", "cancelled", "read", "answered"] = "left"  # what the first try has come to
+    until: Literal["left", "ended", "cancelled", "read", "answered"] = "left"  # the state of the first try at the retry
     retry: Json | None = None  # fields of the retry; None: the same
     headers: dict[str, str] = field(default_factory=lambda: MARKED)  # of the retry
-    attaches: bool = True  # the retry gets what the first try got, or would have got
+    attaches: bool = True  # whether the retry gets the answer of the first try
 
 
 SHEET = Sheet(

@@ -1,4 +1,4 @@
-"""What a server says in more chunks than one, and what is said in pieces beside the text."""
+"""Fields that a server sends in more chunks than one, and fields that are sent in pieces beside the text."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +10,13 @@ from weir.envelope import Json
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantsCase(Case):
-    """An answer, and fields of the whole object that it makes."""
+    """An answer, and fields of the whole object made from it."""
 
     script: Script
     text: str = "abc"
     top: Json = field(default_factory=dict)  # fields of the object
     message: Json = field(default_factory=dict)  # fields of the message of choice 0
-    choice: Json = field(default_factory=dict)  # fields of choice 0, as one object has them
+    choice: Json = field(default_factory=dict)  # fields of choice 0 in the whole object
     others: tuple[str, ...] = ()  # the texts of choices 1 and following
 
 

@@ -1,4 +1,4 @@
-"""Content that is no string."""
+"""Content that is not a string."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from weir.envelope import Json
 
 @dataclass(frozen=True, kw_only=True)
 class PartsCase(Case):
-    """An answer, its text, its thinking, and the parts that are neither."""
+    """An answer, its text, its thinking, and its other parts."""
 
     script: Script
     text: str

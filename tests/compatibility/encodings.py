@@ -1,4 +1,4 @@
-"""How servers encode an answer: half characters, numbers that JSON does not have, other content types."""
+"""Encodings of answers: half characters, numbers that JSON does not have, other content types."""
 
 import orjson
 
@@ -10,21 +10,21 @@ BOM = b"\xef\xbb\xbf"
 
 
 def written(content: bytes, more: bytes = b"") -> bytes:
-    """An event whose content, and what else is in its choice, is written by hand."""
+    """An event whose content and other fields of its choice are written by hand."""
     top = b'"id":"cmpl-1","object":"chat.completion.chunk","created":1,"model":"scripted"'
     delta = b'{"content":"%b"}' % content
     return event(b'{%b,"choices":[{"index":0,"delta":%b,"finish_reason":null%b}]}' % (top, delta, more))
 
 
 def with_logprobs(logprob: bytes, other: bytes) -> bytes:
-    """An event whose log probabilities are no numbers of JSON."""
+    """An event whose log probabilities are not JSON numbers."""
     others = b'[{"token":"3","logprob":%b,"bytes":null}]' % other
     token = b'{"token":"2.","logprob":%b,"bytes":[50],"top_logprobs":%b}' % (logprob, others)
     return written(b"It is 2.", b',"logprobs":{"content":[%b]}' % token)
 
 
 def named(events: bytes) -> bytes:
-    """The same events with names and other ends of lines."""
+    """Return the same events with names and other line ends."""
     return events.replace(b"data: ", b"event: message\r\ndata: ").replace(b"\n\n", b"\r\n\r\n")
 
 

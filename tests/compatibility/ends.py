@@ -1,4 +1,4 @@
-"""How servers end an answer, and what of it is kept where they end it badly."""
+"""Ends of answers, good and bad, and the part of the answer that is kept after a bad one."""
 
 from dataclasses import dataclass
 
@@ -36,9 +36,9 @@ class EndCase(Case):
     text: str = "It is 2."
     finish_reason: str | None = "stop"
     marked: str | None = None  # `weir_finish` of the choice
-    usage: bool = False  # whether there is any
-    error: str | None = None  # the code, where the answer does not come to its end
-    calls: int = 1  # of the server, for one request
+    usage: bool = False  # whether there is a usage
+    error: str | None = None  # the error code, where the answer does not come to its end
+    calls: int = 1  # calls of the server for one request
 
 
 SHEET = Sheet(

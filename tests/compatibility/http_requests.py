@@ -1,4 +1,4 @@
-"""What clients send by HTTP that is not as it should be, byte for byte, and what they are told."""
+"""Invalid HTTP from clients, byte for byte, and the responses."""
 
 import gzip
 import zlib
@@ -13,7 +13,7 @@ DAMAGED: Final = PACKED[:20] + b"\x00\xff\x00" + PACKED[23:]
 DIGITS: Final = "9" * 5000  # more than Python turns into a number
 LONG: Final = "x" * 100_000
 JSON: Final = "Content-Type: application/json"
-READ: Final = "missing_required"  # what is missing is only known when it was read
+READ: Final = "missing_required"  # the missing parameter is only found when the body was read
 LATE: Final = ("request_timeout", 408)
 UNKNOWN: Final = (415, "unsupported_content_encoding")
 HEADER_S, BODY_S, CONNECTIONS = 2.0, 2.0, 40  # limits of the worker
@@ -28,7 +28,7 @@ class HttpCase(Case):
     code: str | None = None  # None: no error
     param: str | None = None
     then: bytes = b""  # sent after the response
-    closes: bool = False  # whether the connection ends with it
+    closes: bool = False  # whether the connection ends with the response
 
 
 GZIP, DEFLATE = "Content-Encoding: gzip", "Content-Encoding: deflate"

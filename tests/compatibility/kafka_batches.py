@@ -1,4 +1,4 @@
-"""How records lie in Kafka: compressed by whichever program wrote them, and sometimes damaged by a disk."""
+"""Records in Kafka: compressed by different programs, and sometimes damaged by a disk."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -48,7 +48,7 @@ def _damaged(name: str, does: str, damage: Damage, producer: str | None = None) 
 
 
 CODECS: Final = ("gzip", "snappy", "lz4", "zstd")
-UNKNOWN: Final = b"\x00\x05"  # attributes: compressed in a way that no Kafka knows
+UNKNOWN: Final = b"\x00\x05"  # attributes: an unknown kind of compression
 
 SHEET = Sheet(
     title="Batches in Kafka",

@@ -1,4 +1,4 @@
-"""What Kafka's clients put into chat-requests."""
+"""Records that Kafka's clients write to chat-requests."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -15,29 +15,29 @@ Partitioner = Literal["java", "librdkafka", "none"]
 
 
 def place_of(partitioner: Partitioner, key: bytes, partitions: int) -> int:
-    """The partition in which a client puts a key."""
+    """Return the partition in which a client puts a key."""
     if partitioner == "java":
         return partition_for(key, partitions)
     if partitioner == "librdkafka":
         return zlib.crc32(key) % partitions  # consistent_random, of a record with a key
-    return (partition_for(key, partitions) + 1) % partitions  # any
+    return (partition_for(key, partitions) + 1) % partitions  # any other partition
 
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaCase(Case):
-    """A record, and what comes of it. The model and the uid of a case are its id, unless its fields say otherwise."""
+    """A record and its result. The model and the uid of a case are its id, unless its fields name others."""
 
     body: Json = field(default_factory=lambda: {"messages": QUESTION})  # with the model, unless `model` is in it
-    data: Json = field(default_factory=dict)  # fields beside the body; None takes one away
+    data: Json = field(default_factory=dict)  # fields beside the body; None removes one
     envelope: Json = field(default_factory=dict)  # fields of the event
     headers: Headers = ()
     partitioner: Partitioner = "java"
-    asked: Json = field(default_factory=dict)  # what the LLM is asked beside model and messages
-    reason: str = ""  # in the words of the dead letter; empty: it is answered
+    asked: Json = field(default_factory=dict)  # the LLM's body beside model and messages
+    reason: str = ""  # in the words of the dead letter; empty: the request is answered
     refused: str = ""  # the field that the dead letter's error names, or else its code
-    on_kafka_only: bool = False  # on the embedded log it is answered
+    on_kafka_only: bool = False  # on the embedded log the request is answered
     uid: Any = None  # another uid than the id
-    by_http: bool = True  # the same by HTTP, under the same uid, gets the same answer
+    by_http: bool = True  # whether the same request by HTTP, under the same uid, gets the same answer
 
 
 SHEET = Sheet(

@@ -1,4 +1,4 @@
-"""Ask a worker through every path on which an answer comes out, and tell what each client got.
+"""Asks a worker through every path on which an answer comes out, and collects each client's result.
 
 | path | how |
 |---|---|
@@ -39,32 +39,32 @@ PathName = Literal["stream", "again", "resumed", "stored", "json", "rabbitmq", "
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """What the client of one path got."""
+    """The result of one path's client."""
 
     status: int = 200  # HTTP; 200 for RabbitMQ
     headers: Mapping[str, Any] = field(default_factory=dict)  # of HTTP, names in lower case; of a queue's last message
     message: Json = field(default_factory=dict)  # of choice 0, as the openai client or a reader of queues sees it
     finish_reason: str | None = None  # of choice 0
-    weir_finish: str | None = None  # who set it, where the model did not
+    weir_finish: str | None = None  # what set finish_reason, where the model did not
     usage: Json | None = None
     error: Json | None = None  # OpenAI's error object
-    ended: bool = True  # [DONE] came, or the message that says that it is the last
+    ended: bool = True  # whether [DONE] came, or the last message
     body: Json = field(default_factory=dict)  # json, stored: the whole object
     events: list[Json] = field(default_factory=list)  # stream, again, resumed: every data event but [DONE]
 
     @property
     def text(self) -> str:
-        """The content, "" for none."""
+        """The content, "" if there is none."""
         return self.message.get("content") or ""
 
     @property
     def thinking(self) -> str:
-        """The thinking, under whichever name it came, "" for none."""
+        """The thinking, under whichever name it came, "" if there is none."""
         return self.message.get("reasoning_content") or self.message.get("reasoning") or ""
 
     @property
     def tool_calls(self) -> list[tuple[str | None, str | None, str | None]]:
-        """(id, name, arguments) of each call."""
+        """The calls: (id, name, arguments)."""
         calls = self.message.get("tool_calls") or []
         return [(c.get("id"), c["function"].get("name"), c["function"].get("arguments")) for c in calls]
 
@@ -148,7 +148,7 @@ class Lab:
 
     @staticmethod
     async def _stored(session: aiohttp.ClientSession, url: str) -> Heard:
-        """The stored answer; its row follows the end of the stream by moments."""
+        """Return the stored answer; its row follows the end of the stream by moments."""
         async with asyncio.timeout(FINISHED_S):
             while True:
                 async with session.get(url) as answer:
@@ -186,7 +186,7 @@ class Lab:
 
 @contextmanager
 def opened(folder: Path, rabbitmq_url: str, env: Mapping[str, str]) -> Iterator[Lab]:
-    """A worker that has begun to take requests, with a scripted LLM; both end with the context."""
+    """Start a worker, with a scripted LLM; both end with the context."""
     queue = new_name("lab")
     with ScriptedUpstream() as upstream:
         more = {"OPENAI_URL": upstream.url, "RABBITMQ_URL": rabbitmq_url, "RABBITMQ_QUEUE": queue}
@@ -218,7 +218,7 @@ async def _sse(request: Any, ids: list[str] | None = None, before: Iterable[Json
 
 
 def _added_up(events: list[Json], ended: bool, answer: aiohttp.ClientResponse) -> Heard:
-    """What the openai client makes of the events of a stream."""
+    """Return the message that the openai client adds up from the events of a stream."""
     state = ChatCompletionStreamState()
     error: Json | None = None
     for each in events:

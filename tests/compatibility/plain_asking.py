@@ -13,7 +13,7 @@ WHOLE = (whole(completion()),)
 
 @dataclass(frozen=True, kw_only=True)
 class PlainCase(Case):
-    """A refusal, what comes when less is asked for, and what that is."""
+    """A refusal, the response to the plainer call, and its result."""
 
     refusal: str
     status: str = "400 Bad Request"

@@ -1,4 +1,4 @@
-"""How large requests and chunks are, where topics take records of at most 1 MB, as Kafka creates them."""
+"""Large requests and chunks, where topics take records of at most 1 MB, as Kafka creates them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +19,8 @@ class SizeCase(Case):
 
     request: str = "Say it."
     chunks: tuple[str, ...] = ("Yes", ".")
-    error: str | None = None  # its code
-    text: str | None = None  # of the answer; None where the request is refused
+    error: str | None = None  # the error code
+    text: str | None = None  # the text of the answer; None where the request is refused
 
 
 def _request(name: str, does: str, content: str, error: str | None = None) -> SizeCase:

@@ -1,4 +1,4 @@
-"""A client whose stream broke sends its POST again, with the id of the last event that it has."""
+"""A client whose stream broke sends its POST again, with the id of its last event."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,16 +12,16 @@ WORDS = ("one ", "two ", "three ", "four ", "five")
 
 @dataclass(frozen=True, kw_only=True)
 class RepeatCase(Case):
-    """A stream, how far its client got, and the POST that it sends again."""
+    """A stream, the part of it that its client got, and the POST that the client sends again."""
 
     named: Literal["uid", "key", "not"] = "uid"  # how the request is named, both times
-    running: bool = True  # the answer is being generated when the POST comes again
+    running: bool = True  # whether the answer is being generated when the POST comes again
     has: int = 2  # words that the client has; all of them and the end, if it is more than there are
     event_id: str | None = None  # Last-Event-ID of the second POST; None: that of the last event that the client has
     more: Json = field(default_factory=dict)  # fields of the second POST
     status: int = 200
-    gets_words: tuple[str, ...] | None = None  # None: those that it does not have
-    code: str | None = None  # of the error
+    gets_words: tuple[str, ...] | None = None  # None: the words that the client does not have
+    code: str | None = None  # the error code
     calls: int = 1
 
 

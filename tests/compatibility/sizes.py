@@ -1,4 +1,4 @@
-"""What servers send that is much larger than it should be."""
+"""Answers with fields that are much larger than they should be."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -11,7 +11,7 @@ from weir.envelope import Json
 from weir.limits import MESSAGE_CHARS, NAME_CHARS
 
 LONG = "x" * 400_000
-HTTP_CHARS = 50_000  # of the body of an HTTP error no more is read than 64 KiB
+HTTP_CHARS = 50_000  # no more than 64 KiB of an HTTP error's body is read
 HUGE = "y" * 1_000_000
 TEXT = "It is 2."
 SAYS = chunk({"role": "assistant", "content": TEXT})
@@ -19,17 +19,17 @@ STOP = chunk({}, "stop")
 DEEPEST: list[Any] = []
 ERROR: Json = {"message": "no", "type": "t", "param": "p", "code": "c"}
 EVERYWHERE: tuple[PathName, ...] = ("stream", "again", "stored", "json", "rabbitmq")
-UNTYPED: tuple[PathName, ...] = ("json", "rabbitmq")  # the openai client takes no finish_reason that it does not know
+UNTYPED: tuple[PathName, ...] = ("json", "rabbitmq")  # the openai client takes no unknown finish_reason
 CHARS = {"message": MESSAGE_CHARS, "type": NAME_CHARS, "param": NAME_CHARS, "code": NAME_CHARS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeCase(Case):
-    """An answer with something large in it, and how the request ends."""
+    """An answer with a large field, and the end of the request."""
 
     script: Script
     paths: tuple[PathName, ...] = EVERYWHERE
-    error: Json | None = None  # what fields of its error begin with; None: it completes with TEXT
+    error: Json | None = None  # beginnings of its error's fields; None: the request completes with TEXT
 
 
 def _cut(text: str, chars: int) -> str:

@@ -1,4 +1,4 @@
-"""Every path gets an answer without an end up to its limit, and hears which limit it was."""
+"""Every path gets an answer without an end up to its limit, and the name of that limit."""
 
 import pytest
 

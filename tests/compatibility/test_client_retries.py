@@ -16,21 +16,21 @@ from weir.envelope import Json
 
 __all__ = ["e2e_kafka"]
 
-LEAVES_S = 0.4  # after so long, a client leaves its first try
+LEAVES_S = 0.4  # the time after which a client leaves its first try
 WITHIN_S = 30.0
 ENV = {"DISCONNECT_GRACE_S": "3", "UPSTREAM_RETRIES": "0"}
 MESSAGES = [{"role": "user", "content": "Say it."}]
 
 
 class Clients:
-    """What clients ask a worker, and what its LLM is asked."""
+    """Clients of a worker, and the calls of its LLM."""
 
     def __init__(self, worker: Worker, upstream: ScriptedUpstream) -> None:
         self._worker = worker
         self.upstream = upstream
 
     async def post(self, body: Json, headers: dict[str, str], timeout_s: float = WITHIN_S) -> tuple[int, str]:
-        """The status, and the text of the answer or the message of the error."""
+        """Return the status, and the text of the answer or the message of the error."""
         limit = aiohttp.ClientTimeout(total=timeout_s)
         async with (
             aiohttp.ClientSession(timeout=limit) as session,
@@ -39,7 +39,7 @@ class Clients:
             return answer.status, _text(await answer.read())
 
     async def ended(self, username: str) -> str:
-        """The state of the one request of a user, when it has ended."""
+        """Return the state of the one request of a user, when it has ended."""
         async with asyncio.timeout(WITHIN_S):
             while True:
                 listed: Any = await get_json(f"{self._worker.url}/requests")
@@ -74,7 +74,7 @@ def answer(text: str) -> tuple[bytes, ...]:
 
 
 def play(upstream: ScriptedUpstream, case: RetryCase) -> None:
-    """The LLM's answers to a case, by its id."""
+    """Return the LLM's scripts for a case, by its id."""
     error = whole({"error": {"message": "the first", "type": "t"}}, f"{case.fails} Failed")
     first = answer("the first") if case.fails is None else (error,)
     upstream.play(case.id, (Pause(case.takes_s), *first), answer("the second"))

@@ -1,4 +1,4 @@
-"""Every path joins what is text, and says once what is not."""
+"""Every path joins text fields, and gives other fields once."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ async def test_text_is_joined_and_the_rest_is_said_once(lab: Lab, case: Constant
         if path.startswith("rabbitmq"):
             assert heard.message.get("refusal") == case.message.get("refusal"), path
             continue
-        assert heard.message["role"] in {"assistant", None}, path  # in a stream only where the server says it
+        assert heard.message["role"] in {"assistant", None}, path  # in a stream only where the server sends it
         for name, value in case.message.items():
             assert shown(heard.message[name]) == shown(value), (path, name)
         if heard.body:
@@ -27,7 +27,7 @@ async def test_text_is_joined_and_the_rest_is_said_once(lab: Lab, case: Constant
 
 
 def shown(value: Any) -> Any:
-    """A field of a message, without indexes, and without what the openai client's types add as null."""
+    """Return a field of a message, without indexes, and without the nulls of the openai client's types."""
     match value:
         case list():
             return bare([shown(item) for item in value])
@@ -37,7 +37,7 @@ def shown(value: Any) -> Any:
 
 
 def check_whole(heard: Heard, case: ConstantsCase, path: str) -> None:
-    """What stands beside the message, in one object."""
+    """Check the fields beside the message, in one object."""
     choices = heard.body["choices"]
     assert heard.body["object"] == "chat.completion", path
     assert {name: heard.body.get(name) for name in case.top} == case.top, path

@@ -1,4 +1,4 @@
-"""Every path gets the whole answer, however its server ends and writes it; and an error where it is not whole."""
+"""Every path gets the whole answer, however its server ends and writes it; and an error if the answer is not whole."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Bytes as clients send them, to a worker with short limits."""
+"""Bytes of clients, sent to a worker with short limits."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Response(NamedTuple):
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """One for all cases; it needs no loop that outlives a test."""
+    """The one worker for all cases; it needs no loop that outlives a test."""
     folder: Path = tmp_path_factory.mktemp("http")
     limits = {
         "HTTP_HEADER_TIMEOUT_S": f"{HEADER_S}",
@@ -36,7 +36,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 
 async def response(reader: asyncio.StreamReader) -> Response:
-    """The next response of a connection."""
+    """Return the next response of a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -79,7 +79,7 @@ async def test_more_connections_than_allowed_are_told_to_come_again_and_the_othe
             writer.close()
         for reader, _ in others[:-1]:
             await reader.read()
-        while True:  # they are gone, and there is room again
+        while True:  # the other connections are gone, and there is room again
             reader, writer = await asyncio.open_connection("127.0.0.1", worker.port)
             writer.write(b"GET /ping HTTP/1.1\r\nHost: w\r\n\r\n")
             status = (await response(reader)).status

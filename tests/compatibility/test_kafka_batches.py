@@ -1,4 +1,4 @@
-"""Every way of the log client, and of a worker's consumer, to read what lies in Kafka."""
+"""Every way of the log client, and of a worker's consumer, to read records in Kafka."""
 
 from collections.abc import AsyncIterator
 from functools import partial
@@ -19,7 +19,7 @@ from weir.log.log import Partition
 
 pytestmark = [
     pytest.mark.kafka,
-    # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about our code.
+    # Faust 0.15.3 and its dependencies on Python 3.11; none of it is about Weir's code.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]

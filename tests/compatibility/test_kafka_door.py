@@ -1,4 +1,4 @@
-"""Every record is answered once, wherever it was put, or is a dead letter that says why."""
+"""Every record is answered once, wherever it was put, or becomes a dead letter with the reason."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ def record_of(case: KafkaCase) -> bytes:
 
 
 async def put(log: LogClient, case: KafkaCase, value: bytes) -> int:
-    """Write the record as its client does; the partition."""
+    """Write the record as its client does; return the partition."""
     key = str(case.uid or case.id).encode()
     partition = place_of(case.partitioner, key, CHAT_PARTITIONS)
     await log.append(topics.CHAT_REQUESTS.name, partition, key, value, case.headers)
@@ -57,13 +57,13 @@ async def put(log: LogClient, case: KafkaCase, value: bytes) -> int:
 
 
 async def letter_about(log: LogClient, value: bytes) -> Json:
-    """The dead letter of a record."""
+    """Return the dead letter of a record."""
     kept = base64.b64encode(value).decode()
     async with asyncio.timeout(WITHIN_S):
         while True:
             for number in range(log.partitions(topics.CHAT_DEAD_LETTERS.name)):
                 at = Partition(topics.CHAT_DEAD_LETTERS.name, number)
-                await log.bounds(at)  # an embedded log looks then what other processes have written
+                await log.bounds(at)  # an embedded log then reads the records of other processes
                 for record in await log.read(at, 0, limit=1000):
                     data = envelope.decode(record.value).data
                     if data["value"] == kept:
@@ -72,7 +72,7 @@ async def letter_about(log: LogClient, value: bytes) -> Json:
 
 
 async def stored(session: aiohttp.ClientSession, url: str) -> tuple[int, Any]:
-    """The stored answer, once there is one; or what it ended with."""
+    """Return the stored answer, once there is one; or the error that the request ended with."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             async with session.get(url) as answer:

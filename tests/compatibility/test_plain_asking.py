@@ -1,4 +1,4 @@
-"""A server that refuses what Weir adds to a request is asked without it."""
+"""A server that refuses an option that Weir adds to a request is asked without it."""
 
 from tests.compatibility.paths import Lab
 from tests.compatibility.plain_asking import SHEET, PlainCase

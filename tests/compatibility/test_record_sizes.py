@@ -1,4 +1,4 @@
-"""Every path of a worker whose topics were created by Kafka, before it came."""
+"""Every path of a worker whose topics were created by Kafka, before the worker started."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A stream is asked for again by the POST that it came from."""
+"""A client asks for a stream again by the POST that began it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Stage(NamedTuple):
 
 
 class Got(NamedTuple):
-    """What a client has of a stream or of an answer."""
+    """A client's part of a stream or of an answer."""
 
     status: int
     text: str

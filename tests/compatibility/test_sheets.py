@@ -1,4 +1,4 @@
-"""The sheets hold what docs/compatibility.md promises of them."""
+"""The sheets hold the promises of docs/compatibility.md."""
 
 from collections import Counter
 from pathlib import Path

@@ -40,7 +40,7 @@ async def test_what_is_too_large_is_cut_and_stops_nothing(lab: Lab, case: SizeCa
 
 
 async def _rows(lab: Lab, model: str, count: int) -> list[Json]:
-    """The rows of the requests for ``model``, when all of them show an end; the worker that tells them is alive."""
+    """Return the rows of the requests for ``model``, when all of them show an end; so the worker is alive."""
     async with asyncio.timeout(ENDED_S), aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{lab.worker.url}/requests?limit=1000") as answer:

@@ -1,4 +1,4 @@
-"""Every path splits thinking out of tags, or leaves it there, as the request or the setting says."""
+"""Every path splits thinking out of tags, or leaves it there, as the request or the setting wants it."""
 
 import aiohttp
 import pytest

@@ -1,4 +1,4 @@
-"""Every path tells thinking and text apart."""
+"""Every path separates thinking and text."""
 
 from tests.compatibility.paths import Lab
 from tests.compatibility.thinking import SHEET, ThinkingCase

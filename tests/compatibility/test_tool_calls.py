@@ -1,13 +1,13 @@
-"""Every path gives the calls that the model made, and all of them the same."""
+"""Every path gives the model's calls, and all paths give the same."""
 
 from tests.compatibility.paths import Heard, Lab
 from tests.compatibility.tool_calls import MADE_UP, SHEET, ToolCallsCase
 
-ONE_REQUEST = ("stream", "again", "resumed", "stored")  # so they have the same ids
+ONE_REQUEST = ("stream", "again", "resumed", "stored")  # paths of one request, with the same ids
 
 
 def calls(heard: Heard, case: ToolCallsCase) -> list[tuple[str | None, str | None, str | None]]:
-    """The calls, without the ids that Weir made up."""
+    """Return the calls, without the ids that Weir made up."""
     expected = [id_ for id_, _, _ in case.calls]
     made_up = [
         want == MADE_UP and (got[0] or "").startswith("call_")

@@ -14,7 +14,7 @@ TEXT = "It is 2."
 
 
 async def streamed(client: AsyncOpenAI, model: str) -> tuple[str, int]:
-    """The text, and how often a role was said."""
+    """Return the text, and the number of roles that were sent."""
     text, roles = "", 0
     async for chunk in await client.chat.completions.create(model=model, messages=MESSAGES, stream=True):
         for choice in chunk.choices:

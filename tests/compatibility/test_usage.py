@@ -1,4 +1,4 @@
-"""Every path tells what was counted, and null where nothing was."""
+"""Every path gives the counted usage, and null where there is none."""
 
 import asyncio
 from typing import Any
@@ -30,12 +30,12 @@ async def test_usage_is_exact_and_null_where_it_was_not_counted(lab: Lab, case: 
 
 
 def without_null(value: Any) -> Any:
-    """Usage without what the openai client's types add."""
+    """Return usage without the fields that the openai client's types add."""
     return {k: without_null(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
 async def traced(lab: Lab, heard: Heard) -> Json:
-    """The sums of an answer's trace, when they are told."""
+    """Return the sums of an answer's trace, when its events are there."""
     uid = str(heard.body["id"]).removeprefix("chatcmpl-")
     async with aiohttp.ClientSession() as session, asyncio.timeout(TOLD_WITHIN_S):
         while True:

@@ -1,4 +1,4 @@
-"""Who takes thinking out of tags: Weir, or a client that does so itself."""
+"""Thinking in tags: split out by Weir, or by a client that does so itself."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ SPLIT, KEPT = ("Well, two.", "2"), ("", "<think>Well, two.</think>\n\n2")
 
 @dataclass(frozen=True, kw_only=True)
 class TagsCase(Case):
-    """An answer, what its request wants, and (thinking, text)."""
+    """An answer, the request's choice, and (thinking, text)."""
 
     script: Script = TAGGED
     headers: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Where servers put what a model thinks."""
+"""The fields in which servers put a model's thinking."""
 
 from dataclasses import dataclass
 

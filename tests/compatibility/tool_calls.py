@@ -25,7 +25,7 @@ class ToolCallsCase(Case):
 
 
 def piece(name: str | None = None, arguments: Any = None, **fields: Any) -> Json:
-    """A piece of a call: what is not given is left out; ``function_`` are other fields of its function."""
+    """A piece of a call: fields that are not given are left out; ``function_`` are other fields of its function."""
     function: Json = {}
     if name is not None:
         function["name"] = name
@@ -41,7 +41,7 @@ def deltas(*given: list[Any] | Json) -> Script:
 
 
 def message(*calls: Json | None, **more: Any) -> Script:
-    """The same in one piece, from a server that does not stream."""
+    """Return the calls in one piece, from a server that does not stream."""
     choice = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [*calls], **more}}
     choice["finish_reason"] = "tool_calls"
     return (whole({"id": "cmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}),)

@@ -1,4 +1,4 @@
-"""An LLM server that sends, byte for byte, what a case says: good HTTP and bad, whole answers and broken ones.
+"""An LLM server that sends the bytes of a case: good HTTP and bad, whole answers and broken ones.
 
 The model of a request names its script. The server runs on a thread of its own, so it outlives the event loop of a test
 and serves a worker that many tests share.
@@ -21,15 +21,15 @@ UNKNOWN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n
 
 
 class Ends(Enum):
-    """What the server does with the connection, in the place of a pause or of bytes."""
+    """The server's act on the connection, in the place of a pause or of bytes."""
 
     RESET = auto()  # TCP RST
-    HOLD = auto()  # says nothing more, and keeps the connection until its client leaves
+    HOLD = auto()  # sends nothing more, and keeps the connection until its client leaves
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Says nothing for so long."""
+    """Sends nothing for so long."""
 
     seconds: float
 
@@ -40,7 +40,7 @@ Script = Sequence[Step]
 
 @dataclass(frozen=True)
 class Call:
-    """One request that came."""
+    """One request to the server."""
 
     headers: Mapping[str, str]  # names in lower case
     body: Json
@@ -63,7 +63,7 @@ def whole(body: bytes | Json | list[Any], status: str = "200 OK", **headers: str
 
 
 def event(data: bytes | Json) -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     return b"data: " + (data if isinstance(data, bytes) else orjson.dumps(data)) + b"\n\n"
 
 
@@ -71,14 +71,14 @@ DONE = event(b"[DONE]")
 
 
 def chunk(delta: Json | None = None, finish_reason: str | None = None, *, index: int = 0, **more: Any) -> Json:
-    """A chat.completion.chunk with one choice; ``more`` are fields of the chunk."""
+    """Return a chat.completion.chunk with one choice; ``more`` are fields of the chunk."""
     choice = {"index": index, "delta": delta or {}, "finish_reason": finish_reason}
     top = {"id": "cmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "scripted"}
     return {**top, "choices": [choice], **more}
 
 
 def said(*chunks: Json, end: bytes = DONE) -> tuple[bytes, ...]:
-    """A whole streamed answer: its headers, an event for each chunk, the end."""
+    """Return a whole streamed answer: its headers, an event for each chunk, the end."""
     return (head(), *(event(each) for each in chunks), end)
 
 
@@ -97,12 +97,12 @@ class ScriptedUpstream:
         self._server: asyncio.Server | None = None
 
     def play(self, model: str, *scripts: Script) -> None:
-        """Set what calls for ``model`` get, the first call the first script."""
+        """Set the scripts of calls for ``model``; the first call gets the first script."""
         self._scripts[model] = list(scripts)
         self._calls[model] = []
 
     def calls(self, model: str) -> list[Call]:
-        """The calls for ``model`` since `play`."""
+        """Return the calls for ``model`` since `play`."""
         return list(self._calls.get(model, ()))
 
     def __enter__(self) -> Self:
@@ -160,7 +160,7 @@ async def _play(script: Script, reader: asyncio.StreamReader, writer: asyncio.St
             case Pause(seconds):
                 await asyncio.sleep(seconds)
             case Ends.RESET:
-                await asyncio.sleep(0.05)  # what was written is to arrive first
+                await asyncio.sleep(0.05)  # so that the bytes written before arrive
                 writer.transport.abort()
                 return
             case Ends.HOLD:

@@ -1,4 +1,4 @@
-"""How servers say that something went wrong: which status, error object and headers reach the client."""
+"""Errors of servers: the status, error object and headers that reach the client."""
 
 import gzip
 from dataclasses import dataclass, field
@@ -17,16 +17,16 @@ PAGE = b"""<!DOCTYPE html><html><head><title>502 Bad Gateway</title><style>p { c
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorCase(Case):
-    """What a server sends, and the error that each client gets."""
+    """A server's error, and the error that each client gets."""
 
     script: Script
     status: int
     raises: str  # the openai client's exception
-    message: str  # a part of it
+    message: str  # a part of the message
     type: str = "upstream_error"
     code: str | None = None
     param: str | None = None
-    members: Json = field(default_factory=dict)  # others of the error object
+    members: Json = field(default_factory=dict)  # other members of the error object
     headers: dict[str, str] = field(default_factory=dict)  # of the answer, by their names in lower case
     calls: int = 1  # of the server for one request; UPSTREAM_RETRIES is 1
 

@@ -17,12 +17,12 @@ BUSY = (whole({"error": {"message": "Busy."}}, "503 Service Unavailable"),)
 
 @dataclass(frozen=True, kw_only=True)
 class RetryCase(Case):
-    """What each call gets (the last one repeats), and what comes of it."""
+    """The response to each call (the last one repeats), and the result."""
 
     scripts: tuple[Script, ...]
-    calls: int  # of the server, all tries of Weir and of the client together
+    calls: int  # calls of the server: all tries of Weir and of the client together
     raises: str | None = None  # the openai client's exception; None: it gets the answer
-    whole_calls: int | None = None  # where a client that does not stream makes another number
+    whole_calls: int | None = None  # the number of calls for a client that does not stream, if it is another one
 
 
 SHEET = Sheet(

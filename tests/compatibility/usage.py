@@ -1,4 +1,4 @@
-"""Usage, as servers count it or do not, and what is too large for the header of a queue."""
+"""Usage, as servers count it or do not, and usage that is too large for the header of a queue."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class UsageCase(Case):
 
     script: Script
     usage: Json | None
-    input: int | None = None  # tokens, as traces and metrics tell them
+    input: int | None = None  # tokens in traces and metrics
     output: int | None = None
     thinking: int | None = None
     only: tuple[PathName, ...] | None = None  # paths; None: all

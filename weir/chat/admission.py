@@ -1,6 +1,7 @@
 """Admits records of chat-requests: each is a request in its uid's partition, or is settled here."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,7 +16,10 @@ from weir.errors import InvalidRequestError
 from weir.events.ingress import Ingress
 from weir.log.log import Delivered, Headers, LogRefusedError, LogReplacedError, record_of
 from weir.log.retrying import until_answered
+from weir.timing import Failure
 from weir.worker import Worker
+
+logger = logging.getLogger(__name__)
 
 MOVES_MAX = 64  # requests being moved to their partitions at the same time; the next record waits
 
@@ -60,8 +64,12 @@ class Admission:
         Not every client has the partitioner of Kafka's Java client: librdkafka's default is another one. In a wrong
         partition two workers would answer one uid, and readers would look for its answer in a partition that has none.
         """
+
+        def waits(failure: Failure) -> None:
+            logger.warning("request %s waits for the log: %s", request.uid, failure.error)
+
         try:
-            await until_answered(lambda: self._writer.move(request, headers))
+            await until_answered(lambda: self._writer.move(request, headers), tell=waits)
         except InvalidRequestError as error:
             await self._refuse(event, error)
         except (LogRefusedError, LogReplacedError) as error:

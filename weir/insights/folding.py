@@ -44,7 +44,7 @@ class Folding:
             table: the rows of this partition alone.
             number: the number of the partition.
             judging: the settings.
-            tell: takes the insights of closed windows.
+            tell: publishes the insights of closed windows.
             since_ms: windows that begin before are in the table already: of their records only the time counts.
         """
         rows = QualityRows(table)

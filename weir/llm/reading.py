@@ -10,7 +10,7 @@ Three layers, from the wire inwards:
   answer's limit, waits as long as ``waiting.py`` permits, and remembers a broken connection instead of raising it: what
   arrived before the break may be the whole answer.
 * *Events*: `_of_block` makes chunk objects of bytes (``sse.py`` cuts events, ``lenient.py`` reads JSON that is not
-  quite JSON, ``deltas`` brings chunks into one shape) and tells ``choices.py`` of each. It is a plain generator, since
+  quite JSON, ``deltas`` brings chunks into one shape) and passes each to ``choices.py``. It is a plain generator, since
   it runs for each token. A server that does not stream takes another way to the same chunks (`_one_object`).
 * *The end*: `_end` decides once, when no more comes. An answer that a limit has stopped is cut, and ends with a finish
   reason of Weir. One whose choices have all ended is whole. Of any other, the text that was held back is passed on, and

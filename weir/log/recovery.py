@@ -10,14 +10,14 @@ task that waits for an event wakes one turn of the loop after it was set. When t
 and cleared before a task waits, and it is set only once. Here it stays set until the next recovery starts.
 
 *A step takes longer than ``broker_request_timeout``.* Faust takes that for the end of the service: the task returns,
-and no rebalance will ever start it again. Here the recovery starts anew.
+and no rebalance will ever start it again. Here the recovery starts again.
 
 *A rebalance comes in the middle.* Faust notices it when the next partitions are assigned. Until then the recovery of
 those that were just revoked goes on: it lets messages flow in the middle of the rebalance, and reports the worker as
 ready. Here the revocation ends the recovery.
 
 *The records do not come*, for whatever reason. The known reason is repaired (`weir.log.kafka.repairs`); for any other,
-the recovery starts anew, and says so in the log.
+the recovery starts again, and logs that it does.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Recovery(FaustRecovery):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._end = _RecoveryEnd()
-        self._revoked = asyncio.Event()  # set from a revocation until the partitions are assigned anew
+        self._revoked = asyncio.Event()  # set from a revocation until partitions are assigned again
         self._reading_since: float | None = None  # since when Faust has been reading records one by one
         self._reading_back = False  # whether changelogs are being read in pages
 

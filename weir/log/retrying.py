@@ -18,19 +18,26 @@ logger = logging.getLogger(__name__)
 PAUSE_S = 1.0  # between two tries
 
 
-async def until_answered(call: Callable[[], Awaitable[T]], *, limit_s: float = inf) -> T:
+def _tell(failure: Failure) -> None:
+    logger.warning("waiting for the log: %s", failure.error)
+
+
+async def until_answered(
+    call: Callable[[], Awaitable[T]], *, limit_s: float = inf, tell: Callable[[Failure], object] = _tell
+) -> T:
     """The log's answer to a call, as soon as it answers; a call with an unknown outcome is made twice.
 
     Args:
         call: a call that does no harm when it is made twice.
         limit_s: no try begins later.
+        tell: logs a failure that is followed by another try; by default, only that the log is away.
 
     Raises:
         LogRefusedError, LogReplacedError: no later call would succeed.
         LogError: the log was away until the limit.
     """
     final = LogRefusedError, LogReplacedError
-    return await retry(call, LogError, but=final, pauses_s=repeat(PAUSE_S), limit_s=limit_s, tell=_tell)
+    return await retry(call, LogError, but=final, pauses_s=repeat(PAUSE_S), limit_s=limit_s, tell=tell)
 
 
 async def until_written(write: Callable[[], Awaitable[object]]) -> None:
@@ -39,7 +46,3 @@ async def until_written(write: Callable[[], Awaitable[object]]) -> None:
         await until_answered(write)
     except (LogRefusedError, LogReplacedError):
         logger.exception("not written")
-
-
-def _tell(failure: Failure) -> None:
-    logger.warning("waiting for the log: %s", failure.error)

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, a line now and then elsewhere. On stderr, for stdout may be the result."""
+"""Shows a command's progress on stderr: as a bar on a terminal, elsewhere as a line now and then."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ LINE_EVERY_S = 5.0  # where there is no terminal: a log file, another program
 
 
 class Progress:
-    """Of one step of a command.
+    """Shows the progress of one step of a command.
 
     Args:
         label: what is being done.
@@ -43,7 +43,7 @@ class Progress:
             self._line()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """So much more is done."""
+        """Add to the amount that is done."""
         self.done += count
         self._note = note
         if self._tty:
@@ -54,5 +54,5 @@ class Progress:
 
     def _line(self) -> None:
         self._told_at = time.monotonic()
-        with suppress(OSError):  # who reads it may be gone, and the work goes on
+        with suppress(OSError):  # its reader may be gone, and the work goes on
             sys.stderr.write(f"{self._label}: {self.done} of {self._total}{f', {self._note}' if self._note else ''}\n")

@@ -17,7 +17,7 @@ async def merged(log: LogClient, spans: Sequence[OffsetRange], *, step: Step = U
     Args:
         log: where they are.
         spans: which.
-        step: is told how many offsets are done.
+        step: gets the number of offsets that are done.
 
     Raises:
         LogError: the log cannot be read.

@@ -77,7 +77,7 @@ async def resolve(
 
 
 async def since(log: LogClient, at: Partition, seconds: float) -> OffsetRange:
-    """The records of a partition that were written since a time, whatever clock told it: from a little before on.
+    """The records of a partition that were written since a time, by whatever clock: from a little before on.
 
     Raises:
         LogError: the log cannot be read.

@@ -22,7 +22,7 @@ class WaitForWorkers:
         self._heard_at = self._asked_at = monotonic()
 
     def heard(self) -> None:
-        """Something has happened: the patience begins anew."""
+        """Start the patience again, after a sign of progress."""
         self._heard_at = monotonic()
 
     async def check(self, why: Callable[[], str]) -> None:

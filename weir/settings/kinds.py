@@ -15,6 +15,7 @@ from weir.options import Redact
 OFF = "off"
 NONE = "none"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HOST = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 def _http_url(url: str) -> str:
@@ -28,6 +29,12 @@ def _http_url(url: str) -> str:
     if not named:
         raise ValueError("must be a URL that names a host, and a port if it has one")
     return url.rstrip("/")
+
+
+def _host(name: str) -> str:
+    if not _HOST.fullmatch(name):
+        raise ValueError("a host name or an address, without a port; an IPv6 address in brackets")
+    return name
 
 
 def _bootstrap_servers(servers: str | None) -> str | None:
@@ -81,6 +88,7 @@ def _unbroken_secret(value: SecretStr | None) -> SecretStr | None:
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]  # a time that is waited for: more than none, a week at most
 HttpUrl = Annotated[str, AfterValidator(_http_url)]  # kept without its last slash
+Host = Annotated[str, AfterValidator(_host)]  # goes into a URL
 OneLine = Annotated[str, AfterValidator(_unbroken)]  # goes into a header, or a login
 Secret = Annotated[SecretStr, AfterValidator(_unbroken_secret)]
 BootstrapServers = Annotated[str | None, AfterValidator(_bootstrap_servers)]  # host:port, separated by commas

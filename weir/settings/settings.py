@@ -32,6 +32,7 @@ from weir.settings.kinds import (
     AmqpUrls,
     BootstrapServers,
     Dialect,
+    Host,
     HttpUrl,
     OneLine,
     RedactNames,
@@ -117,7 +118,7 @@ class Settings(BaseModel):
     )
     restapi_host: str = Field("0.0.0.0", description="Address that the HTTP door listens on.")  # noqa: S104 -- a server
     restapi_port: int = Field(8080, ge=1, le=65535, description="Port of the HTTP door.")
-    restapi_advertised_host: str = Field(
+    restapi_advertised_host: Host = Field(
         default_factory=reachable_hostname,
         description="Host name under which other workers reach this one, to ask for state that it owns. Default: "
         "this host's name if it resolves, else 127.0.0.1.",
@@ -314,7 +315,7 @@ class Settings(BaseModel):
         "file.",
     )
 
-    # -- insights (docs/insights.md tells how they are used)
+    # -- insights (docs/insights.md describes their use)
     insight_window_s: float = Field(
         300.0,
         ge=1,

@@ -15,7 +15,7 @@ ERROR_TYPES = frozenset({
     "insufficient_quota", "server_error", "service_unavailable_error", "timeout_error", "upstream_error",
 })  # fmt: skip
 ERROR_CODES = frozenset({
-    # ours
+    # Weir's own
     "answer_timeout", "deadline_exceeded", "gone", "idempotency_key_reused", "internal_error",
     "invalid_json", "invalid_tenant", "log_refused", "log_truncated", "log_unavailable", "missing_required",
     "request_too_large", "stream_gap", "stream_interrupted", "stream_restarted", "too_many_attempts", "uid_conflict",

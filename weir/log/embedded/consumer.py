@@ -100,7 +100,7 @@ class Consumer(Settlement):
             await self.on_partitions_assigned(set(tps), app.consumer_generation_id)
 
     def _ask_assignor(self, topics: set[str]) -> None:
-        """Run Faust's assignor for our one member: table recovery asks it which changelogs are active."""
+        """Run Faust's assignor for the one member: table recovery asks it which changelogs are active."""
         assignor: Any = self.app.assignor  # Faust's type for it lacks the methods that Kafka's client calls
         metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata(topics).encode())
         assignor.on_assignment(assignor.assign(self, {MEMBER: metadata})[MEMBER])

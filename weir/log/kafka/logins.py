@@ -10,7 +10,7 @@ is not asked. A success opens the gate. A refused attempt raises `KafkaConnectio
 its caller retries, and goes on when the credentials are right again. While `refused` is true, other complaints of
 aiokafka need not be logged.
 
-Every client of aiokafka, Faust's as well as ours, connects by ``aiokafka.client.create_conn``, a name in a module. No
+Every client of aiokafka, Faust's as well as Weir's, connects by ``aiokafka.client.create_conn``, a name in a module. No
 other place is passed by all of them, so `watch` replaces that function.
 
 It also limits the time of a connection. A broker that hangs accepts connections and answers nothing; aiokafka waits for

@@ -35,7 +35,7 @@ class Outcomes:
     Args:
         tails: the tails by which the log is read.
         patience_s: how long to wait without any progress.
-        step: is told of each end.
+        step: gets each end.
         still_wanted: raises if the run was cancelled.
     """
 

@@ -118,7 +118,9 @@ async def test_a_request_elsewhere_moves_with_its_headers_and_is_read_once_it_is
     assert letters(log) == []
 
 
-async def test_a_request_waits_for_a_log_that_is_away_and_then_moves(worker: Stage, log: MemoryLog) -> None:
+async def test_a_request_waits_for_a_log_that_is_away_and_then_moves(
+    worker: Stage, log: MemoryLog, caplog: pytest.LogCaptureFixture
+) -> None:
     tries = 0
 
     def away(at: Partition, _: bytes | None) -> LogError | None:
@@ -131,6 +133,7 @@ async def test_a_request_waits_for_a_log_that_is_away_and_then_moves(worker: Sta
     assert await worker.admit(event) is None
     await settled(event)
     assert (tries, len(log.values(AT_HOME)), letters(log)) == (4, 1, [])
+    assert caplog.messages == [f"request {UID} waits for the log: no broker"] * 3
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,11 @@ def test_urls_lose_their_last_slash_and_servers_their_spaces() -> None:
     assert settings.on_kafka
 
 
+@pytest.mark.parametrize("host", ["worker-1.weir_net", "10.0.0.7", "[::1]", "bücher.example"])
+def test_a_worker_is_reached_by_a_name_or_an_address(host: str) -> None:
+    assert load_settings({"RESTAPI_ADVERTISED_HOST": host}).restapi_advertised_host == host
+
+
 BAD: dict[str, list[tuple[str, str]]] = {
     # variable: (given, part of what is allowed)
     "OPENAI_URL": [
@@ -85,6 +90,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "UPSTREAM_RETRIES": [("-1", "0"), ("11", "10"), ("1.5", "integer"), ("many", "integer")],
     "LOG_LEVEL": [("loud", "'debug', 'info', 'warn' or 'error'"), ("warning", "'warn'")],
     "RESTAPI_PORT": [("0", "1"), ("65536", "65535"), ("http", "integer"), ("80 80", "integer")],
+    "RESTAPI_ADVERTISED_HOST": [("::1", "brackets"), ("worker-1:8080", "without a port"), ("a b", "a host name")],
     "REQUEST_MAX_BYTES": [("1", "1024"), ("1e3", "integer"), ("99999999999", "67108864")],
     "DEFAULT_TENANT": [("a b", "pattern"), ("ü", "pattern"), ("x" * 65, "pattern")],
     "ACCEPT_TIMEOUT_S": [("0", "greater")],

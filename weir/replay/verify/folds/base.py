@@ -1,4 +1,4 @@
-"""The protocol of all folds, and what those of JSON objects have in common."""
+"""The protocol of all folds, and the common part of those of JSON objects."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, cast
@@ -11,7 +11,7 @@ from weir.timing import CLOCKS_APART_S
 
 
 class Fold(Protocol):
-    """One partition of a table, rebuilt from its topics."""
+    """Rebuilds one partition of a table from its topics."""
 
     ASIDE: ClassVar[Mapping[str, str]]  # fields that are not compared, with the reason
 
@@ -19,39 +19,39 @@ class Fold(Protocol):
         """Take the next record of one of the topics."""
 
     def rows(self) -> dict[bytes, Json]:
-        """The rows as they should be, in the form of ``read``."""
+        """Return the rows as they should be, in the form of ``read``."""
 
     def row(self, key: bytes) -> Json | None:
-        """One row of them."""
+        """Return one row as it should be."""
 
     def read(self, key: bytes, value: bytes) -> Json | None:
-        """A row of the live table, for comparison; None if it is not to be compared."""
+        """Return a row of the live table, for comparison; None if it is not to be compared."""
 
     def whole(self, key: bytes, live: Json) -> bool:
         """Whether the topics still have all records from which a live row was made."""
 
 
 class JsonRows:
-    """The rows of a table that keeps JSON objects."""
+    """Keeps the rows of a table of JSON objects."""
 
     def __init__(self) -> None:
         self.known: dict[bytes, Json] = {}
 
     def rows(self) -> dict[bytes, Json]:
-        """The rows."""
+        """Return the rows."""
         return self.known
 
     def row(self, key: bytes) -> Json | None:
-        """One row."""
+        """Return one row."""
         return self.known.get(key)
 
     def read(self, key: bytes, value: bytes) -> Json:
-        """A live row."""
+        """Return a live row."""
         del key
         return cast("Json", orjson.loads(value))
 
     def _put(self, key: bytes, row: Json | None) -> None:
-        """Keep a row; without one, drop what was kept."""
+        """Keep a row; without one, drop the row that was kept."""
         if row is None:
             self.known.pop(key, None)
         else:

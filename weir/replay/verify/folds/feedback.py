@@ -19,7 +19,7 @@ from weir.settings import Settings
 
 
 class FeedbackFold(JsonRows):
-    """One partition of the table.
+    """Rebuilds one partition of the feedback table.
 
     Args:
         oldest_s: time of the oldest record that is left of a topic which has lost some; 0 if none is gone.
@@ -89,7 +89,7 @@ class FeedbackFold(JsonRows):
         self._put(uid.encode(), pieces.row_of(uid, kept))
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Whether the log still has its pieces, and the beginning of its request."""
+        """Whether the log still has the row's pieces, and the beginning of its request."""
         request = self._requests.row(key)
         times = [piece["received_at"] for piece in live.get("pieces", ())]
         if request is not None:

@@ -14,7 +14,7 @@ from weir.replay.verify.folds.base import JsonRows, before
 
 
 class PromptsFold(JsonRows):
-    """One partition of the table.
+    """Rebuilds one partition of the prompts table.
 
     Args:
         oldest_s: time of the oldest record that is left; 0 if none is gone.
@@ -41,6 +41,6 @@ class PromptsFold(JsonRows):
         self._put(key, retries.row_of(step.kept) if step.kept else None)
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Whether the log still has all of its prompts, and those that they were compared with."""
+        """Whether the log still has all prompts of a row, and those that they were compared with."""
         del key
         return not any(before(one["at"] - self._window_s, self._oldest_s) for one in live.get("prompts", ()))

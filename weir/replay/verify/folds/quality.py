@@ -21,7 +21,7 @@ NAMES = tuple(each.name for each in fields(WindowFigures))
 
 
 class QualityFold:
-    """One partition of the table."""
+    """Rebuilds one partition of the quality table."""
 
     ASIDE: ClassVar[Mapping[str, str]] = {
         "ids, offsets, partition": "places in the order in which the two topics were read",
@@ -62,16 +62,16 @@ class QualityFold:
         await self._windows.take(record, self._change)
 
     def rows(self) -> dict[bytes, Json]:
-        """The rows."""
+        """Return the rows."""
         return {key: row for key in self._table if (row := self.row(key)) is not None}
 
     def row(self, key: bytes) -> Json | None:
-        """One row."""
+        """Return one row."""
         value = self._table.get(key)
         return None if value is None else self.read(key, value)
 
     def read(self, key: bytes, value: bytes) -> Json | None:
-        """A row, for comparison."""
+        """Return a row, for comparison."""
         kind = key.partition(b"/")[0]
         if kind == b"window":
             row = WindowRow.decode(value)

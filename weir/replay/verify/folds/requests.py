@@ -13,7 +13,7 @@ from weir.replay.verify.folds.base import JsonRows, before
 
 
 class RequestsFold(JsonRows):
-    """One partition of the table.
+    """Rebuilds one partition of the requests table.
 
     Args:
         oldest_s: time of the oldest trace event that is left; 0 if none is gone.
@@ -47,6 +47,6 @@ class RequestsFold(JsonRows):
             self.known[key] = row
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Whether the log still has its first event, that it was accepted."""
+        """Whether the log still has the first event of a row, its acceptance."""
         del key
         return not before(live.get("accepted_at"), self._oldest_s)

@@ -33,7 +33,7 @@ class _Uid:
 
 
 class TerminalsFold:
-    """One partition of the table.
+    """Rebuilds one partition of the terminals table.
 
     Args:
         oldest_s: time of the oldest record that is left of a topic which has lost some; 0 if none is gone.
@@ -87,18 +87,18 @@ class TerminalsFold:
             self._of(str(event.data.get("uid"))).forgotten[str(event.data.get("rid"))] = record.timestamp
 
     def rows(self) -> dict[bytes, Json]:
-        """The rows."""
+        """Return the rows."""
         return {key: row for key in self._uids if (row := self.row(key)) is not None}
 
     def row(self, key: bytes) -> Json | None:
-        """The end of the first submission; after that is forgotten, of the next one that came later."""
+        """Return the end of the first submission; after it is forgotten, that of the next one that came later."""
         known, free_s, row = self._uids.get(key, _Uid()), 0.0, None
         for at_s, rid, fingerprint, tenant, chunks_from in known.asked:
             if row is not None or at_s < free_s:
                 continue  # answered with a mark that names the first submission
             answer, ended_at = self._answer(known, rid, chunks_from)
             if answer is None or answer.terminal is None:
-                return None  # it has not ended
+                return None  # the request has not ended
             gone_s = known.forgotten.get(rid)
             if gone_s is not None:
                 free_s = gone_s
@@ -126,12 +126,12 @@ class TerminalsFold:
         return found, known.ended_at.get(rid, 0.0)
 
     def read(self, key: bytes, value: bytes) -> Json:
-        """A live row."""
+        """Return a live row."""
         del key
         return cast("Json", orjson.loads(value))
 
     def whole(self, key: bytes, live: Json) -> bool:
-        """Whether its request came before its end; how long before, only the request shows."""
+        """Whether the request of a row came before its end; only the request shows how long before."""
         if not self._oldest_s:
             return True
         return bool(self._uids.get(key, _Uid()).asked) and not before(live["ended_at"], self._oldest_s)
