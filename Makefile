@@ -1,6 +1,7 @@
 # make install  installs a worker in .venv; EXTRAS=parquet,otel adds exports to Parquet, and traces
 # make run    runs one worker on the embedded log, with the demo model if no LLM answers
 # make test   runs all tests, with a real Kafka and a real RabbitMQ that it starts itself
+# make test-unit  the unit tests alone: no broker, under two minutes on two cores
 # make cycle  runs 1 -> 2 -> 3 workers under load on Kafka, kills and stops them, restarts the broker: nothing is lost
 # make chaos  runs streams on 1 -> 3 -> 1 workers, kills, stops and pauses them, restarts brokers: checks every promise
 # make bench  measures ratios to no proxy and to a bare proxy, start, recovery; table, JSON, plot in bench/results
@@ -18,11 +19,11 @@ STAMP  := $(VENV)/.installed-dev
 EXTRAS ?=
 NOTED  := $(VENV)/.extras
 comma  := ,
-# Test files that run at the same time. 0 runs one after the other: some tests of crashes and windows have deadlines,
-# which they missed on two cores that two or three files shared. JOBS=2 is for a first look.
-JOBS   ?= 0
+# Processes that run tests side by side: most tests wait for brokers and clocks. One more than there are cores, and no
+# more than 6, for each has brokers of its own. 0 runs one test after the other.
+JOBS   ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 5 ? cores + 1 : 6)))
 
-.PHONY: install run test cycle chaos bench lint format docs clean system system-brokers system-python always
+.PHONY: install run test test-unit cycle chaos bench lint format docs clean system system-brokers system-python always
 # With -j, make would create the virtual environment while it installs Python.
 .NOTPARALLEL:
 
@@ -62,6 +63,9 @@ run: $(USERS)
 
 test: system $(STAMP)
 	$(BIN)/python -m tests.services -- $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-unit: system-python $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS) tests/unit
 
 cycle: system-brokers $(STAMP)
 	$(BIN)/python -m tests.cycle $(ARGS)
