@@ -58,7 +58,7 @@ def rank_of(part: str) -> int:
     return len(LONGEST) + (FOLDERS.index(folder) if folder in FOLDERS else 0)
 
 
-class Parts(LoadFileScheduling):
+class Parts(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
     """Gives each process one part after the other."""
 
     def _split_scope(self, nodeid: str) -> str:
