@@ -29,7 +29,7 @@ async def consumer(bootstrap: str, group: str, *topics: str) -> AsyncIterator[AI
     member = AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, group_id=group, session_timeout_ms=6000)
     await member.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not member.assignment():
                 await asyncio.sleep(0.02)
         yield member

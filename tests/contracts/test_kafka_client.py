@@ -188,7 +188,7 @@ async def recreate(client: KafkaLog, at: Partition, bootstrap: str) -> None:
     """Delete a topic, and create it again."""
     async with OnKafka(bootstrap).admin() as admin:
         await admin.delete_topics([at.topic])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while at.topic in await admin.list_topics():
                 await asyncio.sleep(0.05)
             while (await admin.create_topics([NewTopic(at.topic, 6, 1)])).topic_errors[0][1]:
@@ -215,7 +215,7 @@ async def test_readers_of_a_topic_that_is_recreated_get_an_error(
     async with tails.open(at, 0, b"k") as reader, tails.open(at, 0) as idle:
         for number in range(20):
             await client.append(*at, b"k", b"%d" % number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while reader.position < 20:
                 await reader.next(timeout=1)
             await idle.look()
@@ -224,7 +224,7 @@ async def test_readers_of_a_topic_that_is_recreated_get_an_error(
         await recreate(client, at, kafka_bootstrap)
         for _ in range(written_anew):
             await client.append(*at, b"k", b"new")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for task in waiting:
                 with pytest.raises(LogReplacedError):
                     await task
@@ -365,7 +365,7 @@ async def test_appends_fail_in_time_while_kafka_is_away_and_work_again_later(own
     with pytest.raises(LogUnavailableError):
         await client.bounds(Partition(name, 0))
     await asyncio.to_thread(own_kafka.start)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.append(name, 0, None, b"after")
@@ -424,7 +424,7 @@ async def test_a_changelog_is_read_back_to_the_marker_of_a_transaction(
     hidden = (await client.bounds(at)).end
     assert await read_back(client, Rows(), TP(*at), after=-1, last=hidden) == hidden - 1
     await (transactional.commit_transaction() if committed else transactional.abort_transaction())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await client.bounds(at)).end < 3:  # the broker writes the marker a moment later
             await asyncio.sleep(0.02)
     rows = Rows()

@@ -140,7 +140,7 @@ async def test_two_processes_hear_each_other_promptly_and_get_all_in_one_order(
     async with log.outside(ANSWERS_AND_WRITES) as other, tails.open(both, 0) as tail:
         other.tell(f"{at.topic} {rounds} {count}")
         assert await other.line() == "ready"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for number in range(rounds):
                 await client.append(at.topic, 0, None, b"%d" % number)
                 await answers.reach(Partition(at.topic, 1), number)

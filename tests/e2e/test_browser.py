@@ -31,7 +31,7 @@ async def test_an_event_source_gets_each_token_once_though_its_worker_is_killed(
     _, uid = await begun(worker, body, events=1)
     async with page_at(f"{worker.url}/ping", tmp_path) as page:
         await page.run(READ % uid)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await page.run("events") < 10:
                 await asyncio.sleep(0.05)
         worker.kill()

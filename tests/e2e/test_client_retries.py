@@ -106,13 +106,13 @@ async def test_a_retry_after_its_worker_has_stopped_finds_the_request_with_the_n
     await both_own(first, second)
     llm.play("slow", answer("never said", 60.0), answer("said", 5.0))
     trying = asyncio.create_task(posted(first, "slow", {}, 30.0))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not llm.calls("slow"):
             await asyncio.sleep(0.05)
     await first.stop()
     status, body = await trying
     assert (status, body["error"]["code"]) == (503, "worker_stopping")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(llm.calls("slow")) < 2:
             await asyncio.sleep(0.05)
     assert await retried(second, "slow") == "said"

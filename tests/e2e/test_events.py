@@ -89,7 +89,7 @@ async def reading(worker: Worker) -> AsyncIterator[LogClient]:
 
 async def told_of(worker: Worker, uid: str, event_types: set[str]) -> list[Told]:
     """The events about a request, once all of them are in the log."""
-    async with reading(worker) as log, asyncio.timeout(20):
+    async with reading(worker) as log, asyncio.timeout(60):
         while True:
             told = [one for one in await everything(log) if one.about == uid]
             if event_types <= {one.event.event_type for one in told}:
@@ -135,7 +135,7 @@ async def test_thinking_can_be_watched_while_it_lasts(broker: dict[str, str], ma
     worker = await make_worker(broker).start()
     async with asked(worker, body_of("demo-thinking:tokens=200,delay_ms=50", uid="live")) as response:
         await response.content.readline()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 trace: Any = await get_json(f"{worker.url}/thinking/live/steps")
                 if trace["steps"] and trace["steps"][0]["reasoning"]:
@@ -206,7 +206,7 @@ async def test_audit_events_name_the_client_and_the_act_and_never_the_content(
         )
         at = Partition(topics.CHAT_REQUESTS.name, partition_for(b"by-kafka", CHAT_PARTITIONS))
         await log.append(at.topic, at.partition, b"by-kafka", requests.encode(request))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 audits = [one for one in await everything(log) if one.record.topic == topics.AUDIT.name]
                 told = Counter(

@@ -49,7 +49,7 @@ async def lag(worker: Worker) -> float:
 
 
 async def until_settled(worker: Worker) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await lag(worker):
             await asyncio.sleep(0.2)
 
@@ -65,7 +65,7 @@ async def test_requests_from_kcat_are_answered_once_wherever_it_puts_them(
     async with log_of(worker) as log:
         for uid in bodies:
             at = Partition(TOPIC, partition_for(uid.encode(), CHAT_PARTITIONS))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not [one for one in await log.read(at, 0) if one.key == uid.encode()]:
                     await asyncio.sleep(0.1)
     for uid, body in bodies.items():
@@ -121,7 +121,7 @@ async def recreate(bootstrap: str, topic: str) -> None:
     await admin.start()
     try:
         await admin.delete_topics([topic])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while topic in await admin.list_topics():
                 await asyncio.sleep(0.05)
             new = NewTopic(topic, CHAT_PARTITIONS, 1)
@@ -150,13 +150,13 @@ async def test_when_chat_chunks_is_recreated_running_requests_end_and_new_ones_a
     tasks = [asyncio.create_task(reading(body, into)) for body, into in zip(running, readers, strict=True)]
     await until(lambda: all(len(into.chunks) > 5 for into in readers))
     await recreate(own_kafka.bootstrap, topics.CHAT_CHUNKS.name)
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
     assert {into.errors[-1]["error"]["code"] for into in readers} <= {"gone", "log_truncated"}
 
     for n in range(12):
         body = body_of("demo:tokens=5", f"after {n}")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async with (
                 aiohttp.ClientSession() as session,
                 session.post(f"{worker.url}/v1/chat/completions", json=body) as answer,

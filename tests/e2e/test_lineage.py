@@ -86,7 +86,7 @@ async def test_the_sql_in_an_answer_is_told_and_what_is_none_is_not(
         await worker.client().chat.completions.create(
             model=name, messages=[{"role": "user", "content": "How do regions sell?"}], extra_body={"uid": uid}
         )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for uid in uids.values():
             while (await ended(worker, uid)).get("latency_ms") is None:  # published last: the other events have come
                 await asyncio.sleep(0.1)
@@ -112,11 +112,11 @@ async def test_the_parser_ends_with_its_worker(make_worker: Start, sql_llm: str)
     worker = await make_worker({}, OPENAI_URL=sql_llm).start()
     await worker.client().chat.completions.create(model="fenced", messages=[{"role": "user", "content": "?"}])
     assert worker.process is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (parsers := children(worker.process.pid)):
             await asyncio.sleep(0.1)
     worker.kill()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(alive(pid) for pid in parsers):
             await asyncio.sleep(0.1)
 

@@ -71,7 +71,7 @@ async def test_answers_go_on_after_a_restart_each_token_once(
             await client.send(body)
         for uid in uids:  # each answer has begun
             await client.there(f"response_{uid}")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await client.count(f"response_{uid}") or 0) < 5:
                     await asyncio.sleep(0.05)
     await asyncio.to_thread(rabbit.stop)
@@ -156,6 +156,6 @@ async def test_a_wrong_password_is_told_once_and_not_shown(make_worker: Start, r
 
 async def until_told(worker: Worker, word: str) -> None:
     """Wait until both connections have logged why there is none."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(word in line for line in told(worker)) < 2:
             await asyncio.sleep(0.1)

@@ -17,11 +17,11 @@ from app.engine import log_client
 from demo.text import expected_content
 from tests.defaults import CHAT_PARTITIONS
 from tests.e2e.conftest import Start, kafka_env
-from tests.e2e.test_crash import ended, own_uid, uid_of, until
-from tests.e2e.test_two_workers import both_own
+from tests.e2e.test_crash import GOES_ON, ended, own_uid, uid_of, until
+from tests.e2e.test_two_workers import both_own, called_again
 from tests.e2e.workers import Worker, get_json
 from tests.services.kafka import KafkaBroker
-from tests.unit.demo.helpers import Received, body_of, calls, streamed
+from tests.unit.demo.helpers import Received, body_of, calls, hurry, streamed
 from weir import topics
 from weir.log.log import LogClient, Partition, Record
 from weir.log.partitioner import partition_for
@@ -185,11 +185,13 @@ async def test_a_stream_is_resumed_from_the_other_worker_while_its_own_is_killed
     second.launch()
     await asyncio.gather(first.up(), second.up())
     await both_own(first, second)
-    bodies = [body_of("demo:tokens=100,delay_ms=50", f"kill {n}", **own_uid(n, "resume")) for n in range(STREAMS)]
+    bodies = [body_of(f"demo:{GOES_ON}", f"kill {n}", **own_uid(n, "resume")) for n in range(STREAMS)]
     begun_ = await asyncio.gather(*(begun(first, body, events=5) for body in bodies))
     live = [asyncio.create_task(resumed(second, uid, into.ids[-1])) for into, uid in begun_]
     await asyncio.sleep(0.5)
     first.kill()
+    await called_again(upstream, "kill", STREAMS)
+    await hurry(upstream)
     for body, (into, _), rest in zip(bodies, begun_, await asyncio.gather(*live), strict=True):
         assert rest.errors == []
         assert into.text + rest.text == expected_content(body)  # no token twice, none missing
@@ -202,20 +204,21 @@ async def test_a_live_stream_goes_on_when_its_worker_stops_before_the_end(
     e2e_kafka: KafkaBroker, make_worker: Start, upstream: str
 ) -> None:
     """A handoff: the next worker does not wait for the lease."""
-    env = {**kafka_env(e2e_kafka), "LEASE_S": "60", "DRAIN_S": "0.5", "OPENAI_CONTINUATION": "prefill"}
+    env = {**kafka_env(e2e_kafka), "LEASE_S": "600", "DRAIN_S": "0.5", "OPENAI_CONTINUATION": "prefill"}
     first, second = make_worker(env), make_worker(env)
     first.launch()
     second.launch()
     await asyncio.gather(first.up(), second.up())
     await both_own(first, second)
-    bodies = [body_of("demo:tokens=120,delay_ms=50", f"stop {n}", **own_uid(n, "stop")) for n in range(STREAMS)]
+    bodies = [body_of(f"demo:{GOES_ON}", f"stop {n}", **own_uid(n, "stop")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(second.client(), body, into)) for body, into in zip(bodies, received, strict=True)
     ]
     await until(lambda: all(into.chunks for into in received))
     assert await first.stop() == 0
-    async with asyncio.timeout(30):
+    await hurry(upstream)
+    async with asyncio.timeout(120):
         await asyncio.gather(*streams)
     for body, into in zip(bodies, received, strict=True):
         assert "".join(into.deltas("content")) == expected_content(body)
@@ -235,7 +238,7 @@ async def test_a_paused_worker_cannot_spoil_what_was_taken_over(
     second.launch()
     await asyncio.gather(first.up(), second.up())
     await both_own(first, second)
-    bodies = [body_of("demo:tokens=150,delay_ms=60", f"pause {n}", **own_uid(n, "pause")) for n in range(STREAMS)]
+    bodies = [body_of(f"demo:{GOES_ON}", f"pause {n}", **own_uid(n, "pause")) for n in range(STREAMS)]
     received = [Received() for _ in bodies]
     streams = [
         asyncio.create_task(streamed(second.client(), body, into)) for body, into in zip(bodies, received, strict=True)
@@ -244,8 +247,10 @@ async def test_a_paused_worker_cannot_spoil_what_was_taken_over(
     assert first.process is not None
     first.process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(6)
+    await called_again(upstream, "pause", STREAMS)
     first.process.send_signal(signal.SIGCONT)
-    async with asyncio.timeout(60):
+    await hurry(upstream)
+    async with asyncio.timeout(120):
         await asyncio.gather(*streams)
     for body, into in zip(bodies, received, strict=True):
         assert "".join(into.deltas("content")) == expected_content(body)
@@ -263,15 +268,14 @@ async def test_a_cancelled_answer_ends_at_the_same_token_for_all_readers(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker).start()
-    body = body_of("demo:tokens=500,delay_ms=20")
+    body = body_of("demo:tokens=5000,delay_ms=20")
     _, uid = await begun(worker, body, events=10)
     readers = [asyncio.create_task(resumed(worker, uid)) for _ in range(3)]
     await asyncio.sleep(0.3)
-    asked_at = time.monotonic()
     assert await cancelled(worker, uid) == "cancelled"
-    while (await calls(upstream))["open"]:
+    while (counted := await calls(upstream))["open"]:
         await asyncio.sleep(0.01)
-    assert time.monotonic() - asked_at < 1  # the upstream's call is closed
+    assert counted["closed_early"] == 1
     texts = [(one.text, one.finish_reasons, one.done, one.errors) for one in await asyncio.gather(*readers)]
     assert texts == [texts[0]] * 3
     assert texts[0][1:] == (["cancelled"], True, [])
@@ -287,11 +291,11 @@ async def test_a_request_is_cancelled_before_it_begins(
     broker: dict[str, str], make_worker: Start, upstream: str
 ) -> None:
     worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
-    _, busy = await begun(worker, body_of("demo:tokens=500,delay_ms=20", "busy"), events=1)
+    _, busy = await begun(worker, body_of("demo:tokens=5000,delay_ms=20", "busy"), events=1)
     waiting = asyncio.create_task(begun(worker, body_of("demo", "waiting", uid="waiting"), events=1 << 30))
     await asyncio.sleep(0.3)
     assert await cancelled(worker, "waiting") == "cancelled"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         into, _ = await waiting
     assert (into.text, into.finish_reasons, into.done) == ("", ["cancelled"], True)
     assert await cancelled(worker, busy) == "cancelled"
@@ -304,12 +308,12 @@ async def test_a_request_is_cancelled_though_a_later_submission_is_all_that_is_k
 ) -> None:
     """A worker that dies may take its event of the first submission with it; the client has sent it again meanwhile."""
     worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
-    _, busy = await begun(worker, body_of("demo:tokens=500,delay_ms=20", "busy"), events=1)
+    _, busy = await begun(worker, body_of("demo:tokens=5000,delay_ms=20", "busy"), events=1)
     uid = f"twice-{time.time_ns()}"
     body = body_of("demo", uid)
     await produced(worker, uid, body)  # no door reports it
     again = asyncio.create_task(begun(worker, {**body, "uid": uid}, events=1 << 30))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await cancelled(worker, uid) == "cancelled"
         into, _ = await again
     assert (into.text, into.finish_reasons, into.done) == ("", ["cancelled"], True)
@@ -324,7 +328,7 @@ async def test_a_stream_is_read_from_its_start_though_a_later_submission_is_all_
     broker: dict[str, str], make_worker: Start
 ) -> None:
     worker = await make_worker(broker, MAX_IN_FLIGHT="1").start()
-    _, busy = await begun(worker, body_of("demo:tokens=500,delay_ms=20", "busy"), events=1)
+    _, busy = await begun(worker, body_of("demo:tokens=5000,delay_ms=20", "busy"), events=1)
     uid = f"twice-{time.time_ns()}"
     body = body_of("demo:tokens=30", uid)
     await produced(worker, uid, body)
@@ -332,7 +336,7 @@ async def test_a_stream_is_read_from_its_start_though_a_later_submission_is_all_
     reading = asyncio.create_task(resumed(worker, uid))
     await asyncio.sleep(0.5)
     assert await cancelled(worker, busy) == "cancelled"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert (await reading).text == (await again)[0].text == expected_content(body)
 
 

@@ -62,12 +62,12 @@ async def test_the_other_worker_ends_what_a_killed_one_began(
     await taken_over(first, second, upstream)
 
 
-async def called_again(upstream: str, name: str) -> None:
+async def called_again(upstream: str, name: str, count: int = STREAMS) -> None:
     """Wait until the model was called for an answer that another worker had begun."""
     async with asyncio.timeout(60):
         while True:
             by_key: Any = (await calls(upstream))["by_key"]
-            if any(by_key[f"{name} {n}"] > 1 for n in range(STREAMS)):
+            if any(by_key[f"{name} {n}"] > 1 for n in range(count)):
                 return
             await asyncio.sleep(0.1)
 

@@ -34,7 +34,7 @@ async def test_a_request_that_cannot_be_read_is_a_dead_letter_and_the_others_are
             await worker.start()
             for uid in UIDS[::2]:
                 await get_json(f"{worker.url}/v1/chat/completions/{uid}")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not (found := await letters(worker)):
                     await asyncio.sleep(0.1)
             assert await worker.stop() == 0
