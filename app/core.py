@@ -22,7 +22,7 @@ from weir import topics
 from weir.chat.dead_letters import write_unreadable
 from weir.log.kafka.batches import UnreadableBatch
 from weir.log.kafka.driver import Transport
-from weir.log.log import LogError, LogUnavailableError, Partition
+from weir.log.log import LogClient, LogError, LogUnavailableError, Partition
 from weir.log.membership import GroupMembership
 from weir.settings import Settings
 from weir.telemetry.monitor import FaustMonitor
@@ -70,6 +70,11 @@ class Weir(faust.App):
         super().__init__(settings.group, **faust_settings(settings, worker=FaustWorker, modules=MODULES))
         self.monitor = FaustMonitor(held.metrics)
         self.membership = GroupMembership(self, settings.topic_prefix)
+
+    @property
+    def log_client(self) -> LogClient:
+        """The log outside the consumer group, through which tables are read back in pages (`weir.log.recovery`)."""
+        return self._held.log
 
     # -- topics and ownership
 
